@@ -1,0 +1,9 @@
+-- Who may see the audit: admins and owners. It only grows.
+
+create policy "Admins read their workspace's audit events"
+    on public.audit_events for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.audit_events for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

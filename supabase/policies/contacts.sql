@@ -1,0 +1,22 @@
+-- Who may see a contact: members, and the contact once there is proof of who it is.
+
+create policy "Members read their workspace's contacts"
+    on public.contacts for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Contacts with proof read themselves"
+    on public.contacts for select to contact
+    using (id = (select private.verified_contact()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.contacts for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.contacts for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.contacts for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

@@ -1,0 +1,13 @@
+-- Who may see raw deliveries: admins and owners; they may hold anything a sender sent.
+
+create policy "Admins read their workspace's inbound events"
+    on public.inbound_events for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.inbound_events for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.inbound_events for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

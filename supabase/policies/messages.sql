@@ -1,0 +1,17 @@
+-- Who may see messages: whoever may see their session.
+
+create policy "Admins read all messages, users and agents their own"
+    on public.messages for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()));
+
+create policy "Contacts read their conversation's messages"
+    on public.messages for select to contact
+    using (conversation_id = (select private.token_conversation()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.messages for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.messages for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

@@ -1,0 +1,9 @@
+-- Who may see personas: members. Their secrets are in Vault.
+
+create policy "Members read their workspace's personas"
+    on public.personas for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.personas for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

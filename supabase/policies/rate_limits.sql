@@ -1,0 +1,18 @@
+-- Who may see what the limits count: admins and owners; a subject may be a person's address.
+
+create policy "Admins read their workspace's rate limits"
+    on public.rate_limits for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.rate_limits for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.rate_limits for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.rate_limits for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

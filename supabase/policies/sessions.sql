@@ -1,0 +1,23 @@
+-- Who may see sessions: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose token
+-- is for its conversation.
+
+create policy "Admins read all sessions, users and agents their own"
+    on public.sessions for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_sessions()));
+
+create policy "Contacts read their conversation's sessions"
+    on public.sessions for select to contact
+    using (conversation_id = (select private.token_conversation()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.sessions for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.sessions for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.sessions for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

@@ -1,0 +1,9 @@
+-- Who may see spaces: members.
+
+create policy "Members read their workspace's spaces"
+    on public.spaces for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.spaces for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

@@ -1,0 +1,9 @@
+-- Who may see who works in a workspace: everybody who does.
+
+create policy "Members read their workspace's members"
+    on public.workspace_members for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.workspace_members for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
