@@ -21,7 +21,7 @@ select tablename, policyname, permissive, roles::text[], cmd, qual, with_check
 """
 
 
-class Undo(Exception):
+class UndoError(Exception):
     """Ends a transaction whose outcome was only to be looked at."""
 
 
@@ -30,7 +30,14 @@ async def present(connection: asyncpg.Connection) -> dict[str, list[Policy]]:
     found: dict[str, list[Policy]] = {}
     for row in await connection.fetch(_PRESENT):
         found.setdefault(row["tablename"], []).append(
-            (row["policyname"], row["permissive"], tuple(row["roles"]), row["cmd"], row["qual"], row["with_check"])
+            (
+                row["policyname"],
+                row["permissive"],
+                tuple(row["roles"]),
+                row["cmd"],
+                row["qual"],
+                row["with_check"],
+            )
         )
     return found
 
@@ -46,8 +53,8 @@ async def declared(connection: asyncpg.Connection, folder: Path = POLICIES) -> d
             for file in sorted(folder.glob("*.sql")):
                 await connection.execute(file.read_text())
             found = await present(connection)
-            raise Undo
-    except Undo:
+            raise UndoError
+    except UndoError:
         return found
 
 
@@ -58,7 +65,10 @@ async def changed_tables(connection: asyncpg.Connection, folder: Path = POLICIES
 
 
 async def write_migration(
-    connection: asyncpg.Connection, name: str = "replace_policies", folder: Path = POLICIES, migrations: Path = MIGRATIONS
+    connection: asyncpg.Connection,
+    name: str = "replace_policies",
+    folder: Path = POLICIES,
+    migrations: Path = MIGRATIONS,
 ) -> Path | None:
     """Write a migration that takes the database's policies to the folder's; None where nothing differs.
 

@@ -1,0 +1,58 @@
+# `make` lists the commands. Everything is installed into this folder (.venv, node_modules); state is in .switchboard.
+
+# The first Python on the PATH that is new enough; install.py says so where there is none.
+PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done),python3)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run up down status reset policies replay test lint lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## Install what `make run` needs, as locked
+	@command -v $(PYTHON) >/dev/null || { echo "Switchboard needs Python 3.11 or newer; there is no python3 on the PATH." >&2; exit 1; }
+	@$(PYTHON) local/install.py
+
+install-dev: ## Install what the tests and linters need too
+	@command -v $(PYTHON) >/dev/null || { echo "Switchboard needs Python 3.11 or newer; there is no python3 on the PATH." >&2; exit 1; }
+	@$(PYTHON) local/install.py --dev
+
+run: install ## Run everything in the foreground; Ctrl-C stops it
+	@$(BIN)/python -m local run
+
+up: install ## Run everything in the background
+	@$(BIN)/python -m local up
+
+down: ## Stop what runs in the background
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m local down; else echo "Nothing runs."; fi
+
+status: install ## Print the URLs and keys of what runs
+	@$(BIN)/python -m local status
+
+reset: install ## Stop everything and empty the database
+	@$(BIN)/python -m local reset
+
+policies: install ## Write changed policies of supabase/policies into a new migration
+	@$(BIN)/python -m local policies
+
+replay: install ## Play FILE, a file of dialogues, through the functions of the running stack
+	@$(BIN)/python -m bench.replay $(or $(FILE),bench/data/dialogues.json) $(ARGS)
+
+test: install-dev ## Run all tests on the real stack
+	@local/debian.sh
+	@$(BIN)/python -m pytest
+
+lint: install-dev ## Check style, types and migrations
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/squawk supabase/migrations/*.sql
+
+lock: install-dev ## Lock the dependencies anew
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra local --extra dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra local -c requirements/dev.txt pyproject.toml -o requirements/local.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/functions.txt
+	npm install --package-lock-only

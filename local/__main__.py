@@ -1,0 +1,171 @@
+"""`python -m local …`: the commands behind `make run`, `up`, `down`, `status`, `reset` and `policies`."""
+
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+
+import asyncpg
+import click
+
+from local import files, place, scratch, stack, supervisor
+from local import policies as row_security
+from local.keys import Keys
+from local.layout import Layout
+from local.migrations import MigrationError
+from local.parts import PartError
+from local.place import PlaceError
+from local.postgres import PostgresError
+from local.stack import StackError
+from local.supervisor import AlreadyRunningError, Wanted
+
+
+@click.group(help="The backend on one machine: Postgres, PostgREST, sign-in, schedules and every function.")
+def main() -> None:
+    """Collect the commands."""
+
+
+@main.command()
+def run() -> None:
+    """Run the stack in the foreground; Ctrl-C stops all of it."""
+    wanted = Wanted(str(place.default_state_dir()))
+
+    def on_ready(layout: Layout, found: Keys) -> None:
+        _announce(layout, found)
+        click.echo("\nCtrl-C stops it.")
+
+    try:
+        asyncio.run(supervisor.serve(wanted, _say, on_ready))
+    except AlreadyRunningError:
+        _announce_running(Path(wanted.state_dir))
+        click.echo("\nIt already runs, so nothing was started. `make down` stops it.", err=True)
+        sys.exit(1)
+    except (PlaceError, PartError, PostgresError, MigrationError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+def up() -> None:
+    """Run the stack in the background."""
+    wanted = Wanted(str(place.default_state_dir()))
+    state_dir = Path(wanted.state_dir)
+    if supervisor.is_running(state_dir):
+        _announce_running(state_dir)
+        click.echo("\nIt already runs.")
+        return
+    try:
+        process = stack.launch(wanted, stay=True)
+        started = stack.wait_until_ready(wanted, process, 120.0, _say)
+    except (PlaceError, StackError) as error:
+        raise click.ClickException(str(error)) from error
+    _announce(started.layout, started.keys)
+    click.echo(f"\n`make down` stops it. Its logs are in {state_dir / 'logs'}.")
+
+
+@main.command()
+def down() -> None:
+    """Stop the stack."""
+    state_dir = place.default_state_dir()
+    if not supervisor.is_running(state_dir):
+        click.echo("Nothing runs.")
+        return
+    try:
+        stack.stop_supervisor(state_dir)
+    except StackError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("Stopped.")
+
+
+@main.command()
+def status() -> None:
+    """Print the URLs and keys of the running stack; exit status 3 when none runs."""
+    state_dir = place.default_state_dir()
+    if not supervisor.is_running(state_dir):
+        click.echo("Nothing runs. `make run` or `make up` starts it.")
+        sys.exit(3)
+    _announce_running(state_dir)
+
+
+@main.command()
+def reset() -> None:
+    """Stop the stack and empty its database; the keys stay."""
+    state_dir = place.default_state_dir()
+    was_running = supervisor.is_running(state_dir)
+    try:
+        if was_running:
+            stack.stop_supervisor(state_dir)
+    except StackError as error:
+        raise click.ClickException(str(error)) from error
+    shutil.rmtree(state_dir / "postgres", ignore_errors=True)
+    if (state_dir / "postgres").exists():
+        raise click.ClickException(f"{state_dir / 'postgres'} could not be removed")
+    click.echo(f"{'Stopped and emptied' if was_running else 'Emptied'}: the next start makes a new database.")
+
+
+@main.command()
+@click.option("--name", default="replace_policies", show_default=True, help="What the migration is called.")
+def policies(name: str) -> None:
+    """Write what changed in supabase/policies/ since the migrations into a new migration."""
+
+    async def write() -> Path | None:
+        async with scratch.migrated_server() as cluster:
+            connection = await asyncpg.connect(cluster.url("postgres"))
+            try:
+                return await row_security.write_migration(connection, name)
+            finally:
+                await connection.close()
+
+    try:
+        written = asyncio.run(write())
+    except (PlaceError, PostgresError, MigrationError) as error:
+        raise click.ClickException(str(error)) from error
+    except asyncpg.PostgresError as error:
+        raise click.ClickException(f"supabase/policies: {error}") from error
+    click.echo(f"Wrote {written}." if written else "Nothing changed: the migrations and supabase/policies/ agree.")
+
+
+def _say(line: str) -> None:
+    click.echo(line)
+
+
+def _announce_running(state_dir: Path) -> None:
+    running = stack.running(state_dir)
+    if running is None:
+        click.echo("It is starting or stopping right now.")
+    else:
+        _announce(running.layout, running.keys)
+
+
+def _announce(layout: Layout, found: Keys) -> None:
+    """Write .env.local and print what it says, with a command to try."""
+    environment = layout.env(found)
+    files.write_private(place.env_file(), "".join(f'{name}="{value}"\n' for name, value in environment.items()))
+    space = f"{layout.api_url}/space/{layout.demo.space_id}"
+    table = {
+        "API URL": layout.api_url,
+        "REST URL": environment["REST_URL"],
+        "Auth URL": f"{layout.api_url}/auth/v1",
+        "DB URL": environment["DB_URL"],
+        "Page": f"{layout.api_url}/",
+        "Publishable key": found.publishable_key,
+        "Secret key": found.secret_key,
+        "anon key": found.anon_key,
+        "service_role key": found.service_role_key,
+        "JWT secret": found.jwt_secret,
+        "Cron secret": found.cron_secret,
+        "Demo sign-ins": "owner@demo.test, agent@demo.test, visitor@demo.test",
+        "Demo password": found.demo_password,
+        "Settings file": str(place.env_file()),
+    }
+    width = max(map(len, table))
+    click.echo("\nSwitchboard runs.\n")
+    for name, value in table.items():
+        click.echo(f"{name:>{width}}: {value}")
+    if layout.demo.space_id:
+        body = '{"email": "you@example.com", "message": "Hello!"}'
+        click.echo(f"\nTry:\n\n  curl -N -H 'Content-Type: application/json' -d '{body}' {space}/chat/stream")
+        click.echo(f"\nor open {layout.api_url}/ to register and chat.")
+
+
+if __name__ == "__main__":
+    main()

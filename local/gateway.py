@@ -1,0 +1,170 @@
+"""The one origin: the page, PostgREST under /rest/v1, the sign-in under /auth/v1, and every function by its path."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import functions_framework.aio
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lib.routes import ROUTES
+from local import auth, proxy
+from local.apikeys import ApiKeys
+from local.auth import Auth
+from local.place import REPOSITORY
+from local.proxy import RestProxy
+from local.sessions import Accounts
+
+PAGE = Path(__file__).parent / "page"
+_PAGE_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/favicon.svg": ("favicon.svg", "image/svg+xml"),
+}
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the supervisor tells the gateway."""
+
+    port: int
+    api_url: str
+    rest_url: str
+    auth_db_url: str
+    jwt_secret: str
+    keys: ApiKeys
+    demo: dict[str, str]
+
+
+def settings_from(environment: dict[str, str]) -> Settings:
+    """The settings in an environment; what the functions read too has its usual name. Raises KeyError."""
+    return Settings(
+        port=int(environment["GATEWAY_PORT"]),
+        api_url=environment["GATEWAY_API_URL"],
+        rest_url=environment["GATEWAY_REST_URL"],
+        auth_db_url=environment["GATEWAY_AUTH_DB_URL"],
+        jwt_secret=environment["GATEWAY_JWT_SECRET"],
+        keys=ApiKeys(
+            environment["GATEWAY_ANON_KEY"],
+            environment["GATEWAY_SERVICE_ROLE_KEY"],
+            environment["GATEWAY_PUBLISHABLE_KEY"],
+            environment["GATEWAY_SECRET_KEY"],
+        ),
+        demo=json.loads(environment["GATEWAY_DEMO"]),
+    )
+
+
+class Functions:
+    """Every function of the route table, each an app of functions-framework, found by path."""
+
+    def __init__(self) -> None:
+        apps: dict[str, ASGIApp] = {}
+        for name in dict.fromkeys(route.function for route in ROUTES):
+            source = REPOSITORY / "functions" / name / "main.py"
+            apps[name] = functions_framework.aio.create_asgi_app(name, str(source), "http")  # type: ignore[no-untyped-call]
+        self._table = [(compile_path(route.path)[0], apps[route.function]) for route in ROUTES]
+
+    def find(self, path: str) -> ASGIApp | None:
+        """The app that serves the path, whatever the method: a wrong one is the function's to refuse."""
+        path = path.removeprefix("/api") if path.startswith("/api/") else path
+        return next((app for pattern, app in self._table if pattern.match(path)), None)
+
+
+class Gateway:
+    """The ASGI application. Functions get scope, receive and send untouched, so a disconnect reaches them as it is."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._functions = Functions()
+        self._http: aiohttp.ClientSession | None = None
+        self._pool: asyncpg.Pool | None = None
+        self._rest: RestProxy | None = None
+        self._auth: Auth | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the server's own start and end."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            path = scope["path"]
+            app = self._functions.find(path)
+            if app is None:
+                request = Request(scope, receive)
+                response = await self._answer(path, request)
+                await response(scope, receive, send)
+            else:
+                await app(scope, receive, send)
+
+    async def _answer(self, path: str, request: Request) -> Response:
+        if self._rest is not None and (path == proxy.PREFIX or path.startswith(proxy.PREFIX + "/")):
+            return await self._rest.answer(request)
+        if self._auth is not None and path.startswith(auth.PREFIX + "/"):
+            return await self._auth.answer(request)
+        if path in _PAGE_FILES or path in ("/demo.json", "/healthz"):
+            if request.method not in ("GET", "HEAD"):
+                refusal = proxy.problem(405, "method_not_allowed", "Method not allowed")
+                refusal.headers["Allow"] = "GET, HEAD"
+                return refusal
+            return self._page(path)
+        return proxy.problem(404, "not_found", "Nothing lives at this address")
+
+    def _page(self, path: str) -> Response:
+        if path == "/healthz":
+            return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+        if path == "/demo.json":
+            return JSONResponse(self._settings.demo, headers=_PAGE_HEADERS)
+        name, media_type = _PAGE_FILES[path]
+        return FileResponse(PAGE / name, media_type=media_type, headers=_PAGE_HEADERS)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+        connector = aiohttp.TCPConnector(limit=0)
+        self._http = aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)
+        # No connection is made before the first sign-in, and none is kept that Postgres's restart has broken.
+        self._pool = await asyncpg.create_pool(self._settings.auth_db_url, min_size=0, max_size=4, timeout=5)
+        self._rest = RestProxy(self._settings.rest_url, self._settings.keys, self._http)
+        accounts = Accounts(self._pool, self._settings.jwt_secret, f"{self._settings.api_url}{auth.PREFIX}")
+        self._auth = Auth(accounts, self._settings.keys)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._http.close()
+        self._pool.terminate()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    settings = settings_from(dict(os.environ))
+    uvicorn.run(
+        Gateway(settings),
+        host="127.0.0.1",
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        # The functions decide by SWITCHBOARD_TRUSTED_PROXIES whether X-Forwarded-For counts.
+        proxy_headers=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Installs what the lock files name: a virtual environment and the Node packages, each only when its lock has changed.
+
+Run by `make` with the system's Python and nothing but the standard library.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+if sys.version_info < (3, 11):  # noqa: UP036 - it runs before anything has checked
+    sys.exit("Switchboard needs Python 3.11 or newer; {} is {}.{}.".format(sys.executable, *sys.version_info[:2]))
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+VENV = REPOSITORY / ".venv"
+
+
+def main() -> None:
+    """Install for `make run`, or with --dev for `make test` and `make lint` too."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dev", action="store_true", help="also what the tests and the linters need")
+    dev = parser.parse_args().dev
+    # Two makes at once take turns, and the second finds the work done.
+    with (REPOSITORY / ".install.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install_python(dev)
+        _install_node(dev)
+
+
+def _install_python(dev: bool) -> None:
+    lock = REPOSITORY / "requirements" / ("dev.txt" if dev else "local.txt")
+    stamps = {"dev": _digest("requirements/dev.txt"), "local": _digest("requirements/local.txt")}
+    stamp = VENV / ".installed"
+    installed = stamp.read_text().split() if stamp.exists() else []
+    # The development lock holds everything that the other does.
+    if stamps["dev"] in installed or (not dev and stamps["local"] in installed):
+        return
+    _say(f"Creating the virtual environment {VENV.name}" if not VENV.exists() else "Updating the virtual environment")
+    made = subprocess.run([sys.executable, "-m", "venv", VENV], capture_output=True, text=True, check=False)
+    if made.returncode:
+        shutil.rmtree(VENV, ignore_errors=True)
+        sys.exit(
+            f"{sys.executable} cannot make a virtual environment (on Debian: apt install python3-venv).\n"
+            f"{made.stdout}{made.stderr}"
+        )
+    stamp.unlink(missing_ok=True)
+    count = len(re.findall(r"^[\w.\[\]-]+==", lock.read_text(), re.MULTILINE))
+    with _timed(f"Installing {count} Python packages"):
+        _pip("--require-hashes", "--requirement", str(lock))
+        _pip("--no-deps", "--editable", str(REPOSITORY))
+    stamp.write_text("\n".join([stamps["local"], *([stamps["dev"]] if dev else [])]) + "\n")
+
+
+def _pip(*arguments: str) -> None:
+    # -qq, because pip warns of package sources that do not exist on every machine; errors are still shown.
+    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
+    if subprocess.run([*command, *arguments], cwd=REPOSITORY, check=False).returncode:
+        sys.exit("The Python packages could not be installed.")
+
+
+def _install_node(dev: bool) -> None:
+    _require_node()
+    digest = _digest("package.json", "package-lock.json")
+    modules = REPOSITORY / "node_modules"
+    stamp = modules / ".installed"
+    installed = stamp.read_text().split() if stamp.exists() else []
+    if f"dev:{digest}" in installed or (not dev and f"run:{digest}" in installed):
+        return
+    stamp.unlink(missing_ok=True)
+    # Not `npm ci`: it refuses a lock without the binaries of platforms that a registry does not carry. What the lock
+    # names is installed as locked, checksums included, and the lock is not written.
+    command = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]
+    with _timed("Installing the Node packages"):
+        done = subprocess.run(
+            [*command, *([] if dev else ["--omit=dev"])], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        sys.exit(f"The Node packages could not be installed.\n{done.stdout}{done.stderr}")
+    stamp.write_text(f"{'dev' if dev else 'run'}:{digest}\n")
+
+
+def _require_node() -> None:
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            sys.exit(f"Switchboard needs Node 20 or newer with npm; there is no `{tool}` on the PATH.")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(version.lstrip("v").split(".")[0]) < 20:
+        sys.exit(f"Switchboard needs Node 20 or newer; {shutil.which('node')} is {version}.")
+
+
+def _digest(*names: str) -> str:
+    digest = hashlib.sha256(sys.version.encode())
+    for name in (*names, "pyproject.toml"):
+        digest.update((REPOSITORY / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+@contextlib.contextmanager
+def _timed(what: str) -> Iterator[None]:
+    started = time.monotonic()
+    _say(f"{what} …")
+    yield
+    _say(f"{what}: done in {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    # A parent make hands down its own settings; pip and npm read theirs from files as usual.
+    for name in ("MAKEFLAGS", "MFLAGS", "PYTHONPATH", "VIRTUAL_ENV"):
+        os.environ.pop(name, None)
+    main()

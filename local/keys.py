@@ -1,0 +1,77 @@
+"""The keys and passwords of one stack: made once, kept in its state folder."""
+
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jwt
+
+from local import files, place
+from local.standins import Passwords
+
+_TEN_YEARS = 10 * 365 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Everything secret about a stack. The names of the four API keys are those of `supabase status`."""
+
+    jwt_secret: str
+    anon_key: str
+    service_role_key: str
+    publishable_key: str
+    secret_key: str
+    cron_secret: str
+    demo_password: str
+    admin_password: str
+    postgres_password: str
+    authenticator_password: str
+    auth_admin_password: str
+
+    @property
+    def passwords(self) -> Passwords:
+        """The database passwords of the roles that are no superuser."""
+        return Passwords(self.postgres_password, self.authenticator_password, self.auth_admin_password)
+
+
+def load(state_dir: Path) -> Keys:
+    """The state folder's keys, made at the first call.
+
+    Raises PlaceError when there is a database but no keys to it, or the file is damaged.
+    """
+    file = state_dir / "keys.json"
+    if file.exists():
+        try:
+            return Keys(**json.loads(file.read_text()))
+        except (ValueError, TypeError) as error:
+            raise place.PlaceError(f"{file} is damaged ({error}); `make reset` starts anew") from error
+    if (state_dir / "postgres" / "data").exists():
+        raise place.PlaceError(f"{state_dir} has a database but no keys.json; `make reset` starts anew")
+    keys = generate()
+    files.write_private(file, json.dumps(asdict(keys), indent=2) + "\n")
+    return keys
+
+
+def generate() -> Keys:
+    """New random keys; the two JWT keys are signed with the new secret and last ten years, as Supabase's do."""
+    jwt_secret = secrets.token_urlsafe(40)
+    return Keys(
+        jwt_secret=jwt_secret,
+        anon_key=_api_key("anon", jwt_secret),
+        service_role_key=_api_key("service_role", jwt_secret),
+        publishable_key=f"sb_publishable_{secrets.token_urlsafe(24)}",
+        secret_key=f"sb_secret_{secrets.token_urlsafe(24)}",
+        cron_secret=secrets.token_urlsafe(32),
+        demo_password=secrets.token_urlsafe(9),
+        admin_password=secrets.token_hex(16),
+        postgres_password=secrets.token_hex(16),
+        authenticator_password=secrets.token_hex(16),
+        auth_admin_password=secrets.token_hex(16),
+    )
+
+
+def _api_key(role: str, secret: str) -> str:
+    now = int(time.time())
+    return jwt.encode({"iss": "supabase", "role": role, "iat": now, "exp": now + _TEN_YEARS}, secret, "HS256")

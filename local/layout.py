@@ -1,0 +1,107 @@
+"""One running stack as numbers and addresses: what is written to its state folder and read back by everybody else."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from local import files
+from local.keys import Keys
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Ids of the demo workspace, made by supabase/seed.sql; empty when the seed has none."""
+
+    workspace_id: str = ""
+    space_id: str = ""
+    landing_id: str = ""
+    persona_id: str = ""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the parts listen on 127.0.0.1."""
+
+    api: int
+    db: int
+    rest: int
+    rest_admin: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A stack's addresses, ids and processes."""
+
+    state_dir: str
+    ports: Ports
+    demo: Demo
+    supervisor: int
+    pids: dict[str, int] = field(default_factory=dict)
+    ready: bool = False
+
+    @property
+    def api_url(self) -> str:
+        """The one origin: page, functions, /rest/v1 and /auth/v1."""
+        return f"http://127.0.0.1:{self.ports.api}"
+
+    @property
+    def rest_url(self) -> str:
+        """PostgREST itself."""
+        return f"http://127.0.0.1:{self.ports.rest}"
+
+    def db_url(self, user: str, password: str) -> str:
+        """The connection URL of a role."""
+        return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self.ports.db}/postgres"
+
+    def env(self, keys: Keys) -> dict[str, str]:
+        """What .env.local holds: the names of `supabase status -o env`, and ours."""
+        return {
+            "API_URL": self.api_url,
+            "REST_URL": f"{self.api_url}/rest/v1",
+            "DB_URL": self.db_url("postgres", keys.postgres_password),
+            "ANON_KEY": keys.anon_key,
+            "SERVICE_ROLE_KEY": keys.service_role_key,
+            "PUBLISHABLE_KEY": keys.publishable_key,
+            "SECRET_KEY": keys.secret_key,
+            "JWT_SECRET": keys.jwt_secret,
+            "SWITCHBOARD_URL": self.api_url,
+            "CRON_SECRET": keys.cron_secret,
+            "DEMO_WORKSPACE_ID": self.demo.workspace_id,
+            "DEMO_SPACE_ID": self.demo.space_id,
+            "DEMO_LANDING_ID": self.demo.landing_id,
+            "DEMO_PERSONA_ID": self.demo.persona_id,
+        }
+
+    def functions_env(self, keys: Keys, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of the functions; `extra` wins."""
+        return {
+            "SUPABASE_URL": self.api_url,
+            "SUPABASE_REST_URL": self.rest_url,
+            "SUPABASE_ANON_KEY": keys.anon_key,
+            "SUPABASE_JWT_SECRET": keys.jwt_secret,
+            "CRON_SECRET": keys.cron_secret,
+            "SWITCHBOARD_TRUSTED_PROXIES": "0",
+            "SWITCHBOARD_LOG_LEVEL": os.environ.get("SWITCHBOARD_LOG_LEVEL", "INFO"),
+            **(extra or {}),
+        }
+
+    def save(self) -> None:
+        """Write the layout to its state folder."""
+        files.write_private(file_of(Path(self.state_dir)), json.dumps(asdict(self), indent=2) + "\n")
+
+
+def file_of(state_dir: Path) -> Path:
+    """Where a running stack's layout is written; the file goes when the stack stops."""
+    return state_dir / "run" / "stack.json"
+
+
+def read(state_dir: Path) -> Layout | None:
+    """The layout in the state folder, None when there is none."""
+    try:
+        found = json.loads(file_of(state_dir).read_text())
+    except (OSError, ValueError):
+        return None
+    return Layout(**{**found, "ports": Ports(**found["ports"]), "demo": Demo(**found["demo"])})

@@ -1,0 +1,138 @@
+"""One supervised process: started, watched, restarted when it crashes, stopped in the end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local import children
+from local.postgres import tail
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_SOUND_AFTER = 10.0
+"""Seconds after which a restarted part counts as sound, so that its next crash is a first one again."""
+
+
+class PartError(Exception):
+    """A part did not start; the message ends with the last lines of its log."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What to run and how to know that it works."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    log: Path
+    ready: Callable[[], Awaitable[bool]]
+    stop_signal: signal.Signals = signal.SIGTERM
+    run_as: int | None = None
+    before: Callable[[], None] = field(default=lambda: None)
+    """Runs before every start: clears away what a crash left."""
+
+
+class Keeper:
+    """Keeps one part running until it is told to stop."""
+
+    def __init__(self, part: Part, report: Callable[[str], None], changed: Callable[[], None]) -> None:
+        self.part = part
+        self._report = report
+        self._changed = changed
+        self._process: asyncio.subprocess.Process | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def start(self, patience: float = 60.0) -> None:
+        """Start the part, wait until it works, watch it from then on. Raises PartError."""
+        await self._spawn()
+        if not await self._ready(patience):
+            await self._end()
+            raise PartError(f"{self.part.name} did not start. {self._last_words()}")
+        self._changed()
+        self._watching = asyncio.create_task(self._watch(), name=f"watch {self.part.name}")
+
+    async def stop(self, patience: float = 8.0) -> None:
+        """Stop the part and wait for its end; one that does not end in `patience` seconds is killed."""
+        self._stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        await self._end(patience)
+
+    async def _spawn(self) -> None:
+        await asyncio.to_thread(self.part.before)
+        with self.part.log.open("ab") as log:
+            # The fork happens in this thread, the one that the parent-death signal is bound to.
+            self._process = await asyncio.create_subprocess_exec(
+                *self.part.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=dict(self.part.environment),
+                **children.tied(self.part.stop_signal, self.part.run_as),
+            )
+
+    async def _ready(self, patience: float) -> bool:
+        deadline = time.monotonic() + patience
+        while self.pid is not None and time.monotonic() < deadline:
+            if await self.part.ready():
+                return True
+            await asyncio.sleep(0.03)
+        return False
+
+    async def _watch(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            assert self._process is not None  # noqa: S101 - started before it is watched
+            started = time.monotonic()
+            code = await self._process.wait()
+            if time.monotonic() - started > _SOUND_AFTER:
+                pause = _FIRST_PAUSE
+            self._report(f"{self.part.name} ended ({_describe(code)}), starting it again. {self._last_words()}")
+            self._changed()
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                await self._spawn()
+                if await self._ready(30.0):
+                    break
+                await self._end()
+                self._report(f"{self.part.name} did not start, trying again. {self._last_words()}")
+            self._report(f"{self.part.name} runs again")
+            self._changed()
+
+    async def _end(self, patience: float = 8.0) -> None:
+        process = self._process
+        if process is None:
+            return
+        for number, wait in ((self.part.stop_signal, patience), (signal.SIGKILL, 5.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number) if process.returncode is None else None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), wait)
+                return
+
+    def _last_words(self) -> str:
+        words = tail(self.part.log)
+        return f"The end of {self.part.log}:\n{words}" if words else f"{self.part.log} is empty."
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"exit status {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"

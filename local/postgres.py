@@ -1,0 +1,250 @@
+"""A private Postgres server: made, started and stopped by us, on the loopback address, with a password."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from local import children
+
+# Handles of the servers that this process started: they tell when a server has ended, and reap it.
+_started: dict[Path, subprocess.Popen[bytes]] = {}
+
+
+class PostgresError(Exception):
+    """The server could not be made or started; the message ends with the last lines of its log."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One data directory and the server binaries that serve it.
+
+    The superuser is `supabase_admin`, as on hosted Supabase; it and everybody else logs in over TCP on 127.0.0.1 with a
+    scram password. There is no Unix socket, so a server beside it is never confused with it.
+    """
+
+    bin_dir: Path
+    data_dir: Path
+    port: int
+    password: str
+    run_as: int | None = None
+    """The uid to run as; None is the present user (Postgres refuses root)."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further server settings, e.g. shared_preload_libraries."""
+    durable: bool = True
+    """False turns fsync off: for tests, whose data nobody misses after a power cut."""
+
+    @property
+    def log(self) -> Path:
+        """Where the server writes what it has to say."""
+        return self.data_dir.with_name(self.data_dir.name + ".log")
+
+    def url(self, user: str = "supabase_admin", password: str | None = None, database: str = "postgres") -> str:
+        """The connection URL of a role; without a password, the superuser's."""
+        secret = quote(self.password if password is None else password, safe="")
+        return f"postgresql://{quote(user)}:{secret}@127.0.0.1:{self.port}/{quote(database)}"
+
+    def version(self) -> int:
+        """The server's major version."""
+        answer = subprocess.run([self.bin_dir / "postgres", "--version"], capture_output=True, text=True, check=True)
+        found = re.search(r"(\d+)\.\d+", answer.stdout)
+        if found is None:
+            raise PostgresError(f"{self.bin_dir}/postgres gives no version: {answer.stdout}")
+        return int(found[1])
+
+    def init(self) -> None:
+        """Make the data directory; one that is there already is left alone.
+
+        It appears whole or not at all: an `initdb` that was killed half-way leaves nothing that looks like a database.
+        """
+        if (self.data_dir / "PG_VERSION").exists():
+            return
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in self.data_dir.parent.glob(f"{self.data_dir.name}.new-*"):
+            shutil.rmtree(abandoned)
+        unfinished = Path(tempfile.mkdtemp(dir=self.data_dir.parent, prefix=f"{self.data_dir.name}.new-"))
+        secret = unfinished / "password"
+        secret.write_text(self.password)
+        secret.chmod(0o600)
+        if self.run_as is not None:
+            os.chown(unfinished, self.run_as, self.run_as)
+            os.chown(secret, self.run_as, self.run_as)
+        try:
+            self._initdb(unfinished / "data", secret)
+            (unfinished / "data").rename(self.data_dir)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _initdb(self, folder: Path, secret: Path) -> None:
+        command = [
+            str(self.bin_dir / "initdb"),
+            f"--pgdata={folder}",
+            f"--pwfile={secret}",
+            "--username=supabase_admin",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            *self._locale(),
+            "--no-sync",
+            "--no-instructions",
+        ]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            env=self.environment(),
+            **({} if self.run_as is None else {"user": self.run_as, "group": self.run_as, "extra_groups": []}),  # type: ignore[call-overload]
+        )
+        if done.returncode:
+            raise PostgresError(f"initdb failed: {(done.stderr or done.stdout).strip()[-1500:]}")
+
+    def _locale(self) -> list[str]:
+        """Order by code point, letters of all languages known: what every build of a version agrees on."""
+        if self.version() >= 17:
+            return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        return ["--locale=C.UTF-8"]
+
+    def command(self) -> list[str]:
+        """The command that serves the data directory in the foreground."""
+        settings = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "100",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "logging_collector": "off",
+            "log_line_prefix": "%m [%p] ",
+            "fsync": "on" if self.durable else "off",
+            "synchronous_commit": "on" if self.durable else "off",
+            "full_page_writes": "on" if self.durable else "off",
+            **self.settings,
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options]
+
+    def environment(self) -> dict[str, str]:
+        """A clean environment: PG* variables of the caller would change what the server does."""
+        return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+
+    def start(self, timeout: float = 30.0) -> None:
+        """Start the server and wait until it takes connections. It stops by itself when the calling thread ends.
+
+        What a kill left behind (a stale postmaster.pid, backends without a postmaster) is cleared away first.
+        Raises PostgresError when it does not come up in `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while self.is_running():
+            # Perhaps it is starting, or was just killed and is on its way out.
+            if self.accepts() or time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
+        self.recover()
+        with self.log.open("ab") as log:
+            server = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=self.environment(),
+                # SIGINT is a fast, orderly shutdown.
+                **children.tied(signal.SIGINT, self.run_as),
+            )
+        _started[self.data_dir] = server
+        while not self.accepts():
+            if server.poll() is not None or time.monotonic() > deadline:
+                self.stop("immediate")
+                raise PostgresError(f"Postgres did not start: {tail(self.log)}")
+            time.sleep(0.02)
+
+    def stop(self, mode: str = "fast", timeout: float = 20.0) -> None:
+        """Stop the server and wait for its end; one that does not run is fine.
+
+        `fast` disconnects clients and writes everything; `immediate` is a crash, and the next start recovers.
+        """
+        pid = self.server_pid()
+        handle = _started.pop(self.data_dir, None)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGQUIT if mode == "immediate" else signal.SIGINT)
+            deadline = time.monotonic() + timeout
+            while children.alive(pid):
+                if time.monotonic() > deadline:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(0.02)
+        if handle is not None:
+            handle.wait()
+
+    def is_running(self) -> bool:
+        """Whether a server serves this data directory."""
+        return self.server_pid() is not None
+
+    def server_pid(self) -> int | None:
+        """The postmaster's pid, None when there is none, even if a postmaster.pid says so."""
+        try:
+            pid = int((self.data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (OSError, ValueError):
+            return None
+        if not children.alive(pid):
+            return None
+        if Path("/proc/self").exists() and pid not in self._processes():
+            return None
+        return pid
+
+    def accepts(self) -> bool:
+        """Whether the server takes connections: its pid file says `ready` and its port answers."""
+        try:
+            ready = (self.data_dir / "postmaster.pid").read_text().split("\n")[7].strip() == "ready"
+        except (OSError, IndexError):
+            return False
+        if not ready or self.server_pid() is None:
+            return False
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
+    def recover(self) -> None:
+        """Clear away what a killed server left, so that the next start does not trip over it.
+
+        Call only when no server is meant to run: backends that outlived their postmaster are ended (they would keep
+        the shared memory and so the data directory locked), and a postmaster.pid whose pid belongs to somebody
+        else by now is removed.
+        """
+        if self.is_running():
+            return
+        deadline = time.monotonic() + 5
+        while (orphans := list(self._processes())) and time.monotonic() < deadline:
+            for pid in orphans:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+
+    def _processes(self) -> Iterator[int]:
+        """Live Postgres processes of this data directory: it is the working directory of each of them."""
+        here = os.path.realpath(self.data_dir)
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(entry / "cwd") == here and children.alive(int(entry.name)):
+                    yield int(entry.name)
+
+
+def tail(log: Path, lines: int = 8) -> str:
+    """The last lines of a log file, empty when there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 8192))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""

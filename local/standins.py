@@ -1,0 +1,46 @@
+"""What only Supabase's own Postgres images bring, as SQL: roles, auth, vault, net and cron."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+SQL = Path(__file__).parent / "sql"
+
+
+@dataclass(frozen=True)
+class Passwords:
+    """Passwords of the roles that log in."""
+
+    postgres: str
+    authenticator: str
+    auth_admin: str
+
+
+async def apply(admin_url: str, passwords: Passwords, *, cron: bool = True) -> None:
+    """Apply local/sql/*.sql as the superuser, in order, and set the passwords; a repeat changes nothing.
+
+    `cron=False` takes the real pg_cron instead, which the server must have loaded: shared_preload_libraries = pg_cron,
+    cron.database_name = postgres, and cron.use_background_workers = on, because its own connections send no password.
+    """
+    left_out = "61_real_cron.sql" if cron else "60_cron.sql"
+    connection = await asyncpg.connect(admin_url)
+    try:
+        # Servers whose databases are prepared at once would collide in the shared catalogs of roles.
+        async with connection.transaction():
+            await connection.execute("set local client_min_messages = warning")
+            await connection.execute("select pg_advisory_xact_lock(hashtext('switchboard stand-ins'))")
+            for file in sorted(SQL.glob("*.sql")):
+                if file.name != left_out:
+                    await connection.execute(file.read_text())
+            for role, password in (
+                ("postgres", passwords.postgres),
+                ("authenticator", passwords.authenticator),
+                ("supabase_auth_admin", passwords.auth_admin),
+            ):
+                quoted = await connection.fetchval(
+                    "select format('alter role %I password %L', $1::text, $2::text)", role, password
+                )
+                await connection.execute(quoted)
+    finally:
+        await connection.close()

@@ -1,0 +1,280 @@
+"""Everything that makes one stack run: the four processes, what is put into the database, and a clean end."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import aiohttp
+
+from local import demo, keys, layout, migrations, place, ports, standins
+from local.keys import Keys
+from local.layout import Layout, Ports
+from local.migrations import MigrationError
+from local.parts import Keeper, Part, PartError
+from local.place import PlaceError
+from local.postgres import Cluster, PostgresError
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What stack to run. A port of 0 means any free one; another port is only a wish."""
+
+    state_dir: str
+    api_port: int = 54321
+    db_port: int = 54322
+    rest_port: int = 54323
+    durable: bool = True
+    functions_env: Mapping[str, str] = field(default_factory=dict)
+
+
+class AlreadyRunningError(Exception):
+    """Another supervisor serves this state folder."""
+
+
+@contextlib.contextmanager
+def sole_owner(state_dir: Path) -> Iterator[None]:
+    """Hold the state folder's lock; the kernel releases it however this process ends. Raises AlreadyRunningError."""
+    with (state_dir / "run" / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError(str(state_dir)) from None
+        yield
+
+
+def is_running(state_dir: Path) -> bool:
+    """Whether a supervisor serves this state folder (it may still be starting or stopping)."""
+    if not (state_dir / "run" / "lock").exists():
+        return False
+    try:
+        with sole_owner(state_dir):
+            return False
+    except AlreadyRunningError:
+        return True
+
+
+async def serve(wanted: Wanted, report: Report, on_ready: Callable[[Layout, Keys], None] | None = None) -> None:
+    """Start the stack, call `on_ready`, keep it running until SIGINT, SIGTERM or SIGHUP, and stop all of it.
+
+    Raises AlreadyRunningError, PlaceError, PartError, PostgresError or MigrationError when it cannot start; nothing is
+    left running then.
+    """
+    state_dir = Path(wanted.state_dir)
+    place.open_state_dir(state_dir)
+    with sole_owner(state_dir):
+        # What a killed supervisor left speaks of processes that are gone.
+        layout.file_of(state_dir).unlink(missing_ok=True)
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        stack = _Stack(wanted, state_dir, report)
+        starting = asyncio.create_task(stack.start())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                if on_ready is not None:
+                    on_ready(stack.layout, stack.keys)
+                await stopping
+            report("Stopping")
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await starting
+            await stack.stop()
+            layout.file_of(state_dir).unlink(missing_ok=True)
+        report("Stopped, nothing runs any more")
+
+
+class _Stack:
+    def __init__(self, wanted: Wanted, state_dir: Path, report: Report) -> None:
+        self._wanted = wanted
+        self._state_dir = state_dir
+        self._report = report
+        self._keepers: list[Keeper] = []
+        self.keys = keys.load(state_dir)
+        self.layout = Layout(str(state_dir), self._pick_ports(), layout.Demo(), os.getpid())
+        self._cluster = Cluster(
+            bin_dir=place.server_binaries(),
+            data_dir=state_dir / "postgres" / "data",
+            port=self.layout.ports.db,
+            password=self.keys.admin_password,
+            run_as=place.server_user(),
+            durable=wanted.durable,
+        )
+
+    def _pick_ports(self) -> Ports:
+        taken: set[int] = set()
+        wishes = {"API": self._wanted.api_port, "Postgres": self._wanted.db_port, "PostgREST": self._wanted.rest_port}
+        picked = {name: ports.pick(wish, taken) for name, wish in wishes.items()}
+        for name, wish in wishes.items():
+            if wish and picked[name] != wish:
+                self._report(f"Port {wish} is taken: {name} listens on {picked[name]}")
+        return Ports(picked["API"], picked["Postgres"], picked["PostgREST"], ports.pick(0, taken))
+
+    async def start(self) -> None:
+        """Start part after part, each when the one before it works."""
+        self._save()
+        if not (self._cluster.data_dir / "PG_VERSION").exists():
+            self._report("Making the database")
+        await asyncio.to_thread(self._cluster.init)
+        self._report("Starting Postgres")
+        await self._run(self._postgres())
+        await self._prepare()
+        self._report("Starting PostgREST")
+        await self._run(self._postgrest())
+        self._report("Starting the scheduler and sender (pg_cron, pg_net)")
+        await self._run(self._background())
+        self._report("Starting the gateway and the functions")
+        await self._run(self._gateway())
+        self.layout = replace(self.layout, ready=True)
+        self._save()
+
+    async def stop(self) -> None:
+        """Stop the parts in the reverse order."""
+        for keeper in reversed(self._keepers):
+            await keeper.stop()
+
+    async def _run(self, part: Part) -> None:
+        keeper = Keeper(part, self._report, self._save)
+        self._keepers.append(keeper)
+        await keeper.start()
+
+    def _save(self) -> None:
+        pids = {keeper.part.name: keeper.pid for keeper in self._keepers}
+        self.layout = replace(self.layout, pids={name: pid for name, pid in pids.items() if pid is not None})
+        self.layout.save()
+
+    async def _prepare(self) -> None:
+        self._report("Applying migrations")
+        url = self._cluster.url("postgres", self.keys.postgres_password)
+        await standins.apply(self._cluster.url(), self.keys.passwords)
+        applied = await migrations.apply(url)
+        if applied:
+            self._report(f"  {len(applied)} new, up to {applied[-1]}")
+        await migrations.seed(url)
+        found = await demo.find(url)
+        self.layout = replace(self.layout, demo=found)
+        auth_url = self._cluster.url("supabase_auth_admin", self.keys.auth_admin_password)
+        await demo.add_users(auth_url, url, found, self.keys.demo_password)
+        addresses = {f"{name}_url": f"{self.layout.api_url}/{name}" for name in ("archive", "worker")}
+        await demo.set_secrets(url, {**addresses, "cron_secret": self.keys.cron_secret})
+
+    def _log(self, name: str) -> Path:
+        return self._state_dir / "logs" / f"{name}.log"
+
+    def _postgres(self) -> Part:
+        async def ready() -> bool:
+            return self._cluster.accepts()
+
+        return Part(
+            "postgres",
+            self._cluster.command(),
+            self._cluster.environment(),
+            self._log("postgres"),
+            ready,
+            stop_signal=signal.SIGINT,
+            run_as=self._cluster.run_as,
+            before=self._cluster.recover,
+        )
+
+    def _postgrest(self) -> Part:
+        at = self.layout.ports
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "PGRST_DB_URI": self._cluster.url("authenticator", self.keys.authenticator_password),
+            "PGRST_DB_SCHEMAS": "public",
+            "PGRST_DB_EXTRA_SEARCH_PATH": "public,extensions",
+            "PGRST_DB_ANON_ROLE": "anon",
+            "PGRST_DB_POOL": "10",
+            "PGRST_DB_PREPARED_STATEMENTS": "true",
+            "PGRST_DB_MAX_ROWS": "1000",
+            "PGRST_JWT_SECRET": self.keys.jwt_secret,
+            "PGRST_JWT_CACHE_MAX_LIFETIME": "3600",
+            "PGRST_OPENAPI_MODE": "follow-privileges",
+            "PGRST_OPENAPI_SERVER_PROXY_URI": f"{self.layout.api_url}/rest/v1",
+            "PGRST_SERVER_HOST": "127.0.0.1",
+            "PGRST_SERVER_PORT": str(at.rest),
+            "PGRST_ADMIN_SERVER_PORT": str(at.rest_admin),
+            "PGRST_LOG_LEVEL": "error",
+        }
+        ready = _answers(f"http://127.0.0.1:{at.rest_admin}/ready")
+        return Part("postgrest", [str(place.postgrest_binary())], environment, self._log("postgrest"), ready)
+
+    def _background(self) -> Part:
+        flag = self._state_dir / "run" / "background.ready"
+
+        async def ready() -> bool:
+            return flag.exists()
+
+        environment = {**_python_environment(), "BACKGROUND_DB_URL": self._cluster.url(), "BACKGROUND_READY": str(flag)}
+        return Part(
+            "background",
+            [sys.executable, "-m", "local.background"],
+            environment,
+            self._log("background"),
+            ready,
+            before=lambda: flag.unlink(missing_ok=True),
+        )
+
+    def _gateway(self) -> Part:
+        environment = {
+            **_python_environment(),
+            **self.layout.functions_env(self.keys, self._wanted.functions_env),
+            "GATEWAY_PORT": str(self.layout.ports.api),
+            "GATEWAY_API_URL": self.layout.api_url,
+            "GATEWAY_REST_URL": self.layout.rest_url,
+            "GATEWAY_JWT_SECRET": self.keys.jwt_secret,
+            "GATEWAY_ANON_KEY": self.keys.anon_key,
+            "GATEWAY_AUTH_DB_URL": self._cluster.url("supabase_auth_admin", self.keys.auth_admin_password),
+            "GATEWAY_SERVICE_ROLE_KEY": self.keys.service_role_key,
+            "GATEWAY_PUBLISHABLE_KEY": self.keys.publishable_key,
+            "GATEWAY_SECRET_KEY": self.keys.secret_key,
+            "GATEWAY_DEMO": json.dumps(asdict(self.layout.demo)),
+        }
+        ready = _answers(f"{self.layout.api_url}/healthz")
+        return Part("gateway", [sys.executable, "-m", "local.gateway"], environment, self._log("gateway"), ready)
+
+
+def _python_environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(place.REPOSITORY), "PYTHONUNBUFFERED": "1"}
+
+
+def _answers(url: str) -> Callable[[], Awaitable[bool]]:
+    async def ready() -> bool:
+        timeout = aiohttp.ClientTimeout(total=2)
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+                return response.status == 200
+        return False
+
+    return ready
+
+
+def main() -> None:
+    """Run the stack that standard input describes (a Wanted as JSON), for start_stack and `make up`."""
+
+    def report(line: str) -> None:
+        print(line, flush=True)
+
+    try:
+        asyncio.run(serve(Wanted(**json.load(sys.stdin)), report))
+    except AlreadyRunningError as error:
+        sys.exit(f"A stack already runs in {error}")
+    except (PlaceError, PartError, PostgresError, MigrationError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What every test may use: one running stack for the whole session, and connections to its database."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from local.stack import Stack, start_stack
+
+
+@pytest.fixture(scope="session")
+def state_dir() -> Iterator[Path]:
+    """An empty state folder that Postgres's user can reach (pytest's own temporary folders are closed to others)."""
+    folder = Path(tempfile.mkdtemp(prefix="switchboard-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(state_dir: Path) -> Iterator[Stack]:
+    """The whole stack, on free ports; its processes end with the session, however it ends."""
+    with start_stack(state_dir) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def env(stack: Stack) -> dict[str, str]:
+    """What `make run` would write to .env.local."""
+    return stack.env
+
+
+@pytest_asyncio.fixture
+async def database(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the superuser, whom no policy stops."""
+    connection = await asyncpg.connect(stack.admin_url)
+    yield connection
+    await connection.close()

@@ -1,0 +1,162 @@
+"""Private servers of every version that migrations must run on: made, killed, recovered, migrated."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from local import migrations, place, standins
+from local.migrations import MigrationError
+from local.ports import free_port, pick
+from local.postgres import Cluster
+
+PASSWORDS = standins.Passwords("it's secret", "b", "c")
+
+
+@pytest.fixture(scope="module", params=sorted(place.server_bin_dirs()))
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A server of each version on this machine."""
+    folder = Path(tempfile.mkdtemp(prefix="switchboard-"))
+    folder.chmod(0o711)
+    binaries = place.server_bin_dirs()[request.param]
+    made = Cluster(binaries, folder / "data", free_port(), "ad'min", place.server_user(), durable=False)
+    (folder / "data.new-left-by-a-kill").mkdir()
+    made.init()
+    made.start()
+    yield made
+    made.stop("immediate")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture
+async def url(cluster: Cluster) -> AsyncIterator[str]:
+    """An empty database with the stand-ins, as role postgres."""
+    await standins.apply(cluster.url(), PASSWORDS)
+    yield cluster.url("postgres", PASSWORDS.postgres)
+    connection = await asyncpg.connect(cluster.url())
+    await connection.execute("drop schema if exists supabase_migrations cascade; drop table if exists public.made")
+    await connection.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two migrations and a file that is none."""
+    (tmp_path / "20260101000000_make_table.sql").write_text(
+        "-- why\ncreate table made (n int);\ncomment on table made is 'x';\n"
+    )
+    (tmp_path / "20260102000000_fill_table.sql").write_text("insert into public.made values (1);")
+    (tmp_path / "README.sql").write_text("this is no migration")
+    return tmp_path
+
+
+def test_the_server_is_of_its_version_and_asks_for_the_password(cluster: Cluster) -> None:
+    assert cluster.version() in place.server_bin_dirs()
+    assert cluster.data_dir.stat().st_mode & 0o777 == 0o700
+    assert not list(cluster.data_dir.parent.glob("data.new-*"))
+
+
+async def test_nobody_logs_in_without_the_right_password(cluster: Cluster) -> None:
+    for password in ("", "wrong"):
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(cluster.url("supabase_admin", password))
+
+
+def test_a_killed_server_starts_again(cluster: Cluster) -> None:
+    killed = cluster.server_pid()
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+
+    cluster.start()
+
+    assert cluster.is_running()
+    assert cluster.server_pid() != killed
+
+
+def test_a_pid_file_that_names_somebody_else_is_no_obstacle(cluster: Cluster) -> None:
+    cluster.stop()
+    stale = cluster.data_dir / "postmaster.pid"
+    stale.write_text(f"{os.getpid()}\n{cluster.data_dir}\n1\n{cluster.port}\n\n127.0.0.1\n\nready\n")
+    assert not cluster.is_running()
+
+    cluster.start()
+
+    assert cluster.server_pid() not in (None, os.getpid())
+
+
+async def test_stand_ins_can_be_applied_again_and_again(url: str, cluster: Cluster) -> None:
+    await standins.apply(cluster.url(), PASSWORDS)
+    connection = await asyncpg.connect(url)
+    assert await connection.fetchval("select current_user || lower('Ä')") == "postgresä"
+    await connection.close()
+
+
+async def test_migrations_are_recorded_as_the_supabase_cli_does_and_applied_once(url: str, folder: Path) -> None:
+    assert await migrations.apply(url, folder) == ["20260101000000", "20260102000000"]
+    assert await migrations.apply(url, folder) == []
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch(
+        "select version, name, statements from supabase_migrations.schema_migrations order by version"
+    )
+    count = await connection.fetchval("select count(*) from public.made")
+    await connection.close()
+    assert [tuple(row) for row in rows] == [
+        ("20260101000000", "make_table", ["-- why\ncreate table made (n int)", "comment on table made is 'x'"]),
+        ("20260102000000", "fill_table", ["insert into public.made values (1)"]),
+    ]
+    assert count == 1
+
+
+async def test_a_named_migration_is_left_out(url: str, folder: Path) -> None:
+    assert await migrations.apply(url, folder, leave_out=("fill",)) == ["20260101000000"]
+    assert await migrations.apply(url, folder) == ["20260102000000"]
+
+
+async def test_a_failing_migration_names_file_and_line_and_leaves_nothing(url: str, folder: Path) -> None:
+    broken = folder / "20260103000000_break.sql"
+    broken.write_text("insert into public.made values (2);\n\n-- this\nselect\n  nothing_of_that_name;\n")
+
+    with pytest.raises(MigrationError) as failed:
+        await migrations.apply(url, folder)
+
+    assert (failed.value.file, failed.value.line, failed.value.sqlstate) == (broken, 5, "42703")
+    assert str(failed.value).startswith('20260103000000_break.sql:5: column "nothing_of_that_name" does not exist')
+    connection = await asyncpg.connect(url)
+    assert await connection.fetchval("select count(*) from public.made") == 1
+    assert await connection.fetchval("select max(version) from supabase_migrations.schema_migrations") < "20260103"
+    await connection.close()
+
+
+async def test_a_setting_of_one_migration_does_not_reach_the_next(url: str, tmp_path: Path) -> None:
+    (tmp_path / "20260101000000_set.sql").write_text("set search_path = 'pg_catalog'; set role anon; reset role;")
+    (tmp_path / "20260102000000_use.sql").write_text("create table made (n int);")
+
+    await migrations.apply(url, tmp_path)
+
+    connection = await asyncpg.connect(url)
+    assert await connection.fetchval("select to_regclass('public.made') is not null")
+    await connection.close()
+
+
+async def test_a_missing_seed_is_no_error_and_a_broken_one_is(url: str, tmp_path: Path) -> None:
+    await migrations.seed(url, tmp_path / "none.sql")
+    (tmp_path / "seed.sql").write_text("select 1;\nselect 1 / 0;")
+    with pytest.raises(MigrationError, match=r"seed\.sql:2: division by zero"):
+        await migrations.seed(url, tmp_path / "seed.sql")
+
+
+def test_a_port_is_picked_once_and_never_one_in_use() -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+        used = server.getsockname()[1]
+        taken: set[int] = set()
+        picked = [pick(used, taken), pick(used, taken), pick(0, taken)]
+    assert len(set(picked)) == 3
+    assert used not in picked
+    assert taken == set(picked)

@@ -1,0 +1,81 @@
+"""The one origin: who answers which path, and that PostgREST comes through unchanged."""
+
+import asyncio
+import json
+
+import aiohttp
+import asyncpg
+import pytest
+
+from local.stack import Stack
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+async def test_functions_answer_their_paths_with_and_without_api(stack: Stack, prefix: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"{stack.api_url}{prefix}/space/{stack.space_id}/chat/stream") as answer:
+            assert (answer.status, (await answer.json())["code"]) == (405, "method_not_allowed")
+            assert answer.headers["Allow"] == "POST"
+        async with http.post(f"{stack.api_url}{prefix}/worker") as answer:
+            assert answer.status == 401
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api/nowhere", "/space/x", "/local/keys.json", "/../keys.json", "/auth"])
+async def test_an_unknown_path_is_a_problem(stack: Stack, path: str) -> None:
+    async with aiohttp.ClientSession() as http, http.get(f"{stack.api_url}{path}") as answer:
+        assert answer.status == 404
+        assert answer.content_type == "application/problem+json"
+        assert (await answer.json())["code"] == "not_found"
+
+
+async def test_the_page_comes_with_a_strict_policy_and_takes_no_post(stack: Stack) -> None:
+    async with aiohttp.ClientSession() as http:
+        for path, kind in (("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css")):
+            async with http.get(f"{stack.api_url}{path}") as answer:
+                assert (answer.status, answer.content_type) == (200, kind)
+                assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+        async with http.post(f"{stack.api_url}/") as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_the_demo_file_holds_ids_and_no_key(stack: Stack) -> None:
+    async with aiohttp.ClientSession() as http, http.get(f"{stack.api_url}/demo.json") as answer:
+        assert await answer.json() == {
+            "workspace_id": stack.workspace_id,
+            "space_id": stack.space_id,
+            "landing_id": stack.landing_id,
+            "persona_id": stack.persona_id,
+        }
+
+
+async def test_postgrest_comes_through_with_its_headers_and_bodies(stack: Stack, database: asyncpg.Connection) -> None:
+    await database.execute("create table public.gateway_test (id int primary key, note text)")
+    try:
+        await database.execute("grant all on public.gateway_test to service_role")
+        await database.execute("notify pgrst, 'reload schema'")
+        headers = {"apikey": stack.secret_key, "Prefer": "return=representation,count=exact"}
+        rows = [{"id": number, "note": "ü" * 2000} for number in range(500)]
+        url = f"{stack.api_url}/rest/v1/gateway_test"
+        async with aiohttp.ClientSession(headers=headers) as http:
+            created, document = 0, None
+            for _ in range(100):
+                async with http.post(url, json=rows) as answer:
+                    created, document = answer.status, await answer.json()
+                if created != 404:
+                    break
+                await asyncio.sleep(0.05)  # PostgREST is still reading the new table
+            assert (created, document) == (201, rows)
+            async with http.get(url, params={"note": "not.eq.a&b", "id": "lt.3", "select": "id"}) as answer:
+                assert answer.headers["Content-Range"] == "0-2/3"
+                assert await answer.json() == [{"id": 0}, {"id": 1}, {"id": 2}]
+            async with http.head(url) as answer:
+                assert (answer.status, answer.headers["Content-Range"]) == (200, "0-499/500")
+            async with http.patch(url, params={"id": "eq.7"}, json={"note": "new"}) as answer:
+                assert await answer.json() == [{"id": 7, "note": "new"}]
+            async with http.delete(url, params={"id": "gte.0"}, headers={"Prefer": ""}) as answer:
+                assert (answer.status, await answer.read()) == (204, b"")
+            async with http.get(f"{stack.api_url}/rest/v1/") as answer:
+                assert "gateway_test" in json.dumps(await answer.json(content_type=None))
+    finally:
+        await database.execute("drop table public.gateway_test")
+        await database.execute("notify pgrst, 'reload schema'")

@@ -1,0 +1,328 @@
+"""The stack as a whole: what is killed comes back, nothing is left behind, data and keys stay, ports may be taken."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+
+from local import children, place, stack
+from local.stack import Stack, start_stack
+
+PARTS = ["postgres", "postgrest", "background", "gateway"]
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Stack]:
+    """A stack that may be broken, apart from the one that other tests use."""
+    folder = Path(tempfile.mkdtemp(prefix="switchboard-"))
+    with start_stack(folder) as running:
+        yield running
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty state folder."""
+    made = Path(tempfile.mkdtemp(prefix="switchboard-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def until(claim: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """The first truthy answer; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (found := claim()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+async def chat(running: Stack) -> tuple[int, str]:
+    """One anonymous message to the demo space: the status and all that was streamed."""
+    url = f"{running.api_url}/space/{running.space_id}/chat/stream"
+    body = {"email": "someone@example.com", "message": "Hello!"}
+    with contextlib.suppress(aiohttp.ClientError):
+        async with aiohttp.ClientSession() as http, http.post(url, json=body) as answer:
+            return answer.status, await answer.text()
+    return 0, ""
+
+
+async def until_chat_works(running: Stack) -> None:
+    """Wait until a message is answered again."""
+    deadline = time.monotonic() + 30
+    while True:
+        status, text = await chat(running)
+        if status == 200 and "event: done" in text:
+            return
+        assert time.monotonic() < deadline, f"no answer any more: {status} {text}"
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_a_killed_part_comes_back_by_itself(own: Stack, part: str) -> None:
+    before = own.pids()
+    os.kill(before[part], signal.SIGKILL)
+
+    await asyncio.to_thread(until, lambda: own.pids().get(part, before[part]) != before[part])
+    await until_chat_works(own)
+
+    after = own.pids()
+    assert {name for name in PARTS if before[name] != after[name]} == {part}
+    said = (own.state_dir / "logs" / "supervisor.log").read_text()
+    assert f"{part} ended (SIGKILL), starting it again" in said
+    assert f"{part} runs again" in said
+
+
+async def test_jobs_run_again_after_postgres_was_killed(own: Stack) -> None:
+    before = own.pids()["postgres"]
+    os.kill(before, signal.SIGKILL)
+    await asyncio.to_thread(until, lambda: own.pids().get("postgres", before) != before)
+    connection = await asyncpg.connect(own.db_url)
+    try:
+        job = await connection.fetchval("select cron.schedule('after-crash', '1 seconds', 'select 1')")
+        deadline = time.monotonic() + 15
+        while not await connection.fetchval(
+            "select count(*) from cron.job_run_details where jobid = $1 and status = 'succeeded'", job
+        ):
+            assert time.monotonic() < deadline, "the job never ran"
+            await asyncio.sleep(0.1)
+        await connection.execute("select cron.unschedule('after-crash')")
+    finally:
+        await connection.close()
+
+
+async def test_while_postgrest_is_down_the_api_says_503(own: Stack) -> None:
+    before = own.pids()["postgrest"]
+    # A stopped process refuses nothing, so it is killed, and looked at before the supervisor has it running again.
+    os.kill(before, signal.SIGKILL)
+    statuses = set()
+    async with aiohttp.ClientSession(headers={"apikey": own.secret_key}) as http:
+        deadline = time.monotonic() + 20
+        while own.pids().get("postgrest", before) == before or 200 not in statuses:
+            assert time.monotonic() < deadline
+            async with http.get(f"{own.api_url}/rest/v1/workspaces?select=id") as answer:
+                statuses.add(answer.status)
+                if answer.status == 503 and answer.content_type == "application/problem+json":
+                    assert answer.headers["Retry-After"] == "1"
+                    assert (await answer.json())["code"] == "backend_unavailable"
+    assert 503 in statuses
+    assert statuses <= {200, 503}
+
+
+async def test_sign_in_says_503_while_postgres_is_away_and_works_again(own: Stack) -> None:
+    before = own.pids()["postgres"]
+    os.kill(before, signal.SIGKILL)
+    statuses: list[int] = []
+    url = f"{own.api_url}/auth/v1/token?grant_type=password"
+    body = {"email": "owner@demo.test", "password": own.demo_password}
+    async with aiohttp.ClientSession(headers={"apikey": own.publishable_key}) as http:
+        deadline = time.monotonic() + 20
+        while not statuses or statuses[-1] != 200 or own.pids().get("postgres", before) == before:
+            assert time.monotonic() < deadline
+            async with http.post(url, json=body) as answer:
+                statuses.append(answer.status)
+    assert set(statuses) <= {200, 503}
+    await until_chat_works(own)
+
+
+def test_nothing_survives_a_killed_supervisor_and_the_next_start_recovers(folder: Path) -> None:
+    first = start_stack(folder)
+    keys, pids = first.env, first.pids()
+    os.kill(pids["supervisor"], signal.SIGKILL)
+
+    until(lambda: not any(children.alive(pid) for pid in pids.values()))
+
+    with start_stack(folder) as second:
+        assert second.env["JWT_SECRET"] == keys["JWT_SECRET"]
+        assert second.env["SECRET_KEY"] == keys["SECRET_KEY"]
+        assert not set(second.pids().values()) & set(pids.values())
+
+
+async def test_a_second_start_keeps_data_keys_and_secrets(folder: Path) -> None:
+    first = start_stack(folder)
+    status, _ = await chat(first)
+    first.stop()
+    assert status == 200
+    second = start_stack(folder)
+    try:
+        connection = await asyncpg.connect(second.admin_url)
+        messages = await connection.fetchval("select count(*) from public.messages")
+        addresses = await connection.fetch("select name, decrypted_secret from vault.decrypted_secrets")
+        await connection.close()
+        assert messages == 2
+        assert {row["name"]: row["decrypted_secret"] for row in addresses} == {
+            "archive_url": f"{second.api_url}/archive",
+            "worker_url": f"{second.api_url}/worker",
+            "cron_secret": second.cron_secret,
+        }
+        assert second.publishable_key == first.publishable_key
+        assert "Making the database" not in (folder / "logs" / "supervisor.log").read_text()
+    finally:
+        second.stop()
+
+
+def test_taken_ports_are_passed_over_and_named(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as api, socket.create_server(("127.0.0.1", 0)) as db:
+        taken = api.getsockname()[1], db.getsockname()[1]
+        with start_stack(folder, api_port=taken[0], db_port=taken[1]) as running:
+            used = running.layout.ports
+            said = (folder / "logs" / "supervisor.log").read_text()
+    assert used.api != taken[0]
+    assert used.db != taken[1]
+    assert f"Port {taken[0]} is taken: API listens on {used.api}" in said
+    assert f"Port {taken[1]} is taken: Postgres listens on {used.db}" in said
+
+
+def test_two_stacks_do_not_serve_one_folder(own: Stack) -> None:
+    with pytest.raises(stack.StackError, match="already runs"):
+        start_stack(own.state_dir)
+    assert all(children.alive(pid) for pid in own.pids().values())
+
+
+def test_every_server_listens_on_the_loopback_address_only(own: Stack) -> None:
+    ports = own.layout.ports
+    wanted = {ports.api, ports.db, ports.rest, ports.rest_admin}
+    lines = Path("/proc/net/tcp").read_text().splitlines() + Path("/proc/net/tcp6").read_text().splitlines()
+    listening = {}
+    for fields in (line.split() for line in lines):
+        if len(fields) > 3 and fields[3] == "0A":
+            address, _, port = fields[1].rpartition(":")
+            if int(port, 16) in wanted:
+                listening[int(port, 16)] = address
+    assert listening == dict.fromkeys(wanted, "0100007F")
+
+
+def test_secrets_and_data_are_closed_to_others(own: Stack) -> None:
+    modes = {
+        name: (own.state_dir / name).stat().st_mode & 0o777 for name in ("keys.json", "logs", "run", "postgres/data")
+    }
+    assert modes == {"keys.json": 0o600, "logs": 0o700, "run": 0o700, "postgres/data": 0o700}
+    for pid in own.pids().values():
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        assert own.secret_key not in command
+        assert own.keys.admin_password not in command
+
+
+def test_a_damaged_database_stops_the_start_in_postgres_own_words(folder: Path) -> None:
+    with start_stack(folder):
+        pass
+    (folder / "postgres" / "data" / "global" / "pg_control").unlink()
+
+    with pytest.raises(stack.StackError, match="postgres did not start") as refused:
+        start_stack(folder)
+
+    assert "pg_control" in str(refused.value)
+    assert stack.running(folder) is None
+
+
+class Commands:
+    """`python -m local …` on a state folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {
+            **os.environ,
+            "SWITCHBOARD_STATE_DIR": str(folder),
+            "SWITCHBOARD_ENV_FILE": str(folder / "env"),
+            "PYTHONPATH": str(place.REPOSITORY),
+        }
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "local", command],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+
+@pytest.fixture
+def commands(folder: Path) -> Iterator[Commands]:
+    """The commands; whatever they left running is stopped."""
+    made = Commands(folder)
+    yield made
+    made.run("down")
+
+
+def test_up_status_down_and_reset_do_what_they_say(commands: Commands) -> None:
+    assert commands.run("status").returncode == 3
+    up = commands.run("up")
+    assert up.returncode == 0, up.stderr
+    running = stack.running(commands.folder)
+    assert running is not None
+    assert up.stdout.index("Starting Postgres") < up.stdout.index("Starting PostgREST") < up.stdout.index("API URL")
+
+    again, foreground, status = commands.run("up"), commands.run("run"), commands.run("status")
+
+    assert again.returncode == 0
+    assert "It already runs." in again.stdout
+    assert foreground.returncode == 1
+    assert "It already runs" in foreground.stderr
+    assert status.returncode == 0
+    for output in (up.stdout, again.stdout, foreground.stdout, status.stdout):
+        assert running.api_url in output
+        assert running.publishable_key in output
+    written = (commands.folder / "env").read_text()
+    assert (commands.folder / "env").stat().st_mode & 0o777 == 0o600
+    assert dict(line.split("=", 1) for line in written.splitlines()) == {
+        name: f'"{value}"' for name, value in running.env.items()
+    }
+
+    pids = running.pids()
+    assert commands.run("down").stdout.strip() == "Stopped."
+    assert not any(children.alive(pid) for pid in pids.values())
+    assert commands.run("down").stdout.strip() == "Nothing runs."
+    assert commands.run("reset").returncode == 0
+    assert not (commands.folder / "postgres").exists()
+    assert (commands.folder / "keys.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_prints_a_curl_that_works_and_ctrl_c_leaves_no_process(commands: Commands, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "local", "run"],
+        env=commands.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        printed = ""
+        while "Ctrl-C" not in printed:
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        running = stack.running(commands.folder)
+        assert running is not None
+        pids = running.pids()
+        found = re.search(r"^\s*(curl .*)$", printed, re.MULTILINE)
+        assert found is not None
+        answer = subprocess.run(shlex.split(found[1]), capture_output=True, text=True, timeout=30, check=True)
+
+        # As a terminal does: to the whole foreground group, of which only the command itself is a member.
+        os.killpg(process.pid, number)
+        rest = process.stdout.read()
+
+    assert "event: done" in answer.stdout
+    assert process.returncode == 0
+    assert rest.endswith("Stopped, nothing runs any more\n")
+    assert not any(children.alive(pid) for pid in pids.values())

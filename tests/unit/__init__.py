@@ -1,0 +1,1 @@
+"""Modules of lib/, one file each."""
