@@ -1,0 +1,1 @@
+"""What Switchboard costs, measured over its real HTTP functions."""
