@@ -1,5 +1,6 @@
 """The one origin: the page, PostgREST under /rest/v1, the sign-in under /auth/v1, and every function by its path."""
 
+import asyncio
 import json
 import os
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._functions = Functions()
+        self._running: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
         self._pool: asyncpg.Pool | None = None
         self._rest: RestProxy | None = None
@@ -107,7 +109,17 @@ class Gateway:
                 response = await self._answer(path, request)
                 await response(scope, receive, send)
             else:
-                await app(scope, receive, send)
+                await self._run(app, scope, receive, send)
+
+    async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a function's request, and remember it while it runs."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await app(scope, receive, send)
+        finally:
+            self._running.discard(task)
 
     async def _answer(self, path: str, request: Request) -> Response:
         if self._rest is not None and (path == proxy.PREFIX or path.startswith(proxy.PREFIX + "/")):
@@ -142,6 +154,9 @@ class Gateway:
         self._auth = Auth(accounts, self._settings.keys)
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        if self._running:
+            # uvicorn has cancelled them and ends the process right after this: let them finish their turns.
+            await asyncio.wait(self._running, timeout=5)
         await self._http.close()
         self._pool.terminate()
         await send({"type": "lifespan.shutdown.complete"})

@@ -129,16 +129,16 @@ create function private.email_is_signed(space_id uuid, email text, email_key tex
     set search_path = ''
 as $$
     -- The customer's server signs what it has: the email as typed or the normalised one. Digests of digests are compared,
-    -- so that the time taken tells nothing about the right one.
+    -- so that the time taken tells nothing about the right one; and of hex text: what is no hex is then merely wrong.
     select coalesce(pg_catalog.bool_or(
-               pg_catalog.sha256(private.hmac_sha256(pg_catalog.convert_to(v.decrypted_secret, 'UTF8'), pg_catalog.convert_to(signed.text, 'UTF8')))
-             = pg_catalog.sha256(pg_catalog.decode(email_is_signed.email_hmac, 'hex'))), false)
+               pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.encode(private.hmac_sha256(
+                   pg_catalog.convert_to(v.decrypted_secret, 'UTF8'), pg_catalog.convert_to(signed.text, 'UTF8')), 'hex'), 'UTF8'))
+             = pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.lower(email_is_signed.email_hmac), 'UTF8'))), false)
       from public.spaces s
       join vault.decrypted_secrets v on v.id = s.hmac_secret_id
      cross join (values (email_is_signed.email), (email_is_signed.email_key)) as signed (text)
      where s.id = email_is_signed.space_id
-       and s.workspace_id = private.entered_workspace()
-       and email_is_signed.email_hmac ~ '^[0-9a-fA-F]{64}$';
+       and s.workspace_id = private.entered_workspace();
 $$;
 comment on function private.email_is_signed(uuid, text, text, text) is 'Whether an HMAC under the space''s secret stands behind an email.';
 
@@ -272,16 +272,29 @@ as $$
 $$;
 comment on function private.count_refusal(jsonb) is 'Keeps count of a refusal by a limit, after the writes it undid.';
 
+create function private.limit_subject(address text)
+    returns text
+    language sql
+    immutable
+    set search_path = ''
+as $$
+    -- Whoever has an IPv6 address has at least a /64 of them.
+    select case when address like '%:%'
+                then pg_catalog.network(pg_catalog.set_masklen(address::inet, 64))::text
+                else address end;
+$$;
+comment on function private.limit_subject(text) is 'What a limit by address counts: an IPv4 address, or the /64 of an IPv6 one.';
+
 create function private.check_arrival(space public.spaces, address text)
     returns void
     language plpgsql
-    stable
+    volatile
     set search_path = ''
 as $$
 begin
     perform private.check_limit('arrivals_by_space', space.id::text, space.arrivals_per_minute);
     if address is not null then
-        perform private.check_limit('arrivals_by_address', address, space.arrivals_per_minute_by_address);
+        perform private.check_limit('arrivals_by_address', private.limit_subject(address), space.arrivals_per_minute_by_address);
     end if;
 end;
 $$;
@@ -297,7 +310,7 @@ begin
     -- Always in this order: two arrivals then never wait for each other in a circle.
     perform private.take_limit('arrivals_by_space', space.id::text, space.arrivals_per_minute);
     if address is not null then
-        perform private.take_limit('arrivals_by_address', address, space.arrivals_per_minute_by_address);
+        perform private.take_limit('arrivals_by_address', private.limit_subject(address), space.arrivals_per_minute_by_address);
     end if;
 end;
 $$;
@@ -319,6 +332,6 @@ grant execute on function
     private.entered_workspace(), private.persona_secret(uuid), private.hmac_sha256(bytea, bytea),
     private.email_is_signed(uuid, text, text, text), private.email_is_confirmed(uuid, text), private.is_member(uuid),
     private.refuse(jsonb), private.raise_refusal(jsonb), private.check_limit(text, text, integer),
-    private.take_limit(text, text, integer), private.count_refusal(jsonb), private.check_arrival(public.spaces, text),
+    private.take_limit(text, text, integer), private.count_refusal(jsonb), private.limit_subject(text), private.check_arrival(public.spaces, text),
     private.take_arrival(public.spaces, text), private.record_audit(text, uuid, uuid, text)
     to switchboard;

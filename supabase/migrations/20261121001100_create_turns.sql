@@ -25,6 +25,11 @@ declare
     verified_by  text;
     arrival      text;
 begin
+    -- The keys made here stand for conversations opened without proof: nobody asks for one of them by name.
+    if thread_key ~ '^(arrival|first):' then
+        raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'Thread keys do not begin with arrival: or first:.';
+    end if;
+
     if caller ->> 'kind' = 'contact' then
         if thread_key is not null then
             raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'A contact token is for one conversation.';
@@ -54,9 +59,9 @@ begin
     end if;
 
     -- Nobody we know: a first message without a token.
-    perform private.check_arrival(space, client ->> 'address');
     verified_by := case when email_key is not null then private.email_proof(space.id, email, email_key, email_hmac) end;
     if verified_by is not null then
+        perform private.check_arrival(space, client ->> 'address');
         contact      := private.find_or_create_contact('email', email_key, email, verified_by, '{}');
         conversation := private.find_or_create_conversation(contact, null, space.persona_id, space.id, coalesce(thread_key, 'main'), 'verified');
     else
@@ -76,6 +81,8 @@ begin
         else
             arrival := 'arrival:' || private.uuid7();
         end if;
+        -- After the repeat, which is no new arrival.
+        perform private.check_arrival(space, client ->> 'address');
         contact      := case when email_key is not null
                              then private.find_or_create_contact('email', email_key, email, null, '{}')
                              else private.create_contact('{}') end;

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from local import migrations, place, standins
+from local import children, migrations, place, standins
 from local.migrations import MigrationError
 from local.ports import free_port, pick
 from local.postgres import Cluster
@@ -73,6 +74,9 @@ def test_a_killed_server_starts_again(cluster: Cluster) -> None:
     killed = cluster.server_pid()
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
+    # The signal is delivered a moment later; until then there is a server and nothing to start.
+    while children.alive(killed):
+        time.sleep(0.01)
 
     cluster.start()
 

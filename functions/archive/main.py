@@ -1,0 +1,25 @@
+"""archive: moves old sessions out of the live lists, called by the database's schedule."""
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lib import archive as archives
+from lib import auth, http
+
+BUDGET_SECONDS = 20.0
+
+
+async def run(request: Request) -> archives.Report:
+    """Archive what is old enough until done or the time is over."""
+    auth.require_cron(request)
+    return await archives.run(budget_seconds=BUDGET_SECONDS)
+
+
+_serve = http.function("archive", {"run": run})
+
+
+@functions_framework.aio.http
+async def archive(request: Request) -> Response:
+    """The function's entry point."""
+    return await _serve(request)

@@ -1,0 +1,51 @@
+"""chat: a message goes in, the persona's answer comes out as a stream."""
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lib import answering, auth, bodies, clients, db, errors, http, sse, turns
+from lib.stream import Stream
+
+
+async def stream(request: Request) -> Response:
+    """Take a message in and stream its answer; the same client message again follows the first answer."""
+    space_id = http.path_id(request, "space_id")
+    caller = await auth.caller_of(request)
+    message = await bodies.read(request, turns.ChatMessage)
+    turn = await turns.start(caller, space_id, message, clients.of(request))
+    if turn.repeated:
+        state = await turns.read(turn.rpc, turn.id)
+        return Stream(turns.follow(turn.rpc, state, turn.opened), drain=False)
+    return Stream(answering.stream_answer(turn), drain=True)
+
+
+async def resume(request: Request) -> Response:
+    """Stream a turn again from a position on: what is stored at once, then as it goes on."""
+    turn_id = http.path_id(request, "turn_id")
+    caller = await auth.require_reader(request)
+    after = _after(request)
+    rpc = db.reading_as(caller)
+    state = await turns.resume(rpc, turn_id, after)
+    opened = state.opened() if after is None else None
+    return Stream(turns.follow(rpc, state, opened), drain=False)
+
+
+def _after(request: Request) -> int | None:
+    """The reader's position. Last-Event-ID, which a browser keeps up to date, comes before ?after=."""
+    if (last := sse.position(request.headers.get("last-event-id"))) is not None:
+        return last
+    if (asked := request.query_params.get("after")) is None:
+        return None
+    if (position := sse.position(asked)) is None:
+        raise errors.InvalidBody([errors.FieldError("after", "must be a number of characters")])
+    return position
+
+
+_serve = http.function("chat", {"stream": stream, "resume": resume})
+
+
+@functions_framework.aio.http
+async def chat(request: Request) -> Response:
+    """The function's entry point."""
+    return await _serve(request)

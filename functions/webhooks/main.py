@@ -1,0 +1,37 @@
+"""webhooks: what providers tell us, each under its own name."""
+
+from typing import Literal
+
+import functions_framework.aio
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lib import bodies, http, inbound
+
+BODY_LIMIT = 1024 * 1024
+
+
+class Received(BaseModel):
+    """The acknowledgement; ``duplicate``: the delivery had come before, and changed nothing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    received: Literal[True] = True
+    duplicate: bool
+
+
+async def receive(request: Request) -> Received:
+    """Take a provider's delivery; answered once it is stored."""
+    body = await bodies.read_raw(request, limit=BODY_LIMIT)
+    receipt = await inbound.receive(request.path_params["provider"], request.headers, body)
+    return Received(duplicate=receipt.duplicate)
+
+
+_serve = http.function("webhooks", {"receive": receive})
+
+
+@functions_framework.aio.http
+async def webhooks(request: Request) -> Response:
+    """The function's entry point."""
+    return await _serve(request)

@@ -1,0 +1,1 @@
+"""What the functions share: the edge (http, auth, db, …) and the domain (registration, turns, …)."""

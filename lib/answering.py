@@ -1,0 +1,201 @@
+"""Answering a turn: the persona speaks, the reader hears it at once, and the text is stored behind."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib import errors, log, personas, turns
+from lib.events import Delta, Event, Failed
+from lib.flusher import Flusher
+from lib.personas import Deferred, PersonaError, Text, Usage
+from lib.turns import Status, Turn
+
+GRACE_SECONDS = 1.0
+"""What a persona gets beyond its time limit to say itself that it ran out of time."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How the answering ended, as far as we are concerned; ``elsewhere``: somebody else ended the turn."""
+
+    status: Status
+    error_code: str | None = None
+    error_detail: str | None = None
+    elsewhere: bool = False
+
+
+@dataclass
+class _Answer:
+    """What has been said so far."""
+
+    pieces: list[str] = field(default_factory=list)
+    length: int = 0
+    usage: Mapping[str, Any] | None = None
+    first_token_ms: int | None = None
+    deferred: bool = False
+    finished: bool = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+_Signal = Text | Usage | Deferred | _Outcome
+
+
+async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
+    """Answer a turn: its opening, the persona's text the moment it comes, and how it ended.
+
+    The turn is finished once, however this ends: by the persona, by its time limit, by somebody who
+    ended the turn elsewhere (a cancel, an asynchronous answer), or because the process stops. What was said
+    by then is stored. Raises nothing that is the persona's or the database's fault: those are events.
+    """
+    answer = _Answer()
+    signals: asyncio.Queue[_Signal] = asyncio.Queue()
+    flusher = Flusher(turn.rpc, turn.id)
+    tasks = [
+        asyncio.create_task(_speak(turn, signals)),
+        asyncio.create_task(_flush(flusher, signals)),
+    ]
+    outcome = _Outcome("failed", "turn_interrupted", "The process stopped.")
+    try:
+        yield turn.opened
+        deadline = turn.started_at + turn.for_persona.time_limit_seconds + GRACE_SECONDS
+        while True:
+            signal = await _next(signals, deadline)
+            if isinstance(signal, _Outcome):
+                if answer.deferred and not signal.elsewhere and signal.status == "completed":
+                    continue
+                outcome = _judge(signal, answer)
+                break
+            if isinstance(signal, Text):
+                if answer.first_token_ms is None:
+                    answer.first_token_ms = round((time.monotonic() - turn.started_at) * 1000)
+                answer.pieces.append(signal.text)
+                answer.length += len(signal.text)
+                flusher.add(signal.text)
+                yield Delta(text=signal.text, position=answer.length)
+            elif isinstance(signal, Usage):
+                answer.usage = signal.usage
+            else:
+                answer.deferred = True
+                flusher.watch()
+        await _stop(tasks)
+        async for event in _end(turn, outcome, answer):
+            yield event
+    except (GeneratorExit, asyncio.CancelledError):
+        await _stop(tasks)
+        if not answer.finished:
+            await _finish_anyhow(turn, outcome, answer)
+        raise
+
+
+async def _end(turn: Turn, outcome: _Outcome, answer: _Answer) -> AsyncGenerator[Event, None]:
+    """Finish the turn and tell how it stands: as we say, or as somebody did before us."""
+    code, usage = outcome.error_code, answer.usage
+    try:
+        finished = await _finish(turn, outcome, answer)
+        if not finished.changed:
+            state = await turns.read(turn.rpc, turn.id)
+            if answer.length == 0:
+                async for event in turns.follow(turn.rpc, state, None):
+                    yield event
+                return
+            code, usage = state.error_code, state.usage
+    except errors.Problem as problem:
+        # The lease runs out and the sweep ends the turn with what was flushed.
+        log.error("finish_failed", turn_id=turn.id, code=problem.code)
+        yield Failed(problem.code, answer.length)
+        return
+    yield turns.ending(
+        status=finished.status,
+        code=code,
+        position=max(answer.length, finished.text_length),
+        text_length=finished.text_length,
+        message_id=finished.message_id,
+        usage=usage,
+    )
+
+
+async def _speak(turn: Turn, signals: asyncio.Queue[_Signal]) -> None:
+    """Pass on what the persona says, and how it ended."""
+    outcome = _Outcome("completed")
+    try:
+        pieces = personas.find(turn.persona_kind).answer(turn.for_persona)
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                signals.put_nowait(piece)
+    except PersonaError as failure:
+        status: Status = "timeout" if failure.code == "persona_timeout" else "failed"
+        outcome = _Outcome(status, failure.code, failure.detail)
+    except Exception as unexpected:
+        log.error("persona_broke", turn_id=turn.id, kind=turn.persona_kind)
+        outcome = _Outcome("failed", "internal_error", type(unexpected).__name__)
+    signals.put_nowait(outcome)
+
+
+async def _flush(flusher: Flusher, signals: asyncio.Queue[_Signal]) -> None:
+    """Store behind the stream, and tell when the turn has ended elsewhere."""
+    await flusher.run()
+    signals.put_nowait(_Outcome("cancelled", elsewhere=True))
+
+
+async def _next(signals: asyncio.Queue[_Signal], deadline: float) -> _Signal:
+    try:
+        async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+            return await signals.get()
+    except TimeoutError:
+        return _Outcome("timeout", "persona_timeout", "The persona passed its time limit.")
+
+
+def _judge(outcome: _Outcome, answer: _Answer) -> _Outcome:
+    """An answer without a word is no answer."""
+    if outcome.status == "completed" and not answer.pieces:
+        return _Outcome("failed", "persona_bad_answer", "The persona said nothing.")
+    return outcome
+
+
+async def _finish(turn: Turn, outcome: _Outcome, answer: _Answer) -> turns.Finished:
+    finished = await turns.finish(
+        turn.rpc,
+        turn.id,
+        outcome.status,
+        answer.text,
+        usage=answer.usage,
+        error_code=outcome.error_code,
+        error_detail=outcome.error_detail,
+        first_token_ms=answer.first_token_ms,
+    )
+    answer.finished = True
+    log.info(
+        "turn",
+        turn_id=turn.id,
+        status=finished.status,
+        code=outcome.error_code,
+        characters=answer.length,
+        first_token_ms=answer.first_token_ms,
+        milliseconds=round((time.monotonic() - turn.started_at) * 1000),
+    )
+    return finished
+
+
+async def _finish_anyhow(turn: Turn, outcome: _Outcome, answer: _Answer) -> None:
+    """Finish although we are being stopped: a server that shuts down may cancel its tasks more than once."""
+    for _ in range(3):
+        with contextlib.suppress(asyncio.CancelledError):
+            try:
+                await _finish(turn, outcome, answer)
+            except errors.Problem as problem:
+                log.error("finish_failed", turn_id=turn.id, code=problem.code)
+            return
+
+
+async def _stop(tasks: list["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    while not all(task.done() for task in tasks):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait(tasks)

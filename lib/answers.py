@@ -1,0 +1,83 @@
+"""Reading an answer's text out of what a workflow or model sent.
+
+Everything that leaves here can be stored: no NUL and no other control character but tab, newline and carriage
+return (the rule for what people write), and no lone half of a surrogate pair.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Where the nodes of n8n put their text: `output` (AI Agent; what Chat Trigger shows first), `text` (LLM
+# Chain), `message` and `content` (OpenAI), the others by habit of those who build workflows.
+TEXT_KEYS = ("output", "text", "message", "answer", "response", "reply", "content", "data")
+_MAX_DEPTH = 6
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """The text without what cannot be stored: control characters go, a lone surrogate becomes U+FFFD."""
+    joined = _PAIR.sub(lambda pair: pair.group().encode("utf-16", "surrogatepass").decode("utf-16"), text)
+    return _LONE.sub("\N{REPLACEMENT CHARACTER}", _CONTROL.sub("", joined))
+
+
+class Joiner:
+    """Cleans a text that comes in pieces.
+
+    JavaScript cuts strings between UTF-16 units, so an emoji may come as two halves in two pieces: the
+    first half waits for the second.
+    """
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, piece: str) -> str:
+        """What is ready of the text so far and not yet given out."""
+        text = self._half + piece
+        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return clean(text[: len(text) - len(self._half)])
+
+    def finish(self) -> str:
+        """What still waited."""
+        rest, self._half = self._half, ""
+        return clean(rest)
+
+
+def find_text(value: object, keys: tuple[str, ...] = TEXT_KEYS) -> str | None:
+    """The answer's text in a JSON value, cleaned, or None where there is none that is more than white space.
+
+    A string is the text itself. Of an object the first of the keys that holds a text counts, of a list its
+    one element, both down to a few levels: `[{"message": {"content": "Hello"}}]` is "Hello".
+    """
+    return _find(value, keys, _MAX_DEPTH)
+
+
+def _find(value: object, keys: tuple[str, ...], depth: int) -> str | None:
+    if isinstance(value, str):
+        text = clean(value)
+        return text if text.strip() else None
+    if depth == 0:
+        return None
+    if isinstance(value, list) and len(value) == 1:
+        return _find(value[0], keys, depth - 1)
+    if isinstance(value, dict):
+        found = (_find(value[key], keys, depth - 1) for key in keys if key in value)
+        return next((text for text in found if text is not None), None)
+    return None
+
+
+def excerpt(text: str, length: int = 200) -> str:
+    """One printable line of at most so many characters, tags removed: for a message about a failure."""
+    line = " ".join(re.sub(r"<[^<>]*>", " ", clean(text)).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def quote(text: str, secret: str | None = None) -> str:
+    """What the other side said, to be appended to a detail as `: …`; never with our secret, or nothing."""
+    if secret:
+        text = text.replace(secret, "[secret]")
+    line = excerpt(text)
+    return f": {line}" if line else ""

@@ -1,0 +1,159 @@
+"""Request bodies: read with a limit, parsed strictly, and the field types they are made of."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+from starlette.requests import ClientDisconnect, Request
+
+from lib import errors
+
+JSON_LIMIT = 64 * 1024
+"""Bytes of a JSON body."""
+
+DEEPEST = 32
+"""How deeply free-form JSON in a body may be nested."""
+
+_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
+
+
+class Body(BaseModel):
+    """A request body: unknown members are refused; names are snake_case or camelCase."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        loc_by_alias=False,
+        hide_input_in_errors=True,
+    )
+
+
+def storable(text: str) -> str:
+    """The text itself; ValueError if it holds control characters other than tab and line breaks."""
+    if _UNSTORABLE.search(text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _storable_json(value: Any, depth: int = 0) -> Any:
+    if depth > DEEPEST:
+        raise ValueError(f"must not be nested more than {DEEPEST} levels deep")
+    if isinstance(value, str):
+        storable(value)
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            storable(name)
+            _storable_json(member, depth + 1)
+    elif isinstance(value, list):
+        for member in value:
+            _storable_json(member, depth + 1)
+    return value
+
+
+Message = Annotated[str, Field(max_length=16_000), AfterValidator(storable), AfterValidator(_not_blank)]
+"""What somebody says: up to 16,000 characters, not blank."""
+
+Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
+"""A short text, such as a name."""
+
+Attributes = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+"""Free-form JSON that is kept with a row."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read(request: Request, model: type[Model]) -> Model:
+    """The request's JSON body as a model.
+
+    Raises UnsupportedMediaType, BodyTooLarge, InvalidJson, or InvalidBody with the fields that do not fit.
+    """
+    _require_json(request)
+    document = parse(await read_raw(request, limit=JSON_LIMIT))
+    try:
+        return model.model_validate(document)
+    except ValidationError as invalid:
+        faults = field_errors(invalid)
+    raise errors.InvalidBody(faults)
+
+
+def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
+    """What does not fit, field by field, without the values that were sent."""
+    return [
+        errors.FieldError(
+            field=".".join(str(part) for part in fault["loc"]),
+            message=fault["msg"].removeprefix("Value error, "),
+        )
+        for fault in invalid.errors(include_input=False, include_url=False, include_context=False)
+    ]
+
+
+async def read_raw(request: Request, *, limit: int) -> bytes:
+    """The body's bytes. Raises BodyTooLarge as soon as the limit (in bytes) is known to be passed.
+
+    A declared length above the limit is refused unread; an undeclared or understated one is cut off on
+    the way. InvalidJson means that the sender broke off.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
+        raise errors.BodyTooLarge(f"At most {limit} bytes are accepted.")
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise errors.BodyTooLarge(f"At most {limit} bytes are accepted.")
+    except ClientDisconnect:
+        raise errors.InvalidJson("The body ended early.") from None
+    return bytes(body)
+
+
+def parse(content: bytes) -> Any:
+    """The JSON value in UTF-8 text; no NaN, no Infinity, no number beyond a double. Raises InvalidJson."""
+    try:
+        return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise errors.InvalidJson() from None
+
+
+def parse_object(content: bytes) -> Mapping[str, Any] | None:
+    """The JSON object in UTF-8 text, or None if it is something else. For senders who are not told."""
+    try:
+        document = parse(content)
+    except errors.InvalidJson:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _require_json(request: Request) -> None:
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if media_type.strip().lower() != "application/json" or charset not in (
+        "",
+        "charset=utf-8",
+        "charset=utf8",
+    ):
+        raise errors.UnsupportedMediaType()
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("the number is too large")
+    return number

@@ -1,0 +1,94 @@
+"""What a request tells about the program and the place it comes from."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.requests import Request
+
+from lib import config
+
+Device = Literal["bot", "mobile", "tablet", "desktop"]
+
+_LONGEST_USER_AGENT = 512
+_BOT = re.compile(r"bot\b|crawl|spider|curl/|wget/|python|aiohttp|httpx|okhttp|java/|node", re.IGNORECASE)
+_TABLET = re.compile(r"ipad|tablet|kindle|silk/|android(?!.*mobile)", re.IGNORECASE)
+_MOBILE = re.compile(r"mobi|iphone|ipod|android", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Client:
+    """The caller's program and address, as kept with a session."""
+
+    user_agent: str | None
+    address: str | None
+    device: Device | None
+
+    def facts(self) -> dict[str, str | None]:
+        """How the database is told."""
+        return {"user_agent": self.user_agent, "address": self.address, "device": self.device}
+
+
+def of(request: Request) -> Client:
+    """The client of a request."""
+    user_agent = _printable(request.headers.get("user-agent", ""))[:_LONGEST_USER_AGENT] or None
+    return Client(
+        user_agent=user_agent,
+        address=address(
+            peer=request.client.host if request.client else None,
+            forwarded=request.headers.getlist("x-forwarded-for"),
+            trusted_proxies=config.settings().switchboard_trusted_proxies,
+        ),
+        device=device(user_agent, request.headers.get("sec-ch-ua-mobile")),
+    )
+
+
+def address(*, peer: str | None, forwarded: Sequence[str], trusted_proxies: int) -> str | None:
+    """The client's IP address in its canonical form, or None where there is none.
+
+    Each trusted proxy appends the address it was called from to X-Forwarded-For, so with n of them the
+    n-th entry from the right was written by the outermost one. What stands further left was sent by the
+    client and counts for nothing. Where the header is shorter or holds no address, the peer counts.
+    """
+    entries = [entry.strip() for line in forwarded for entry in line.split(",")]
+    if 0 < trusted_proxies <= len(entries):
+        seen = _canonical(entries[-trusted_proxies])
+        if seen is not None:
+            return seen
+    return _canonical(peer) if peer else None
+
+
+def device(user_agent: str | None, mobile_hint: str | None = None) -> Device | None:
+    """The kind of device, from the user agent and the Sec-CH-UA-Mobile hint; a guess, good for statistics."""
+    if mobile_hint == "?1":
+        return "mobile"
+    if user_agent is None:
+        return None
+    kinds: tuple[tuple[re.Pattern[str], Device], ...] = (
+        (_BOT, "bot"),
+        (_TABLET, "tablet"),
+        (_MOBILE, "mobile"),
+    )
+    return next((kind for pattern, kind in kinds if pattern.search(user_agent)), "desktop")
+
+
+def _canonical(text: str) -> str | None:
+    """An address without its port, zone and v4-in-v6 wrapping."""
+    host = text.strip()
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        parsed = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(parsed)
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable()).strip()

@@ -1,0 +1,86 @@
+"""The settings, read from the environment once; a missing or impossible one stops the function's start."""
+
+import functools
+import json
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from lib.errors import ConfigError
+
+Secret = Annotated[SecretStr, Field(min_length=16)]
+
+
+class Settings(BaseModel):
+    """What one deployment is. Field names are the environment's names in lower case."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    supabase_url: AnyHttpUrl
+    supabase_anon_key: SecretStr = Field(min_length=1)
+    cron_secret: Secret
+    supabase_rest_url: AnyHttpUrl | None = None
+    supabase_jwt_secret: SecretStr | None = None
+    switchboard_signing_key: SecretStr | None = None
+    switchboard_trusted_proxies: int = Field(default=0, ge=0, le=10)
+    switchboard_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _something_to_sign_with(self) -> "Settings":
+        if self.switchboard_signing_key is None and self.supabase_jwt_secret is None:
+            raise ValueError("SUPABASE_JWT_SECRET or SWITCHBOARD_SIGNING_KEY must be set")
+        if self.switchboard_signing_key is not None:
+            _require_private_es256(self.switchboard_signing_key.get_secret_value())
+        return self
+
+    @property
+    def rest_url(self) -> str:
+        """Where PostgREST answers, without a slash at the end."""
+        return str(self.supabase_rest_url or f"{self._base}/rest/v1").rstrip("/")
+
+    @property
+    def auth_issuer(self) -> str:
+        """The ``iss`` of Supabase Auth's tokens."""
+        return f"{self._base}/auth/v1"
+
+    @property
+    def jwks_url(self) -> str:
+        """Where Supabase Auth publishes the public keys of its asymmetric signatures."""
+        return f"{self.auth_issuer}/.well-known/jwks.json"
+
+    @property
+    def _base(self) -> str:
+        return str(self.supabase_url).rstrip("/")
+
+
+def _require_private_es256(text: str) -> None:
+    try:
+        jwk: Any = json.loads(text)
+    except ValueError:
+        jwk = None
+    if not isinstance(jwk, dict) or jwk.get("kty") != "EC" or jwk.get("crv") != "P-256" or "d" not in jwk:
+        raise ValueError("SWITCHBOARD_SIGNING_KEY must be a private P-256 key as JWK")
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """The settings in an environment; empty variables count as absent.
+
+    Raises ConfigError, which names every variable that is missing or wrong and shows no value.
+    """
+    given = {name.lower(): value for name, value in environment.items() if value.strip()}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as invalid:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc']).upper()} {fault['msg']}".strip()
+            for fault in invalid.errors(include_input=False, include_url=False)
+        ]
+    raise ConfigError("settings: " + "; ".join(faults))
+
+
+@functools.cache
+def settings() -> Settings:
+    """The settings of this process. Raises ConfigError the first time if they are not complete."""
+    return read(os.environ)

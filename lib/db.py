@@ -1,0 +1,210 @@
+"""The database, through PostgREST: one SQL function a call, one transaction a function.
+
+A call is sent again only when that cannot do it twice: when the caller says so (``repeatable``), when
+nothing was sent (the connection was refused), or when the database says that it rolled everything back
+(deadlock, serialization failure). Everything else that goes wrong on the way is BackendUnavailable, and
+the caller knows as little as we do.
+"""
+
+import asyncio
+import json
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import aiohttp
+import tenacity
+from pydantic import BaseModel, ValidationError
+
+from lib import auth, config, errors, log
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=3)
+"""Above the database's own statement timeout, so that it is the database that gives up first."""
+
+KEEP_ALIVE_SECONDS = 15
+"""Below PostgREST's own 30 s, so that we never send on a connection that it is about to close."""
+
+_UNAVAILABLE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "57014"}
+_UNAVAILABLE_CLASSES = ("57P0", "08", "53")
+_ROLLED_BACK = {"40001", "40P01", "PGRST000", "PGRST002"}
+_GATEWAY_STATUSES = {429, 502, 503, 504}
+_CALLERS_FAULT = {401, 403}
+
+_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession]
+_sessions = weakref.WeakKeyDictionary()
+
+
+class _Unreachable(errors.BackendUnavailable):
+    """The backend did not answer. ``harmless``: whatever was sent has certainly not been done."""
+
+    def __init__(self, *, harmless: bool) -> None:
+        super().__init__()
+        self.harmless = harmless
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a call is tried in all, and the longest pause between two tries, in seconds."""
+
+    tries: int
+    longest_pause: float
+
+
+BRIEF = Patience(tries=3, longest_pause=0.4)
+"""For a caller who waits: give up within a second and say so."""
+
+PERSISTENT = Patience(tries=8, longest_pause=4.0)
+"""For work that would be lost: about 16 s of trying."""
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """SQL functions, called with one token. Made by acting_as and reading_as."""
+
+    token: Callable[[], str | None]
+    own_token: bool
+
+    async def call(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        returns: type[Answer],
+        *,
+        repeatable: bool = False,
+        patience: Patience = BRIEF,
+    ) -> Answer:
+        """Call a SQL function with named arguments and read its jsonb result.
+
+        ``repeatable`` promises that doing it twice is the same as doing it once. Raises Refused for what
+        the database refuses or raises under a code of ours, BackendUnavailable when it cannot be reached
+        or gives up, and InternalError (logged) for everything that is our own mistake. With a caller's own
+        token also TokenInvalid, TokenExpired and Forbidden.
+        """
+        body = json.dumps(arguments, default=str, allow_nan=False, separators=(",", ":")).encode()
+
+        def again(failure: BaseException) -> bool:
+            return isinstance(failure, _Unreachable) and (repeatable or failure.harmless)
+
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(again),
+            stop=tenacity.stop_after_attempt(patience.tries),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=patience.longest_pause),
+            reraise=True,
+        ):
+            with attempt:
+                return await self._once(name, body, returns)
+        raise AssertionError("unreachable: tenacity returns or raises")
+
+    async def _once(self, name: str, body: bytes, returns: type[Answer]) -> Answer:
+        settings = config.settings()
+        headers = {
+            "Content-Type": "application/json",
+            "apikey": settings.supabase_anon_key.get_secret_value(),
+        }
+        if (token := self.token()) is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            url = f"{settings.rest_url}/rpc/{name}"
+            async with _session().post(url, data=body, headers=headers) as response:
+                status, content = response.status, await response.read()
+        except aiohttp.ClientConnectorError as refused:
+            log.warning("backend_unreachable", call=name, reason=type(refused).__name__)
+            raise _Unreachable(harmless=True) from None
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as lost:
+            log.warning("backend_lost", call=name, reason=type(lost).__name__)
+            raise _Unreachable(harmless=False) from None
+        if status != HTTPStatus.OK:
+            raise _problem(name, status, _document(content), own_token=self.own_token)
+        try:
+            return returns.model_validate_json(content)
+        except ValidationError as unexpected:
+            faults = unexpected.errors(include_input=False, include_url=False)
+            log.error("backend_answer_unexpected", call=name, faults=[(f["loc"], f["type"]) for f in faults])
+            raise errors.InternalError() from None
+
+
+def acting_as(caller: auth.Caller, scope: auth.Scope) -> Rpc:
+    """The SQL functions that only we may execute, on behalf of this caller and no further than the scope."""
+    return Rpc(token=lambda: auth.switchboard_token(caller, scope), own_token=True)
+
+
+def reading_as(caller: auth.Contact | auth.User) -> Rpc:
+    """The SQL functions that callers may execute themselves: their own token, their row-level security."""
+    return Rpc(token=lambda: caller.token, own_token=False)
+
+
+async def close() -> None:
+    """Close this event loop's connections. Only a process that outlives its loop needs it."""
+    session = _sessions.pop(asyncio.get_running_loop(), None)
+    if session is not None:
+        await session.close()
+
+
+def _session() -> aiohttp.ClientSession:
+    """One session for each event loop, which is one for each process of a deployed function."""
+    loop = asyncio.get_running_loop()
+    session = _sessions.get(loop)
+    if session is None or session.closed:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
+        session = aiohttp.ClientSession(
+            connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), raise_for_status=False
+        )
+        _sessions[loop] = session
+    return session
+
+
+def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: bool) -> errors.Problem:
+    """What an answer other than 200 means to the caller of a function."""
+    code = document.get("code")
+    if not isinstance(code, str):
+        if status in _GATEWAY_STATUSES:
+            log.warning("backend_unavailable", call=name, status=status)
+            return _Unreachable(harmless=False)
+    elif "title" in document and 400 <= status < 500:
+        return _refusal(status, document)
+    elif code.startswith("PT") and 400 <= status < 500:
+        return errors.Refused(status, str(document.get("message")), detail=_text(document.get("details")))
+    elif code in _ROLLED_BACK | _UNAVAILABLE or code.startswith(_UNAVAILABLE_CLASSES):
+        log.warning("backend_unavailable", call=name, status=status, code=code)
+        return _Unreachable(harmless=code in _ROLLED_BACK)
+    elif not own_token and status in _CALLERS_FAULT:
+        return _token_refused(status, document)
+    # PostgREST's own messages tell of functions and tokens; Postgres's may quote what somebody wrote.
+    message = document.get("message") if isinstance(code, str) and code.startswith("PGRST") else None
+    log.error("backend_refused_us", call=name, status=status, code=code, message=message)
+    return errors.InternalError()
+
+
+def _token_refused(status: int, document: Mapping[str, Any]) -> errors.Problem:
+    if status == HTTPStatus.FORBIDDEN:
+        return errors.Forbidden()
+    return errors.TokenExpired() if "expired" in str(document.get("message")) else errors.TokenInvalid()
+
+
+def _document(content: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _refusal(status: int, document: Mapping[str, Any]) -> errors.Refused:
+    known = {"type", "status", "code", "title", "detail", "retry_after"}
+    retry_after = document.get("retry_after")
+    return errors.Refused(
+        status,
+        str(document["code"]),
+        title=str(document["title"]),
+        detail=_text(document.get("detail")),
+        retry_after=int(retry_after) if isinstance(retry_after, int | float) else None,
+        extra={name: value for name, value in document.items() if name not in known},
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

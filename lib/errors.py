@@ -1,0 +1,262 @@
+"""Every error a caller can meet, with its status and its stable code.
+
+    Problem                            answered as RFC 9457 application/problem+json
+    ├── InvalidJson            400     invalid_json
+    ├── Unauthenticated        401
+    │   ├── TokenMissing               token_missing
+    │   ├── TokenInvalid               token_invalid
+    │   ├── TokenExpired               token_expired
+    │   └── SecretInvalid              secret_invalid
+    ├── Forbidden              403     forbidden
+    │   └── OriginNotAllowed           origin_not_allowed
+    ├── NotFound               404     not_found, space_not_found, turn_not_found, persona_not_found, …
+    ├── MethodNotAllowed       405     method_not_allowed
+    ├── BodyTooLarge           413     body_too_large
+    ├── UnsupportedMediaType   415     unsupported_media_type
+    ├── InvalidBody            422     invalid_body, with a list of fields
+    ├── Refused                4xx     what the database refuses: turn_in_progress 409, rate_limited 429, …
+    ├── InternalError          500     internal_error
+    └── BackendUnavailable     503     backend_unavailable
+
+    ConfigError                        a setting is missing or wrong: the function does not start
+
+A turn that has begun to stream can no longer change its HTTP status. What goes wrong from there on is an
+``error`` event with one of the codes in ``FAILURES``, which also stand in the failed turn.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+
+class ConfigError(Exception):
+    """The environment lacks a setting or holds an impossible one; the text names it, never its value."""
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One field of a body that cannot be accepted: its dotted path and why, without the value."""
+
+    field: str
+    message: str
+
+
+class Problem(Exception):  # noqa: N818 (it is what RFC 9457 calls it)
+    """An error whose every attribute may be shown to the caller.
+
+    ``retry_after`` is in seconds. ``extra`` are further members of the problem document.
+    """
+
+    status: int = 500
+    code: str = "internal_error"
+    title: str = "Something went wrong on our side."
+    headers: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        retry_after: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.retry_after = retry_after
+        self.extra = dict(extra or {})
+
+    def document(self) -> dict[str, Any]:
+        """The body of the answer: RFC 9457 members, our ``code``, and what this problem adds."""
+        document: dict[str, Any] = {
+            **self.extra,
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+        }
+        if self.detail is not None:
+            document["detail"] = self.detail
+        if self.retry_after is not None:
+            document["retry_after"] = self.retry_after
+        return document
+
+    def response_headers(self) -> dict[str, str]:
+        """The headers that belong to the answer, such as Retry-After."""
+        headers = dict(self.headers)
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        return headers
+
+
+class InvalidJson(Problem):
+    """The body is not one JSON text in UTF-8, or is nested too deeply."""
+
+    status, code, title = 400, "invalid_json", "The body is not valid JSON."
+
+
+class Unauthenticated(Problem):
+    """Nobody, or nobody we can recognise, is calling."""
+
+    status = 401
+    headers: ClassVar = {"WWW-Authenticate": "Bearer"}
+
+
+class TokenMissing(Unauthenticated):
+    """The route needs a bearer token and there is none."""
+
+    code, title = "token_missing", "A bearer token is required."
+
+
+class TokenInvalid(Unauthenticated):
+    """The token is malformed, forged, or was made for somebody else."""
+
+    code, title = "token_invalid", "The bearer token is not valid here."
+
+
+class TokenExpired(Unauthenticated):
+    """The token was ours and its time is over."""
+
+    code, title = "token_expired", "The bearer token has expired."
+
+
+class SecretInvalid(Unauthenticated):
+    """The shared secret is missing, wrong, or to something that does not exist: one answer for all."""
+
+    code, title = "secret_invalid", "The secret is not valid here."
+
+
+class Forbidden(Problem):
+    """The caller is known and may not do this."""
+
+    status, code, title = 403, "forbidden", "You may not do this."
+
+
+class OriginNotAllowed(Forbidden):
+    """The space does not list the page's origin."""
+
+    code, title = "origin_not_allowed", "This origin may not use the space."
+
+
+class NotFound(Problem):
+    """Nothing the caller may see has this address; ``code`` names the noun where there is one."""
+
+    status, code, title = 404, "not_found", "There is nothing here."
+
+    def __init__(self, noun: str | None = None) -> None:
+        if noun is not None:
+            self.code = f"{noun}_not_found"
+            self.title = f"There is no such {noun.replace('_', ' ')}."
+        super().__init__()
+
+
+class MethodNotAllowed(Problem):
+    """The path exists, but not with this method; ``Allow`` lists those that do."""
+
+    status, code, title = 405, "method_not_allowed", "The method is not allowed here."
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__()
+        self._allowed = sorted(allowed)
+
+    def response_headers(self) -> dict[str, str]:
+        """Allow, as RFC 9110 asks for."""
+        return {"Allow": ", ".join(self._allowed)}
+
+
+class BodyTooLarge(Problem):
+    """The body passes the route's limit; it was not read to its end, so the connection closes."""
+
+    status, code, title = 413, "body_too_large", "The body is too large."
+    headers: ClassVar = {"Connection": "close"}
+
+
+class UnsupportedMediaType(Problem):
+    """The body is not declared as application/json in UTF-8."""
+
+    status, code, title = 415, "unsupported_media_type", "The body must be application/json."
+
+
+class InvalidBody(Problem):
+    """The body is JSON, but not what the route takes; ``errors`` lists the fields."""
+
+    status, code, title = 422, "invalid_body", "The body does not fit."
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__(extra={"errors": [{"field": e.field, "message": e.message} for e in errors]})
+        self.errors = tuple(errors)
+
+
+class Refused(Problem):
+    """The database refused, and counted the refusal: its status, code, title and further members."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        *,
+        title: str | None = None,
+        detail: str | None = None,
+        retry_after: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.status, self.code = status, code
+        self.title = title or TITLES.get(code) or HTTPStatus(status).phrase
+        super().__init__(detail, retry_after=retry_after, extra=extra)
+
+
+class InternalError(Problem):
+    """Our fault. The cause is in the log under the answer's request id, never in the answer."""
+
+
+class BackendUnavailable(Problem):
+    """The database or what stands before it cannot be reached now; the same request may be sent again."""
+
+    status, code, title = 503, "backend_unavailable", "The service is not available at the moment."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=1)
+
+
+TITLES: Mapping[str, str] = {
+    "turn_in_progress": "The conversation is still answering the message before.",
+    "rate_limited": "Too many requests.",
+    "space_not_found": "There is no such space.",
+    "persona_not_found": "There is no such persona.",
+    "conversation_not_found": "There is no such conversation.",
+    "turn_not_found": "There is no such turn.",
+    "thread_key_not_allowed": "A contact token is for one conversation.",
+    "email_hmac_invalid": "The email's HMAC does not belong to it.",
+}
+"""Titles of the codes that the database raises without a title of its own."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a failed turn is shown: a title for people, and whether asking again may help."""
+
+    title: str
+    retryable: bool
+
+
+FAILURES: Mapping[str, Failure] = {
+    "persona_unreachable": Failure("The persona cannot be reached.", retryable=True),
+    "persona_timeout": Failure("The persona took too long.", retryable=True),
+    "persona_refused": Failure("The persona refused to answer.", retryable=True),
+    "persona_bad_answer": Failure("The persona's answer could not be read.", retryable=True),
+    "persona_failed": Failure("The persona failed while answering.", retryable=True),
+    "persona_cut_off": Failure("The answer broke off.", retryable=True),
+    "persona_too_large": Failure("The answer is too long.", retryable=False),
+    "persona_address_refused": Failure("The persona's address is not allowed.", retryable=False),
+    "persona_misconfigured": Failure("The persona is not set up correctly.", retryable=False),
+    "lease_expired": Failure("The answer was interrupted.", retryable=True),
+    "turn_interrupted": Failure("The answer was interrupted.", retryable=True),
+    "stream_limit": Failure("The stream ends here; follow the turn again.", retryable=True),
+    "backend_unavailable": Failure("The service is not available at the moment.", retryable=True),
+    "internal_error": Failure("Something went wrong on our side.", retryable=True),
+}
+"""What an ``error`` event can say, by code."""
+
+
+def failure(code: str | None) -> Failure:
+    """How to show a stored or raised code; an unknown one is shown as an internal error."""
+    return FAILURES.get(code or "", FAILURES["internal_error"])

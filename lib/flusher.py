@@ -1,0 +1,83 @@
+"""The writer behind the stream: stores an answer's text in small batches while it is being given.
+
+Each batch renews the turn's lease and brings back its status, so that a cancel is noticed for free.
+"""
+
+import asyncio
+import contextlib
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from lib import errors, log
+from lib.db import Rpc
+
+PAUSE_SECONDS = 1.0
+BATCH_CHARACTERS = 2_000
+SILENCE_SECONDS = 5.0
+"""How long a lease may go without renewal when there is nothing to store."""
+
+
+class _Flushed(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    status: str
+
+
+class Flusher:
+    """Stores the text of one turn from the first character on."""
+
+    def __init__(self, rpc: Rpc, turn_id: UUID) -> None:
+        self._rpc = rpc
+        self._turn_id = turn_id
+        self._waiting: list[str] = []
+        self._waiting_length = 0
+        self._unconfirmed = ""
+        self._stored = 0
+        self._full = asyncio.Event()
+        self._silence = SILENCE_SECONDS
+
+    def add(self, text: str) -> None:
+        """Take the next piece of the text; it is stored soon."""
+        self._waiting.append(text)
+        self._waiting_length += len(text)
+        if self._waiting_length >= BATCH_CHARACTERS:
+            self._full.set()
+
+    def watch(self) -> None:
+        """Ask for the turn's status every second from now on: somebody else will give the answer."""
+        self._silence = PAUSE_SECONDS
+
+    async def run(self) -> str:
+        """Store what comes until the turn is no longer active, and return the status that ended it.
+
+        Never gives up: what could not be stored is sent again with the next batch.
+        """
+        loop = asyncio.get_running_loop()
+        flushed_at = loop.time()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    await self._full.wait()
+            self._full.clear()
+            if not self._waiting and not self._unconfirmed and loop.time() - flushed_at < self._silence:
+                continue
+            status = await self._flush()
+            flushed_at = loop.time()
+            if status != "active":
+                return status
+
+    async def _flush(self) -> str:
+        if not self._unconfirmed:
+            # A batch that may have arrived must be repeated as it was: position and text belong together.
+            self._unconfirmed = "".join(self._waiting)
+            self._waiting, self._waiting_length = [], 0
+        arguments = {"turn_id": self._turn_id, "position": self._stored, "piece": self._unconfirmed}
+        try:
+            flushed = await self._rpc.call("flush_turn", arguments, _Flushed, repeatable=True)
+        except errors.Problem as problem:
+            log.warning("flush_failed", turn_id=self._turn_id, code=problem.code)
+            return "active"
+        self._stored += len(self._unconfirmed)
+        self._unconfirmed = ""
+        return flushed.status

@@ -1,0 +1,66 @@
+"""The built-in persona: answers without any service, word by word, and shows the history that it was given.
+
+It says the same to the same message and history, so it serves for a first try, for demonstrations and for
+measuring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lib.answers import excerpt
+from lib.personas import PersonaError, PersonaTurn, Piece, Text, Usage
+
+_WORD = re.compile(r"\S+\s*|\s+")
+_QUOTED_MESSAGES = 3
+_QUOTED_CHARACTERS = 80
+
+
+class Config(BaseModel):
+    """`delay_ms`: milliseconds before each word; 0 answers as fast as it can."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    delay_ms: int = Field(default=30, ge=0, le=2_000)
+
+
+class Demo:
+    """Repeats the message and tells what it sees of the conversation so far."""
+
+    async def answer(self, turn: PersonaTurn) -> AsyncGenerator[Piece, None]:
+        """One word a piece.
+
+        Raises PersonaError for a wrong config or when the words take longer than the turn.
+        """
+        try:
+            config = Config.model_validate(turn.config)
+        except ValidationError as error:
+            raise PersonaError("persona_misconfigured", "the demo persona takes only delay_ms, 0 to 2000") from error
+        words: list[str] = _WORD.findall(_compose(turn))
+        deadline = asyncio.get_running_loop().time() + turn.time_limit_seconds
+        for word in words:
+            if config.delay_ms:
+                await asyncio.sleep(config.delay_ms / 1_000)
+                if asyncio.get_running_loop().time() > deadline:
+                    raise PersonaError("persona_timeout", "the demo persona was set to speak too slowly")
+            yield Text(word)
+        yield Usage({"messages_seen": len(turn.history) + 1, "words": len(words)})
+
+
+def _compose(turn: PersonaTurn) -> str:
+    said = f"You said: “{turn.message.strip()}”."
+    if not turn.history:
+        return f"{said} This is the first message that I see of our conversation."
+    count = len(turn.history)
+    seen = "1 earlier message" if count == 1 else f"{count} earlier messages"
+    quotes = "; ".join(
+        f"{message.role}: “{excerpt(message.text, _QUOTED_CHARACTERS)}”" for message in turn.history[-_QUOTED_MESSAGES:]
+    )
+    return f"{said} Before that I see {seen} of our conversation, the last of them {quotes}."
+
+
+persona = Demo()

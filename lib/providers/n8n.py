@@ -1,0 +1,87 @@
+"""n8n's asynchronous answers: an HTTP Request node at the end of the workflow posts the answer for a turn.
+
+    POST /webhooks/n8n
+    Authorization: Bearer <the persona's callback secret>
+
+    {"turnId": "0197…", "output": "Hello"}     or     {"turnId": "0197…", "error": "the model is down"}
+
+n8n signs nothing, so a secret in a header is all the proof there is; nodes that cannot set Authorization
+may send it as X-Switchboard-Secret. n8n sends no delivery id either: the same answer to the same turn is
+the same delivery. https://docs.n8n.io/integrations/builtin/core-nodes/n8n-nodes-base.httprequest
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from lib.answers import excerpt, find_text
+from lib.errors import FieldError, InvalidBody, InvalidJson, SecretInvalid
+from lib.providers import AsyncAnswer
+
+MAX_TEXT_LENGTH = 200_000
+MAX_ERROR_LENGTH = 500
+
+_TEXT_KEYS = ("output", "text", "message", "answer")
+
+
+def reference(body: bytes) -> str:
+    """The id of the turn that the body claims to answer. Raises InvalidJson, InvalidBody."""
+    return _turn_id(_read(body))
+
+
+def verify(secret: str, headers: Mapping[str, str], body: bytes) -> None:
+    """Compare the secret in the headers with ours, in constant time. Raises SecretInvalid."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    scheme, _, token = lower.get("authorization", "").partition(" ")
+    offered = token.strip() if scheme.lower() == "bearer" else lower.get("x-switchboard-secret", "")
+    if not hmac.compare_digest(secret.encode(), offered.encode("utf-8", "surrogateescape")) or not secret:
+        raise SecretInvalid
+
+
+def parse(body: bytes) -> AsyncAnswer:
+    """The answer in the body. Other fields are ignored, so a workflow may send its whole last item.
+
+    Raises InvalidJson, and InvalidBody without a turn id or with neither text nor error.
+    """
+    fields = _read(body)
+    turn_id = _turn_id(fields)
+    text = find_text({key: fields[key] for key in _TEXT_KEYS if key in fields}, _TEXT_KEYS)
+    error = _error(fields.get("error"))
+    if text is None and error is None:
+        raise InvalidBody([FieldError("output", "there must be a text, or an error")])
+    if text is not None and len(text) > MAX_TEXT_LENGTH:
+        raise InvalidBody([FieldError("output", f"must have at most {MAX_TEXT_LENGTH} characters")])
+    digest = hashlib.sha256(json.dumps([text, error]).encode()).hexdigest()
+    return AsyncAnswer(turn_id, text, error, f"{turn_id}:{digest}")
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise InvalidJson from None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, dict):
+        raise InvalidBody([FieldError("", "must be an object")])
+    return value
+
+
+def _turn_id(fields: Mapping[str, Any]) -> str:
+    value = fields.get("turnId", fields.get("turn_id"))
+    try:
+        return str(UUID(value))
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidBody([FieldError("turnId", "must be a turn's id")]) from None
+
+
+def _error(value: object) -> str | None:
+    """The error as one line, or None: n8n's items say `"error": ""` or `null` when there was none."""
+    if not value:
+        return None
+    return excerpt(find_text(value) or "the workflow reported an error", MAX_ERROR_LENGTH)

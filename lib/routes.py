@@ -1,0 +1,50 @@
+"""The one route table: which function answers which path, for whom.
+
+Everything that needs to know paths reads it here: the functions themselves, the local dispatcher, and what is
+deployed in front of them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+CallerKind = Literal["anyone", "contact", "user", "provider", "cron"]
+Origins = Literal["space", "any", "none"]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One path of one function. ``name`` is unique within the function; ``path`` is Starlette's notation."""
+
+    function: str
+    name: str
+    method: str
+    path: str
+    callers: tuple[CallerKind, ...]
+    streaming: bool = False
+
+    @property
+    def origins(self) -> Origins:
+        """Which web pages may call it: those the space lists, any (a token decides), or none (no browser)."""
+        if "{space_id}" in self.path or "{app_id}" in self.path:
+            return "space"
+        if set(self.callers) <= {"provider", "cron"}:
+            return "none"
+        return "any"
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("registration", "register_in_space", "POST", "/space/{space_id}/register", ("anyone",)),
+    Route("registration", "register_on_landing", "POST", "/landing/{app_id}/register", ("anyone",)),
+    Route("chat", "stream", "POST", "/space/{space_id}/chat/stream", ("anyone", "contact", "user"), True),
+    Route("chat", "resume", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
+    Route("webhooks", "receive", "POST", "/webhooks/{provider}", ("provider",)),
+    Route("archive", "run", "POST", "/archive", ("cron",)),
+    Route("worker", "run", "POST", "/worker", ("cron",)),
+)
+
+FUNCTIONS: tuple[str, ...] = tuple(dict.fromkeys(route.function for route in ROUTES))
+
+
+def of(function: str) -> tuple[Route, ...]:
+    """The routes of one function, in the table's order."""
+    return tuple(route for route in ROUTES if route.function == function)

@@ -1,0 +1,95 @@
+"""The response that streams events and outlives its reader.
+
+A function keeps nothing running after its answer, so the answer itself must last until the work is done:
+when the reader goes away, the events are still taken from their source, to the end, and thrown away.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from lib import errors, log, sse
+from lib.events import Event, on_the_wire
+
+HEARTBEAT_SECONDS = 15.0
+FAREWELL_SECONDS = 30.0
+"""How long a slow reader has for what is still unsent once the source is done."""
+
+HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+
+
+class Stream(StreamingResponse):
+    """A turn's events, each sent the moment it comes.
+
+    The source runs in a task of its own, so that a slow reader holds nobody up. With ``drain`` it runs to
+    its end whatever the reader does; without, it is closed when the reader leaves. When the server shuts
+    down and cancels the response, the source is cancelled and waited for.
+    """
+
+    def __init__(self, events: AsyncGenerator[Event, None], *, drain: bool) -> None:
+        super().__init__((), media_type=sse.MEDIA_TYPE, headers=HEADERS)
+        self._events = events
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events; returns when the source has ended."""
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        source = asyncio.create_task(self._pump(queue))
+        reader = asyncio.create_task(self._send(queue, send))
+        leaving = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait({source, leaving, reader}, return_when=asyncio.FIRST_COMPLETED)
+            if self._drain or source.done():
+                await asyncio.wait({source})
+                await asyncio.wait({reader, leaving}, timeout=FAREWELL_SECONDS, return_when="FIRST_COMPLETED")
+        finally:
+            await _end(leaving)
+            await _end(source)
+            await _end(reader)
+
+    async def _pump(self, queue: asyncio.Queue[bytes | None]) -> None:
+        try:
+            async with contextlib.aclosing(self._events) as events:
+                async for event in events:
+                    queue.put_nowait(sse.encode(on_the_wire(event)))
+        except Exception:
+            log.error("stream_broke")
+            queue.put_nowait(sse.encode(_broken()))
+        finally:
+            queue.put_nowait(None)
+
+    async def _send(self, queue: asyncio.Queue[bytes | None], send: Send) -> None:
+        with contextlib.suppress(OSError):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while True:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_SECONDS):
+                        chunk = await queue.get()
+                except TimeoutError:
+                    chunk = sse.HEARTBEAT
+                if chunk is None:
+                    break
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _broken() -> sse.Event:
+    failure = errors.failure("internal_error")
+    data = {"code": "internal_error", "title": failure.title, "retryable": failure.retryable}
+    return sse.Event("error", data)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    """Cancel a task and wait until it has really ended, even if we are cancelled ourselves meanwhile."""
+    task.cancel()
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})

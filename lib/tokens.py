@@ -1,0 +1,119 @@
+"""JSON web tokens: signing ours, verifying ours and Supabase Auth's.
+
+The key decides the algorithm, never the token. Our own signature is ES256 where the deployment has a
+signing key, else HS256 with the project's JWT secret; after a move to ES256 tokens signed with the
+secret stay good until they expire.
+
+This module brings the cryptography library along, so lib/auth.py imports it at the first token.
+"""
+
+import asyncio
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import jwt
+
+from lib import config, errors, jwks
+
+CLOCK_SKEW = timedelta(seconds=10)
+LONGEST = 8_192
+
+Claims = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Unverified:
+    """A token taken apart and not yet believed."""
+
+    token: str
+    algorithm: str
+    key_id: str
+    issuer: str | None
+
+
+def take_apart(token: str) -> Unverified:
+    """What a token says of itself, to find out how to verify it. Raises TokenInvalid if it is no token."""
+    if len(token) > LONGEST:
+        raise errors.TokenInvalid()
+    try:
+        header = jwt.get_unverified_header(token)
+        issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
+    except (jwt.InvalidTokenError, RecursionError):
+        raise errors.TokenInvalid() from None
+    return Unverified(
+        token=token,
+        algorithm=str(header.get("alg")),
+        key_id=str(header.get("kid", "")),
+        issuer=issuer if isinstance(issuer, str) else None,
+    )
+
+
+def verify_ours(unverified: Unverified, *, audience: str, issuer: str) -> Claims:
+    """The claims of a token that we signed ourselves. Raises TokenInvalid or TokenExpired."""
+    settings = config.settings()
+    key: Any
+    if unverified.algorithm == "ES256" and settings.switchboard_signing_key is not None:
+        key = _signing_key(settings.switchboard_signing_key.get_secret_value()).key.public_key()
+    elif unverified.algorithm == "HS256" and settings.supabase_jwt_secret is not None:
+        key = settings.supabase_jwt_secret.get_secret_value()
+    else:
+        raise errors.TokenInvalid()
+    return _verified(unverified, key, audience=audience, issuer=issuer)
+
+
+async def verify_supabase(unverified: Unverified, *, audience: str) -> Claims:
+    """The claims of a token that Supabase Auth signed, by the project's secret or its published keys.
+
+    Raises TokenInvalid, TokenExpired, or BackendUnavailable when the published keys cannot be fetched.
+    """
+    settings = config.settings()
+    key: Any
+    if unverified.algorithm == "HS256" and settings.supabase_jwt_secret is not None:
+        key = settings.supabase_jwt_secret.get_secret_value()
+    elif unverified.algorithm in jwks.ALGORITHMS:
+        published = await asyncio.to_thread(jwks.key, settings.jwks_url, unverified.key_id)
+        if published.algorithm_name != unverified.algorithm:
+            raise errors.TokenInvalid()
+        key = published.key
+    else:
+        raise errors.TokenInvalid()
+    if unverified.issuer is not None and unverified.issuer != settings.auth_issuer:
+        raise errors.TokenInvalid()
+    return _verified(unverified, key, audience=audience, issuer=None)
+
+
+def sign(claims: Mapping[str, Any]) -> str:
+    """A token of ours with these claims."""
+    settings = config.settings()
+    if settings.switchboard_signing_key is not None:
+        key = _signing_key(settings.switchboard_signing_key.get_secret_value())
+        headers = {"kid": key.key_id} if key.key_id else None
+        return jwt.encode(dict(claims), key.key, algorithm="ES256", headers=headers)
+    if settings.supabase_jwt_secret is None:
+        raise errors.ConfigError("SUPABASE_JWT_SECRET or SWITCHBOARD_SIGNING_KEY must be set")
+    return jwt.encode(dict(claims), settings.supabase_jwt_secret.get_secret_value(), algorithm="HS256")
+
+
+def _verified(unverified: Unverified, key: Any, *, audience: str, issuer: str | None) -> Claims:
+    try:
+        return jwt.decode(
+            unverified.token,
+            key,
+            algorithms=[unverified.algorithm],
+            audience=audience,
+            issuer=issuer,
+            leeway=CLOCK_SKEW,
+            options={"require": ["exp", "aud", "sub"]},
+        )
+    except jwt.ExpiredSignatureError:
+        raise errors.TokenExpired() from None
+    except jwt.InvalidTokenError:
+        raise errors.TokenInvalid() from None
+
+
+@functools.cache
+def _signing_key(jwk: str) -> jwt.PyJWK:
+    return jwt.PyJWK.from_json(jwk)

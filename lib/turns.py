@@ -1,0 +1,292 @@
+"""Turns: a message and its answer, taken in, streamed, stored and followed."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from lib import auth, db, emails, errors, log
+from lib.bodies import Attributes, Body, Label, Message
+from lib.clients import Client
+from lib.db import Rpc
+from lib.events import Delta, Done, Event, Failed, Opened
+from lib.personas import HistoryMessage, PersonaTurn, Role
+from lib.registration import EmailHmac, EmailText
+
+FOLLOW_PAUSE_SECONDS = 0.5
+FOLLOW_LIMIT_SECONDS = 300.0
+"""How long one stream follows a turn; whoever reads repeats the last id and follows on."""
+
+Status = Literal["active", "completed", "failed", "timeout", "cancelled"]
+
+
+class ChatMessage(Body):
+    """What a person says, and who they say they are when they have no token."""
+
+    message: Message
+    client_message_id: Label | None = None
+    email: EmailText | None = None
+    email_hmac: EmailHmac | None = None
+    thread_key: Label | None = None
+    persona_id: UUID | None = None
+    metadata: Attributes = Field(default_factory=dict)
+
+
+class _Answered(BaseModel):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+
+class _Persona(_Answered):
+    id: UUID
+    kind: str
+    config: Mapping[str, Any]
+    secret: SecretStr | None
+    time_limit_seconds: int
+
+
+class _Said(_Answered):
+    role: Role
+    text: str
+    created_at: str
+
+
+class _Started(_Answered):
+    repeat: bool
+    status: Status
+    workspace_id: UUID
+    turn_id: UUID
+    session_id: UUID
+    conversation_id: UUID
+    contact_id: UUID | None
+    user_id: UUID | None
+    proof: auth.Proof | None
+    history: tuple[_Said, ...]
+    persona: _Persona
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...]
+
+
+class TurnState(_Answered):
+    """What stands of a turn: ``text`` is what follows the asked position, ``position`` where it ends."""
+
+    turn_id: UUID
+    session_id: UUID
+    conversation_id: UUID
+    contact_id: UUID | None
+    status: Status
+    position: int
+    text: str
+    message_id: UUID | None
+    error_code: str | None
+    usage: Mapping[str, Any] | None = None
+
+    def opened(self) -> Opened:
+        """The turn's opening, for a reader from the beginning."""
+        return Opened(self.turn_id, self.session_id, self.conversation_id, self.contact_id)
+
+
+class Finished(_Answered):
+    """How a turn ended. Not ``changed`` where somebody else had ended it before."""
+
+    changed: bool
+    status: Status
+    message_id: UUID | None
+    text_length: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message taken in, with all that is needed to answer it.
+
+    ``repeated``: the same client message was taken in before, so there is nothing to answer, only to follow.
+    ``started_at`` is the event loop's clock when the message came in.
+    """
+
+    id: UUID
+    repeated: bool
+    opened: Opened
+    persona_kind: str
+    for_persona: PersonaTurn = field(repr=False)
+    rpc: Rpc = field(repr=False)
+    started_at: float
+
+
+async def start(caller: auth.Caller, space_id: UUID, message: ChatMessage, client: Client) -> Turn:
+    """Take a message in: find or open conversation and session, store it, and open a turn.
+
+    The same client message again gives the same turn. Raises Refused (turn_in_progress, rate_limited,
+    space_not_found, persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed)
+    and BackendUnavailable.
+    """
+    started_at = time.monotonic()
+    email = emails.parse(message.email) if message.email is not None else None
+    started = await db.acting_as(caller, auth.Scope.of(caller, space_id)).call(
+        "start_turn",
+        {
+            "space_id": space_id,
+            "persona_id": message.persona_id,
+            "message": message.message,
+            "client_message_id": message.client_message_id,
+            "email": email.typed if email else None,
+            "email_key": email.key if email else None,
+            "email_hmac": message.email_hmac,
+            "thread_key": message.thread_key,
+            "metadata": message.metadata,
+            "client": client.facts(),
+        },
+        _Started,
+        repeatable=_is_repeatable(caller, message),
+    )
+    return Turn(
+        id=started.turn_id,
+        repeated=started.repeat,
+        opened=Opened(
+            turn_id=started.turn_id,
+            session_id=started.session_id,
+            conversation_id=started.conversation_id,
+            contact_id=started.contact_id,
+            token=_new_token(caller, started),
+        ),
+        persona_kind=started.persona.kind,
+        for_persona=_for_persona(started, message.message),
+        rpc=db.acting_as(caller, auth.Scope(workspace_id=started.workspace_id)),
+        started_at=started_at,
+    )
+
+
+async def read(rpc: Rpc, turn_id: UUID, after: int = 0) -> TurnState:
+    """What stands of a turn. Raises Refused (turn_not_found) for one that the token's holder may not see."""
+    return await rpc.call("read_turn", {"turn_id": turn_id, "after": after}, TurnState, repeatable=True)
+
+
+async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:
+    """What stands of a turn beyond the position that a reader names; None is a reader from the beginning.
+
+    A position beyond the end counts as the end. Raises as read.
+    """
+    state = await read(rpc, turn_id, after or 0)
+    if after and not state.text and state.status != "active":
+        whole = await read(rpc, turn_id)
+        state = state.model_copy(update={"position": whole.position})
+    return state
+
+
+async def finish(
+    rpc: Rpc,
+    turn_id: UUID,
+    status: Status,
+    answer: str | None,
+    *,
+    usage: Mapping[str, Any] | None = None,
+    error_code: str | None = None,
+    error_detail: str | None = None,
+    first_token_ms: int | None = None,
+) -> Finished:
+    """End a turn and store its answer (None: what was flushed). Tries for about 16 s.
+
+    Where the turn had ended before, nothing changes and the result says how it stands.
+    """
+    return await rpc.call(
+        "finish_turn",
+        {
+            "turn_id": turn_id,
+            "status": status,
+            "answer": answer,
+            "usage": usage,
+            "error_code": error_code,
+            "error_detail": error_detail,
+            "first_token_ms": first_token_ms,
+        },
+        Finished,
+        repeatable=True,
+        patience=db.PERSISTENT,
+    )
+
+
+async def follow(rpc: Rpc, state: TurnState, opened: Opened | None) -> AsyncGenerator[Event, None]:
+    """The events of a turn from a state that was read on: what is stored at once, then what is added.
+
+    Begins with ``opened`` if there is one, and always ends with Done or Failed.
+    """
+    if opened is not None:
+        yield opened
+    limit = time.monotonic() + FOLLOW_LIMIT_SECONDS
+    while True:
+        if state.text:
+            yield Delta(text=state.text, position=state.position)
+        if state.status != "active":
+            break
+        if time.monotonic() > limit:
+            yield Failed("stream_limit", state.position)
+            return
+        await asyncio.sleep(FOLLOW_PAUSE_SECONDS)
+        try:
+            state = await read(rpc, state.turn_id, state.position)
+        except errors.Problem as problem:
+            log.warning("follow_broke", turn_id=state.turn_id, code=problem.code)
+            yield Failed(problem.code, state.position)
+            return
+    yield ending(
+        status=state.status,
+        code=state.error_code,
+        position=state.position,
+        text_length=state.position,
+        message_id=state.message_id,
+        usage=state.usage,
+    )
+
+
+def ending(
+    *,
+    status: str,
+    code: str | None,
+    position: int,
+    text_length: int,
+    message_id: UUID | None,
+    usage: Mapping[str, Any] | None = None,
+) -> Done | Failed:
+    """The last event of a turn that ended with this status, for a reader who is at this position."""
+    if status in ("completed", "cancelled"):
+        return Done(status=status, message_id=message_id, text_length=text_length, position=position, usage=usage)
+    return Failed(code or ("persona_timeout" if status == "timeout" else "internal_error"), position)
+
+
+def _is_repeatable(caller: auth.Caller, message: ChatMessage) -> bool:
+    """Whether sending the message twice is one message: its sender is known, or its id is."""
+    if message.client_message_id is None:
+        return False
+    if not isinstance(caller, auth.Anonymous):
+        return True
+    try:
+        return str(UUID(message.client_message_id)) == message.client_message_id.lower()
+    except ValueError:
+        return False
+
+
+def _new_token(caller: auth.Caller, started: _Started) -> str | None:
+    """A contact token for whoever came without one."""
+    if isinstance(caller, auth.Contact) or started.contact_id is None or started.proof is None:
+        return None
+    return auth.contact_token(started.workspace_id, started.contact_id, started.conversation_id, started.proof).token
+
+
+def _for_persona(started: _Started, message: str) -> PersonaTurn:
+    persona = started.persona
+    return PersonaTurn(
+        turn_id=str(started.turn_id),
+        session_id=str(started.session_id),
+        conversation_id=str(started.conversation_id),
+        persona_id=str(persona.id),
+        contact_id=str(started.contact_id) if started.contact_id else None,
+        user_id=str(started.user_id) if started.user_id else None,
+        message=message,
+        history=tuple(HistoryMessage(said.role, said.text, said.created_at) for said in started.history),
+        time_limit_seconds=persona.time_limit_seconds,
+        config=persona.config,
+        secret=persona.secret.get_secret_value() if persona.secret else None,
+        allowed_networks=started.allowed_networks,
+    )

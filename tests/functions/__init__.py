@@ -1,0 +1,1 @@
+"""The HTTP functions over a running stack."""

@@ -1,0 +1,167 @@
+"""A workspace of its own for every test, and clients of the functions of the running stack."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from local.stack import Stack
+from tests import events
+from tests.events import Received
+from tests.standins.n8n import N8n
+
+TABLES = ("contacts", "contact_identities", "conversations", "sessions", "turns", "messages", "inbound_events", "jobs")
+CALLBACK_SECRET = "the-secret-of-asynchronous-answers"
+
+
+@dataclass
+class Workspace:
+    """A workspace with one demo persona, an embedded space and a landing page, and a look into its tables."""
+
+    id: UUID
+    persona_id: UUID
+    space_id: UUID
+    landing_id: UUID
+    database: asyncpg.Connection
+
+    async def add_space(self, kind: str = "embed", persona_id: UUID | None = None, **columns: Any) -> UUID:
+        """Another space, with the columns given."""
+        row = {"workspace_id": self.id, "kind": kind, "name": "x", "persona_id": persona_id or self.persona_id}
+        return await self._insert("spaces", row | columns)
+
+    async def add_persona(self, kind: str, config: dict[str, Any], **columns: Any) -> UUID:
+        """Another persona, with the columns given."""
+        row = {"workspace_id": self.id, "kind": kind, "name": "x", "config": json.dumps(config)}
+        return await self._insert("personas", row | columns)
+
+    async def add_secret(self, secret: str) -> UUID:
+        """A secret in Vault."""
+        made: UUID = await self.database.fetchval("select vault.create_secret($1, $2)", secret, f"test {uuid4()}")
+        return made
+
+    async def allow_loopback(self) -> None:
+        """Let personas of this workspace live on this machine."""
+        await self.database.execute(
+            "update public.workspaces set allowed_networks = '{127.0.0.0/8}' where id = $1", self.id
+        )
+
+    async def counts(self) -> dict[str, int]:
+        """How many rows each table of the domain holds for this workspace."""
+        query = "select count(*) from public.{} where workspace_id = $1"
+        return {table: await self.database.fetchval(query.format(table), self.id) for table in TABLES}
+
+    async def row(self, query: str, *arguments: Any) -> dict[str, Any]:
+        """The one row of a query."""
+        (found,) = await self.database.fetch(query, *arguments)
+        return dict(found)
+
+    async def _insert(self, table: str, columns: dict[str, Any]) -> UUID:
+        names, places = ", ".join(columns), ", ".join(f"${place + 1}" for place in range(len(columns)))
+        made: UUID = await self.database.fetchval(
+            f"insert into public.{table} ({names}) values ({places}) returning id", *columns.values()
+        )
+        return made
+
+
+@dataclass
+class Visitor:
+    """Somebody who chats in a space, with a token or without."""
+
+    client: aiohttp.ClientSession
+    space_id: UUID
+    token: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The token, where there is one."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def post(self, message: str, **fields: Any) -> Any:
+        """The request of a message; a context manager of the response."""
+        path = f"/space/{self.space_id}/chat/stream"
+        return self.client.post(path, json={"message": message, **fields}, headers=self.headers)
+
+    async def say(self, message: str, **fields: Any) -> list[Received]:
+        """Send a message and hear the answer out; a token that comes along is kept."""
+        async with self.post(message, **fields) as response:
+            assert response.status == 200, await response.text()
+            heard = await events.read_all(response)
+        self.token = heard[0].data.get("token", self.token)
+        return heard
+
+    async def resume(self, turn_id: str, after: int | None = None) -> list[Received]:
+        """Read a turn again from a position on."""
+        headers = self.headers | ({} if after is None else {"Last-Event-ID": str(after)})
+        async with self.client.get(f"/turns/{turn_id}/stream", headers=headers) as response:
+            assert response.status == 200, await response.text()
+            return await events.read_all(response)
+
+
+@pytest_asyncio.fixture
+async def client(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of the one origin."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(stack.api_url, connector=connector) as session:
+        yield session
+
+
+@pytest_asyncio.fixture
+async def workspace(database: asyncpg.Connection) -> Workspace:
+    """A new workspace with a demo persona that answers without delay."""
+    return await add_workspace(database)
+
+
+async def add_workspace(database: asyncpg.Connection) -> Workspace:
+    """Another workspace like the one that every test has."""
+    workspace_id = await database.fetchval("insert into public.workspaces (name) values ('Test') returning id")
+    made = Workspace(workspace_id, uuid4(), uuid4(), uuid4(), database)
+    made.persona_id = await made.add_persona("demo", {"delay_ms": 0})
+    made.space_id = await made.add_space("embed")
+    made.landing_id = await made.add_space("landing")
+    return made
+
+
+@pytest.fixture
+def visitor(client: aiohttp.ClientSession, workspace: Workspace) -> Visitor:
+    """Somebody without a token in the workspace's space."""
+    return Visitor(client, workspace.space_id)
+
+
+@pytest_asyncio.fixture
+async def n8n(stack: Stack) -> AsyncIterator[N8n]:
+    """An n8n whose workflows answer as the real one's do."""
+    url = f"{stack.api_url}/webhooks/n8n"
+    async with N8n(callback_url=url, callback_secret=CALLBACK_SECRET) as running:
+        yield running
+
+
+async def ask_n8n(
+    client: aiohttp.ClientSession, workspace: Workspace, url: str, *, time_limit_seconds: int = 20, **config: Any
+) -> Visitor:
+    """Somebody in a space whose persona is the workflow at this URL."""
+    await workspace.allow_loopback()
+    persona_id = await workspace.add_persona(
+        "n8n",
+        {"url": url, **config},
+        time_limit_seconds=time_limit_seconds,
+        secret_id=await workspace.add_secret("the-header-auth-secret"),
+        callback_secret_id=await workspace.add_secret(CALLBACK_SECRET),
+    )
+    return Visitor(client, await workspace.add_space(persona_id=persona_id))
+
+
+async def problem(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The problem document of a response, with what every one must have."""
+    assert response.headers["content-type"] == "application/problem+json", await response.text()
+    document: dict[str, Any] = json.loads(await response.read())
+    assert document["status"] == response.status
+    assert document["type"] == "about:blank"
+    assert document["title"]
+    assert response.headers["x-request-id"]
+    return document

@@ -1,0 +1,87 @@
+"""Parts of the backend fail: it is said, nothing is half-written, and it goes on by itself."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from uuid import UUID
+
+import aiohttp
+import pytest
+
+from local.stack import Stack
+from tests import events
+from tests.functions.conftest import Visitor, Workspace, problem
+
+EMAIL = {"email": "ana@example.com"}
+
+
+async def all_up(client: aiohttp.ClientSession, path: str) -> None:
+    """Wait until a registration is accepted again; whoever answers meanwhile answers a well-formed 503."""
+    async with asyncio.timeout(60):
+        while not await registers(client, path):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def registers(client: aiohttp.ClientSession, path: str) -> bool:
+    try:
+        async with client.post(path, json=EMAIL) as response:
+            if response.status == 201:
+                return True
+            assert response.status == 503, await response.text()
+            assert (await problem(response))["code"] == "backend_unavailable"
+            assert response.headers["retry-after"] == "1"
+    except aiohttp.ClientConnectorError:
+        pass  # the functions' own server is on its way back
+    return False
+
+
+@pytest.mark.parametrize("part", ["postgrest", "postgres"])
+async def test_while_a_part_of_the_backend_is_down_it_is_said_and_then_it_goes_on(
+    client: aiohttp.ClientSession, stack: Stack, part: str
+) -> None:
+    path = f"/space/{stack.space_id}/register"
+    supervisor = stack.pids()["supervisor"]
+    os.kill(supervisor, signal.SIGSTOP)  # so that nobody brings it back before we have looked
+    try:
+        os.kill(stack.pids()[part], signal.SIGKILL if part == "postgrest" else signal.SIGINT)
+        await asyncio.sleep(0.5)
+        for route, body in ((path, EMAIL), (f"/space/{stack.space_id}/chat/stream", {"message": "x"})):
+            async with client.post(route, json=body) as response:
+                assert response.status == 503
+                assert (await problem(response))["code"] == "backend_unavailable"
+                assert response.headers["retry-after"] == "1"
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    await all_up(client, path)
+
+
+async def status(workspace: Workspace, turn_id: UUID) -> str:
+    found: str = await workspace.database.fetchval("select status from public.turns where id = $1", turn_id)
+    return found
+
+
+async def test_a_functions_server_that_stops_finishes_its_turns_first(
+    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace
+) -> None:
+    persona_id = await workspace.add_persona("demo", {"delay_ms": 2_000})
+    visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
+    heard = []
+    async with visitor.post("hello") as response:
+        with contextlib.suppress(aiohttp.ClientError):
+            async for event in events.read(response):
+                heard.append(event)
+                if len(heard) == 2:
+                    os.kill(stack.pids()["gateway"], signal.SIGTERM)
+    turn_id = UUID(heard[0].data["turn_id"])
+    async with asyncio.timeout(30):
+        while await status(workspace, turn_id) == "active":  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    turn = await workspace.row("select status, error_code from public.turns where id = $1", turn_id)
+    assert (turn["status"], turn["error_code"]) == ("failed", "turn_interrupted")
+    said = await workspace.row(
+        "select text, partial from public.messages where turn_id = $1 and role = 'persona'", turn_id
+    )
+    assert said["text"].startswith(heard[1].data["text"])
+    assert said["partial"] is True
+    await all_up(client, f"/space/{workspace.space_id}/register")

@@ -1,0 +1,65 @@
+import json
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from lib import config, errors
+
+COMPLETE = {
+    "SUPABASE_URL": "https://project.supabase.co/",
+    "SUPABASE_ANON_KEY": "sb_publishable_x",
+    "SUPABASE_JWT_SECRET": "the-secret-value",
+    "CRON_SECRET": "0123456789abcdef",
+}
+
+
+def private_jwk() -> str:
+    jwk = jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
+    return json.dumps(jwk)
+
+
+def test_addresses_follow_from_the_project() -> None:
+    settings = config.read(COMPLETE)
+    assert settings.rest_url == "https://project.supabase.co/rest/v1"
+    assert settings.auth_issuer == "https://project.supabase.co/auth/v1"
+    assert settings.jwks_url == "https://project.supabase.co/auth/v1/.well-known/jwks.json"
+
+
+def test_postgrest_itself_is_used_where_it_is_reachable() -> None:
+    assert config.read(COMPLETE | {"SUPABASE_REST_URL": "http://127.0.0.1:3000"}).rest_url == "http://127.0.0.1:3000"
+
+
+def test_every_missing_variable_is_named_at_once() -> None:
+    with pytest.raises(errors.ConfigError) as refused:
+        config.read({"SUPABASE_URL": " "})
+    for name in ("SUPABASE_URL", "SUPABASE_ANON_KEY", "CRON_SECRET"):
+        assert name in str(refused.value)
+
+
+def test_there_must_be_something_to_sign_with() -> None:
+    without = {name: value for name, value in COMPLETE.items() if name != "SUPABASE_JWT_SECRET"}
+    with pytest.raises(errors.ConfigError, match="SWITCHBOARD_SIGNING_KEY"):
+        config.read(without)
+    assert config.read(without | {"SWITCHBOARD_SIGNING_KEY": private_jwk()}).supabase_jwt_secret is None
+
+
+@pytest.mark.parametrize("value", ["not json", "[]", '{"kty": "EC", "crv": "P-256"}', '{"kty": "RSA", "d": "x"}'])
+def test_a_signing_key_that_cannot_sign_is_refused_at_the_start(value: str) -> None:
+    with pytest.raises(errors.ConfigError, match="SWITCHBOARD_SIGNING_KEY"):
+        config.read(COMPLETE | {"SWITCHBOARD_SIGNING_KEY": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CRON_SECRET", "guessable"), ("SWITCHBOARD_TRUSTED_PROXIES", "-1"), ("SUPABASE_URL", "postgres://x")],
+)
+def test_an_impossible_value_is_refused_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(errors.ConfigError, match=name) as refused:
+        config.read(COMPLETE | {name: value})
+    assert value not in str(refused.value)
+
+
+def test_secrets_do_not_show_in_a_printed_settings_object() -> None:
+    assert "the-secret-value" not in repr(config.read(COMPLETE))
+    assert "0123456789abcdef" not in repr(config.read(COMPLETE))

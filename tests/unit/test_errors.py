@@ -1,0 +1,63 @@
+from typing import get_args
+
+from lib import errors, personas
+
+
+def every_problem(of: type[errors.Problem] = errors.Problem) -> list[type[errors.Problem]]:
+    return [of, *(below for child in of.__subclasses__() for below in every_problem(child))]
+
+
+def test_the_tree_in_the_docstring_names_every_error_and_its_code() -> None:
+    assert errors.__doc__ is not None
+    own = [problem for problem in every_problem() if problem.__module__ == errors.__name__]
+    assert len(own) > 10
+    for problem in own:
+        assert problem.__name__ in errors.__doc__
+        if "code" in vars(problem) and problem is not errors.Problem:
+            assert problem.code in errors.__doc__, problem
+
+
+def test_every_code_has_one_status() -> None:
+    statuses: dict[str, int] = {}
+    for problem in every_problem():
+        if "code" not in vars(problem):
+            continue
+        assert statuses.setdefault(problem.code, problem.status) == problem.status
+
+
+def test_a_document_has_the_members_of_rfc_9457_and_the_code() -> None:
+    problem = errors.Refused(429, "rate_limited", retry_after=7, detail="Slow down.", extra={"limit": "arrivals"})
+    assert problem.document() == {
+        "type": "about:blank",
+        "title": "Too many requests.",
+        "status": 429,
+        "code": "rate_limited",
+        "detail": "Slow down.",
+        "retry_after": 7,
+        "limit": "arrivals",
+    }
+    assert problem.response_headers() == {"Retry-After": "7"}
+
+
+def test_further_members_cannot_replace_ours() -> None:
+    problem = errors.Refused(409, "turn_in_progress", extra={"status": 200, "code": "fine", "type": "x"})
+    document = problem.document()
+    assert (document["status"], document["code"], document["type"]) == (409, "turn_in_progress", "about:blank")
+
+
+def test_not_found_says_what_is_missing() -> None:
+    assert errors.NotFound("space").code == "space_not_found"
+    assert errors.NotFound().code == "not_found"
+
+
+def test_a_missing_method_comes_with_those_that_are_allowed() -> None:
+    assert errors.MethodNotAllowed(["POST", "GET"]).response_headers() == {"Allow": "GET, POST"}
+
+
+def test_every_failure_of_a_persona_can_be_shown() -> None:
+    assert set(get_args(personas.ErrorCode)) <= set(errors.FAILURES)
+
+
+def test_an_unknown_failure_is_shown_as_an_internal_error() -> None:
+    assert errors.failure("never_heard_of") is errors.FAILURES["internal_error"]
+    assert errors.failure(None) is errors.FAILURES["internal_error"]

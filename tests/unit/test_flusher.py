@@ -1,0 +1,112 @@
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from lib import auth, db, flusher
+from lib.flusher import Flusher
+from tests.unit.postgrest import PostgRest, raised
+
+TURN = uuid4()
+
+
+class Chunks:
+    """turn_chunks as the database keeps them: the first piece at a position stays."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[int, str] = {}
+        self.flushes: list[tuple[int, str]] = []
+        self.status = "active"
+
+    def flush(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        assert arguments["turn_id"] == str(TURN)
+        self.flushes.append((arguments["position"], arguments["piece"]))
+        if arguments["piece"]:
+            self.pieces.setdefault(arguments["position"], arguments["piece"])
+        return {"status": self.status}
+
+    def text(self) -> str:
+        whole = ""
+        for position, piece in sorted(self.pieces.items()):
+            assert position == len(whole), "a gap or an overlap"
+            whole += piece
+        return whole
+
+
+@pytest.fixture
+def chunks(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> Chunks:
+    """The database's side, and a clock that runs fifty times as fast."""
+    monkeypatch.setattr(flusher, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(flusher, "SILENCE_SECONDS", 0.1)
+    stored = Chunks()
+    postgrest.functions["flush_turn"] = stored.flush
+    return stored
+
+
+def new() -> Flusher:
+    return Flusher(db.acting_as(auth.Anonymous(), auth.Scope(workspace_id=uuid4())), TURN)
+
+
+async def test_what_is_said_quickly_is_stored_in_few_batches(chunks: Chunks) -> None:
+    writer = new()
+    running = asyncio.create_task(writer.run())
+    for _ in range(20):
+        writer.add("word ")
+        await asyncio.sleep(0.002)
+    await asyncio.sleep(0.06)
+    chunks.status = "completed"
+    assert await asyncio.wait_for(running, 5) == "completed"
+    assert chunks.text() == "word " * 20
+    assert len(chunks.pieces) <= 5
+
+
+async def test_a_full_batch_does_not_wait(chunks: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flusher, "PAUSE_SECONDS", 30)
+    writer = new()
+    running = asyncio.create_task(writer.run())
+    writer.add("x" * (flusher.BATCH_CHARACTERS - 1))
+    await asyncio.sleep(0.05)
+    assert chunks.flushes == []
+    chunks.status = "cancelled"
+    writer.add("y")
+    assert await asyncio.wait_for(running, 5) == "cancelled"
+    assert chunks.text() == "x" * (flusher.BATCH_CHARACTERS - 1) + "y"
+
+
+async def test_silence_renews_the_lease_now_and_then(chunks: Chunks) -> None:
+    running = asyncio.create_task(new().run())
+    await asyncio.sleep(0.35)
+    running.cancel()
+    assert 2 <= len(chunks.flushes) <= 4
+    assert set(chunks.flushes) == {(0, "")}
+
+
+async def test_who_watches_asks_every_pause(chunks: Chunks) -> None:
+    writer = new()
+    writer.watch()
+    running = asyncio.create_task(writer.run())
+    await asyncio.sleep(0.2)
+    assert len(chunks.flushes) >= 5
+    chunks.status = "completed"
+    assert await asyncio.wait_for(running, 5) == "completed"
+
+
+async def test_a_batch_whose_answer_was_lost_is_repeated_as_it_was(chunks: Chunks, postgrest: PostgRest) -> None:
+    def stored_and_lost(arguments: dict[str, Any]) -> Any:
+        chunks.flush(arguments)
+        return raised(500, "XX000", "the answer was lost")
+
+    writer = new()
+    running = asyncio.create_task(writer.run())
+    postgrest.functions["flush_turn"] = stored_and_lost
+    writer.add("one ")
+    await asyncio.sleep(0.05)
+    writer.add("two ")
+    await asyncio.sleep(0.05)
+    assert set(chunks.flushes) == {(0, "one ")}
+    postgrest.functions["flush_turn"] = chunks.flush
+    writer.add("three")
+    await asyncio.sleep(0.1)
+    running.cancel()
+    assert chunks.text() == "one two three"

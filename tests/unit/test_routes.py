@@ -1,0 +1,74 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import functions_framework.aio
+import pytest
+from starlette.applications import Starlette
+
+from lib import routes
+from tests.unit.conftest import serving
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+
+
+def app(function: str) -> Starlette:
+    source = str(FUNCTIONS / function / "main.py")
+    loaded = functions_framework.aio.create_asgi_app(function, source, "http")  # type: ignore[no-untyped-call]
+    assert isinstance(loaded, Starlette)
+    return loaded
+
+
+def test_names_and_addresses_are_unique() -> None:
+    assert len({(route.function, route.name) for route in routes.ROUTES}) == len(routes.ROUTES)
+    assert len({(route.method, route.path) for route in routes.ROUTES}) == len(routes.ROUTES)
+
+
+def test_every_folder_of_a_function_is_in_the_table_and_the_other_way_round() -> None:
+    folders = {entry.parent.name for entry in FUNCTIONS.glob("*/main.py")}
+    assert folders == set(routes.FUNCTIONS)
+
+
+def test_only_routes_at_a_space_ask_it_for_its_origins() -> None:
+    by_path = {route.path: route.origins for route in routes.ROUTES}
+    assert by_path["/space/{space_id}/register"] == "space"
+    assert by_path["/landing/{app_id}/register"] == "space"
+    assert by_path["/turns/{turn_id}/stream"] == "any"
+    assert by_path["/worker"] == "none"
+    assert by_path["/webhooks/{provider}"] == "none"
+
+
+@pytest.mark.parametrize("function", routes.FUNCTIONS)
+async def test_every_function_loads_as_deployed_and_says_that_it_is_well(function: str) -> None:
+    async with serving(app(function)) as origin, aiohttp.ClientSession(origin) as session:
+        for path in ("/healthz", "/api/healthz"):
+            async with session.get(path) as answer:
+                assert answer.status == 200
+                assert await answer.json() == {"status": "ok", "function": function}
+
+
+@pytest.mark.parametrize("function", routes.FUNCTIONS)
+async def test_every_route_refuses_another_method_and_names_its_own(function: str) -> None:
+    async with serving(app(function)) as origin, aiohttp.ClientSession(origin) as session:
+        for route in routes.of(function):
+            path = route.path.format(space_id="x", app_id="x", turn_id="x", provider="x")
+            async with session.delete(path) as answer:
+                assert answer.status == 405
+                assert answer.headers["allow"] == route.method
+                assert (await answer.json(content_type=None))["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("function", routes.FUNCTIONS)
+def test_a_cold_start_brings_nothing_along_that_its_first_request_may_not_need(function: str) -> None:
+    heavy = ["cryptography", "jwt", "email_validator", "httpx", "supabase", "lib.outbound"]
+    script = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("main", {str(FUNCTIONS / function / "main.py")!r})
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], cwd=FUNCTIONS.parent, capture_output=True, check=True, text=True
+    )
+    assert loaded.stdout.strip() == "[]"

@@ -1,0 +1,147 @@
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from lib import stream
+from lib.events import Delta, Done, Event
+from lib.stream import Stream
+from tests import events
+from tests.unit.conftest import serving
+
+Source = Callable[[], AsyncGenerator[Event, None]]
+END = Done("completed", None, text_length=3, position=3)
+
+
+@asynccontextmanager
+async def streaming(source: Source, *, drain: bool, **options: Any) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a server that answers everything with a stream from the source."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Stream(source(), drain=drain)(scope, receive, send)
+
+    async with serving(app, **options) as origin, aiohttp.ClientSession(origin) as session:
+        yield session
+
+
+async def test_each_event_goes_out_before_the_next_is_made() -> None:
+    seen = asyncio.Event()
+
+    async def waiting() -> AsyncGenerator[Event, None]:
+        yield Delta("one", 3)
+        await asyncio.wait_for(seen.wait(), 5)
+        yield END
+
+    async with streaming(waiting, drain=True) as client, client.get("/") as answer:
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-cache, no-transform"
+        assert answer.headers["x-accel-buffering"] == "no"
+        names = []
+        async for event in events.read(answer):
+            names.append(event.name)
+            seen.set()
+        assert names == ["delta", "done"]
+
+
+async def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.02)
+
+    async def silent() -> AsyncGenerator[Event, None]:
+        await asyncio.sleep(0.1)
+        yield END
+
+    parser = events.Parser()
+    async with streaming(silent, drain=True) as client, client.get("/") as answer:
+        got = [event async for chunk in answer.content.iter_any() for event in parser.feed(chunk)]
+    assert [event.name for event in got] == ["done"]
+    assert len(parser.comments) >= 2
+
+
+async def leave_after_the_first_event(client: aiohttp.ClientSession) -> None:
+    async with client.get("/") as answer:
+        async for _ in events.read(answer):
+            break
+        answer.close()
+
+
+async def test_a_source_is_drained_when_its_reader_leaves() -> None:
+    ended = asyncio.Event()
+
+    async def long() -> AsyncGenerator[Event, None]:
+        for position in range(50):
+            yield Delta("x", position + 1)
+            await asyncio.sleep(0.005)
+        ended.set()
+
+    async with streaming(long, drain=True) as client:
+        await leave_after_the_first_event(client)
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_a_follower_stops_when_its_reader_leaves() -> None:
+    closed = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[Event, None]:
+        try:
+            while True:
+                yield Delta("x", 1)
+                await asyncio.sleep(0.01)
+        finally:
+            closed.set()
+
+    async with streaming(endless, drain=False) as client:
+        await leave_after_the_first_event(client)
+        await asyncio.wait_for(closed.wait(), 5)
+
+
+async def test_a_reader_who_takes_nothing_holds_up_no_one() -> None:
+    ended = asyncio.Event()
+
+    async def plenty() -> AsyncGenerator[Event, None]:
+        for position in range(200):
+            yield Delta("x" * 100_000, position)
+        ended.set()
+
+    async with streaming(plenty, drain=True) as client, client.get("/") as answer:
+        await asyncio.wait_for(ended.wait(), 10)
+        answer.close()
+
+
+async def test_a_source_that_breaks_ends_in_an_error_event(log_lines: list[dict[str, Any]]) -> None:
+    async def broken() -> AsyncGenerator[Event, None]:
+        yield Delta("x", 1)
+        raise RuntimeError("the secret of the house")
+
+    async with streaming(broken, drain=True) as client, client.get("/") as answer:
+        got = await events.read_all(answer)
+    assert [event.name for event in got] == ["delta", "error"]
+    assert got[1].data == {
+        "code": "internal_error",
+        "title": "Something went wrong on our side.",
+        "retryable": True,
+    }
+    assert any(line["event"] == "stream_broke" for line in log_lines)
+
+
+async def test_a_server_that_stops_lets_the_source_put_things_in_order() -> None:
+    begun, in_order = asyncio.Event(), asyncio.Event()
+
+    async def interrupted() -> AsyncGenerator[Event, None]:
+        try:
+            yield Delta("x", 1)
+            begun.set()
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.01)
+            in_order.set()
+            raise
+
+    async with streaming(interrupted, drain=True, timeout_graceful_shutdown=1) as client:
+        answer = await client.get("/")
+        await begun.wait()
+    await asyncio.wait_for(in_order.wait(), 5)
+    answer.close()
