@@ -62,15 +62,15 @@ def permitted(address: Address, allowed: Networks = ()) -> bool:
 def host_permitted(host: str, allowed: Networks = ()) -> bool:
     """Whether a URL's host may be used, as far as it can be told without resolving it.
 
-    A name may. A host written as an address is taken only inside the allowed networks: a service meant for
-    others has a name. Unusual spellings (0x7f.1, 2130706433, 0177.0.0.1, an IPv6 zone) are never taken.
+    A name may: what it resolves to is judged when the connection is made. A host written as an address is judged as
+    that address. Unusual spellings (0x7f.1, 2130706433, 0177.0.0.1, an IPv6 zone) are never taken.
     """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return not _is_spelled_oddly(host)
     zoned = isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None
-    return not zoned and any(_unmapped(address) in network for network in allowed)
+    return not zoned and permitted(address, allowed)
 
 
 def parse(text: str) -> Address:

@@ -1,5 +1,4 @@
 import asyncio
-import itertools
 import json
 import logging
 import time
@@ -9,23 +8,25 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lib import outbound, personas
-from lib.personas import Deferred, PersonaError
-from lib.personas.n8n_stream import Lines
+from lib.personas import Deferred
 from tests.standins.n8n import HEADER, SECRET, N8n, line
 from tests.unit.persona_turns import Heard, hear, make_turn, said
 
 ANSWER = "You wrote: Grüße 👋 at noon"
 
 
+@pytest_asyncio.fixture(autouse=True)
+async def closed_connections() -> AsyncIterator[None]:
+    yield
+    await outbound.close()
+
+
 @pytest_asyncio.fixture
 async def n8n() -> AsyncIterator[N8n]:
     async with N8n() as running:
         yield running
-    await outbound.close()
 
 
 async def ask(url: str, *, secret: str | None = None, time_limit: int = 20, **config: Any) -> Heard:
@@ -96,6 +97,11 @@ async def test_settings_may_not_be_missing() -> None:
 async def test_an_address_that_nobody_allowed_is_not_called(n8n: N8n) -> None:
     heard = await hear("n8n", make_turn(config={"url": n8n.url("stream")}, allowed_networks=()))
     assert (heard.code, n8n.received) == ("persona_address_refused", [])
+
+
+async def test_history_is_not_sent(n8n: N8n) -> None:
+    await hear("n8n", make_turn(config={"url": n8n.url("last-node")}, history=said("an earlier word")))
+    assert "an earlier word" not in str(n8n.received[0].body)
 
 
 # Answers
@@ -355,58 +361,3 @@ async def test_who_stops_listening_hangs_up(n8n: N8n, caplog: pytest.LogCaptureF
             await anext(answer)
         await asyncio.sleep(0.05)
     assert caplog.records == []
-
-
-# Any chunking
-
-NODES = st.sampled_from(["a", "b"])
-CONTENT = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("👋é\n\ud83d\udc4b")), max_size=8)
-SPOKEN = st.lists(st.tuples(NODES, CONTENT), max_size=8)
-
-
-def cut(body: bytes, places: list[int]) -> list[bytes]:
-    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return [body[start:end] for start, end in itertools.pairwise(edges)]
-
-
-def read(chunks: list[bytes]) -> tuple[list[str], str | None, bytes | None]:
-    lines, texts = Lines(), list[str]()
-    try:
-        for chunk in chunks:
-            texts.extend(lines.feed(chunk))
-        texts.extend(lines.finish())
-    except PersonaError as error:
-        return texts, error.code, None
-    return texts, None, lines.document
-
-
-@given(SPOKEN, st.lists(st.integers(min_value=0), max_size=30))
-def test_any_chunking_of_a_stream_gives_the_same_texts(spoken: list[tuple[str, str]], places: list[int]) -> None:
-    body = b"".join(
-        [line("begin", node="a"), line("begin", node="b")]
-        + [line("item", content, node=node) for node, content in spoken]
-        + [line("end", node="a"), line("end", node="b")]
-    )
-    whole = read([body])
-    assert whole[1:] == (None, None)
-    assert read(cut(body, places)) == whole
-    assert read([bytes([byte]) for byte in body]) == whole
-
-
-@given(st.binary(max_size=200), st.lists(st.integers(min_value=0), max_size=10), st.booleans())
-def test_any_chunking_of_anything_gives_the_same_outcome(rubbish: bytes, places: list[int], begun: bool) -> None:
-    body = (line("begin") + line("item", "Hi") if begun else b"") + rubbish
-    assert read(cut(body, places)) == read([body])
-
-
-@given(CONTENT)
-def test_no_text_leaves_that_cannot_be_stored(content: str) -> None:
-    texts, _, _ = read([line("begin"), line("item", content), line("end")])
-    text = "".join(texts)
-    assert text == text.encode().decode()
-    assert not any(character < " " and character not in "\t\n\r" for character in text)
-
-
-async def test_history_is_not_sent(n8n: N8n) -> None:
-    await hear("n8n", make_turn(config={"url": n8n.url("last-node")}, history=said("an earlier word")))
-    assert "an earlier word" not in str(n8n.received[0].body)

@@ -174,12 +174,8 @@ def test_another_answer_is_another_delivery(other: dict[str, object]) -> None:
 
 @given(st.text(), st.text())
 def test_a_delivery_key_is_short_whatever_was_said(text: str, error: str) -> None:
-    try:
-        answer = n8n.parse(body_of({"turnId": TURN, "output": text, "error": error}))
-    except InvalidBody:
-        assert not text.strip()
-    else:
-        assert len(answer.delivery_key) <= 128
+    answer = n8n.parse(body_of({"turnId": TURN, "output": "Hello" + text, "error": error}))
+    assert len(answer.delivery_key) <= 128
 
 
 @given(st.binary(max_size=300))

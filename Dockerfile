@@ -1,0 +1,11 @@
+# One image for every function: FUNCTION_TARGET says which one a container is, PORT where it listens (Cloud Run sets it).
+FROM python:3.13-slim
+WORKDIR /app
+COPY requirements/functions.txt requirements/functions.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: -r requirements/functions.txt
+COPY deploy/run.sh run.sh
+COPY lib lib
+COPY functions functions
+ENV HOST=0.0.0.0
+USER nobody
+CMD ["./run.sh"]

@@ -1,0 +1,85 @@
+"""Build what is deployed: one zip with every function, lib and the locked dependencies, for Python on x86-64 Linux.
+
+    python deploy/build.py [--output build/functions.zip] [--python 3.13]
+
+The same sources give the same bytes wherever and whenever they are built: files are sorted, their times and modes
+fixed, and what pip writes about the machine is left out. So a deployment that changes nothing changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "build" / "functions.zip"
+PYTHON = "3.13"
+
+# What AWS Lambda's Python 3.13 (Amazon Linux 2023, glibc 2.34) runs.
+_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")
+# Console scripts name the building Python; RECORD lists their hashes; the others say how the installation was made.
+_LEFT_OUT_FOLDERS = {"bin", "__pycache__"}
+_LEFT_OUT_FILES = {"RECORD", "REQUESTED", "INSTALLER", "direct_url.json"}
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+
+
+def build(output: Path = OUTPUT, python: str = PYTHON) -> Path:
+    """Write the artifact and return its path. Raises CalledProcessError when a dependency cannot be had."""
+    with tempfile.TemporaryDirectory(prefix="switchboard-build-") as folder:
+        vendor = Path(folder) / "vendor"
+        _install(vendor, python)
+        entries = {
+            "run.sh": ROOT / "deploy" / "run.sh",
+            **{f"vendor/{name}": path for name, path in _files(vendor)},
+            **{f"{part}/{name}": path for part in ("functions", "lib") for name, path in _files(ROOT / part)},
+        }
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial = output.with_suffix(".partial")
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for name in sorted(entries):
+                _add(archive, name, entries[name].read_bytes())
+        partial.replace(output)
+    return output
+
+
+def _install(vendor: Path, python: str) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--require-hashes", "--requirement", str(ROOT / "requirements" / "functions.txt")]
+    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python, "--no-compile"]
+    command += [f"--platform={platform}" for platform in _PLATFORMS]
+    subprocess.run([*command, "--target", str(vendor)], check=True)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files below a folder that belong into the artifact, each with its name from there."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.is_file() and not _LEFT_OUT_FOLDERS & set(name.parts) and path.name not in _LEFT_OUT_FILES:
+            yield name.as_posix(), path
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, _EARLIEST)
+    entry.create_system = 3  # Unix, on every system
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = (0o100755 if name.endswith((".sh", ".so")) else 0o100644) << 16
+    archive.writestr(entry, content)
+
+
+def main() -> None:
+    """Build as the command line says, and print where the artifact is and how large."""
+    parser = argparse.ArgumentParser(description="Build the artifact that serverless.yml deploys.")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--python", default=PYTHON, help="the version that runs it")
+    arguments = parser.parse_args()
+    artifact = build(arguments.output, arguments.python)
+    print(f"{artifact} ({artifact.stat().st_size / 1_000_000:.1f} MB)")
+
+
+if __name__ == "__main__":
+    main()

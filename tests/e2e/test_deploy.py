@@ -1,0 +1,214 @@
+"""What is deployed: the artifact runs by itself, and serverless.yml is the route table in AWS's words."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from deploy.build import OUTPUT, build
+from lib.config import Settings
+from lib.routes import FUNCTIONS, ROUTES
+from local.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "SUPABASE_URL": "https://project.example",
+    "SUPABASE_ANON_KEY": "sb_publishable_x",
+    "SUPABASE_JWT_SECRET": "a-secret-of-the-project-that-is-long-enough",
+    "CRON_SECRET": "what-the-schedules-send",
+}
+
+
+def package(folder: Path, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """`osls package` without credentials and, by way of a proxy that is not there, without a network."""
+    nowhere = "http://127.0.0.1:9"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere}
+    return subprocess.run(
+        [ROOT / "node_modules" / ".bin" / "osls", "package", "--package", folder],
+        cwd=ROOT,
+        env=environment | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def artifact() -> Path:
+    """Where serverless.yml looks for it."""
+    return build()
+
+
+@pytest.fixture(scope="module")
+def packaged(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with what would be deployed."""
+    folder = tmp_path_factory.mktemp("package")
+    done = package(folder, SETTINGS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def template(packaged: Path) -> dict[str, dict[str, Any]]:
+    """The stack's resources by name."""
+    text = (packaged / "cloudformation-template-update-stack.json").read_text()
+    resources: dict[str, dict[str, Any]] = json.loads(text)["Resources"]
+    return resources
+
+
+@pytest.fixture(scope="module")
+def service() -> dict[str, Any]:
+    """serverless.yml as it is written."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / "serverless.yml").read_text())
+    return document
+
+
+def resource(template: dict[str, dict[str, Any]], function: str, kind: str) -> dict[str, Any]:
+    properties: dict[str, Any] = template[f"{function.capitalize()}Lambda{kind}"]["Properties"]
+    return properties
+
+
+def test_serverless_yml_has_the_functions_of_the_route_table(service: dict[str, Any]) -> None:
+    assert tuple(service["functions"]) == FUNCTIONS
+
+
+def test_serverless_yml_has_the_paths_of_the_route_table(service: dict[str, Any]) -> None:
+    expected: dict[str, list[str]] = {function: [] for function in FUNCTIONS}
+    for route in ROUTES:
+        expected[route.function].append(f"{route.method} {route.path}")
+    assert service["custom"]["routes"] == expected
+
+
+def test_every_function_has_an_open_url_and_leaves_cors_to_us(template: dict[str, dict[str, Any]]) -> None:
+    for function in FUNCTIONS:
+        url = resource(template, function, "FunctionUrl")
+        assert url["AuthType"] == "NONE"
+        assert "Cors" not in url
+
+
+def test_only_functions_that_stream_are_invoked_as_streams(template: dict[str, dict[str, Any]]) -> None:
+    for function in FUNCTIONS:
+        streams = any(route.streaming for route in ROUTES if route.function == function)
+        variables = resource(template, function, "Function")["Environment"]["Variables"]
+        assert (variables.get("AWS_LWA_INVOKE_MODE") == "response_stream") is streams
+        assert (resource(template, function, "FunctionUrl").get("InvokeMode") == "RESPONSE_STREAM") is streams
+
+
+def test_every_function_starts_itself_behind_the_adapter(template: dict[str, dict[str, Any]]) -> None:
+    for function in FUNCTIONS:
+        made = resource(template, function, "Function")
+        assert made["Handler"] == "run.sh"
+        assert made["Runtime"] == "python3.13"
+        assert made["Environment"]["Variables"]["FUNCTION_TARGET"] == function
+        assert made["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/bootstrap"
+        assert [layer.split(":")[6] for layer in made["Layers"]] == ["LambdaAdapterLayerX86"]
+
+
+def test_every_function_gets_every_setting(template: dict[str, dict[str, Any]]) -> None:
+    for function in FUNCTIONS:
+        variables = resource(template, function, "Function")["Environment"]["Variables"]
+        assert {name.upper() for name in Settings.model_fields} <= set(variables)
+
+
+def test_the_longest_turn_ends_before_its_function(template: dict[str, dict[str, Any]]) -> None:
+    longest_turn = 840  # personas_time_limit_seconds
+    assert resource(template, "chat", "Function")["Timeout"] >= longest_turn + 30
+
+
+def test_nothing_is_packaged_without_the_settings_it_needs(tmp_path: Path) -> None:
+    done = package(tmp_path, {name: value for name, value in SETTINGS.items() if name != "CRON_SECRET"})
+    assert done.returncode != 0
+    assert "CRON_SECRET" in done.stdout + done.stderr
+
+
+def test_cfn_lint_finds_nothing_in_the_templates(packaged: Path) -> None:
+    templates = sorted(packaged.glob("cloudformation-template-*.json"))
+    assert len(templates) == 2
+    done = subprocess.run(
+        [Path(sys.executable).parent / "cfn-lint", *templates],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_same_sources_give_the_same_bytes(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert artifact == OUTPUT
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    former = os.umask(0o077)
+    try:
+        again = build(tmp_path / "again.zip")
+    finally:
+        os.umask(former)
+    assert again.read_bytes() == artifact.read_bytes()
+
+
+def test_the_artifact_holds_the_code_and_nothing_of_the_machine(artifact: Path) -> None:
+    with zipfile.ZipFile(artifact) as archive:
+        names = archive.namelist()
+        texts = b"".join(archive.read(name) for name in names if name.endswith((".py", ".sh", ".txt")))
+    assert {name.split("/")[0] for name in names} == {"functions", "lib", "run.sh", "vendor"}
+    assert {f"functions/{function}/main.py" for function in FUNCTIONS} <= set(names)
+    assert not [name for name in names if name.endswith((".pyc", "/RECORD")) or "/bin/" in name]
+    assert str(ROOT).encode() not in texts
+
+
+@contextmanager
+def started(folder: Path, function: str) -> Iterator[str]:
+    """A function as its handler starts it, with a Python that has only the artifact's libraries; its URL."""
+    port = free_port()
+    python = Path(sys.base_prefix) / "bin"
+    process = subprocess.Popen(
+        [folder / "run.sh"],
+        env={
+            "PATH": f"{python}:/usr/bin:/bin",
+            "FUNCTION_TARGET": function,
+            "AWS_LWA_PORT": str(port),
+            "PYTHONNOUSERSITE": "1",
+            **SETTINGS,
+        },
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+async def healthy(url: str) -> dict[str, Any]:
+    """What the function says of itself once it listens."""
+    async with aiohttp.ClientSession() as session:
+        for _ in range(200):
+            try:
+                async with session.get(f"{url}/healthz") as response:
+                    document: dict[str, Any] = await response.json()
+                    return document
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.1)
+    raise AssertionError(f"nothing listens at {url}")
+
+
+async def test_every_function_of_the_artifact_starts_with_nothing_else_installed(tmp_path: Path) -> None:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with zipfile.ZipFile(build(tmp_path / "here.zip", python)) as archive:
+        archive.extractall(tmp_path / "task")
+    (tmp_path / "task" / "run.sh").chmod(0o755)  # zipfile does not restore modes; Lambda does
+    for function in FUNCTIONS:
+        with started(tmp_path / "task", function) as url:
+            assert await healthy(url) == {"status": "ok", "function": function}

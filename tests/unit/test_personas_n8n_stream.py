@@ -1,0 +1,55 @@
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.personas import PersonaError
+from lib.personas.n8n_stream import Lines
+from tests.standins.n8n import line
+
+NODES = st.sampled_from(["a", "b"])
+CONTENT = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("👋é\n\ud83d\udc4b")), max_size=8)
+SPOKEN = st.lists(st.tuples(NODES, CONTENT), max_size=8)
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return [body[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def read(chunks: list[bytes]) -> tuple[list[str], str | None, bytes | None]:
+    lines, texts = Lines(), list[str]()
+    try:
+        for chunk in chunks:
+            texts.extend(lines.feed(chunk))
+        texts.extend(lines.finish())
+    except PersonaError as error:
+        return texts, error.code, None
+    return texts, None, lines.document
+
+
+@given(SPOKEN, st.lists(st.integers(min_value=0), max_size=30))
+def test_any_chunking_of_a_stream_gives_the_same_texts(spoken: list[tuple[str, str]], places: list[int]) -> None:
+    body = b"".join(
+        [line("begin", node="a"), line("begin", node="b")]
+        + [line("item", content, node=node) for node, content in spoken]
+        + [line("end", node="a"), line("end", node="b")]
+    )
+    whole = read([body])
+    assert whole[1:] == (None, None)
+    assert read(cut(body, places)) == whole
+    assert read([bytes([byte]) for byte in body]) == whole
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(min_value=0), max_size=10), st.booleans())
+def test_any_chunking_of_anything_gives_the_same_outcome(rubbish: bytes, places: list[int], begun: bool) -> None:
+    body = (line("begin") + line("item", "Hi") if begun else b"") + rubbish
+    assert read(cut(body, places)) == read([body])
+
+
+@given(CONTENT)
+def test_no_text_leaves_that_cannot_be_stored(content: str) -> None:
+    texts, _, _ = read([line("begin"), line("item", content), line("end")])
+    text = "".join(texts)
+    assert text == text.encode().decode()
+    assert not any(character < " " and character not in "\t\n\r" for character in text)
