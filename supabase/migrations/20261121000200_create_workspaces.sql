@@ -101,7 +101,7 @@ create table public.spaces (
     constraint spaces_pkey                primary key (id),
     constraint spaces_workspace_key       unique (workspace_id, id),
     constraint spaces_workspace_id_fkey   foreign key (workspace_id) references public.workspaces (id) on delete cascade,
-    constraint spaces_persona_id_fkey     foreign key (workspace_id, persona_id) references public.personas (workspace_id, id),
+    constraint spaces_persona_id_fkey     foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint spaces_name_length         check (pg_catalog.length(name) between 1 and 200),
     constraint spaces_arrivals            check (arrivals_per_minute > 0 and arrivals_per_minute_by_address > 0)
 );

@@ -4,7 +4,8 @@ set lock_timeout = '5s';
 set statement_timeout = '60s';
 
 create type public.identity_kind as enum ('email', 'phone', 'telegram', 'whatsapp', 'discord', 'omi', 'external');
-comment on type public.identity_kind is 'external: an id of another system, written system:id (auth:… is a Supabase user).';
+comment on type public.identity_kind is
+    'email, phone, telegram, whatsapp, discord, omi: an address or id there; external: an id of another system, written system:id (auth:… is a Supabase user).';
 
 create type public.proof as enum ('asserted', 'verified');
 comment on type public.proof is 'asserted: somebody typed it; verified: a token, a confirmed user, an HMAC or a service stands behind it. asserted -> verified';

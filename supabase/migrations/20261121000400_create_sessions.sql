@@ -3,6 +3,8 @@
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 
+-- A persona with conversations cannot be deleted, but a workspace with both can: hence its keys are checked at the end.
+
 create type public.turn_status as enum ('active', 'completed', 'failed', 'timeout', 'cancelled');
 comment on type public.turn_status is 'active -> completed | failed | timeout | cancelled';
 
@@ -24,7 +26,7 @@ create table public.conversations (
     constraint conversations_workspace_key   unique (workspace_id, id),
     constraint conversations_key             unique nulls not distinct (workspace_id, contact_id, user_id, persona_id, channel, thread_key),
     constraint conversations_contact_id_fkey foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
-    constraint conversations_persona_id_fkey foreign key (workspace_id, persona_id) references public.personas (workspace_id, id),
+    constraint conversations_persona_id_fkey foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint conversations_space_id_fkey   foreign key (workspace_id, space_id) references public.spaces (workspace_id, id) on delete set null (space_id),
     constraint conversations_thread_key      check (pg_catalog.length(thread_key) between 1 and 200),
     constraint conversations_somebody        check (contact_id is not null or user_id is not null),
@@ -66,7 +68,7 @@ create table public.sessions (
     constraint sessions_workspace_key        unique (workspace_id, id),
     constraint sessions_conversation_id_fkey foreign key (workspace_id, conversation_id) references public.conversations (workspace_id, id) on delete cascade,
     constraint sessions_contact_id_fkey      foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
-    constraint sessions_persona_id_fkey      foreign key (workspace_id, persona_id) references public.personas (workspace_id, id),
+    constraint sessions_persona_id_fkey      foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint sessions_metadata_object      check (pg_catalog.jsonb_typeof(metadata) = 'object'),
     constraint sessions_ended                check ((status in ('active', 'paused')) = (ended_at is null)),
     constraint sessions_archived             check ((status = 'archived') = (archived_at is not null and status_before_archive is not null))
@@ -112,11 +114,10 @@ create table public.turns (
     first_token_ms    integer,
     usage             jsonb,
     error_code        text,
-    error_detail      text,
     created_at        timestamptz        not null default pg_catalog.clock_timestamp(),
     finished_at       timestamptz,
     constraint turns_pkey                  primary key (id),
-    constraint turns_workspace_key         unique (workspace_id, id),
+    constraint turns_conversation_key      unique (workspace_id, conversation_id, id),
     constraint turns_client_message_id_key unique (conversation_id, client_message_id),
     constraint turns_conversation_id_fkey  foreign key (workspace_id, conversation_id) references public.conversations (workspace_id, id) on delete cascade,
     constraint turns_session_id_fkey       foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
@@ -127,7 +128,7 @@ comment on table  public.turns                is 'One message and its answer: wh
 comment on column public.turns.deadline       is 'The persona''s time limit; the lease is never renewed beyond it.';
 comment on column public.turns.lease_until    is 'Renewed by every flush; past it nobody works on the turn and the sweep ends it.';
 comment on column public.turns.first_token_ms is 'Milliseconds from the start of the turn to the answer''s first characters.';
-comment on column public.turns.error_detail   is 'For members; a caller is told the code only.';
+comment on column public.turns.error_code     is 'What a caller is told; turn_errors has the rest.';
 create unique index turns_one_active_idx on public.turns (session_id) where status = 'active';
 create index turns_session_id_idx        on public.turns (session_id, created_at);
 create index turns_conversation_id_idx   on public.turns (conversation_id, created_at);
@@ -138,6 +139,23 @@ grant select                 on public.turns to contact, authenticated;
 grant select, insert, update on public.turns to switchboard;
 grant all                    on public.turns to service_role;
 
+create table public.turn_errors (
+    turn_id         uuid        not null,
+    workspace_id    uuid        not null,
+    conversation_id uuid        not null,
+    detail          text        not null,
+    created_at      timestamptz not null default pg_catalog.now(),
+    constraint turn_errors_pkey         primary key (turn_id),
+    constraint turn_errors_turn_id_fkey foreign key (workspace_id, conversation_id, turn_id) references public.turns (workspace_id, conversation_id, id) on delete cascade,
+    constraint turn_errors_detail       check (pg_catalog.length(detail) <= 2000)
+);
+comment on table public.turn_errors is 'What went wrong with a turn, in words for the workspace''s admins: addresses and answers of its services.';
+
+alter table public.turn_errors enable row level security;
+grant select on public.turn_errors to authenticated;
+grant insert on public.turn_errors to switchboard;
+grant all    on public.turn_errors to service_role;
+
 create table public.turn_chunks (
     turn_id         uuid    not null,
     position        integer not null,
@@ -145,7 +163,7 @@ create table public.turn_chunks (
     conversation_id uuid    not null,
     piece           text    not null,
     constraint turn_chunks_pkey         primary key (turn_id, position),
-    constraint turn_chunks_turn_id_fkey foreign key (workspace_id, turn_id) references public.turns (workspace_id, id) on delete cascade,
+    constraint turn_chunks_turn_id_fkey foreign key (workspace_id, conversation_id, turn_id) references public.turns (workspace_id, conversation_id, id) on delete cascade,
     constraint turn_chunks_position     check (position >= 0),
     constraint turn_chunks_piece        check (piece <> '')
 );
@@ -174,9 +192,9 @@ create table public.messages (
     constraint messages_pkey                 primary key (id),
     constraint messages_conversation_id_fkey foreign key (workspace_id, conversation_id) references public.conversations (workspace_id, id) on delete cascade,
     constraint messages_session_id_fkey      foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
-    constraint messages_turn_id_fkey         foreign key (workspace_id, turn_id) references public.turns (workspace_id, id) on delete cascade,
+    constraint messages_turn_id_fkey         foreign key (workspace_id, conversation_id, turn_id) references public.turns (workspace_id, conversation_id, id) on delete cascade,
     constraint messages_contact_id_fkey      foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
-    constraint messages_persona_id_fkey      foreign key (workspace_id, persona_id) references public.personas (workspace_id, id),
+    constraint messages_persona_id_fkey      foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint messages_text                 check (text <> ''),
     constraint messages_metadata_object      check (pg_catalog.jsonb_typeof(metadata) = 'object'),
     constraint messages_sender               check (case role

@@ -41,13 +41,14 @@ as $$
     select c.id
       from public.conversations c
      where c.user_id = (select auth.uid())
+       and (c.contact_id is not null or c.workspace_id in (select private.member_workspaces()))
     union
     select s.conversation_id
       from public.sessions s
      where s.assigned_user_id = (select auth.uid())
        and s.workspace_id in (select private.member_workspaces());
 $$;
-comment on function private.own_conversations() is 'The conversations the signed-in user holds themselves, or was assigned as a member.';
+comment on function private.own_conversations() is 'The conversations the signed-in user holds (the owner''s side only while a member), or was assigned as a member.';
 
 create function private.own_sessions()
     returns setof uuid
@@ -59,13 +60,14 @@ as $$
     select s.id
       from public.sessions s
      where s.user_id = (select auth.uid())
+       and (s.contact_id is not null or s.workspace_id in (select private.member_workspaces()))
     union
     select s.id
       from public.sessions s
      where s.assigned_user_id = (select auth.uid())
        and s.workspace_id in (select private.member_workspaces());
 $$;
-comment on function private.own_sessions() is 'The sessions the signed-in user holds themselves, or was assigned as a member.';
+comment on function private.own_sessions() is 'The sessions the signed-in user holds (the owner''s side only while a member), or was assigned as a member.';
 
 create function private.own_active_turns()
     returns setof uuid

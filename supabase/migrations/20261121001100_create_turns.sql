@@ -113,11 +113,16 @@ declare
     body    text := answer;
     policy  public.session_policy;
 begin
+    -- Always the session before the turn, as start_turn locks them: two writers then never wait for each other in a circle.
+    select p.session_policy into policy
+      from public.sessions s
+      join public.personas p on p.id = s.persona_id
+     where s.id = turn.session_id
+       for no key update of s;
     -- First writer wins: the row is locked by this update, and whoever comes later finds it closed.
     update public.turns t
        set status = close_turn.status, finished_at = pg_catalog.clock_timestamp(), usage = close_turn.usage,
-           error_code = close_turn.error_code, error_detail = pg_catalog.left(close_turn.error_detail, 2000),
-           first_token_ms = close_turn.first_token_ms
+           error_code = close_turn.error_code, first_token_ms = close_turn.first_token_ms
      where t.id = turn.id
        and t.status = 'active';
     if not found then
@@ -136,10 +141,6 @@ begin
         returning id into written;
     end if;
 
-    select p.session_policy into policy
-      from public.sessions s
-      join public.personas p on p.id = s.persona_id
-     where s.id = turn.session_id;
     update public.sessions s
        set message_count = s.message_count + (written is not null)::integer,
            error_message = coalesce(close_turn.error_code, s.error_message),
@@ -148,6 +149,10 @@ begin
            ended_at      = case when policy = 'per_message' then coalesce(s.ended_at, pg_catalog.clock_timestamp()) else s.ended_at end
      where s.id = turn.session_id;
 
+    if error_detail <> '' then
+        insert into public.turn_errors (turn_id, workspace_id, conversation_id, detail)
+        values (turn.id, turn.workspace_id, turn.conversation_id, pg_catalog.left(error_detail, 2000));
+    end if;
     if close_turn.status <> 'completed' then
         insert into public.audit_events (workspace_id, verb, object_id, code)
         values (turn.workspace_id, 'turn.' || close_turn.status, turn.id, close_turn.error_code);
@@ -442,11 +447,12 @@ begin
     for turn in
         select t.*
           from public.turns t
+          join public.sessions s on s.id = t.session_id
          where t.status = 'active'
            and t.lease_until < pg_catalog.clock_timestamp()
          order by t.lease_until
          limit max_turns
-           for update skip locked
+           for no key update skip locked
     loop
         perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
         expired := expired + 1;

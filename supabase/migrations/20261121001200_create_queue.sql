@@ -103,25 +103,31 @@ begin
      where j.status = 'running'
        and j.lease_until < pg_catalog.clock_timestamp()
        and j.attempts >= j.max_attempts;
+    -- Chosen once, before anything is updated: a subquery in the update's condition may be run again for each row it
+    -- compares, and would then choose more than max_jobs.
     return query
+    with due as materialized (
+        select d.id
+          from public.jobs d
+         where d.status in ('queued', 'running')
+           and d.next_attempt_at <= pg_catalog.clock_timestamp()
+           and (d.status = 'queued' or d.lease_until < pg_catalog.clock_timestamp())
+           and (only_job is null or d.id = only_job)
+           and not exists (select
+                             from public.jobs earlier
+                            where earlier.workspace_id = d.workspace_id
+                              and earlier.ordering_key = d.ordering_key
+                              and earlier.status in ('queued', 'running')
+                              and (earlier.created_at, earlier.id) < (d.created_at, d.id))
+         order by d.next_attempt_at, d.id
+         limit max_jobs
+           for update of d skip locked
+    )
     update public.jobs j
        set status = 'running', attempts = j.attempts + 1,
            lease_until = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => lease_seconds)
-     where j.id in (select d.id
-                      from public.jobs d
-                     where d.status in ('queued', 'running')
-                       and d.next_attempt_at <= pg_catalog.clock_timestamp()
-                       and (d.status = 'queued' or d.lease_until < pg_catalog.clock_timestamp())
-                       and (only_job is null or d.id = only_job)
-                       and not exists (select
-                                         from public.jobs earlier
-                                        where earlier.workspace_id = d.workspace_id
-                                          and earlier.ordering_key = d.ordering_key
-                                          and earlier.status in ('queued', 'running')
-                                          and (earlier.created_at, earlier.id) < (d.created_at, d.id))
-                     order by d.next_attempt_at, d.id
-                     limit max_jobs
-                       for update of d skip locked)
+      from due
+     where j.id = due.id
     returning j.*;
 end;
 $$;

@@ -1,0 +1,9 @@
+-- Who may see what went wrong in words: admins and owners. A caller is told the turn's error code.
+
+create policy "Admins read their workspace's turn errors"
+    on public.turn_errors for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.turn_errors for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

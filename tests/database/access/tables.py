@@ -1,0 +1,226 @@
+"""Every table as every caller. `Table` in matrix.py says how to read an entry."""
+
+from tests.database.access.callers import (
+    ADMIN_2,
+    ADMINS,
+    AGENT,
+    CONTACT_A,
+    CONTACT_A_ARRIVAL,
+    CONTACT_B,
+    CONTACT_C,
+    CONTACTS,
+    FOR_C,
+    GUEST,
+    IN_ONE,
+    MEMBERS,
+    SERVICE,
+    SIGNED_IN,
+    SWITCHBOARD,
+)
+from tests.database.access.matrix import Cells, Table
+from tests.database.access.rows import LONG_AGO, NOW, SOON, uid
+
+NOBODY: Cells = {}
+# The service role is for operators' commands: no policy stops it.
+OPERATORS: Cells = {SERVICE: "@all"}
+ENTERED: Cells = {**OPERATORS, SWITCHBOARD: "", IN_ONE: "@one", FOR_C: "@two"}
+MEMBERS_READ: Cells = {SIGNED_IN: "", MEMBERS: "@one", ADMIN_2: "@two"}
+ADMINS_READ: Cells = {SIGNED_IN: "", ADMINS: "@one", ADMIN_2: "@two"}
+
+TABLES = (
+    Table(
+        "public.workspaces",
+        new=lambda _: {"name": "Another"},
+        change={"name": "changed"},
+        select={**ENTERED, **MEMBERS_READ},
+        insert=OPERATORS,
+        update=OPERATORS,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.workspace_members",
+        new=lambda side: {"workspace_id": side.workspace, "user_id": uid("users", "stranger"), "role": "owner"},
+        change={"created_at": LONG_AGO},
+        select={**ENTERED, **MEMBERS_READ},
+        insert=OPERATORS,
+        update=OPERATORS,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.personas",
+        new=lambda side: {"workspace_id": side.workspace, "kind": "demo", "name": "Another"},
+        change={"name": "changed"},
+        select={**ENTERED, **MEMBERS_READ},
+        insert=OPERATORS,
+        update=OPERATORS,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.spaces",
+        new=lambda side: {
+            "workspace_id": side.workspace, "kind": "embed", "name": "Another", "persona_id": side.persona,
+        },
+        change={"name": "changed"},
+        select={**ENTERED, **MEMBERS_READ},
+        insert=OPERATORS,
+        update=OPERATORS,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.contacts",
+        new=lambda side: {"workspace_id": side.workspace, "first_name": "Another", "session_id": side.session},
+        change={"first_name": "changed"},
+        # Somebody's word for who they are shows them nothing of the contact.
+        select={**ENTERED, **MEMBERS_READ, CONTACTS: "", CONTACT_A: "a", CONTACT_C: "c"},
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.contact_identities",
+        new=lambda side: {
+            "workspace_id": side.workspace, "contact_id": side.contact, "kind": "phone", "key": "+15550100",
+            "value": "555 0100", "evidence": "asserted",
+        },
+        change={"value": "changed"},
+        select={**ENTERED, **MEMBERS_READ},
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.conversations",
+        new=lambda side: {
+            "workspace_id": side.workspace, "contact_id": side.contact, "persona_id": side.persona,
+            "space_id": side.space, "thread_key": "another", "proof": "asserted",
+        },
+        change={"created_at": LONG_AGO},
+        select={
+            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
+            CONTACT_A: "a", CONTACT_A_ARRIVAL: "a_arrival", CONTACT_B: "b", CONTACT_C: "c",
+        },
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.sessions",
+        new=lambda side: {
+            "workspace_id": side.workspace, "conversation_id": side.conversation, "contact_id": side.contact,
+            "persona_id": side.persona, "status": "completed", "ended_at": LONG_AGO,
+        },
+        change={"error_message": "changed"},
+        select={
+            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
+            CONTACT_A: "a", CONTACT_A_ARRIVAL: "a_arrival", CONTACT_B: "b b_old", CONTACT_C: "c c_old",
+        },
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.turns",
+        new=lambda side: {
+            "workspace_id": side.workspace, "conversation_id": side.conversation, "session_id": side.session,
+            "status": "completed", "deadline": SOON, "lease_until": SOON, "finished_at": NOW.isoformat(),
+        },
+        change={"error_code": "changed"},
+        select={
+            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
+            CONTACT_A: "a", CONTACT_A_ARRIVAL: "a_arrival", CONTACT_B: "b b_old", CONTACT_C: "c c_old",
+        },
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.turn_errors",
+        new=lambda side: {
+            "turn_id": side.turn, "workspace_id": side.workspace, "conversation_id": side.conversation,
+            "detail": "another",
+        },
+        change={"detail": "changed"},
+        select={**OPERATORS, **ADMINS_READ},
+        insert=ENTERED,
+        update=OPERATORS,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.turn_chunks",
+        new=lambda side: {
+            "turn_id": side.turn, "position": 10, "workspace_id": side.workspace,
+            "conversation_id": side.conversation, "piece": "more",
+        },
+        change={"piece": "changed"},
+        select={
+            **ENTERED, **ADMINS_READ, AGENT: "b_0 b_5",
+            CONTACTS: "", CONTACT_A: "a_0 a_5", CONTACT_B: "b_0 b_5", CONTACT_C: "c_0 c_5",
+        },
+        insert=ENTERED,
+        update=OPERATORS,
+        delete=ENTERED,
+    ),
+    Table(
+        "public.messages",
+        new=lambda side: {
+            "workspace_id": side.workspace, "conversation_id": side.conversation, "session_id": side.session,
+            "turn_id": side.turn, "role": "contact", "contact_id": side.contact, "text": "another",
+        },
+        change={"text": "changed"},
+        select={
+            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
+            CONTACT_A: "a", CONTACT_A_ARRIVAL: "a_arrival", CONTACT_B: "b b_old b_old_answer", CONTACT_C: "c",
+        },
+        insert=ENTERED,
+        update=OPERATORS,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.inbound_events",
+        new=lambda side: {
+            "workspace_id": side.workspace, "source": "n8n", "delivery_key": "another", "raw_body": "{}",
+        },
+        change={"raw_body": "changed"},
+        select={**ENTERED, **ADMINS_READ},
+        insert=ENTERED,
+        update=OPERATORS,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.jobs",
+        new=lambda side: {"workspace_id": side.workspace, "kind": "n8n.answer", "event_id": side.event},
+        change={"last_error": "changed"},
+        select={**ENTERED, **ADMINS_READ},
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.rate_limits",
+        new=lambda side: {"workspace_id": side.workspace, "name": "test", "subject": "another"},
+        change={"taken": 77},
+        select={**ENTERED, **ADMINS_READ},
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.audit_events",
+        new=lambda side: {"workspace_id": side.workspace, "verb": "test.repeated", "object_id": side.session},
+        change={"verb": "changed"},
+        select={**OPERATORS, **ADMINS_READ},
+        insert=ENTERED,
+        update=OPERATORS,
+        delete=OPERATORS,
+        loose={"object_id": "of any kind, and outlives what it names"},
+    ),
+    Table(
+        "private.wakes",
+        new=lambda _: {"name": "another"},
+        change={"woken_at": SOON},
+        select=NOBODY,
+        insert=NOBODY,
+        update=NOBODY,
+        delete=NOBODY,
+    ),
+)  # fmt: skip

@@ -1,0 +1,46 @@
+"""One server of each version for the whole session; a database of its own for each test that asks for one."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import pytest_asyncio
+
+from tests import servers
+from tests.database.desk import Desk
+from tests.servers import Server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Callable[[int], Server]]:
+    """The session's server of a version, started when it is first asked for."""
+    started: dict[int, Server] = {}
+    with ExitStack() as stack:
+
+        def of(version: int) -> Server:
+            if version not in started:
+                started[version] = stack.enter_context(servers.running(version))
+            return started[version]
+
+        yield of
+
+
+@pytest.fixture
+def server_18(server: Callable[[int], Server]) -> Server:
+    """The version that the local backend runs."""
+    return server(18)
+
+
+@pytest_asyncio.fixture
+async def migrated(server_18: Server) -> AsyncIterator[str]:
+    """The name of a freshly migrated database on 18 with the demo workspace, dropped after the test."""
+    name = await server_18.migrated()
+    yield name
+    await server_18.drop(name)
+
+
+@pytest_asyncio.fixture
+async def desk(server_18: Server, migrated: str) -> AsyncIterator[Desk]:
+    """A freshly migrated database on 18 and whoever calls its functions."""
+    async with Desk(server_18.gate_url(migrated), server_18.admin_url(migrated)) as opened:
+        yield opened

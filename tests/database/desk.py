@@ -1,0 +1,214 @@
+"""Calling the domain functions as PostgREST does: its login, the role and claims of a token, one transaction a call."""
+
+import hashlib
+import hmac
+import json
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import asyncpg
+
+WORKSPACE = "00000000-0000-7000-8000-000000000001"
+PERSONA = "00000000-0000-7000-8000-000000000002"
+SPACE = "00000000-0000-7000-8000-000000000003"
+LANDING = "00000000-0000-7000-8000-000000000004"
+
+JSON = dict[str, Any]
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+ANONYMOUS: JSON = {"kind": "anonymous"}
+SYSTEM: JSON = {"role": "switchboard", "scope": {"system": True}, "caller": {"kind": "system"}}
+
+
+class Raised(Exception):  # noqa: N818
+    """A function raised an error: PostgREST would answer the status, and our stable code as the message."""
+
+    def __init__(self, cause: asyncpg.PostgresError) -> None:
+        sqlstate: str = cause.sqlstate or ""
+        self.code = str(cause.args[0])
+        self.status = int(sqlstate[2:]) if sqlstate.startswith("PT") else None
+        super().__init__(f"{sqlstate} {cause}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What PostgREST would send: the status (200 unless the function set one), Retry-After and the body."""
+
+    status: int
+    retry_after: int | None
+    body: JSON
+
+    def __getitem__(self, name: str) -> Any:
+        return self.body[name]
+
+
+def claims(caller: JSON = ANONYMOUS, space: str = SPACE) -> JSON:
+    """The claims that the functions sign for a caller who arrives at a space."""
+    return {"role": "switchboard", "scope": {"space_id": space}, "caller": caller}
+
+
+def on_a_turn(workspace: str = WORKSPACE) -> JSON:
+    """The claims that the functions sign for work on something already started."""
+    return {"role": "switchboard", "scope": {"workspace_id": workspace}, "caller": {"kind": "system"}}
+
+
+def with_token(arrived: Answer, space: str = SPACE) -> JSON:
+    """The claims for whoever holds the contact token that an arrival was answered with."""
+    return {
+        "role": "switchboard",
+        "scope": {"workspace_id": arrived["workspace_id"], "space_id": space},
+        "caller": {
+            "kind": "contact",
+            "contact_id": arrived["contact_id"],
+            "conversation_id": arrived["conversation_id"],
+            "proof": arrived["proof"],
+        },
+    }
+
+
+def user(user_id: str, email: str | None = None) -> JSON:
+    """A caller signed in with Supabase Auth; lib adds the normalised email where the token names one."""
+    named = {} if email is None else {"email": email, "email_key": email.lower()}
+    return {"kind": "user", "user_id": user_id, **named}
+
+
+def signed(email: str, secret: str) -> str:
+    """The HMAC that a customer's own server makes of an email."""
+    return hmac.new(secret.encode(), email.encode(), hashlib.sha256).hexdigest()
+
+
+class Desk:
+    """One database: `admin` looks and arranges, the methods call."""
+
+    admin: asyncpg.Connection
+
+    def __init__(self, gate_url: str, admin_url: str, connections: int = 5) -> None:
+        self.gate_url = gate_url
+        self.admin_url = admin_url
+        self._connections = connections
+
+    async def __aenter__(self) -> "Desk":
+        self.admin = await asyncpg.connect(self.admin_url)
+        await _read_json(self.admin)
+        self._pool = await asyncpg.create_pool(self.gate_url, min_size=1, max_size=self._connections, init=_read_json)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+        await self.admin.close()
+
+    async def call(self, function: str, token: JSON, **arguments: Any) -> Answer:
+        """Call a public function with a token's role and claims. Raises Raised."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await call(connection, function, token, **arguments)
+
+    async def register(
+        self, email: str, token: JSON | None = None, *, space: str = SPACE, kind: str = "embed", **more: Any
+    ) -> Answer:
+        """Register somebody, anonymously unless a token is given."""
+        return await self.call(
+            "register_contact",
+            token or claims(space=space),
+            space_id=space,
+            space_kind=kind,
+            email=email,
+            email_key=email.strip().lower(),
+            **more,
+        )
+
+    async def start(self, token: JSON | None = None, message: str = "Hello", space: str = SPACE, **more: Any) -> Answer:
+        """Send a message, without any token unless one is given."""
+        if "email" in more:
+            more.setdefault("email_key", more["email"].strip().lower())
+        return await self.call("start_turn", token or claims(space=space), space_id=space, message=message, **more)
+
+    async def flush(self, turn: Answer, position: int, piece: str) -> str:
+        """Store a piece of an answer; the turn's status."""
+        done = await self.call("flush_turn", on_a_turn(), turn_id=turn["turn_id"], position=position, piece=piece)
+        status: str = done["status"]
+        return status
+
+    async def finish(self, turn: Answer, status: str = "completed", answer: str | None = "Hi", **more: Any) -> Answer:
+        """End a turn."""
+        return await self.call(
+            "finish_turn", on_a_turn(), turn_id=turn["turn_id"], status=status, answer=answer, **more
+        )
+
+    async def read(self, turn: Answer, after: int = 0) -> Answer:
+        """What stands of a turn."""
+        return await self.call("read_turn", on_a_turn(), turn_id=turn["turn_id"], after=after)
+
+    async def expire(self) -> int:
+        """What pg_cron does every minute."""
+        expired: int = await self.admin.fetchval("select private.expire_turns()")
+        return expired
+
+    async def let_lease_run_out(self, turn: Answer) -> None:
+        """As if nobody had worked on the turn for a while."""
+        await self.admin.execute(
+            "update public.turns set lease_until = clock_timestamp() - interval '1 second' where id = $1",
+            turn["turn_id"],
+        )
+
+    async def count(self, table: str, where: str = "true", *values: Any) -> int:
+        """How many rows a table of public has."""
+        rows: int = await self.admin.fetchval(f"select count(*) from public.{table} where {where}", *values)
+        return rows
+
+    async def sign_up(self, email: str | None, *, confirmed: bool = True, anonymous: bool = False) -> str:
+        """Make a Supabase Auth user; their id."""
+        made = str(uuid.uuid4())
+        await self.admin.execute(
+            "insert into auth.users (id, email, email_confirmed_at, is_anonymous) "
+            "values ($1, $2, case when $3 then now() end, $4)",
+            made,
+            email,
+            confirmed and email is not None,
+            anonymous,
+        )
+        return made
+
+    async def keep_secret(self, value: str, name: str | None = None) -> str:
+        """Put a secret into Vault; its id."""
+        return str(await self.admin.fetchval("select vault.create_secret($1, $2)", value, name))
+
+    async def open_workspace(self) -> tuple[str, str]:
+        """Another workspace with a persona and a chat space: the ids of the workspace and the space."""
+        workspace = await self.admin.fetchval("insert into public.workspaces (name) values ('Other') returning id")
+        persona = await self.admin.fetchval(
+            "insert into public.personas (workspace_id, kind, name) values ($1, 'demo', 'Other') returning id",
+            workspace,
+        )
+        space = await self.admin.fetchval(
+            "insert into public.spaces (workspace_id, kind, name, persona_id) values ($1, 'embed', 'Other', $2) "
+            "returning id",
+            workspace,
+            persona,
+        )
+        return str(workspace), str(space)
+
+
+async def call(connection: Connection, function: str, token: JSON, **arguments: Any) -> Answer:
+    """Call a public function in the transaction that the connection is in. Raises Raised."""
+    await connection.execute(f"set local role {token['role']}")
+    await connection.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(token))
+    await connection.execute("select set_config('response.status', '', true), set_config('response.headers', '', true)")
+    given = ", ".join(f'"{name}" => ${number}' for number, name in enumerate(arguments, 1))
+    try:
+        body = await connection.fetchval(f"select public.{function}({given})", *arguments.values())
+    except asyncpg.PostgresError as error:
+        raise Raised(error) from error
+    said = await connection.fetchrow("select current_setting('response.status'), current_setting('response.headers')")
+    assert said is not None
+    headers = {name: value for header in json.loads(said[1] or "[]") for name, value in header.items()}
+    wait = headers.get("Retry-After")
+    return Answer(int(said[0] or 200), None if wait is None else int(wait), body)
+
+
+async def _read_json(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
