@@ -224,7 +224,7 @@ TITLES: Mapping[str, str] = {
     "persona_not_found": "There is no such persona.",
     "conversation_not_found": "There is no such conversation.",
     "turn_not_found": "There is no such turn.",
-    "thread_key_not_allowed": "A contact token is for one conversation.",
+    "thread_key_not_allowed": "A thread key cannot be used here.",
     "email_hmac_invalid": "The email's HMAC does not belong to it.",
 }
 """Titles of the codes that the database raises without a title of its own."""

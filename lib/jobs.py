@@ -1,7 +1,8 @@
 """Jobs: claimed from the queue under a lease, worked on, and completed or put back.
 
 A job is done at least once: a worker that dies leaves its lease to run out and the job to the next one.
-So a handler must do the same thing twice without harm.
+So a handler must do the same thing twice without harm. Each claim is an attempt with a number: a worker that comes
+back after its lease ran out no longer decides about a job that somebody else works on.
 """
 
 import asyncio
@@ -99,9 +100,14 @@ async def _run(handlers: Handlers, job: Job) -> bool:
     try:
         fault = await _work(handlers, job)
         if fault is None:
-            await rpc.call("complete_job", {"job_id": job.id}, _State, repeatable=True)
+            await rpc.call("complete_job", {"job_id": job.id, "attempt": job.attempts}, _State, repeatable=True)
         else:
-            arguments = {"job_id": job.id, "error": fault.reason, "retryable": fault.retryable}
+            arguments = {
+                "job_id": job.id,
+                "attempt": job.attempts,
+                "error": fault.reason,
+                "retryable": fault.retryable,
+            }
             await rpc.call("fail_job", arguments, _State, repeatable=True)
     except errors.Problem as problem:
         log.warning("job_left_to_its_lease", job_id=job.id, code=problem.code)

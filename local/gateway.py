@@ -114,7 +114,8 @@ class Gateway:
     async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a function's request, and remember it while it runs."""
         task = asyncio.current_task()
-        assert task is not None
+        if task is None:
+            raise RuntimeError("a request is served in a task")
         self._running.add(task)
         try:
             await app(scope, receive, send)

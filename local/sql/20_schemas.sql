@@ -6,12 +6,19 @@ grant usage on schema extensions to anon, authenticated, service_role;
 
 grant usage on schema public to postgres, anon, authenticated, service_role;
 
-alter default privileges for role postgres in schema public
-    grant all on tables to postgres, anon, authenticated, service_role;
-alter default privileges for role postgres in schema public
-    grant all on functions to postgres, anon, authenticated, service_role;
-alter default privileges for role postgres in schema public
-    grant all on sequences to postgres, anon, authenticated, service_role;
+-- Only the first time: a migration may have taken them away since.
+do $$
+begin
+    if to_regnamespace('auth') is null then
+        alter default privileges for role postgres in schema public
+            grant all on tables to postgres, anon, authenticated, service_role;
+        alter default privileges for role postgres in schema public
+            grant all on functions to postgres, anon, authenticated, service_role;
+        alter default privileges for role postgres in schema public
+            grant all on sequences to postgres, anon, authenticated, service_role;
+    end if;
+end
+$$;
 
 -- On hosted projects postgres may create the extensions on Supabase's list; here it is no superuser and may not, so the
 -- one that needs a superuser is there already and `create extension if not exists` passes.

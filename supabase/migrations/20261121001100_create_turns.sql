@@ -65,10 +65,13 @@ begin
         contact      := private.find_or_create_contact('email', email_key, email, verified_by, '{}');
         conversation := private.find_or_create_conversation(contact, null, space.persona_id, space.id, coalesce(thread_key, 'main'), 'verified');
     else
+        if thread_key is not null then
+            raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'A thread of one''s own needs proof of who one is.';
+        end if;
         -- A client message id that is a UUID cannot be guessed, so whoever repeats it is who sent it, and finds the
         -- conversation that it opened. Any other id opens a new one.
         if client_message_id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
-            arrival := 'first:' || pg_catalog.lower(client_message_id) || ':' || coalesce(pg_catalog.md5(email_key), '');
+            arrival := 'first:' || client_message_id || ':' || coalesce(pg_catalog.md5(email_key), '');
             perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(space.id::text || arrival, 0));
             select c.* into conversation
               from public.conversations c

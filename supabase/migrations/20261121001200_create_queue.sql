@@ -166,7 +166,7 @@ $$;
 comment on function public.claim_jobs(integer, integer, uuid) is 'Claims due jobs for a worker: {jobs: [{id, workspace_id, kind, attempts, payload, event}]}. A lease in seconds.';
 grant execute on function public.claim_jobs(integer, integer, uuid) to switchboard;
 
-create function public.complete_job(job_id uuid)
+create function public.complete_job(job_id uuid, attempt integer)
     returns jsonb
     language plpgsql
     volatile
@@ -177,13 +177,15 @@ begin
     update public.jobs j
        set status = 'succeeded', lease_until = null, finished_at = pg_catalog.clock_timestamp(), last_error = null
      where j.id = complete_job.job_id
-       and j.status = 'running';
+       and j.status = 'running'
+       and j.attempts = attempt;
     return private.job_state(job_id);
 end;
 $$;
-comment on function public.complete_job(uuid) is 'Ends a running job well; repeating it changes nothing.';
+comment on function public.complete_job(uuid, integer) is
+    'Ends the claimed attempt of a job well; repeating it changes nothing, and neither does a worker whose lease ran out meanwhile.';
 
-create function public.fail_job(job_id uuid, error text, retryable boolean)
+create function public.fail_job(job_id uuid, attempt integer, error text, retryable boolean)
     returns jsonb
     language plpgsql
     volatile
@@ -200,11 +202,13 @@ begin
            finished_at     = case when retryable and j.attempts < j.max_attempts then null else pg_catalog.clock_timestamp() end,
            last_error      = pg_catalog.left(error, 2000)
      where j.id = fail_job.job_id
-       and j.status = 'running';
+       and j.status = 'running'
+       and j.attempts = attempt;
     return private.job_state(job_id);
 end;
 $$;
-comment on function public.fail_job(uuid, text, boolean) is 'Puts a running job back for another try, later each time, or ends it as failed.';
+comment on function public.fail_job(uuid, integer, text, boolean) is
+    'Puts the claimed attempt of a job back for another try, later each time, or ends it as failed.';
 
 create function private.job_state(job_id uuid)
     returns jsonb
@@ -226,4 +230,4 @@ begin
 end;
 $$;
 comment on function private.job_state(uuid) is 'What stands of a job: {status, next_attempt_at}.';
-grant execute on function public.complete_job(uuid), public.fail_job(uuid, text, boolean), private.job_state(uuid) to switchboard;
+grant execute on function public.complete_job(uuid, integer), public.fail_job(uuid, integer, text, boolean), private.job_state(uuid) to switchboard;

@@ -3,16 +3,12 @@
 import asyncio
 import uuid
 
+import asyncpg
 import pytest
 
 from tests.database.desk import JSON, LANDING, PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, signed, user, with_token
 
 SECRET = "the customer's own"
-
-
-async def _sign_emails(desk: Desk) -> None:
-    secret = await desk.keep_secret(SECRET)
-    await desk.admin.execute("update public.spaces set hmac_secret_id = $1 where id = $2", secret, SPACE)
 
 
 async def _member(desk: Desk, role: str = "agent") -> str:
@@ -198,7 +194,7 @@ async def test_a_member_talks_on_the_owners_side_and_never_with_a_contacts_histo
 
 
 async def test_a_contact_never_finds_the_owners_side_even_under_its_thread_key(desk: Desk) -> None:
-    await _sign_emails(desk)
+    await desk.believe_hmacs(SECRET)
     member = await _member(desk, "owner")
     owner = await desk.start(claims(user(member)), "secret plans", thread_key="plans")
     ann = await desk.sign_up("ann@example.test")
@@ -231,8 +227,34 @@ async def test_a_member_of_another_workspace_is_an_outsider_here(desk: Desk) -> 
     assert turn["contact_id"] is not None
 
 
+async def test_a_thread_of_ones_own_needs_proof(desk: Desk) -> None:
+    for who in ({}, {"email": "ann@example.test"}):
+        with pytest.raises(Raised) as refused:
+            await desk.start(thread_key="prices", **who)
+        assert (refused.value.status, refused.value.code) == (422, "thread_key_not_allowed")
+    assert await desk.count("conversations") == 0
+
+
+async def test_a_workspace_goes_with_everything_in_it(desk: Desk) -> None:
+    ann = await desk.register("ann@example.test")
+    await desk.finish(await desk.start(with_token(ann)))
+    await desk.start(with_token(ann))
+
+    await desk.admin.execute("delete from public.workspaces")
+
+    for table in ("personas", "contacts", "conversations", "sessions", "turns", "messages"):
+        assert await desk.count(table) == 0
+
+
+async def test_a_persona_with_conversations_cannot_be_deleted(desk: Desk) -> None:
+    await desk.register("ann@example.test")
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await desk.admin.execute("delete from public.personas")
+    assert await desk.count("conversations") == 1
+
+
 async def test_a_signed_email_goes_to_the_contacts_main_thread(desk: Desk) -> None:
-    await _sign_emails(desk)
+    await desk.believe_hmacs(SECRET)
     proof: JSON = {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}
 
     ann = await desk.register("ann@example.test", email_hmac=proof["email_hmac"])
@@ -330,7 +352,7 @@ async def test_one_uuid_never_reaches_across_emails_or_spaces(desk: Desk) -> Non
 
 @pytest.mark.parametrize("key", ["first:{message}:", "arrival:{message}"])
 async def test_a_conversation_opened_without_proof_is_never_asked_for_by_its_key(desk: Desk, key: str) -> None:
-    await _sign_emails(desk)
+    await desk.believe_hmacs(SECRET)
     message = str(uuid.uuid4())
     ann = user(await desk.sign_up("ann@example.test"), "ann@example.test")
     first = await desk.start(client_message_id=message)

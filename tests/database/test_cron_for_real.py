@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
 import pytest_asyncio
@@ -38,16 +39,18 @@ class Minute:
     stale: Answer
     calls: asyncio.Queue[tuple[str, str | None, str]]
     scheduled: dict[str, str]
+    arranged: datetime
     deadline: float
 
     async def run_of(self, job: str) -> asyncpg.Record:
-        """The first run of a schedule that ended; fails when there is none in time."""
+        """The first run of a schedule on what was arranged; fails when there is none in time."""
         while True:
             run = await self.desk.admin.fetchrow(
                 "select d.status, d.return_message, d.username "
                 "from cron.job_run_details d join cron.job j using (jobid) "
-                "where j.jobname = $1 and d.end_time is not null order by d.runid limit 1",
+                "where j.jobname = $1 and d.start_time > $2 and d.end_time is not null order by d.runid limit 1",
                 job,
+                self.arranged,
             )
             if run is not None:
                 return run
@@ -122,7 +125,8 @@ async def minute() -> AsyncIterator[Minute]:
             await desk.admin.execute("update public.rate_limits set window_started_at = now() - interval '25 hours'")
             scheduled = {row[0]: row[1] for row in await desk.admin.fetch("select jobname, schedule from cron.job")}
             await _sooner(server.owner_url("postgres"))
-            yield Minute(desk, stale, calls, scheduled, time.monotonic() + PATIENCE)
+            arranged = await desk.admin.fetchval("select clock_timestamp()")
+            yield Minute(desk, stale, calls, scheduled, arranged, time.monotonic() + PATIENCE)
 
 
 async def test_the_migrations_leave_four_schedules_of_the_owner(minute: Minute) -> None:
@@ -149,8 +153,9 @@ async def test_the_functions_are_called_over_http_with_the_secret_of_the_vault(m
         run = await minute.run_of(job)
         assert (run["status"], run["username"]) == ("succeeded", "postgres")
 
-    calls = {await asyncio.wait_for(minute.calls.get(), 10) for _ in range(2)}
-
+    calls: set[tuple[str, str | None, str]] = set()
+    while len({path for path, *_ in calls}) < 2:
+        calls.add(await asyncio.wait_for(minute.calls.get(), 10))
     assert calls == {("/archive", "Bearer s3cret", "{}"), ("/worker", "Bearer s3cret", "{}")}
 
 

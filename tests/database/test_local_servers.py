@@ -95,6 +95,16 @@ def test_a_pid_file_that_names_somebody_else_is_no_obstacle(cluster: Cluster) ->
     assert cluster.server_pid() not in (None, os.getpid())
 
 
+async def test_a_second_start_leaves_what_a_migration_revoked(url: str, cluster: Cluster) -> None:
+    revoke = "alter default privileges for role postgres in schema public revoke all on tables from anon"
+    connection = await asyncpg.connect(url)
+    await connection.execute(revoke)
+    await standins.apply(cluster.url(), PASSWORDS)
+    await connection.execute("create table public.made (n int)")
+    assert await connection.fetchval("select has_table_privilege('anon', 'public.made', 'select')") is False
+    await connection.close()
+
+
 async def test_stand_ins_can_be_applied_again_and_again(url: str, cluster: Cluster) -> None:
     await standins.apply(cluster.url(), PASSWORDS)
     connection = await asyncpg.connect(url)

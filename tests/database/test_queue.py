@@ -30,12 +30,14 @@ async def _claim(desk: Desk, max_jobs: int = 10, **more: Any) -> list[dict[str, 
     return jobs
 
 
-async def _complete(desk: Desk, job: str) -> Answer:
-    return await desk.call("complete_job", on_a_turn(), job_id=job)
+async def _complete(desk: Desk, job: str, attempt: int | None = None) -> Answer:
+    attempt = (await _job(desk, job))["attempts"] if attempt is None else attempt
+    return await desk.call("complete_job", on_a_turn(), job_id=job, attempt=attempt)
 
 
-async def _fail(desk: Desk, job: str, *, retryable: bool = True) -> Answer:
-    return await desk.call("fail_job", on_a_turn(), job_id=job, error="it broke", retryable=retryable)
+async def _fail(desk: Desk, job: str, *, retryable: bool = True, attempt: int | None = None) -> Answer:
+    attempt = (await _job(desk, job))["attempts"] if attempt is None else attempt
+    return await desk.call("fail_job", on_a_turn(), job_id=job, attempt=attempt, error="it broke", retryable=retryable)
 
 
 async def _job(desk: Desk, key: str) -> asyncpg.Record:
@@ -285,12 +287,26 @@ async def test_a_job_that_nobody_claimed_is_neither_completed_nor_failed(desk: D
     assert (await _fail(desk, job, retryable=False))["status"] == "queued"
 
 
+async def test_a_worker_whose_lease_ran_out_no_longer_decides_about_the_job(desk: Desk) -> None:
+    job = (await _deliver(desk, "d1"))["job_id"]
+    await _claim(desk)
+    await desk.admin.execute("update public.jobs set lease_until = now() - interval '1 second'")
+    await _claim(desk)
+
+    assert (await _fail(desk, job, attempt=1))["status"] == "running"
+    assert (await _complete(desk, job, attempt=1))["status"] == "running"
+    assert (await _complete(desk, job, attempt=2))["status"] == "succeeded"
+
+
 async def test_a_job_of_another_workspace_is_not_there(desk: Desk) -> None:
     workspace, _ = await desk.open_workspace()
     job = (await _deliver(desk, "d1", workspace=workspace))["job_id"]
     await _claim(desk)
 
-    for function, arguments in (("complete_job", {}), ("fail_job", {"error": "x", "retryable": False})):
+    for function, arguments in (
+        ("complete_job", {"attempt": 1}),
+        ("fail_job", {"attempt": 1, "error": "x", "retryable": False}),
+    ):
         with pytest.raises(Raised) as refused:
             await desk.call(function, on_a_turn(), job_id=job, **arguments)
         assert (refused.value.status, refused.value.code) == (404, "job_not_found")

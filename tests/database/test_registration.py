@@ -5,35 +5,15 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.database.desk import LANDING, PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, signed, user, with_token
+from tests.database.desk import LANDING, PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, signed, user
 
 SECRET = "the customer's own"
-
-
-async def _sign_emails(desk: Desk) -> None:
-    secret = await desk.keep_secret(SECRET)
-    await desk.admin.execute("update public.spaces set hmac_secret_id = $1 where id = $2", secret, SPACE)
-
-
-async def _limit(desk: Desk, *, space: int = 1000, address: int = 1000) -> None:
-    await desk.admin.execute(
-        "update public.spaces set arrivals_per_minute = $1, arrivals_per_minute_by_address = $2 where id = $3",
-        space,
-        address,
-        SPACE,
-    )
 
 
 async def _name(desk: Desk, contact: str) -> tuple[str | None, str | None]:
     row = await desk.admin.fetchrow("select first_name, last_name from public.contacts where id = $1", contact)
     assert row is not None
     return row["first_name"], row["last_name"]
-
-
-async def _everything(desk: Desk) -> dict[str, int]:
-    """How many rows every table holds that an arrival may write to, limits aside."""
-    tables = ("contacts", "contact_identities", "conversations", "sessions", "turns", "messages", "audit_events")
-    return {table: await desk.count(table) for table in tables}
 
 
 async def test_a_registration_makes_contact_identity_conversation_session_and_link(desk: Desk) -> None:
@@ -98,7 +78,7 @@ async def test_a_hundred_arrivals_of_one_email_in_mixed_case_are_one_contact(des
 
 
 async def test_a_hundred_verified_arrivals_of_one_email_share_one_conversation_and_session(desk: Desk) -> None:
-    await _sign_emails(desk)
+    await desk.believe_hmacs(SECRET)
     proof = signed("ann@example.test", SECRET)
 
     async with Desk(desk.gate_url, desk.admin_url, connections=20) as crowd:
@@ -139,7 +119,7 @@ async def test_somebodys_word_opens_a_conversation_of_its_own_each_time(desk: De
 
 
 async def test_proof_fills_in_what_is_missing_and_nothing_else(desk: Desk) -> None:
-    await _sign_emails(desk)
+    await desk.believe_hmacs(SECRET)
     ann = await desk.register("ann@example.test", first_name="Ann", attributes={"plan": "pro"})
 
     proven = await desk.register(
@@ -161,7 +141,7 @@ async def test_proof_fills_in_what_is_missing_and_nothing_else(desk: Desk) -> No
 
 
 async def test_proof_once_given_is_not_lost_to_a_later_word(desk: Desk) -> None:
-    await _sign_emails(desk)
+    await desk.believe_hmacs(SECRET)
     await desk.register("ann@example.test", email_hmac=signed("ann@example.test", SECRET))
 
     later = await desk.register("ann@example.test")
@@ -171,7 +151,7 @@ async def test_proof_once_given_is_not_lost_to_a_later_word(desk: Desk) -> None:
 
 
 async def test_a_verified_person_finds_their_conversation_and_session_again(desk: Desk) -> None:
-    await _sign_emails(desk)
+    await desk.believe_hmacs(SECRET)
     proof = signed("ann@example.test", SECRET)
 
     first = await desk.register("ann@example.test", email_hmac=proof)
@@ -185,7 +165,7 @@ async def test_a_verified_person_finds_their_conversation_and_session_again(desk
 async def test_the_email_may_be_signed_as_typed_or_normalised_and_hex_in_any_case(
     desk: Desk, text: str, form: Callable[[str], str]
 ) -> None:
-    await _sign_emails(desk)
+    await desk.believe_hmacs(SECRET)
 
     ann = await desk.register("Ann@Example.test", email_hmac=form(signed(text, SECRET)))
 
@@ -203,8 +183,8 @@ async def test_the_email_may_be_signed_as_typed_or_normalised_and_hex_in_any_cas
     ],
 )
 async def test_a_wrong_hmac_is_refused_and_leaves_nothing(desk: Desk, wrong: str) -> None:
-    await _sign_emails(desk)
-    before = await _everything(desk)
+    await desk.believe_hmacs(SECRET)
+    before = await desk.everything()
 
     with pytest.raises(Raised) as registering:
         await desk.register("ann@example.test", email_hmac=wrong)
@@ -214,7 +194,7 @@ async def test_a_wrong_hmac_is_refused_and_leaves_nothing(desk: Desk, wrong: str
     for refused in (registering.value, writing.value):
         assert (refused.status, refused.code) == (401, "email_hmac_invalid")
 
-    assert await _everything(desk) == before
+    assert await desk.everything() == before
     assert await desk.count("rate_limits") == 0
 
 
@@ -296,87 +276,6 @@ async def test_the_link_empties_with_its_session_and_the_next_session_takes_its_
     second = await desk.register("ann@example.test")
 
     assert str(await desk.admin.fetchval("select session_id from public.contacts")) == second["session_id"]
-
-
-async def test_the_limit_by_address_refuses_one_address_and_no_other(desk: Desk) -> None:
-    await _limit(desk, address=2)
-    here, there = {"address": "192.0.2.1"}, {"address": "192.0.2.2"}
-    await desk.register("a@example.test", client=here)
-    await desk.start(client=here)
-    before = await _everything(desk)
-
-    refused = await desk.register("b@example.test", client=here)
-    also = await desk.start(client=here)
-
-    for answer in (refused, also):
-        assert (answer.status, answer["code"]) == (429, "rate_limited")
-        assert answer.retry_after == int(answer["retry_after"])
-        assert 1 <= answer.retry_after <= 60
-        assert "192.0.2.1" not in str(answer.body)
-    assert await _everything(desk) == before
-    counted = await desk.admin.fetchrow(
-        "select taken, refused from public.rate_limits where name = 'arrivals_by_address' and subject = '192.0.2.1'"
-    )
-    assert counted is not None
-    assert tuple(counted) == (2, 2)
-    assert (await desk.register("b@example.test", client=there)).status == 200
-
-
-async def test_the_limit_by_space_counts_every_address_and_no_other_space(desk: Desk) -> None:
-    await _limit(desk, space=3)
-    for number in range(3):
-        assert (await desk.register(f"a{number}@example.test", client={"address": f"192.0.2.{number}"})).status == 200
-
-    refused = await desk.start(client={"address": "192.0.2.9"})
-
-    assert refused.status == 429
-    counted = await desk.admin.fetch("select name, subject, taken, refused from public.rate_limits where refused > 0")
-    assert [tuple(row) for row in counted] == [("arrivals_by_space", SPACE, 3, 1)]
-    assert (await desk.register("b@example.test", space=LANDING, kind="landing")).status == 200
-
-
-async def test_a_crowd_at_once_gets_exactly_what_the_limit_allows(desk: Desk) -> None:
-    await _limit(desk, address=7)
-
-    async with Desk(desk.gate_url, desk.admin_url, connections=20) as crowd:
-        arrived = await asyncio.gather(
-            *(crowd.register(f"a{n}@example.test", client={"address": "192.0.2.1"}) for n in range(40))
-        )
-
-    assert sorted(each.status for each in arrived) == [200] * 7 + [429] * 33
-    assert await desk.count("contacts") == 7
-    counted = await desk.admin.fetchrow(
-        "select taken, refused from public.rate_limits where name = 'arrivals_by_address'"
-    )
-    assert counted is not None
-    assert tuple(counted) == (7, 33)
-
-
-async def test_a_limit_opens_again_when_its_minute_is_over(desk: Desk) -> None:
-    await _limit(desk, address=1)
-    here = {"address": "192.0.2.1"}
-    await desk.register("a@example.test", client=here)
-    assert (await desk.register("b@example.test", client=here)).status == 429
-
-    await desk.admin.execute("update public.rate_limits set window_started_at = now() - interval '61 seconds'")
-
-    assert (await desk.register("c@example.test", client=here)).status == 200
-    counted = await desk.admin.fetchrow(
-        "select taken, refused, window_started_at > now() - interval '5 seconds' from public.rate_limits "
-        "where name = 'arrivals_by_address'"
-    )
-    assert counted is not None
-    assert tuple(counted) == (1, 0, True)
-
-
-async def test_messages_with_a_token_are_no_arrivals(desk: Desk) -> None:
-    await _limit(desk, space=1)
-    ann = await desk.register("ann@example.test")
-
-    for _ in range(3):
-        turn = await desk.start(with_token(ann))
-        assert turn.status == 200
-        await desk.finish(turn)
 
 
 @pytest.mark.parametrize("change", ["enabled = false", "kind = 'landing'"])

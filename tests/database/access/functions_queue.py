@@ -92,12 +92,12 @@ BACKGROUND = (
         enters=True,
     ),
     Function(
-        "public.complete_job(uuid)",
+        "public.complete_job(uuid,integer)",
         _SWITCHBOARD,
         (
-            Call(_job("complete_job", "running"), {OPENS_ONE: {"status": "succeeded"}, FOR_C: NO_JOB, **SHUT}),
+            Call(_job("complete_job", "running", ", 1"), {OPENS_ONE: {"status": "succeeded"}, FOR_C: NO_JOB, **SHUT}),
             Call(
-                _job("complete_job", "running_2"),
+                _job("complete_job", "running_2", ", 1"),
                 {OPENS_ONE: NO_JOB, FOR_C: {"status": "succeeded"}, **SHUT},
                 foreign=True,
             ),
@@ -105,15 +105,15 @@ BACKGROUND = (
         enters=True,
     ),
     Function(
-        "public.fail_job(uuid,text,boolean)",
+        "public.fail_job(uuid,integer,text,boolean)",
         _SWITCHBOARD,
         (
             Call(
-                _job("fail_job", "running", ", 'why', true"),
+                _job("fail_job", "running", ", 1, 'why', true"),
                 {OPENS_ONE: {"status": "queued"}, FOR_C: NO_JOB, **SHUT},
             ),
             Call(
-                _job("fail_job", "running_2", ", 'why', true"),
+                _job("fail_job", "running_2", ", 1, 'why', true"),
                 {OPENS_ONE: NO_JOB, FOR_C: {"status": "queued"}, **SHUT},
                 foreign=True,
             ),

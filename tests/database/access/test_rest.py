@@ -155,8 +155,8 @@ _CALLS: dict[str, dict[str, Any]] = {
         "source": "n8n", "delivery_key": "forged", "headers": {}, "raw_body": "{}", "job_kind": "n8n.answer",
     },
     "claim_jobs": {},
-    "complete_job": {"job_id": uid("jobs", "running")},
-    "fail_job": {"job_id": uid("jobs", "running"), "error": "forged", "retryable": False},
+    "complete_job": {"job_id": uid("jobs", "running"), "attempt": 1},
+    "fail_job": {"job_id": uid("jobs", "running"), "attempt": 1, "error": "forged", "retryable": False},
     "archive_old_chat_sessions": {},
     "wake_worker": {},
 }  # fmt: skip
