@@ -228,7 +228,8 @@ async def test_a_member_of_another_workspace_is_an_outsider_here(desk: Desk) -> 
 
 
 async def test_a_thread_of_ones_own_needs_proof(desk: Desk) -> None:
-    for who in ({}, {"email": "ann@example.test"}):
+    typed: tuple[JSON, ...] = ({}, {"email": "ann@example.test"})
+    for who in typed:
         with pytest.raises(Raised) as refused:
             await desk.start(thread_key="prices", **who)
         assert (refused.value.status, refused.value.code) == (422, "thread_key_not_allowed")
