@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from lib import errors
 
-JSON_LIMIT = 64 * 1024
-"""Bytes of a JSON body."""
+JSON_LIMIT = 256 * 1024
+"""Bytes of a JSON body: enough for the longest message with every character written as a \\u escape."""
 
 DEEPEST = 32
 """How deeply free-form JSON in a body may be nested."""

@@ -83,7 +83,7 @@ async def _origins(space_id: UUID) -> frozenset[str]:
         return known.origins
     try:
         rpc = db.acting_as(auth.Anonymous(), auth.Scope(space_id=space_id))
-        answer = await rpc.call("space_origins", {"space_id": space_id}, _Origins, repeatable=True)
+        answer = await rpc.call("space_origins", {"space_id": space_id}, _Origins, patience=db.GLANCE)
         origins = frozenset(listed.lower().rstrip("/") for listed in answer.origins)
     except errors.Refused:
         origins = frozenset()

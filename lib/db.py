@@ -2,7 +2,7 @@
 
 A call is sent again only when that cannot do it twice: when the caller says so (``repeatable``), when
 nothing was sent (the connection was refused), or when the database says that it rolled everything back
-(deadlock, serialization failure). Everything else that goes wrong on the way is BackendUnavailable, and
+(deadlock, serialization failure, lock timeout). Everything else that goes wrong on the way is BackendUnavailable, and
 the caller knows as little as we do.
 """
 
@@ -22,15 +22,14 @@ from lib import auth, config, errors, log
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
-TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=3)
-"""Above the database's own statement timeout, so that it is the database that gives up first."""
+CONNECT_SECONDS = 3
 
 KEEP_ALIVE_SECONDS = 15
 """Below PostgREST's own 30 s, so that we never send on a connection that it is about to close."""
 
 _UNAVAILABLE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "57014"}
 _UNAVAILABLE_CLASSES = ("57P0", "08", "53")
-_ROLLED_BACK = {"40001", "40P01", "PGRST000", "PGRST002"}
+_ROLLED_BACK = {"40001", "40P01", "55P03", "PGRST000", "PGRST002"}
 _GATEWAY_STATUSES = {429, 502, 503, 504}
 _CALLERS_FAULT = {401, 403}
 
@@ -48,14 +47,22 @@ class _Unreachable(errors.BackendUnavailable):
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a call is tried in all, and the longest pause between two tries, in seconds."""
+    """How often a call is tried in all, and, in seconds: the longest pause between two tries, how long one try
+    may take, and after how long none is begun any more.
+    """
 
     tries: int
     longest_pause: float
+    try_seconds: float = 12
+    seconds: float = 24
 
 
-BRIEF = Patience(tries=3, longest_pause=0.4)
-"""For a caller who waits: give up within a second and say so."""
+BRIEF = Patience(tries=3, longest_pause=0.4, seconds=3)
+"""For a caller who waits: where nobody listens, give up within a second and say so. One try may take longer than
+the database's own statement timeout (10 s), so that it is the database that gives up first."""
+
+GLANCE = Patience(tries=1, longest_pause=0, try_seconds=2, seconds=2)
+"""For what a request can do without."""
 
 PERSISTENT = Patience(tries=8, longest_pause=4.0)
 """For work that would be lost: about 16 s of trying."""
@@ -91,15 +98,15 @@ class Rpc:
 
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(again),
-            stop=tenacity.stop_after_attempt(patience.tries),
+            stop=tenacity.stop_after_attempt(patience.tries) | tenacity.stop_after_delay(patience.seconds),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=patience.longest_pause),
             reraise=True,
         ):
             with attempt:
-                return await self._once(name, body, returns)
+                return await self._once(name, body, returns, patience)
         raise AssertionError("unreachable: tenacity returns or raises")
 
-    async def _once(self, name: str, body: bytes, returns: type[Answer]) -> Answer:
+    async def _once(self, name: str, body: bytes, returns: type[Answer], patience: Patience) -> Answer:
         settings = config.settings()
         headers = {
             "Content-Type": "application/json",
@@ -109,7 +116,8 @@ class Rpc:
             headers["Authorization"] = f"Bearer {token}"
         try:
             url = f"{settings.rest_url}/rpc/{name}"
-            async with _session().post(url, data=body, headers=headers) as response:
+            timeout = aiohttp.ClientTimeout(total=patience.try_seconds, sock_connect=CONNECT_SECONDS)
+            async with _session().post(url, data=body, headers=headers, timeout=timeout) as response:
                 status, content = response.status, await response.read()
         except aiohttp.ClientConnectorError as refused:
             log.warning("backend_unreachable", call=name, reason=type(refused).__name__)
@@ -151,7 +159,7 @@ def _session() -> aiohttp.ClientSession:
     if session is None or session.closed:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         session = aiohttp.ClientSession(
-            connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), raise_for_status=False
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), raise_for_status=False
         )
         _sessions[loop] = session
     return session

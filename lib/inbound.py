@@ -75,7 +75,7 @@ async def receive(provider_name: str, headers: Mapping[str, str], body: bytes) -
         repeatable=True,
     )
     log.info("delivery", provider=provider_name, turn_id=answer.turn_id, duplicate=recorded.duplicate)
-    if recorded.job_id is not None and not recorded.duplicate:
+    if recorded.job_id is not None:
         await _work_at_once(recorded.job_id)
     return Receipt(duplicate=recorded.duplicate)
 

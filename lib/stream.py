@@ -18,6 +18,9 @@ HEARTBEAT_SECONDS = 15.0
 FAREWELL_SECONDS = 30.0
 """How long a slow reader has for what is still unsent once the source is done."""
 
+LAST_WORD_SECONDS = 1.0
+"""How long a reader has for the last event when the server shuts down."""
+
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
@@ -48,6 +51,8 @@ class Stream(StreamingResponse):
         finally:
             await _end(leaving)
             await _end(source)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({reader}, timeout=LAST_WORD_SECONDS)
             await _end(reader)
 
     async def _pump(self, queue: asyncio.Queue[bytes | None]) -> None:
@@ -55,9 +60,13 @@ class Stream(StreamingResponse):
             async with contextlib.aclosing(self._events) as events:
                 async for event in events:
                     queue.put_nowait(sse.encode(on_the_wire(event)))
+        except asyncio.CancelledError:
+            # The reader has gone, or the server shuts down: whoever still listens is told that it is not the end.
+            queue.put_nowait(sse.encode(_broken("turn_interrupted" if self._drain else "stream_limit")))
+            raise
         except Exception:
             log.error("stream_broke")
-            queue.put_nowait(sse.encode(_broken()))
+            queue.put_nowait(sse.encode(_broken("internal_error")))
         finally:
             queue.put_nowait(None)
 
@@ -76,9 +85,9 @@ class Stream(StreamingResponse):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _broken() -> sse.Event:
-    failure = errors.failure("internal_error")
-    data = {"code": "internal_error", "title": failure.title, "retryable": failure.retryable}
+def _broken(code: str) -> sse.Event:
+    failure = errors.failure(code)
+    data = {"code": code, "title": failure.title, "retryable": failure.retryable}
     return sse.Event("error", data)
 
 

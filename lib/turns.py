@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from lib import auth, db, emails, errors, log
 from lib.bodies import Attributes, Body, Label, Message
@@ -35,6 +35,12 @@ class ChatMessage(Body):
     thread_key: Label | None = None
     persona_id: UUID | None = None
     metadata: Attributes = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _hmac_is_of_an_email(self) -> "ChatMessage":
+        if self.email_hmac is not None and self.email is None:
+            raise ValueError("email_hmac needs email")
+        return self
 
 
 class _Answered(BaseModel):
@@ -135,6 +141,7 @@ async def start(caller: auth.Caller, space_id: UUID, message: ChatMessage, clien
             "email_key": email.key if email else None,
             "email_hmac": message.email_hmac,
             "thread_key": message.thread_key,
+            "request_id": uuid4(),
             "metadata": message.metadata,
             "client": client.facts(),
         },
@@ -168,11 +175,7 @@ async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:
 
     A position beyond the end counts as the end. Raises as read.
     """
-    state = await read(rpc, turn_id, after or 0)
-    if after and not state.text and state.status != "active":
-        whole = await read(rpc, turn_id)
-        state = state.model_copy(update={"position": whole.position})
-    return state
+    return await read(rpc, turn_id, after or 0)
 
 
 async def finish(
@@ -269,7 +272,7 @@ def _is_repeatable(caller: auth.Caller, message: ChatMessage) -> bool:
 
 def _new_token(caller: auth.Caller, started: _Started) -> str | None:
     """A contact token for whoever came without one."""
-    if isinstance(caller, auth.Contact) or started.contact_id is None or started.proof is None:
+    if not isinstance(caller, auth.Anonymous) or started.contact_id is None or started.proof is None:
         return None
     return auth.contact_token(started.workspace_id, started.contact_id, started.conversation_id, started.proof).token
 

@@ -130,7 +130,10 @@ def _parse(line: bytes) -> Any:
 
 
 def _is_chunk(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("type") in _TYPES and ("content" in value or "metadata" in value)
+    if not isinstance(value, dict):
+        return False
+    kind = value.get("type")
+    return isinstance(kind, str) and kind in _TYPES and ("content" in value or "metadata" in value)
 
 
 def _run(metadata: Any) -> _Run:

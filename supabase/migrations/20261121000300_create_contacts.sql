@@ -46,7 +46,9 @@ create table public.contact_identities (
     verified_at  timestamptz,
     created_at   timestamptz          not null default pg_catalog.now(),
     constraint contact_identities_pkey            primary key (id),
-    constraint contact_identities_key             unique (workspace_id, kind, key),
+    -- The key before the kind: under row-level security an enum's comparison is no condition for an index (its operator is
+    -- not leakproof), and what stands behind it in the index would not be one either.
+    constraint contact_identities_key             unique (workspace_id, key, kind),
     constraint contact_identities_contact_id_fkey foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
     constraint contact_identities_lengths         check (pg_catalog.length(key) between 1 and 400 and pg_catalog.length(value) between 1 and 400),
     constraint contact_identities_evidence        check ((evidence = 'verified') = (verified_by is not null and verified_at is not null))

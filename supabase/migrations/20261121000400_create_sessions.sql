@@ -66,6 +66,7 @@ create table public.sessions (
     status_before_archive public.session_status,
     constraint sessions_pkey                 primary key (id),
     constraint sessions_workspace_key        unique (workspace_id, id),
+    constraint sessions_conversation_key     unique (workspace_id, conversation_id, id),
     constraint sessions_conversation_id_fkey foreign key (workspace_id, conversation_id) references public.conversations (workspace_id, id) on delete cascade,
     constraint sessions_contact_id_fkey      foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
     constraint sessions_persona_id_fkey      foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
@@ -108,6 +109,7 @@ create table public.turns (
     conversation_id   uuid               not null,
     session_id        uuid               not null,
     client_message_id text,
+    request_id        uuid,
     status            public.turn_status not null default 'active',
     deadline          timestamptz        not null,
     lease_until       timestamptz        not null,
@@ -120,12 +122,13 @@ create table public.turns (
     constraint turns_conversation_key      unique (workspace_id, conversation_id, id),
     constraint turns_client_message_id_key unique (conversation_id, client_message_id),
     constraint turns_conversation_id_fkey  foreign key (workspace_id, conversation_id) references public.conversations (workspace_id, id) on delete cascade,
-    constraint turns_session_id_fkey       foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
+    constraint turns_session_id_fkey       foreign key (workspace_id, conversation_id, session_id) references public.sessions (workspace_id, conversation_id, id) on delete cascade,
     constraint turns_client_message_id     check (pg_catalog.length(client_message_id) between 1 and 200),
     constraint turns_finished              check ((status = 'active') = (finished_at is null))
 );
 comment on table  public.turns                is 'One message and its answer: what is streamed, timed, cancelled and retried.';
-comment on column public.turns.deadline       is 'The persona''s time limit; the lease is never renewed beyond it.';
+comment on column public.turns.request_id     is 'The request that started it: when it asks again because an answer was lost, it is still the one to answer the turn.';
+comment on column public.turns.deadline       is 'The persona''s time limit; a lease ends at most 30 s after it.';
 comment on column public.turns.lease_until    is 'Renewed by every flush; past it nobody works on the turn and the sweep ends it.';
 comment on column public.turns.first_token_ms is 'Milliseconds from the start of the turn to the answer''s first characters.';
 comment on column public.turns.error_code     is 'What a caller is told; turn_errors has the rest.';
@@ -191,7 +194,7 @@ create table public.messages (
     created_at      timestamptz         not null default pg_catalog.clock_timestamp(),
     constraint messages_pkey                 primary key (id),
     constraint messages_conversation_id_fkey foreign key (workspace_id, conversation_id) references public.conversations (workspace_id, id) on delete cascade,
-    constraint messages_session_id_fkey      foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
+    constraint messages_session_id_fkey      foreign key (workspace_id, conversation_id, session_id) references public.sessions (workspace_id, conversation_id, id) on delete cascade,
     constraint messages_turn_id_fkey         foreign key (workspace_id, conversation_id, turn_id) references public.turns (workspace_id, conversation_id, id) on delete cascade,
     constraint messages_contact_id_fkey      foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
     constraint messages_persona_id_fkey      foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,

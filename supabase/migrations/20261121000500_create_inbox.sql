@@ -31,6 +31,7 @@ grant all            on public.inbound_events to service_role;
 
 create table public.jobs (
     id              uuid              not null default private.uuid7(),
+    seq             bigint            not null generated always as identity,
     workspace_id    uuid              not null,
     kind            text              not null,
     status          public.job_status not null default 'queued',
@@ -52,10 +53,12 @@ create table public.jobs (
     constraint jobs_finished          check ((status in ('succeeded', 'failed')) = (finished_at is not null))
 );
 comment on table  public.jobs              is 'One piece of background work, queued in the transaction that causes it.';
+comment on column public.jobs.seq          is 'The order in which jobs were queued.';
 comment on column public.jobs.ordering_key is 'Jobs of one key run one at a time, in the order they were queued.';
 comment on column public.jobs.lease_until  is 'Past it the worker is taken for dead and the job may be claimed again.';
 create index jobs_due_idx          on public.jobs (next_attempt_at, id) where status in ('queued', 'running');
-create index jobs_ordering_key_idx on public.jobs (workspace_id, ordering_key, id) where status in ('queued', 'running');
+create index jobs_ordering_key_idx on public.jobs (workspace_id, ordering_key, seq) where status in ('queued', 'running');
+create index jobs_lease_until_idx  on public.jobs (lease_until) where status = 'running';
 create index jobs_event_id_idx     on public.jobs (event_id);
 create index jobs_workspace_id_idx on public.jobs (workspace_id, status, created_at);
 

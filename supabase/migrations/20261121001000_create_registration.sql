@@ -24,20 +24,40 @@ begin
        and i.key = find_or_create_contact.key;
 
     if found then
-        if verified_by is not null then
+        if verified_by is null then
+            -- Nobody's word changes what stands.
+            return known.contact_id;
+        end if;
+        contact := known.contact_id;
+        if known.evidence = 'asserted' then
+            -- Somebody else proved to be this contact, and the identity was only ever typed: it belongs to whoever proves it.
+            if exists (select
+                         from public.contact_identities other
+                        where other.contact_id = known.contact_id
+                          and other.evidence = 'verified') then
+                contact := private.create_contact(profile);
+            end if;
             update public.contact_identities i
-               set evidence = 'verified', verified_by = find_or_create_contact.verified_by, verified_at = pg_catalog.now()
-             where i.id = known.id
-               and i.evidence = 'asserted';
-            -- Only who they say they are may fill in what is missing; nobody's word changes what stands.
+               set contact_id = contact, evidence = 'verified', verified_by = find_or_create_contact.verified_by,
+                   verified_at = pg_catalog.now()
+             where i.id = known.id;
+            -- What was typed before there was proof gives way.
+            update public.contacts c
+               set first_name = coalesce(profile ->> 'first_name', c.first_name),
+                   last_name  = coalesce(profile ->> 'last_name', c.last_name),
+                   source     = coalesce(c.source, profile ->> 'source'),
+                   attributes = c.attributes || coalesce(profile -> 'attributes', '{}')
+             where c.id = contact
+               and profile <> '{}';
+        elsif profile <> '{}' then
             update public.contacts c
                set first_name = coalesce(c.first_name, profile ->> 'first_name'),
                    last_name  = coalesce(c.last_name, profile ->> 'last_name'),
+                   source     = coalesce(c.source, profile ->> 'source'),
                    attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
-             where c.id = known.contact_id
-               and profile <> '{}';
+             where c.id = contact;
         end if;
-        return known.contact_id;
+        return contact;
     end if;
 
     contact := private.create_contact(profile);
@@ -87,15 +107,26 @@ begin
     returning * into conversation;
     if not found then
         -- The lock is what makes the messages of one conversation come one after the other.
-        select c.* into strict conversation
-          from public.conversations c
-         where c.workspace_id = private.entered_workspace()
-           and c.contact_id is not distinct from find_or_create_conversation.contact_id
-           and c.user_id is not distinct from find_or_create_conversation.user_id
-           and c.persona_id = find_or_create_conversation.persona_id
-           and c.channel = 'web'
-           and c.thread_key = find_or_create_conversation.thread_key
-           for no key update;
+        -- Two ways to ask, because "is not distinct from" is no condition for an index.
+        if find_or_create_conversation.contact_id is not null then
+            select c.* into strict conversation
+              from public.conversations c
+             where c.contact_id = find_or_create_conversation.contact_id
+               and c.user_id is not distinct from find_or_create_conversation.user_id
+               and c.persona_id = find_or_create_conversation.persona_id
+               and c.channel = 'web'
+               and c.thread_key = find_or_create_conversation.thread_key
+               for no key update;
+        else
+            select c.* into strict conversation
+              from public.conversations c
+             where c.contact_id is null
+               and c.user_id = find_or_create_conversation.user_id
+               and c.persona_id = find_or_create_conversation.persona_id
+               and c.channel = 'web'
+               and c.thread_key = find_or_create_conversation.thread_key
+               for no key update;
+        end if;
     end if;
     return conversation;
 end;
@@ -186,6 +217,7 @@ create function public.register_contact(
     set search_path = ''
 as $$
 declare
+    caller       constant jsonb := private.claims() -> 'caller';
     space        public.spaces;
     conversation public.conversations;
     session      public.sessions;
@@ -207,14 +239,17 @@ begin
         perform private.check_arrival(space, client ->> 'address');
         verified_by  := private.email_proof(space.id, email, email_key, email_hmac);
         contact      := private.find_or_create_contact('email', email_key, email, verified_by, profile);
-        if phone_key is not null then
+        -- A typed phone goes to a contact that is new, or to one whose email is proven; nobody adds to somebody else's.
+        if phone_key is not null
+           and (verified_by is not null or exists (select from public.contacts c where c.id = contact and c.created_at = pg_catalog.now())) then
             insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)
             values (space.workspace_id, contact, 'phone', register_contact.phone_key, register_contact.phone, 'asserted')
             on conflict on constraint contact_identities_key do nothing;
         end if;
         -- Without proof the arrival gets a conversation of its own and so sees nothing from before.
         conversation := private.find_or_create_conversation(
-                            contact, null, space.persona_id, space.id,
+                            contact, case when verified_by = 'supabase_auth' then (caller ->> 'user_id')::uuid end,
+                            space.persona_id, space.id,
                             case when verified_by is null then 'arrival:' || private.uuid7() else 'main' end,
                             case when verified_by is null then 'asserted' else 'verified' end::public.proof);
         session      := private.find_or_create_session(

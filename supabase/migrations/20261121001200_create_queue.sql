@@ -17,7 +17,9 @@ begin
               join public.sessions s on s.id = t.session_id
               join public.personas p on p.id = s.persona_id
               join vault.decrypted_secrets v on v.id = p.callback_secret_id
-             where t.id = callback_secret.turn_id);
+             where t.id = callback_secret.turn_id
+               -- Whoever answers in the stream has no second way to answer.
+               and p.config ->> 'mode' = 'async');
 end;
 $$;
 comment on function private.callback_secret(uuid) is 'What an asynchronous answer to a turn must carry, and the turn''s workspace; null for any other id.';
@@ -68,7 +70,7 @@ begin
     on conflict on constraint inbound_events_delivery_key do nothing
     returning e.id into event;
     if event is null then
-        select e.id, j.id
+        select e.id, case when j.status in ('queued', 'running') then j.id end
           into event, job
           from public.inbound_events e
           left join public.jobs j on j.event_id = e.id
@@ -84,7 +86,7 @@ begin
 end;
 $$;
 comment on function public.record_event(text, text, jsonb, text, text, text) is
-    'Stores a verified delivery as it came and queues its job; a delivery that came before is only found again.';
+    'Stores a verified delivery as it came and queues its job; a delivery that came before is only found again. job_id is null once its job is done.';
 grant execute on function public.record_event(text, text, jsonb, text, text, text) to switchboard;
 
 create function private.claim_due_jobs(max_jobs integer, lease_seconds integer, only_job uuid)
@@ -94,14 +96,16 @@ create function private.claim_due_jobs(max_jobs integer, lease_seconds integer, 
     security definer
     set search_path = ''
 as $$
+declare
+    -- One moment for the whole claim, and one that an index can be asked for: clock_timestamp() itself cannot.
+    moment constant timestamptz := pg_catalog.clock_timestamp();
 begin
     perform private.require_system();
     -- A worker died with it once too often: it is not worth another.
     update public.jobs j
-       set status = 'failed', lease_until = null, finished_at = pg_catalog.clock_timestamp(),
-           last_error = 'The worker did not come back.'
+       set status = 'failed', lease_until = null, finished_at = moment, last_error = 'The worker did not come back.'
      where j.status = 'running'
-       and j.lease_until < pg_catalog.clock_timestamp()
+       and j.lease_until < moment
        and j.attempts >= j.max_attempts;
     -- Chosen once, before anything is updated: a subquery in the update's condition may be run again for each row it
     -- compares, and would then choose more than max_jobs.
@@ -110,22 +114,23 @@ begin
         select d.id
           from public.jobs d
          where d.status in ('queued', 'running')
-           and d.next_attempt_at <= pg_catalog.clock_timestamp()
-           and (d.status = 'queued' or d.lease_until < pg_catalog.clock_timestamp())
+           and d.next_attempt_at <= moment
+           and (d.status = 'queued' or d.lease_until < moment)
            and (only_job is null or d.id = only_job)
+           -- Within a key nothing overtakes, and nothing runs beside what runs already, even if that was queued later.
            and not exists (select
-                             from public.jobs earlier
-                            where earlier.workspace_id = d.workspace_id
-                              and earlier.ordering_key = d.ordering_key
-                              and earlier.status in ('queued', 'running')
-                              and (earlier.created_at, earlier.id) < (d.created_at, d.id))
-         order by d.next_attempt_at, d.id
+                             from public.jobs other
+                            where other.workspace_id = d.workspace_id
+                              and other.ordering_key = d.ordering_key
+                              and other.status in ('queued', 'running')
+                              and (other.seq < d.seq
+                                   or (other.seq > d.seq and other.status = 'running' and other.lease_until >= moment)))
+         order by d.next_attempt_at, d.seq
          limit max_jobs
            for update of d skip locked
     )
     update public.jobs j
-       set status = 'running', attempts = j.attempts + 1,
-           lease_until = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => lease_seconds)
+       set status = 'running', attempts = j.attempts + 1, lease_until = moment + pg_catalog.make_interval(secs => lease_seconds)
       from due
      where j.id = due.id
     returning j.*;
@@ -160,7 +165,7 @@ as $$
     select pg_catalog.jsonb_build_object('jobs', coalesce(pg_catalog.jsonb_agg(
                pg_catalog.jsonb_build_object('id', j.id, 'workspace_id', j.workspace_id, 'kind', j.kind, 'attempts', j.attempts,
                                              'payload', j.payload, 'event', private.event_of_job(j))
-               order by j.created_at, j.id), '[]'))
+               order by j.seq), '[]'))
       from private.claim_due_jobs(max_jobs, lease_seconds, only_job) j;
 $$;
 comment on function public.claim_jobs(integer, integer, uuid) is 'Claims due jobs for a worker: {jobs: [{id, workspace_id, kind, attempts, payload, event}]}. A lease in seconds.';

@@ -32,16 +32,19 @@ create function private.archive_workspace(max_sessions integer)
     set search_path = ''
 as $$
 declare
-    marked integer;
+    workspace public.workspaces;
+    oldest    timestamptz;
+    marked    integer;
 begin
+    select w.* into workspace from public.workspaces w where w.id = private.entered_workspace();
+    oldest := pg_catalog.now() - pg_catalog.make_interval(days => workspace.archive_after_days);
     with due as (
         select s.id
           from public.sessions s
-          join public.workspaces w on w.id = s.workspace_id
-         where w.id = private.entered_workspace()
+         where s.workspace_id = workspace.id
            and s.status in ('completed', 'failed', 'timeout', 'cancelled')
-           and s.status = any (w.archive_statuses)
-           and s.last_activity_at < pg_catalog.now() - pg_catalog.make_interval(days => w.archive_after_days)
+           and s.status = any (workspace.archive_statuses)
+           and s.last_activity_at < oldest
          order by s.last_activity_at
          limit max_sessions
            for update of s skip locked

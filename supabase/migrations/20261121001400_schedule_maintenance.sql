@@ -10,7 +10,7 @@ begin
         create extension pg_cron;
     end if;
     if to_regnamespace('net') is null and exists (select from pg_catalog.pg_available_extensions where name = 'pg_net') then
-        create extension pg_net;
+        create extension pg_net with schema extensions;
     end if;
     if to_regnamespace('cron') is null or to_regnamespace('net') is null or to_regnamespace('vault') is null then
         raise exception 'Switchboard needs pg_cron, pg_net and Vault. Enable them under Database > Extensions, then push again.';

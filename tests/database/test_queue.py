@@ -85,7 +85,7 @@ async def test_a_delivery_that_comes_again_is_only_found_again(desk: Desk) -> No
 
     again = await _deliver(desk, "d1")
 
-    assert again.body == {**first.body, "duplicate": True}
+    assert again.body == {**first.body, "job_id": None, "duplicate": True}
     assert await desk.count("inbound_events") == await desk.count("jobs") == 1
     assert await _claim(desk) == []
 
@@ -364,6 +364,9 @@ async def test_an_asynchronous_answer_is_authenticated_by_its_turns_persona(desk
         await desk.call("webhook_secret", SYSTEM, **unset)
     secret = await desk.keep_secret("call me back")
     await desk.admin.execute("update public.personas set callback_secret_id = $1 where id = $2", secret, PERSONA)
+    with pytest.raises(Raised, match="not_found"):
+        await desk.call("webhook_secret", SYSTEM, **unset)
+    await desk.admin.execute("""update public.personas set config = '{"mode": "async"}' where id = $1""", PERSONA)
 
     told = await desk.call("webhook_secret", SYSTEM, **unset)
 

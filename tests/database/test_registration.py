@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.database.desk import LANDING, PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, signed, user
+from tests.database.desk import JSON, LANDING, PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, signed, user
 
 SECRET = "the customer's own"
 
@@ -118,7 +118,7 @@ async def test_somebodys_word_opens_a_conversation_of_its_own_each_time(desk: De
     assert (first["proof"], second["proof"]) == ("asserted", "asserted")
 
 
-async def test_proof_fills_in_what_is_missing_and_nothing_else(desk: Desk) -> None:
+async def test_what_was_typed_gives_way_to_what_comes_with_proof(desk: Desk) -> None:
     await desk.believe_hmacs(SECRET)
     ann = await desk.register("ann@example.test", first_name="Ann", attributes={"plan": "pro"})
 
@@ -131,13 +131,35 @@ async def test_proof_fills_in_what_is_missing_and_nothing_else(desk: Desk) -> No
     )
 
     assert (proven["contact_id"], proven["proof"]) == (ann["contact_id"], "verified")
-    assert await _name(desk, ann["contact_id"]) == ("Ann", "Lee")
+    assert await _name(desk, ann["contact_id"]) == ("Anna", "Lee")
     attributes = await desk.admin.fetchval("select attributes from public.contacts")
-    assert attributes == {"plan": "pro", "city": "Bonn"}
+    assert attributes == {"plan": "free", "city": "Bonn"}
     identity = await desk.admin.fetchrow("select evidence, verified_by, verified_at from public.contact_identities")
     assert identity is not None
     assert tuple(identity)[:2] == ("verified", "hmac")
     assert identity["verified_at"] is not None
+
+
+async def test_later_proof_fills_in_what_is_missing_and_nothing_else(desk: Desk) -> None:
+    await desk.believe_hmacs(SECRET)
+    proof = signed("ann@example.test", SECRET)
+    ann = await desk.register("ann@example.test", email_hmac=proof, first_name="Ann", attributes={"plan": "pro"})
+
+    again: JSON = {"first_name": "Anna", "last_name": "Lee", "attributes": {"plan": "free", "city": "Bonn"}}
+    await desk.register("ann@example.test", email_hmac=proof, **again)
+
+    assert await _name(desk, ann["contact_id"]) == ("Ann", "Lee")
+    attributes = await desk.admin.fetchval("select attributes from public.contacts")
+    assert attributes == {"plan": "pro", "city": "Bonn"}
+
+
+async def test_nobody_adds_a_phone_to_somebody_elses_contact(desk: Desk) -> None:
+    await desk.believe_hmacs(SECRET)
+    await desk.register("boss@example.test", email_hmac=signed("boss@example.test", SECRET))
+
+    await desk.register("boss@example.test", phone="+1 555 0001", phone_key="+15550001")
+
+    assert await desk.count("contact_identities", "kind = 'phone'") == 0
 
 
 async def test_proof_once_given_is_not_lost_to_a_later_word(desk: Desk) -> None:

@@ -58,7 +58,7 @@ def paths(workspace: Workspace) -> dict[str, str]:
         (b"[]", 422, "invalid_body"),
         (b"{}", 422, "invalid_body"),
         (b'{"email": "a@example.com", "message": "x", "surprise": 1}', 422, "invalid_body"),
-        (b" " * (64 * 1024 + 1), 413, "body_too_large"),
+        (b" " * (256 * 1024 + 1), 413, "body_too_large"),
     ],
 )
 async def test_a_body_that_is_not_what_the_route_takes(

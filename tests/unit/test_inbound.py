@@ -40,7 +40,7 @@ class Inbox:
     def record(self, arguments: dict[str, Any]) -> dict[str, Any]:
         duplicate = arguments["delivery_key"] in self.events
         self.events.setdefault(arguments["delivery_key"], arguments)
-        return {"event_id": str(uuid4()), "job_id": str(JOB), "duplicate": duplicate}
+        return {"event_id": str(uuid4()), "job_id": None if self.finished else str(JOB), "duplicate": duplicate}
 
     def claim(self, arguments: dict[str, Any]) -> dict[str, Any]:
         assert arguments["only_job"] == str(JOB)

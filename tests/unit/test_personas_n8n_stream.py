@@ -1,4 +1,5 @@
 import itertools
+import json
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,21 @@ def read(chunks: list[bytes]) -> tuple[list[str], str | None, bytes | None]:
     except PersonaError as error:
         return texts, error.code, None
     return texts, None, lines.document
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "content", "metadata"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["type", "content", "metadata"]), JSON_VALUES), max_size=4))
+def test_a_line_of_any_shape_is_read_or_refused_by_name(values: list[dict[str, object]]) -> None:
+    _, code, _ = read([b"".join(json.dumps(value).encode() + b"\n" for value in values)])
+    assert code is None or code.startswith("persona_")
 
 
 @given(SPOKEN, st.lists(st.integers(min_value=0), max_size=30))

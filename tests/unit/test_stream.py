@@ -145,3 +145,30 @@ async def test_a_server_that_stops_lets_the_source_put_things_in_order() -> None
         await begun.wait()
     await asyncio.wait_for(in_order.wait(), 5)
     answer.close()
+
+
+@pytest.mark.parametrize(("drain", "code"), [(True, "turn_interrupted"), (False, "stream_limit")])
+async def test_a_reader_is_told_when_the_server_stops_before_the_end(drain: bool, code: str) -> None:
+    started = asyncio.Event()
+    sent: list[dict[str, Any]] = []
+
+    async def endless() -> AsyncGenerator[Event, None]:
+        yield Delta("one", 3)
+        started.set()
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    running = asyncio.create_task(Stream(endless(), drain=drain)({"type": "http"}, receive, send))
+    await started.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    body = b"".join(message.get("body", b"") for message in sent)
+    assert f'"code":"{code}"'.encode() in body
+    assert sent[-1]["more_body"] is False

@@ -33,7 +33,7 @@ class Stored:
             "conversation_id": str(uuid4()),
             "contact_id": str(CONTACT.contact_id),
             "status": status,
-            "position": arguments["after"] + len(rest),
+            "position": arguments["after"] + len(rest) if status == "active" else len(text),
             "text": rest,
             "message_id": str(MESSAGE) if status != "active" else None,
             "error_code": self.error_code,

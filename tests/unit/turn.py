@@ -81,7 +81,7 @@ class Database:
             "conversation_id": str(uuid4()),
             "contact_id": None,
             "status": self.status,
-            "position": arguments["after"] + len(text),
+            "position": arguments["after"] + len(text) if self.status == "active" else len(self.text),
             "text": text,
             "message_id": str(self.message_id) if self.status != "active" else None,
             "error_code": self.error_code,

@@ -113,7 +113,9 @@ REQUESTS = (
                 _register("chat", "embed", "guest"),
                 {
                     OPENS_ONE: {"contact_id": "contacts.guest", "conversation_id": "new", "proof": "asserted"},
-                    FOR_GUEST: {"contact_id": "contacts.guest", "conversation_id": "new", "proof": "verified"},
+                    FOR_GUEST: {
+                        "contact_id": "contacts.guest", "conversation_id": "conversations.guest", "proof": "verified"
+                    },
                     FOR_C: NO_SPACE,
                     **SHUT,
                 },
@@ -150,7 +152,7 @@ REQUESTS = (
         enters=True,
     ),
     Function(
-        "public.start_turn(uuid,text,uuid,text,text,text,text,text,jsonb,jsonb)",
+        "public.start_turn(uuid,text,uuid,text,text,text,text,text,uuid,jsonb,jsonb)",
         _SWITCHBOARD,
         (
             # Everybody reaches the conversation that is theirs, or a new one.

@@ -128,7 +128,7 @@ def _persona(label: str) -> Row:
         id=uid("personas", label),
         kind="demo",
         name=f"Persona {label}",
-        config={},
+        config={"mode": "async"},
         secret_id=Secret(f"secret of {label}"),
         callback_secret_id=Secret(f"callback of {label}"),
         history_limit=20,

@@ -37,11 +37,25 @@ async def test_every_table_is_declared_and_nothing_else(probe: Probe) -> None:
           join pg_namespace n on n.oid = c.relnamespace
          where n.nspname in ('public', 'private')
            and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
-           and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
+           and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('e', 'i'))
     """)
     names = sorted(row["name"] for row in relations)
     assert names == sorted(table.name for table in TABLES)
     assert names == sorted(ROWS)
+
+
+async def test_nobody_but_operators_touches_a_sequence(probe: Probe) -> None:
+    held = await probe.connection.fetch("""
+        select format('%s %s', r.rolname, c.relname) as held
+          from pg_class c
+          join pg_namespace n on n.oid = c.relnamespace
+         cross join pg_roles r
+         where n.nspname in ('public', 'private')
+           and c.relkind = 'S'
+           and r.rolname in ('anon', 'contact', 'authenticated', 'switchboard')
+           and has_sequence_privilege(r.oid, c.oid, 'usage, select, update')
+    """)
+    assert not held
 
 
 async def test_there_is_no_schema_of_ours_beside_public_and_private(probe: Probe) -> None:

@@ -1,0 +1,78 @@
+"""The docs tell the truth: every route, every code, every command, every setting that exists, and no other."""
+
+import re
+
+from lib import errors
+from lib.config import Settings
+from lib.routes import ROUTES
+from local.place import REPOSITORY
+
+API = (REPOSITORY / "docs" / "api.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
+MAKEFILE = (REPOSITORY / "Makefile").read_text()
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading, up to the next one of its level."""
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"no section {heading}"
+    return found[1]
+
+
+def subclasses(kind: type[errors.Problem]) -> list[type[errors.Problem]]:
+    """A problem's kinds, all the way down."""
+    return [found for child in kind.__subclasses__() for found in (child, *subclasses(child))]
+
+
+def test_the_api_page_lists_exactly_the_routes() -> None:
+    listed = re.findall(r"^\| (\w+) \| `(\w+) (\S+)` \|", section(API, "Routes"), re.MULTILINE)
+    assert sorted(listed) == sorted((route.function, route.method, route.path) for route in ROUTES)
+
+
+def test_the_api_page_lists_every_http_code_with_its_status() -> None:
+    listed: set[tuple[int, str]] = set()
+    for row in re.finditer(r"^\| (\d{3}) \| ([^|]+) \|", section(API, "Errors"), re.MULTILINE):
+        listed |= {(int(row[1]), code) for code in re.findall(r"`(\w+)`", row[2])}
+    raised = {(kind.status, kind.code) for kind in subclasses(errors.Problem) if kind is not errors.Refused}
+    known = {code for _, code in listed}
+    # Those who only gather others under one status have no code of their own.
+    assert {(status, code) for status, code in raised if code != "internal_error" or status == 500} <= listed
+    assert set(errors.TITLES) <= known
+
+
+def test_the_api_page_lists_exactly_the_codes_of_error_events() -> None:
+    table = section(API, "Errors").partition("Codes of `error` events")[2]
+    listed = {
+        code
+        for row in re.finditer(r"^\| (`\w+`(?:, `\w+`)*) \|", table, re.MULTILINE)
+        for code in re.findall(r"\w+", row[1])
+    }
+    assert listed == set(errors.FAILURES)
+
+
+def test_every_command_that_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)", README + (REPOSITORY / "CONTRIBUTING.md").read_text()))
+    assert named
+    assert named <= targets
+
+
+def test_every_page_that_is_named_exists() -> None:
+    for page in (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md")):
+        for name in re.findall(
+            r"\b((?:docs|supabase|lib|tests|deploy|bench)/[\w/.-]+\.(?:md|py|sql|toml|txt|json))\b", page.read_text()
+        ):
+            assert (REPOSITORY / name).exists(), f"{page.name} names {name}"
+
+
+def test_the_example_environment_has_every_setting() -> None:
+    example = set(re.findall(r"^([A-Z_]+)=", (REPOSITORY / ".env.example").read_text(), re.MULTILINE))
+    assert {name.upper() for name in Settings.model_fields} <= example
+
+
+def test_every_file_opens_with_what_it_is_for() -> None:
+    for folder in ("lib", "functions", "local", "bench"):
+        for file in (REPOSITORY / folder).rglob("*.py"):
+            assert file.read_text().startswith('"""'), file
+    for file in (REPOSITORY / "supabase").rglob("*.sql"):
+        assert file.read_text().startswith("-- "), file
