@@ -37,6 +37,22 @@ async def test_a_registration_answers_contact_session_and_token(
     assert contact["session_id"] == UUID(answer["session"]["id"])
 
 
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
+async def test_an_offered_upgrade_is_passed_over_and_the_body_is_read(
+    workspace: Workspace, stack: Stack, upgrade: str
+) -> None:
+    body = json.dumps({"email": "java@example.com"})
+    host = stack.api_url.removeprefix("http://")
+    reader, writer = await asyncio.open_connection(*host.split(":"))
+    writer.write(
+        f"POST /space/{workspace.space_id}/register HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    )
+    status = await asyncio.wait_for(reader.readline(), 5)
+    writer.close()
+    assert b" 201 " in status
+
+
 async def test_a_landing_page_also_gets_the_contacts_id_on_top(
     client: aiohttp.ClientSession, workspace: Workspace
 ) -> None:
