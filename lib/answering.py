@@ -19,12 +19,11 @@ GRACE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How the answering ended, as far as we are concerned; ``elsewhere``: somebody else ended the turn."""
+    """How the answering ended, as far as we are concerned."""
 
     status: Status
     error_code: str | None = None
     error_detail: str | None = None
-    elsewhere: bool = False
 
 
 @dataclass
@@ -67,7 +66,7 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
         while True:
             signal = await _next(signals, deadline)
             if isinstance(signal, _Outcome):
-                if answer.deferred and not signal.elsewhere and signal.status == "completed":
+                if answer.deferred and signal.status == "completed":
                     continue
                 outcome = _judge(signal, answer)
                 break
@@ -138,9 +137,9 @@ async def _speak(turn: Turn, signals: asyncio.Queue[_Signal]) -> None:
 
 
 async def _flush(flusher: Flusher, signals: asyncio.Queue[_Signal]) -> None:
-    """Store behind the stream, and tell when the turn has ended elsewhere."""
+    """Store behind the stream, and tell when the turn is to be stopped, or has ended elsewhere."""
     await flusher.run()
-    signals.put_nowait(_Outcome("cancelled", elsewhere=True))
+    signals.put_nowait(_Outcome("cancelled"))
 
 
 async def _next(signals: asyncio.Queue[_Signal], deadline: float) -> _Signal:

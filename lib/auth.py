@@ -100,6 +100,11 @@ class Scope:
         workspace_id = caller.workspace_id if isinstance(caller, Contact) else None
         return cls(workspace_id=workspace_id, space_id=space_id)
 
+    @classmethod
+    def at_home(cls, caller: "Contact | User") -> "Scope":
+        """The scope of a caller who names what they act on: the database finds its workspace, and whether they may."""
+        return cls(workspace_id=caller.workspace_id if isinstance(caller, Contact) else None)
+
     def claims(self) -> dict[str, Any]:
         """How the database is told."""
         if self.system:

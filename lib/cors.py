@@ -17,7 +17,7 @@ CACHE_SECONDS = 60
 _MOST_SPACES = 1_000
 
 ALLOWED_HEADERS = "authorization, content-type, last-event-id, x-request-id"
-EXPOSED_HEADERS = "retry-after, x-request-id"
+EXPOSED_HEADERS = "ratelimit, ratelimit-policy, retry-after, x-request-id"
 PREFLIGHT_SECONDS = 600
 
 

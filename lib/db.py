@@ -18,7 +18,8 @@ import aiohttp
 import tenacity
 from pydantic import BaseModel, ValidationError
 
-from lib import auth, config, errors, log
+from lib import auth, config, errors, limits, log
+from lib.limits import Limit
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -172,7 +173,7 @@ def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: 
         if status in _GATEWAY_STATUSES:
             log.warning("backend_unavailable", call=name, status=status)
             return _Unreachable(harmless=False)
-    elif "title" in document and 400 <= status < 500:
+    elif "title" in document and (400 <= status < 500 or code == "persona_unavailable"):
         return _refusal(status, document)
     elif code.startswith("PT") and 400 <= status < 500:
         return errors.Refused(status, str(document.get("message")), detail=_text(document.get("details")))
@@ -202,7 +203,7 @@ def _document(content: bytes) -> Mapping[str, Any]:
 
 
 def _refusal(status: int, document: Mapping[str, Any]) -> errors.Refused:
-    known = {"type", "status", "code", "title", "detail", "retry_after"}
+    known = {"type", "status", "code", "title", "detail", "retry_after", "limits"}
     retry_after = document.get("retry_after")
     return errors.Refused(
         status,
@@ -211,6 +212,7 @@ def _refusal(status: int, document: Mapping[str, Any]) -> errors.Refused:
         detail=_text(document.get("detail")),
         retry_after=int(retry_after) if isinstance(retry_after, int | float) else None,
         extra={name: value for name, value in document.items() if name not in known},
+        headers=limits.headers(Limit.model_validate(state) for state in document.get("limits") or ()),
     )
 
 

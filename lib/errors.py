@@ -14,7 +14,7 @@
     ├── BodyTooLarge           413     body_too_large
     ├── UnsupportedMediaType   415     unsupported_media_type
     ├── InvalidBody            422     invalid_body, with a list of fields
-    ├── Refused                4xx     what the database refuses: turn_in_progress 409, rate_limited 429, …
+    ├── Refused           4xx, 503     what the database refuses: turn_in_progress 409, rate_limited 429, …
     ├── InternalError          500     internal_error
     └── BackendUnavailable     503     backend_unavailable
 
@@ -27,7 +27,7 @@ A turn that has begun to stream can no longer change its HTTP status. What goes 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 
 
 class ConfigError(Exception):
@@ -51,7 +51,7 @@ class Problem(Exception):  # noqa: N818 (it is what RFC 9457 calls it)
     status: int = 500
     code: str = "internal_error"
     title: str = "Something went wrong on our side."
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = {}
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Unauthenticated(Problem):
     """Nobody, or nobody we can recognise, is calling."""
 
     status = 401
-    headers: ClassVar = {"WWW-Authenticate": "Bearer"}
+    headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
 
 
 class TokenMissing(Unauthenticated):
@@ -167,7 +167,7 @@ class BodyTooLarge(Problem):
     """The body passes the route's limit; it was not read to its end, so the connection closes."""
 
     status, code, title = 413, "body_too_large", "The body is too large."
-    headers: ClassVar = {"Connection": "close"}
+    headers: Mapping[str, str] = {"Connection": "close"}
 
 
 class UnsupportedMediaType(Problem):
@@ -187,7 +187,7 @@ class InvalidBody(Problem):
 
 
 class Refused(Problem):
-    """The database refused, and counted the refusal: its status, code, title and further members."""
+    """The database refused, and counted the refusal: its status, code, title, headers and further members."""
 
     def __init__(
         self,
@@ -198,8 +198,10 @@ class Refused(Problem):
         detail: str | None = None,
         retry_after: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status, self.code = status, code
+        self.headers = dict(headers or {})
         self.title = title or TITLES.get(code) or HTTPStatus(status).phrase
         super().__init__(detail, retry_after=retry_after, extra=extra)
 
@@ -224,6 +226,7 @@ TITLES: Mapping[str, str] = {
     "persona_not_found": "There is no such persona.",
     "conversation_not_found": "There is no such conversation.",
     "turn_not_found": "There is no such turn.",
+    "session_not_found": "There is no such session.",
     "thread_key_not_allowed": "A thread key cannot be used here.",
     "email_hmac_invalid": "The email's HMAC does not belong to it.",
 }

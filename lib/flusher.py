@@ -14,14 +14,16 @@ from lib.db import Rpc
 
 PAUSE_SECONDS = 1.0
 BATCH_CHARACTERS = 2_000
-SILENCE_SECONDS = 5.0
-"""How long a lease may go without renewal when there is nothing to store."""
+SILENCE_SECONDS = 2.0
+"""How long a turn goes without a flush when there is nothing to store: how late a cancel may be noticed, and well
+within the 6 s after which a cancel takes whoever answers for gone (private.stop_turn)."""
 
 
 class _Flushed(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: str
+    stop: bool
 
 
 class Flusher:
@@ -49,7 +51,8 @@ class Flusher:
         self._silence = PAUSE_SECONDS
 
     async def run(self) -> str:
-        """Store what comes until the turn is no longer active, and return the status that ended it.
+        """Store what comes until the turn is no longer active, and return the status that ended it: `cancelled` also
+        where somebody asked for that and it is ours to do.
 
         Never gives up: what could not be stored is sent again with the next batch.
         """
@@ -80,4 +83,4 @@ class Flusher:
             return "active"
         self._stored += len(self._unconfirmed)
         self._unconfirmed = ""
-        return flushed.status
+        return "cancelled" if flushed.stop else flushed.status

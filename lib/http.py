@@ -75,9 +75,11 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
     return serve
 
 
-def created(model: BaseModel) -> Response:
+def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
     """The model as a 201 answer."""
-    return _json(model, status=201)
+    response = _json(model, status=201)
+    response.headers.update(headers or {})
+    return response
 
 
 def path_id(request: Request, name: str) -> UUID:

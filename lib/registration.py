@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from lib import auth, db, emails, phones
 from lib.bodies import Attributes, Body, Label, storable
 from lib.clients import Client
+from lib.limits import Limit
 
 SpaceKind = Literal["embed", "landing"]
 
@@ -55,6 +56,7 @@ class _Registered(BaseModel):
     session_id: UUID
     session_status: str
     proof: auth.Proof
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Registration:
     session_status: str
     token: str
     expires_at: datetime
+    limits: tuple[Limit, ...]
 
 
 async def register(
@@ -105,4 +108,5 @@ async def register(
         session_status=registered.session_status,
         token=signed.token,
         expires_at=signed.expires_at,
+        limits=registered.limits,
     )

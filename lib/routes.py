@@ -37,6 +37,8 @@ ROUTES: tuple[Route, ...] = (
     Route("registration", "register_on_landing", "POST", "/landing/{app_id}/register", ("anyone",)),
     Route("chat", "stream", "POST", "/space/{space_id}/chat/stream", ("anyone", "contact", "user"), True),
     Route("chat", "resume", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
+    Route("chat", "cancel", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
+    Route("sessions", "recover", "POST", "/chat-sessions/{session_id}/recover", ("contact", "user")),
     Route("webhooks", "receive", "POST", "/webhooks/{provider}", ("provider",)),
     Route("archive", "run", "POST", "/archive", ("cron",)),
     Route("worker", "run", "POST", "/worker", ("cron",)),

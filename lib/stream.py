@@ -6,7 +6,7 @@ when the reader goes away, the events are still taken from their source, to the 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -32,8 +32,10 @@ class Stream(StreamingResponse):
     down and cancels the response, the source is cancelled and waited for.
     """
 
-    def __init__(self, events: AsyncGenerator[Event, None], *, drain: bool) -> None:
-        super().__init__((), media_type=sse.MEDIA_TYPE, headers=HEADERS)
+    def __init__(
+        self, events: AsyncGenerator[Event, None], *, drain: bool, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__((), media_type=sse.MEDIA_TYPE, headers={**HEADERS, **(headers or {})})
         self._events = events
         self._drain = drain
 

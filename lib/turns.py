@@ -15,8 +15,14 @@ from lib.bodies import Attributes, Body, Label, Message
 from lib.clients import Client
 from lib.db import Rpc
 from lib.events import Delta, Done, Event, Failed, Opened
+from lib.limits import Limit
 from lib.personas import HistoryMessage, PersonaTurn, Role
 from lib.registration import EmailHmac, EmailText
+
+INTERRUPT_PAUSE_SECONDS = 0.3
+INTERRUPT_SECONDS = 10.0
+"""How long a message waits for the answer that it interrupts, and a cancel for the one that it stops: above the 6 s
+after which the database ends it itself."""
 
 FOLLOW_PAUSE_SECONDS = 0.5
 FOLLOW_LIMIT_SECONDS = 300.0
@@ -74,6 +80,7 @@ class _Started(_Answered):
     history: tuple[_Said, ...]
     persona: _Persona
     allowed_networks: tuple[IPv4Network | IPv6Network, ...]
+    limits: tuple[Limit, ...] = ()
 
 
 class TurnState(_Answered):
@@ -93,6 +100,15 @@ class TurnState(_Answered):
     def opened(self) -> Opened:
         """The turn's opening, for a reader from the beginning."""
         return Opened(self.turn_id, self.session_id, self.conversation_id, self.contact_id)
+
+
+class Stopped(_Answered):
+    """How a turn stands that was asked to stop."""
+
+    turn_id: UUID
+    status: Status
+    message_id: UUID | None
+    text_length: int
 
 
 class Finished(_Answered):
@@ -119,35 +135,41 @@ class Turn:
     for_persona: PersonaTurn = field(repr=False)
     rpc: Rpc = field(repr=False)
     started_at: float
+    limits: tuple[Limit, ...] = ()
 
 
 async def start(caller: auth.Caller, space_id: UUID, message: ChatMessage, client: Client) -> Turn:
     """Take a message in: find or open conversation and session, store it, and open a turn.
 
-    The same client message again gives the same turn. Raises Refused (turn_in_progress, rate_limited,
-    space_not_found, persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed)
-    and BackendUnavailable.
+    The same client message again gives the same turn. Where the persona lets a message interrupt the answer before,
+    that answer is stopped first. Raises Refused (turn_in_progress, rate_limited, persona_unavailable, space_not_found,
+    persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed) and BackendUnavailable.
     """
-    started_at = time.monotonic()
     email = emails.parse(message.email) if message.email is not None else None
-    started = await db.acting_as(caller, auth.Scope.of(caller, space_id)).call(
-        "start_turn",
-        {
-            "space_id": space_id,
-            "persona_id": message.persona_id,
-            "message": message.message,
-            "client_message_id": message.client_message_id,
-            "email": email.typed if email else None,
-            "email_key": email.key if email else None,
-            "email_hmac": message.email_hmac,
-            "thread_key": message.thread_key,
-            "request_id": uuid4(),
-            "metadata": message.metadata,
-            "client": client.facts(),
-        },
-        _Started,
-        repeatable=_is_repeatable(caller, message),
-    )
+    rpc = db.acting_as(caller, auth.Scope.of(caller, space_id))
+    arguments = {
+        "space_id": space_id,
+        "persona_id": message.persona_id,
+        "message": message.message,
+        "client_message_id": message.client_message_id,
+        "email": email.typed if email else None,
+        "email_key": email.key if email else None,
+        "email_hmac": message.email_hmac,
+        "thread_key": message.thread_key,
+        "request_id": uuid4(),
+        "metadata": message.metadata,
+        "client": client.facts(),
+    }
+    patience_ends = time.monotonic() + INTERRUPT_SECONDS
+    while True:
+        started_at = time.monotonic()
+        try:
+            started = await rpc.call("start_turn", arguments, _Started, repeatable=_is_repeatable(caller, message))
+            break
+        except errors.Refused as refused:
+            if not refused.extra.get("stopping") or time.monotonic() > patience_ends:
+                raise
+        await asyncio.sleep(INTERRUPT_PAUSE_SECONDS)
     return Turn(
         id=started.turn_id,
         repeated=started.repeat,
@@ -162,6 +184,7 @@ async def start(caller: auth.Caller, space_id: UUID, message: ChatMessage, clien
         for_persona=_for_persona(started, message.message),
         rpc=db.acting_as(caller, auth.Scope(workspace_id=started.workspace_id)),
         started_at=started_at,
+        limits=started.limits,
     )
 
 
@@ -176,6 +199,20 @@ async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:
     A position beyond the end counts as the end. Raises as read.
     """
     return await read(rpc, turn_id, after or 0)
+
+
+async def cancel(caller: auth.Contact | auth.User, turn_id: UUID) -> Stopped:
+    """Stop a turn and wait until it has stopped; what its reader has seen is kept. One that has ended stays as it is.
+
+    Raises Refused (turn_not_found) for one that the caller may not see.
+    """
+    rpc = db.acting_as(caller, auth.Scope.at_home(caller))
+    patience_ends = time.monotonic() + INTERRUPT_SECONDS
+    while True:
+        stopped = await rpc.call("cancel_turn", {"turn_id": turn_id}, Stopped, repeatable=True)
+        if stopped.status != "active" or time.monotonic() > patience_ends:
+            return stopped
+        await asyncio.sleep(INTERRUPT_PAUSE_SECONDS)
 
 
 async def finish(

@@ -4,7 +4,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import answering, auth, bodies, clients, db, errors, http, sse, turns
+from lib import answering, auth, bodies, clients, db, errors, http, limits, sse, turns
 from lib.stream import Stream
 
 
@@ -17,7 +17,7 @@ async def stream(request: Request) -> Response:
     if turn.repeated:
         state = await turns.read(turn.rpc, turn.id)
         return Stream(turns.follow(turn.rpc, state, turn.opened), drain=False)
-    return Stream(answering.stream_answer(turn), drain=True)
+    return Stream(answering.stream_answer(turn), drain=True, headers=limits.headers(turn.limits))
 
 
 async def resume(request: Request) -> Response:
@@ -31,6 +31,13 @@ async def resume(request: Request) -> Response:
     return Stream(turns.follow(rpc, state, opened), drain=False)
 
 
+async def cancel(request: Request) -> turns.Stopped:
+    """Stop an answer; what was said is kept, and a turn that has ended stays as it is."""
+    turn_id = http.path_id(request, "turn_id")
+    caller = await auth.require_reader(request)
+    return await turns.cancel(caller, turn_id)
+
+
 def _after(request: Request) -> int | None:
     """The reader's position. Last-Event-ID, which a browser keeps up to date, comes before ?after=."""
     if (last := sse.position(request.headers.get("last-event-id"))) is not None:
@@ -42,7 +49,7 @@ def _after(request: Request) -> int | None:
     return position
 
 
-_serve = http.function("chat", {"stream": stream, "resume": resume})
+_serve = http.function("chat", {"stream": stream, "resume": resume, "cancel": cancel})
 
 
 @functions_framework.aio.http

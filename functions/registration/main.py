@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, clients, http
+from lib import auth, bodies, clients, http, limits
 from lib.registration import Arrival, Registration, SpaceKind, register
 
 
@@ -38,13 +38,14 @@ class Registered(BaseModel):
 async def register_in_space(request: Request) -> Response:
     """Register a person in an embedded chat."""
     registration = await _register(request, "space_id", "embed")
-    return http.created(_answer(registration))
+    return http.created(_answer(registration), limits.headers(registration.limits))
 
 
 async def register_on_landing(request: Request) -> Response:
     """Register a person on a landing page; the answer repeats the contact's id on its first level."""
     registration = await _register(request, "app_id", "landing")
-    return http.created(_answer(registration).model_copy(update={"contact_id": registration.contact_id}))
+    answer = _answer(registration).model_copy(update={"contact_id": registration.contact_id})
+    return http.created(answer, limits.headers(registration.limits))
 
 
 async def _register(request: Request, id_name: str, kind: SpaceKind) -> Registration:

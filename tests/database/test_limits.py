@@ -2,7 +2,9 @@
 
 import asyncio
 
-from tests.database.desk import LANDING, SPACE, Desk, with_token
+import pytest
+
+from tests.database.desk import LANDING, SPACE, Desk, claims, user, with_token
 
 
 async def _limit(desk: Desk, *, space: int = 1000, address: int = 1000) -> None:
@@ -29,7 +31,14 @@ async def test_the_limit_by_address_refuses_one_address_and_no_other(desk: Desk)
         assert answer.retry_after == int(answer["retry_after"])
         assert 1 <= answer.retry_after <= 60
         assert "192.0.2.1" not in str(answer.body)
+    # The refusals leave nothing but the minute's one word of them.
+    before["audit_events"] += 1
     assert await desk.everything() == before
+    said = await desk.admin.fetchrow(
+        "select verb, code, object_id::text from public.audit_events order by id desc limit 1"
+    )
+    assert said is not None
+    assert tuple(said) == ("limit.exceeded", "arrivals_by_address", SPACE)
     counted = await desk.admin.fetchrow(
         "select taken, refused from public.rate_limits where name = 'arrivals_by_address' and subject = '192.0.2.1'"
     )
@@ -93,3 +102,69 @@ async def test_messages_with_a_token_are_no_arrivals(desk: Desk) -> None:
         turn = await desk.start(with_token(ann))
         assert turn.status == 200
         await desk.finish(turn)
+
+
+MESSAGE_LIMITS = ("messages_by_contact", "messages_by_user", "messages_by_address", "messages_by_space")
+
+
+@pytest.mark.parametrize("name", MESSAGE_LIMITS)
+async def test_each_limit_on_messages_refuses_whom_it_is_for_and_nobody_else(desk: Desk, name: str) -> None:
+    await desk.admin.execute(f"update public.workspaces set {name.replace('messages', 'messages_per_minute')} = 2")
+    if name == "messages_by_user":
+        first, second = [claims(user(await desk.sign_up(f"{each}@example.test"))) for each in "ab"]
+    else:
+        first, second = [with_token(await desk.register(f"{each}@example.test")) for each in "ab"]
+    here, there = {"address": "192.0.2.1"}, {"address": "192.0.2.2"}
+    for left in (1, 0):
+        turn = await desk.start(first, client=here)
+        (state,) = [limit for limit in turn["limits"] if limit["name"] == name]
+        assert (state["quota"], state["remaining"]) == (2, left)
+        assert 0 < state["reset"] <= 60
+        await desk.finish(turn)
+    before = await desk.everything()
+
+    refused = await desk.start(first, client=here)
+
+    assert (refused.status, refused["code"], refused["limit"]) == (429, "rate_limited", name)
+    assert refused["limits"] == [{"name": name, "quota": 2, "remaining": 0, "reset": refused["retry_after"]}]
+    assert "subject" not in refused.body
+    before["audit_events"] += 1
+    assert await desk.everything() == before
+    counted = await desk.admin.fetchrow("select taken, refused from public.rate_limits where name = $1", name)
+    assert counted is not None
+    assert tuple(counted) == (2, 1)
+    other = await desk.start(second, client=there)
+    assert other.status == (429 if name == "messages_by_space" else 200)
+
+
+async def test_a_repeat_of_a_message_is_answered_whatever_the_limit(desk: Desk) -> None:
+    await desk.admin.execute("update public.workspaces set messages_per_minute_by_contact = 1")
+    ann = with_token(await desk.register("ann@example.test"))
+    turn = await desk.start(ann, client_message_id="m1")
+    await desk.finish(turn)
+    assert (await desk.start(ann, "another")).status == 429
+
+    again = await desk.start(ann, client_message_id="m1")
+
+    assert (again.status, again["turn_id"], again["repeat"]) == (200, turn["turn_id"], True)
+
+
+async def test_whoever_is_told_to_wait_has_tried(desk: Desk) -> None:
+    await desk.admin.execute("update public.workspaces set messages_per_minute_by_contact = 3")
+    ann = with_token(await desk.register("ann@example.test"))
+    await desk.start(ann)
+
+    answers = [await desk.start(ann) for _ in range(3)]
+
+    assert [each.status for each in answers] == [409, 409, 429]
+
+
+async def test_a_crowd_of_messages_at_once_gets_exactly_what_the_space_allows(desk: Desk) -> None:
+    everybody = [with_token(await desk.register(f"a{number}@example.test")) for number in range(24)]
+    await desk.admin.execute("update public.workspaces set messages_per_minute_by_space = 9")
+
+    async with Desk(desk.gate_url, desk.admin_url, connections=12) as crowd:
+        came = await asyncio.gather(*(crowd.start(each, client={"address": "192.0.2.1"}) for each in everybody))
+
+    assert sorted(each.status for each in came) == [200] * 9 + [429] * 15
+    assert await desk.count("turns") == 9

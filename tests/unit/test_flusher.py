@@ -18,13 +18,14 @@ class Chunks:
         self.pieces: dict[int, str] = {}
         self.flushes: list[tuple[int, str]] = []
         self.status = "active"
+        self.stop = False
 
     def flush(self, arguments: dict[str, Any]) -> dict[str, Any]:
         assert arguments["turn_id"] == str(TURN)
         self.flushes.append((arguments["position"], arguments["piece"]))
         if arguments["piece"]:
             self.pieces.setdefault(arguments["position"], arguments["piece"])
-        return {"status": self.status}
+        return {"status": self.status, "stop": self.stop and self.status == "active"}
 
     def text(self) -> str:
         whole = ""

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ async def test_every_function_loads_as_deployed_and_says_that_it_is_well(functio
 async def test_every_route_refuses_another_method_and_names_its_own(function: str) -> None:
     async with serving(app(function)) as origin, aiohttp.ClientSession(origin) as session:
         for route in routes.of(function):
-            path = route.path.format(space_id="x", app_id="x", turn_id="x", provider="x")
+            path = re.sub(r"\{\w+\}", "x", route.path)
             async with session.delete(path) as answer:
                 assert answer.status == 405
                 assert answer.headers["allow"] == route.method

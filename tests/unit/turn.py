@@ -20,6 +20,7 @@ class Database:
         self.finished_with: dict[str, Any] = {}
         self.time_limit = 30
         self.repeat = False
+        self.stop = False
         self.error_code: str | None = None
         postgrest.functions |= {
             "start_turn": self.start,
@@ -56,7 +57,7 @@ class Database:
         if self.status == "active":
             assert arguments["position"] == len(self.chunks)
             self.chunks += arguments["piece"]
-        return {"status": self.status}
+        return {"status": self.status, "stop": self.stop and self.status == "active"}
 
     def finish(self, arguments: dict[str, Any]) -> dict[str, Any]:
         changed = self.status == "active"

@@ -221,7 +221,10 @@ REQUESTS = (
         "public.flush_turn(uuid,integer,text)",
         _SWITCHBOARD,
         (
-            Call(_turn("flush_turn", "a", "10, 'more'"), {OPENS_ONE: {"status": "active"}, FOR_C: NO_TURN, **SHUT}),
+            Call(
+                _turn("flush_turn", "a", "10, 'more'"),
+                {OPENS_ONE: {"status": "active", "stop": False}, FOR_C: NO_TURN, **SHUT},
+            ),
             Call(
                 _turn("flush_turn", "c", "10, 'more'"),
                 {OPENS_ONE: NO_TURN, FOR_C: {"status": "active"}, **SHUT},

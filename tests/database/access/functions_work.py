@@ -41,7 +41,8 @@ _ADDRESS = "'192.0.2.1'"
 
 
 def _refusal(limit: str) -> str:
-    return f"""'{{"code": "rate_limited", "status": 429, "limit": "{limit}", "subject": "x"}}'"""
+    named = f'"limit": "{limit}", "subject": "x", "object_id": "{uid("turns", "a")}"'
+    return f"""'{{"code": "rate_limited", "status": 429, {named}}}'"""
 
 
 WORK = (
@@ -57,40 +58,12 @@ WORK = (
         (Call("""private.raise_refusal('{"code": "x"}')""", {SWITCHBOARD: Fails("SB001", "x")}),),
     ),
     Function(
-        "private.check_limit(text,text,integer)",
-        _SWITCHBOARD,
-        (
-            Call("private.check_limit('test', 'subject of one', 5)", {SWITCHBOARD: DONE, IN_ONE: LIMITED}),
-            Call(
-                "private.check_limit('test', 'subject of two', 5)", {SWITCHBOARD: DONE, FOR_C: LIMITED}, foreign=True
-            ),
-        ),
-    ),
-    Function(
-        "private.take_limit(text,text,integer)",
-        _SWITCHBOARD,
-        (
-            Call("private.take_limit('test', 'subject of one', 5)", {**_WRITES, IN_ONE: LIMITED}),
-            Call("private.take_limit('test', 'subject of two', 5)", {**_WRITES, FOR_C: LIMITED}, foreign=True),
-        ),
-    ),
-    Function(
         "private.count_refusal(jsonb)", _SWITCHBOARD, (Call(f"private.count_refusal({_refusal('test')})", _WRITES),)
     ),
     Function(
         "private.limit_subject(text)",
         _SWITCHBOARD,
         (Call("private.limit_subject('2001:db8:1:2:3::4')", {SWITCHBOARD: "2001:db8:1:2::/64"}),),
-    ),
-    Function(
-        "private.check_arrival(public.spaces,text)",
-        _SWITCHBOARD,
-        (Call(f"private.check_arrival({record('spaces', 'chat')}, {_ADDRESS})", {SWITCHBOARD: DONE}),),
-    ),
-    Function(
-        "private.take_arrival(public.spaces,text)",
-        _SWITCHBOARD,
-        (Call(f"private.take_arrival({record('spaces', 'chat')}, {_ADDRESS})", _WRITES),),
     ),
     Function(
         "private.record_audit(text,uuid,uuid,text)",

@@ -122,9 +122,9 @@ def _in(workspace: str, **columns: Any) -> Row:
     return {"workspace_id": uid("workspaces", workspace), **columns}
 
 
-def _persona(label: str) -> Row:
+def _persona(label: str, workspace: str | None = None) -> Row:
     return _in(
-        label,
+        workspace or label,
         id=uid("personas", label),
         kind="demo",
         name=f"Persona {label}",
@@ -191,7 +191,12 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "agent": _in("one", user_id=uid("users", "agent"), role="agent"),
         "admin_2": _in("two", user_id=uid("users", "admin_2"), role="admin"),
     },
-    "public.personas": {"one": _persona("one"), "two": _persona("two")},
+    "public.personas": {
+        "one": _persona("one"),
+        "well_one": _persona("well_one", "one"),
+        "two": _persona("two"),
+        "well_two": _persona("well_two", "two"),
+    },
     "public.spaces": {
         "chat": _space("chat", "one"),
         "landing": _space("landing", "one", "landing"),
@@ -282,6 +287,9 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
     },
     "public.rate_limits": {
         label: _in(label, name="test", subject=f"subject of {label}", taken=5) for label in ("one", "two")
+    },
+    "public.persona_breakers": {
+        label: _in(label, persona_id=uid("personas", label), failures=2) for label in ("one", "two")
     },
     "public.audit_events": {
         label: _in(label, id=uid("audit_events", label), verb="test.done", object_id=uid("workspaces", label))

@@ -1,0 +1,193 @@
+-- A persona that fails again and again is left alone for a while: its callers hear so at once instead of waiting for
+-- another failure, and it is not asked more than once to find out whether it is back.
+
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+
+create type public.breaker_state as enum ('closed', 'open', 'half_open');
+comment on type public.breaker_state is
+    'closed -> open (failures in a row) -> half_open (one turn finds out) -> closed (it was answered) | open (it was not)';
+
+create type public.turn_policy as enum ('refuse', 'interrupt');
+comment on type public.turn_policy is
+    'What a message does while the one before is being answered. refuse: it is told to wait; interrupt: it cancels that answer.';
+
+alter table public.personas
+    add column turn_policy      public.turn_policy not null default 'refuse',
+    add column breaker_failures integer            not null default 5,
+    add column breaker_seconds  integer            not null default 30,
+    -- A workspace has a handful of personas; checking them all takes no time.
+    -- squawk-ignore constraint-missing-not-valid
+    add constraint personas_breaker check (breaker_failures between 0 and 1000 and breaker_seconds between 1 and 3600);
+comment on column public.personas.turn_policy      is 'What a message does while the one before is being answered.';
+comment on column public.personas.breaker_failures is 'After so many failures in a row the persona is left alone; 0: never.';
+comment on column public.personas.breaker_seconds  is 'For so long; then one turn finds out whether it is back.';
+
+create table public.persona_breakers (
+    persona_id    uuid                 not null,
+    workspace_id  uuid                 not null,
+    state         public.breaker_state not null default 'closed',
+    failures      integer              not null default 0,
+    opened_at     timestamptz,
+    retry_at      timestamptz,
+    probe_turn_id uuid,
+    refused       bigint               not null default 0,
+    constraint persona_breakers_pkey            primary key (persona_id),
+    constraint persona_breakers_persona_id_fkey foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade,
+    constraint persona_breakers_state           check ((state = 'closed') = (retry_at is null) and (state = 'half_open') = (probe_turn_id is not null))
+);
+comment on table  public.persona_breakers               is 'What is known of a persona''s health since it first failed.';
+comment on column public.persona_breakers.failures      is 'Failed turns in a row.';
+comment on column public.persona_breakers.retry_at      is 'open: when a turn may find out whether it is back; half_open: when the one that tries is given up.';
+comment on column public.persona_breakers.probe_turn_id is 'The turn that finds out.';
+comment on column public.persona_breakers.refused       is 'Messages refused since it opened last.';
+create index persona_breakers_workspace_id_idx on public.persona_breakers (workspace_id);
+
+alter table public.persona_breakers enable row level security;
+grant select                 on public.persona_breakers to authenticated;
+grant select, insert, update on public.persona_breakers to switchboard;
+grant all                    on public.persona_breakers to service_role;
+
+create function private.breaker_refusal(breaker public.persona_breakers)
+    returns jsonb
+    language sql
+    stable
+    set search_path = ''
+as $$
+    select pg_catalog.jsonb_build_object(
+               'status', 503, 'code', 'persona_unavailable', 'title', 'The persona is not available at the moment.',
+               'persona_id', breaker.persona_id,
+               -- How long a turn that finds out will take is not known: ask again soon.
+               'retry_after', case when breaker.state = 'open'
+                                   then greatest(1, pg_catalog.ceil(extract(epoch from breaker.retry_at - pg_catalog.clock_timestamp())))::integer
+                                   else 5 end);
+$$;
+comment on function private.breaker_refusal(public.persona_breakers) is 'What is said while a persona is left alone.';
+
+create function private.check_breaker(persona public.personas)
+    returns void
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+declare
+    breaker public.persona_breakers;
+begin
+    select b.* into breaker
+      from public.persona_breakers b
+     where b.persona_id = persona.id
+       and b.state <> 'closed'
+       and b.retry_at > pg_catalog.clock_timestamp();
+    if found and persona.breaker_failures > 0 then
+        perform private.raise_refusal(private.breaker_refusal(breaker));
+    end if;
+end;
+$$;
+comment on function private.check_breaker(public.personas) is 'Refuses early, without a lock, what an open breaker would refuse in the end.';
+
+create function private.pass_breaker(persona public.personas, turn public.turns)
+    returns void
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    breaker public.persona_breakers;
+begin
+    select b.* into breaker from public.persona_breakers b where b.persona_id = persona.id and b.state <> 'closed';
+    if not found or persona.breaker_failures = 0 then
+        return;
+    end if;
+    -- Of all who come when the time is over, in whatever process, one finds the row as it was: that turn finds out.
+    update public.persona_breakers b
+       set state = 'half_open', probe_turn_id = turn.id, retry_at = turn.deadline + interval '30 seconds'
+     where b.persona_id = persona.id
+       and b.state <> 'closed'
+       and b.retry_at <= pg_catalog.clock_timestamp();
+    if found then
+        perform private.record_audit('breaker.half_opened', persona.id, null, null);
+        return;
+    end if;
+    select b.* into breaker from public.persona_breakers b where b.persona_id = persona.id;
+    if breaker.state <> 'closed' then
+        perform private.raise_refusal(private.breaker_refusal(breaker));
+    end if;
+end;
+$$;
+comment on function private.pass_breaker(public.personas, public.turns) is
+    'Lets a turn through to its persona, or refuses; where the breaker was open for long enough, one turn of all goes through.';
+
+create function private.count_breaker_refusal(refusal jsonb)
+    returns void
+    language sql
+    volatile
+    set search_path = ''
+as $$
+    update public.persona_breakers b
+       set refused = b.refused + 1
+     where b.persona_id = (refusal ->> 'persona_id')::uuid
+       and refusal ->> 'code' = 'persona_unavailable';
+$$;
+comment on function private.count_breaker_refusal(jsonb) is 'Keeps count of a refusal by a breaker, after the writes it undid.';
+
+create function private.feed_breaker(turn public.turns, persona public.personas, status public.turn_status, error_code text)
+    returns void
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    moment constant timestamptz := pg_catalog.clock_timestamp();
+    -- What a persona did wrong, and not its caller, the process or the database.
+    failed constant boolean     := status <> 'completed' and coalesce(error_code like 'persona\_%' or error_code = 'internal_error', false);
+    before public.persona_breakers;
+begin
+    select b.* into before from public.persona_breakers b where b.persona_id = persona.id;
+    -- Nothing to learn: it is well and was well.
+    if not failed and (not found or (before.state = 'closed' and before.failures = 0)) then
+        return;
+    end if;
+    if failed then
+        insert into public.persona_breakers (persona_id, workspace_id) values (persona.id, persona.workspace_id)
+        on conflict on constraint persona_breakers_pkey do nothing;
+    end if;
+    select b.* into before from public.persona_breakers b where b.persona_id = persona.id for no key update;
+
+    if before.state = 'closed' then
+        before.failures := case when failed then before.failures + 1 when status = 'completed' then 0 else before.failures end;
+        if persona.breaker_failures > 0 and before.failures >= persona.breaker_failures then
+            update public.persona_breakers b
+               set state = 'open', failures = before.failures, opened_at = moment, refused = 0,
+                   retry_at = moment + pg_catalog.make_interval(secs => persona.breaker_seconds)
+             where b.persona_id = persona.id;
+            insert into public.audit_events (workspace_id, verb, object_id, code)
+            values (persona.workspace_id, 'breaker.opened', persona.id, error_code);
+        else
+            update public.persona_breakers b set failures = before.failures where b.persona_id = persona.id;
+        end if;
+    elsif before.probe_turn_id = turn.id then
+        if status = 'completed' then
+            update public.persona_breakers b
+               set state = 'closed', failures = 0, opened_at = null, retry_at = null, probe_turn_id = null
+             where b.persona_id = persona.id;
+            insert into public.audit_events (workspace_id, verb, object_id)
+            values (persona.workspace_id, 'breaker.closed', persona.id);
+        else
+            -- It failed again; or it was cancelled, or lost with its process, and the next one finds out.
+            update public.persona_breakers b
+               set state = 'open', probe_turn_id = null, failures = b.failures + failed::integer,
+                   retry_at = case when failed then moment + pg_catalog.make_interval(secs => persona.breaker_seconds) else moment end
+             where b.persona_id = persona.id;
+        end if;
+    end if;
+    -- Turns from before it opened say nothing that is not known.
+end;
+$$;
+comment on function private.feed_breaker(public.turns, public.personas, public.turn_status, text) is
+    'Tells a persona''s breaker how a turn ended: opens it after enough failures in a row, closes it when the one that finds out is answered.';
+
+grant execute on function
+    private.breaker_refusal(public.persona_breakers), private.check_breaker(public.personas),
+    private.pass_breaker(public.personas, public.turns), private.count_breaker_refusal(jsonb),
+    private.feed_breaker(public.turns, public.personas, public.turn_status, text)
+    to switchboard;

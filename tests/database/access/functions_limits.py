@@ -1,0 +1,133 @@
+"""Limits and breakers, as every caller."""
+
+from tests.database.access.callers import FOR_C, IN_ONE, NOWHERE, SWITCHBOARD
+from tests.database.access.functions_steps import DONE, NO_ROW
+from tests.database.access.matrix import Call, Cells, Fails, Function
+from tests.database.access.rows import record, uid
+
+_SWITCHBOARD = ("switchboard",)
+_LIMITED = Fails("SB001", "rate_limited")
+# Whoever entered nothing can write nothing.
+_WRITES: Cells = {SWITCHBOARD: DONE, NOWHERE: NO_ROW}
+_ADDRESS = "'192.0.2.1'"
+
+
+def _used(label: str) -> str:
+    return f"""'[{{"place": 1, "name": "test", "subject": "subject of {label}", "quota": 5}}]'"""
+
+
+def _feed(label: str, status: str, code: str) -> str:
+    return f"private.feed_breaker({record('turns', label)}, {record('personas', _PERSONA[label])}, '{status}', {code})"
+
+
+_UNAVAILABLE = f"""'{{"code": "persona_unavailable", "persona_id": "{uid("personas", "two")}"}}'"""
+_PERSONA = {"a": "one", "c": "two"}
+
+LIMITS = (
+    Function(
+        "private.arrival_limits(public.spaces,text)",
+        _SWITCHBOARD,
+        (
+            Call(
+                f"private.arrival_limits({record('spaces', 'chat')}, {_ADDRESS}) -> 1",
+                {SWITCHBOARD: {"name": "arrivals_by_space", "subject": "spaces.chat", "quota": 1200}},
+            ),
+        ),
+    ),
+    Function(
+        "private.message_limits(public.spaces,text)",
+        _SWITCHBOARD,
+        (
+            # The quotas are the workspace's, so whoever did not enter it finds none.
+            Call(
+                f"private.message_limits({record('spaces', 'chat')}, {_ADDRESS}) -> -1",
+                {
+                    IN_ONE: {"name": "messages_by_space", "subject": "spaces.chat", "quota": 6000},
+                    (FOR_C, *NOWHERE): None,
+                },
+            ),
+            Call(
+                f"private.message_limits({record('spaces', 'two')}, {_ADDRESS}) -> -1",
+                {FOR_C: {"name": "messages_by_space", "subject": "spaces.two"}, (*IN_ONE, *NOWHERE): None},
+                foreign=True,
+            ),
+        ),
+    ),
+    Function(
+        "private.limit_refusal(jsonb,text,numeric)",
+        _SWITCHBOARD,
+        (
+            Call(
+                f"private.limit_refusal({_used('one')}, 'test', 7)", {SWITCHBOARD: {"retry_after": 7, "limit": "test"}}
+            ),
+        ),
+    ),
+    Function(
+        "private.check_limits(jsonb)",
+        _SWITCHBOARD,
+        (
+            Call(f"private.check_limits({_used('one')})", {SWITCHBOARD: DONE, IN_ONE: _LIMITED}),
+            Call(f"private.check_limits({_used('two')})", {SWITCHBOARD: DONE, FOR_C: _LIMITED}, foreign=True),
+        ),
+    ),
+    Function(
+        "private.take_limits(jsonb)",
+        _SWITCHBOARD,
+        (
+            Call(
+                f"private.take_limits({_used('one')}) -> 0",
+                {IN_ONE: _LIMITED, FOR_C: {"name": "test", "quota": 5, "remaining": 4}, NOWHERE: NO_ROW},
+            ),
+            Call(
+                f"private.take_limits({_used('two')}) -> 0",
+                {IN_ONE: {"name": "test", "remaining": 4}, FOR_C: _LIMITED, NOWHERE: NO_ROW},
+                foreign=True,
+            ),
+        ),
+    ),
+    Function(
+        "private.count_attempt(jsonb)",
+        _SWITCHBOARD,
+        (Call(f"private.count_attempt({_used('one')})", _WRITES),),
+    ),
+    Function(
+        "private.breaker_refusal(public.persona_breakers)",
+        _SWITCHBOARD,
+        (
+            Call(
+                f"private.breaker_refusal({record('persona_breakers', 'one')})",
+                {SWITCHBOARD: {"status": 503, "code": "persona_unavailable", "persona_id": "personas.one"}},
+            ),
+        ),
+    ),
+    Function(
+        "private.check_breaker(public.personas)",
+        _SWITCHBOARD,
+        (Call(f"private.check_breaker({record('personas', 'one')})", {SWITCHBOARD: DONE}),),
+    ),
+    Function(
+        "private.pass_breaker(public.personas,public.turns)",
+        _SWITCHBOARD,
+        (Call(f"private.pass_breaker({record('personas', 'one')}, {record('turns', 'a')})", {SWITCHBOARD: DONE}),),
+    ),
+    Function(
+        "private.count_breaker_refusal(jsonb)",
+        _SWITCHBOARD,
+        (
+            Call(
+                f"private.count_breaker_refusal({_UNAVAILABLE})",
+                {SWITCHBOARD: DONE},
+                foreign=True,
+            ),
+        ),
+    ),
+    Function(
+        "private.feed_breaker(public.turns,public.personas,public.turn_status,text)",
+        _SWITCHBOARD,
+        (
+            Call(_feed("a", "failed", "'persona_failed'"), {SWITCHBOARD: NO_ROW, IN_ONE: DONE}),
+            Call(_feed("c", "failed", "'persona_failed'"), {SWITCHBOARD: NO_ROW, FOR_C: DONE}, foreign=True),
+            Call(_feed("a", "completed", "null"), {SWITCHBOARD: DONE}),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,142 @@
+"""A persona that fails again and again is left alone, and one turn of all finds out whether it is back."""
+
+import asyncio
+
+from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, with_token
+
+
+async def _contacts(desk: Desk, count: int) -> list[JSON]:
+    await desk.admin.execute("update public.spaces set arrivals_per_minute = 1000000")
+    return [with_token(await desk.register(f"a{number}@example.test")) for number in range(count)]
+
+
+async def _fail(desk: Desk, token: JSON, times: int, code: str = "persona_unreachable") -> None:
+    for _ in range(times):
+        turn = await desk.start(token)
+        assert turn.status == 200, turn
+        await desk.finish(turn, "failed", None, error_code=code)
+
+
+async def _breaker(desk: Desk) -> dict[str, object]:
+    row = await desk.admin.fetchrow("select state::text, failures, refused from public.persona_breakers")
+    return dict(row) if row is not None else {}
+
+
+async def _let_it_rest(desk: Desk) -> None:
+    """As if the time it is left alone for was over."""
+    await desk.admin.execute("update public.persona_breakers set retry_at = clock_timestamp()")
+
+
+async def _verbs(desk: Desk) -> list[str]:
+    rows = await desk.admin.fetch("select verb from public.audit_events where object_id = $1 order by id", PERSONA)
+    return [row["verb"] for row in rows]
+
+
+async def test_it_opens_after_the_configured_failures_in_a_row(desk: Desk) -> None:
+    (ann,) = await _contacts(desk, 1)
+    await _fail(desk, ann, 4)
+    await desk.finish(await desk.start(ann))
+    await _fail(desk, ann, 4)
+    assert await _breaker(desk) == {"state": "closed", "failures": 4, "refused": 0}
+    await _fail(desk, ann, 1, "persona_timeout")
+    before = await desk.everything()
+
+    refused = [await desk.start(ann) for _ in range(2)]
+
+    for answer in refused:
+        assert (answer.status, answer["code"]) == (503, "persona_unavailable")
+        assert answer.retry_after is not None
+        assert 28 <= answer.retry_after <= 30
+    assert await desk.everything() == before
+    assert await _breaker(desk) == {"state": "open", "failures": 5, "refused": 2}
+    assert await _verbs(desk) == ["breaker.opened"]
+    # Whoever is refused has tried all the same.
+    taken = await desk.admin.fetchval("select taken from public.rate_limits where name = 'messages_by_contact'")
+    assert taken == 12
+
+
+async def test_what_is_not_the_personas_fault_is_not_counted(desk: Desk) -> None:
+    (ann,) = await _contacts(desk, 1)
+    await desk.admin.execute("update public.personas set breaker_failures = 1")
+    for status, code in (("failed", "turn_interrupted"), ("timeout", "lease_expired"), ("cancelled", None)):
+        await desk.finish(await desk.start(ann), status, "so far", error_code=code)
+    turn = await desk.start(ann)
+    await desk.let_lease_run_out(turn)
+    await desk.expire()
+
+    assert await _breaker(desk) == {}
+    assert (await desk.start(ann)).status == 200
+
+
+async def test_of_all_who_come_when_the_time_is_over_one_finds_out(desk: Desk) -> None:
+    everybody = await _contacts(desk, 20)
+    await _fail(desk, everybody[0], 5)
+    await _let_it_rest(desk)
+
+    async with Desk(desk.gate_url, desk.admin_url, connections=20) as crowd:
+        came = await asyncio.gather(*(crowd.start(each) for each in everybody))
+
+    assert sorted(each.status for each in came) == [200] + [503] * 19
+    assert await _breaker(desk) == {"state": "half_open", "failures": 5, "refused": 19}
+    (probe,) = (each for each in came if each.status == 200)
+    await desk.finish(probe)
+    assert await _breaker(desk) == {"state": "closed", "failures": 0, "refused": 19}
+    assert await _verbs(desk) == ["breaker.opened", "breaker.half_opened", "breaker.closed"]
+    assert [(await desk.start(each)).status for each in everybody[:3] if each is not None].count(503) == 0
+
+
+async def test_one_that_fails_again_is_left_alone_again(desk: Desk) -> None:
+    (ann,) = await _contacts(desk, 1)
+    await _fail(desk, ann, 5)
+    await _let_it_rest(desk)
+
+    await _fail(desk, ann, 1)
+
+    assert (await desk.start(ann)).status == 503
+    assert (await _breaker(desk))["state"] == "open"
+
+
+async def test_a_turn_that_found_out_nothing_leaves_it_to_the_next(desk: Desk) -> None:
+    (ann,) = await _contacts(desk, 1)
+    await _fail(desk, ann, 5)
+    await _let_it_rest(desk)
+    await desk.finish(await desk.start(ann), "cancelled", "so")
+    lost = await desk.start(ann)
+    assert lost.status == 200
+    await desk.let_lease_run_out(lost)
+    assert await desk.expire() == 1
+
+    assert (await desk.start(ann)).status == 200
+
+
+async def test_a_turn_that_never_came_back_is_given_up(desk: Desk) -> None:
+    ann, bob = await _contacts(desk, 2)
+    await _fail(desk, ann, 5)
+    await _let_it_rest(desk)
+    await desk.start(ann)
+    assert (await desk.start(bob)).status == 503
+
+    await _let_it_rest(desk)
+
+    assert (await desk.start(bob)).status == 200
+
+
+async def test_a_persona_without_a_breaker_is_always_asked(desk: Desk) -> None:
+    (ann,) = await _contacts(desk, 1)
+    await desk.admin.execute("update public.personas set breaker_failures = 0")
+    await _fail(desk, ann, 12)
+    assert (await desk.start(ann)).status == 200
+
+
+async def test_late_ends_of_turns_from_before_say_nothing_new(desk: Desk) -> None:
+    everybody = await _contacts(desk, 3)
+    early: list[Answer] = [await desk.start(each) for each in everybody]
+    other = (await _contacts(desk, 4))[3]
+    await _fail(desk, other, 5)
+
+    await desk.finish(early[0])
+    await desk.finish(early[1], "failed", None, error_code="persona_failed")
+    await desk.finish(early[2], "cancelled", None)
+
+    assert await _breaker(desk) == {"state": "open", "failures": 5, "refused": 0}
+    assert await desk.count("persona_breakers", "workspace_id = $1", WORKSPACE) == 1
