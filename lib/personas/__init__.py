@@ -1,19 +1,27 @@
 """Personas: who answers. One module per kind, found by its name.
 
 A module of this package is a kind of persona when it defines `persona`, an object with the method of
-`Persona`. It is imported when the first turn needs it, so a function pays only for the kinds it uses.
+`Persona`. One that also defines `Config`, a pydantic model, has its config checked against it before it is
+stored. A module is imported when it is first needed, so a function pays only for the kinds it uses.
 docs/personas.md shows how to add one.
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Literal, Protocol, cast
+from types import ModuleType
+from typing import Any, Literal, Protocol, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from lib.answers import excerpt
+from lib.errors import FieldError, InvalidBody
 
 Role = Literal["contact", "user", "persona", "member"]
 ErrorCode = Literal[
@@ -44,8 +52,8 @@ class HistoryMessage:
 class PersonaTurn:
     """All that a persona is given to answer one message.
 
-    `history` is oldest first and without the new message. `config` is as stored and unchecked: the module
-    checks it. `secret` comes from the vault and belongs in no error and no log.
+    `history` is oldest first and without the new message. `config` is as stored, which may be older than the
+    model it is read with: see `configured`. `secret` comes from the vault and belongs in no error and no log.
     """
 
     turn_id: str
@@ -109,12 +117,68 @@ class Persona(Protocol):
         ...
 
 
+Model = TypeVar("Model", bound=BaseModel)
+
+
 def find(kind: str) -> Persona:
     """The persona of a kind. Raises PersonaError (persona_misconfigured) when there is none."""
+    module = _module(kind)
+    if module is None:
+        raise PersonaError("persona_misconfigured", f"there is no kind of persona called {kind[:32]!r}")
+    return cast("Persona", module.persona)
+
+
+def kinds() -> tuple[str, ...]:
+    """Every kind there is, in alphabetical order. Imports them all."""
+    names = sorted(found.name for found in pkgutil.iter_modules(__path__))
+    return tuple(name for name in names if _module(name) is not None)
+
+
+def check(kind: str, config: Mapping[str, Any]) -> None:
+    """Whether a persona of this kind may be stored with this config; calls nobody.
+
+    A kind without a `Config` takes any object. Raises InvalidBody: field `kind` when there is no such kind,
+    `config.<name>` for each setting that does not fit, `config` where it is no object.
+    """
+    module = _module(kind)
+    if module is None:
+        raise InvalidBody([FieldError("kind", "there is no such kind of persona")])
+    if not isinstance(config, Mapping):
+        raise InvalidBody([FieldError("config", "must be an object")])
+    model = getattr(module, "Config", None)
+    if model is None:
+        return
+    try:
+        cast("type[BaseModel]", model).model_validate(config)
+    except ValidationError as invalid:
+        faults = _faults(invalid)
+    else:
+        return
+    raise InvalidBody([FieldError(f"config.{name}" if name else "config", said) for name, said in faults.items()])
+
+
+def configured(model: type[Model], turn: PersonaTurn) -> Model:
+    """The turn's config. Raises PersonaError (persona_misconfigured), which names the settings to correct."""
+    try:
+        return model.model_validate(turn.config)
+    except ValidationError as invalid:
+        named = ", ".join(name or said for name, said in sorted(_faults(invalid).items()))
+    raise PersonaError("persona_misconfigured", f"settings of the persona to correct: {excerpt(named, 300)}")
+
+
+def _faults(invalid: ValidationError) -> dict[str, str]:
+    """What does not fit, by the setting's name and without what was sent; the first fault of each counts."""
+    faults: dict[str, str] = {}
+    for fault in invalid.errors(include_input=False, include_url=False, include_context=False):
+        name = str(fault["loc"][0])[:64] if fault["loc"] else ""
+        faults.setdefault(name, fault["msg"].removeprefix("Value error, "))
+    return faults
+
+
+def _module(kind: str) -> ModuleType | None:
+    """The module of a kind, or None; a module without `persona` is a part of one."""
     name = f"{__name__}.{kind}"
     if not _KIND.fullmatch(kind) or find_spec(name) is None:
-        raise PersonaError("persona_misconfigured", f"there is no kind of persona called {kind[:32]!r}")
-    persona = getattr(importlib.import_module(name), "persona", None)
-    if persona is None:
-        raise PersonaError("persona_misconfigured", f"there is no kind of persona called {kind!r}")
-    return cast("Persona", persona)
+        return None
+    module = importlib.import_module(name)
+    return module if hasattr(module, "persona") else None

@@ -10,10 +10,10 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from lib.answers import excerpt
-from lib.personas import PersonaError, PersonaTurn, Piece, Text, Usage
+from lib.personas import PersonaError, PersonaTurn, Piece, Text, Usage, configured
 
 _WORD = re.compile(r"\S+\s*|\s+")
 _QUOTED_MESSAGES = 3
@@ -36,10 +36,7 @@ class Demo:
 
         Raises PersonaError for a wrong config or when the words take longer than the turn.
         """
-        try:
-            config = Config.model_validate(turn.config)
-        except ValidationError as error:
-            raise PersonaError("persona_misconfigured", "the demo persona takes only delay_ms, 0 to 2000") from error
+        config = configured(Config, turn)
         words: list[str] = _WORD.findall(_compose(turn))
         deadline = asyncio.get_running_loop().time() + turn.time_limit_seconds
         for word in words:

@@ -10,7 +10,7 @@
 
 Every workflow answers `You wrote: <message>`, so a test can tell whose answer it reads. The query string of
 the URL sets what differs: `?seconds=2` (how long a slow one waits), `?status=201`, `?times=2` (how often it
-calls back).
+calls back, or is asked before it has the answer), `?how=204` (in which way it says that it has none yet).
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class N8n:
     callback_secret: str = ""
     received: list[Received] = field(default_factory=list)
     callback_statuses: list[int] = field(default_factory=list)
+    jobs: dict[str, str] = field(default_factory=dict)
     _said: dict[str, tuple[int, Mapping[str, str], tuple[bytes, ...]]] = field(default_factory=dict)
     _callbacks: set[asyncio.Task[None]] = field(default_factory=set)
     _runner: web.AppRunner | None = None
@@ -313,6 +314,40 @@ async def _async(n8n: N8n, request: web.Request, body: dict[str, Any]) -> web.St
     return _json(STARTED)
 
 
+async def _accept(n8n: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """`Respond to Webhook` at the beginning: a job for which one can ask."""
+    n8n.jobs[body["turnId"]] = _answer(body)
+    return _json({"job": f"job of {body['turnId']}"}, 202)
+
+
+async def _job(n8n: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """The answer to a message that `accept` took, after `?times=` polls without one."""
+    if body["acknowledgement"] != {"job": f"job of {body['turnId']}"} or body["turnId"] not in n8n.jobs:
+        return _json({"message": "There is no such job"}, 404)
+    asked = sum(1 for received in n8n.received if received.path == "job" and received.body == body)
+    if asked > int(request.query.get("times", 1)):
+        return _json({"status": "success", "output": n8n.jobs[body["turnId"]]})
+    return await _not_yet(request, request.query.get("how", "202"))
+
+
+async def _not_yet(request: web.Request, how: str) -> web.StreamResponse:
+    match how:
+        case "hang":
+            await asyncio.sleep(30)
+        case "hang-up":
+            assert request.transport is not None
+            request.transport.abort()
+        case "cut":
+            async with _streaming(request) as write:
+                await write(b'{"output":')
+                assert request.transport is not None
+                request.transport.abort()
+            return write.response
+        case status if status.isdigit():
+            return web.Response(status=int(status), headers={"Retry-After": request.query.get("after", "soon")})
+    return _json({"status": how, "message": "Not done"})
+
+
 workflows: dict[str, Workflow] = {
     "stream": _stream,
     "secured": _secured,
@@ -333,6 +368,8 @@ workflows: dict[str, Workflow] = {
     "huge": _huge,
     "immediately": _immediately,
     "async": _async,
+    "accept": _accept,
+    "job": _job,
 }
 
 

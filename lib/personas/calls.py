@@ -1,0 +1,102 @@
+"""What the kinds of persona that call a server share: addresses, credentials, patience, and their errors."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+
+from lib import outbound
+from lib.personas import ErrorCode, PersonaError, PersonaTurn
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes of an answer that are taken where a kind says nothing else."""
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+# Headers that frame the message, and those that intermediaries act on.
+_TAKEN_HEADERS = {
+    "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
+    "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+}  # fmt: skip
+
+
+class HeaderAuth(BaseModel):
+    """A header of one's own whose value is the persona's secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    header: str
+
+    @field_validator("header")
+    @classmethod
+    def _free_header(cls, name: str) -> str:
+        if not _HEADER_NAME.fullmatch(name) or name.lower() in _TAKEN_HEADERS:
+            raise ValueError("not a header that may carry a secret")
+        return name
+
+
+def _callable(url: str) -> str:
+    try:
+        outbound.checked_url(url)
+    except outbound.AddressError:
+        pass  # whether the address is allowed is the workspace's to say, when it is called
+    except outbound.UrlError as error:
+        raise ValueError(error.detail) from None
+    return url
+
+
+Url = Annotated[str, Field(min_length=1, max_length=outbound.MAX_URL_LENGTH), AfterValidator(_callable)]
+"""An absolute http or https URL without credentials."""
+
+Auth = Annotated[
+    Annotated[HeaderAuth, Tag("header")] | Annotated[Literal["bearer", "none"], Tag("name")],
+    Discriminator(lambda value: "header" if isinstance(value, dict | HeaderAuth) else "name"),
+]
+"""How the persona's secret is sent: `"bearer"`, `{"header": "X-My-Key"}`, or not at all (`"none"`)."""
+
+
+class Patience(BaseModel):
+    """How long a call may take, in seconds; never longer than the turn's own limit.
+
+    `first_byte_seconds` defaults to that limit: a server that does not stream is silent until it is done.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    connect_seconds: float = Field(default=5, gt=0, le=30)
+    first_byte_seconds: float | None = Field(default=None, gt=0, le=840)
+    idle_seconds: float = Field(default=60, gt=0, le=840)
+
+    def within(self, total_seconds: float, *, max_bytes: int = MAX_BYTES) -> outbound.Limits:
+        """The limits of one call that may take so long altogether."""
+        return outbound.Limits(
+            connect_seconds=min(self.connect_seconds, total_seconds),
+            first_byte_seconds=min(self.first_byte_seconds or total_seconds, total_seconds),
+            idle_seconds=min(self.idle_seconds, total_seconds),
+            total_seconds=total_seconds,
+            max_bytes=max_bytes,
+        )
+
+
+def credentials(turn: PersonaTurn, auth: HeaderAuth | Literal["bearer", "none"]) -> dict[str, str]:
+    """The header that carries the secret. Raises PersonaError (persona_misconfigured) for one that cannot."""
+    if auth == "none":
+        return {}
+    if turn.secret is None or not _HEADER_VALUE.fullmatch(turn.secret):
+        raise PersonaError("persona_misconfigured", "the persona's secret is missing or cannot stand in a header")
+    if auth == "bearer":
+        return {"Authorization": f"Bearer {turn.secret}"}
+    return {auth.header: turn.secret}
+
+
+def failed(error: outbound.OutboundError) -> PersonaError:
+    """The call's error as the persona's."""
+    code = cast("ErrorCode", f"persona_{error.code}")
+    return PersonaError(code, error.detail, retryable=error.retryable)
+
+
+def is_transient(status: int) -> bool:
+    """Whether the same call may succeed a little later."""
+    return status >= 500 or status in {408, 425, 429}

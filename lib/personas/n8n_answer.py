@@ -1,0 +1,149 @@
+"""What a workflow of n8n answers, read as text.
+
+Facts as seen with n8n 2.41: a streaming webhook answers 200, `application/json`, one JSON object a line, see
+n8n_stream. "When Last Node Finishes" answers the item as JSON. "Respond to Webhook" answers any status; its
+text comes as text/html unless the workflow sets a content type.
+https://docs.n8n.io/integrations/builtin/core-nodes/n8n-nodes-base.webhook
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from lib import outbound
+from lib.answers import clean, excerpt, find_text, quote
+from lib.personas import PersonaError, calls
+from lib.personas.n8n_stream import Lines
+
+ACCEPTED = {"Accept": "application/json, text/plain;q=0.9"}
+
+_STARTED = "Workflow was started"
+_JSON_TYPE = re.compile(r"application/(json|[\w.+-]+\+json|x-ndjson|ndjson|jsonl|x-jsonlines)")
+_TEXT_TYPES = {"text/plain", "text/markdown"}
+_CHARSETS = {"utf-8", "utf8", "us-ascii", "iso-8859-1", "latin-1", "windows-1252"}
+_MARKUP = re.compile(r"\s*<\s*[!?/a-z]", re.IGNORECASE)
+
+
+# What a workflow that is asked how far it is says, n8n's own words for an execution among them.
+_UNFINISHED = {"new", "queued", "pending", "waiting", "started", "running", "processing", "in_progress"}
+_FAILED = {"error", "failed", "crashed", "canceled", "cancelled"}
+
+
+class NotYet(Exception):  # noqa: N818 (it is no error)
+    """A workflow that was asked for its answer is still at work."""
+
+
+async def refusal(answer: outbound.Answer, secret: str | None) -> PersonaError:
+    """The error for a status that is no success; says what it usually means with n8n."""
+    status = answer.status
+    said = quote((await answer.excerpt(2_048)).decode("utf-8", "replace"), secret)
+    if 300 <= status <= 399:
+        return PersonaError("persona_refused", f"the address redirects ({status}), which is not followed")
+    if status in {401, 403}:
+        return PersonaError("persona_refused", f"the workflow does not accept our secret ({status}{said})")
+    if status == 404:
+        return PersonaError("persona_refused", f"no active workflow has this address (404{said})")
+    return PersonaError(
+        "persona_refused",
+        f"the workflow answered with an error ({status}{said})",
+        retryable=calls.is_transient(status),
+    )
+
+
+async def texts(answer: outbound.Answer, secret: str | None, *, polled: bool = False) -> AsyncGenerator[str, None]:
+    """The answer's pieces; white space before the first word waits for it, and alone is no answer.
+
+    `polled`: a JSON document may also say by its `status` that there is no answer yet, or none any more.
+    Raises PersonaError, OutboundError, and NotYet when polled.
+    """
+    if _JSON_TYPE.fullmatch(answer.content_type):
+        pieces = _from_json(answer, secret, polled=polled)
+    elif answer.content_type in _TEXT_TYPES:
+        pieces = _from_text(answer)
+    elif answer.content_type == "text/html":
+        pieces = _from_html(answer)
+    elif not answer.content_type:
+        raise PersonaError("persona_bad_answer", "the answer is empty or does not say what it is")
+    else:
+        raise PersonaError("persona_bad_answer", f"answers cannot be {excerpt(answer.content_type, 60)}")
+    waiting: str = ""
+    spoken = False
+    async for piece in pieces:
+        waiting += piece
+        if waiting and (spoken or not waiting.isspace()):
+            spoken = True
+            yield waiting
+            waiting = ""
+    if not spoken:
+        raise PersonaError("persona_bad_answer", "the answer is empty")
+
+
+async def _from_json(answer: outbound.Answer, secret: str | None, *, polled: bool) -> AsyncIterator[str]:
+    """Streamed lines, or one JSON document: only the content tells them apart, both are application/json."""
+    lines = Lines(secret)
+    try:
+        async for chunk in answer.chunks():
+            for text in lines.feed(chunk):
+                yield text
+    except outbound.OutboundError as error:
+        raise lines.failure() or error from error
+    for text in lines.finish():
+        yield text
+    if lines.document is not None:
+        yield _from_document(lines.document, secret, polled=polled)
+
+
+def _from_document(body: bytes, secret: str | None, *, polled: bool) -> str:
+    try:
+        value: Any = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise PersonaError("persona_bad_answer", "the answer is not the JSON that it says it is") from error
+    only = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if only == {"message": _STARTED}:
+        raise PersonaError(
+            "persona_misconfigured",
+            "the webhook answers before the workflow is done: set it to stream or to respond when finished, "
+            "or set the persona's mode to async or poll",
+        )
+    if polled:
+        _judge_status(only, secret)
+    text = find_text(value)
+    if text is not None:
+        return text
+    if isinstance(only, dict) and only.get("error"):
+        said = find_text(only["error"]) or ""
+        raise PersonaError("persona_failed", "the workflow failed" + quote(said, secret))
+    raise PersonaError("persona_bad_answer", "the answer holds no text, or more than one item")
+
+
+def _judge_status(value: Any, secret: str | None) -> None:
+    """Raises NotYet or PersonaError when a document says that the workflow is not done, or will never be."""
+    status = value.get("status") if isinstance(value, dict) else None
+    if not isinstance(status, str):
+        return
+    if status.lower() in _UNFINISHED:
+        raise NotYet
+    if status.lower() in _FAILED:
+        said = find_text(value.get("error")) or find_text(value) or ""
+        raise PersonaError("persona_failed", "the workflow failed" + quote(said, secret))
+
+
+async def _from_text(answer: outbound.Answer) -> AsyncIterator[str]:
+    if answer.charset.lower() not in _CHARSETS:  # Python's own list has compressors in it
+        raise PersonaError("persona_bad_answer", "the answer is in an unknown character set")
+    decoder = codecs.getincrementaldecoder(answer.charset)("replace")
+    async for chunk in answer.chunks():
+        yield clean(decoder.decode(chunk))
+    yield clean(decoder.decode(b"", final=True))
+
+
+async def _from_html(answer: outbound.Answer) -> AsyncIterator[str]:
+    """Text that n8n labels as HTML for want of a content type. Real HTML is a login page or an error page."""
+    text = "".join([piece async for piece in _from_text(answer)])
+    if _MARKUP.match(text):
+        raise PersonaError("persona_bad_answer", "the answer is an HTML page")
+    yield text
