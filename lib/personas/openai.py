@@ -1,0 +1,195 @@
+"""A language model as a persona: any server with OpenAI's `POST /chat/completions`, asked to stream.
+
+    {"model": "…", "messages": [{"role": "system", "content": "…"}, {"role": "user", "content": "…"}, …],
+     "stream": true, "stream_options": {"include_usage": true}}
+
+OpenAI, Azure, vLLM, Ollama, llama.cpp, LiteLLM and many gateways speak it, each with its own gaps, so
+nothing is sent that was not asked for but the last two lines. What they answer is in openai_stream.
+https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from lib import outbound
+from lib.answers import quote
+from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Role, Text, Usage, calls, configured
+from lib.personas.openai_stream import Completion, error_text
+
+# A chunk of one token is some 200 to 400 bytes: room for 64,000 tokens, thought or said.
+_MAX_BYTES = 24 * 1024 * 1024
+_MAX_EXTRA_CHARACTERS = 16_000
+_OURS = {
+    "model", "messages", "stream", "stream_options", "n", "temperature", "max_tokens", "max_completion_tokens",
+}  # fmt: skip
+_PATH = "/chat/completions"
+# How long the end of the connection may follow the end of the answer: a usage chunk is made at once, and
+# after [DONE] it is only worth waiting so that the connection can serve the next turn.
+_USAGE_SECONDS = 2.0
+_CLOSING_SECONDS = 0.1
+
+_ROLES: dict[Role, Literal["user", "assistant"]] = {
+    "contact": "user",
+    "user": "user",
+    "persona": "assistant",
+    "member": "assistant",
+}
+
+
+class Config(calls.Patience):
+    """The settings of a language model.
+
+    `base_url` is what stands before `/chat/completions`; its query string is kept. `auth` is bearer unless
+    set, where the persona has a secret. `max_tokens` and `max_completion_tokens` are one limit under two
+    names: OpenAI's newer models take only the second, most compatible servers only the first.
+    `history_characters` bounds the earlier messages, newest first and whole, beside the persona's
+    `history_limit`. `extra` is sent as it is.
+    """
+
+    base_url: calls.Url = "https://api.openai.com/v1"
+    model: str = Field(min_length=1, max_length=200)
+    auth: calls.Auth | None = None
+    system_prompt: str | None = Field(default=None, max_length=32_000)
+    history_characters: int = Field(default=32_000, ge=0, le=1_000_000)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    include_usage: bool = True
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("max_completion_tokens")
+    @classmethod
+    def _one_limit(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        if limit is not None and info.data.get("max_tokens") is not None:
+            raise ValueError("only one of max_tokens and max_completion_tokens can be set")
+        return limit
+
+    @field_validator("extra")
+    @classmethod
+    def _not_ours(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if ours := sorted(_OURS & extra.keys()):
+            raise ValueError(f"cannot set {', '.join(ours)}")
+        try:
+            length = len(json.dumps(extra, allow_nan=False))
+        except (ValueError, TypeError, RecursionError):
+            raise ValueError("must be JSON") from None
+        if length > _MAX_EXTRA_CHARACTERS:
+            raise ValueError(f"must have at most {_MAX_EXTRA_CHARACTERS} characters as JSON")
+        return extra
+
+    @property
+    def url(self) -> str:
+        """Where the messages go."""
+        parts = urlsplit(self.base_url)
+        path = parts.path.rstrip("/").removesuffix(_PATH) + _PATH
+        return parts._replace(path=path, fragment="").geturl()
+
+
+class OpenAI:
+    """Asks a model."""
+
+    async def answer(self, turn: PersonaTurn) -> AsyncGenerator[Piece, None]:
+        """Streams what the model says, then what it used, as far as the server tells.
+
+        Raises PersonaError, also after the usage: an answer that was filtered or refused has its price.
+        """
+        config = configured(Config, turn)
+        completion = Completion(turn.secret)
+        try:
+            async with outbound.post(
+                config.url,
+                json=_payload(turn, config),
+                headers={
+                    "Accept": "text/event-stream, application/json;q=0.9",
+                    **calls.credentials(turn, config.auth or ("bearer" if turn.secret else "none")),
+                },
+                limits=config.within(turn.time_limit_seconds, max_bytes=_MAX_BYTES),
+                allowed=turn.allowed_networks,
+            ) as answer:
+                if not 200 <= answer.status <= 299:
+                    raise await _refusal(answer, turn.secret)
+                body = answer.chunks()
+                while (chunk := await _next(body, completion)) is not None:
+                    for text in completion.feed(chunk):
+                        yield Text(text)
+        except outbound.OutboundError as error:
+            raise calls.failed(error) from error
+        for text in completion.finish():
+            yield Text(text)
+        if completion.usage:
+            yield Usage(completion.usage)
+        if completion.failure is not None:
+            raise completion.failure
+
+
+def _payload(turn: PersonaTurn, config: Config) -> dict[str, Any]:
+    messages = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
+    messages += [
+        {"role": _ROLES[message.role], "content": message.text}
+        for message in _window(turn.history, config.history_characters)
+    ]
+    messages.append({"role": "user", "content": turn.message})
+    payload: dict[str, Any] = {**config.extra, "model": config.model, "messages": messages, "stream": True}
+    if config.include_usage:
+        payload["stream_options"] = {"include_usage": True}
+    for name in ("temperature", "max_tokens", "max_completion_tokens"):
+        if (value := getattr(config, name)) is not None:
+            payload[name] = value
+    return payload
+
+
+def _window(history: tuple[HistoryMessage, ...], characters: int) -> list[HistoryMessage]:
+    """The newest messages that fit, oldest first; blank ones, which some servers refuse, are left out."""
+    kept: list[HistoryMessage] = []
+    for message in reversed(history):
+        if not message.text.strip():
+            continue
+        characters -= len(message.text)
+        if characters < 0:
+            break
+        kept.append(message)
+    return kept[::-1]
+
+
+async def _next(body: AsyncIterator[bytes], completion: Completion) -> bytes | None:
+    """The next piece of the body, None at its end. How a connection ends behind a whole answer is no matter."""
+    patience = _CLOSING_SECONDS if completion.done else _USAGE_SECONDS if completion.whole else None
+    try:
+        async with asyncio.timeout(patience):
+            return await anext(body, None)
+    except (TimeoutError, outbound.OutboundError):
+        if completion.whole:
+            return None
+        raise
+
+
+async def _refusal(answer: outbound.Answer, secret: str | None) -> PersonaError:
+    """The error for a status that is no success; says what it usually means."""
+    status = answer.status
+    raw = (await answer.excerpt(8_192)).decode("utf-8", "replace")
+    try:
+        said = error_text(json.loads(raw))
+    except (ValueError, RecursionError):
+        said = ""
+    told = f"{status}{quote(said or raw, secret)}"
+    if 300 <= status <= 399:
+        return PersonaError("persona_refused", f"the address redirects ({status}), which is not followed")
+    if status in {401, 403}:
+        return PersonaError("persona_refused", f"the server does not accept our secret ({told})")
+    if status == 404:
+        return PersonaError("persona_refused", f"the server has no such model, or no such address ({told})")
+    if status == 429:
+        return PersonaError("persona_refused", f"the server's limit or our credit is used up ({told})", retryable=True)
+    return PersonaError(
+        "persona_refused", f"the server answered with an error ({told})", retryable=calls.is_transient(status)
+    )
+
+
+persona = OpenAI()

@@ -1,0 +1,222 @@
+"""The body of a chat completion: a stream of chunks, or one document from a server that does not stream.
+
+    data: {"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"},"finish_reason":null}]}
+    data: {"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+    data: {"model":"m","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}
+    data: [DONE]
+
+A failure on the way is a chunk `{"error":{"message":"…"}}`, under `event: error` with some gateways. Servers
+differ in what they leave out ([DONE], the usage, the role, the choices of a chunk) and in what they add, so
+only what is needed is looked at. The first choice is the answer; what the model thinks (`reasoning_content`)
+is not for the reader.
+https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from lib.answers import Joiner, excerpt, find_text, quote
+from lib.personas import PersonaError
+from lib.sse_reader import Reader, Received
+
+MAX_TEXT_LENGTH = 1_000_000
+"""Characters of one answer."""
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_MOST_TOKENS = 10**12
+_BLANK = b" \t\r\n"
+_BLANKS = (b" ", b"\t", b"\r", b"\n")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class Completion:
+    """Takes the body in any pieces and gives the text as it comes.
+
+    What it is shows in its first character, whatever the content type says: an object is a document, a tag a
+    page, anything else a stream.
+    """
+
+    def __init__(self, secret: str | None = None) -> None:
+        self.usage: dict[str, Any] = {}
+        """What the server counted, and `finish_reason` and `model`, as far as it says."""
+        self.done = False
+        """[DONE] has come: there is no more."""
+        self.failure: PersonaError | None = None
+        """Why the answer is none, although it came to its end; known after `finish`."""
+        self._secret = secret
+        self._form: Literal["unknown", "stream", "document"] = "unknown"
+        self._start = bytearray()
+        self._reader = Reader()
+        self._joiner = Joiner()
+        self._waiting = ""
+        self._length = 0
+        self._chunks = 0
+        self._refusal: list[str] = []
+        self._calls_tools = False
+
+    @property
+    def whole(self) -> bool:
+        """The answer is complete, though its usage may still come."""
+        return self.done or "finish_reason" in self.usage
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """The texts that this chunk completes.
+
+        Raises PersonaError: persona_failed when the server says so, persona_bad_answer for what is no chat
+        completion, persona_too_large.
+        """
+        if self._form == "unknown":
+            self._start += chunk
+            if not self._recognise():
+                return
+            chunk = bytes(self._start)
+        elif self._form == "document":
+            self._start += chunk
+        if self._form == "stream":
+            for event in self._reader.feed(chunk):
+                yield from self._take(event)
+
+    def finish(self) -> Iterator[str]:
+        """The texts of what is left when the body has ended; raises as feed.
+
+        persona_cut_off when the end came before the answer's own.
+        """
+        if self._form == "document":
+            yield from self._read_document()
+        elif (event := self._reader.finish()) is not None:
+            yield from self._take_last(event)
+        yield from self._say(self._joiner.finish())
+        self.failure = self._judge()
+
+    def _recognise(self) -> bool:
+        while self._start.startswith((_BYTE_ORDER_MARK, *_BLANKS)):
+            self._start = self._start.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK)
+        if _BYTE_ORDER_MARK.startswith(self._start):  # nothing yet, or a part of the mark
+            return False
+        if self._start.startswith(b"<"):
+            raise PersonaError("persona_bad_answer", "the answer is an HTML page")
+        self._form = "document" if self._start.startswith((b"{", b"[")) else "stream"
+        return True
+
+    def _read_document(self) -> Iterator[str]:
+        try:
+            value = json.loads(self._start.decode())
+        except (ValueError, RecursionError):
+            raise PersonaError("persona_bad_answer", "the answer is not JSON", retryable=True) from None
+        if isinstance(value, list) and len(value) == 1:  # how Google's endpoint wraps its errors
+            value = value[0]
+        yield from self._follow(value, event="message")
+        self.done = True
+
+    def _take(self, event: Received) -> Iterator[str]:
+        data = event.data.strip()
+        if not data or self.done:
+            return
+        if data == "[DONE]":
+            self.done = True
+            return
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            value = None
+        if value is None and event.name == "error":
+            raise PersonaError("persona_failed", "the model failed" + quote(data, self._secret), retryable=True)
+        yield from self._follow(value, event.name)
+
+    def _take_last(self, event: Received) -> Iterator[str]:
+        """An event without the empty line behind it: half a chunk, or a server that forgets the line."""
+        try:
+            json.loads(event.data)
+        except (ValueError, RecursionError):
+            if event.data.strip() != "[DONE]":
+                return
+        yield from self._take(event)
+
+    def _follow(self, value: Any, event: str) -> Iterator[str]:
+        if not isinstance(value, dict):
+            raise PersonaError("persona_bad_answer", "a part of the answer is no JSON object", retryable=True)
+        if value.get("error") or event == "error":
+            said = quote(error_text(value), self._secret)
+            raise PersonaError("persona_failed", "the model failed" + said, retryable=True)
+        choices = value.get("choices")
+        if isinstance(choices, list):
+            self._chunks += 1
+        self._count(value)
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and choice.get("index", 0) == 0:
+                yield from self._hear(choice)
+
+    def _hear(self, choice: dict[str, Any]) -> Iterator[str]:
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self.usage["finish_reason"] = excerpt(reason, 40)
+        delta = choice.get("delta") or choice.get("message")
+        if not isinstance(delta, dict):
+            return
+        if isinstance(refusal := delta.get("refusal"), str):
+            self._refusal.append(refusal)
+        self._calls_tools = self._calls_tools or bool(delta.get("tool_calls") or delta.get("function_call"))
+        yield from self._say(self._joiner.feed(_content(delta.get("content"))))
+
+    def _say(self, text: str) -> Iterator[str]:
+        """White space before the first word waits for it, and alone is no answer."""
+        self._waiting += text
+        if not self._waiting or (self._length == 0 and self._waiting.isspace()):
+            return
+        text, self._waiting = self._waiting, ""
+        self._length += len(text)
+        if self._length > MAX_TEXT_LENGTH:
+            raise PersonaError("persona_too_large", f"the answer has more than {MAX_TEXT_LENGTH} characters")
+        yield text
+
+    def _count(self, value: dict[str, Any]) -> None:
+        model, counted = value.get("model"), value.get("usage")
+        if isinstance(model, str) and model.strip():
+            self.usage["model"] = excerpt(model, 200)
+        if not isinstance(counted, dict):
+            return
+        for name in _COUNTS:
+            count = counted.get(name)
+            if type(count) is int and 0 <= count <= _MOST_TOKENS:
+                self.usage[name] = count
+
+    def _judge(self) -> PersonaError | None:
+        if self._chunks == 0:
+            return PersonaError("persona_bad_answer", "the answer is no chat completion", retryable=True)
+        if (declined := self._judge_reason()) is not None:
+            return declined
+        if not self.whole:
+            return PersonaError("persona_cut_off", "the stream ended before the answer did", retryable=True)
+        if self._length == 0:
+            spent = ": the token limit was reached before the first word"
+            at_limit = self.usage.get("finish_reason") == "length"
+            return PersonaError("persona_bad_answer", "the answer is empty" + (spent if at_limit else ""))
+        return None
+
+    def _judge_reason(self) -> PersonaError | None:
+        reason = self.usage.get("finish_reason")
+        if self._calls_tools or reason in {"tool_calls", "function_call"}:
+            return PersonaError("persona_bad_answer", "the model wants to call a tool, and there is none to call")
+        if reason == "content_filter":
+            return PersonaError("persona_refused", "the provider's content filter stopped the answer")
+        if any(said.strip() for said in self._refusal):
+            return PersonaError("persona_refused", "the model refused" + quote("".join(self._refusal), self._secret))
+        if reason == "error":
+            return PersonaError("persona_failed", "the model failed without saying why", retryable=True)
+        return None
+
+
+def error_text(value: Any) -> str:
+    """What an error body says: `{"error": {"message": …}}`, or the forms of those who are nearly compatible."""
+    return find_text(value, ("error", "message", "detail", "msg")) or ""
+
+
+def _content(content: Any) -> str:
+    """The text of a delta: a string, or a list of parts of which some are text (Mistral's thinking models)."""
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
