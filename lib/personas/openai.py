@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from math import inf
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -34,6 +36,7 @@ _PATH = "/chat/completions"
 # after [DONE] it is only worth waiting so that the connection can serve the next turn.
 _USAGE_SECONDS = 2.0
 _CLOSING_SECONDS = 0.1
+_MOUTHFUL_BYTES = 16 * 1024
 
 _ROLES: dict[Role, Literal["user", "assistant"]] = {
     "contact": "user",
@@ -50,7 +53,9 @@ class Config(calls.Patience):
     set, where the persona has a secret. `max_tokens` and `max_completion_tokens` are one limit under two
     names: OpenAI's newer models take only the second, most compatible servers only the first.
     `history_characters` bounds the earlier messages, newest first and whole, beside the persona's
-    `history_limit`. `extra` is sent as it is.
+    `history_limit`. `alternate` is for models whose prompt template refuses two messages of one role in a row,
+    or an answer first, both of which a conversation can have after a failed turn or behind a window's edge.
+    `extra` is sent as it is.
     """
 
     base_url: calls.Url = "https://api.openai.com/v1"
@@ -58,6 +63,7 @@ class Config(calls.Patience):
     auth: calls.Auth | None = None
     system_prompt: str | None = Field(default=None, max_length=32_000)
     history_characters: int = Field(default=32_000, ge=0, le=1_000_000)
+    alternate: bool = False
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -115,10 +121,10 @@ class OpenAI:
             ) as answer:
                 if not 200 <= answer.status <= 299:
                     raise await _refusal(answer, turn.secret)
-                body = answer.chunks()
-                while (chunk := await _next(body, completion)) is not None:
-                    for text in completion.feed(chunk):
-                        yield Text(text)
+                async with aclosing(_body(answer, completion)) as body:
+                    async for chunk in body:
+                        for text in completion.feed(chunk):
+                            yield Text(text)
         except outbound.OutboundError as error:
             raise calls.failed(error) from error
         for text in completion.finish():
@@ -130,12 +136,15 @@ class OpenAI:
 
 
 def _payload(turn: PersonaTurn, config: Config) -> dict[str, Any]:
-    messages = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
-    messages += [
+    messages = [
         {"role": _ROLES[message.role], "content": message.text}
         for message in _window(turn.history, config.history_characters)
     ]
     messages.append({"role": "user", "content": turn.message})
+    if config.alternate:
+        messages = _alternating(messages)
+    if config.system_prompt:
+        messages.insert(0, {"role": "system", "content": config.system_prompt})
     payload: dict[str, Any] = {**config.extra, "model": config.model, "messages": messages, "stream": True}
     if config.include_usage:
         payload["stream_options"] = {"include_usage": True}
@@ -158,16 +167,37 @@ def _window(history: tuple[HistoryMessage, ...], characters: int) -> list[Histor
     return kept[::-1]
 
 
-async def _next(body: AsyncIterator[bytes], completion: Completion) -> bytes | None:
-    """The next piece of the body, None at its end. How a connection ends behind a whole answer is no matter."""
-    patience = _CLOSING_SECONDS if completion.done else _USAGE_SECONDS if completion.whole else None
-    try:
-        async with asyncio.timeout(patience):
-            return await anext(body, None)
-    except (TimeoutError, outbound.OutboundError):
+def _alternating(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """User and assistant by turns, the user first: neighbours of one role become one message."""
+    joined: list[dict[str, str]] = []
+    for message in messages:
+        if joined and joined[-1]["role"] == message["role"]:
+            joined[-1] = message | {"content": f"{joined[-1]['content']}\n\n{message['content']}"}
+        elif joined or message["role"] == "user":
+            joined.append(message)
+    return joined
+
+
+async def _body(answer: outbound.Answer, completion: Completion) -> AsyncGenerator[bytes, None]:
+    """The body's pieces, for as long as they matter: how a connection ends behind a whole answer does not."""
+    loop = asyncio.get_running_loop()
+    body, limit = answer.chunks(), inf
+    while True:
         if completion.whole:
-            return None
-        raise
+            limit = min(limit, loop.time() + (_CLOSING_SECONDS if completion.done else _USAGE_SECONDS))
+        try:
+            async with asyncio.timeout_at(None if limit == inf else limit):
+                chunk = await anext(body, None)
+        except (TimeoutError, outbound.OutboundError):
+            if not completion.whole:
+                raise
+            return
+        if chunk is None:
+            return
+        for start in range(0, len(chunk), _MOUTHFUL_BYTES):
+            if start:
+                await asyncio.sleep(0)  # other turns go on between the pieces of a flood
+            yield chunk[start : start + _MOUTHFUL_BYTES]
 
 
 async def _refusal(answer: outbound.Answer, secret: str | None) -> PersonaError:

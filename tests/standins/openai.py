@@ -264,13 +264,16 @@ async def _silent(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.
     return write.response
 
 
-async def _open(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """Says all of it, and leaves the connection open; `?done=1`: with [DONE]."""
+async def _open(openai: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Says all of it, and leaves the connection open; `?done=1`: with [DONE], `?comments=1`: not silently."""
     async with streaming(request) as write:
         await write(event(chunk("".join(answer_to(body)), finish="stop")))
         if request.query.get("done"):
             await write(DONE)
-        await asyncio.sleep(30)
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            if request.query.get("comments"):
+                await write(b": still here\n\n")
     return write.response
 
 

@@ -3,7 +3,7 @@ import json
 import re
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.personas import PersonaError
@@ -68,6 +68,7 @@ def storable(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "", joined)
 
 
+@settings(deadline=None)  # a machine that is busy is no failure
 @given(st.lists(CONTENT, max_size=8), ENDS, PLACES)
 def test_the_text_does_not_depend_on_how_the_bytes_are_cut(said: list[str], end: str, places: list[int]) -> None:
     body = b"".join(event(chunk(content), end) for content in [*said, "."]) + event(chunk(finish="stop"), end) + DONE
@@ -78,6 +79,7 @@ def test_the_text_does_not_depend_on_how_the_bytes_are_cut(said: list[str], end:
     assert read([bytes([byte]) for byte in body]) == whole
 
 
+@settings(deadline=None)  # a machine that is busy is no failure
 @given(st.lists(FRAGMENT | st.binary(max_size=20), max_size=8), PLACES)
 def test_nor_does_the_outcome_of_anything(fragments: list[bytes], places: list[int]) -> None:
     body = b"".join(fragments)
@@ -87,6 +89,7 @@ def test_nor_does_the_outcome_of_anything(fragments: list[bytes], places: list[i
     assert read([bytes([byte]) for byte in body]) == whole
 
 
+@settings(deadline=None)  # a machine that is busy is no failure
 @given(st.lists(JSON_VALUES, max_size=4), st.booleans())
 def test_a_chunk_of_any_shape_is_read_or_refused_by_name(values: list[Any], streamed: bool) -> None:
     bodies = [b"".join(event(value) for value in values)] if streamed else [json.dumps(v).encode() for v in values]

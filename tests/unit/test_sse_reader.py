@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.sse_reader import Reader, Received
@@ -68,6 +68,7 @@ def test_what_the_end_leaves_open_is_given_apart(end: bytes, left: Received | No
     assert reader.finish() == left
 
 
+@settings(deadline=None)  # a machine that is busy is no failure
 @given(STREAM, st.lists(st.integers(min_value=0), max_size=30))
 def test_any_chunking_gives_the_same_events(lines: list[tuple[bytes, bytes]], places: list[int]) -> None:
     stream = b"".join(line + end for line, end in lines)
@@ -77,6 +78,7 @@ def test_any_chunking_gives_the_same_events(lines: list[tuple[bytes, bytes]], pl
     assert read([bytes([byte]) for byte in stream]) == whole
 
 
+@settings(deadline=None)  # a machine that is busy is no failure
 @given(STREAM)
 def test_the_events_are_those_of_a_plain_reading(lines: list[tuple[bytes, bytes]]) -> None:
     """The standard's steps over the whole text at once."""
