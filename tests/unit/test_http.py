@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import bodies, errors, http
+from lib import bodies, errors, http, routes
 from tests.unit.conftest import app_of, serving
 from tests.unit.postgrest import PostgRest
 
@@ -47,11 +47,18 @@ async def resume(request: Request) -> Answer:
     return Answer(message=str(http.path_id(request, "turn_id")))
 
 
+HANDLERS: dict[str, http.Handler] = {
+    **dict.fromkeys((route.name for route in routes.of("chat")), resume),
+    "stream": stream,
+    "resume": resume,
+}
+
+
 @pytest_asyncio.fixture
 async def client(postgrest: PostgRest) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of a chat function with the handlers above, over a real socket."""
     postgrest.functions["space_origins"] = lambda _: {"origins": ["https://shop.example"]}
-    function = http.function("chat", {"stream": stream, "resume": resume})
+    function = http.function("chat", HANDLERS)
     async with serving(app_of(function)) as origin, aiohttp.ClientSession(origin) as session:
         yield session
 
@@ -252,7 +259,7 @@ def test_a_function_does_not_start_without_its_settings(configure: Any, monkeypa
     monkeypatch.delenv("CRON_SECRET")
     configure()
     with pytest.raises(errors.ConfigError, match="CRON_SECRET"):
-        http.function("chat", {"stream": stream, "resume": resume})
+        http.function("chat", HANDLERS)
 
 
 def test_an_id_is_read_from_the_path() -> None:
