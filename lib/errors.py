@@ -263,3 +263,9 @@ FAILURES: Mapping[str, Failure] = {
 def failure(code: str | None) -> Failure:
     """How to show a stored or raised code; an unknown one is shown as an internal error."""
     return FAILURES.get(code or "", FAILURES["internal_error"])
+
+
+def failure_document(code: str) -> dict[str, Any]:
+    """What a reader of a stream is told of a failure."""
+    shown = failure(code)
+    return {"code": code, "title": shown.title, "retryable": shown.retryable}

@@ -6,7 +6,7 @@ for a delta, one more than the whole text for the end. A reader who repeats the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from lib import errors, sse
@@ -54,7 +54,35 @@ class Failed:
     position: int
 
 
-Event = Opened | Delta | Done | Failed
+@dataclass(frozen=True)
+class Broken:
+    """The end of a stream that cannot say where its reader stands; the turn may go on."""
+
+    code: str
+
+
+Event = Opened | Delta | Done | Failed | Broken
+
+
+class Encoder(Protocol):
+    """How the events of one stream look on the wire; ``headers`` are the answer's own."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def encode(self, event: Event) -> bytes:
+        """The bytes of the next event."""
+        ...
+
+
+class ServerSentEvents:
+    """Our own events, as docs/api.md lists them."""
+
+    headers: Mapping[str, str] = {}
+
+    def encode(self, event: Event) -> bytes:
+        """One server-sent event."""
+        return sse.encode(on_the_wire(event))
 
 
 def on_the_wire(event: Event) -> sse.Event:
@@ -79,6 +107,6 @@ def on_the_wire(event: Event) -> sse.Event:
             data |= {"usage": event.usage} if event.usage else {}
             return sse.Event("done", data, id=event.position + 1)
         case Failed():
-            failure = errors.failure(event.code)
-            data = {"code": event.code, "title": failure.title, "retryable": failure.retryable}
-            return sse.Event("error", data, id=event.position + 1)
+            return sse.Event("error", errors.failure_document(event.code), id=event.position + 1)
+        case Broken():
+            return sse.Event("error", errors.failure_document(event.code))

@@ -21,11 +21,14 @@ class Event:
 
 
 def encode(event: Event) -> bytes:
-    """The event on the wire. JSON escapes line breaks, so the data is always one line."""
-    lines = [] if event.id is None else [f"id: {event.id}"]
-    data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"))
-    lines += [f"event: {event.name}", f"data: {data}"]
-    return ("\n".join(lines) + "\n\n").encode()
+    """The event on the wire."""
+    head = f"event: {event.name}\n" if event.id is None else f"id: {event.id}\nevent: {event.name}\n"
+    return head.encode() + encode_data(event.data)
+
+
+def encode_data(data: Mapping[str, Any]) -> bytes:
+    """An event without name and id. JSON escapes line breaks, so the data is always one line."""
+    return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
 
 
 def position(text: str | None) -> int | None:

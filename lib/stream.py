@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, Mapping
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from lib import errors, log, sse
-from lib.events import Event, on_the_wire
+from lib import log, sse
+from lib.events import Broken, Encoder, Event, ServerSentEvents
 
 HEARTBEAT_SECONDS = 15.0
 FAREWELL_SECONDS = 30.0
@@ -29,13 +29,21 @@ class Stream(StreamingResponse):
 
     The source runs in a task of its own, so that a slow reader holds nobody up. With ``drain`` it runs to
     its end whatever the reader does; without, it is closed when the reader leaves. When the server shuts
-    down and cancels the response, the source is cancelled and waited for.
+    down and cancels the response, the source is cancelled and waited for. The encoder serves this stream alone;
+    without one it is our own events. ``headers`` come on top of those that every stream has.
     """
 
     def __init__(
-        self, events: AsyncGenerator[Event, None], *, drain: bool, headers: Mapping[str, str] | None = None
+        self,
+        events: AsyncGenerator[Event, None],
+        *,
+        drain: bool,
+        encoder: Encoder | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__((), media_type=sse.MEDIA_TYPE, headers={**HEADERS, **(headers or {})})
+        self._encoder = encoder or ServerSentEvents()
+        everything = {**HEADERS, **self._encoder.headers, **(headers or {})}
+        super().__init__((), media_type=sse.MEDIA_TYPE, headers=everything)
         self._events = events
         self._drain = drain
 
@@ -61,14 +69,14 @@ class Stream(StreamingResponse):
         try:
             async with contextlib.aclosing(self._events) as events:
                 async for event in events:
-                    queue.put_nowait(sse.encode(on_the_wire(event)))
+                    queue.put_nowait(self._encoder.encode(event))
         except asyncio.CancelledError:
             # The reader has gone, or the server shuts down: whoever still listens is told that it is not the end.
-            queue.put_nowait(sse.encode(_broken("turn_interrupted" if self._drain else "stream_limit")))
+            queue.put_nowait(self._encoder.encode(Broken("turn_interrupted" if self._drain else "stream_limit")))
             raise
         except Exception:
             log.error("stream_broke")
-            queue.put_nowait(sse.encode(_broken("internal_error")))
+            queue.put_nowait(self._encoder.encode(Broken("internal_error")))
         finally:
             queue.put_nowait(None)
 
@@ -85,12 +93,6 @@ class Stream(StreamingResponse):
                     break
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _broken(code: str) -> sse.Event:
-    failure = errors.failure(code)
-    data = {"code": code, "title": failure.title, "retryable": failure.retryable}
-    return sse.Event("error", data)
 
 
 async def _disconnected(receive: Receive) -> None:
