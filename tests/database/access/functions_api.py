@@ -250,6 +250,33 @@ REQUESTS = (
         enters=True,
     ),
     Function(
+        "public.read_active_turn(uuid,text)",
+        ("contact", "authenticated"),
+        (
+            # A contact's conversation is in the token; the guest's and the agent's have no turn under way.
+            Call(
+                f"public.read_active_turn('{uid('spaces', 'chat')}', 'main')",
+                {
+                    (*CONTACTS, *SIGNED_IN): {"turn": None},
+                    CONTACT_A: {"turn": {"turn_id": "turns.a", "status": "active", "text": "piecepiece"}},
+                    CONTACT_B: {"turn": {"turn_id": "turns.b", "status": "active", "text": "piecepiece"}},
+                    CONTACT_C: {"turn": {"turn_id": "turns.c", "status": "active", "text": "piecepiece"}},
+                },
+            ),
+            Call(
+                f"public.read_active_turn('{uid('spaces', 'two')}', 'main')",
+                {
+                    (*CONTACTS, *SIGNED_IN): {"turn": None},
+                    CONTACT_A: {"turn": {"turn_id": "turns.a"}},
+                    CONTACT_B: {"turn": {"turn_id": "turns.b"}},
+                    CONTACT_C: {"turn": {"turn_id": "turns.c"}},
+                },
+                foreign=True,
+            ),
+        ),
+        enters=True,
+    ),
+    Function(
         "public.read_turn(uuid,integer)",
         ("contact", "authenticated", "switchboard"),
         (

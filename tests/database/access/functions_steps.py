@@ -128,6 +128,16 @@ ACCESS = (
             ),
         ),
     ),
+    Function(
+        "private.persona_of_space(uuid)",
+        ("authenticated",),
+        (
+            Call(f"private.persona_of_space('{uid('spaces', 'chat')}')", {SIGNED_IN: "personas.one"}),
+            Call(f"private.persona_of_space('{uid('spaces', 'two')}')", {SIGNED_IN: "personas.two"}, foreign=True),
+            Call(f"private.persona_of_space('{uid('spaces', 'closed')}')", {SIGNED_IN: None}),
+        ),
+        definer=True,
+    ),
     # Entering -------------------------------------------------------------------------------------------------------
     Function(
         "private.workspace_of_space(uuid)",
