@@ -69,6 +69,12 @@ Message = Annotated[str, Field(max_length=16_000), AfterValidator(storable), Aft
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 """A short text, such as a name."""
 
+
+def is_label(text: str) -> bool:
+    """Whether a text from elsewhere, such as a path, could be a Label."""
+    return 1 <= len(text) <= 200 and not _UNSTORABLE.search(text)
+
+
 Attributes = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 """Free-form JSON that is kept with a row."""
 
@@ -80,8 +86,17 @@ async def read(request: Request, model: type[Model]) -> Model:
 
     Raises UnsupportedMediaType, BodyTooLarge, InvalidJson, or InvalidBody with the fields that do not fit.
     """
+    return validate(model, await read_json(request, limit=JSON_LIMIT))
+
+
+async def read_json(request: Request, *, limit: int) -> Any:
+    """The JSON value in a request's body of at most so many bytes. Raises as read, but for InvalidBody."""
     _require_json(request)
-    document = parse(await read_raw(request, limit=JSON_LIMIT))
+    return parse(await read_raw(request, limit=limit))
+
+
+def validate(model: type[Model], document: object) -> Model:
+    """A JSON value as a model. Raises InvalidBody with the fields that do not fit."""
     try:
         return model.model_validate(document)
     except ValidationError as invalid:

@@ -17,7 +17,7 @@ CACHE_SECONDS = 60
 _MOST_SPACES = 1_000
 
 ALLOWED_HEADERS = "authorization, content-type, last-event-id, x-request-id"
-EXPOSED_HEADERS = "ratelimit, ratelimit-policy, retry-after, x-request-id"
+EXPOSED_HEADERS = "ratelimit, ratelimit-policy, retry-after, x-request-id, x-vercel-ai-ui-message-stream"
 PREFLIGHT_SECONDS = 600
 
 

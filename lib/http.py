@@ -82,6 +82,11 @@ def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Respo
     return response
 
 
+def nothing() -> Response:
+    """A 204 answer: there is nothing to tell."""
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+
+
 def path_id(request: Request, name: str) -> UUID:
     """The UUID in the path. Raises the same NotFound as an id that nobody has when it is no UUID."""
     text = request.path_params[name]

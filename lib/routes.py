@@ -32,10 +32,14 @@ class Route:
         return "any"
 
 
+CHAT_STREAM = "/space/{space_id}/chat/stream/{chat_id}/stream"
+"""Where useChat of the AI SDK looks for a chat's stream: the address it posts to, the chat's id, and "stream"."""
+
 ROUTES: tuple[Route, ...] = (
     Route("registration", "register_in_space", "POST", "/space/{space_id}/register", ("anyone",)),
     Route("registration", "register_on_landing", "POST", "/landing/{app_id}/register", ("anyone",)),
     Route("chat", "stream", "POST", "/space/{space_id}/chat/stream", ("anyone", "contact", "user"), True),
+    Route("chat", "resume_chat", "GET", CHAT_STREAM, ("anyone", "contact", "user"), True),
     Route("chat", "resume", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
     Route("chat", "cancel", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
     Route("sessions", "recover", "POST", "/chat-sessions/{session_id}/recover", ("contact", "user")),

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from lib import auth, db, emails, errors, log
+from lib import auth, bodies, db, emails, errors, log
 from lib.bodies import Attributes, Body, Label, Message
 from lib.clients import Client
 from lib.db import Rpc
@@ -120,6 +120,10 @@ class Finished(_Answered):
     text_length: int
 
 
+class _Active(_Answered):
+    turn: TurnState | None
+
+
 @dataclass(frozen=True)
 class Turn:
     """A message taken in, with all that is needed to answer it.
@@ -191,6 +195,17 @@ async def start(caller: auth.Caller, space_id: UUID, message: ChatMessage, clien
 async def read(rpc: Rpc, turn_id: UUID, after: int = 0) -> TurnState:
     """What stands of a turn. Raises Refused (turn_not_found) for one that the token's holder may not see."""
     return await rpc.call("read_turn", {"turn_id": turn_id, "after": after}, TurnState, repeatable=True)
+
+
+async def read_active(rpc: Rpc, space_id: UUID, thread_key: str) -> TurnState | None:
+    """The turn under way in the conversation of the token's holder, from its beginning; None where none is.
+
+    A contact's conversation is their token's; a user's is the one with this thread key and the space's persona.
+    """
+    if not bodies.is_label(thread_key):
+        return None
+    arguments = {"space_id": space_id, "thread_key": thread_key}
+    return (await rpc.call("read_active_turn", arguments, _Active, repeatable=True)).turn
 
 
 async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:

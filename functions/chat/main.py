@@ -4,31 +4,48 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import answering, auth, bodies, clients, db, errors, http, limits, sse, turns
+from lib import answering, auth, clients, db, errors, http, limits, protocols, sse, turns
 from lib.stream import Stream
 
 
 async def stream(request: Request) -> Response:
     """Take a message in and stream its answer; the same client message again follows the first answer."""
     space_id = http.path_id(request, "space_id")
+    protocol = protocols.of(request)
     caller = await auth.caller_of(request)
-    message = await bodies.read(request, turns.ChatMessage)
+    message = await protocol.read(request, caller)
     turn = await turns.start(caller, space_id, message, clients.of(request))
     if turn.repeated:
         state = await turns.read(turn.rpc, turn.id)
-        return Stream(turns.follow(turn.rpc, state, turn.opened), drain=False)
-    return Stream(answering.stream_answer(turn), drain=True, headers=limits.headers(turn.limits))
+        return Stream(turns.follow(turn.rpc, state, turn.opened), drain=False, encoder=protocol.encoder())
+    events = answering.stream_answer(turn)
+    return Stream(events, drain=True, encoder=protocol.encoder(), headers=limits.headers(turn.limits))
 
 
 async def resume(request: Request) -> Response:
     """Stream a turn again from a position on: what is stored at once, then as it goes on."""
     turn_id = http.path_id(request, "turn_id")
+    protocol = protocols.of(request)
     caller = await auth.require_reader(request)
-    after = _after(request)
+    after = _after(request) if protocol.positions else None
     rpc = db.reading_as(caller)
     state = await turns.resume(rpc, turn_id, after)
     opened = state.opened() if after is None else None
-    return Stream(turns.follow(rpc, state, opened), drain=False)
+    return Stream(turns.follow(rpc, state, opened), drain=False, encoder=protocol.encoder())
+
+
+async def resume_chat(request: Request) -> Response:
+    """Stream the turn under way in the caller's chat from its beginning; 204 where none is."""
+    space_id, chat_id = http.path_id(request, "space_id"), request.path_params["chat_id"]
+    protocol = protocols.of(request)
+    caller = await auth.caller_of(request)
+    if not isinstance(caller, auth.Contact | auth.User):
+        return http.nothing()
+    rpc = db.reading_as(caller)
+    state = await turns.read_active(rpc, space_id, chat_id)
+    if state is None:
+        return http.nothing()
+    return Stream(turns.follow(rpc, state, state.opened()), drain=False, encoder=protocol.encoder())
 
 
 async def cancel(request: Request) -> turns.Stopped:
@@ -49,7 +66,7 @@ def _after(request: Request) -> int | None:
     return position
 
 
-_serve = http.function("chat", {"stream": stream, "resume": resume, "cancel": cancel})
+_serve = http.function("chat", {"stream": stream, "resume": resume, "resume_chat": resume_chat, "cancel": cancel})
 
 
 @functions_framework.aio.http

@@ -3,7 +3,7 @@ from uuid import UUID
 import pytest
 
 from lib import sse
-from lib.events import Delta, Done, Failed, Opened, on_the_wire
+from lib.events import Broken, Delta, Done, Failed, Opened, on_the_wire
 
 ID = UUID(int=1)
 
@@ -22,6 +22,12 @@ def test_the_opening_carries_a_token_only_where_there_is_one() -> None:
 
 def test_a_delta_counts_the_characters_up_to_its_end() -> None:
     assert on_the_wire(Delta("Hi", position=7)) == sse.Event("delta", {"text": "Hi"}, id=7)
+
+
+def test_a_stream_that_broke_names_no_position() -> None:
+    event = on_the_wire(Broken("stream_limit"))
+    assert (event.name, event.id) == ("error", None)
+    assert (event.data["code"], event.data["retryable"]) == ("stream_limit", True)
 
 
 def test_the_end_lies_one_beyond_what_was_delivered() -> None:

@@ -48,9 +48,8 @@ async def resume(request: Request) -> Answer:
 
 
 HANDLERS: dict[str, http.Handler] = {
-    **dict.fromkeys((route.name for route in routes.of("chat")), resume),
+    **{route.name: resume for route in routes.of("chat")},
     "stream": stream,
-    "resume": resume,
 }
 
 

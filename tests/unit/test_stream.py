@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from lib import stream
+from lib import stream, ui_messages
 from lib.events import Delta, Done, Event
 from lib.stream import Stream
 from tests import events
@@ -45,6 +45,26 @@ async def test_each_event_goes_out_before_the_next_is_made() -> None:
             names.append(event.name)
             seen.set()
         assert names == ["delta", "done"]
+
+
+async def test_an_encoder_says_how_events_look_and_an_answer_has_headers_of_its_own() -> None:
+    async def short() -> AsyncGenerator[Event, None]:
+        yield Delta("one", 3)
+        raise RuntimeError("the secret of the house")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = Stream(short(), drain=True, encoder=ui_messages.Encoder(), headers={"RateLimit": '"x";r=1;t=2'})
+        await answer(scope, receive, send)
+
+    async with serving(app) as origin, aiohttp.ClientSession(origin) as client, client.get("/") as answer:
+        assert answer.headers["ratelimit"] == '"x";r=1;t=2'
+        assert answer.headers["x-vercel-ai-ui-message-stream"] == "v1"
+        assert answer.headers["x-accel-buffering"] == "no"
+        frames = (await answer.text()).split("\n\n")
+    assert [frame[:26] for frame in frames[:2]] == ['data: {"type":"text-start"', 'data: {"type":"text-delta"']
+    assert frames[-3:] == [
+        'data: {"type":"error","errorText":"Something went wrong on our side."}', "data: [DONE]", "",
+    ]  # fmt: skip
 
 
 async def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
