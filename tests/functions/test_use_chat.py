@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestServer
 
 from local.place import REPOSITORY
 from local.stack import Stack
-from tests.functions.conftest import Workspace, ask_n8n
+from tests.functions.conftest import Visitor, Workspace, ask_n8n
 from tests.functions.test_chat import sign_in, slow_visitor
 from tests.standins.n8n import N8n, line
 
@@ -299,3 +299,38 @@ async def test_the_page_of_the_docs_works_as_it_stands(
         "select text from public.messages where workspace_id = $1 and role = 'persona'", workspace.id
     )
     assert resumed in [row["text"] for row in texts], "what is shown in the end is what is stored"
+
+
+async def test_a_cancel_beside_stop_ends_the_answer_itself(
+    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace
+) -> None:
+    visitor = await slow_visitor(client, workspace, delay_ms=400)
+    given = {"token": visitor.token, "text": "hello", "cancel": True, "then": "and?"}
+    seen = await use_chat(stack, "stop", visitor.space_id, **given)
+    assert (seen["status"], seen["error"]) == ("ready", None)
+    turn_id, read = seen["messages"][1]["id"], seen["texts"][1]
+    status, text = await stored_answer(workspace, turn_id)
+    assert status == "cancelled"
+    assert text.startswith(read), "what was seen is kept"
+    code, answer = seen["cancel"]
+    assert (code, answer["turn_id"], answer["status"], answer["text_length"]) == (200, turn_id, "cancelled", len(text))
+    assert (seen["then"]["status"], seen["then"]["error"]) == ("ready", None), "the next message is not refused"
+
+    path = f"{stack.api_url}/turns/{turn_id}/stream?protocol=ai-sdk"
+    async with client.get(path, headers=visitor.headers) as response:
+        *_, outcome, abort, done = (await response.text()).removesuffix("\n\n").split("\n\n")
+    assert '"status":"cancelled"' in outcome
+    assert (abort, done) == ('data: {"type":"abort"}', "data: [DONE]")
+
+
+async def test_where_a_message_may_interrupt_the_next_one_needs_no_cancel(
+    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace
+) -> None:
+    persona_id = await workspace.add_persona("demo", {"delay_ms": 300}, turn_policy="interrupt")
+    visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
+    await visitor.say("hello")
+    seen = await use_chat(stack, "stop", visitor.space_id, token=visitor.token, text="tell me", then="wait")
+    first, second = seen["messages"][1], seen["then"]["messages"][3]
+    assert (await stored_answer(workspace, first["id"]))[0] == "cancelled"
+    assert (await stored_answer(workspace, second["id"]))[0] == "completed"
+    assert (seen["then"]["status"], seen["then"]["error"]) == ("ready", None)
