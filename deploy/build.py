@@ -1,4 +1,4 @@
-"""Build what is deployed: one zip with every function, lib and the locked dependencies, for Python on x86-64 Linux.
+"""Build what is deployed: one zip with functions, lib, widget and the locked dependencies, for Python on x86-64 Linux.
 
     python deploy/build.py [--output build/functions.zip] [--python 3.13]
 
@@ -36,7 +36,7 @@ def build(output: Path = OUTPUT, python: str = PYTHON) -> Path:
         entries = {
             "run.sh": ROOT / "deploy" / "run.sh",
             **{f"vendor/{name}": path for name, path in _files(vendor)},
-            **{f"{part}/{name}": path for part in ("functions", "lib") for name, path in _files(ROOT / part)},
+            **{f"{part}/{name}": path for part in ("functions", "lib", "widget") for name, path in _files(ROOT / part)},
         }
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_suffix(".partial")

@@ -119,7 +119,9 @@ async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tu
     except Exception:
         log.error("unexpected_error", function=name)
         response = _problem(errors.InternalError())
-    response.headers.update(cross_origin)
+    response.headers.update({name: value for name, value in cross_origin.items() if name != "Vary"})
+    if "Vary" in cross_origin:
+        response.headers.add_vary_header(cross_origin["Vary"])
     return response, match.endpoint.route if match else None
 
 

@@ -42,6 +42,7 @@ ROUTES: tuple[Route, ...] = (
     Route("chat", "resume_chat", "GET", CHAT_STREAM, ("anyone", "contact", "user"), True),
     Route("chat", "resume", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
     Route("chat", "cancel", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
+    Route("chat", "widget", "GET", "/widget.js", ("anyone",)),
     Route("sessions", "recover", "POST", "/chat-sessions/{session_id}/recover", ("contact", "user")),
     Route("webhooks", "receive", "POST", "/webhooks/{provider}", ("provider",)),
     Route("archive", "run", "POST", "/archive", ("cron",)),

@@ -1,17 +1,19 @@
 """The one origin: the page, PostgREST under /rest/v1, the sign-in under /auth/v1, and every function by its path."""
 
 import asyncio
+import html
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 
 import aiohttp
 import asyncpg
 import functions_framework.aio
 import uvicorn
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,13 +27,15 @@ from local.sessions import Accounts
 
 PAGE = Path(__file__).parent / "page"
 _PAGE_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
 }
 _PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    # As strict as a customer's page may be: the chat that it embeds needs no more than to be loaded and to call.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
@@ -90,6 +94,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._home = _home(settings)
         self._functions = Functions()
         self._running: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
@@ -127,7 +132,7 @@ class Gateway:
             return await self._rest.answer(request)
         if self._auth is not None and path.startswith(auth.PREFIX + "/"):
             return await self._auth.answer(request)
-        if path in _PAGE_FILES or path in ("/demo.json", "/healthz"):
+        if path in _PAGE_FILES or path in ("/", "/healthz"):
             if request.method not in ("GET", "HEAD"):
                 refusal = proxy.problem(405, "method_not_allowed", "Method not allowed")
                 refusal.headers["Allow"] = "GET, HEAD"
@@ -138,8 +143,8 @@ class Gateway:
     def _page(self, path: str) -> Response:
         if path == "/healthz":
             return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
-        if path == "/demo.json":
-            return JSONResponse(self._settings.demo, headers=_PAGE_HEADERS)
+        if path == "/":
+            return HTMLResponse(self._home, headers=_PAGE_HEADERS)
         name, media_type = _PAGE_FILES[path]
         return FileResponse(PAGE / name, media_type=media_type, headers=_PAGE_HEADERS)
 
@@ -161,6 +166,15 @@ class Gateway:
         await self._http.close()
         self._pool.terminate()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _home(settings: Settings) -> str:
+    """The demo page, with the demo space and this origin filled in."""
+    page = Template((PAGE / "index.html").read_text(encoding="utf-8"))
+    return page.substitute(
+        space_id=html.escape(settings.demo["space_id"]),
+        api_url=html.escape(settings.api_url),
+    )
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
-"""chat: a message goes in, the persona's answer comes out as a stream."""
+"""chat: a message goes in, the persona's answer comes out as a stream; and the script that a page chats with."""
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lib import answering, auth, clients, db, errors, http, limits, protocols, sse, turns
+from lib import widget as widgets
 from lib.stream import Stream
 
 
@@ -55,6 +56,11 @@ async def cancel(request: Request) -> turns.Stopped:
     return await turns.cancel(caller, turn_id)
 
 
+async def widget(request: Request) -> Response:
+    """The script that a page embeds."""
+    return widgets.answer(request)
+
+
 def _after(request: Request) -> int | None:
     """The reader's position. Last-Event-ID, which a browser keeps up to date, comes before ?after=."""
     if (last := sse.position(request.headers.get("last-event-id"))) is not None:
@@ -66,7 +72,10 @@ def _after(request: Request) -> int | None:
     return position
 
 
-_serve = http.function("chat", {"stream": stream, "resume": resume, "resume_chat": resume_chat, "cancel": cancel})
+_serve = http.function(
+    "chat",
+    {"stream": stream, "resume": resume, "resume_chat": resume_chat, "cancel": cancel, "widget": widget},
+)
 
 
 @functions_framework.aio.http

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from deploy.build import OUTPUT, build
+from lib import widget
 from lib.config import Settings
 from lib.routes import FUNCTIONS, ROUTES
 from local.ports import free_port
@@ -162,7 +163,7 @@ def test_the_artifact_holds_the_code_and_nothing_of_the_machine(artifact: Path) 
     with zipfile.ZipFile(artifact) as archive:
         names = archive.namelist()
         texts = b"".join(archive.read(name) for name in names if name.endswith((".py", ".sh", ".txt")))
-    assert {name.split("/")[0] for name in names} == {"functions", "lib", "run.sh", "vendor"}
+    assert {name.split("/")[0] for name in names} == {"functions", "lib", "run.sh", "vendor", "widget"}
     assert {f"functions/{function}/main.py" for function in FUNCTIONS} <= set(names)
     assert not [name for name in names if name.endswith((".pyc", "/RECORD")) or "/bin/" in name]
     assert str(ROOT).encode() not in texts
@@ -204,6 +205,12 @@ async def healthy(url: str) -> dict[str, Any]:
     raise AssertionError(f"nothing listens at {url}")
 
 
+async def fetched(url: str) -> bytes:
+    """What a URL answers."""
+    async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(url) as response:
+        return await response.read()
+
+
 async def test_every_function_of_the_artifact_starts_with_nothing_else_installed(tmp_path: Path) -> None:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     with zipfile.ZipFile(build(tmp_path / "here.zip", python)) as archive:
@@ -212,3 +219,5 @@ async def test_every_function_of_the_artifact_starts_with_nothing_else_installed
     for function in FUNCTIONS:
         with started(tmp_path / "task", function) as url:
             assert await healthy(url) == {"status": "ok", "function": function}
+            if function == "chat":
+                assert await fetched(f"{url}/widget.js") == widget.script()

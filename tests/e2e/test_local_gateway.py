@@ -30,22 +30,22 @@ async def test_an_unknown_path_is_a_problem(stack: Stack, path: str) -> None:
 
 async def test_the_page_comes_with_a_strict_policy_and_takes_no_post(stack: Stack) -> None:
     async with aiohttp.ClientSession() as http:
-        for path, kind in (("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css")):
+        for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/style.css", "text/css")):
             async with http.get(f"{stack.api_url}{path}") as answer:
                 assert (answer.status, answer.content_type) == (200, kind)
-                assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+                policy = answer.headers["Content-Security-Policy"].split("; ")
+                assert {"default-src 'none'", "script-src 'self'", "require-trusted-types-for 'script'"} <= set(policy)
+                assert "unsafe" not in " ".join(policy)
         async with http.post(f"{stack.api_url}/") as answer:
             assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_the_demo_file_holds_ids_and_no_key(stack: Stack) -> None:
-    async with aiohttp.ClientSession() as http, http.get(f"{stack.api_url}/demo.json") as answer:
-        assert await answer.json() == {
-            "workspace_id": stack.workspace_id,
-            "space_id": stack.space_id,
-            "landing_id": stack.landing_id,
-            "persona_id": stack.persona_id,
-        }
+async def test_the_page_embeds_the_demo_space(stack: Stack) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"{stack.api_url}/") as answer:
+            assert f'<script src="/widget.js" data-space="{stack.space_id}"' in await answer.text()
+        async with http.get(f"{stack.api_url}/widget.js") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/javascript")
 
 
 async def test_postgrest_comes_through_with_its_headers_and_bodies(stack: Stack, database: asyncpg.Connection) -> None:

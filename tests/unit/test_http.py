@@ -47,10 +47,7 @@ async def resume(request: Request) -> Answer:
     return Answer(message=str(http.path_id(request, "turn_id")))
 
 
-HANDLERS: dict[str, http.Handler] = {
-    **{route.name: resume for route in routes.of("chat")},
-    "stream": stream,
-}
+HANDLERS: dict[str, http.Handler] = {route.name: resume for route in routes.of("chat")} | {"stream": stream}
 
 
 @pytest_asyncio.fixture

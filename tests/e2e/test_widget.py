@@ -1,0 +1,402 @@
+"""The embedded chat on a customer's page, which is as strict as a page can be: how it carries an answer through."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import re
+from typing import Any
+
+import aiohttp
+import asyncpg
+import jwt
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from local.ports import free_port
+from tests.e2e.chats import LONG, stored
+from tests.e2e.conftest import Faults
+from tests.e2e.shops import Shop
+from tests.e2e.sites import Site, serving, strict
+
+
+async def test_a_visitor_chats_and_sees_the_answer_grow(shop: Shop, database: asyncpg.Connection) -> None:
+    chat = await shop.chat(await shop.site())
+    await chat.say("Hello from a shop")
+    early = await chat.growing(5)
+    whole = await chat.answered()
+    assert 0 < len(early) < len(whole)
+    assert whole.startswith(early.strip())
+    assert await stored(database, shop.workspace, "contact") == ["Hello from a shop"]
+    assert await stored(database, shop.workspace) == [whole]
+
+
+async def test_a_visitor_registers_first_where_the_page_asks_for_it(shop: Shop, database: asyncpg.Connection) -> None:
+    chat = await shop.chat(await shop.site(register="required"))
+    email = chat.page.get_by_label("Email")
+    await expect(email).to_be_focused()
+    await expect(chat.field).to_be_hidden()
+    await email.fill("no address")
+    await email.press("Enter")
+    await expect(chat.page.get_by_role("alert")).not_to_be_empty()
+    await email.fill("Ann@Example.test")
+    await chat.page.get_by_label("Name").fill("Ann")
+    await chat.button("Start the chat").click()
+    await expect(chat.field).to_be_focused()
+    await chat.say("It is me")
+    await chat.answered()
+    row = await shop.workspace.row(
+        "select i.value as email, c.first_name, s.turn_count from public.contacts c"
+        " join public.sessions s on s.contact_id = c.id join public.contact_identities i on i.contact_id = c.id"
+        " where c.workspace_id = $1",
+        shop.workspace.id,
+    )
+    assert row == {"email": "Ann@Example.test", "first_name": "Ann", "turn_count": 1}
+
+
+async def test_what_the_server_refuses_in_a_registration_is_shown(shop: Shop, faults: Faults) -> None:
+    faults.forgive = ("422",)
+    chat = await shop.chat(await shop.site(register="required"))
+    await chat.page.get_by_label("Email").fill("ann@localhost")
+    await chat.button("Start the chat").click()
+    await expect(chat.page.get_by_role("alert")).to_contain_text("email")
+    await expect(chat.page.get_by_label("Email")).to_be_visible()
+
+
+@pytest.mark.parametrize("cuts", [1, 3])
+async def test_a_reload_in_the_middle_of_an_answer_goes_on_with_it(
+    shop: Shop, database: asyncpg.Connection, cuts: int
+) -> None:
+    chat = await shop.chat(await shop.site())
+    await chat.say("Grüße, 🦜! " + LONG * 4)
+    for cut in range(cuts):
+        early = await chat.growing(20 + 30 * cut)
+        await chat.page.reload()
+        await chat.open()
+        assert (await chat.draft.inner_text()).startswith(early.strip()), "what had been read is not there"
+    whole = await chat.answered()
+    assert await stored(database, shop.workspace) == [whole]
+    assert await shop.turns() == ["completed"]
+    assert (await chat.kept())["pending"] is None
+
+
+async def test_an_answer_that_ended_meanwhile_is_there_after_a_reload(shop: Shop, database: asyncpg.Connection) -> None:
+    site = await shop.site()
+    chat = await shop.chat(site)
+    await chat.say(LONG)
+    await chat.growing()
+    await chat.page.goto("about:blank")
+    async with asyncio.timeout(20):
+        while await shop.turns() != ["completed"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    await chat.page.goto(site.origin)
+    await chat.open()
+    assert [await chat.answered()] == await stored(database, shop.workspace)
+
+
+async def test_a_connection_that_breaks_in_the_middle_is_taken_up_again(
+    shop: Shop, database: asyncpg.Connection, faults: Faults
+) -> None:
+    faults.forgive = ("net::ERR",)
+    line = await shop.line()
+    chat = await shop.chat(await shop.site(api=line.url))
+    await chat.say(LONG * 8)
+    for characters in (20, 150, 300):
+        await chat.growing(characters)
+        line.cut()
+    whole = await chat.answered()
+    assert await stored(database, shop.workspace) == [whole]
+    assert await shop.turns() == ["completed"]
+
+
+async def test_a_message_whose_answer_never_began_is_sent_again_and_taken_in_once(
+    shop: Shop, database: asyncpg.Connection, faults: Faults
+) -> None:
+    faults.forgive = ("net::ERR",)
+    line = await shop.line()
+    chat = await shop.chat(await shop.site(api=line.url))
+    await chat.say("The first message makes the conversation")
+    await chat.answered()
+    for count, message in enumerate(("A second", "A third"), start=2):
+        line.deaf = True
+        await chat.say(message)
+        await chat.answered(count)
+    assert len(await stored(database, shop.workspace, "contact")) == 3
+    assert await shop.turns() == ["completed"] * 3
+
+
+async def test_a_first_message_whose_answer_never_began_opens_one_conversation(
+    shop: Shop, database: asyncpg.Connection, faults: Faults
+) -> None:
+    faults.forgive = ("net::ERR",)
+    line = await shop.line()
+    chat = await shop.chat(await shop.site(api=line.url))
+
+    def lose(route: Route) -> Any:
+        # The preflight of the message has gone by then, so what is lost is the answer.
+        line.deaf = route.request.method == "POST"
+        return route.continue_()
+
+    await chat.page.route("**/chat/stream", lose, times=1)
+    await chat.say("Once only")
+    assert [await chat.answered()] == await stored(database, shop.workspace)
+    assert (await shop.workspace.counts())["conversations"] == 1
+
+
+async def test_without_a_network_the_chat_waits_and_then_goes_on(
+    shop: Shop, database: asyncpg.Connection, faults: Faults
+) -> None:
+    faults.forgive = ("net::ERR",)
+    chat = await shop.chat(await shop.site())
+    await chat.say("While there is a network")
+    await chat.answered()
+    await shop.context.set_offline(True)
+    await chat.say("Said in a tunnel")
+    await expect(chat.panel.get_by_text("You are offline")).to_be_visible()
+    await shop.context.set_offline(False)
+    await chat.answered(2)
+    await expect(chat.panel.get_by_text("You are offline")).to_be_hidden()
+    assert await stored(database, shop.workspace, "contact") == ["While there is a network", "Said in a tunnel"]
+
+
+async def test_two_tabs_show_one_conversation_and_one_takes_over_from_the_other(
+    shop: Shop, database: asyncpg.Connection
+) -> None:
+    site = await shop.site()
+    first = await shop.chat(site)
+    second = await shop.chat(site)
+    await first.say("From the first tab")
+    assert await second.answered() == await first.answered()
+    await second.say(LONG)
+    await first.growing(20)
+    await expect(first.button("Stop the answer")).to_be_visible()
+    await second.page.close()
+    await first.answered(2)
+    kept = [message["text"] for message in (await first.kept())["messages"] if message["role"] == "persona"]
+    assert kept == await stored(database, shop.workspace)
+    assert await shop.turns() == ["completed", "completed"]
+
+
+async def test_starting_over_in_one_tab_forgets_in_the_other(shop: Shop) -> None:
+    site = await shop.site()
+    first, second = await shop.chat(site), await shop.chat(site)
+    await first.say("To be forgotten")
+    await second.answered()
+    await first.button("Start over").click()
+    await first.button("Keep it").click()
+    await expect(first.answers).to_have_count(1)
+    await first.button("Start over").click()
+    await first.button("Forget it").click()
+    for chat in (first, second):
+        await expect(chat.answers).to_have_count(0)
+    assert await first.kept() == {}
+    await second.say("Anew")
+    await expect(first.answers).to_have_count(1)
+    assert (await shop.workspace.counts())["conversations"] == 2
+
+
+async def test_a_token_that_is_over_begins_a_new_conversation_and_says_so(shop: Shop, faults: Faults) -> None:
+    faults.forgive = ("401",)
+    chat = await shop.chat(await shop.site())
+    await chat.say("In the old days")
+    await chat.answered()
+    claims = jwt.decode((await chat.kept())["token"], options={"verify_signature": False})
+    over = jwt.encode(claims | {"exp": 1_700_000_000}, shop.stack.jwt_secret, algorithm="HS256")
+    for count, token in enumerate((over, "not.a.token"), start=2):
+        await chat.keep(token=token)
+        await chat.say("Are you still there?")
+        await chat.answered(count)
+        await expect(chat.panel.get_by_text("a new conversation has begun")).to_be_visible()
+    assert (await shop.workspace.counts())["conversations"] == 3
+
+
+async def test_a_message_waits_for_the_answer_before_it(shop: Shop, faults: Faults) -> None:
+    faults.forgive = ("409",)
+    site = await shop.site()
+    chat = await shop.chat(site)
+    await chat.say("Hello")
+    await chat.answered()
+    token = (await chat.kept())["token"]
+    url = f"{shop.stack.api_url}/space/{site.attributes['data-space']}/chat/stream"
+    headers = {"Authorization": f"Bearer {token}"}
+    elsewhere = aiohttp.ClientSession(headers=headers)
+    async with elsewhere, elsewhere.post(url, json={"message": LONG}) as answer:
+        assert answer.status == 200
+        await chat.say("And from here")
+        await expect(chat.panel.get_by_text("Yours is next")).to_be_visible()
+        await answer.read()
+    assert "And from here" in await chat.answered(2)
+    await expect(chat.panel.get_by_text("Yours is next")).to_be_hidden()
+    assert await shop.turns() == ["completed"] * 3
+
+
+async def test_a_busy_service_is_asked_again_when_it_said(shop: Shop, faults: Faults) -> None:
+    faults.forgive = ("503",)
+    chat = await shop.chat(await shop.site())
+    calls = 0
+
+    async def busy(route: Route) -> None:
+        nonlocal calls
+        calls += 1
+        origin = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "retry-after"}
+        await route.fulfill(status=503, headers={"Retry-After": "2", **origin}, body="<h1>Busy</h1>")
+
+    await chat.page.route("**/chat/stream", busy, times=2)
+    await chat.say("Is anybody there?")
+    await expect(chat.panel.get_by_text(re.compile(r"Trying again in [12] s\."))).to_be_visible()
+    await chat.answered()
+    assert calls == 2
+    assert await shop.turns() == ["completed"]
+
+
+async def test_a_limit_is_told_in_words_and_the_message_goes_out_when_it_allows(
+    shop: Shop, database: asyncpg.Connection, faults: Faults
+) -> None:
+    faults.forgive = ("429",)
+    site = await shop.site()
+    space_id = site.attributes["data-space"]
+    await database.execute("update public.spaces set arrivals_per_minute = 1 where id = $1::text::uuid", space_id)
+    url = f"{shop.stack.api_url}/space/{space_id}/chat/stream"
+    async with aiohttp.ClientSession() as elsewhere, elsewhere.post(url, json={"message": "First"}) as answer:
+        assert answer.status == 200
+    chat = await shop.chat(site)
+    await chat.say("Second")
+    await expect(chat.panel.get_by_text(re.compile(r"Trying again in \d+ s\."))).to_be_visible()
+    await database.execute("update public.spaces set arrivals_per_minute = 100 where id = $1::text::uuid", space_id)
+    await chat.button("Stop the answer").click()
+    await expect(chat.panel.get_by_text("Your message was not sent.")).to_be_visible()
+    assert await shop.turns() == ["completed"]
+
+
+async def test_a_failed_answer_is_told_and_can_be_asked_for_again(shop: Shop, database: asyncpg.Connection) -> None:
+    await shop.workspace.allow_loopback()
+    nobody = json.dumps({"url": f"http://127.0.0.1:{free_port()}/webhook"})
+    await database.execute(
+        "update public.personas set kind = 'n8n', config = $2 where id = $1", shop.workspace.persona_id, nobody
+    )
+    chat = await shop.chat(await shop.site())
+    await chat.say("Can you hear me?")
+    await expect(chat.panel.get_by_text("The persona cannot be reached.")).to_be_visible()
+    await database.execute(
+        "update public.personas set kind = 'demo', config = '{}' where id = $1", shop.workspace.persona_id
+    )
+    await chat.button("Try again").click()
+    assert "Can you hear me?" in await chat.answered()
+    await expect(chat.panel.get_by_text("The persona cannot be reached.")).to_be_hidden()
+    await expect(chat.page.get_by_role("log").locator(".contact")).to_have_count(1)
+    assert await shop.turns() == ["failed", "completed"]
+
+
+async def test_a_page_that_the_space_does_not_list_is_told_so(shop: Shop, faults: Faults) -> None:
+    faults.forgive = ("CORS policy", "net::ERR_FAILED", "403")
+    chat = await shop.chat(await shop.site(listed=False))
+    await chat.say("Hello?")
+    await expect(chat.panel.get_by_text("not allowed on this page")).to_be_visible()
+    registering = await shop.chat(await shop.site(listed=False, register="required"))
+    await registering.page.get_by_label("Email").fill("ann@example.test")
+    await registering.button("Start the chat").click()
+    await expect(registering.page.get_by_role("alert")).to_contain_text("not allowed on this page")
+    assert (await shop.workspace.counts())["contacts"] == 0
+
+
+async def test_a_page_whose_policy_keeps_the_chat_from_calling_is_told_so(shop: Shop, faults: Faults) -> None:
+    faults.forgive = ("Content Security Policy",)
+    policy = strict(shop.stack.api_url).replace(f"connect-src {shop.stack.api_url}", "connect-src 'none'")
+    chat = await shop.chat(await shop.site(policy=policy))
+    warnings: list[str] = []
+    chat.page.on("console", lambda said: warnings.append(said.text))
+    await chat.say("Hello?")
+    await expect(chat.panel.get_by_text("not allowed on this page")).to_be_visible()
+    assert any("connect-src" in warning and "Switchboard:" in warning for warning in warnings)
+
+
+async def test_what_anybody_writes_stays_text(shop: Shop, database: asyncpg.Connection) -> None:
+    chat = await shop.chat(await shop.site())
+    attack = (
+        '<img src=x onerror="window.harm=1"><script>window.harm=1</script> javascript:alert(1) '
+        'https://example.test/?q="><b>x</b> http://example.test/(a). data:text/html,x'
+    )
+    await chat.say(attack)
+    whole = await chat.answered()
+    assert attack in whole
+    assert await stored(database, shop.workspace) == [whole]
+    await chat.page.reload()
+    await chat.open()
+    log = chat.page.get_by_role("log")
+    assert await log.locator("img, script, b").count() == 0
+    assert await chat.page.evaluate("() => window.harm") is None
+    links = await log.locator("a").evaluate_all("links => links.map(link => [link.href, link.rel, link.target])")
+    assert {link[0] for link in links} == {"https://example.test/?q=", "http://example.test/(a)"}
+    assert all("noopener" in link[1] and link[2] == "_blank" for link in links)
+
+
+async def test_a_visitor_whom_the_page_knows_goes_on_elsewhere_and_leaves_nothing_behind(
+    shop: Shop, database: asyncpg.Connection
+) -> None:
+    secret, email = "the-secret-of-the-space", "ann@example.test"
+    site = await shop.site()
+    space_id = site.attributes["data-space"]
+    vault = await shop.workspace.add_secret(secret)
+    await database.execute("update public.spaces set hmac_secret_id = $2 where id = $1::text::uuid", space_id, vault)
+    proof = hmac.new(secret.encode(), email.encode(), hashlib.sha256).hexdigest()
+    known = Site(site.attributes | {"data-email": email, "data-email-hmac": proof, "data-name": "Ann"}, site.policy)
+    async with serving(known):
+        await database.execute(
+            "update public.spaces set allowed_origins = $2 where id = $1::text::uuid",
+            space_id,
+            [site.origin, known.origin],
+        )
+        chat = await shop.chat(known)
+        await chat.say("My boat is called Petrel")
+        await chat.answered()
+        await chat.page.evaluate("() => window.Switchboard.identify(null)")
+        await expect(chat.answers).to_have_count(0)
+        await chat.page.evaluate("() => localStorage.clear()")
+        await chat.page.reload()
+        await chat.open()
+        await chat.say("What is my boat called?")
+        assert "Petrel" in await chat.answered()
+    row = await shop.workspace.row(
+        "select count(*) as contacts, min(first_name) as name from public.contacts where workspace_id = $1",
+        shop.workspace.id,
+    )
+    assert row == {"contacts": 1, "name": "Ann"}
+
+
+async def test_a_page_speaks_with_the_chat(shop: Shop) -> None:
+    site = await shop.site(open="", title="Harbour desk", labels='{"send": "Senden"}', color="#ffe066", register="off")
+    chat = await shop.visit(site)
+    await expect(chat.panel).to_be_visible()
+    await expect(chat.panel.get_by_role("heading", name="Harbour desk")).to_be_visible()
+    await expect(chat.button("Senden")).to_be_visible()
+    ink = await chat.button("Senden").evaluate("button => getComputedStyle(button).color")
+    assert ink == "rgb(0, 0, 0)", "white on yellow cannot be read"
+    await chat.page.evaluate(
+        "() => { window.heard = []; for (const name of ['turn', 'message', 'close', 'error'])"
+        " document.addEventListener('switchboard:' + name, ({detail}) => window.heard.push([name, detail])); }"
+    )
+    await chat.page.evaluate("() => window.Switchboard.close()")
+    assert await chat.page.evaluate("() => window.Switchboard.send('Said by the page')") is True
+    assert await chat.page.evaluate("() => window.Switchboard.send('Too early')") is False
+    await expect(chat.launcher).to_have_attribute("aria-label", re.compile("new answer"))
+    heard = await chat.page.evaluate("() => window.heard")
+    assert [name for name, _ in heard] == ["close", "message", "turn", "message"]
+    assert heard[1][1] == {"role": "contact", "text": "Said by the page"}
+    assert heard[3][1]["turn_id"] == heard[2][1]["turn_id"]
+
+
+async def test_a_wrong_tag_is_told_to_whoever_made_the_page_and_leaves_the_page_alone(
+    shop: Shop, faults: Faults
+) -> None:
+    faults.forgive = ("Switchboard:",)
+    site = await shop.site(register="perhaps")
+    page: Page = await shop.context.new_page()
+    said: list[str] = []
+    page.on("console", lambda line: said.append(line.text))
+    await page.goto(site.origin)
+    await expect(page.get_by_role("heading", name="A shop")).to_be_visible()
+    async with asyncio.timeout(10):
+        while not said:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert said == ["Switchboard: data-register cannot be perhaps."]
+    assert await page.locator("switchboard-chat").count() == 0

@@ -1,0 +1,127 @@
+// The element, the JavaScript API, and the start: one chat for the script tag that brought it.
+
+class SwitchboardChat extends HTMLElement {
+  #options = null;
+  #view = null;
+  #conversation = null;
+
+  // Make the chat; called once, after the element is in the page.
+  start(options) {
+    this.#options = options;
+    for (const name of ["scheme", "position"]) this.setAttribute(name, options[name]);
+    if (options.direction) this.setAttribute("dir", options.direction);
+    const root = this.attachShadow({ mode: "open" });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLES);
+    root.adoptedStyleSheets = [sheet];
+    if (options.color) paint(this, options.color);
+    this.#view = new View(root, options, {
+      open: () => this.open(),
+      close: () => this.close(),
+      send: (text) => this.send(text),
+      stop: () => this.#conversation.stop(),
+      retry: () => this.#conversation.retry(),
+      forget: () => this.forget(),
+      register: (profile) => this.#register(profile),
+      skip: () => this.#conversation.skipRegistration(),
+    });
+    this.#enter(options.identity);
+    if (options.open) this.open();
+  }
+
+  open() {
+    if (this.#view.isOpen) return;
+    this.#view.open();
+    this.#tell("open");
+  }
+
+  close() {
+    if (!this.#view.isOpen) return;
+    this.#view.close();
+    this.#tell("close");
+  }
+
+  // Say something for the visitor; false where nothing could be sent, and the text then waits in the field.
+  send(text) {
+    if (this.#conversation.needsRegistration) {
+      this.#view.type(text);
+      this.open();
+      return false;
+    }
+    return this.#conversation.send(String(text));
+  }
+
+  // Who the visitor is: {email, email_hmac?, first_name?}; null for somebody unknown. Each identity has a conversation and a
+  // storage of its own.
+  identify(identity) {
+    this.#enter(identity?.email ? { email: identity.email, email_hmac: identity.email_hmac ?? null, first_name: identity.first_name ?? null } : null);
+  }
+
+  forget() {
+    this.#conversation.forget();
+    this.#view.type("");
+    this.#tell("forget");
+  }
+
+  #enter(identity) {
+    this.#conversation?.close();
+    const conversation = new Conversation(this.#options, identity);
+    this.#conversation = conversation;
+    const render = () => this.#view.render(conversation);
+    conversation.addEventListener("change", render);
+    conversation.addEventListener("progress", () => this.#view.grow(conversation.live));
+    for (const name of ["registered", "turn", "message", "error"]) {
+      conversation.addEventListener(name, ({ detail }) => this.#tell(name, detail));
+    }
+    conversation.addEventListener("message", ({ detail }) => {
+      if (detail.role === "persona" && !this.#view.isOpen) this.#view.unread = true;
+    });
+    render();
+  }
+
+  async #register(profile) {
+    try {
+      await this.#conversation.register(profile);
+    } catch (error) {
+      const { labels } = this.#options;
+      this.#view.refuse(error instanceof Unreachable ? labels[error.reason] : error.message || labels.failed);
+      this.#tell("error", { code: error.code || error.reason || "internal_error", title: error.message });
+    }
+  }
+
+  #tell(name, detail = {}) {
+    this.dispatchEvent(new CustomEvent(`switchboard:${name}`, { detail, bubbles: true, composed: true }));
+  }
+}
+
+const script = document.currentScript;
+
+function begin() {
+  if (customElements.get("switchboard-chat")) {
+    console.warn("Switchboard: the page has a chat already; this script tag is left alone.");
+    return;
+  }
+  let options;
+  try {
+    options = readOptions(script);
+  } catch (error) {
+    console.error(`Switchboard: ${error.message}.`);
+    return;
+  }
+  customElements.define("switchboard-chat", SwitchboardChat);
+  const element = document.createElement("switchboard-chat");
+  document.body.append(element);
+  element.start(options);
+  window.Switchboard = {
+    element,
+    open: () => element.open(),
+    close: () => element.close(),
+    send: (text) => element.send(text),
+    identify: (identity) => element.identify(identity),
+    forget: () => element.forget(),
+  };
+  document.dispatchEvent(new CustomEvent("switchboard:ready", { detail: { element } }));
+}
+
+if (document.body) begin();
+else document.addEventListener("DOMContentLoaded", begin, { once: true });

@@ -1,0 +1,333 @@
+// What a visitor sees and touches: a launcher and a dialog, made of elements and text nodes only, so that nothing anybody
+// wrote is ever read as markup.
+
+// An element with attributes, properties (`on…` and booleans) and children; strings become text.
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "boolean") element[name] = value;
+    else if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function icon(...paths) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  for (const path of paths) {
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    line.setAttribute("d", path);
+    svg.append(line);
+  }
+  return svg;
+}
+
+const ICONS = {
+  chat: ["M4 5h16v11H10l-4 4v-4H4z", "M8 9h8M8 12h5"],
+  close: ["M6 6l12 12M18 6L6 18"],
+  again: ["M5 12a7 7 0 1 0 2.2-5.1L5 9", "M5 4.5V9h4.5"],
+  send: ["M4 12h15M13 6l6 6-6 6"],
+  stop: ["M7 7h10v10H7z"],
+};
+
+const ADDRESS = /https?:\/\/[^\s<>"'`]+/g;
+
+// A text as nodes, with its http and https addresses as links. What ends a sentence is not part of one.
+function linked(text) {
+  const nodes = [];
+  let from = 0;
+  for (const { 0: found, index } of text.matchAll(ADDRESS)) {
+    let address = found.replace(/[.,;:!?…»”’*_\]]+$/, "");
+    if (address.endsWith(")") && !address.includes("(")) address = address.replace(/\)+[.,;:!?]*$/, "");
+    if (!URL.canParse?.(address)) continue;
+    const link = make("a", { href: address, target: "_blank", rel: "noopener noreferrer nofollow ugc" }, address);
+    nodes.push(text.slice(from, index), link);
+    from = index + address.length;
+  }
+  return [...nodes, text.slice(from)];
+}
+
+class View {
+  #options;
+  #actions;
+  #shown = new Map(); // elements of messages by id
+  #ticking = 0;
+  #wasPending = false;
+
+  // `actions`: open, close, send, stop, retry, forget, register, skip.
+  constructor(root, options, actions) {
+    this.#options = options;
+    this.#actions = actions;
+    root.append(this.#build());
+    this.small = matchMedia(SMALL);
+    this.small.addEventListener("change", () => this.isOpen && this.#show());
+    visualViewport?.addEventListener("resize", () => this.#fit());
+    visualViewport?.addEventListener("scroll", () => this.#fit());
+  }
+
+  get isOpen() {
+    return this.dialog.open;
+  }
+
+  open() {
+    this.launcher.hidden = true;
+    this.unread = false;
+    this.#show();
+    this.focus();
+    this.scroll.scrollTop = this.scroll.scrollHeight;
+    // What stands there already is not news to a screen reader.
+    setTimeout(() => this.log.setAttribute("aria-live", "polite"), 500);
+  }
+
+  close() {
+    this.log.setAttribute("aria-live", "off");
+    this.dialog.close();
+    this.launcher.hidden = false;
+    this.launcher.focus();
+  }
+
+  focus() {
+    (this.form.hidden ? this.text : this.form.elements.email).focus();
+  }
+
+  set unread(is) {
+    this.launcher.classList.toggle("unread", is);
+    this.launcher.setAttribute("aria-label", is ? this.#label("openUnread") : this.#label("open"));
+  }
+
+  // Make what is shown agree with the conversation.
+  render(conversation) {
+    const asks = conversation.needsRegistration || (this.#options.register === "optional" && !conversation.started);
+    const { pending, messages, notice } = conversation;
+    const hadFocus = this.isOpen && this.dialog.matches(":focus-within");
+    const formWasShown = !this.form.hidden;
+    this.form.hidden = !asks;
+    this.scroll.hidden = this.compose.hidden = asks;
+    this.skip.hidden = conversation.needsRegistration;
+    this.restart.hidden = !conversation.started;
+    this.greeting.hidden = !this.greeting.textContent;
+
+    const atEnd = this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < 80;
+    this.#renderMessages(messages, pending);
+    this.#renderDraft(pending, conversation.live);
+    this.#renderNotice(notice);
+    this.send.hidden = Boolean(pending);
+    this.stop.hidden = !pending;
+    this.stop.disabled = conversation.stopping;
+    this.said.textContent = pending ? this.#label("writing") : "";
+    if (atEnd || Boolean(pending) !== this.#wasPending) this.scroll.scrollTop = this.scroll.scrollHeight;
+    this.#wasPending = Boolean(pending);
+    if (this.isOpen && (formWasShown !== asks || (hadFocus && !this.dialog.matches(":focus-within")))) this.focus();
+  }
+
+  // The answer grew.
+  grow(text) {
+    const atEnd = this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < 80;
+    this.#renderDraft({ text }, text);
+    if (atEnd) this.scroll.scrollTop = this.scroll.scrollHeight;
+  }
+
+  type(text) {
+    this.text.value = text;
+    this.#size();
+  }
+
+  refuse(text) {
+    this.error.textContent = text;
+    this.error.hidden = !text;
+  }
+
+  #label(name, values = {}) {
+    return String(this.#options.labels[name] ?? "").replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
+  }
+
+  #build() {
+    const label = (name) => this.#label(name);
+    const act = this.#actions;
+    this.launcher = make("button", { class: "launcher", type: "button", "aria-haspopup": "dialog", "aria-label": label("open"), onclick: act.open },
+      icon(...ICONS.chat));
+    this.restart = make("button", { type: "button", "aria-label": label("forget"), title: label("forget"), onclick: () => this.#askToForget() },
+      icon(...ICONS.again));
+    const close = make("button", { type: "button", "aria-label": label("close"), title: label("close"), onclick: act.close }, icon(...ICONS.close));
+    this.greeting = make("p", { class: "greeting", dir: "auto" }, label("greeting"));
+    this.log = make("div", { class: "log", role: "log", "aria-live": "off", "aria-label": label("conversation") });
+    // The growing answer stands outside of the log: it is announced once, when it joins it.
+    this.draftText = make("div", { dir: "auto" });
+    this.draft = make("div", { class: "message persona draft", hidden: true }, this.draftText);
+    this.scroll = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label("conversation") },
+      this.greeting, this.log, this.draft);
+    this.noticeText = make("p", { role: "status" });
+    this.noticeYes = make("button", { type: "button", class: "quiet" });
+    this.noticeNo = make("button", { type: "button", class: "quiet", onclick: () => (this.#renderNotice(this.lastNotice, true), this.restart.focus()) }, label("forgetNo"));
+    this.notice = make("div", { class: "notice", hidden: true }, this.noticeText, this.noticeYes, this.noticeNo);
+    this.said = make("p", { class: "unseen", role: "status" });
+    this.dialog = make("dialog", { "aria-labelledby": "title", oncancel: (event) => (event.preventDefault(), act.close()) },
+      make("header", {}, make("h2", { id: "title", dir: "auto" }, label("title")), this.restart, close),
+      this.scroll, this.#buildForm(), this.notice, this.#buildCompose(), this.said);
+    this.dialog.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.isComposing || event.defaultPrevented) return;
+      event.preventDefault();
+      event.stopPropagation();
+      act.close();
+    });
+    const { language, direction } = this.#options;
+    return make("div", { class: "root", lang: language || null, dir: direction || null }, this.launcher, this.dialog);
+  }
+
+  #buildForm() {
+    const label = (name) => this.#label(name);
+    this.error = make("p", { class: "error", role: "alert", id: "error", hidden: true });
+    this.skip = make("button", { type: "button", class: "quiet", onclick: this.#actions.skip }, label("skip"));
+    const start = make("button", { type: "submit", class: "strong" }, label("start"));
+    this.form = make("form", { class: "register", autocomplete: "on", noValidate: true, hidden: true },
+      ...(label("greeting") ? [make("p", { dir: "auto" }, label("greeting"))] : []),
+      make("p", { class: "lead" }, label("registerLead")),
+      make("label", { for: "email" }, label("email")),
+      make("input", { id: "email", name: "email", type: "email", autocomplete: "email", maxlength: "254", required: true, "aria-describedby": "error" }),
+      make("label", { for: "name" }, `${label("name")} `, make("span", {}, `(${label("optional")})`)),
+      make("input", { id: "name", name: "name", type: "text", autocomplete: "given-name", maxlength: "200" }),
+      this.error, start, this.skip);
+    this.form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (start.disabled) return;
+      const { email, name } = this.form.elements;
+      this.refuse("");
+      if (!email.checkValidity()) {
+        this.refuse(email.validationMessage);
+        email.setAttribute("aria-invalid", "true");
+        email.focus();
+        return;
+      }
+      email.removeAttribute("aria-invalid");
+      start.disabled = true;
+      await this.#actions.register({ email: email.value.trim(), first_name: name.value.trim() || null });
+      start.disabled = false;
+    });
+    return this.form;
+  }
+
+  #buildCompose() {
+    const label = (name) => this.#label(name);
+    this.text = make("textarea", { rows: "1", maxlength: "16000", dir: "auto", enterkeyhint: "send", "aria-label": label("message"), placeholder: label("message") });
+    this.send = make("button", { type: "submit", class: "strong round send", "aria-label": label("send"), title: label("send") }, icon(...ICONS.send));
+    this.stop = make("button", { type: "button", class: "strong round stop", "aria-label": label("stop"), title: label("stop"), hidden: true, onclick: this.#actions.stop },
+      icon(...ICONS.stop));
+    this.compose = make("form", { class: "compose" }, this.text, this.send, this.stop);
+    this.compose.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (this.#actions.send(this.text.value)) this.type("");
+      this.text.focus();
+    });
+    this.text.addEventListener("input", () => this.#size());
+    this.text.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.compose.requestSubmit();
+    });
+    return this.compose;
+  }
+
+  // On a phone the dialog takes the whole screen and keeps the focus; else the page beside it stays usable.
+  #show() {
+    if (this.dialog.open) this.dialog.close();
+    if (this.small.matches) this.dialog.showModal();
+    else this.dialog.show();
+    this.#fit();
+  }
+
+  // A phone's keyboard shrinks what is seen and not the page (iOS): stay within what is seen.
+  #fit() {
+    if (!visualViewport || !this.small.matches || visualViewport.scale > 1.01) return;
+    this.dialog.style.setProperty("--height", `${visualViewport.height}px`);
+    this.dialog.style.setProperty("--top", `${visualViewport.offsetTop}px`);
+  }
+
+  #size() {
+    this.text.style.height = "auto";
+    this.text.style.height = `${Math.min(this.text.scrollHeight + 2, 160)}px`;
+  }
+
+  #renderMessages(messages, pending) {
+    const wanted = new Set(messages.map((message) => message.id));
+    for (const [id, element] of this.#shown) {
+      if (wanted.has(id)) continue;
+      element.remove();
+      this.#shown.delete(id);
+    }
+    // What stands in its place is left there: whatever is put into the log is announced.
+    messages.forEach((message, place) => {
+      if (!this.#shown.has(message.id)) this.#shown.set(message.id, this.#message(message));
+      const element = this.#shown.get(message.id);
+      if (this.log.children[place] !== element) this.log.insertBefore(element, this.log.children[place] ?? null);
+    });
+    for (const again of this.log.querySelectorAll(".again")) {
+      again.hidden = Boolean(pending) || !this.log.lastChild.contains(again);
+    }
+  }
+
+  #message({ role, text, failed, stopped }) {
+    const who = make("span", { class: "unseen" }, `${this.#label(role === "contact" ? "you" : "them")}: `);
+    const item = make("div", { class: "entry" });
+    // The text has its own direction, the bubble stands as the page reads.
+    if (text) item.append(make("div", { class: `message ${role}` }, who, make("div", { dir: "auto" }, ...linked(text))));
+    if (stopped) item.append(make("p", { class: "after" }, this.#label("stopped")));
+    if (failed) {
+      const said = [failed.label && this.#label(failed.label, failed), failed.text].filter(Boolean).join(" ") || this.#label("failed");
+      item.append(make("p", { class: "after failed", dir: "auto" }, said));
+      if (failed.retry) item.append(make("button", { type: "button", class: "quiet again", onclick: this.#actions.retry }, this.#label("tryAgain")));
+    }
+    return item;
+  }
+
+  #renderDraft(pending, live) {
+    const text = pending ? live || pending.text : "";
+    const shown = this.draftText.firstChild;
+    this.draft.hidden = !pending;
+    if (!pending) {
+      this.draftText.replaceChildren();
+    } else if (!text) {
+      if (shown?.className !== "dots") this.draftText.replaceChildren(make("span", { class: "dots" }, make("i"), make("i"), make("i")));
+    } else if (shown?.nodeType === Node.TEXT_NODE && text.startsWith(shown.data)) {
+      shown.appendData(text.slice(shown.data.length));
+    } else {
+      this.draftText.replaceChildren(text);
+    }
+  }
+
+  #renderNotice(notice, answered = false) {
+    if (!answered) this.lastNotice = notice;
+    if (this.asking && !answered) return; // the question about forgetting stands until it is answered
+    this.asking = false;
+    clearInterval(this.#ticking);
+    this.notice.hidden = !notice;
+    this.noticeNo.hidden = true;
+    if (notice) {
+      this.notice.classList.toggle("problem", notice.kind === "problem");
+      const say = () => {
+        const text = this.#label(notice.label, { seconds: Math.max(1, Math.ceil((notice.until - Date.now()) / 1000)) });
+        if (this.noticeText.textContent !== text) this.noticeText.textContent = text;
+      };
+      say();
+      if (notice.until) this.#ticking = setInterval(say, 1000);
+      this.noticeYes.hidden = !notice.retry;
+      this.noticeYes.textContent = this.#label("tryAgain");
+      this.noticeYes.onclick = this.#actions.retry;
+    }
+  }
+
+  #askToForget() {
+    this.#renderNotice({ kind: "info", label: "forgetLead" }, true);
+    this.asking = true;
+    this.noticeYes.hidden = this.noticeNo.hidden = false;
+    this.noticeYes.textContent = this.#label("forgetYes");
+    this.noticeYes.onclick = () => {
+      this.asking = false;
+      this.#actions.forget();
+      this.focus();
+    };
+    this.noticeYes.focus();
+  }
+}

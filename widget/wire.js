@@ -1,0 +1,136 @@
+// Requests to the functions, and what can come of them.
+
+// An answer that is no success: problem+json where it comes from us, a status in any case.
+class Refusal extends Error {
+  constructor(status, problem, retryAfter) {
+    const fields = (problem.errors ?? []).map((error) => `${error.field}: ${error.message}`);
+    super([problem.title, problem.detail, ...fields].filter(Boolean).join(" "));
+    this.status = status;
+    this.code = problem.code ?? "";
+    this.turn = problem.turn_id ?? null;
+    this.retryAfter = retryAfter;
+  }
+
+  static async of(response) {
+    let problem = {};
+    try {
+      problem = (await response.json()) ?? {};
+    } catch {
+      // Not JSON: the page of a proxy, perhaps.
+    }
+    return new Refusal(response.status, problem, seconds(problem.retry_after ?? response.headers.get("retry-after")));
+  }
+}
+
+// No answer at all. `reason` is offline, unreachable, or blocked: the server is there, but the browser may not read it.
+class Unreachable extends Error {
+  constructor(reason) {
+    super(reason);
+    this.reason = reason;
+  }
+}
+
+// Seconds to wait, of a Retry-After in seconds or as a date; null where there is none.
+function seconds(text) {
+  if (text === null || text === undefined || text === "") return null;
+  const number = Number(text);
+  const wait = Number.isNaN(number) ? (Date.parse(text) - Date.now()) / 1000 : number;
+  return Number.isNaN(wait) ? null : Math.max(0, Math.ceil(wait));
+}
+
+const PROBE_MS = 5_000;
+
+class Wire {
+  #options;
+  #answered = false;
+  #policy = false;
+
+  constructor(options) {
+    this.#options = options;
+    this.onViolation = (event) => {
+      if (event.effectiveDirective === "connect-src" && event.blockedURI.startsWith(new URL(options.api).origin)) {
+        this.#policy = true;
+      }
+    };
+    document.addEventListener("securitypolicyviolation", this.onViolation);
+  }
+
+  close() {
+    document.removeEventListener("securitypolicyviolation", this.onViolation);
+  }
+
+  register(profile) {
+    const body = { email: profile.email, source: "widget" };
+    for (const name of ["first_name", "email_hmac"]) if (profile[name]) body[name] = profile[name];
+    return this.#send(`${this.#options.registration}/space/${encodeURIComponent(this.#options.space)}/register`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  }
+
+  post(token, message, id, signal) {
+    return this.#send(`${this.#options.api}/space/${encodeURIComponent(this.#options.space)}/chat/stream`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Accept: "text/event-stream", ...bearer(token) },
+      body: JSON.stringify({ message, client_message_id: id }),
+      signal,
+    });
+  }
+
+  follow(token, turn, after, signal) {
+    const headers = { Accept: "text/event-stream", ...bearer(token) };
+    return this.#send(`${this.#options.api}/turns/${encodeURIComponent(turn)}/stream?after=${after}`, { headers, signal });
+  }
+
+  cancel(token, turn) {
+    const url = `${this.#options.api}/turns/${encodeURIComponent(turn)}/cancel`;
+    return this.#send(url, { method: "POST", headers: bearer(token) });
+  }
+
+  // The response, if it is a success. Raises Refusal, Unreachable, and AbortError where the signal says so.
+  async #send(url, init) {
+    for (let again = false; ; again = true) {
+      let response;
+      try {
+        response = await fetch(url, { credentials: "omit", cache: "no-store", ...init });
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+        const reason = await this.#reason();
+        if (reason !== "blocked" || again) throw this.#explain(reason, url);
+        continue; // once more: it may have been a moment's failure
+      }
+      this.#answered = true;
+      if (!response.ok) throw await Refusal.of(response);
+      return response;
+    }
+  }
+
+  // Why there was no answer. A browser does not say; but a server that can be reached blindly is there.
+  async #reason() {
+    if (navigator.onLine === false) return "offline";
+    if (this.#policy) return "blocked";
+    if (this.#answered) return "unreachable";
+    try {
+      const signal = AbortSignal.timeout(PROBE_MS);
+      await fetch(`${this.#options.api}/healthz`, { mode: "no-cors", credentials: "omit", cache: "no-store", signal });
+      return "blocked";
+    } catch {
+      return this.#policy ? "blocked" : "unreachable";
+    }
+  }
+
+  #explain(reason, url) {
+    if (reason === "blocked") {
+      const why = this.#policy
+        ? `the page's Content-Security-Policy does not list ${new URL(url).origin} in connect-src`
+        : `the space's allowed_origins probably do not list ${location.origin}`;
+      console.warn(`Switchboard: ${url} may not be used from this page; ${why}.`);
+    }
+    return new Unreachable(reason);
+  }
+}
+
+function bearer(token) {
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
