@@ -24,7 +24,7 @@ class Conversation extends EventTarget {
   #closed = false;
   #abort = null; // ends the request under way
   #wake = null; // ends the pause under way
-  #stopping = null; // the message whose answer is to be stopped
+  #stopping = null; // {id, told}: whose answer is to be stopped, and whether the server knows
   #savedAt = 0;
 
   constructor(options, identity) {
@@ -145,8 +145,8 @@ class Conversation extends EventTarget {
   // Stop the answer under way, keeping what came of it.
   async stop() {
     const { pending, token } = this.#store.read();
-    if (!pending || this.#stopping === pending.id) return;
-    this.#stopping = pending.id;
+    if (!pending || (this.#stopping?.id === pending.id && (this.#stopping.told || !pending.turn))) return;
+    this.#stopping = { id: pending.id, told: Boolean(pending.turn) };
     this.#tell("change");
     this.#wake?.();
     if (!pending.turn) return; // told to the server once it says which turn it is
@@ -193,11 +193,8 @@ class Conversation extends EventTarget {
       this.#abort?.abort();
       this.#wake?.();
     }
-    if (this.#stopping && (pending?.id !== this.#stopping || pending.turn)) {
-      const known = pending?.id === this.#stopping;
-      this.#stopping = null;
-      if (known) this.stop();
-    }
+    if (pending?.id !== this.#stopping?.id) this.#stopping = null;
+    else if (this.#stopping) this.stop();
     this.#tell("change");
     this.#drive();
   }
@@ -244,7 +241,7 @@ class Conversation extends EventTarget {
       const before = this.#live.after;
       this.#abort = new AbortController();
       try {
-        if (!pending.turn && this.#stopping === id) return this.#fail(id, { label: "notSent" });
+        if (!pending.turn && this.#stopping?.id === id) return this.#fail(id, { label: "notSent" });
         const end = await this.#read(await this.#ask(state), id);
         if (end && (await this.#isOver(end, id, tries))) return true;
       } catch (error) {
@@ -308,10 +305,7 @@ class Conversation extends EventTarget {
       }
     });
     this.#tell("turn", { turn_id: data.turn_id, session_id: data.session_id, contact_id: data.contact_id });
-    if (this.#stopping === id) {
-      this.#stopping = null;
-      this.stop();
-    }
+    if (this.#stopping?.id === id) this.stop();
   }
 
   #onDelta(data, after) {

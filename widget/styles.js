@@ -74,7 +74,7 @@ header :focus-visible { outline-color: currentColor; outline-offset: -4px; }
 .quiet { padding: 0 12px; border: 1px solid var(--edge); background: var(--paper); color: var(--ink); font-weight: 600; font-size: 15px; }
 .quiet:hover { background: var(--ground); }
 .strong { background: var(--accent); color: var(--on-accent); font-weight: 600; }
-.strong:disabled { opacity: .6; cursor: default; }
+.strong[aria-disabled="true"] { opacity: .6; cursor: default; }
 
 .compose { display: flex; align-items: flex-end; gap: 8px; padding: 12px; padding-bottom: calc(12px + env(safe-area-inset-bottom));
   border-top: 1px solid var(--line); }

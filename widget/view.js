@@ -116,7 +116,7 @@ class View {
     this.#renderNotice(notice);
     this.send.hidden = Boolean(pending);
     this.stop.hidden = !pending;
-    this.stop.disabled = conversation.stopping;
+    this.stop.ariaDisabled = String(conversation.stopping); // not disabled: that would lose the focus
     this.said.textContent = pending ? this.#label("writing") : "";
     if (atEnd || Boolean(pending) !== this.#wasPending) this.scroll.scrollTop = this.scroll.scrollHeight;
     this.#wasPending = Boolean(pending);
@@ -192,7 +192,7 @@ class View {
       this.error, start, this.skip);
     this.form.addEventListener("submit", async (event) => {
       event.preventDefault();
-      if (start.disabled) return;
+      if (start.ariaDisabled === "true") return;
       const { email, name } = this.form.elements;
       this.refuse("");
       if (!email.checkValidity()) {
@@ -202,9 +202,9 @@ class View {
         return;
       }
       email.removeAttribute("aria-invalid");
-      start.disabled = true;
+      start.ariaDisabled = "true";
       await this.#actions.register({ email: email.value.trim(), first_name: name.value.trim() || null });
-      start.disabled = false;
+      start.ariaDisabled = "false";
     });
     return this.form;
   }

@@ -65,7 +65,11 @@ async def serving(site: Site) -> AsyncIterator[Site]:
 
 @dataclass
 class Line:
-    """A relay of bytes to an origin, to be cut as networks are. `deaf` loses what the server says next and hangs up."""
+    """A relay of bytes to an origin, to be cut as networks are.
+
+    `deaf`: the next stream breaks off behind its headers. (Without any answer, on a connection that had served before,
+    Chromium itself would send the request again.)
+    """
 
     target: str
     url: str = ""
@@ -93,8 +97,12 @@ class Line:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False) -> None:
         while chunk := await reader.read(65_536):
-            if answers and self.deaf:
+            if answers and self.deaf and b"text/event-stream" in chunk:
                 self.deaf = False
+                head, end, _ = chunk.partition(b"\r\n\r\n")
+                writer.write(head + end)
+                await writer.drain()
+                await asyncio.sleep(0.05)
                 raise ConnectionResetError
             writer.write(chunk)
             await writer.drain()

@@ -76,7 +76,7 @@ async def test_the_visitor_stops_an_answer_and_keeps_what_came(shop: Shop, datab
     if not any(route.path == "/turns/{turn_id}/cancel" for route in ROUTES):
         pytest.skip("the functions have no route that cancels a turn")
     chat = await shop.chat(await shop.site())
-    await chat.say(LONG * 4)
+    await chat.say(LONG * 12)
     early = await chat.growing(20)
     await chat.page.keyboard.press("Tab")
     assert await focused(chat.page) == "Stop the answer"
