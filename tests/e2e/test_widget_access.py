@@ -6,7 +6,6 @@ import asyncpg
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from lib.routes import ROUTES
 from local.place import REPOSITORY
 from tests.e2e.chats import LONG, Chat, stored
 from tests.e2e.conftest import Faults
@@ -73,8 +72,6 @@ async def test_everything_goes_by_keyboard(shop: Shop) -> None:
 
 
 async def test_the_visitor_stops_an_answer_and_keeps_what_came(shop: Shop, database: asyncpg.Connection) -> None:
-    if not any(route.path == "/turns/{turn_id}/cancel" for route in ROUTES):
-        pytest.skip("the functions have no route that cancels a turn")
     chat = await shop.chat(await shop.site())
     await chat.say(LONG * 12)
     early = await chat.growing(20)
