@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset policies replay test lint lock
+.PHONY: help install install-dev run up down status reset policies replay clients test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ policies: install ## Write changed policies of supabase/policies into a new migr
 replay: install ## Play FILE, a file of dialogues, through the functions of the running stack
 	@$(BIN)/python -m bench.replay $(or $(FILE),bench/data/dialogues.json) $(ARGS)
 
+clients: install-dev ## Measure what a database call costs its HTTP client, beside others
+	@$(BIN)/python -m bench.clients $(ARGS)
+
 test: install-dev ## Run all tests on the real stack
 	@local/debian.sh
 	@$(BIN)/python -m pytest
@@ -55,4 +58,5 @@ lock: install-dev ## Lock the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra local --extra dev pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra local -c requirements/dev.txt pyproject.toml -o requirements/local.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/functions.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt requirements/clients.in -o requirements/clients.txt
 	npm install --package-lock-only

@@ -1,41 +1,38 @@
 """The database, through PostgREST: one SQL function a call, one transaction a function.
 
 A call is sent again only when that cannot do it twice: when the caller says so (``repeatable``), when
-nothing was sent (the connection was refused), or when the database says that it rolled everything back
+nothing was sent (no connection was made), or when the database says that it rolled everything back
 (deadlock, serialization failure, lock timeout). Everything else that goes wrong on the way is BackendUnavailable, and
 the caller knows as little as we do.
 """
 
 import asyncio
+import itertools
 import json
-import weakref
+import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-import aiohttp
-import tenacity
 from pydantic import BaseModel, ValidationError
 
-from lib import auth, config, errors, limits, log
+from lib import auth, config, errors, limits, log, postgrest
 from lib.limits import Limit
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 CONNECT_SECONDS = 3
 
-KEEP_ALIVE_SECONDS = 15
-"""Below PostgREST's own 30 s, so that we never send on a connection that it is about to close."""
+FIRST_PAUSE = 0.1
+"""The longest pause before the second try, in seconds; it doubles from try to try."""
 
 _UNAVAILABLE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "57014"}
 _UNAVAILABLE_CLASSES = ("57P0", "08", "53")
 _ROLLED_BACK = {"40001", "40P01", "55P03", "PGRST000", "PGRST002"}
 _GATEWAY_STATUSES = {429, 502, 503, 504}
 _CALLERS_FAULT = {401, 403}
-
-_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession]
-_sessions = weakref.WeakKeyDictionary()
 
 
 class _Unreachable(errors.BackendUnavailable):
@@ -94,38 +91,40 @@ class Rpc:
         """
         body = json.dumps(arguments, default=str, allow_nan=False, separators=(",", ":")).encode()
 
-        def again(failure: BaseException) -> bool:
-            return isinstance(failure, _Unreachable) and (repeatable or failure.harmless)
-
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(again),
-            stop=tenacity.stop_after_attempt(patience.tries) | tenacity.stop_after_delay(patience.seconds),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=patience.longest_pause),
-            reraise=True,
-        ):
-            with attempt:
+        begun = time.monotonic()
+        for attempt in itertools.count(1):
+            try:
                 return await self._once(name, body, returns, patience)
-        raise AssertionError("unreachable: tenacity returns or raises")
+            except _Unreachable as failure:
+                over = attempt >= patience.tries or time.monotonic() - begun >= patience.seconds
+                if over or not (repeatable or failure.harmless):
+                    raise
+            # Spread out, so that those who were turned away together do not come back together.
+            longest = min(FIRST_PAUSE * 2 ** (attempt - 1), patience.longest_pause)
+            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 (no secret)
+        raise AssertionError("unreachable: the last try returns or raises")
 
     async def _once(self, name: str, body: bytes, returns: type[Answer], patience: Patience) -> Answer:
         settings = config.settings()
-        headers = {
-            "Content-Type": "application/json",
-            "apikey": settings.supabase_anon_key.get_secret_value(),
-        }
+        headers = [
+            ("Content-Type", "application/json"),
+            ("apikey", settings.supabase_anon_key.get_secret_value()),
+        ]
         if (token := self.token()) is not None:
-            headers["Authorization"] = f"Bearer {token}"
+            headers.append(("Authorization", f"Bearer {token}"))
         try:
-            url = f"{settings.rest_url}/rpc/{name}"
-            timeout = aiohttp.ClientTimeout(total=patience.try_seconds, sock_connect=CONNECT_SECONDS)
-            async with _session().post(url, data=body, headers=headers, timeout=timeout) as response:
-                status, content = response.status, await response.read()
-        except aiohttp.ClientConnectorError as refused:
-            log.warning("backend_unreachable", call=name, reason=type(refused).__name__)
-            raise _Unreachable(harmless=True) from None
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as lost:
-            log.warning("backend_lost", call=name, reason=type(lost).__name__)
-            raise _Unreachable(harmless=False) from None
+            answer = await postgrest.post(
+                settings.rest_url,
+                f"/rpc/{name}",
+                headers,
+                body,
+                connect_seconds=CONNECT_SECONDS,
+                seconds=patience.try_seconds,
+            )
+        except postgrest.Lost as lost:
+            log.warning("backend_lost" if lost.sent else "backend_unreachable", call=name, reason=lost.reason)
+            raise _Unreachable(harmless=not lost.sent) from None
+        status, content = answer.status, answer.content
         if status != HTTPStatus.OK:
             raise _problem(name, status, _document(content), own_token=self.own_token)
         try:
@@ -148,22 +147,7 @@ def reading_as(caller: auth.Contact | auth.User) -> Rpc:
 
 async def close() -> None:
     """Close this event loop's connections. Only a process that outlives its loop needs it."""
-    session = _sessions.pop(asyncio.get_running_loop(), None)
-    if session is not None:
-        await session.close()
-
-
-def _session() -> aiohttp.ClientSession:
-    """One session for each event loop, which is one for each process of a deployed function."""
-    loop = asyncio.get_running_loop()
-    session = _sessions.get(loop)
-    if session is None or session.closed:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
-        session = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), raise_for_status=False
-        )
-        _sessions[loop] = session
-    return session
+    await postgrest.close()
 
 
 def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: bool) -> errors.Problem:

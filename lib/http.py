@@ -4,6 +4,7 @@ A handler takes the request and returns a response, or a model that becomes one.
 problem+json here, so that one place decides what a caller may see.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -52,6 +53,7 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
     Raises ConfigError when the environment is not complete, and ValueError when handlers and table differ.
     """
     config.settings()
+    _have_h11_serve()
     table = routes.of(name)
     if {route.name for route in table} != set(handlers):
         raise ValueError(f"{name} has handlers for {list(handlers)}, which are not its routes")
@@ -73,6 +75,18 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
         return response
 
     return serve
+
+
+def _have_h11_serve() -> None:
+    """Have functions-framework's server read requests with h11, which it would itself leave for httptools.
+
+    lib/postgrest.py brings httptools for answers. Under uvicorn it loses the body of a request that offers an
+    upgrade, as Java's client and `curl --http2` do over plain HTTP.
+    """
+    with contextlib.suppress(ImportError):  # where there is no gunicorn, as on Windows
+        from uvicorn_worker import UvicornWorker  # noqa: PLC0415
+
+        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "h11"}
 
 
 def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
