@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset policies replay clients test lint lock
+.PHONY: help install install-dev run up down status reset policies replay clients cold-start test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ replay: install ## Play FILE, a file of dialogues, through the functions of the 
 
 clients: install-dev ## Measure what a database call costs its HTTP client, beside others
 	@$(BIN)/python -m bench.clients $(ARGS)
+
+cold-start: install-dev ## Measure every function from process start to its first answer
+	@$(BIN)/python -m bench.cold_start $(ARGS)
 
 test: install-dev ## Run all tests on the real stack
 	@local/debian.sh

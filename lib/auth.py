@@ -18,7 +18,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
-from lib import config, emails, errors
+from lib import config, emails, errors, signing
 
 CONTACT_TOKEN_LIFE = timedelta(days=30)
 SWITCHBOARD_TOKEN_LIFE = timedelta(seconds=60)
@@ -243,6 +243,4 @@ def _bearer(header: str) -> str:
 
 
 def _sign(claims: dict[str, Any]) -> str:
-    from lib import tokens  # noqa: PLC0415 (brings cryptography along; see lib/tokens.py)
-
-    return tokens.sign(claims)
+    return signing.sign(claims)

@@ -1,15 +1,13 @@
-"""JSON web tokens: signing ours, verifying ours and Supabase Auth's.
+"""JSON web tokens that we are shown: verifying ours and Supabase Auth's. lib/signing.py makes ours.
 
-The key decides the algorithm, never the token. Our own signature is ES256 where the deployment has a
-signing key, else HS256 with the project's JWT secret; after a move to ES256 tokens signed with the
-secret stay good until they expire.
+The key decides the algorithm, never the token. After a move to ES256 tokens signed with the project's secret
+stay good until they expire.
 
-This module brings the cryptography library along, so lib/auth.py imports it at the first token.
+This module brings PyJWT and the cryptography library along, so lib/auth.py imports it at the first token.
 """
 
 import asyncio
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -83,18 +81,6 @@ async def verify_supabase(unverified: Unverified, *, audience: str) -> Claims:
     if unverified.issuer is not None and unverified.issuer != settings.auth_issuer:
         raise errors.TokenInvalid()
     return _verified(unverified, key, audience=audience, issuer=None)
-
-
-def sign(claims: Mapping[str, Any]) -> str:
-    """A token of ours with these claims."""
-    settings = config.settings()
-    if settings.switchboard_signing_key is not None:
-        key = _signing_key(settings.switchboard_signing_key.get_secret_value())
-        headers = {"kid": key.key_id} if key.key_id else None
-        return jwt.encode(dict(claims), key.key, algorithm="ES256", headers=headers)
-    if settings.supabase_jwt_secret is None:
-        raise errors.ConfigError("SUPABASE_JWT_SECRET or SWITCHBOARD_SIGNING_KEY must be set")
-    return jwt.encode(dict(claims), settings.supabase_jwt_secret.get_secret_value(), algorithm="HS256")
 
 
 def _verified(unverified: Unverified, key: Any, *, audience: str, issuer: str | None) -> Claims:

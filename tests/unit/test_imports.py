@@ -1,0 +1,108 @@
+"""What a function's process imports, in a fresh interpreter: nothing that its first answer could do without."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from lib.routes import FUNCTIONS
+from local.place import REPOSITORY
+
+ALLOWED = {
+    "pydantic": "bodies, settings and results are its models",
+    "pydantic_core": "pydantic",
+    "annotated_types": "pydantic",
+    "typing_inspection": "pydantic",
+    "httptools": "reads PostgREST's answers",
+    "aiohappyeyeballs": "connects to PostgREST",
+    "uvicorn_worker": "serves; lib/http.py sets its HTTP parser",
+    "uvicorn": "uvicorn_worker",
+    "gunicorn": "uvicorn_worker",
+    "packaging": "gunicorn",
+}
+"""By top-level package, beyond functions-framework; each with what it is for, or who brings it."""
+
+LATER = {
+    "a token of ours": ("auth.contact_token(UUID(int=1), UUID(int=2), UUID(int=3), 'verified')", set()),
+    "a switchboard token": ("auth.switchboard_token(auth.Anonymous(), auth.Scope())", set()),
+    "an email": ("emails.parse('ana@example.com')", {"email_validator", "idna"}),
+    "the demo persona": ("personas.find('demo')", set()),
+    "a call out": (
+        "personas.find('n8n')",
+        {"aiohttp", "aiosignal", "attr", "frozenlist", "multidict", "propcache", "yarl", "idna"},
+    ),
+    "a token that is shown": ("importlib.import_module('lib.tokens')", {"jwt", "cryptography"}),
+}
+"""What a step that not every request takes may import besides."""
+
+_SCRIPT = """
+import asyncio, importlib, json, sys
+from uuid import UUID
+
+def packages():
+    names = {name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__spec__", None)}
+    ours = {"lib", "functions", "main", "__main__"}
+    return sorted(name for name in names - set(sys.stdlib_module_names) - ours if not name.startswith("_"))
+
+import functions_framework.aio
+found = {"framework": packages()}
+name, source, step = sys.argv[1:]
+app = functions_framework.aio.create_asgi_app(name, source, "http")
+found["function"] = packages()
+
+async def request():
+    sent = []
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+    async def send(message):
+        sent.append(message)
+    await app({"type": "http", "method": "GET", "path": "/healthz", "raw_path": b"/healthz", "query_string": b"",
+               "headers": [], "scheme": "http", "http_version": "1.1", "client": None, "server": None}, receive, send)
+    return sent[0]["status"]
+
+found["status"] = asyncio.run(request())
+found["healthz"] = packages()
+if step:
+    from lib import auth, emails, personas
+    eval(step)
+    found["step"] = packages()
+print(json.dumps(found))
+"""
+
+
+def imported(function: str, step: str = "") -> Mapping[str, Any]:
+    """What is imported when, in a process of its own."""
+    source = REPOSITORY / "functions" / function / "main.py"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, function, str(source), step],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_imports_what_it_needs_and_nothing_else(function: str) -> None:
+    found = imported(function)
+    assert found["status"] == 200
+    brought = set(found["function"]) - set(found["framework"])
+    assert brought == set(ALLOWED) - set(found["framework"])
+    assert set(found["healthz"]) == set(found["function"])
+
+
+@pytest.mark.parametrize("step", sorted(LATER))
+def test_what_not_every_request_needs_is_imported_when_it_is_needed(step: str) -> None:
+    source, allowed = LATER[step]
+    found = imported("chat", source)
+    assert set(found["step"]) - set(found["healthz"]) == allowed - set(found["healthz"])
+    assert not set(found["framework"]) & {"jwt", "cryptography", "aiohttp", "email_validator"}
