@@ -53,7 +53,7 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
     Raises ConfigError when the environment is not complete, and ValueError when handlers and table differ.
     """
     config.settings()
-    _have_h11_serve()
+    _set_the_servers_protocols()
     table = routes.of(name)
     if {route.name for route in table} != set(handlers):
         raise ValueError(f"{name} has handlers for {list(handlers)}, which are not its routes")
@@ -77,16 +77,17 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
     return serve
 
 
-def _have_h11_serve() -> None:
-    """Have functions-framework's server read requests with h11, which it would itself leave for httptools.
+def _set_the_servers_protocols() -> None:
+    """Have functions-framework's server read requests with h11, and take none for a WebSocket.
 
-    lib/postgrest.py brings httptools for answers. Under uvicorn it loses the body of a request that offers an
-    upgrade, as Java's client and `curl --http2` do over plain HTTP.
+    Left to itself it takes httptools wherever that is installed, and lib/postgrest.py brings it for answers. Under
+    uvicorn it loses the body of a request that offers an upgrade, as Java's client and `curl --http2` do over plain
+    HTTP.
     """
     with contextlib.suppress(ImportError):  # where there is no gunicorn, as on Windows
         from uvicorn_worker import UvicornWorker  # noqa: PLC0415
 
-        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "h11"}
+        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "h11", "ws": "none"}
 
 
 def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
