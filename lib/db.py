@@ -6,16 +6,13 @@ nothing was sent (no connection was made), or when the database says that it rol
 the caller knows as little as we do.
 """
 
-import asyncio
-import itertools
 import json
-import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+import tenacity
 from pydantic import BaseModel, ValidationError
 
 from lib import auth, config, errors, limits, log, postgrest
@@ -24,9 +21,6 @@ from lib.limits import Limit
 Answer = TypeVar("Answer", bound=BaseModel)
 
 CONNECT_SECONDS = 3
-
-FIRST_PAUSE = 0.1
-"""The longest pause before the second try, in seconds; it doubles from try to try."""
 
 _UNAVAILABLE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "57014"}
 _UNAVAILABLE_CLASSES = ("57P0", "08", "53")
@@ -91,18 +85,18 @@ class Rpc:
         """
         body = json.dumps(arguments, default=str, allow_nan=False, separators=(",", ":")).encode()
 
-        begun = time.monotonic()
-        for attempt in itertools.count(1):
-            try:
+        def again(failure: BaseException) -> bool:
+            return isinstance(failure, _Unreachable) and (repeatable or failure.harmless)
+
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(again),
+            stop=tenacity.stop_after_attempt(patience.tries) | tenacity.stop_after_delay(patience.seconds),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=patience.longest_pause),
+            reraise=True,
+        ):
+            with attempt:
                 return await self._once(name, body, returns, patience)
-            except _Unreachable as failure:
-                over = attempt >= patience.tries or time.monotonic() - begun >= patience.seconds
-                if over or not (repeatable or failure.harmless):
-                    raise
-            # Spread out, so that those who were turned away together do not come back together.
-            longest = min(FIRST_PAUSE * 2 ** (attempt - 1), patience.longest_pause)
-            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 (no secret)
-        raise AssertionError("unreachable: the last try returns or raises")
+        raise AssertionError("unreachable: tenacity returns or raises")
 
     async def _once(self, name: str, body: bytes, returns: type[Answer], patience: Patience) -> Answer:
         settings = config.settings()

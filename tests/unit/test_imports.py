@@ -19,6 +19,7 @@ ALLOWED = {
     "typing_inspection": "pydantic",
     "httptools": "reads PostgREST's answers",
     "aiohappyeyeballs": "connects to PostgREST",
+    "tenacity": "repeats calls to PostgREST",
     "uvicorn_worker": "serves; lib/http.py sets its HTTP parser",
     "uvicorn": "uvicorn_worker",
     "gunicorn": "uvicorn_worker",
