@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib import errors, log, personas, turns
-from lib.events import Delta, Event, Failed
+from lib.events import Broken, Delta, Event
 from lib.flusher import Flusher
 from lib.personas import Deferred, PersonaError, Text, Usage
 from lib.turns import Status, Turn
@@ -107,7 +107,7 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _Answer) -> AsyncGenerator
     except errors.Problem as problem:
         # The lease runs out and the sweep ends the turn with what was flushed.
         log.error("finish_failed", turn_id=turn.id, code=problem.code)
-        yield Failed(problem.code, answer.length)
+        yield Broken(problem.code)
         return
     yield turns.ending(
         status=finished.status,

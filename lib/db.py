@@ -22,7 +22,8 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 CONNECT_SECONDS = 3
 
-_UNAVAILABLE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "57014"}
+_UNAVAILABLE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "57014", ""}
+"""PostgREST's codes and Postgres's; an empty one where its connection broke under the call: libpq has none for that."""
 _UNAVAILABLE_CLASSES = ("57P0", "08", "53")
 _ROLLED_BACK = {"40001", "40P01", "55P03", "PGRST000", "PGRST002"}
 _GATEWAY_STATUSES = {429, 502, 503, 504}
@@ -56,8 +57,9 @@ the database's own statement timeout (10 s), so that it is the database that giv
 GLANCE = Patience(tries=1, longest_pause=0, try_seconds=2, seconds=2)
 """For what a request can do without."""
 
-PERSISTENT = Patience(tries=8, longest_pause=4.0)
-"""For work that would be lost: about 16 s of trying."""
+PERSISTENT = Patience(tries=100, longest_pause=2.0)
+"""For work that would be lost: it is the 24 s that end the trying. Pauses are drawn between nothing and their longest,
+so a count of tries is a time only on average; and a database that restarts may be away for longer than that average."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The end of a turn, or of a stream, that went wrong; ``code`` is one of errors.FAILURES."""
+    """The end of a turn that went wrong; ``code`` is one of errors.FAILURES."""
 
     code: str
     position: int
@@ -56,7 +56,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Broken:
-    """The end of a stream that cannot say where its reader stands; the turn may go on."""
+    """The end of a stream only, as far as we know.
+
+    It has no id, so that whoever repeats the last one misses nothing of what the turn still adds.
+    """
 
     code: str
 

@@ -14,7 +14,7 @@ from lib import auth, bodies, db, emails, errors, log
 from lib.bodies import Attributes, Body, Label, Message
 from lib.clients import Client
 from lib.db import Rpc
-from lib.events import Delta, Done, Event, Failed, Opened
+from lib.events import Broken, Delta, Done, Event, Failed, Opened
 from lib.limits import Limit
 from lib.personas import HistoryMessage, PersonaTurn, Role
 from lib.registration import EmailHmac, EmailText
@@ -241,7 +241,7 @@ async def finish(
     error_detail: str | None = None,
     first_token_ms: int | None = None,
 ) -> Finished:
-    """End a turn and store its answer (None: what was flushed). Tries for about 16 s.
+    """End a turn and store its answer (None: what was flushed). Tries for 24 s.
 
     Where the turn had ended before, nothing changes and the result says how it stands.
     """
@@ -265,7 +265,7 @@ async def finish(
 async def follow(rpc: Rpc, state: TurnState, opened: Opened | None) -> AsyncGenerator[Event, None]:
     """The events of a turn from a state that was read on: what is stored at once, then what is added.
 
-    Begins with ``opened`` if there is one, and always ends with Done or Failed.
+    Begins with ``opened`` if there is one, and always ends with Done, Failed or Broken.
     """
     if opened is not None:
         yield opened
@@ -276,14 +276,14 @@ async def follow(rpc: Rpc, state: TurnState, opened: Opened | None) -> AsyncGene
         if state.status != "active":
             break
         if time.monotonic() > limit:
-            yield Failed("stream_limit", state.position)
+            yield Broken("stream_limit")
             return
         await asyncio.sleep(FOLLOW_PAUSE_SECONDS)
         try:
             state = await read(rpc, state.turn_id, state.position)
         except errors.Problem as problem:
             log.warning("follow_broke", turn_id=state.turn_id, code=problem.code)
-            yield Failed(problem.code, state.position)
+            yield Broken(problem.code)
             return
     yield ending(
         status=state.status,

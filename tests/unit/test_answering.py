@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lib import answering, db, flusher, personas, turns
-from lib.events import Delta, Done, Event, Failed, Opened
+from lib.events import Broken, Delta, Done, Event, Failed, Opened
 from lib.personas import Deferred, PersonaError, PersonaTurn, Piece, Text, Usage
 from lib.turns import Turn
 from tests.unit.postgrest import PostgRest, raised
@@ -277,7 +277,7 @@ async def test_a_database_that_stays_away_ends_the_stream_with_an_error(
     monkeypatch.setattr(db, "PERSISTENT", db.Patience(tries=2, longest_pause=0.01))
     postgrest.functions["finish_turn"] = lambda _: raised(503, "PGRST001", "no")
     speak(monkeypatch, two_words)
-    assert (await answer())[-1] == Failed("backend_unavailable", position=9)
+    assert (await answer())[-1] == Broken("backend_unavailable")
 
 
 @pytest.mark.parametrize("cancels", [1, 2])

@@ -1,4 +1,5 @@
 import asyncio
+import random
 from typing import Any
 from uuid import uuid4
 
@@ -24,8 +25,8 @@ def rpc() -> db.Rpc:
     return db.acting_as(auth.Anonymous(), SCOPE)
 
 
-async def call(*, repeatable: bool = False) -> int:
-    return (await rpc().call("do_it", {"id": WORKSPACE}, Answer, repeatable=repeatable)).value
+async def call(*, repeatable: bool = False, patience: db.Patience = db.BRIEF) -> int:
+    return (await rpc().call("do_it", {"id": WORKSPACE}, Answer, repeatable=repeatable, patience=patience)).value
 
 
 async def test_a_call_carries_our_token_and_the_projects_key(postgrest: PostgRest) -> None:
@@ -73,7 +74,7 @@ async def test_a_refusal_keeps_its_members(postgrest: PostgRest) -> None:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(503, "PGRST001"), (503, "57P01"), (500, "57014"), (503, "08006"), (503, "53300"), (504, "PGRST003")],
+    [(503, "PGRST001"), (503, "57P01"), (500, "57014"), (503, "08006"), (503, "53300"), (504, "PGRST003"), (400, "")],
 )
 async def test_a_backend_that_gives_up_is_unavailable(postgrest: PostgRest, status: int, code: str) -> None:
     postgrest.functions["do_it"] = lambda _: raised(status, code, "no")
@@ -166,6 +167,18 @@ async def test_a_backend_that_is_down_is_found_out_within_a_second_and_found_aga
     assert asyncio.get_running_loop().time() - begun < 2
     configure(SUPABASE_REST_URL=postgrest.url)
     assert await call() == 1
+
+
+async def test_work_that_would_be_lost_outlasts_a_restart_of_the_database(
+    postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_at = asyncio.get_running_loop().time() + 7
+    postgrest.functions["do_it"] = lambda _: (
+        raised(503, "PGRST000", "no") if asyncio.get_running_loop().time() < back_at else {"value": 1}
+    )
+    # Pauses as long as they are on average.
+    monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
+    assert await call(repeatable=True, patience=db.PERSISTENT) == 1
 
 
 async def test_one_connection_serves_call_after_call(postgrest: PostgRest) -> None:

@@ -45,3 +45,7 @@ def test_a_failure_says_whether_asking_again_may_help(code: str, retryable: bool
     assert event.data["code"] == code
     assert event.data["retryable"] is retryable
     assert event.data["title"]
+
+
+def test_a_stream_that_ends_before_its_turn_leaves_the_readers_position_alone() -> None:
+    assert on_the_wire(Broken("stream_limit")).id is None

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from lib import auth, db, errors, turns
-from lib.events import Delta, Done, Event, Failed, Opened
+from lib.events import Broken, Delta, Done, Event, Failed, Opened
 from lib.turns import TurnState
 from tests.unit.postgrest import PostgRest, raised
 from tests.unit.turn import WORKSPACE, Database, start
@@ -114,7 +114,7 @@ async def test_a_failed_turn_ends_in_its_error(
 async def test_a_stream_that_lasts_too_long_says_go_on(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "FOLLOW_LIMIT_SECONDS", 0.05)
     Stored(postgrest, ("active", "Hel"))
-    assert (await follow())[-1] == Failed("stream_limit", position=3)
+    assert (await follow())[-1] == Broken("stream_limit")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_a_stream_that_cannot_go_on_still_has_an_end(
     state = await turns.read(rpc, TURN)
     postgrest.functions["read_turn"] = lambda _: raised(status, raised_code, message)
     events = [event async for event in turns.follow(rpc, state, None)]
-    assert events == [Delta("Hel", 3), Failed(code, position=3)]
+    assert events == [Delta("Hel", 3), Broken(code)]
 
 
 async def test_a_turn_that_may_not_be_seen_is_not_found(postgrest: PostgRest) -> None:
