@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset policies replay clients cold-start test lint lock
+.PHONY: help install install-dev run up down status reset policies replay clients cold-start faults test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ clients: install-dev ## Measure what a database call costs its HTTP client, besi
 
 cold-start: install-dev ## Measure every function from process start to its first answer
 	@$(BIN)/python -m bench.cold_start $(ARGS)
+
+faults: install-dev ## Kill the parts of a stack under load and check what is left: ARGS="--kills 200 --seed 7"
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 test: install-dev ## Run all tests on the real stack
 	@local/debian.sh

@@ -1,0 +1,73 @@
+"""What the parts themselves wrote: only what a kill explains may stand there."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+_LINE = re.compile(r"^\S+ \S+ \w+ \[\d+\] (?P<level>[A-Z0-9]+): +(?P<text>.*)")
+
+# A server that is killed says so, in these words; so do clients that lose it and whoever comes while it recovers.
+_EXPECTED = re.compile(
+    r"the database system is (starting up|in recovery mode|not yet accepting connections|shutting down)"
+    r"|terminating connection because of crash of another server process"
+    r"|terminating connection due to administrator command"
+    r"|connection to client lost"
+    r"|terminating connection due to unexpected postmaster exit"
+    r"|terminating (background worker|walreceiver|logical replication worker|autovacuum)"
+    r"|PT\d{3}"
+)
+
+GIVEN_UP = "finish_failed"
+"""The functions' own word for an outage that was longer than their patience: the sweep ends such a turn."""
+
+
+def of_postgres(log: Path) -> tuple[Counter[str], list[str]]:
+    """How often each level was said, and the lines that no kill explains."""
+    levels: Counter[str] = Counter()
+    strange: list[str] = []
+    for line in log.read_text(errors="replace").splitlines():
+        found = _LINE.match(line)
+        if found is None:
+            continue
+        levels[found["level"]] += 1
+        if found["level"] in ("WARNING", "ERROR", "FATAL", "PANIC") and not _EXPECTED.search(found["text"]):
+            strange.append(f"{found['level']}: {found['text']}")
+    return levels, strange
+
+
+def of_functions(log: Path) -> tuple[Counter[str], list[str]]:
+    """How often each event above INFO was logged, and the lines that no kill explains."""
+    logged: Counter[str] = Counter()
+    strange: list[str] = []
+    for line, document in _documents(log):
+        if document is None:
+            strange.append(line[:300])
+        elif document.get("severity") != "INFO":
+            logged[document["event"]] += 1
+            if document["severity"] == "ERROR" and document["event"] != GIVEN_UP:
+                strange.append(line[:2000])
+    return logged, strange
+
+
+def given_up(log: Path) -> list[float]:
+    """When the functions gave an answer up that they could not store."""
+    return [
+        datetime.fromisoformat(document["time"]).timestamp()
+        for _, document in _documents(log)
+        if document is not None and document.get("event") == GIVEN_UP
+    ]
+
+
+def _documents(log: Path) -> Iterator[tuple[str, dict[str, str] | None]]:
+    """The lines and, where a line is whole JSON, what it says; a kill may leave half of a line."""
+    for line in log.read_text(errors="replace").splitlines():
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line)
+        except ValueError:
+            document = None
+        yield line, document if isinstance(document, dict) else None
