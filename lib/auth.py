@@ -24,6 +24,7 @@ CONTACT_TOKEN_LIFE = timedelta(days=30)
 SWITCHBOARD_TOKEN_LIFE = timedelta(seconds=60)
 
 _ISSUER = "switchboard"
+_OPERATOR = "operator"
 
 Proof = Literal["asserted", "verified"]
 
@@ -64,10 +65,15 @@ class User:
     user_id: UUID
     email: str | None
     token: str = field(repr=False)
+    operator: bool = False
+    """Whether they run this instance: `"switchboard_role": "operator"` in their app_metadata, which only the project's
+    owner writes. What users write of themselves, user_metadata, is never asked."""
 
     def claims(self) -> dict[str, str]:
         """How the database is told: with the email's key, so that it can look for the proof behind it."""
         claims = {"kind": "user", "user_id": str(self.user_id)}
+        if self.operator:
+            claims["switchboard_role"] = _OPERATOR
         if self.email is not None:
             with contextlib.suppress(ValueError):
                 claims |= {"email": self.email, "email_key": emails.parse(self.email).key}
@@ -88,11 +94,14 @@ Caller = Anonymous | Contact | User | System
 
 @dataclass(frozen=True)
 class Scope:
-    """How far a switchboard token reaches: a space, a workspace (perhaps at a space), or the system step."""
+    """How far a switchboard token reaches: a space, a workspace (perhaps at a space), the system step, or managing what
+    the caller has a role for.
+    """
 
     workspace_id: UUID | None = None
     space_id: UUID | None = None
     system: bool = False
+    management: bool = False
 
     @classmethod
     def of(cls, caller: Caller, space_id: UUID) -> "Scope":
@@ -109,6 +118,8 @@ class Scope:
         """How the database is told."""
         if self.system:
             return {"system": True}
+        if self.management:
+            return {"management": True}
         ids = {"workspace_id": self.workspace_id, "space_id": self.space_id}
         return {name: str(value) for name, value in ids.items() if value is not None}
 
@@ -132,6 +143,7 @@ class _UserClaims(BaseModel):
     role: Literal["authenticated"]
     sub: UUID
     email: str | None = None
+    app_metadata: Any = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +169,14 @@ async def require_reader(request: Request) -> Contact | User:
     caller = await caller_of(request)
     if not isinstance(caller, Contact | User):
         raise errors.TokenMissing()
+    return caller
+
+
+async def require_user(request: Request) -> User:
+    """The Supabase user who sends the request. Raises as require_reader, and Forbidden for a contact."""
+    caller = await require_reader(request)
+    if not isinstance(caller, User):
+        raise errors.Forbidden()
     return caller
 
 
@@ -192,7 +212,9 @@ async def identify(token: str) -> Contact | User:
         user = _UserClaims.model_validate(await tokens.verify_supabase(unverified, audience="authenticated"))
     except ValidationError:
         raise errors.TokenInvalid() from None
-    return User(user_id=user.sub, email=user.email or None, token=token)
+    known = user.app_metadata if isinstance(user.app_metadata, dict) else {}
+    operator = known.get("switchboard_role") == _OPERATOR
+    return User(user_id=user.sub, email=user.email or None, token=token, operator=operator)
 
 
 def contact_token(workspace_id: UUID, contact_id: UUID, conversation_id: UUID, proof: Proof) -> SignedToken:

@@ -104,6 +104,20 @@ def validate(model: type[Model], document: object) -> Model:
     raise errors.InvalidBody(faults)
 
 
+def is_missing(request: Request) -> bool:
+    """Whether the request has no body at all, for routes that can do without."""
+    return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+
+
+def read_query(request: Request, model: type[Model]) -> Model:
+    """The query's parameters as a model; of one that is repeated the last. Raises InvalidBody."""
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as invalid:
+        faults = field_errors(invalid)
+    raise errors.InvalidBody(faults)
+
+
 def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
     """What does not fit, field by field, without the values that were sent."""
     return [

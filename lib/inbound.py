@@ -26,7 +26,7 @@ class _Secret(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     workspace_id: UUID
-    secret: SecretStr
+    secrets: tuple[SecretStr, ...]
 
 
 class _Recorded(BaseModel):
@@ -57,8 +57,8 @@ async def receive(provider_name: str, headers: Mapping[str, str], body: bytes) -
     """
     provider = providers.find(provider_name)
     found = await _secret(provider_name, provider.reference(body))
-    provider.verify(found.secret.get_secret_value() if found else "", headers, body)
-    if found is None:
+    secrets = [secret.get_secret_value() for secret in found.secrets] if found else [""]
+    if not any(_knows(provider, secret, headers, body) for secret in secrets) or found is None:
         raise errors.SecretInvalid()
     answer = provider.parse(body)
     recorded = await db.acting_as(auth.System(), auth.Scope(workspace_id=found.workspace_id)).call(
@@ -109,6 +109,15 @@ async def _secret(provider_name: str, reference: str) -> _Secret | None:
         if refused.status != 404:
             raise
         return None
+
+
+def _knows(provider: providers.Provider, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether the sender knows this secret."""
+    try:
+        provider.verify(secret, headers, body)
+    except errors.SecretInvalid:
+        return False
+    return True
 
 
 def _delivery_key(answer: providers.AsyncAnswer, headers: Mapping[str, str]) -> str:

@@ -25,7 +25,7 @@ class Route:
     @property
     def origins(self) -> Origins:
         """Which web pages may call it: those the space lists, any (a token decides), or none (no browser)."""
-        if "{space_id}" in self.path or "{app_id}" in self.path:
+        if self.path.startswith(("/space/", "/landing/")):
             return "space"
         if set(self.callers) <= {"provider", "cron"}:
             return "none"
@@ -44,6 +44,28 @@ ROUTES: tuple[Route, ...] = (
     Route("chat", "cancel", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
     Route("chat", "widget", "GET", "/widget.js", ("anyone",)),
     Route("sessions", "recover", "POST", "/chat-sessions/{session_id}/recover", ("contact", "user")),
+    Route("workspaces", "create_workspace", "POST", "/workspaces", ("user",)),
+    Route("workspaces", "list_workspaces", "GET", "/workspaces", ("user",)),
+    Route("workspaces", "read_workspace", "GET", "/workspaces/{workspace_id}", ("user",)),
+    Route("workspaces", "change_workspace", "PATCH", "/workspaces/{workspace_id}", ("user",)),
+    Route("workspaces", "list_members", "GET", "/workspaces/{workspace_id}/members", ("user",)),
+    Route("workspaces", "add_member", "POST", "/workspaces/{workspace_id}/members", ("user",)),
+    Route("workspaces", "set_member", "PUT", "/workspaces/{workspace_id}/members/{user_id}", ("user",)),
+    Route("workspaces", "remove_member", "DELETE", "/workspaces/{workspace_id}/members/{user_id}", ("user",)),
+    Route("workspaces", "list_spaces", "GET", "/workspaces/{workspace_id}/spaces", ("user",)),
+    Route("workspaces", "create_space", "POST", "/workspaces/{workspace_id}/spaces", ("user",)),
+    Route("workspaces", "read_space", "GET", "/spaces/{space_id}", ("user",)),
+    Route("workspaces", "change_space", "PATCH", "/spaces/{space_id}", ("user",)),
+    Route("workspaces", "rotate_hmac_secret", "POST", "/spaces/{space_id}/hmac-secret", ("user",)),
+    Route("workspaces", "remove_hmac_secret", "DELETE", "/spaces/{space_id}/hmac-secret", ("user",)),
+    Route("workspaces", "list_personas", "GET", "/workspaces/{workspace_id}/personas", ("user",)),
+    Route("workspaces", "create_persona", "POST", "/workspaces/{workspace_id}/personas", ("user",)),
+    Route("workspaces", "read_persona", "GET", "/personas/{persona_id}", ("user",)),
+    Route("workspaces", "change_persona", "PATCH", "/personas/{persona_id}", ("user",)),
+    Route("workspaces", "set_persona_secret", "PUT", "/personas/{persona_id}/secret", ("user",)),
+    Route("workspaces", "remove_persona_secret", "DELETE", "/personas/{persona_id}/secret", ("user",)),
+    Route("workspaces", "rotate_callback_secret", "POST", "/personas/{persona_id}/callback-secret", ("user",)),
+    Route("workspaces", "remove_callback_secret", "DELETE", "/personas/{persona_id}/callback-secret", ("user",)),
     Route("webhooks", "receive", "POST", "/webhooks/{provider}", ("provider",)),
     Route("archive", "run", "POST", "/archive", ("cron",)),
     Route("worker", "run", "POST", "/worker", ("cron",)),

@@ -1,4 +1,4 @@
--- Who may see a workspace: its members. Nobody changes one over the API.
+-- Who may see a workspace: its members. Owners and admins change it through the functions, which enter it to manage it.
 
 create policy "Members read their workspaces"
     on public.workspaces for select to authenticated
@@ -7,3 +7,12 @@ create policy "Members read their workspaces"
 create policy "Switchboard reads the workspace it entered"
     on public.workspaces for select to switchboard
     using (id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.workspaces for insert to switchboard
+    with check (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it manages"
+    on public.workspaces for update to switchboard
+    using (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
+    with check (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);

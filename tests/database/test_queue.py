@@ -370,7 +370,7 @@ async def test_an_asynchronous_answer_is_authenticated_by_its_turns_persona(desk
 
     told = await desk.call("webhook_secret", SYSTEM, **unset)
 
-    assert told.body == {"workspace_id": WORKSPACE, "secret": "call me back"}
+    assert told.body == {"workspace_id": WORKSPACE, "secrets": ["call me back"]}
     for provider, reference in (("n8n", str(uuid.uuid4())), ("n8n", "no id"), ("other", turn["turn_id"])):
         with pytest.raises(Raised) as refused:
             await desk.call("webhook_secret", SYSTEM, provider=provider, reference=reference)

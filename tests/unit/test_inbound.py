@@ -35,7 +35,7 @@ class Inbox:
     def secret(self, arguments: dict[str, Any]) -> Any:
         if arguments["reference"] != str(TURN):
             return raised(404, "PT404", "not_found")
-        return {"workspace_id": str(WORKSPACE), "secret": SECRET}
+        return {"workspace_id": str(WORKSPACE), "secrets": [SECRET]}
 
     def record(self, arguments: dict[str, Any]) -> dict[str, Any]:
         duplicate = arguments["delivery_key"] in self.events

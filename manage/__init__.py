@@ -1,0 +1,1 @@
+"""The operators' commands: `switchboard`, which sets workspaces up with the service key."""

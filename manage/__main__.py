@@ -1,0 +1,393 @@
+"""`switchboard …`: the commands with which operators set workspaces up."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+
+from lib import members, responders, spaces, workspaces
+from lib.management import Rotation
+from manage import output, running
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+overlap = click.option(
+    "--overlap-seconds", type=int, help="How long older secrets stay accepted: 0 to 604800, 3600 unless set."
+)
+enabled = click.option("--enable/--disable", "enabled", default=None, help="Whether it answers.")
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _json_file(_: click.Context, __: click.Parameter, file: Any) -> Any:
+    if file is None:
+        return None
+    try:
+        return json.load(file)
+    except ValueError:
+        raise click.BadParameter("is not JSON") from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Set workspaces up: members, spaces, personas and their secrets.
+
+    Works on the project of SUPABASE_URL (or SUPABASE_REST_URL) with SUPABASE_SERVICE_ROLE_KEY; where neither is set, on
+    the local backend that `make up` started.
+
+    \b
+    Example, from nothing to a chat:
+      switchboard workspace create "Example Travel" --owner-email owner@example.com
+      switchboard persona create WORKSPACE demo "Concierge"
+      switchboard space create WORKSPACE "Website" --persona PERSONA --origin https://www.example.com
+    """
+
+
+# Workspaces -----------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def workspace() -> None:
+    """Make, show and change workspaces."""
+
+
+workspace_settings = _options(
+    click.option("--archive-after-days", type=int, help="Finished sessions are archived after so many days."),
+    click.option(
+        "--archive-status", "archive_statuses", multiple=True, help="A terminal state to archive; repeatable."
+    ),
+    click.option("--messages-per-minute-by-contact", type=int, help="What one contact may send."),
+    click.option("--messages-per-minute-by-user", type=int, help="What one user may send."),
+    click.option("--messages-per-minute-by-space", type=int, help="What one space takes."),
+    click.option("--messages-per-minute-by-address", type=int, help="What one network address may send."),
+)
+
+
+@workspace.command("create")
+@click.argument("name")
+@click.option("--owner-email", help="The first owner: a user who has confirmed this email.")
+@click.option("--owner-id", type=click.UUID, help="The same by id.")
+@click.option("--id", type=click.UUID, help="An id of your choice, so that repeating the command makes nothing twice.")
+@workspace_settings
+@as_json
+def create_workspace(as_json: bool, **values: Any) -> None:
+    """Make a workspace with its first owner.
+
+    \b
+    switchboard workspace create "Example Travel" --owner-email owner@example.com
+    """
+    if values["owner_email"] is None and values["owner_id"] is None:
+        raise click.UsageError("Name the first owner: --owner-email or --owner-id.")
+    new = running.model(workspaces.NewWorkspace, values)
+    output.one(running.run(lambda database: workspaces.create(database, new)), as_json=as_json)
+
+
+@workspace.command("list")
+@as_json
+def list_workspaces(as_json: bool) -> None:
+    """Every workspace.
+
+    \b
+    switchboard workspace list
+    """
+    found = running.run(
+        lambda database: running.every(lambda paging: workspaces.list_all(database, paging)),
+    )
+    output.several(found, ("id", "name", "created_at"), as_json=as_json)
+
+
+@workspace.command("show")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@as_json
+def show_workspace(workspace_id: UUID, as_json: bool) -> None:
+    """A workspace's settings.
+
+    \b
+    switchboard workspace show WORKSPACE --json
+    """
+    output.one(running.run(lambda database: workspaces.read(database, workspace_id)), as_json=as_json)
+
+
+@workspace.command("update")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--name")
+@workspace_settings
+@as_json
+def update_workspace(workspace_id: UUID, as_json: bool, **values: Any) -> None:
+    """Change the settings that are given.
+
+    \b
+    switchboard workspace update WORKSPACE --archive-after-days 30
+    """
+    changes = running.model(workspaces.WorkspaceChanges, values)
+    output.one(running.run(lambda database: workspaces.change(database, workspace_id, changes)), as_json=as_json)
+
+
+# Members --------------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def member() -> None:
+    """Say who works in a workspace."""
+
+
+@member.command("add")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--email", help="A user who has confirmed this email.")
+@click.option("--user-id", type=click.UUID, help="The same by id; gives a member another role too.")
+@click.option("--role", type=click.Choice(["owner", "admin", "agent"]), default="agent", show_default=True)
+@as_json
+def add_member(workspace_id: UUID, email: str | None, user_id: UUID | None, role: str, as_json: bool) -> None:
+    """Make a user a member.
+
+    \b
+    switchboard member add WORKSPACE --email agent@example.com
+    switchboard member add WORKSPACE --user-id USER --role admin
+    """
+    if (email is None) == (user_id is None):
+        raise click.UsageError("Name the user by --email or by --user-id.")
+    if user_id is not None:
+        grant, known = running.model(members.Grant, {"role": role}), user_id
+        made = running.run(lambda database: members.put(database, workspace_id, known, grant))
+    else:
+        invitation = running.model(members.Invitation, {"email": email, "role": role})
+        made = running.run(lambda database: members.add(database, workspace_id, invitation))
+    output.one(made, as_json=as_json)
+
+
+@member.command("remove")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("user_id", metavar="USER", type=click.UUID)
+@as_json
+def remove_member(workspace_id: UUID, user_id: UUID, as_json: bool) -> None:
+    """Take a member out; the last owner stays.
+
+    \b
+    switchboard member remove WORKSPACE USER
+    """
+    running.run(lambda database: members.remove(database, workspace_id, user_id))
+    output.done("Removed.", as_json=as_json)
+
+
+@member.command("list")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@as_json
+def list_members(workspace_id: UUID, as_json: bool) -> None:
+    """A workspace's members.
+
+    \b
+    switchboard member list WORKSPACE
+    """
+    found = running.run(
+        lambda database: running.every(lambda paging: members.list_all(database, workspace_id, paging)),
+    )
+    output.several(found, ("user_id", "role", "email"), as_json=as_json)
+
+
+# Spaces ---------------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def space() -> None:
+    """Make and change spaces, where contacts arrive."""
+
+
+space_settings = _options(
+    click.option("--origin", "allowed_origins", multiple=True, help="Whose pages may call; repeatable, * for any."),
+    click.option("--arrivals-per-minute", type=int, help="Registrations and first messages that it takes."),
+    click.option("--arrivals-per-minute-by-address", type=int, help="The same from one network address."),
+    enabled,
+)
+
+
+@space.command("create")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("name")
+@click.option("--persona", "persona_id", type=click.UUID, required=True, help="Who answers there.")
+@click.option("--kind", type=click.Choice(["embed", "landing"]), default="embed", show_default=True)
+@click.option("--id", type=click.UUID, help="An id of your choice, so that repeating the command makes nothing twice.")
+@space_settings
+@as_json
+def create_space(workspace_id: UUID, as_json: bool, **values: Any) -> None:
+    """Add a space to a workspace.
+
+    \b
+    switchboard space create WORKSPACE "Website" --persona PERSONA --origin https://www.example.com
+    """
+    new = running.model(spaces.NewSpace, values)
+    output.one(running.run(lambda database: spaces.create(database, workspace_id, new)), as_json=as_json)
+
+
+@space.command("list")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@as_json
+def list_spaces(workspace_id: UUID, as_json: bool) -> None:
+    """A workspace's spaces.
+
+    \b
+    switchboard space list WORKSPACE
+    """
+    found = running.run(
+        lambda database: running.every(lambda paging: spaces.list_all(database, workspace_id, paging)),
+    )
+    output.several(found, ("id", "kind", "name", "persona_id", "enabled", "has_hmac_secret"), as_json=as_json)
+
+
+@space.command("update")
+@click.argument("space_id", metavar="SPACE", type=click.UUID)
+@click.option("--name")
+@click.option("--persona", "persona_id", type=click.UUID, help="Who answers there.")
+@click.option("--no-origins", is_flag=True, help="No page may call any more.")
+@space_settings
+@as_json
+def update_space(space_id: UUID, no_origins: bool, as_json: bool, **values: Any) -> None:
+    """Change the settings that are given. Origins are replaced as a whole.
+
+    \b
+    switchboard space update SPACE --origin https://www.example.com --origin https://shop.example.com
+    """
+    if no_origins and values["allowed_origins"]:
+        raise click.UsageError("Either --origin or --no-origins.")
+    changes = running.model(spaces.SpaceChanges, {**values, **({"allowed_origins": []} if no_origins else {})})
+    output.one(running.run(lambda database: spaces.change(database, space_id, changes)), as_json=as_json)
+
+
+@space.command("rotate-hmac-secret")
+@click.argument("space_id", metavar="SPACE", type=click.UUID)
+@overlap
+@click.option("--remove", is_flag=True, help="Believe no signature any more.")
+@as_json
+def rotate_hmac_secret(space_id: UUID, overlap_seconds: int | None, remove: bool, as_json: bool) -> None:
+    """Make the secret under which emails are signed anew, and print it this once.
+
+    \b
+    switchboard space rotate-hmac-secret SPACE --overlap-seconds 86400
+    """
+    if remove:
+        running.run(lambda database: spaces.remove_hmac_secret(database, space_id))
+        output.done("Removed.", as_json=as_json)
+        return
+    rotation = running.model(Rotation, {"overlap_seconds": overlap_seconds})
+    output.one(running.run(lambda database: spaces.rotate_hmac_secret(database, space_id, rotation)), as_json=as_json)
+
+
+# Personas -------------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def persona() -> None:
+    """Make and change personas, who answer."""
+
+
+persona_settings = _options(
+    click.option("--config", type=click.File(), callback=_json_file, help="The kind's settings: a file of JSON, or -."),
+    click.option("--session-policy", type=click.Choice(["per_conversation", "per_message"])),
+    click.option("--turn-policy", type=click.Choice(["refuse", "interrupt"]), help="A message during an answer."),
+    click.option("--history-limit", type=int, help="How many earlier messages it is given."),
+    click.option("--time-limit-seconds", type=int, help="How long one turn may take."),
+    click.option("--breaker-failures", type=int, help="Failures that open its circuit breaker; 0: never."),
+    click.option("--breaker-seconds", type=int, help="How long the breaker stays open."),
+    enabled,
+)  # fmt: skip
+
+
+@persona.command("create")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("kind")
+@click.argument("name")
+@click.option("--id", type=click.UUID, help="An id of your choice, so that repeating the command makes nothing twice.")
+@persona_settings
+@as_json
+def create_persona(workspace_id: UUID, as_json: bool, **values: Any) -> None:
+    """Add a persona to a workspace. docs/personas.md has the kinds and their settings.
+
+    \b
+    switchboard persona create WORKSPACE n8n "Concierge" --config concierge.json
+    """
+    new = running.model(responders.NewPersona, values)
+    output.one(running.run(lambda database: responders.create(database, workspace_id, new)), as_json=as_json)
+
+
+@persona.command("list")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@as_json
+def list_personas(workspace_id: UUID, as_json: bool) -> None:
+    """A workspace's personas.
+
+    \b
+    switchboard persona list WORKSPACE
+    """
+    found = running.run(
+        lambda database: running.every(lambda paging: responders.list_all(database, workspace_id, paging)),
+    )
+    columns = ("id", "kind", "name", "enabled", "has_secret", "has_callback_secret")
+    output.several(found, columns, as_json=as_json)
+
+
+@persona.command("update")
+@click.argument("persona_id", metavar="PERSONA", type=click.UUID)
+@click.option("--name")
+@persona_settings
+@as_json
+def update_persona(persona_id: UUID, as_json: bool, **values: Any) -> None:
+    """Change the settings that are given. The config is replaced as a whole.
+
+    \b
+    switchboard persona update PERSONA --time-limit-seconds 60 --turn-policy interrupt
+    """
+    changes = running.model(responders.PersonaChanges, values)
+    changed = running.run(lambda database: responders.change(database, database, persona_id, changes))
+    output.one(changed, as_json=as_json)
+
+
+@persona.command("set-secret")
+@click.argument("persona_id", metavar="PERSONA", type=click.UUID)
+@click.option("--remove", is_flag=True, help="Send no secret any more.")
+@as_json
+def set_persona_secret(persona_id: UUID, remove: bool, as_json: bool) -> None:
+    """Keep what the persona sends with its calls; read from standard input, or asked for.
+
+    \b
+    switchboard persona set-secret PERSONA < secret.txt
+    """
+    if remove:
+        running.run(lambda database: responders.remove_secret(database, persona_id))
+        output.done("Removed.", as_json=as_json)
+        return
+    given = running.secret()
+    running.run(lambda database: responders.set_secret(database, persona_id, given))
+    output.done("Kept.", as_json=as_json)
+
+
+@persona.command("rotate-callback-secret")
+@click.argument("persona_id", metavar="PERSONA", type=click.UUID)
+@overlap
+@click.option("--remove", is_flag=True, help="Take no asynchronous answer any more.")
+@as_json
+def rotate_callback_secret(persona_id: UUID, overlap_seconds: int | None, remove: bool, as_json: bool) -> None:
+    """Make the secret of asynchronous answers anew, and print it this once.
+
+    \b
+    switchboard persona rotate-callback-secret PERSONA --overlap-seconds 86400
+    """
+    if remove:
+        running.run(lambda database: responders.remove_callback_secret(database, persona_id))
+        output.done("Removed.", as_json=as_json)
+        return
+    rotation = running.model(Rotation, {"overlap_seconds": overlap_seconds})
+    made = running.run(lambda database: responders.rotate_callback_secret(database, persona_id, rotation))
+    output.one(made, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main(prog_name="switchboard")

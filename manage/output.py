@@ -1,0 +1,44 @@
+"""What a command prints: a table for people, JSON for programs."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+
+def one(model: BaseModel, *, as_json: bool) -> None:
+    """A thing, one member a line."""
+    document = model.model_dump(mode="json")
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    width = max(map(len, document))
+    for name, value in document.items():
+        click.echo(f"{name:>{width}}: {_text(value)}")
+
+
+def several(models: Sequence[BaseModel], columns: Sequence[str], *, as_json: bool) -> None:
+    """Things, one a line with these columns; in JSON an array of them whole."""
+    documents = [model.model_dump(mode="json") for model in models]
+    if as_json:
+        click.echo(json.dumps(documents))
+        return
+    rows = [list(columns), *([_text(document[name]) for name in columns] for document in documents)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
+    for row in rows:
+        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def done(text: str, *, as_json: bool) -> None:
+    """A change that has nothing to show."""
+    click.echo(json.dumps({"done": True}) if as_json else text)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return json.dumps(value) if isinstance(value, dict | bool) else str(value)

@@ -1,0 +1,52 @@
+"""Which project the commands work on, and the key they show."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.errors import ConfigError
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Target:
+    """PostgREST's address, without a slash at the end, and the service key."""
+
+    rest_url: str
+    service_key: str = field(repr=False)
+
+
+def find(environment: Mapping[str, str]) -> Target:
+    """The project of SUPABASE_URL (or SUPABASE_REST_URL) and SUPABASE_SERVICE_ROLE_KEY.
+
+    Where none of them is set, the local backend of this repository, by the settings file that it writes. Never a bit of
+    both: half a hosted project's settings are a mistake. Raises ConfigError, which names what is missing.
+    """
+    url, rest_url, key = (
+        environment.get(name, "").strip() for name in ("SUPABASE_URL", "SUPABASE_REST_URL", "SUPABASE_SERVICE_ROLE_KEY")
+    )
+    if not (url or rest_url or key):
+        return _local(environment)
+    if not (url or rest_url):
+        raise ConfigError("SUPABASE_URL is not set (SUPABASE_SERVICE_ROLE_KEY is)")
+    if not key:
+        raise ConfigError("SUPABASE_SERVICE_ROLE_KEY is not set (the project's address is)")
+    return Target((rest_url or f"{url.rstrip('/')}/rest/v1").rstrip("/"), key)
+
+
+def _local(environment: Mapping[str, str]) -> Target:
+    file = Path(environment.get("SWITCHBOARD_ENV_FILE") or _REPOSITORY / ".env.local")
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        raise ConfigError(
+            "SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY are not set, and no local backend has written "
+            f"{os.path.relpath(file)} (`make up`)"
+        ) from None
+    found = dict(line.split("=", 1) for line in lines if "=" in line)
+    try:
+        return Target(found["REST_URL"].strip('"'), found["SERVICE_ROLE_KEY"].strip('"'))
+    except KeyError as missing:
+        raise ConfigError(f"{os.path.relpath(file)} does not say {missing.args[0]}") from None
