@@ -84,8 +84,10 @@ begin
         raise sqlstate 'PT404' using message = noun || '_not_found', detail = 'There is no such ' || noun || '.';
     end if;
     perform pg_catalog.set_config('switchboard.workspace_id', workspace::text, true);
-    -- The policies for writing what makes up a workspace compare with this one, which nothing else sets.
-    perform pg_catalog.set_config('switchboard.managed_workspace_id', workspace::text, true);
+    -- The policies for writing what makes up a workspace compare with this one, which no other way in sets.
+    if role in ('owner', 'admin') then
+        perform pg_catalog.set_config('switchboard.managed_workspace_id', workspace::text, true);
+    end if;
     return role;
 end;
 $$;

@@ -281,6 +281,8 @@ begin
     if caller_role = 'agent' and user_id is distinct from private.calling_user() then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
     end if;
+    -- Whoever leaves manages themselves.
+    perform pg_catalog.set_config('switchboard.managed_workspace_id', workspace_id::text, true);
     perform from public.workspaces w where w.id = remove_member.workspace_id for no key update;
     select m.role into before
       from public.workspace_members m
@@ -297,7 +299,7 @@ begin
     delete from public.workspace_members m
      where m.workspace_id = remove_member.workspace_id and m.user_id = remove_member.user_id;
     perform private.record_change(workspace_id, 'member.removed', user_id, before::text);
-    return '{"removed": true}';
+    return pg_catalog.jsonb_build_object('removed', true);
 end;
 $$;
 comment on function public.remove_member(uuid, uuid) is

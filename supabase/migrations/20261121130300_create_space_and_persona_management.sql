@@ -119,7 +119,7 @@ begin
     if private.replace_secret('hmac', space_id, null, 0) then
         perform private.record_change(workspace, 'space.secret_removed', space_id);
     end if;
-    return '{"removed": true}';
+    return pg_catalog.jsonb_build_object('removed', true);
 end;
 $$;
 comment on function public.remove_hmac_secret(uuid) is 'Takes a space''s HMAC secret away, and older ones with it; repeating it changes nothing. For owners and admins.';
@@ -246,7 +246,7 @@ declare
 begin
     perform private.replace_secret('secret', persona_id, secret, 0);
     perform private.record_change(workspace, 'persona.secret_set', persona_id);
-    return '{"set": true}';
+    return pg_catalog.jsonb_build_object('set', true);
 end;
 $$;
 comment on function public.set_persona_secret(uuid, text) is 'Keeps what a persona sends with its calls, in place of what it sent before. For owners and admins.';
@@ -263,7 +263,7 @@ begin
     if private.replace_secret('secret', persona_id, null, 0) then
         perform private.record_change(workspace, 'persona.secret_removed', persona_id);
     end if;
-    return '{"removed": true}';
+    return pg_catalog.jsonb_build_object('removed', true);
 end;
 $$;
 comment on function public.remove_persona_secret(uuid) is 'Takes away what a persona sends with its calls; repeating it changes nothing. For owners and admins.';
@@ -298,7 +298,7 @@ begin
     if private.replace_secret('callback', persona_id, null, 0) then
         perform private.record_change(workspace, 'persona.callback_secret_removed', persona_id);
     end if;
-    return '{"removed": true}';
+    return pg_catalog.jsonb_build_object('removed', true);
 end;
 $$;
 comment on function public.remove_callback_secret(uuid) is

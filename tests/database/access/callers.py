@@ -113,6 +113,23 @@ SYSTEM = _switchboard(
     "system, working in workspace one", {"system": True}, {"kind": "system"}, f"private.enter_workspace('{ONE}')"
 )
 
+
+def _managing(name: str, user: str, **more: str) -> Caller:
+    caller = {"kind": "user", "user_id": uid("users", user), **more}
+    return _switchboard(f"managing for {name}", {"management": True}, caller, None)
+
+
+MANAGING_AGENT = _managing("agent", "agent")
+MANAGING_ADMIN = _managing("admin", "admin")
+MANAGING_OWNER = _managing("owner", "owner")
+MANAGING_ADMIN_2 = _managing("admin of workspace two", "admin_2")
+MANAGING_FORMER = _managing("former agent", "former")
+MANAGING_OPERATOR = _managing("an operator", "guest", switchboard_role="operator")
+MANAGING = (
+    MANAGING_AGENT, MANAGING_ADMIN, MANAGING_OWNER, MANAGING_ADMIN_2, MANAGING_FORMER, MANAGING_OPERATOR,
+)  # fmt: skip
+"""Callers whose token is for managing: they enter by what they manage, and nothing else."""
+
 NOT_ENTERED = _for_contact("for contact A, nothing entered", "a", "a", "verified", AT_CHAT_IN_ONE, None)
 NO_SCOPE = _switchboard("without a scope", None, None, None)
 TWO_AT_ONE = _for_contact(
@@ -134,9 +151,9 @@ BY_TOKEN_IN_ONE = (FOR_ANONYMOUS, FOR_A, FOR_A_AT_WORK, FOR_A_ARRIVAL, FOR_B, FO
 """Callers whose token opens workspace one."""
 IN_ONE = (*BY_TOKEN_IN_ONE, SYSTEM)
 """Callers that have entered workspace one when they reach a table or a step."""
-NOWHERE = (NOT_ENTERED, NO_SCOPE, TWO_AT_ONE, AT_CLOSED)
+NOWHERE = (NOT_ENTERED, NO_SCOPE, TWO_AT_ONE, AT_CLOSED, *MANAGING)
 """Callers that have entered nothing when they reach a table or a step."""
-NO_WAY_IN = (NO_SCOPE, TWO_AT_ONE, AT_CLOSED)
+NO_WAY_IN = (NO_SCOPE, TWO_AT_ONE, AT_CLOSED, *MANAGING)
 """Callers whose token opens nothing."""
 SWITCHBOARD = (*IN_ONE, FOR_C, *NOWHERE)
 

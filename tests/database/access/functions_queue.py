@@ -27,11 +27,11 @@ BACKGROUND = (
             # A delivery is authenticated before anything is entered: it finds its workspace by the turn.
             Call(
                 f"public.webhook_secret('n8n', '{uid('turns', 'a')}')",
-                {**ONLY_SYSTEM, SYSTEM: {**IN_W1, "secret": "callback of one"}},
+                {**ONLY_SYSTEM, SYSTEM: {**IN_W1, "secrets": ["callback of one", "former persona secret of one"]}},
             ),
             Call(
                 f"public.webhook_secret('n8n', '{uid('turns', 'c')}')",
-                {**ONLY_SYSTEM, SYSTEM: {**IN_W2, "secret": "callback of two"}},
+                {**ONLY_SYSTEM, SYSTEM: {**IN_W2, "secrets": ["callback of two", "former persona secret of two"]}},
                 foreign=True,
             ),
             Call(

@@ -233,6 +233,12 @@ ACCESS = (
                 {FOR_C: True, (*IN_ONE, *NOWHERE): False},
                 foreign=True,
             ),
+            # One that was replaced and is accepted yet.
+            Call(
+                f"private.email_is_signed('{uid('spaces', 'chat')}', 'x@y.test', 'x@y.test', "
+                f"'{signature_of('x@y.test', 'former space secret of one')}')",
+                {IN_ONE: True, (FOR_C, *NOWHERE): False},
+            ),
         ),
         definer=True,
     ),
@@ -295,11 +301,17 @@ ACCESS = (
         (
             Call(
                 f"private.callback_secret('{uid('turns', 'a')}')",
-                {**ONLY_SYSTEM, SYSTEM: {"workspace_id": "workspaces.one", "secret": "callback of one"}},
+                {**ONLY_SYSTEM, SYSTEM: {
+                        "workspace_id": "workspaces.one",
+                        "secrets": ["callback of one", "former persona secret of one"],
+                    }},
             ),
             Call(
                 f"private.callback_secret('{uid('turns', 'c')}')",
-                {**ONLY_SYSTEM, SYSTEM: {"workspace_id": "workspaces.two", "secret": "callback of two"}},
+                {**ONLY_SYSTEM, SYSTEM: {
+                        "workspace_id": "workspaces.two",
+                        "secrets": ["callback of two", "former persona secret of two"],
+                    }},
                 foreign=True,
             ),
         ),

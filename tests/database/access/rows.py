@@ -295,6 +295,17 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         label: _in(label, id=uid("audit_events", label), verb="test.done", object_id=uid("workspaces", label))
         for label in ("one", "two")
     },
+    "private.retired_secrets": {
+        f"{kind}_{label}": _in(
+            label,
+            id=uid("retired_secrets", f"{kind}_{label}"),
+            **{f"{kind}_id": uid(f"{kind}s", thing)},
+            secret_id=Secret(f"former {kind} secret of {label}"),
+            accepted_until=SOON,
+        )
+        for label, space in (("one", "chat"), ("two", "two"))
+        for kind, thing in (("space", space), ("persona", label))
+    },
     "private.wakes": {"worker": {"name": "worker", "woken_at": LONG_AGO}},
 }
 

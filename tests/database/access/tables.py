@@ -28,14 +28,17 @@ ENTERED: Cells = {**OPERATORS, SWITCHBOARD: "", IN_ONE: "@one", FOR_C: "@two"}
 MEMBERS_READ: Cells = {SIGNED_IN: "", MEMBERS: "@one", ADMIN_2: "@two"}
 ADMINS_READ: Cells = {SIGNED_IN: "", ADMINS: "@one", ADMIN_2: "@two"}
 
+# What makes up a workspace is written by whoever entered to manage it, and by nobody who came in another way.
+MANAGED: Cells = {**OPERATORS, SWITCHBOARD: ""}
+
 TABLES = (
     Table(
         "public.workspaces",
         new=lambda _: {"name": "Another"},
         change={"name": "changed"},
         select={**ENTERED, **MEMBERS_READ},
-        insert=OPERATORS,
-        update=OPERATORS,
+        insert=MANAGED,
+        update=MANAGED,
         delete=OPERATORS,
     ),
     Table(
@@ -43,17 +46,17 @@ TABLES = (
         new=lambda side: {"workspace_id": side.workspace, "user_id": uid("users", "stranger"), "role": "owner"},
         change={"created_at": LONG_AGO},
         select={**ENTERED, **MEMBERS_READ},
-        insert=OPERATORS,
-        update=OPERATORS,
-        delete=OPERATORS,
+        insert=MANAGED,
+        update=MANAGED,
+        delete=MANAGED,
     ),
     Table(
         "public.personas",
         new=lambda side: {"workspace_id": side.workspace, "kind": "demo", "name": "Another"},
         change={"name": "changed"},
         select={**ENTERED, **MEMBERS_READ},
-        insert=OPERATORS,
-        update=OPERATORS,
+        insert=MANAGED,
+        update=MANAGED,
         delete=OPERATORS,
     ),
     Table(
@@ -63,8 +66,8 @@ TABLES = (
         },
         change={"name": "changed"},
         select={**ENTERED, **MEMBERS_READ},
-        insert=OPERATORS,
-        update=OPERATORS,
+        insert=MANAGED,
+        update=MANAGED,
         delete=OPERATORS,
     ),
     Table(
@@ -226,6 +229,18 @@ TABLES = (
         update=OPERATORS,
         delete=OPERATORS,
         loose={"object_id": "of any kind, and outlives what it names"},
+    ),
+    Table(
+        "private.retired_secrets",
+        new=lambda side: {
+            "workspace_id": side.workspace, "space_id": side.space, "secret_id": uid("vault", "another"),
+            "accepted_until": SOON,
+        },
+        change={"accepted_until": LONG_AGO},
+        select=NOBODY,
+        insert=NOBODY,
+        update=NOBODY,
+        delete=NOBODY,
     ),
     Table(
         "private.wakes",

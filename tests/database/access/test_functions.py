@@ -9,13 +9,16 @@ from local.place import REPOSITORY
 from tests.database.access.callers import API_ROLES, CALLERS, Caller
 from tests.database.access.functions_api import REQUESTS
 from tests.database.access.functions_limits import LIMITS
+from tests.database.access.functions_management import CHANGES, MANAGEMENT_STEPS, READS
 from tests.database.access.functions_queue import BACKGROUND
 from tests.database.access.functions_steps import ACCESS
 from tests.database.access.functions_turns import TURNS
 from tests.database.access.functions_work import WORK
 from tests.database.access.matrix import Call, Fails, Findings, Function, Probe, cell, fits
 
-FUNCTIONS: tuple[Function, ...] = (*REQUESTS, *BACKGROUND, *ACCESS, *WORK, *LIMITS, *TURNS)
+FUNCTIONS: tuple[Function, ...] = (
+    *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS,
+)  # fmt: skip
 
 _UNDECLARED = object()
 _CALLS = [

@@ -29,6 +29,7 @@ from tests.database.access.callers import (
     Caller,
 )
 from tests.database.access.functions_api import REQUESTS
+from tests.database.access.functions_management import CHANGES
 from tests.database.access.functions_queue import BACKGROUND
 from tests.database.access.matrix import Findings, Probe, Table, cell
 from tests.database.access.rows import uid
@@ -159,6 +160,23 @@ _CALLS: dict[str, dict[str, Any]] = {
     "fail_job": {"job_id": uid("jobs", "running"), "attempt": 1, "error": "forged", "retryable": False},
     "archive_old_chat_sessions": {},
     "wake_worker": {},
+    "create_workspace": {"workspace": {"name": "forged"}, "owner_id": uid("users", "stranger")},
+    "change_workspace": {"workspace_id": uid("workspaces", "one"), "changes": {"name": "forged"}},
+    "set_member": {
+        "workspace_id": uid("workspaces", "one"), "user_id": uid("users", "stranger"), "role": "owner",
+    },
+    "add_member": {"workspace_id": uid("workspaces", "one"), "email": "guest@access.test", "role": "owner"},
+    "remove_member": {"workspace_id": uid("workspaces", "one"), "user_id": uid("users", "agent")},
+    "create_space": {"workspace_id": uid("workspaces", "one"), "space": {"name": "forged"}},
+    "change_space": {"space_id": uid("spaces", "chat"), "changes": {"name": "forged"}},
+    "rotate_hmac_secret": {"space_id": uid("spaces", "chat"), "overlap_seconds": 0},
+    "remove_hmac_secret": {"space_id": uid("spaces", "chat")},
+    "create_persona": {"workspace_id": uid("workspaces", "one"), "persona": {"name": "forged"}},
+    "change_persona": {"persona_id": uid("personas", "one"), "changes": {"name": "forged"}},
+    "set_persona_secret": {"persona_id": uid("personas", "one"), "secret": "forged"},
+    "remove_persona_secret": {"persona_id": uid("personas", "one")},
+    "rotate_callback_secret": {"persona_id": uid("personas", "one"), "overlap_seconds": 0},
+    "remove_callback_secret": {"persona_id": uid("personas", "one")},
 }  # fmt: skip
 
 
@@ -172,7 +190,8 @@ async def test_no_caller_reaches_a_domain_function_with_their_own_token(rest: Re
 
 
 async def test_every_function_but_those_that_callers_use_themselves_is_tried_so() -> None:
-    assert {function.name for function in (*REQUESTS, *BACKGROUND)} == {*_CALLS, "read_turn", "read_active_turn"}
+    named = {function.name for function in (*REQUESTS, *BACKGROUND, *CHANGES)}
+    assert named == {*_CALLS, "read_turn", "read_active_turn"}
 
 
 async def test_a_turn_of_another_workspace_is_not_found_by_the_functions(rest: Rest) -> None:

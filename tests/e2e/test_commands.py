@@ -1,0 +1,286 @@
+"""The operators' commands as programs of their own, against the running stack."""
+
+import asyncio
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import asyncpg
+import click
+import pytest
+
+from local.place import REPOSITORY
+from local.stack import Stack
+from manage.__main__ import main
+
+Ran = subprocess.CompletedProcess[str]
+Changed = dict[str, str | None]
+
+
+def _environment(stack: Stack) -> dict[str, str]:
+    """What an operator sets, and nothing of what the functions have."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "SWITCHBOARD_"))}
+    return {**kept, "SUPABASE_URL": stack.api_url, "SUPABASE_SERVICE_ROLE_KEY": stack.service_role_key}
+
+
+async def switchboard(stack: Stack, *arguments: str, stdin: str = "", changed: Changed | None = None) -> Ran:
+    """Run the command with these variables changed, or taken away."""
+    environment: dict[str, str | None] = {**_environment(stack), **(changed or {})}
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "manage", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={name: value for name, value in environment.items() if value is not None},
+        timeout=60,
+    )
+
+
+def alone(settings_file: Path) -> Changed:
+    """Nothing set, and a settings file that a local backend may have written."""
+    return {"SUPABASE_URL": None, "SUPABASE_SERVICE_ROLE_KEY": None, "SWITCHBOARD_ENV_FILE": str(settings_file)}
+
+
+async def told(stack: Stack, *arguments: str, stdin: str = "") -> Any:
+    """What a command that succeeds prints as JSON."""
+    ran = await switchboard(stack, *arguments, "--json", stdin=stdin)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+async def _user(database: asyncpg.Connection, *, confirmed: bool = True) -> tuple[UUID, str]:
+    user_id, email = uuid4(), f"{uuid4()}@people.test"
+    await database.execute(
+        "insert into auth.users (id, email, email_confirmed_at) values ($1, $2, case when $3 then now() end)",
+        user_id,
+        email,
+        confirmed,
+    )
+    return user_id, email
+
+
+@pytest.fixture
+async def workspace_id(stack: Stack, database: asyncpg.Connection) -> str:
+    """A workspace that a command made."""
+    _, email = await _user(database)
+    made = await told(stack, "workspace", "create", "By command", "--owner-email", email)
+    return str(made["id"])
+
+
+async def test_from_nothing_to_a_chat(stack: Stack, database: asyncpg.Connection, tmp_path: Path) -> None:
+    owner_id, email = await _user(database)
+    workspace = await told(stack, "workspace", "create", "Example Travel", "--owner-email", email.upper())
+    config = tmp_path / "config.json"
+    config.write_text('{"delay_ms": 0}')
+    made = await told(stack, "persona", "create", workspace["id"], "demo", "Concierge", "--config", str(config))
+    origin = "https://www.example.com"
+    space = await told(
+        stack, "space", "create", workspace["id"], "Website", "--persona", made["id"], "--origin", origin
+    )
+    assert (made["config"], space["allowed_origins"]) == ({"delay_ms": 0}, [origin])
+    members = await told(stack, "member", "list", workspace["id"])
+    assert [(member["user_id"], member["email"], member["role"]) for member in members] == [
+        (str(owner_id), email, "owner")
+    ]
+    path = f"{stack.api_url}/space/{space['id']}/chat/stream"
+    async with aiohttp.ClientSession() as http, http.post(path, json={"message": "Hello!"}) as answer:
+        assert (answer.status, "event: done" in await answer.text()) == (200, True)
+    audit = await database.fetch(
+        "select verb, actor_id from public.audit_events where workspace_id = $1 order by created_at, id",
+        UUID(workspace["id"]),
+    )
+    verbs = [(row["verb"], row["actor_id"]) for row in audit if not row["verb"].startswith("contact.")]
+    assert verbs == [(verb, None) for verb in ("workspace.created", "member.added", "persona.created", "space.created")]
+
+
+async def test_settings_are_changed_one_by_one_and_shown(stack: Stack, workspace_id: str) -> None:
+    before = await told(stack, "workspace", "show", workspace_id)
+    changed = await told(stack, "workspace", "update", workspace_id, "--archive-after-days", "30")
+    assert changed == {**before, "archive_after_days": 30}
+    assert changed in await told(stack, "workspace", "list")
+
+    made = await told(stack, "persona", "create", workspace_id, "demo", "One")
+    updated = await told(stack, "persona", "update", made["id"], "--turn-policy", "interrupt", "--disable")
+    assert updated == {**made, "turn_policy": "interrupt", "enabled": False}
+    assert await told(stack, "persona", "list", workspace_id) == [updated]
+
+    space = await told(stack, "space", "create", workspace_id, "One", "--persona", made["id"], "--origin", "*")
+    renamed = await told(stack, "space", "update", space["id"], "--name", "Two", "--no-origins")
+    assert renamed == {**space, "name": "Two", "allowed_origins": []}
+    assert await told(stack, "space", "list", workspace_id) == [renamed]
+
+
+async def test_a_table_is_for_people(stack: Stack, workspace_id: str) -> None:
+    shown = await switchboard(stack, "workspace", "show", workspace_id)
+    assert f"id: {workspace_id}\n" in shown.stdout
+    listed = await switchboard(stack, "member", "list", workspace_id)
+    heading, owner = listed.stdout.splitlines()
+    assert heading.split() == ["user_id", "role", "email"]
+    assert owner.split()[1] == "owner"
+
+
+async def test_members_come_and_go(stack: Stack, database: asyncpg.Connection, workspace_id: str) -> None:
+    user_id, email = await _user(database)
+    added = await told(stack, "member", "add", workspace_id, "--email", email)
+    assert (added["user_id"], added["role"]) == (str(user_id), "agent")
+    promoted = await told(stack, "member", "add", workspace_id, "--user-id", str(user_id), "--role", "owner")
+    assert promoted["role"] == "owner"
+    first = next(item for item in await told(stack, "member", "list", workspace_id) if item["user_id"] != str(user_id))
+    assert await told(stack, "member", "remove", workspace_id, first["user_id"]) == {"done": True}
+    last = await switchboard(stack, "member", "remove", workspace_id, str(user_id))
+    assert (last.returncode, last.stderr) == (4, "Error: A workspace keeps at least one owner. (last_owner)\n")
+
+
+async def test_what_is_made_under_an_id_is_made_once(stack: Stack, workspace_id: str) -> None:
+    chosen = ("--id", str(uuid4()))
+    arguments = ("persona", "create", workspace_id, "demo", "Once", *chosen)
+    assert await told(stack, *arguments) == await told(stack, *arguments)
+    assert len(await told(stack, "persona", "list", workspace_id)) == 1
+
+
+async def test_a_secret_is_read_from_standard_input_and_shown_to_nobody(
+    stack: Stack, database: asyncpg.Connection, workspace_id: str
+) -> None:
+    made = await told(stack, "persona", "create", workspace_id, "demo", "One")
+    kept = await switchboard(stack, "persona", "set-secret", made["id"], stdin="the secret\n")
+    assert (kept.returncode, kept.stdout, kept.stderr) == (0, "Kept.\n", "")
+    query = (
+        "select v.decrypted_secret from public.personas p join vault.decrypted_secrets v on v.id = p.secret_id "
+        "where p.id = $1"
+    )
+    assert await database.fetchval(query, UUID(made["id"])) == "the secret"
+    assert (await told(stack, "persona", "list", workspace_id))[0]["has_secret"] is True
+    refused = await switchboard(stack, "persona", "set-secret", made["id"], "on the command line", stdin="x")
+    assert refused.returncode == 2
+    empty = await switchboard(stack, "persona", "set-secret", made["id"], stdin="")
+    assert empty.returncode == 2
+    assert empty.stderr.startswith("Error: secret: ")
+    await told(stack, "persona", "set-secret", made["id"], "--remove")
+    assert await database.fetchval(query, UUID(made["id"])) is None
+
+
+async def test_at_a_terminal_a_secret_is_asked_for_and_not_echoed(
+    stack: Stack, database: asyncpg.Connection, workspace_id: str
+) -> None:
+    made = await told(stack, "persona", "create", workspace_id, "demo", "One")
+
+    def typed() -> tuple[int, str]:
+        shown = b""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(REPOSITORY)
+            arguments = [sys.executable, "-m", "manage", "persona", "set-secret", made["id"]]
+            os.execve(sys.executable, arguments, _environment(stack))  # noqa: S606
+        for _ in range(2):
+            while not shown.endswith(b": "):
+                shown += os.read(terminal, 1024)
+            os.write(terminal, b"typed secret\n")
+            shown += b"\n"
+        while True:
+            try:
+                shown += os.read(terminal, 1024)
+            except OSError:
+                break
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+    status, shown = await asyncio.to_thread(typed)
+    assert (status, "Kept." in shown, "typed secret" in shown) == (0, True, False)
+    row = await database.fetchrow("select secret_id from public.personas where id = $1", UUID(made["id"]))
+    assert row is not None
+    assert row["secret_id"] is not None
+
+
+@pytest.mark.parametrize(("noun", "command"), [("space", "rotate-hmac-secret"), ("persona", "rotate-callback-secret")])
+async def test_a_rotated_secret_is_printed_this_once(
+    stack: Stack, database: asyncpg.Connection, workspace_id: str, noun: str, command: str
+) -> None:
+    made = await told(stack, "persona", "create", workspace_id, "demo", "One")
+    if noun == "space":
+        made = await told(stack, "space", "create", workspace_id, "One", "--persona", made["id"])
+    first, second = [
+        (await told(stack, noun, command, made["id"], "--overlap-seconds", "60"))["secret"] for _ in range(2)
+    ]
+    assert first != second
+    held = "select count(*) from vault.decrypted_secrets where decrypted_secret = any ($1)"
+    assert await database.fetchval(held, [first, second]) == 2
+    assert first not in json.dumps(await told(stack, noun, "list", workspace_id))
+    await told(stack, noun, command, made["id"], "--remove")
+    assert await database.fetchval(held, [first, second]) == 0
+    too_long = await switchboard(stack, noun, command, made["id"], "--overlap-seconds", "604801")
+    assert (too_long.returncode, "overlap_seconds" in too_long.stderr) == (2, True)
+
+
+async def test_what_goes_wrong_is_a_sentence_and_an_exit_status(
+    stack: Stack, database: asyncpg.Connection, workspace_id: str
+) -> None:
+    _, unconfirmed = await _user(database, confirmed=False)
+    for arguments, status, said in (
+        (("workspace", "show", str(uuid4())), 3, "There is no such workspace. (workspace_not_found)"),
+        (("workspace", "show", "x"), 2, "'x' is not a valid UUID"),
+        (("workspace", "create", "x"), 2, "Name the first owner"),
+        (("workspace", "create", "x", "--owner-email", unconfirmed), 3, "(user_not_found)"),
+        (("workspace", "update", workspace_id, "--archive-after-days", "0"), 2, "archive_after_days: "),
+        (("member", "add", workspace_id), 2, "--email or by --user-id"),
+        (("member", "add", workspace_id, "--email", unconfirmed), 3, "(user_not_found)"),
+        (("persona", "create", workspace_id, "nobody", "x"), 2, "kind: must be one of demo, n8n"),
+        (("persona", "create", workspace_id, "n8n", "x"), 2, "config.url: "),
+        (("space", "create", workspace_id, "x", "--persona", str(uuid4())), 3, "(persona_not_found)"),
+        (("space", "list", str(uuid4())), 3, "(workspace_not_found)"),
+    ):
+        ran = await switchboard(stack, *arguments)
+        assert (ran.returncode, ran.stdout) == (status, ""), (arguments, ran.stderr)
+        assert said in ran.stderr, arguments
+        assert "Traceback" not in ran.stderr
+
+
+async def test_what_the_environment_lacks_is_named(stack: Stack, tmp_path: Path) -> None:
+    cases: tuple[tuple[Changed, int, str], ...] = (
+        ({"SUPABASE_SERVICE_ROLE_KEY": None}, 2, "SUPABASE_SERVICE_ROLE_KEY is not set"),
+        ({"SUPABASE_URL": None}, 2, "SUPABASE_URL is not set"),
+        ({"SUPABASE_SERVICE_ROLE_KEY": "a.b.c"}, 1, "the service key is not accepted"),
+        ({"SUPABASE_SERVICE_ROLE_KEY": "sb_secret_wrong"}, 1, "the service key is not accepted"),
+        ({"SUPABASE_SERVICE_ROLE_KEY": stack.anon_key}, 1, "the service key is not accepted"),
+        ({"SUPABASE_URL": "http://127.0.0.1:9"}, 5, "The backend cannot be reached now."),
+        ({"SUPABASE_URL": "no address"}, 5, "The backend cannot be reached now."),
+    )
+    for changed, status, said in cases:
+        ran = await switchboard(stack, "workspace", "list", changed=changed)
+        assert (ran.returncode, said in ran.stderr) == (status, True), (changed, ran.stderr)
+        assert "Traceback" not in ran.stderr
+    missing = await switchboard(stack, "workspace", "list", changed=alone(tmp_path / "none"))
+    assert (missing.returncode, "make up" in missing.stderr) == (2, True)
+
+
+async def test_the_settings_file_of_the_local_backend_is_enough(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("".join(f'{name}="{value}"\n' for name, value in stack.env.items()))
+    ran = await switchboard(stack, "workspace", "list", changed=alone(file))
+    assert (ran.returncode, "Demo" in ran.stdout) == (0, True), ran.stderr
+
+
+@pytest.mark.parametrize("key", ["service_role_key", "secret_key"])
+async def test_both_kinds_of_service_key_and_postgrest_itself_will_do(stack: Stack, key: str) -> None:
+    ran = await switchboard(stack, "workspace", "list", changed={"SUPABASE_SERVICE_ROLE_KEY": getattr(stack, key)})
+    assert ran.returncode == 0, ran.stderr
+    direct = await switchboard(
+        stack, "workspace", "list", changed={"SUPABASE_URL": None, "SUPABASE_REST_URL": stack.rest_url}
+    )
+    assert direct.returncode == 0, direct.stderr
+
+
+def test_every_command_explains_itself_with_an_example() -> None:
+    explained = 0
+    for group in main.commands.values():
+        assert isinstance(group, click.Group)
+        for name, command in group.commands.items():
+            assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
+            explained += 1
+    assert explained == 16
