@@ -143,6 +143,36 @@ async def test_a_contact_token_must_be_whole(changes: dict[str, Any]) -> None:
         await auth.identify(hs256(contact_claims(**changes)))
 
 
+@pytest.mark.parametrize(
+    ("said", "operator"),
+    [
+        ({"app_metadata": {"switchboard_role": "operator"}}, True),
+        ({"app_metadata": {"switchboard_role": "Operator"}}, False),
+        ({"app_metadata": {"switchboard_role": ["operator"]}}, False),
+        ({"app_metadata": ["switchboard_role", "operator"]}, False),
+        ({"app_metadata": "operator"}, False),
+        ({"user_metadata": {"switchboard_role": "operator"}}, False),
+        ({"switchboard_role": "operator"}, False),
+        ({}, False),
+    ],
+)
+async def test_only_the_app_metadata_makes_an_operator(said: dict[str, Any], operator: bool) -> None:
+    user = await auth.require_user(request(f"Bearer {hs256(user_claims(**said))}"))
+    assert user.operator is operator
+    assert user.claims().get("switchboard_role") == ("operator" if operator else None)
+
+
+async def test_what_users_do_is_nothing_for_contacts_and_strangers() -> None:
+    with pytest.raises(errors.Forbidden):
+        await auth.require_user(request(f"Bearer {hs256(contact_claims())}"))
+    with pytest.raises(errors.TokenMissing):
+        await auth.require_user(request(None))
+
+
+def test_a_scope_for_managing_opens_no_space_and_no_workspace() -> None:
+    assert auth.Scope(management=True).claims() == {"management": True}
+
+
 async def test_a_user_cannot_pass_for_a_contact_nor_a_contact_for_a_user() -> None:
     with pytest.raises(errors.TokenInvalid):
         await auth.identify(hs256(user_claims() | {"iss": "switchboard"}))

@@ -9,7 +9,8 @@ from local.place import REPOSITORY
 from tests.database.access.callers import API_ROLES, CALLERS, Caller
 from tests.database.access.functions_api import REQUESTS
 from tests.database.access.functions_limits import LIMITS
-from tests.database.access.functions_management import CHANGES, MANAGEMENT_STEPS, READS
+from tests.database.access.functions_management import CHANGES, READS
+from tests.database.access.functions_management_steps import MANAGEMENT_STEPS
 from tests.database.access.functions_queue import BACKGROUND
 from tests.database.access.functions_steps import ACCESS
 from tests.database.access.functions_turns import TURNS
