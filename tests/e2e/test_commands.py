@@ -94,11 +94,11 @@ async def test_from_nothing_to_a_chat(stack: Stack, database: asyncpg.Connection
     async with aiohttp.ClientSession() as http, http.post(path, json={"message": "Hello!"}) as answer:
         assert (answer.status, "event: done" in await answer.text()) == (200, True)
     audit = await database.fetch(
-        "select verb, actor_id from public.audit_events where workspace_id = $1 order by created_at, id",
+        "select verb, actor_id from public.audit_events where workspace_id = $1 order by verb",
         UUID(workspace["id"]),
     )
     verbs = [(row["verb"], row["actor_id"]) for row in audit if not row["verb"].startswith("contact.")]
-    assert verbs == [(verb, None) for verb in ("workspace.created", "member.added", "persona.created", "space.created")]
+    assert verbs == [(verb, None) for verb in ("member.added", "persona.created", "space.created", "workspace.created")]
 
 
 async def test_settings_are_changed_one_by_one_and_shown(stack: Stack, workspace_id: str) -> None:

@@ -123,10 +123,10 @@ async def staff_of(client: aiohttp.ClientSession, workspace: Workspace, stack: S
 async def audit(
     workspace: Workspace, workspace_id: UUID | None = None
 ) -> list[tuple[str, UUID, UUID | None, str | None]]:
-    """What was recorded of managing a workspace, oldest first: verb, object, actor, code."""
+    """What was recorded of managing a workspace, by time and verb: verb, object, actor, code."""
     rows = await workspace.database.fetch(
         "select verb, object_id, actor_id, code from public.audit_events "
-        "where workspace_id = $1 and verb not like 'contact.%' order by created_at, id",
+        "where workspace_id = $1 and verb not like 'contact.%' order by created_at, verb",
         workspace_id or workspace.id,
     )
     return [(row["verb"], row["object_id"], row["actor_id"], row["code"]) for row in rows]

@@ -131,8 +131,8 @@ async def test_an_operator_makes_a_workspace_and_owns_it(workspace: Workspace, s
         (str(staff.operator.id), staff.operator.email, "owner")
     ]
     assert await audit(workspace, made_id) == [
-        ("workspace.created", made_id, staff.operator.id, None),
         ("member.added", staff.operator.id, staff.operator.id, "owner"),
+        ("workspace.created", made_id, staff.operator.id, None),
     ]
 
 
