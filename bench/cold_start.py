@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -80,6 +81,11 @@ HEALTH = First("GET", "/healthz")
 def real_requests(stack: Stack, turn_id: str) -> Mapping[str, Callable[[], First]]:
     """What each function is there for; a new request each time, so that nothing is a repetition."""
     cron = {"Authorization": f"Bearer {stack.cron_secret}"}
+    arrived = _ask(stack, f"/space/{REPLAY_SPACE}/register", {"email": f"{uuid4()}@example.com"})
+    credentials = {"email": "owner@demo.test", "password": stack.demo_password}
+    signed_in = _ask(stack, "/auth/v1/token?grant_type=password", credentials, {"apikey": stack.anon_key})
+    contact = {"Authorization": f"Bearer {arrived['token']}"}
+    owner = {"Authorization": f"Bearer {signed_in['access_token']}"}
 
     def delivery() -> First:
         secret = {"Authorization": f"Bearer {_CALLBACK_SECRET}", "webhook-id": str(uuid4())}
@@ -92,6 +98,8 @@ def real_requests(stack: Stack, turn_id: str) -> Mapping[str, Callable[[], First
         "chat": lambda: First(
             "POST", f"/space/{REPLAY_SPACE}/chat/stream", 200, {"message": "Hello."}, until=b"event: delta"
         ),
+        "sessions": lambda: First("POST", f"/chat-sessions/{arrived['session']['id']}/recover", 200, {}, contact),
+        "workspaces": lambda: First("GET", "/workspaces", 200, None, owner),
         "webhooks": delivery,
         "archive": lambda: First("POST", "/archive", 200, {}, cron),
         "worker": lambda: First("POST", "/worker", 200, {}, cron),
@@ -258,11 +266,23 @@ async def _deferred_turn(stack: Stack) -> str:
 
 
 def _say(stack: Stack, path: str) -> None:
+    status, content = _post(stack, path, {"message": "Hello."}, {})
+    if status != 200 or b"event: done" not in content:
+        raise click.ClickException(f"The stack does not chat: {status}")
+
+
+def _ask(stack: Stack, path: str, body: object, headers: Mapping[str, str] | None = None) -> Any:
+    status, content = _post(stack, path, body, headers or {})
+    if status >= 400:
+        raise click.ClickException(f"{path}: {status} {content!r}")
+    return json.loads(content)
+
+
+def _post(stack: Stack, path: str, body: object, headers: Mapping[str, str]) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(stack.api_url.removeprefix("http://"), timeout=30)
-    connection.request("POST", path, json.dumps({"message": "Hello."}), {"Content-Type": "application/json"})
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **headers})
     answer = connection.getresponse()
-    if answer.status != 200 or b"event: done" not in answer.read():
-        raise click.ClickException(f"The stack does not chat: {answer.status}")
+    return answer.status, answer.read()
 
 
 def imports(stack: Stack, name: str) -> list[str]:

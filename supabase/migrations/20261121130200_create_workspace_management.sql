@@ -241,11 +241,12 @@ begin
     if limited then
         -- The answer tells whether an email is known on this instance. Every question is counted, also the one with a yes.
         begin
-            perform private.take_limit('members_by_email', private.calling_user()::text, 10);
+            perform private.take_limits(pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+                'place', 1, 'name', 'members_by_email', 'subject', private.calling_user(), 'quota', 10, 'object_id', private.calling_user())));
         exception when sqlstate 'SB001' then
             get stacked diagnostics refusal = pg_exception_detail;
             perform private.count_refusal(refusal::jsonb);
-            return private.refuse(refusal::jsonb - 'subject');
+            return private.refuse(refusal::jsonb - '{subject,object_id}'::text[]);
         end;
     end if;
     found_user := private.find_user(null, email);
