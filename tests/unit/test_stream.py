@@ -192,3 +192,26 @@ async def test_a_reader_is_told_when_the_server_stops_before_the_end(drain: bool
     body = b"".join(message.get("body", b"") for message in sent)
     assert f'"code":"{code}"'.encode() in body
     assert sent[-1]["more_body"] is False
+
+
+async def test_events_that_come_together_are_one_write_and_the_end_with_them() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def at_once() -> AsyncGenerator[Event, None]:
+        for number in range(50):
+            yield Delta("x", number + 1)
+        yield END
+
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    await Stream(at_once(), drain=True)({"type": "http"}, receive, send)
+    start, body = sent
+    assert start["type"] == "http.response.start"
+    assert body["more_body"] is False
+    got = list(events.Parser().feed(body["body"]))
+    assert [event.name for event in got] == ["delta"] * 50 + ["done"]
+    assert [event.id for event in got] == [*(str(number + 1) for number in range(50)), "4"]
