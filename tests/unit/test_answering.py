@@ -246,6 +246,24 @@ async def test_an_answer_that_never_comes_ends_at_the_turns_limit(
     assert database.status == "timeout"
 
 
+async def test_a_persona_that_never_pauses_ends_at_the_turns_limit_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.time_limit = 1
+
+    async def endless(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
+        while True:
+            for _piece in range(20):
+                yield Text("x")
+            await asyncio.sleep(0)
+
+    speak(monkeypatch, endless)
+    async with asyncio.timeout(10):
+        events = [event async for event in answering.stream_answer(await start())]
+    assert isinstance(events[-1], Failed)
+    assert events[-1].code == "persona_timeout"
+
+
 async def test_a_database_that_hiccups_does_not_break_the_stream(
     database: Database, postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
