@@ -196,6 +196,25 @@ async def test_an_expired_token_is_told_apart_from_a_forged_one(claims: Any) -> 
 
 
 @pytest.mark.parametrize("claims", [contact_claims, user_claims])
+async def test_a_token_that_was_good_expires_all_the_same(claims: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = hs256(claims())
+    assert await auth.identify(token) == await auth.identify(token)
+    later = time.time() + 71
+    monkeypatch.setattr(time, "time", lambda: later)
+    with pytest.raises(errors.TokenExpired):
+        await auth.identify(token)
+
+
+@pytest.mark.parametrize("claims", [contact_claims, user_claims])
+async def test_a_token_that_was_good_is_refused_once_its_key_is_changed(claims: Any, configure: Configure) -> None:
+    token = hs256(claims())
+    assert await auth.identify(token)
+    configure(SUPABASE_JWT_SECRET="another-secret-of-enough-length!")
+    with pytest.raises(errors.TokenInvalid):
+        await auth.identify(token)
+
+
+@pytest.mark.parametrize("claims", [contact_claims, user_claims])
 async def test_a_token_must_be_signed_with_the_right_key(claims: Any) -> None:
     with pytest.raises(errors.TokenInvalid):
         await auth.identify(hs256(claims(), secret="another-secret-of-enough-length!"))
