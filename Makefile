@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset policies replay clients cold-start faults test lint lock
+.PHONY: help install install-dev run up down status reset policies replay clients cold-start cost faults test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ clients: install-dev ## Measure what a database call costs its HTTP client, besi
 cold-start: install-dev ## Measure every function from process start to its first answer
 	@$(BIN)/python -m bench.cold_start $(ARGS)
 
+cost: install ## Measure what a turn costs, beside other ways to store one
+	@$(BIN)/python -m bench.cost $(ARGS)
+
 faults: install-dev ## Kill the parts of a stack under load and check what is left: ARGS="--kills 200 --seed 7"
 	@$(BIN)/python -m tests.faults $(ARGS)
 
@@ -65,4 +68,5 @@ lock: install-dev ## Lock the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra local -c requirements/dev.txt pyproject.toml -o requirements/local.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/functions.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt requirements/clients.in -o requirements/clients.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt requirements/cost.in -o requirements/cost.txt
 	npm install --package-lock-only
