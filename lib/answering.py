@@ -58,13 +58,13 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
     tasks = [
         asyncio.create_task(_speak(turn, signals)),
         asyncio.create_task(_flush(flusher, signals)),
+        asyncio.create_task(_watch_the_clock(turn, signals)),
     ]
     outcome = _Outcome("failed", "turn_interrupted", "The process stopped.")
     try:
         yield turn.opened
-        deadline = turn.started_at + turn.for_persona.time_limit_seconds + GRACE_SECONDS
         while True:
-            signal = await _next(signals, deadline)
+            signal = await signals.get()
             if isinstance(signal, _Outcome):
                 if answer.deferred and signal.status == "completed":
                     continue
@@ -142,15 +142,11 @@ async def _flush(flusher: Flusher, signals: asyncio.Queue[_Signal]) -> None:
     signals.put_nowait(_Outcome("cancelled"))
 
 
-async def _next(signals: asyncio.Queue[_Signal], deadline: float) -> _Signal:
-    if not signals.empty() and time.monotonic() < deadline:
-        # A clock for each of many tokens that came together would cost more than everything else about them.
-        return signals.get_nowait()
-    try:
-        async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
-            return await signals.get()
-    except TimeoutError:
-        return _Outcome("timeout", "persona_timeout", "The persona passed its time limit.")
+async def _watch_the_clock(turn: Turn, signals: asyncio.Queue[_Signal]) -> None:
+    """Tell when the turn has passed its limit; one clock, because one for each token costs more than the token."""
+    deadline = turn.started_at + turn.for_persona.time_limit_seconds + GRACE_SECONDS
+    await asyncio.sleep(max(deadline - time.monotonic(), 0))
+    signals.put_nowait(_Outcome("timeout", "persona_timeout", "The persona passed its time limit."))
 
 
 def _judge(outcome: _Outcome, answer: _Answer) -> _Outcome:

@@ -6,6 +6,7 @@ when the reader goes away, the events are still taken from their source, to the 
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Mapping
 
 from starlette.responses import StreamingResponse
@@ -46,6 +47,7 @@ class Stream(StreamingResponse):
         super().__init__((), media_type=sse.MEDIA_TYPE, headers=everything)
         self._events = events
         self._drain = drain
+        self._sent_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events; returns when the source has ended."""
@@ -53,12 +55,14 @@ class Stream(StreamingResponse):
         source = asyncio.create_task(self._pump(queue))
         reader = asyncio.create_task(self._send(queue, send))
         leaving = asyncio.create_task(_disconnected(receive))
+        heart = asyncio.create_task(self._beat(queue))
         try:
             await asyncio.wait({source, leaving, reader}, return_when=asyncio.FIRST_COMPLETED)
             if self._drain or source.done():
                 await asyncio.wait({source})
                 await asyncio.wait({reader, leaving}, timeout=FAREWELL_SECONDS, return_when="FIRST_COMPLETED")
         finally:
+            await _end(heart)
             await _end(leaving)
             await _end(source)
             with contextlib.suppress(asyncio.CancelledError):
@@ -80,28 +84,32 @@ class Stream(StreamingResponse):
         finally:
             queue.put_nowait(None)
 
+    async def _beat(self, queue: asyncio.Queue[bytes | None]) -> None:
+        """Fill silence; looks now and then, because a clock for each event costs more than the event."""
+        self._sent_at = time.monotonic()
+        while True:
+            silent = time.monotonic() - self._sent_at
+            if silent >= HEARTBEAT_SECONDS:
+                queue.put_nowait(sse.HEARTBEAT)
+                silent = 0.0
+            await asyncio.sleep(HEARTBEAT_SECONDS - silent)
+
     async def _send(self, queue: asyncio.Queue[bytes | None], send: Send) -> None:
         with contextlib.suppress(OSError):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             more = True
             while more:
                 body, more = await _next(queue)
+                self._sent_at = time.monotonic()
                 await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def _next(queue: asyncio.Queue[bytes | None]) -> tuple[bytes, bool]:
-    """What waits to be sent, in one piece, and whether more will come: a heartbeat where nothing does for long.
+    """What waits to be sent, in one piece, and whether more will come.
 
     Events that came together are written together: a write of its own for each is what a stream costs most with.
     """
-    if queue.empty():
-        try:
-            async with asyncio.timeout(HEARTBEAT_SECONDS):
-                chunks = [await queue.get()]
-        except TimeoutError:
-            return sse.HEARTBEAT, True
-    else:
-        chunks = []
+    chunks = [await queue.get()]
     while not queue.empty():
         chunks.append(queue.get_nowait())
     return b"".join(chunk for chunk in chunks if chunk is not None), chunks[-1] is not None
