@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib import errors, log, personas, turns
+from lib import db, errors, log, personas, turns
 from lib.events import Broken, Delta, Event
 from lib.flusher import Flusher
 from lib.personas import Deferred, PersonaError, Text, Usage
@@ -98,7 +98,7 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _Answer) -> AsyncGenerator
     try:
         finished = await _finish(turn, outcome, answer)
         if not finished.changed:
-            state = await turns.read(turn.rpc, turn.id)
+            state = await turns.read(turn.rpc, turn.id, patience=db.PERSISTENT)
             if answer.length == 0:
                 async for event in turns.follow(turn.rpc, state, None):
                     yield event

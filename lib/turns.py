@@ -192,9 +192,10 @@ async def start(caller: auth.Caller, space_id: UUID, message: ChatMessage, clien
     )
 
 
-async def read(rpc: Rpc, turn_id: UUID, after: int = 0) -> TurnState:
+async def read(rpc: Rpc, turn_id: UUID, after: int = 0, *, patience: db.Patience = db.BRIEF) -> TurnState:
     """What stands of a turn. Raises Refused (turn_not_found) for one that the token's holder may not see."""
-    return await rpc.call("read_turn", {"turn_id": turn_id, "after": after}, TurnState, repeatable=True)
+    arguments = {"turn_id": turn_id, "after": after}
+    return await rpc.call("read_turn", arguments, TurnState, repeatable=True, patience=patience)
 
 
 async def read_active(rpc: Rpc, space_id: UUID, thread_key: str) -> TurnState | None:

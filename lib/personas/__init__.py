@@ -142,7 +142,7 @@ def check(kind: str, config: Mapping[str, Any]) -> None:
     """
     module = _module(kind)
     if module is None:
-        raise InvalidBody([FieldError("kind", "there is no such kind of persona")])
+        raise InvalidBody([FieldError("kind", f"must be one of {', '.join(kinds())}")])
     if not isinstance(config, Mapping):
         raise InvalidBody([FieldError("config", "must be an object")])
     model = getattr(module, "Config", None)

@@ -129,12 +129,13 @@ async def minute() -> AsyncIterator[Minute]:
             yield Minute(desk, stale, calls, scheduled, arranged, time.monotonic() + PATIENCE)
 
 
-async def test_the_migrations_leave_four_schedules_of_the_owner(minute: Minute) -> None:
+async def test_the_migrations_leave_their_schedules_to_the_owner(minute: Minute) -> None:
     assert minute.scheduled == {
         "switchboard-expire-turns": "* * * * *",
         "switchboard-worker": "* * * * *",
         "switchboard-archive": "15 3 * * *",
         "switchboard-prune": "45 3 * * *",
+        "switchboard-forget-secrets": "50 3 * * *",
     }
     jobs = await minute.desk.admin.fetch("select username, database, active from cron.job")
     assert {tuple(job) for job in jobs} == {("postgres", "postgres", True)}

@@ -7,12 +7,13 @@ database.
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 from uuid import UUID, uuid4
 
@@ -208,7 +209,7 @@ def other_process(stack: Stack) -> Iterator[str]:
         "GATEWAY_PUBLISHABLE_KEY": stack.publishable_key,
         "GATEWAY_SECRET_KEY": stack.secret_key,
         "GATEWAY_AUTH_DB_URL": stack.admin_url,
-        "GATEWAY_DEMO": "{}",
+        "GATEWAY_DEMO": json.dumps(asdict(stack.layout.demo)),
     }
     log = stack.state_dir / "logs" / "other-gateway.log"
     with log.open("wb") as output:

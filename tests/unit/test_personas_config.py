@@ -45,7 +45,7 @@ def test_a_config_that_fits_is_taken(kind: str, config: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", ["nobody", "n8n_poll", "n8n_answer", "openai_stream", "calls", "", "Demo", "../demo"])
 def test_a_kind_that_is_none_is_named(kind: str) -> None:
-    assert faults(kind, {}) == [("kind", "there is no such kind of persona")]
+    assert faults(kind, {}) == [("kind", "must be one of demo, n8n, openai")]
 
 
 @pytest.mark.parametrize(
