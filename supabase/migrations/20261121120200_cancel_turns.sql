@@ -20,10 +20,11 @@ declare
     scope     constant uuid  := (private.claims() -> 'scope' ->> 'workspace_id')::uuid;
     workspace uuid;
 begin
-    -- The same people as the policies on sessions let read it.
+    -- The same people as the policies on sessions let read it; a token that was signed for managing acts on no session.
     select s.workspace_id into workspace
       from public.sessions s
      where s.id = enter_session.session_id
+       and (private.claims() #>> '{scope,management}')::boolean is not true
        and (scope is null or s.workspace_id = scope)
        and case caller ->> 'kind'
                when 'contact' then s.conversation_id = (caller ->> 'conversation_id')::uuid and s.contact_id = (caller ->> 'contact_id')::uuid
@@ -145,12 +146,14 @@ begin
     -- The session before the turn, as everywhere.
     perform from public.sessions s where s.id = turn.session_id for no key update;
     -- A lease is 30 s from the last flush, and whoever answers flushes every two seconds even when there is nothing to
-    -- store: after six without one there is nobody, and nothing that a reader has seen beyond what is flushed.
+    -- store: after six without one there is nobody, and nothing that a reader has seen beyond what is flushed. Unless it
+    -- was the database that was away: then flushes wait as this wish did, and whoever answers has three seconds for one.
     update public.turns t
        set cancel_requested_at = coalesce(t.cancel_requested_at, pg_catalog.clock_timestamp())
      where t.id = turn.id
        and t.status = 'active'
-    returning t.lease_until <= pg_catalog.clock_timestamp() + interval '24 seconds' into quiet;
+    returning t.lease_until <= pg_catalog.clock_timestamp() + interval '24 seconds'
+              and t.cancel_requested_at <= pg_catalog.clock_timestamp() - interval '3 seconds' into quiet;
     if quiet then
         perform private.close_turn(turn, 'cancelled', null, null, null, null, null);
     end if;

@@ -15,10 +15,14 @@ async def _cancel(desk: Desk, token: JSON, turn: Answer) -> Answer:
     return await desk.call("cancel_turn", _caller(token), turn_id=turn["turn_id"])
 
 
-async def _go_quiet(desk: Desk, turn: Answer) -> None:
-    """As if the last flush was seven seconds ago."""
+async def _go_quiet(desk: Desk, turn: Answer, *, asked: bool = False) -> None:
+    """As if the last flush was seven seconds ago, and the wish to stop four."""
     await desk.admin.execute(
-        "update public.turns set lease_until = clock_timestamp() + interval '23 seconds' where id = $1", turn["turn_id"]
+        "update public.turns set lease_until = clock_timestamp() + interval '23 seconds', "
+        "cancel_requested_at = case when $2 then clock_timestamp() - interval '4 seconds' else cancel_requested_at end "
+        "where id = $1",
+        turn["turn_id"],
+        asked,
     )
 
 
@@ -64,12 +68,30 @@ async def test_where_nobody_answers_any_more_the_canceller_ends_it_with_what_was
     await desk.flush(turn, 0, "Hello")
     await _go_quiet(desk, turn)
 
+    assert (await _cancel(desk, ann, turn))["status"] == "active", (
+        "whoever answers may have waited for the database too"
+    )
+    await _go_quiet(desk, turn, asked=True)
     ended = await _cancel(desk, ann, turn)
 
     assert (ended["status"], ended["text_length"]) == ("cancelled", 5)
     assert (await desk.finish(turn, "completed", "Hello world"))["changed"] is False
     assert await desk.count("sessions", "status = 'active'") == 1
     assert (await desk.start(ann, "And now?")).status == 200
+
+
+async def test_a_cancel_right_after_an_outage_leaves_the_end_to_whoever_answers(desk: Desk) -> None:
+    ann = with_token(await desk.register("ann@example.test"))
+    turn = await desk.start(ann)
+    await desk.flush(turn, 0, "Hello")
+    await _go_quiet(desk, turn)
+
+    assert (await _cancel(desk, ann, turn))["status"] == "active"
+    assert (await _cancel(desk, ann, turn))["status"] == "active"
+    await desk.flush(turn, 5, " world, this was said meanwhile")
+    done = await desk.finish(turn, "cancelled", "Hello world, this was said meanwhile.")
+
+    assert (done["changed"], done["status"], done["text_length"]) == (True, "cancelled", 37)
 
 
 async def test_a_turn_that_has_ended_stays_as_it_is(desk: Desk) -> None:
@@ -136,13 +158,15 @@ async def test_a_message_interrupts_the_answer_before_where_the_persona_says_so(
     assert [said["text"] for said in taken["history"]] == ["Hello", "One moment, pl"]
 
 
-async def test_an_answer_that_nobody_gives_any_more_is_interrupted_at_once(desk: Desk) -> None:
+async def test_an_answer_that_nobody_gives_any_more_is_interrupted_all_the_same(desk: Desk) -> None:
     await _interrupt(desk)
     ann = with_token(await desk.register("ann@example.test"))
     turn = await desk.start(ann)
     await desk.flush(turn, 0, "One moment")
     await _go_quiet(desk, turn)
 
+    assert (await desk.start(ann, "Never mind"))["stopping"] is True
+    await _go_quiet(desk, turn, asked=True)
     taken = await desk.start(ann, "Never mind")
 
     assert taken.status == 200
@@ -157,7 +181,7 @@ async def test_cancels_and_the_end_race_and_one_wins(desk: Desk) -> None:
             turn = await desk.start(ann)
             await desk.flush(turn, 0, "abc")
             if round_number % 2:
-                await _go_quiet(desk, turn)
+                await _go_quiet(desk, turn, asked=True)
             done = asyncio.gather(
                 *(_cancel(crowd, ann, turn) for _ in range(6)),
                 *(crowd.finish(turn, "completed", "abcdef") for _ in range(3)),
