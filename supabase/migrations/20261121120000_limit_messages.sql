@@ -166,19 +166,20 @@ $$;
 comment on function private.count_refusal(jsonb) is 'Keeps count of a refusal by a limit, after the writes it undid; the minute''s first is audited.';
 
 create function private.count_attempt(limits jsonb)
-    returns void
+    returns jsonb
     language plpgsql
     volatile
     set search_path = ''
 as $$
 begin
-    perform private.take_limits(limits);
+    return private.take_limits(limits);
 exception when sqlstate 'SB001' then
     -- Refused already, for another reason.
-    null;
+    return '[]'::jsonb;
 end;
 $$;
-comment on function private.count_attempt(jsonb) is 'Takes from the limits for a request that is refused for another reason; nobody tries for free.';
+comment on function private.count_attempt(jsonb) is
+    'Takes from the limits for a request that is refused for another reason, as nobody tries for free; what take_limits says, [] where one was used up.';
 
 grant execute on function
     private.arrival_limits(public.spaces, text), private.message_limits(public.spaces, text),

@@ -209,7 +209,7 @@ begin
             -- The message comes again in a moment; what it wants stopped is told so now.
             perform private.stop_turn(turn);
         elsif not refusal ? 'limit' then
-            perform private.count_attempt(limits);
+            refusal := refusal || pg_catalog.jsonb_build_object('limits', private.count_attempt(limits));
         end if;
         return private.refuse(refusal - '{subject,object_id}'::text[]);
     end;

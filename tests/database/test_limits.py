@@ -157,6 +157,9 @@ async def test_whoever_is_told_to_wait_has_tried(desk: Desk) -> None:
     answers = [await desk.start(ann) for _ in range(3)]
 
     assert [each.status for each in answers] == [409, 409, 429]
+    left = [{state["name"]: state["remaining"] for state in each["limits"]} for each in answers]
+    assert [each["messages_by_contact"] for each in left] == [1, 0, 0], "a refusal tells how much is left, too"
+    assert [each.get("messages_by_space") for each in left] == [999_998, 999_997, None]
 
 
 async def test_a_crowd_of_messages_at_once_gets_exactly_what_the_space_allows(desk: Desk) -> None:

@@ -88,7 +88,12 @@ LIMITS = (
     Function(
         "private.count_attempt(jsonb)",
         _SWITCHBOARD,
-        (Call(f"private.count_attempt({_used('one')})", _WRITES),),
+        (
+            Call(
+                f"coalesce(private.count_attempt({_used('one')}) -> 0, '{{}}')",
+                {IN_ONE: {}, FOR_C: {"name": "test", "quota": 5, "remaining": 4}, NOWHERE: NO_ROW},
+            ),
+        ),
     ),
     Function(
         "private.breaker_refusal(public.persona_breakers)",
