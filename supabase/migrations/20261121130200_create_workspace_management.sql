@@ -238,6 +238,10 @@ declare
     before     public.member_role;
     refusal    text;
 begin
+    -- Before anybody is looked for: what an admin may not do says nothing of whether the email is known.
+    if role <> 'agent' and private.caller_role(workspace) <> 'owner' then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners make or change owners and admins.';
+    end if;
     if limited then
         -- The answer tells whether an email is known on this instance. Every question is counted, also the one with a yes.
         begin

@@ -275,8 +275,9 @@ async def test_an_admin_makes_no_admins_and_touches_none(workspace: Workspace, s
         (staff.admin, "owner"),
     ):
         assert await staff.admin.refused("PUT", f"{path}/{user.id}", {"role": role}) == (403, "forbidden")
-    invitation = {"email": staff.stranger.email, "role": "admin"}
-    assert await staff.admin.refused("POST", path, invitation) == (403, "forbidden")
+    for email in (staff.stranger.email, "nobody@people.test"):
+        invitation = {"email": email, "role": "admin"}
+        assert await staff.admin.refused("POST", path, invitation) == (403, "forbidden"), "and it tells of no account"
     assert await staff.admin.refused("DELETE", f"{path}/{staff.owner.id}") == (403, "forbidden")
     assert await roles(workspace) == before
     assert await audit(workspace) == []
