@@ -214,6 +214,20 @@ end;
 $$;
 comment on function public.create_persona(uuid, jsonb) is 'Adds a persona to a workspace; the same id again gives the same persona. For owners and admins.';
 
+create function private.retry_persona(persona_id uuid)
+    returns void
+    language sql
+    volatile
+    set search_path = ''
+as $$
+    update public.persona_breakers b
+       set retry_at = pg_catalog.clock_timestamp()
+     where b.persona_id = retry_persona.persona_id
+       and b.state = 'open';
+$$;
+comment on function private.retry_persona(uuid) is
+    'Lets the next message find out whether a persona is back, without waiting: what was wrong with it may just have been set right.';
+
 create function public.change_persona(persona_id uuid, changes jsonb)
     returns jsonb
     language plpgsql
@@ -229,6 +243,10 @@ begin
     made := private.apply_to_persona(before, changes);
     if made is distinct from before then
         perform private.record_change(workspace, 'persona.changed', persona_id);
+    end if;
+    if (made.config, made.breaker_failures, made.breaker_seconds) is distinct from
+       (before.config, before.breaker_failures, before.breaker_seconds) then
+        perform private.retry_persona(persona_id);
     end if;
     return private.describe_persona(made);
 end;
@@ -246,6 +264,7 @@ declare
 begin
     perform private.replace_secret('secret', persona_id, secret, 0);
     perform private.record_change(workspace, 'persona.secret_set', persona_id);
+    perform private.retry_persona(persona_id);
     return pg_catalog.jsonb_build_object('set', true);
 end;
 $$;
@@ -305,7 +324,7 @@ comment on function public.remove_callback_secret(uuid) is
     'Takes away the secret of a persona''s asynchronous answers, and older ones with it; repeating it changes nothing. For owners and admins.';
 
 grant execute on function
-    private.apply_to_persona(public.personas, jsonb), public.create_persona(uuid, jsonb), public.change_persona(uuid, jsonb),
+    private.apply_to_persona(public.personas, jsonb), private.retry_persona(uuid), public.create_persona(uuid, jsonb), public.change_persona(uuid, jsonb),
     public.set_persona_secret(uuid, text), public.remove_persona_secret(uuid), public.rotate_callback_secret(uuid, integer),
     public.remove_callback_secret(uuid)
     to switchboard, service_role;

@@ -6,7 +6,9 @@ import socket
 
 import aiohttp
 
+from local.stack import Stack
 from tests.functions.conftest import Visitor, Workspace, problem
+from tests.functions.people import sign_up
 
 
 def _state(response: aiohttp.ClientResponse) -> dict[str, tuple[int, int, int]]:
@@ -78,3 +80,53 @@ async def test_a_persona_that_is_down_is_left_alone_and_found_again(
         "select verb from public.audit_events where object_id = $1 order by id", persona_id
     )
     assert [row["verb"] for row in audited] == ["breaker.opened", "breaker.half_opened", "breaker.closed"]
+
+
+async def test_a_message_that_has_to_wait_is_told_how_much_is_left(
+    client: aiohttp.ClientSession, workspace: Workspace
+) -> None:
+    persona_id = await workspace.add_persona("demo", {"delay_ms": 200})
+    visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
+    await visitor.say("hi")
+    async with visitor.post("tell me everything") as first:
+        async with visitor.post("and more") as waiting:
+            assert waiting.status == 409
+            assert _state(waiting)["messages_by_contact"][:2] == (60, 58)
+            assert "limits" not in await problem(waiting)
+        await first.read()
+    await workspace.database.execute(
+        "insert into public.persona_breakers (persona_id, workspace_id, state, failures, opened_at, retry_at) "
+        "values ($1, $2, 'open', 5, now(), now() + interval '9 seconds')",
+        persona_id,
+        workspace.id,
+    )
+    async with visitor.post("anybody there?") as refused:
+        assert refused.status == 503
+        assert _state(refused)["messages_by_contact"][:2] == (60, 57)
+
+
+async def test_a_persona_that_was_set_right_is_asked_at_once(
+    client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
+) -> None:
+    owner = await sign_up(client, workspace, stack, "owner")
+    persona_id = await workspace.add_persona("n8n", {"url": "http://127.0.0.1:1/"}, breaker_seconds=3600)
+    visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
+    await workspace.database.execute(
+        "insert into public.persona_breakers (persona_id, workspace_id, state, failures, opened_at, retry_at) "
+        "values ($1, $2, 'open', 5, now(), now() + interval '1 hour')",
+        persona_id,
+        workspace.id,
+    )
+    path = f"/personas/{persona_id}"
+    for method, at, change, passes in (
+        ("PATCH", path, {"name": "Concierge"}, False),
+        ("PATCH", path, {"config": {"url": "http://127.0.0.1:2/"}}, True),
+        ("PUT", f"{path}/secret", {"secret": "another"}, True),
+        ("PATCH", path, {"breaker_seconds": 60}, True),
+    ):
+        await owner.done(method, at, change)
+        async with visitor.post("hello") as response:
+            assert response.status == (200 if passes else 503), change
+            await response.read()
+        async with visitor.post("hello") as response:
+            assert response.status == 503, "it was asked once, and failed again"

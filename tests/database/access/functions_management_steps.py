@@ -262,6 +262,14 @@ MANAGEMENT_STEPS = (
         ),
     ),
     Function(
+        "private.retry_persona(uuid)",
+        MANAGERS,
+        (
+            Call(f"private.retry_persona('{uid('personas', 'one')}')", {_EVERYBODY: None}),
+            Call(f"private.retry_persona('{uid('personas', 'two')}')", {_EVERYBODY: None}, foreign=True),
+        ),
+    ),
+    Function(
         "private.put_member(uuid,uuid,public.member_role,public.member_role)",
         MANAGERS,
         (
