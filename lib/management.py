@@ -86,7 +86,7 @@ class Changes(Body):
 class Rotation(Body):
     """For how many seconds the replaced secret is accepted beside the new one; 0 refuses all older ones at once."""
 
-    overlap_seconds: int = Field(default=3_600, ge=0, le=LONGEST_OVERLAP)
+    overlap_seconds: int = Field(default=3_600, strict=True, ge=0, le=LONGEST_OVERLAP)
 
 
 class NewSecret(Stored):

@@ -21,11 +21,11 @@ class PersonaChanges(Changes):
     config: Attributes | None = None
     session_policy: SessionPolicy | None = None
     turn_policy: TurnPolicy | None = None
-    history_limit: int | None = Field(default=None, ge=0, le=200)
-    time_limit_seconds: int | None = Field(default=None, ge=1, le=840)
-    breaker_failures: int | None = Field(default=None, ge=0, le=1_000)
-    breaker_seconds: int | None = Field(default=None, ge=1, le=3_600)
-    enabled: bool | None = None
+    history_limit: int | None = Field(default=None, strict=True, ge=0, le=200)
+    time_limit_seconds: int | None = Field(default=None, strict=True, ge=1, le=840)
+    breaker_failures: int | None = Field(default=None, strict=True, ge=0, le=1_000)
+    breaker_seconds: int | None = Field(default=None, strict=True, ge=1, le=3_600)
+    enabled: bool | None = Field(default=None, strict=True)
 
 
 class NewPersona(PersonaChanges):

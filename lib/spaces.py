@@ -35,7 +35,7 @@ def _origin(text: str) -> str:
 Origin = Annotated[str, Field(max_length=255), AfterValidator(_origin)]
 """An origin whose pages may call from a browser; * for any."""
 
-PerMinute = Annotated[int, Field(ge=1, le=1_000_000)]
+PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class SpaceChanges(Changes):
@@ -46,7 +46,7 @@ class SpaceChanges(Changes):
     allowed_origins: tuple[Origin, ...] | None = Field(default=None, max_length=100)
     arrivals_per_minute: PerMinute | None = None
     arrivals_per_minute_by_address: PerMinute | None = None
-    enabled: bool | None = None
+    enabled: bool | None = Field(default=None, strict=True)
 
 
 class NewSpace(SpaceChanges):

@@ -10,14 +10,14 @@ from lib.management import Changes, Database, Dated, Page, Paging
 from lib.registration import EmailText
 
 ArchivedStatus = Literal["completed", "failed", "timeout", "cancelled"]
-PerMinute = Annotated[int, Field(ge=1, le=1_000_000)]
+PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class WorkspaceChanges(Changes):
     """A workspace's settings. Which private networks it may call is not among them: the database's owner sets that."""
 
     name: Label | None = None
-    archive_after_days: int | None = Field(default=None, ge=1, le=3_650)
+    archive_after_days: int | None = Field(default=None, strict=True, ge=1, le=3_650)
     archive_statuses: tuple[ArchivedStatus, ...] | None = Field(default=None, max_length=4)
     messages_per_minute_by_contact: PerMinute | None = None
     messages_per_minute_by_user: PerMinute | None = None

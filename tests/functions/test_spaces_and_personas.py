@@ -138,7 +138,15 @@ async def test_a_space_is_changed_member_by_member(workspace: Workspace, staff: 
             "",
         )
     ]
-    + [{"arrivals_per_minute": 0}, {"persona_id": "x"}, {"enabled": None}, {"kind": "landing"}, {"hmac_secret": "x"}],
+    + [
+        {"arrivals_per_minute": 0},
+        {"arrivals_per_minute": True},
+        {"enabled": "no"},
+        {"persona_id": "x"},
+        {"enabled": None},
+        {"kind": "landing"},
+        {"hmac_secret": "x"},
+    ],
     ids=str,
 )
 async def test_a_space_setting_that_does_not_fit_is_refused(workspace: Workspace, staff: Staff, changes: Any) -> None:
@@ -249,7 +257,7 @@ async def test_a_secret_that_serves_two_spaces_stays_for_the_other(
     assert [await proof(client, space_id, "by hand") for space_id in (one, two)] == [401, 201]
 
 
-@pytest.mark.parametrize("overlap", [-1, 604_801, "x", None, 1.5])
+@pytest.mark.parametrize("overlap", [-1, 604_801, "x", None, 1.5, True])
 async def test_an_overlap_is_a_week_at_most(workspace: Workspace, staff: Staff, overlap: Any) -> None:
     before = await setup_of(workspace)
     body = {"overlap_seconds": overlap}
@@ -316,6 +324,8 @@ async def test_making_a_persona_twice_under_one_id_makes_one(workspace: Workspac
         ({"kind": "demo", "name": "x", "config": "x"}, "config"),
         ({"kind": "demo"}, "name"),
         ({"kind": "demo", "name": "x", "time_limit_seconds": 841}, "time_limit_seconds"),
+        ({"kind": "demo", "name": "x", "breaker_failures": True}, "breaker_failures"),
+        ({"kind": "demo", "name": "x", "enabled": 0}, "enabled"),
         ({"kind": "demo", "name": "x", "turn_policy": "queue"}, "turn_policy"),
         ({"kind": "demo", "name": "x", "secret": "s"}, "secret"),
     ],

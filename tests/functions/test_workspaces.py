@@ -219,6 +219,8 @@ async def test_owners_and_admins_change_settings_one_by_one(workspace: Workspace
         {"archive_after_days": 3651},
         {"archive_statuses": ["active"]},
         {"messages_per_minute_by_contact": 0},
+        {"messages_per_minute_by_contact": True},
+        {"archive_after_days": "7"},
         {"id": str(uuid4())},
         [],
     ],
