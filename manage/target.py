@@ -1,6 +1,7 @@
 """Which project the commands work on, and the key they show."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ def find(environment: Mapping[str, str]) -> Target:
     """The project of SUPABASE_URL (or SUPABASE_REST_URL) and SUPABASE_SERVICE_ROLE_KEY.
 
     Where none of them is set, the local backend of this repository, by the settings file that it writes. Never a bit of
-    both: half a hosted project's settings are a mistake. Raises ConfigError, which names what is missing.
+    both: half a hosted project's settings are a mistake. Raises ConfigError, which names what is missing or wrong.
     """
     url, rest_url, key = (
         environment.get(name, "").strip() for name in ("SUPABASE_URL", "SUPABASE_REST_URL", "SUPABASE_SERVICE_ROLE_KEY")
@@ -33,6 +34,9 @@ def find(environment: Mapping[str, str]) -> Target:
         raise ConfigError("SUPABASE_URL is not set (SUPABASE_SERVICE_ROLE_KEY is)")
     if not key:
         raise ConfigError("SUPABASE_SERVICE_ROLE_KEY is not set (the project's address is)")
+    name, address = ("SUPABASE_REST_URL", rest_url) if rest_url else ("SUPABASE_URL", url)
+    if not re.match(r"https?://[^/\s]+", address):
+        raise ConfigError(f"{name} is no address: it begins with https:// or http://")
     return Target((rest_url or f"{url.rstrip('/')}/rest/v1").rstrip("/"), key)
 
 
