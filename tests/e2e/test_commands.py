@@ -230,7 +230,7 @@ async def test_what_goes_wrong_is_a_sentence_and_an_exit_status(
         (("workspace", "update", workspace_id, "--archive-after-days", "0"), 2, "archive_after_days: "),
         (("member", "add", workspace_id), 2, "--email or by --user-id"),
         (("member", "add", workspace_id, "--email", unconfirmed), 3, "(user_not_found)"),
-        (("persona", "create", workspace_id, "nobody", "x"), 2, "kind: there is no such kind of persona"),
+        (("persona", "create", workspace_id, "nobody", "x"), 2, "kind: must be one of demo, n8n, openai"),
         (("persona", "create", workspace_id, "n8n", "x"), 2, "config.url: "),
         (("space", "create", workspace_id, "x", "--persona", str(uuid4())), 3, "(persona_not_found)"),
         (("space", "list", str(uuid4())), 3, "(workspace_not_found)"),

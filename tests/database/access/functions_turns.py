@@ -10,10 +10,6 @@ from tests.database.access.callers import (
     FOR_C,
     FOR_OWNER,
     IN_ONE,
-    MANAGING_ADMIN,
-    MANAGING_ADMIN_2,
-    MANAGING_AGENT,
-    MANAGING_OWNER,
     NOT_ENTERED,
     NOWHERE,
     SWITCHBOARD,
@@ -24,11 +20,11 @@ from tests.database.access.matrix import Call, Fails, Function
 from tests.database.access.rows import record, uid
 
 _SWITCHBOARD = ("switchboard",)
-_ADMINS = (FOR_ADMIN, FOR_OWNER, MANAGING_ADMIN, MANAGING_OWNER)
+_ADMINS = (FOR_ADMIN, FOR_OWNER)
 # What the token's holder may do does not hang on what was entered before.
 _A = (FOR_A, FOR_A_AT_WORK, NOT_ENTERED, *_ADMINS)
-_B = (FOR_B, FOR_AGENT, MANAGING_AGENT, *_ADMINS)
-_C = (FOR_C, TWO_AT_ONE, FOR_ADMIN_2, MANAGING_ADMIN_2)
+_B = (FOR_B, FOR_AGENT, *_ADMINS)
+_C = (FOR_C, TWO_AT_ONE, FOR_ADMIN_2)
 
 NO_SESSION = Fails("PT404", "session_not_found")
 
