@@ -38,6 +38,7 @@ create table public.persona_breakers (
 );
 comment on table  public.persona_breakers               is 'What is known of a persona''s health since it first failed.';
 comment on column public.persona_breakers.failures      is 'Failed turns in a row.';
+comment on column public.persona_breakers.opened_at     is 'When it opened last.';
 comment on column public.persona_breakers.retry_at      is 'open: when a turn may find out whether it is back; half_open: when the one that tries is given up.';
 comment on column public.persona_breakers.probe_turn_id is 'The turn that finds out.';
 comment on column public.persona_breakers.refused       is 'Messages refused since it opened last.';
@@ -152,6 +153,10 @@ begin
         on conflict on constraint persona_breakers_pkey do nothing;
     end if;
     select b.* into before from public.persona_breakers b where b.persona_id = persona.id for no key update;
+    -- A turn from before it opened says nothing that is not known, however late it ends.
+    if turn.created_at < before.opened_at then
+        return;
+    end if;
 
     if before.state = 'closed' then
         before.failures := case when failed then before.failures + 1 when status = 'completed' then 0 else before.failures end;
@@ -168,7 +173,7 @@ begin
     elsif before.probe_turn_id = turn.id then
         if status = 'completed' then
             update public.persona_breakers b
-               set state = 'closed', failures = 0, opened_at = null, retry_at = null, probe_turn_id = null
+               set state = 'closed', failures = 0, retry_at = null, probe_turn_id = null
              where b.persona_id = persona.id;
             insert into public.audit_events (workspace_id, verb, object_id)
             values (persona.workspace_id, 'breaker.closed', persona.id);
@@ -180,7 +185,6 @@ begin
              where b.persona_id = persona.id;
         end if;
     end if;
-    -- Turns from before it opened say nothing that is not known.
 end;
 $$;
 comment on function private.feed_breaker(public.turns, public.personas, public.turn_status, text) is

@@ -192,14 +192,15 @@ begin
            set status = 'active', turn_count = s.turn_count + 1, message_count = s.message_count + 1,
                last_activity_at = pg_catalog.clock_timestamp()
          where s.id = session.id;
-        -- The rows that many wait for come last.
+        -- The rows that many wait for come last, and always the breaker before the limits: a turn that was ended above has
+        -- told the breaker already, and two messages then never wait for each other in a circle.
+        perform private.pass_breaker(persona, turn);
         taken := private.take_limits(
             -- Whoever has no token arrives with each message; a user with each conversation that is new.
             case when caller ->> 'kind' = 'anonymous'
                    or (caller ->> 'kind' = 'user' and conversation.contact_id is not null and conversation.created_at = pg_catalog.now())
                  then private.arrival_limits(space, client ->> 'address') || limits
                  else limits end);
-        perform private.pass_breaker(persona, turn);
     exception when sqlstate 'SB001' then
         get stacked diagnostics said = pg_exception_detail;
         refusal := said::jsonb;

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, with_token
+from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, Raised, with_token
 
 
 async def _contacts(desk: Desk, count: int) -> list[JSON]:
@@ -140,3 +140,50 @@ async def test_late_ends_of_turns_from_before_say_nothing_new(desk: Desk) -> Non
 
     assert await _breaker(desk) == {"state": "open", "failures": 5, "refused": 0}
     assert await desk.count("persona_breakers", "workspace_id = $1", WORKSPACE) == 1
+
+
+async def test_turns_from_before_it_opened_say_nothing_once_it_is_closed_either(desk: Desk) -> None:
+    everybody = await _contacts(desk, 6)
+    hanging = [await desk.start(each) for each in everybody[:5]]
+    await _fail(desk, everybody[5], 5)
+    await _let_it_rest(desk)
+    await desk.finish(await desk.start(everybody[5]))
+
+    for turn in hanging:
+        await desk.finish(turn, "timeout", None, error_code="persona_timeout")
+
+    assert await _breaker(desk) == {"state": "closed", "failures": 0, "refused": 0}
+    await _fail(desk, everybody[5], 5)
+    assert (await _breaker(desk))["state"] == "open"
+
+
+async def test_messages_and_ends_of_turns_never_wait_for_each_other_in_a_circle(desk: Desk) -> None:
+    """Refusals count at the breaker and at the limits, and so does a message that ends a turn which nobody answers."""
+    everybody = await _contacts(desk, 16)
+    await desk.admin.execute("update public.personas set breaker_failures = 1, turn_policy = 'interrupt'")
+    await desk.admin.execute("update public.workspaces set messages_per_minute_by_contact = 100000")
+    database = await desk.admin.fetchval("select current_database()")
+    # Sooner than the test's end.
+    await desk.admin.execute(f"alter database {database} set deadlock_timeout = '20ms'")
+    stopped = asyncio.Event()
+
+    async def chat(crowd: Desk, token: JSON) -> None:
+        while not stopped.is_set():
+            turn = await crowd.start(token)
+            if turn.status == 200:
+                await crowd.finish(turn, "failed", None, error_code="persona_failed")
+
+    async def age() -> None:
+        for _ in range(40):
+            await desk.admin.execute("update public.turns set lease_until = clock_timestamp() where status = 'active'")
+            await desk.admin.execute(
+                "update public.persona_breakers set retry_at = clock_timestamp() where state <> 'closed'"
+            )
+            await asyncio.sleep(0.05)
+        stopped.set()
+
+    async with Desk(desk.gate_url, desk.admin_url, connections=16) as crowd:
+        ended = await asyncio.gather(*(chat(crowd, each) for each in everybody), age(), return_exceptions=True)
+
+    assert [str(each) for each in ended if isinstance(each, Raised)] == []
+    assert [each for each in ended if each is not None] == []
