@@ -7,6 +7,28 @@ set statement_timeout = '60s';
 alter table public.turns add column cancel_requested_at timestamptz;
 comment on column public.turns.cancel_requested_at is 'Somebody wants it to stop; whoever answers learns so with the next flush and ends it as cancelled.';
 
+create function private.may_act_on(session public.sessions)
+    returns boolean
+    language sql
+    stable
+    set search_path = ''
+as $$
+    -- The same people as the policies on sessions let read it.
+    select coalesce(
+        case c.caller ->> 'kind'
+            when 'contact' then session.conversation_id = (c.caller ->> 'conversation_id')::uuid
+                            and session.contact_id = (c.caller ->> 'contact_id')::uuid
+            when 'user'    then (session.user_id = (c.caller ->> 'user_id')::uuid and session.contact_id is not null)
+                             or exists (select
+                                          from public.workspace_members m
+                                         where m.workspace_id = session.workspace_id
+                                           and m.user_id = (c.caller ->> 'user_id')::uuid
+                                           and (m.role in ('owner', 'admin') or m.user_id in (session.user_id, session.assigned_user_id)))
+        end, false)
+      from (select private.claims() -> 'caller' as caller) c;
+$$;
+comment on function private.may_act_on(public.sessions) is 'Whether the caller on whose behalf a function of ours calls may see a session, and so act on it.';
+
 create function private.enter_session(session_id uuid)
     returns void
     language plpgsql
@@ -15,31 +37,19 @@ create function private.enter_session(session_id uuid)
     set search_path = ''
 as $$
 declare
-    caller    constant jsonb := private.claims() -> 'caller';
-    asking    constant uuid  := (caller ->> 'user_id')::uuid;
-    scope     constant uuid  := (private.claims() -> 'scope' ->> 'workspace_id')::uuid;
-    workspace uuid;
+    scope   constant jsonb := coalesce(private.claims() -> 'scope', '{}');
+    session public.sessions;
 begin
-    -- The same people as the policies on sessions let read it; a token that was signed for managing acts on no session.
-    select s.workspace_id into workspace
+    -- A token for managing is for no chat, as one for a chat manages nothing.
+    select s.* into session
       from public.sessions s
      where s.id = enter_session.session_id
-       and (private.claims() #>> '{scope,management}')::boolean is not true
-       and (scope is null or s.workspace_id = scope)
-       and case caller ->> 'kind'
-               when 'contact' then s.conversation_id = (caller ->> 'conversation_id')::uuid and s.contact_id = (caller ->> 'contact_id')::uuid
-               when 'user'    then (s.user_id = asking and s.contact_id is not null)
-                                or exists (select
-                                             from public.workspace_members m
-                                            where m.workspace_id = s.workspace_id
-                                              and m.user_id = asking
-                                              and (m.role in ('owner', 'admin') or s.user_id = m.user_id or s.assigned_user_id = m.user_id))
-               else false
-           end;
-    if not found then
+       and not scope ? 'management'
+       and s.workspace_id = coalesce((scope ->> 'workspace_id')::uuid, s.workspace_id);
+    if not found or not private.may_act_on(session) then
         raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
     end if;
-    perform pg_catalog.set_config('switchboard.workspace_id', workspace::text, true);
+    perform pg_catalog.set_config('switchboard.workspace_id', session.workspace_id::text, true);
 end;
 $$;
 comment on function private.enter_session(uuid) is 'Enters the workspace of a session that the caller may act on; 404 for any other.';
@@ -213,5 +223,35 @@ $$;
 comment on function public.flush_turn(uuid, integer, text) is
     'Stores the next piece of an answer, renews the lease, and tells the turn''s status and whether to stop: {status, stop}. Repeating it changes nothing.';
 
-grant execute on function private.enter_session(uuid), private.enter_turn(uuid), private.stop_turn(public.turns) to switchboard;
+create or replace function private.expire_turns(max_turns integer default 1000)
+    returns integer
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    turn    public.turns;
+    expired integer := 0;
+begin
+    for turn in
+        select t.*
+          from public.turns t
+          join public.sessions s on s.id = t.session_id
+         where t.status = 'active'
+           and t.lease_until < pg_catalog.clock_timestamp()
+         -- Each may lock its persona's breaker until the end: two sweeps then never wait for each other in a circle.
+         order by s.persona_id, t.lease_until
+         limit max_turns
+           for no key update skip locked
+    loop
+        perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
+        expired := expired + 1;
+    end loop;
+    return expired;
+end;
+$$;
+
+grant execute on function
+    private.may_act_on(public.sessions), private.enter_session(uuid), private.enter_turn(uuid), private.stop_turn(public.turns)
+    to switchboard;
 grant execute on function public.cancel_turn(uuid) to switchboard;

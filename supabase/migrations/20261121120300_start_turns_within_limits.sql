@@ -3,6 +3,66 @@
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 
+create or replace function private.enter()
+    returns uuid
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    scope     constant jsonb := private.claims() -> 'scope';
+    workspace constant uuid  := (scope ->> 'workspace_id')::uuid;
+begin
+    -- A space is where somebody arrives, perhaps without a name. It is no way in to what others have started.
+    if scope ? 'space_id' then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'This needs the scope of a workspace.';
+    end if;
+    if workspace is null then
+        raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+    end if;
+    perform pg_catalog.set_config('switchboard.workspace_id', workspace::text, true);
+    return workspace;
+end;
+$$;
+comment on function private.enter() is
+    'Enters the workspace that the caller''s token is for, to go on with what was started; the policies for switchboard read the setting.';
+
+create function private.enter_space(space_id uuid)
+    returns void
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    scope     constant jsonb := private.claims() -> 'scope';
+    workspace constant uuid  := private.workspace_of_space(space_id);
+begin
+    if workspace is null
+       or (scope ->> 'space_id')::uuid is distinct from space_id
+       or workspace <> (scope ->> 'workspace_id')::uuid then
+        raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+    end if;
+    perform pg_catalog.set_config('switchboard.workspace_id', workspace::text, true);
+end;
+$$;
+comment on function private.enter_space(uuid) is
+    'Enters the workspace of the space that the caller''s token is for; a token that names a workspace too is for that one alone.';
+grant execute on function private.enter_space(uuid) to switchboard;
+
+create or replace function public.space_origins(space_id uuid)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    perform private.enter_space(space_id);
+    return (select pg_catalog.jsonb_build_object('origins', s.allowed_origins)
+              from public.spaces s
+             where s.id = space_origins.space_id);
+end;
+$$;
+
 create or replace function private.open_conversation(
     space             public.spaces,
     email             text,
@@ -132,11 +192,8 @@ declare
     refusal      jsonb;
     said         text;
 begin
-    perform private.enter();
-    select s.* into space from public.spaces s where s.id = start_turn.space_id and s.enabled;
-    if not found then
-        raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
-    end if;
+    perform private.enter_space(space_id);
+    select s.* into strict space from public.spaces s where s.id = start_turn.space_id;
 
     limits := private.message_limits(space, client ->> 'address');
     begin
@@ -252,7 +309,7 @@ declare
     limits       jsonb;
     refusal      text;
 begin
-    perform private.enter();
+    perform private.enter_space(space_id);
     select s.* into space
       from public.spaces s
      where s.id = register_contact.space_id and s.kind = register_contact.space_kind and s.enabled;

@@ -36,7 +36,13 @@ begin
         for no key update;
     select s.* into strict session from public.sessions s where s.id = recover_session.session_id for no key update;
 
-    select t.* into last from public.turns t where t.session_id = session.id order by t.created_at desc limit 1;
+    -- Locked before its lease is judged: a flush may be renewing it.
+    select t.* into last
+      from public.turns t
+     where t.session_id = session.id
+     order by t.created_at desc
+     limit 1
+       for no key update;
     if last.status = 'active' and last.lease_until <= pg_catalog.clock_timestamp() then
         perform private.close_turn(last, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
         changed := true;
@@ -71,6 +77,11 @@ begin
                        from (select m.*
                                from public.messages m
                               where m.conversation_id = session.conversation_id
+                                -- An agent may have been given this session and none of those before.
+                                and m.session_id in (select s.id
+                                                       from public.sessions s
+                                                      where s.conversation_id = session.conversation_id
+                                                        and private.may_act_on(s))
                               order by m.created_at desc, m.id desc
                               limit 200) h),
         'last_turn', case when last.id is not null then pg_catalog.jsonb_build_object(
@@ -79,6 +90,6 @@ begin
 end;
 $$;
 comment on function public.recover_session(uuid) is
-    'Makes a timed-out session active again, or finds a live one whose answer was interrupted: {changed, session_id, status, messages (the conversation''s last 200), last_turn}.';
+    'Makes a timed-out session active again, or finds a live one whose answer was interrupted: {changed, session_id, status, messages (the last 200 of the conversation that the caller may read), last_turn}.';
 
 grant execute on function private.refuse_transition(public.sessions), public.recover_session(uuid) to switchboard;

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.database.desk import JSON, PERSONA, Answer, Desk, Raised, with_token
+from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, Raised, user, with_token
 
 
 async def _recover(desk: Desk, token: JSON, session_id: str) -> Answer:
@@ -100,3 +100,33 @@ async def test_nobody_else_recovers_a_session(desk: Desk) -> None:
         with pytest.raises(Raised) as refused:
             await _recover(desk, caller, ann["session_id"])
         assert (refused.value.status, refused.value.code) == (404, "session_not_found")
+
+
+async def test_an_agent_sees_no_more_of_the_history_than_the_sessions_they_were_given(desk: Desk) -> None:
+    ann = with_token(await desk.register("ann@example.test"))
+    first = await desk.start(ann, "Between you and me")
+    await desk.finish(first, answer="Of course.")
+    await desk.admin.execute(
+        "update public.sessions set status = 'completed', ended_at = now() where id = $1", first["session_id"]
+    )
+    second = await desk.start(ann, "A question")
+    await desk.finish(second, answer="Yes?")
+    agent, admin = await desk.sign_up(None), await desk.sign_up(None)
+    for member, role in ((agent, "agent"), (admin, "admin")):
+        await desk.admin.execute(
+            "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, $3)",
+            WORKSPACE,
+            member,
+            role,
+        )
+    await desk.admin.execute(
+        "update public.sessions set assigned_user_id = $1 where id = $2", agent, second["session_id"]
+    )
+
+    told = {}
+    for name, token in (("agent", {"caller": user(agent)}), ("admin", {"caller": user(admin)}), ("ann", ann)):
+        back = await _recover(desk, token, second["session_id"])
+        told[name] = [said["text"] for said in back["messages"]]
+
+    everything = ["Between you and me", "Of course.", "A question", "Yes?"]
+    assert told == {"agent": everything[2:], "admin": everything, "ann": everything}

@@ -46,9 +46,11 @@ def _user(name: str, user: str) -> Caller:
     return Caller(name, "authenticated", {**claims, **email, "is_anonymous": "is_anonymous" in USERS[user]})
 
 
-def _switchboard(
-    name: str, scope: Claims | None, caller: Claims | None, entrance: str | None = "private.enter()"
-) -> Caller:
+def _entrance(scope: Claims) -> str:
+    return f"private.enter_space('{scope['space_id']}')" if "space_id" in scope else "private.enter()"
+
+
+def _switchboard(name: str, scope: Claims | None, caller: Claims | None, entrance: str | None) -> Caller:
     claims: dict[str, Any] = {"role": "switchboard", "iss": "switchboard", "aud": "switchboard"}
     claims |= {"scope": scope} if scope is not None else {}
     claims |= {"caller": caller} if caller is not None else {}
@@ -56,16 +58,17 @@ def _switchboard(
 
 
 def _for_contact(
-    name: str, contact: str, conversation: str, proof: str, scope: Claims, entrance: str | None = "private.enter()"
+    name: str, contact: str, conversation: str, proof: str, scope: Claims, *, enters: bool = True
 ) -> Caller:
-    return _switchboard(name, scope, {"kind": "contact", **_contact_claims(contact, conversation, proof)}, entrance)
+    caller = {"kind": "contact", **_contact_claims(contact, conversation, proof)}
+    return _switchboard(name, scope, caller, _entrance(scope) if enters else None)
 
 
 def _for_user(user: str) -> Caller:
     caller = {"kind": "user", "user_id": uid("users", user)}
     if email := USERS[user].get("email"):
         caller |= {"email": email, "email_key": email}
-    return _switchboard(f"for user {user}", AT_CHAT, caller)
+    return _switchboard(f"for user {user}", AT_CHAT, caller, _entrance(AT_CHAT))
 
 
 ONE, TWO = uid("workspaces", "one"), uid("workspaces", "two")
@@ -94,7 +97,7 @@ SERVICE = Caller("service role", "service_role", {"role": "service_role"})
 
 # The functions, on somebody's behalf --------------------------------------------------------------------------------
 
-FOR_ANONYMOUS = _switchboard("for anonymous", AT_CHAT, {"kind": "anonymous"})
+FOR_ANONYMOUS = _switchboard("for anonymous", AT_CHAT, {"kind": "anonymous"}, _entrance(AT_CHAT))
 FOR_A = _for_contact("for contact A", "a", "a", "verified", AT_CHAT_IN_ONE)
 FOR_A_AT_WORK = _for_contact("for contact A, at a turn", "a", "a", "verified", {"workspace_id": ONE})
 FOR_A_ARRIVAL = _for_contact("for somebody who typed A's email", "a", "a_arrival", "asserted", AT_CHAT_IN_ONE)
@@ -130,10 +133,10 @@ MANAGING = (
 )  # fmt: skip
 """Callers whose token is for managing: they enter by what they manage, and nothing else."""
 
-NOT_ENTERED = _for_contact("for contact A, nothing entered", "a", "a", "verified", AT_CHAT_IN_ONE, None)
+NOT_ENTERED = _for_contact("for contact A, nothing entered", "a", "a", "verified", AT_CHAT_IN_ONE, enters=False)
 NO_SCOPE = _switchboard("without a scope", None, None, None)
 TWO_AT_ONE = _for_contact(
-    "for workspace two at a space of one", "c", "c", "verified", {**AT_CHAT, "workspace_id": TWO}, None
+    "for workspace two at a space of one", "c", "c", "verified", {**AT_CHAT, "workspace_id": TWO}, enters=False
 )
 AT_CLOSED = _switchboard("at a closed space", {"space_id": uid("spaces", "closed")}, {"kind": "anonymous"}, None)
 
@@ -156,6 +159,8 @@ NOWHERE = (NOT_ENTERED, NO_SCOPE, TWO_AT_ONE, AT_CLOSED, *MANAGING)
 NO_WAY_IN = (NO_SCOPE, TWO_AT_ONE, AT_CLOSED, *MANAGING)
 """Callers whose token opens nothing."""
 SWITCHBOARD = (*IN_ONE, FOR_C, *NOWHERE)
+AT_A_SPACE = tuple(caller for caller in SWITCHBOARD if "space_id" in (caller.claims.get("scope") or {}))
+"""Callers whose token is for a space, whether it opens or not."""
 
 WITH_OWN_TOKEN = (ANONYMOUS, *CONTACTS, *SIGNED_IN)
 CALLERS = (*WITH_OWN_TOKEN, SERVICE, *SWITCHBOARD)

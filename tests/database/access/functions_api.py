@@ -10,6 +10,7 @@ from tests.database.access.callers import (
     ADMIN_2,
     ADMINS,
     AGENT,
+    AT_A_SPACE,
     BY_TOKEN_IN_ONE,
     CONTACT_A,
     CONTACT_B,
@@ -48,8 +49,10 @@ FORBIDDEN = Fails("PT403", "forbidden")
 BUSY = {"code": "turn_in_progress", "retry_after": 1}
 
 OPENS_ONE = (*BY_TOKEN_IN_ONE, NOT_ENTERED)
-# Without a scope that opens a workspace nothing is found, not even that something is there.
-SHUT: Cells = {(SYSTEM, *NO_WAY_IN): NO_SPACE}
+# Without a scope that opens the space nothing is found, not even that something is there.
+SHUT: Cells = {(SYSTEM, FOR_A_AT_WORK, *NO_WAY_IN): NO_SPACE}
+# Nor without one that opens the workspace; and a space is for arriving there.
+NOT_AT_WORK: Cells = {(SYSTEM, *NO_WAY_IN): NO_SPACE, AT_A_SPACE: FORBIDDEN}
 ONLY_SYSTEM: Cells = {SWITCHBOARD: FORBIDDEN}
 
 IN_W1, IN_W2 = {"workspace_id": "workspaces.one"}, {"workspace_id": "workspaces.two"}
@@ -93,7 +96,8 @@ REQUESTS = (
         (
             # An email that somebody types opens a conversation of its own, whoever's it is.
             Call(_register("chat", "embed", "a"), {OPENS_ONE: _ASSERTED, FOR_C: NO_SPACE, **SHUT}),
-            Call(_register("landing", "landing", "a"), {OPENS_ONE: _ASSERTED, FOR_C: NO_SPACE, **SHUT}),
+            # A token is for its one space, also where both are of one workspace.
+            Call(_register("landing", "landing", "a"), {SWITCHBOARD: NO_SPACE}),
             Call(
                 _register("chat", "embed", "a", signature_of("a@access.test", "hmac of one")),
                 {
@@ -167,7 +171,7 @@ REQUESTS = (
                     },
                     FOR_AGENT: {"conversation_id": "conversations.agent", "contact_id": None},
                     FOR_GUEST: {"conversation_id": "conversations.guest", "contact_id": "contacts.guest"},
-                    (FOR_A, FOR_A_AT_WORK, FOR_B, NOT_ENTERED): BUSY,
+                    (FOR_A, FOR_B, NOT_ENTERED): BUSY,
                     FOR_A_ARRIVAL: {
                         "conversation_id": "conversations.a_arrival",
                         "history": [{"text": "text of a_arrival"}],
@@ -183,7 +187,7 @@ REQUESTS = (
                 _start("chat", ", client_message_id => 'a-1'"),
                 {
                     OPENS_ONE: {"repeat": False, "turn_id": "new"},
-                    (FOR_A, FOR_A_AT_WORK, NOT_ENTERED): {"repeat": True, "turn_id": "turns.a"},
+                    (FOR_A, NOT_ENTERED): {"repeat": True, "turn_id": "turns.a"},
                     FOR_B: BUSY,
                     FOR_C_IN_ONE: NO_CONVERSATION,
                     FOR_C: NO_SPACE,
@@ -198,7 +202,7 @@ REQUESTS = (
                     FOR_ANONYMOUS: {
                         "contact_id": "contacts.a", "conversation_id": "new", "proof": "asserted", "history": [],
                     },
-                    (FOR_A, FOR_A_AT_WORK, FOR_B, NOT_ENTERED): BUSY,
+                    (FOR_A, FOR_B, NOT_ENTERED): BUSY,
                     FOR_C_IN_ONE: NO_CONVERSATION,
                     FOR_C: NO_SPACE,
                     **SHUT,
@@ -223,11 +227,11 @@ REQUESTS = (
         (
             Call(
                 _turn("flush_turn", "a", "10, 'more'"),
-                {OPENS_ONE: {"status": "active", "stop": False}, FOR_C: NO_TURN, **SHUT},
+                {FOR_A_AT_WORK: {"status": "active", "stop": False}, **NOT_AT_WORK},
             ),
             Call(
                 _turn("flush_turn", "c", "10, 'more'"),
-                {OPENS_ONE: NO_TURN, FOR_C: {"status": "active"}, **SHUT},
+                {FOR_A_AT_WORK: NO_TURN, **NOT_AT_WORK},
                 foreign=True,
             ),
         ),
@@ -239,11 +243,11 @@ REQUESTS = (
         (
             Call(
                 _turn("finish_turn", "a", "'completed', 'answer'"),
-                {OPENS_ONE: {"changed": True, "status": "completed", "message_id": "new"}, FOR_C: NO_TURN, **SHUT},
+                {FOR_A_AT_WORK: {"changed": True, "status": "completed", "message_id": "new"}, **NOT_AT_WORK},
             ),
             Call(
                 _turn("finish_turn", "c", "'completed', 'answer'"),
-                {OPENS_ONE: NO_TURN, FOR_C: {"changed": True, "status": "completed"}, **SHUT},
+                {FOR_A_AT_WORK: NO_TURN, **NOT_AT_WORK},
                 foreign=True,
             ),
         ),
@@ -285,9 +289,8 @@ REQUESTS = (
                 {
                     (*CONTACTS, *SIGNED_IN): NO_TURN,
                     (CONTACT_A, *ADMINS): _READS_A,
-                    OPENS_ONE: _READS_A,
-                    FOR_C: NO_TURN,
-                    **SHUT,
+                    FOR_A_AT_WORK: _READS_A,
+                    **NOT_AT_WORK,
                 },
             ),
             Call(
@@ -295,9 +298,8 @@ REQUESTS = (
                 {
                     (*CONTACTS, *SIGNED_IN): NO_TURN,
                     (CONTACT_B, AGENT, *ADMINS): {"turn_id": "turns.b", "text": "piecepiece"},
-                    OPENS_ONE: {"turn_id": "turns.b"},
-                    FOR_C: NO_TURN,
-                    **SHUT,
+                    FOR_A_AT_WORK: {"turn_id": "turns.b"},
+                    **NOT_AT_WORK,
                 },
             ),
             # The agent was not assigned this session of the same conversation.
@@ -308,18 +310,17 @@ REQUESTS = (
                     (CONTACT_B, *ADMINS): {
                         "turn_id": "turns.b_old", "text": "text of b_old_answer", "message_id": "messages.b_old_answer",
                     },
-                    OPENS_ONE: {"turn_id": "turns.b_old"},
-                    FOR_C: NO_TURN,
-                    **SHUT,
+                    FOR_A_AT_WORK: {"turn_id": "turns.b_old"},
+                    **NOT_AT_WORK,
                 },
             ),
             Call(
                 _turn("read_turn", "c", "0"),
                 {
                     (*CONTACTS, *SIGNED_IN): NO_TURN,
-                    (CONTACT_C, ADMIN_2, FOR_C): {"turn_id": "turns.c", "contact_id": "contacts.c"},
-                    OPENS_ONE: NO_TURN,
-                    **SHUT,
+                    (CONTACT_C, ADMIN_2): {"turn_id": "turns.c", "contact_id": "contacts.c"},
+                    FOR_A_AT_WORK: NO_TURN,
+                    **NOT_AT_WORK,
                 },
                 foreign=True,
             ),

@@ -1,13 +1,12 @@
 """The functions of the public schema that work in the background: inbox, queue, archive. As every caller."""
 
-from tests.database.access.callers import FOR_C, SYSTEM
+from tests.database.access.callers import FOR_A_AT_WORK, SYSTEM
 from tests.database.access.functions_api import (
     IN_W1,
     IN_W2,
     NO_JOB,
+    NOT_AT_WORK,
     ONLY_SYSTEM,
-    OPENS_ONE,
-    SHUT,
 )
 from tests.database.access.matrix import Call, Fails, Function
 from tests.database.access.rows import uid
@@ -48,18 +47,16 @@ BACKGROUND = (
             Call(
                 "public.record_event('n8n', 'delivery one', '{}', '{}', 'n8n.answer')",
                 {
-                    OPENS_ONE: {"event_id": "inbound_events.one", "duplicate": True},
-                    FOR_C: {"event_id": "new", "job_id": "new", "duplicate": False},
-                    **SHUT,
+                    FOR_A_AT_WORK: {"event_id": "inbound_events.one", "duplicate": True},
+                    **NOT_AT_WORK,
                 },
             ),
             # The same delivery key of another workspace is another delivery.
             Call(
                 "public.record_event('n8n', 'delivery two', '{}', '{}', 'n8n.answer')",
                 {
-                    OPENS_ONE: {"event_id": "new", "job_id": "new", "duplicate": False},
-                    FOR_C: {"event_id": "inbound_events.two", "duplicate": True},
-                    **SHUT,
+                    FOR_A_AT_WORK: {"event_id": "new", "job_id": "new", "duplicate": False},
+                    **NOT_AT_WORK,
                 },
                 foreign=True,
             ),
@@ -95,10 +92,10 @@ BACKGROUND = (
         "public.complete_job(uuid,integer)",
         _SWITCHBOARD,
         (
-            Call(_job("complete_job", "running", ", 1"), {OPENS_ONE: {"status": "succeeded"}, FOR_C: NO_JOB, **SHUT}),
+            Call(_job("complete_job", "running", ", 1"), {FOR_A_AT_WORK: {"status": "succeeded"}, **NOT_AT_WORK}),
             Call(
                 _job("complete_job", "running_2", ", 1"),
-                {OPENS_ONE: NO_JOB, FOR_C: {"status": "succeeded"}, **SHUT},
+                {FOR_A_AT_WORK: NO_JOB, **NOT_AT_WORK},
                 foreign=True,
             ),
         ),
@@ -110,11 +107,11 @@ BACKGROUND = (
         (
             Call(
                 _job("fail_job", "running", ", 1, 'why', true"),
-                {OPENS_ONE: {"status": "queued"}, FOR_C: NO_JOB, **SHUT},
+                {FOR_A_AT_WORK: {"status": "queued"}, **NOT_AT_WORK},
             ),
             Call(
                 _job("fail_job", "running_2", ", 1, 'why', true"),
-                {OPENS_ONE: NO_JOB, FOR_C: {"status": "queued"}, **SHUT},
+                {FOR_A_AT_WORK: NO_JOB, **NOT_AT_WORK},
                 foreign=True,
             ),
         ),

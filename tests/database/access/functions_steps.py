@@ -10,12 +10,12 @@ from tests.database.access.callers import (
     CONTACT_B,
     CONTACT_C,
     CONTACTS,
+    FOR_A_AT_WORK,
     FOR_C,
     FOR_GUEST,
     GUEST,
     IN_ONE,
     MEMBERS,
-    NO_WAY_IN,
     NOT_ENTERED,
     NOWHERE,
     ONE,
@@ -26,7 +26,7 @@ from tests.database.access.callers import (
     TWO,
     Caller,
 )
-from tests.database.access.functions_api import FORBIDDEN, NO_SPACE, ONLY_SYSTEM, signature_of
+from tests.database.access.functions_api import FORBIDDEN, NO_SPACE, NOT_AT_WORK, ONLY_SYSTEM, SHUT, signature_of
 from tests.database.access.matrix import Call, Cells, Fails, Function, named
 from tests.database.access.rows import record, uid
 
@@ -157,12 +157,26 @@ ACCESS = (
         (
             Call(
                 "private.enter()",
-                {
-                    (*BY_TOKEN_IN_ONE, NOT_ENTERED): "workspaces.one",
-                    FOR_C: "workspaces.two",
-                    (SYSTEM, *NO_WAY_IN): NO_SPACE,
-                },
+                {FOR_A_AT_WORK: "workspaces.one", **NOT_AT_WORK},
             ),
+        ),
+        enters=True,
+    ),
+    Function(
+        "private.enter_space(uuid)",
+        _SWITCHBOARD,
+        (
+            Call(
+                f"private.enter_space('{uid('spaces', 'chat')}')",
+                {(*BY_TOKEN_IN_ONE, NOT_ENTERED): DONE, FOR_C: NO_SPACE, **SHUT},
+            ),
+            Call(
+                f"private.enter_space('{uid('spaces', 'two')}')",
+                {SWITCHBOARD: NO_SPACE, FOR_C: DONE},
+                foreign=True,
+            ),
+            Call(f"private.enter_space('{uid('spaces', 'landing')}')", {SWITCHBOARD: NO_SPACE}),
+            Call(f"private.enter_space('{uid('spaces', 'closed')}')", {SWITCHBOARD: NO_SPACE}),
         ),
         enters=True,
     ),

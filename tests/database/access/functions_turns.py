@@ -8,6 +8,7 @@ from tests.database.access.callers import (
     FOR_AGENT,
     FOR_B,
     FOR_C,
+    FOR_C_IN_ONE,
     FOR_OWNER,
     IN_ONE,
     NOT_ENTERED,
@@ -25,6 +26,8 @@ _ADMINS = (FOR_ADMIN, FOR_OWNER)
 _A = (FOR_A, FOR_A_AT_WORK, NOT_ENTERED, *_ADMINS)
 _B = (FOR_B, FOR_AGENT, *_ADMINS)
 _C = (FOR_C, TWO_AT_ONE, FOR_ADMIN_2)
+# In workspace one nobody is seen to be a member of two.
+_C_BY_TOKEN = (FOR_C, FOR_C_IN_ONE, TWO_AT_ONE)
 
 NO_SESSION = Fails("PT404", "session_not_found")
 
@@ -89,6 +92,19 @@ TURNS = (
             ),
         ),
         enters=True,
+    ),
+    Function(
+        "private.may_act_on(public.sessions)",
+        _SWITCHBOARD,
+        (
+            # Members are looked for in the workspace that was entered; NOT_ENTERED is A without one.
+            Call(f"private.may_act_on({record('sessions', 'a')})", {SWITCHBOARD: False, _A: True}),
+            Call(
+                f"private.may_act_on({record('sessions', 'c')})",
+                {SWITCHBOARD: False, _C_BY_TOKEN: True},
+                foreign=True,
+            ),
+        ),
     ),
     Function(
         "private.enter_session(uuid)",

@@ -14,6 +14,7 @@ from tests.database.access.callers import (
     ADMIN,
     AGENT,
     ANONYMOUS,
+    AT_A_SPACE,
     BY_TOKEN_IN_ONE,
     CONTACT_A,
     CONTACT_B,
@@ -204,8 +205,10 @@ async def test_a_turn_of_another_workspace_is_not_found_by_the_functions(rest: R
         ):
             theirs = {"turn_id": uid("turns", "a" if caller is FOR_C else "c"), **arguments}
             status, body, _ = await rest.as_caller(caller, "POST", f"/rpc/{function}", json=theirs)
-            shut = caller in (SYSTEM, NO_SCOPE)
-            expected = (404, "PT404", "space_not_found" if shut else "turn_not_found")
+            expected = (403, "PT403", "forbidden")
+            if caller not in AT_A_SPACE:
+                shut = caller in (SYSTEM, NO_SCOPE)
+                expected = (404, "PT404", "space_not_found" if shut else "turn_not_found")
             findings.compare(caller, function, expected, (status, body["code"], body["message"]))
     assert not findings.report(), findings.report()
 
