@@ -22,7 +22,7 @@ create table private.retired_secrets (
     constraint retired_secrets_persona_id_fkey   foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade
 );
 comment on table  private.retired_secrets                is 'Secrets that were replaced and are accepted for a while yet: a space''s HMAC secrets, a persona''s callback secrets.';
-comment on column private.retired_secrets.secret_id      is 'The Vault secret; it goes with this row, unless something else uses it.';
+comment on column private.retired_secrets.secret_id      is 'The Vault secret; it goes with this row, unless it has a name or something else uses it.';
 comment on column private.retired_secrets.accepted_until is 'From then on it is refused, and forgotten at the next rotation or within a day.';
 create index retired_secrets_workspace_id_idx on private.retired_secrets (workspace_id);
 create index retired_secrets_space_id_idx     on private.retired_secrets (space_id);
@@ -187,32 +187,48 @@ as $$
 $$;
 comment on function private.new_secret() is 'A new secret, in hex.';
 
-create function private.forget_secrets(owner_id uuid default null)
-    returns integer
+create function private.drop_secrets()
+    returns trigger
     language plpgsql
-    volatile
+    security definer
     set search_path = ''
 as $$
 declare
-    retired uuid;
-    gone    integer := 0;
+    held constant jsonb := pg_catalog.to_jsonb(old);
 begin
-    for retired in
-        delete from private.retired_secrets r
-         where r.accepted_until <= pg_catalog.clock_timestamp()
-           and (forget_secrets.owner_id is null or forget_secrets.owner_id in (r.space_id, r.persona_id))
-        returning r.secret_id
-    loop
-        -- One that was put in by hand may serve several.
-        delete from vault.secrets v
-         where v.id = retired
-           and not exists (select from public.personas p where v.id in (p.secret_id, p.callback_secret_id))
-           and not exists (select from public.spaces s where v.id = s.hmac_secret_id)
-           and not exists (select from private.retired_secrets r where v.id = r.secret_id);
-        gone := gone + 1;
-    end loop;
-    return gone;
+    -- One that was put in by hand may serve several, and one with a name somebody else altogether.
+    delete from vault.secrets v
+     where v.id in ((held ->> 'secret_id')::uuid, (held ->> 'callback_secret_id')::uuid, (held ->> 'hmac_secret_id')::uuid)
+       and v.name is null
+       and not exists (select from public.personas p where v.id in (p.secret_id, p.callback_secret_id))
+       and not exists (select from public.spaces s where v.id = s.hmac_secret_id)
+       and not exists (select from private.retired_secrets r where v.id = r.secret_id);
+    return null;
 end;
+$$;
+comment on function private.drop_secrets() is 'Deletes the secrets of a row that is gone from Vault, unless something else uses them.';
+
+create trigger retired_secrets_drop after delete on private.retired_secrets for each row execute function private.drop_secrets();
+create trigger personas_drop_secrets after delete on public.personas for each row execute function private.drop_secrets();
+create trigger spaces_drop_secrets after delete on public.spaces for each row execute function private.drop_secrets();
+
+create function private.forget_secrets(owner_id uuid default null)
+    returns integer
+    language sql
+    volatile
+    set search_path = ''
+as $$
+    -- Vault's rows go by the trigger. Whatever somebody else is forgetting in this moment is theirs.
+    with gone as (
+        delete from private.retired_secrets r
+         where r.id in (select d.id
+                          from private.retired_secrets d
+                         where d.accepted_until <= pg_catalog.clock_timestamp()
+                           and (forget_secrets.owner_id is null or forget_secrets.owner_id in (d.space_id, d.persona_id))
+                           for update skip locked)
+        returning r.id
+    )
+    select pg_catalog.count(*)::integer from gone;
 $$;
 comment on function private.forget_secrets(uuid) is 'Deletes replaced secrets whose time is over from Vault, of one space or persona or of all; how many.';
 
@@ -251,8 +267,9 @@ begin
     if slot <> 'secret' then
         -- No older one outlives this: with no overlap, whatever leaked is refused at once.
         update private.retired_secrets r
-           set accepted_until = least(r.accepted_until, overlap_ends)
-         where owner_id in (r.space_id, r.persona_id);
+           set accepted_until = overlap_ends
+         where owner_id in (r.space_id, r.persona_id)
+           and r.accepted_until > overlap_ends;
     end if;
     if former is not null then
         insert into private.retired_secrets (workspace_id, space_id, persona_id, secret_id, accepted_until)

@@ -232,14 +232,15 @@ create function public.add_member(workspace_id uuid, email text, role public.mem
     set search_path = ''
 as $$
 declare
-    workspace constant uuid    := private.enter_as_admin('workspace', workspace_id);
-    limited   constant boolean := private.calling_user() is not null;
+    workspace  constant uuid := private.enter_as_admin('workspace', workspace_id);
+    granted_by constant public.member_role := private.caller_role(workspace);
+    limited    constant boolean := private.calling_user() is not null;
     found_user uuid;
     before     public.member_role;
     refusal    text;
 begin
-    -- Before anybody is looked for: what an admin may not do says nothing of whether the email is known.
-    if role <> 'agent' and private.caller_role(workspace) <> 'owner' then
+    -- Before anybody is looked for: put_member would say so only of an email that is known, and its error would undo the count.
+    if granted_by <> 'owner' and role <> 'agent' then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners make or change owners and admins.';
     end if;
     if limited then
@@ -267,7 +268,7 @@ begin
     if before <> role then
         raise sqlstate 'PT409' using message = 'member_exists', detail = 'This user is a member with another role.';
     end if;
-    return private.put_member(workspace, found_user, role, private.caller_role(workspace));
+    return private.put_member(workspace, found_user, role, granted_by);
 end;
 $$;
 comment on function public.add_member(uuid, text, public.member_role) is

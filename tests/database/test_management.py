@@ -92,13 +92,51 @@ async def test_two_rotations_at_once_lose_no_secret_and_keep_one_as_the_present(
     assert sorted(row[0] for row in held) == sorted(secrets)
 
 
-async def test_a_space_that_is_deleted_leaves_its_replaced_secrets_to_no_one(desk: Desk) -> None:
+async def test_what_is_deleted_takes_its_secrets_along_and_nobody_elses(desk: Desk) -> None:
     admin = await member(desk, "admin")
     for _ in range(2):
         await desk.call("rotate_hmac_secret", managing(admin), space_id=SPACE, overlap_seconds=60)
+    await desk.call("rotate_callback_secret", managing(admin), persona_id=PERSONA, overlap_seconds=60)
+    await desk.call("set_persona_secret", managing(admin), persona_id=PERSONA, secret="s")
+    by_hand = await desk.keep_secret("x", "somebody's own")
+    _, other_space = await desk.open_workspace()
+    await desk.admin.execute("update public.spaces set hmac_secret_id = $1 where id = $2", by_hand, other_space)
+    kept = "select count(*) from vault.secrets where description like 'Switchboard: %'"
+    assert await desk.admin.fetchval(kept) == 4
     assert await desk.admin.fetchval("select count(*) from private.retired_secrets") == 1
+
     await desk.admin.execute("delete from public.workspaces where id = $1", WORKSPACE)
+
     assert await desk.admin.fetchval("select count(*) from private.retired_secrets") == 0
+    assert await desk.admin.fetchval(kept) == 0
+    await desk.admin.execute("delete from public.spaces where id = $1", other_space)
+    assert await desk.admin.fetchval("select count(*) from vault.secrets where id = $1", by_hand) == 1
+
+
+async def test_secrets_are_forgotten_once_by_two_at_once(desk: Desk) -> None:
+    admin = await member(desk, "admin")
+    for _ in range(6):
+        await desk.call("rotate_hmac_secret", managing(admin), space_id=SPACE, overlap_seconds=60)
+    await desk.admin.execute("update private.retired_secrets set accepted_until = clock_timestamp()")
+    kept = await desk.admin.fetchval("select count(*) from vault.secrets")
+    other = await asyncpg.connect(desk.admin_url)
+    try:
+        async with desk.admin.transaction():
+            assert await desk.admin.fetchval("select private.forget_secrets()") == 5
+            assert await other.fetchval("select private.forget_secrets()") == 0
+    finally:
+        await other.close()
+    assert await desk.admin.fetchval("select count(*) from vault.secrets") == kept - 5
+
+
+async def test_what_an_admin_may_not_grant_tells_nothing_about_an_email(desk: Desk) -> None:
+    admin = await member(desk, "admin")
+    await desk.sign_up("known@example.test")
+    for role in ("owner", "admin"):
+        for email in ("known@example.test", "unknown@example.test"):
+            with pytest.raises(Raised) as refused:
+                await desk.call("add_member", managing(admin), workspace_id=WORKSPACE, email=email, role=role)
+            assert (refused.value.status, refused.value.code) == (403, "forbidden")
 
 
 async def test_whoever_is_no_member_any_more_manages_nothing_at_once(desk: Desk) -> None:

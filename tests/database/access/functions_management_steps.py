@@ -187,6 +187,7 @@ MANAGEMENT_STEPS = (
         (Call("pg_catalog.length(private.new_secret())", {_EVERYBODY: 64}),),
     ),
     Function("private.forget_secrets(uuid)", (), (Call("private.forget_secrets()", {}),)),
+    Function("private.drop_secrets()", (), (), definer=True),
     Function(
         "private.replace_secret(text,uuid,text,integer)",
         MANAGERS,
