@@ -43,7 +43,10 @@ class Backend:
             headers["Authorization"] = f"Bearer {key}"
         body = json.dumps(arguments, default=str).encode()
         try:
-            async with self.session.post(f"{self.target.rest_url}/rpc/{name}", data=body, headers=headers) as response:
+            # A redirect would take the key along to wherever it leads.
+            async with self.session.post(
+                f"{self.target.rest_url}/rpc/{name}", data=body, headers=headers, allow_redirects=False
+            ) as response:
                 status, content = response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, ValueError):
             raise errors.BackendUnavailable() from None

@@ -248,6 +248,15 @@ async def test_whatever_else_stands_in_the_header_is_no_token(header: str) -> No
         await auth.caller_of(request(header))
 
 
+@pytest.mark.parametrize("extra", ["é", "!", " ", "=", "\x00"])
+@pytest.mark.parametrize("claims", [contact_claims, user_claims])
+async def test_a_good_token_with_something_in_it_is_no_token(claims: Any, extra: str) -> None:
+    good = hs256(claims())
+    assert await auth.identify(good)
+    with pytest.raises(errors.TokenInvalid):
+        await auth.identify(f"{good[:-4]}{extra}{good[-4:]}")
+
+
 async def test_with_a_signing_key_our_tokens_are_es256_and_the_old_ones_stay_good(configure: Configure) -> None:
     old = auth.contact_token(WORKSPACE, CONTACT, CONVERSATION, "asserted").token
     key, jwk = private_key("ours")
