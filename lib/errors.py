@@ -252,6 +252,7 @@ FAILURES: Mapping[str, Failure] = {
     "persona_unreachable": Failure("The persona cannot be reached.", retryable=True),
     "persona_timeout": Failure("The persona took too long.", retryable=True),
     "persona_refused": Failure("The persona refused to answer.", retryable=True),
+    "persona_declined": Failure("The persona declined to answer this.", retryable=False),
     "persona_bad_answer": Failure("The persona's answer could not be read.", retryable=True),
     "persona_failed": Failure("The persona failed while answering.", retryable=True),
     "persona_cut_off": Failure("The answer broke off.", retryable=True),

@@ -27,7 +27,8 @@ Role = Literal["contact", "user", "persona", "member"]
 ErrorCode = Literal[
     "persona_unreachable",  # nothing answers at the address
     "persona_timeout",  # no answer in time
-    "persona_refused",  # answered with another status than 2xx, or declined in words
+    "persona_refused",  # answered with another status than 2xx
+    "persona_declined",  # is well and would not say this: declined in words, or by a content filter
     "persona_bad_answer",  # not what it says it is, unreadable or empty
     "persona_failed",  # says itself that it failed
     "persona_cut_off",  # ended before the end

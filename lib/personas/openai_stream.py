@@ -201,9 +201,9 @@ class Completion:
         if self._calls_tools or reason in {"tool_calls", "function_call"}:
             return PersonaError("persona_bad_answer", "the model wants to call a tool, and there is none to call")
         if reason == "content_filter":
-            return PersonaError("persona_refused", "the provider's content filter stopped the answer")
+            return PersonaError("persona_declined", "the provider's content filter stopped the answer")
         if any(said.strip() for said in self._refusal):
-            return PersonaError("persona_refused", "the model refused" + quote("".join(self._refusal), self._secret))
+            return PersonaError("persona_declined", "the model refused" + quote("".join(self._refusal), self._secret))
         if reason == "error":
             return PersonaError("persona_failed", "the model failed without saying why", retryable=True)
         return None

@@ -139,8 +139,10 @@ create function private.feed_breaker(turn public.turns, persona public.personas,
 as $$
 declare
     moment constant timestamptz := pg_catalog.clock_timestamp();
+    -- One that declines is well: otherwise whoever asks for what it may not say would keep it from everybody.
+    well   constant boolean     := status = 'completed' or coalesce(error_code = 'persona_declined', false);
     -- What a persona did wrong, and not its caller, the process or the database.
-    failed constant boolean     := status <> 'completed' and coalesce(error_code like 'persona\_%' or error_code = 'internal_error', false);
+    failed constant boolean     := not well and coalesce(error_code like 'persona\_%' or error_code = 'internal_error', false);
     before public.persona_breakers;
 begin
     select b.* into before from public.persona_breakers b where b.persona_id = persona.id;
@@ -159,7 +161,7 @@ begin
     end if;
 
     if before.state = 'closed' then
-        before.failures := case when failed then before.failures + 1 when status = 'completed' then 0 else before.failures end;
+        before.failures := case when failed then before.failures + 1 when well then 0 else before.failures end;
         if persona.breaker_failures > 0 and before.failures >= persona.breaker_failures then
             update public.persona_breakers b
                set state = 'open', failures = before.failures, opened_at = moment, refused = 0,
@@ -171,7 +173,7 @@ begin
             update public.persona_breakers b set failures = before.failures where b.persona_id = persona.id;
         end if;
     elsif before.probe_turn_id = turn.id then
-        if status = 'completed' then
+        if well then
             update public.persona_breakers b
                set state = 'closed', failures = 0, retry_at = null, probe_turn_id = null
              where b.persona_id = persona.id;

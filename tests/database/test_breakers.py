@@ -85,6 +85,20 @@ async def test_of_all_who_come_when_the_time_is_over_one_finds_out(desk: Desk) -
     assert [(await desk.start(each)).status for each in everybody[:3] if each is not None].count(503) == 0
 
 
+async def test_one_that_declines_is_well(desk: Desk) -> None:
+    ann, bob = await _contacts(desk, 2)
+    await _fail(desk, ann, 4)
+    await _fail(desk, bob, 6, "persona_declined")
+    assert await _breaker(desk) == {"state": "closed", "failures": 0, "refused": 0}
+    await _fail(desk, ann, 5)
+    await _let_it_rest(desk)
+
+    await _fail(desk, bob, 1, "persona_declined")
+
+    assert (await _breaker(desk))["state"] == "closed"
+    assert (await desk.start(ann)).status == 200
+
+
 async def test_one_that_fails_again_is_left_alone_again(desk: Desk) -> None:
     (ann,) = await _contacts(desk, 1)
     await _fail(desk, ann, 5)

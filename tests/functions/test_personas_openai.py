@@ -97,7 +97,7 @@ async def test_a_token_is_with_the_reader_before_the_next_is_said(
         ("failing-late", "failed", "persona_failed"),
         ("cut", "failed", "persona_cut_off"),
         ("silent", "timeout", "persona_timeout"),
-        ("filtered", "failed", "persona_refused"),
+        ("filtered", "failed", "persona_declined"),
     ],
 )
 async def test_what_was_said_before_an_error_is_kept(

@@ -339,8 +339,8 @@ async def test_a_refusal_of_any_form_is_told(
     [
         ([HELLO], "persona_cut_off", "Hello"),
         ([HELLO, STOP[:30]], "persona_cut_off", "Hello"),
-        ([HELLO, event(chunk(finish="content_filter")), DONE], "persona_refused", "Hello"),
-        ([event(chunk(refusal="I can")), event(chunk(refusal="not.")), STOP, DONE], "persona_refused", ""),
+        ([HELLO, event(chunk(finish="content_filter")), DONE], "persona_declined", "Hello"),
+        ([event(chunk(refusal="I can")), event(chunk(refusal="not.")), STOP, DONE], "persona_declined", ""),
         ([HELLO, event(chunk(tool_calls=[{"index": 0, "id": "1"}])), STOP], "persona_bad_answer", "Hello"),
         ([event(chunk(finish="tool_calls")), DONE], "persona_bad_answer", ""),
         ([HELLO, event(chunk(finish="error")), DONE], "persona_failed", "Hello"),
@@ -371,7 +371,7 @@ async def test_a_refusal_of_any_form_is_told(
         ([b'{"choices":[]}'], "persona_bad_answer", ""),
         ([b'{"error":{"message":"no"}}'], "persona_failed", ""),
         ([b'[{"error":{"message":"no"}}]'], "persona_failed", ""),
-        ([json.dumps(document(None, refusal="No.")).encode()], "persona_refused", ""),
+        ([json.dumps(document(None, refusal="No.")).encode()], "persona_declined", ""),
         ([json.dumps(document(None, finish="tool_calls", tool_calls=[{}])).encode()], "persona_bad_answer", ""),
     ],
 )
@@ -383,7 +383,7 @@ async def test_a_body_that_is_no_whole_answer(openai: OpenAI, chunks: list[bytes
 async def test_an_answer_that_was_stopped_has_its_price(openai: OpenAI) -> None:
     url = openai.say("filtered", HELLO, event(chunk(finish="content_filter")), event(usage_chunk()), DONE)
     heard = await ask(url)
-    assert heard.code == "persona_refused"
+    assert heard.code == "persona_declined"
     assert used(heard) == {**USAGE, "finish_reason": "content_filter", "model": f"{MODEL}-2026-11-01"}
 
 
