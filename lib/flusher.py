@@ -10,13 +10,16 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from lib import errors, log
-from lib.db import Rpc
+from lib.db import Patience, Rpc
 
 PAUSE_SECONDS = 1.0
 BATCH_CHARACTERS = 2_000
 SILENCE_SECONDS = 2.0
 """How long a turn goes without a flush when there is nothing to store: how late a cancel may be noticed, and well
 within the 6 s after which a cancel takes whoever answers for gone (private.stop_turn)."""
+
+_PATIENCE = Patience(tries=3, longest_pause=0.4, try_seconds=3, seconds=3)
+"""A try that hangs is given up while the next one, on another connection, still comes within those 6 s."""
 
 
 class _Flushed(BaseModel):
@@ -77,7 +80,7 @@ class Flusher:
             self._waiting, self._waiting_length = [], 0
         arguments = {"turn_id": self._turn_id, "position": self._stored, "piece": self._unconfirmed}
         try:
-            flushed = await self._rpc.call("flush_turn", arguments, _Flushed, repeatable=True)
+            flushed = await self._rpc.call("flush_turn", arguments, _Flushed, repeatable=True, patience=_PATIENCE)
         except errors.Problem as problem:
             log.warning("flush_failed", turn_id=self._turn_id, code=problem.code)
             return "active"

@@ -40,11 +40,9 @@ declare
     scope   constant jsonb := coalesce(private.claims() -> 'scope', '{}');
     session public.sessions;
 begin
-    -- A token for managing is for no chat, as one for a chat manages nothing.
     select s.* into session
       from public.sessions s
      where s.id = enter_session.session_id
-       and not scope ? 'management'
        and s.workspace_id = coalesce((scope ->> 'workspace_id')::uuid, s.workspace_id);
     if not found or not private.may_act_on(session) then
         raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';

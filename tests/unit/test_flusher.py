@@ -1,4 +1,6 @@
 import asyncio
+import json
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -6,6 +8,7 @@ import pytest
 
 from lib import auth, db, flusher
 from lib.flusher import Flusher
+from tests.unit.conftest import Configure
 from tests.unit.postgrest import PostgRest, raised
 
 TURN = uuid4()
@@ -111,3 +114,32 @@ async def test_a_batch_whose_answer_was_lost_is_repeated_as_it_was(chunks: Chunk
     await asyncio.sleep(0.1)
     running.cancel()
     assert chunks.text() == "one two three"
+
+
+async def test_a_flush_that_hangs_is_given_up_before_a_cancel_takes_us_for_gone(configure: Configure) -> None:
+    """At the real pace: one connection swallows what it is sent, and the next is well."""
+    came: list[float] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"POST /rpc/flush_turn ")
+        came.append(time.monotonic())
+        if len(came) == 2:
+            await reader.read()
+        status = "active" if len(came) == 1 else "completed"
+        body = json.dumps({"status": status, "stop": False}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    configure(SUPABASE_REST_URL=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    writer = new()
+    running = asyncio.create_task(writer.run())
+    async with server, asyncio.timeout(20):
+        while not running.done():
+            writer.add("word ")
+            await asyncio.sleep(0.1)
+    assert await running == "completed"
+    assert came[2] - came[0] < 6
+    await db.close()

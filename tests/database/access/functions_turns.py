@@ -11,6 +11,10 @@ from tests.database.access.callers import (
     FOR_C_IN_ONE,
     FOR_OWNER,
     IN_ONE,
+    MANAGING_ADMIN,
+    MANAGING_ADMIN_2,
+    MANAGING_AGENT,
+    MANAGING_OWNER,
     NOT_ENTERED,
     NOWHERE,
     SWITCHBOARD,
@@ -21,13 +25,11 @@ from tests.database.access.matrix import Call, Fails, Function
 from tests.database.access.rows import record, uid
 
 _SWITCHBOARD = ("switchboard",)
-_ADMINS = (FOR_ADMIN, FOR_OWNER)
+_ADMINS = (FOR_ADMIN, FOR_OWNER, MANAGING_ADMIN, MANAGING_OWNER)
 # What the token's holder may do does not hang on what was entered before.
 _A = (FOR_A, FOR_A_AT_WORK, NOT_ENTERED, *_ADMINS)
-_B = (FOR_B, FOR_AGENT, *_ADMINS)
-_C = (FOR_C, TWO_AT_ONE, FOR_ADMIN_2)
-# In workspace one nobody is seen to be a member of two.
-_C_BY_TOKEN = (FOR_C, FOR_C_IN_ONE, TWO_AT_ONE)
+_B = (FOR_B, FOR_AGENT, MANAGING_AGENT, *_ADMINS)
+_C = (FOR_C, TWO_AT_ONE, FOR_ADMIN_2, MANAGING_ADMIN_2)
 
 NO_SESSION = Fails("PT404", "session_not_found")
 
@@ -38,6 +40,11 @@ def _turn(label: str) -> str:
 
 def _session(label: str) -> str:
     return f"'{uid('sessions', label)}'"
+
+
+# Who is a member is seen in the workspace that was entered.
+_A_AS_ENTERED = (FOR_A, FOR_A_AT_WORK, NOT_ENTERED, FOR_ADMIN, FOR_OWNER)
+_C_AS_ENTERED = (FOR_C, FOR_C_IN_ONE, TWO_AT_ONE)
 
 
 TURNS = (
@@ -97,11 +104,10 @@ TURNS = (
         "private.may_act_on(public.sessions)",
         _SWITCHBOARD,
         (
-            # Members are looked for in the workspace that was entered; NOT_ENTERED is A without one.
-            Call(f"private.may_act_on({record('sessions', 'a')})", {SWITCHBOARD: False, _A: True}),
+            Call(f"private.may_act_on({record('sessions', 'a')})", {SWITCHBOARD: False, _A_AS_ENTERED: True}),
             Call(
                 f"private.may_act_on({record('sessions', 'c')})",
-                {SWITCHBOARD: False, _C_BY_TOKEN: True},
+                {SWITCHBOARD: False, _C_AS_ENTERED: True},
                 foreign=True,
             ),
         ),
