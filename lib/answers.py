@@ -20,6 +20,8 @@ _LONE = re.compile("[\ud800-\udfff]")
 
 def clean(text: str) -> str:
     """The text without what cannot be stored: control characters go, a lone surrogate becomes U+FFFD."""
+    if text.isprintable():
+        return text  # nearly every text, and at a fraction of the price: neither controls nor surrogates are printable
     joined = _PAIR.sub(lambda pair: pair.group().encode("utf-16", "surrogatepass").decode("utf-16"), text)
     return _LONE.sub("\N{REPLACEMENT CHARACTER}", _CONTROL.sub("", joined))
 
@@ -36,6 +38,8 @@ class Joiner:
 
     def feed(self, piece: str) -> str:
         """What is ready of the text so far and not yet given out."""
+        if not self._half and piece.isprintable():
+            return piece  # as in clean; and no half is printable
         text = self._half + piece
         self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         return clean(text[: len(text) - len(self._half)])

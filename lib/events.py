@@ -6,7 +6,7 @@ for a delta, one more than the whole text for the end. A reader who repeats the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from lib import errors, sse
@@ -23,9 +23,11 @@ class Opened:
     token: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
-class Delta:
-    """The next piece of the answer; ``position`` counts the characters up to its end."""
+class Delta(NamedTuple):
+    """The next piece of the answer; ``position`` counts the characters up to its end.
+
+    A tuple, as all that is made for each token: a frozen dataclass takes twice as long to make.
+    """
 
     text: str
     position: int
@@ -91,6 +93,8 @@ class ServerSentEvents:
 def on_the_wire(event: Event) -> sse.Event:
     """The event as a server-sent one: turn, delta, done or error."""
     match event:
+        case Delta():
+            return sse.Event("delta", {"text": event.text}, id=event.position)
         case Opened():
             ids = {
                 "turn_id": str(event.turn_id),
@@ -99,8 +103,6 @@ def on_the_wire(event: Event) -> sse.Event:
                 "contact_id": str(event.contact_id) if event.contact_id else None,
             }
             return sse.Event("turn", ids | ({"token": event.token} if event.token else {}), id=0)
-        case Delta():
-            return sse.Event("delta", {"text": event.text}, id=event.position)
         case Done():
             data: dict[str, Any] = {
                 "status": event.status,

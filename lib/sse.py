@@ -1,21 +1,17 @@
 """Server-sent events as the HTML standard frames them (html.spec.whatwg.org, server-sent-events)."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 HEARTBEAT = b": heartbeat\n\n"
 """A comment: keeps what stands between from closing a silent stream, and is invisible to readers."""
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-"""As json.dumps with these options, which makes an encoder anew for each call."""
-
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One event: a name, a JSON object, and the id a reader repeats as Last-Event-ID to go on from here."""
 
     name: str
@@ -31,7 +27,7 @@ def encode(event: Event) -> bytes:
 
 def encode_data(data: Mapping[str, Any]) -> bytes:
     """An event without name and id. JSON escapes line breaks, so the data is always one line."""
-    return f"data: {_encode(data)}\n\n".encode()
+    return b"data: %b\n\n" % to_json(data)
 
 
 def position(text: str | None) -> int | None:

@@ -10,13 +10,12 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """One event: its name, `message` unless it has one, and its data, whose lines are joined by newlines."""
 
     name: str
@@ -45,11 +44,16 @@ class Reader:
             chunk = chunk[1:]
         self._after_cr = chunk.endswith(b"\r")
         for piece in chunk.splitlines(keepends=True):
-            self._line += piece
-            if piece.endswith((b"\r", b"\n")):
-                event = self._end_line()
-                if event is not None:
-                    yield event
+            line = piece.rstrip(b"\r\n")
+            if len(line) == len(piece):  # the last one, whose end is still to come
+                self._line += piece
+                return
+            if self._line:
+                line = bytes(self._line) + line
+                self._line.clear()
+            event = self._take(line)
+            if event is not None:
+                yield event
 
     def finish(self) -> Received | None:
         """The event that the end of the stream left without its empty line, if there is one.
@@ -57,17 +61,18 @@ class Reader:
         The standard drops it. Servers that forget the last line end mean it, so the caller decides.
         """
         if self._line:
-            self._end_line()
+            self._take(bytes(self._line))
+            self._line.clear()
         return self._dispatch()
 
-    def _end_line(self) -> Received | None:
-        raw, self._line = bytes(self._line).rstrip(b"\r\n"), bytearray()
+    def _take(self, line: bytes) -> Received | None:
+        """Read a line without its end; the event that it completes, which only an empty line does."""
         if self._at_start:
-            raw = raw.removeprefix(_BYTE_ORDER_MARK)
+            line = line.removeprefix(_BYTE_ORDER_MARK)
             self._at_start = False
-        if not raw:
+        if not line:
             return self._dispatch()
-        field, _, value = raw.decode("utf-8", "replace").partition(":")
+        field, _, value = line.decode("utf-8", "replace").partition(":")
         value = value.removeprefix(" ")
         if field == "data":
             self._data.append(value)
@@ -76,6 +81,9 @@ class Reader:
         return None
 
     def _dispatch(self) -> Received | None:
-        event = Received(self._name or "message", "\n".join(self._data)) if self._data else None
+        if not self._data:
+            self._name = ""
+            return None
+        event = Received(self._name or "message", "\n".join(self._data))
         self._name, self._data = "", []
         return event

@@ -27,6 +27,9 @@ MAX_TEXT_LENGTH = 1_000_000
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _MOST_TOKENS = 10**12
+_decode = json.JSONDecoder().raw_decode
+"""As json.loads, which spends as much again on white space around the value."""
+
 _BLANK = b" \t\r\n"
 _BLANKS = (b" ", b"\t", b"\r", b"\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -51,6 +54,7 @@ class Completion:
         self._start = bytearray()
         self._reader = Reader()
         self._joiner = Joiner()
+        self._model = ""
         self._waiting = ""
         self._length = 0
         self._chunks = 0
@@ -77,7 +81,8 @@ class Completion:
             self._start += chunk
         if self._form == "stream":
             for event in self._reader.feed(chunk):
-                yield from self._take(event)
+                if text := self._take(event):
+                    yield text
 
     def finish(self) -> Iterator[str]:
         """The texts of what is left when the body has ended; raises as feed.
@@ -85,10 +90,14 @@ class Completion:
         persona_cut_off when the end came before the answer's own.
         """
         if self._form == "document":
-            yield from self._read_document()
-        elif (event := self._reader.finish()) is not None:
-            yield from self._take_last(event)
-        yield from self._say(self._joiner.finish())
+            last = self._read_document()
+        else:
+            event = self._reader.finish()
+            last = self._take_last(event) if event is not None else ""
+        if last:
+            yield last
+        if rest := self._say(self._joiner.finish()):
+            yield rest
         self.failure = self._judge()
 
     def _recognise(self) -> bool:
@@ -101,80 +110,89 @@ class Completion:
         self._form = "document" if self._start.startswith((b"{", b"[")) else "stream"
         return True
 
-    def _read_document(self) -> Iterator[str]:
+    def _read_document(self) -> str:
         try:
             value = json.loads(self._start.decode())
         except (ValueError, RecursionError):
             raise PersonaError("persona_bad_answer", "the answer is not JSON", retryable=True) from None
         if isinstance(value, list) and len(value) == 1:  # how Google's endpoint wraps its errors
             value = value[0]
-        yield from self._follow(value, event="message")
+        text = self._follow(value, event="message")
         self.done = True
+        return text
 
-    def _take(self, event: Received) -> Iterator[str]:
+    def _take(self, event: Received) -> str:
+        """The text that an event adds, which may be none."""
         data = event.data.strip()
         if not data or self.done:
-            return
+            return ""
         if data == "[DONE]":
             self.done = True
-            return
+            return ""
         try:
-            value = json.loads(data)
+            value, end = _decode(data)
         except (ValueError, RecursionError):
+            value, end = None, 0
+        if end != len(data):
             value = None
         if value is None and event.name == "error":
             raise PersonaError("persona_failed", "the model failed" + quote(data, self._secret), retryable=True)
-        yield from self._follow(value, event.name)
+        return self._follow(value, event.name)
 
-    def _take_last(self, event: Received) -> Iterator[str]:
+    def _take_last(self, event: Received) -> str:
         """An event without the empty line behind it: half a chunk, or a server that forgets the line."""
         try:
             json.loads(event.data)
         except (ValueError, RecursionError):
             if event.data.strip() != "[DONE]":
-                return
-        yield from self._take(event)
+                return ""
+        return self._take(event)
 
-    def _follow(self, value: Any, event: str) -> Iterator[str]:
+    def _follow(self, value: Any, event: str) -> str:
         if not isinstance(value, dict):
             raise PersonaError("persona_bad_answer", "a part of the answer is no JSON object", retryable=True)
         if value.get("error") or event == "error":
             said = quote(error_text(value), self._secret)
             raise PersonaError("persona_failed", "the model failed" + said, retryable=True)
-        choices = value.get("choices")
-        if isinstance(choices, list):
-            self._chunks += 1
         self._count(value)
-        for choice in choices if isinstance(choices, list) else ():
+        choices = value.get("choices")
+        if not isinstance(choices, list):
+            return ""
+        self._chunks += 1
+        text = ""
+        for choice in choices:
             if isinstance(choice, dict) and choice.get("index", 0) == 0:
-                yield from self._hear(choice)
+                text += self._hear(choice)
+        return text
 
-    def _hear(self, choice: dict[str, Any]) -> Iterator[str]:
+    def _hear(self, choice: dict[str, Any]) -> str:
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             self.usage["finish_reason"] = excerpt(reason, 40)
         delta = choice.get("delta") or choice.get("message")
         if not isinstance(delta, dict):
-            return
+            return ""
         if isinstance(refusal := delta.get("refusal"), str):
             self._refusal.append(refusal)
         self._calls_tools = self._calls_tools or bool(delta.get("tool_calls") or delta.get("function_call"))
-        yield from self._say(self._joiner.feed(_content(delta.get("content"))))
+        return self._say(self._joiner.feed(_content(delta.get("content"))))
 
-    def _say(self, text: str) -> Iterator[str]:
+    def _say(self, text: str) -> str:
         """White space before the first word waits for it, and alone is no answer."""
-        self._waiting += text
-        if not self._waiting or (self._length == 0 and self._waiting.isspace()):
-            return
-        text, self._waiting = self._waiting, ""
+        if self._length == 0:
+            text = self._waiting + text
+            if text.isspace():
+                self._waiting = text
+                return ""
         self._length += len(text)
         if self._length > MAX_TEXT_LENGTH:
             raise PersonaError("persona_too_large", f"the answer has more than {MAX_TEXT_LENGTH} characters")
-        yield text
+        return text
 
     def _count(self, value: dict[str, Any]) -> None:
         model, counted = value.get("model"), value.get("usage")
-        if isinstance(model, str) and model.strip():
+        if isinstance(model, str) and model != self._model and model.strip():
+            self._model = model
             self.usage["model"] = excerpt(model, 200)
         if not isinstance(counted, dict):
             return
