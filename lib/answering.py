@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib import db, errors, log, personas, turns
+from lib.batches import Batches
 from lib.events import Broken, Delta, Event
 from lib.flusher import Flusher
 from lib.personas import Deferred, PersonaError, Text, Usage
@@ -24,6 +25,9 @@ class _Outcome:
     status: Status
     error_code: str | None = None
     error_detail: str | None = None
+
+
+_INTERRUPTED = _Outcome("failed", "turn_interrupted", "The process stopped.")
 
 
 @dataclass
@@ -53,42 +57,39 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
     by then is stored. Raises nothing that is the persona's or the database's fault: those are events.
     """
     answer = _Answer()
-    signals: asyncio.Queue[_Signal] = asyncio.Queue()
+    signals = Batches[_Signal]()
     flusher = Flusher(turn.rpc, turn.id)
-    tasks = [
-        asyncio.create_task(_speak(turn, signals)),
-        asyncio.create_task(_flush(flusher, signals)),
-        asyncio.create_task(_watch_the_clock(turn, signals)),
-    ]
-    outcome = _Outcome("failed", "turn_interrupted", "The process stopped.")
+    clock = _wind_the_clock(turn, signals)
+    tasks = [asyncio.create_task(_speak(turn, signals)), asyncio.create_task(_flush(flusher, signals))]
+    outcome: _Outcome | None = None
     try:
         yield turn.opened
-        while True:
-            signal = await signals.get()
-            if isinstance(signal, _Outcome):
-                if answer.deferred and signal.status == "completed":
-                    continue
-                outcome = _judge(signal, answer)
-                break
-            if isinstance(signal, Text):
-                if answer.first_token_ms is None:
-                    answer.first_token_ms = round((time.monotonic() - turn.started_at) * 1000)
-                answer.pieces.append(signal.text)
-                answer.length += len(signal.text)
-                flusher.add(signal.text)
-                yield Delta(text=signal.text, position=answer.length)
-            elif isinstance(signal, Usage):
-                answer.usage = signal.usage
-            else:
-                answer.deferred = True
-                flusher.watch()
+        while outcome is None:
+            for signal in await signals.take():
+                if isinstance(signal, Text):
+                    if answer.first_token_ms is None:
+                        answer.first_token_ms = round((time.monotonic() - turn.started_at) * 1000)
+                    answer.pieces.append(signal.text)
+                    answer.length += len(signal.text)
+                    flusher.add(signal.text)
+                    yield Delta(signal.text, answer.length)
+                elif isinstance(signal, Usage):
+                    answer.usage = signal.usage
+                elif isinstance(signal, Deferred):
+                    answer.deferred = True
+                    flusher.watch()
+                elif not (answer.deferred and signal.status == "completed"):
+                    outcome = _judge(signal, answer)
+                    break
+        clock.cancel()
         await _stop(tasks)
         async for event in _end(turn, outcome, answer):
             yield event
     except (GeneratorExit, asyncio.CancelledError):
+        clock.cancel()
         await _stop(tasks)
         if not answer.finished:
-            await _finish_anyhow(turn, outcome, answer)
+            await _finish_anyhow(turn, outcome or _INTERRUPTED, answer)
         raise
 
 
@@ -119,34 +120,34 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _Answer) -> AsyncGenerator
     )
 
 
-async def _speak(turn: Turn, signals: asyncio.Queue[_Signal]) -> None:
+async def _speak(turn: Turn, signals: Batches[_Signal]) -> None:
     """Pass on what the persona says, and how it ended."""
     outcome = _Outcome("completed")
     try:
         pieces = personas.find(turn.persona_kind).answer(turn.for_persona)
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
-                signals.put_nowait(piece)
+                signals.put(piece)
     except PersonaError as failure:
         status: Status = "timeout" if failure.code == "persona_timeout" else "failed"
         outcome = _Outcome(status, failure.code, failure.detail)
     except Exception as unexpected:
         log.error("persona_broke", turn_id=turn.id, kind=turn.persona_kind)
         outcome = _Outcome("failed", "internal_error", type(unexpected).__name__)
-    signals.put_nowait(outcome)
+    signals.put(outcome)
 
 
-async def _flush(flusher: Flusher, signals: asyncio.Queue[_Signal]) -> None:
+async def _flush(flusher: Flusher, signals: Batches[_Signal]) -> None:
     """Store behind the stream, and tell when the turn is to be stopped, or has ended elsewhere."""
     await flusher.run()
-    signals.put_nowait(_Outcome("cancelled"))
+    signals.put(_Outcome("cancelled"))
 
 
-async def _watch_the_clock(turn: Turn, signals: asyncio.Queue[_Signal]) -> None:
+def _wind_the_clock(turn: Turn, signals: Batches[_Signal]) -> asyncio.TimerHandle:
     """Tell when the turn has passed its limit; one clock, because one for each token costs more than the token."""
     deadline = turn.started_at + turn.for_persona.time_limit_seconds + GRACE_SECONDS
-    await asyncio.sleep(max(deadline - time.monotonic(), 0))
-    signals.put_nowait(_Outcome("timeout", "persona_timeout", "The persona passed its time limit."))
+    passed = _Outcome("timeout", "persona_timeout", "The persona passed its time limit.")
+    return asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), signals.put, passed)
 
 
 def _judge(outcome: _Outcome, answer: _Answer) -> _Outcome:

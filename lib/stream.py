@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from lib import log, sse
+from lib.batches import Batches
 from lib.events import Broken, Encoder, Event, ServerSentEvents
 
 HEARTBEAT_SECONDS = 15.0
@@ -51,68 +52,61 @@ class Stream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events; returns when the source has ended."""
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        queue = Batches[bytes | None]()
+        self._sent_at = time.monotonic()
+        self._beat(queue)
         source = asyncio.create_task(self._pump(queue))
         reader = asyncio.create_task(self._send(queue, send))
         leaving = asyncio.create_task(_disconnected(receive))
-        heart = asyncio.create_task(self._beat(queue))
         try:
             await asyncio.wait({source, leaving, reader}, return_when=asyncio.FIRST_COMPLETED)
             if self._drain or source.done():
-                await asyncio.wait({source})
+                if not source.done():
+                    await asyncio.wait({source})
                 await asyncio.wait({reader, leaving}, timeout=FAREWELL_SECONDS, return_when="FIRST_COMPLETED")
         finally:
-            await _end(heart)
+            self._heart.cancel()
             await _end(leaving)
             await _end(source)
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({reader}, timeout=LAST_WORD_SECONDS)
+            if not reader.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({reader}, timeout=LAST_WORD_SECONDS)
             await _end(reader)
 
-    async def _pump(self, queue: asyncio.Queue[bytes | None]) -> None:
+    async def _pump(self, queue: Batches[bytes | None]) -> None:
         try:
             async with contextlib.aclosing(self._events) as events:
                 async for event in events:
-                    queue.put_nowait(self._encoder.encode(event))
+                    queue.put(self._encoder.encode(event))
         except asyncio.CancelledError:
             # The reader has gone, or the server shuts down: whoever still listens is told that it is not the end.
-            queue.put_nowait(self._encoder.encode(Broken("turn_interrupted" if self._drain else "stream_limit")))
+            queue.put(self._encoder.encode(Broken("turn_interrupted" if self._drain else "stream_limit")))
             raise
         except Exception:
             log.error("stream_broke")
-            queue.put_nowait(self._encoder.encode(Broken("internal_error")))
+            queue.put(self._encoder.encode(Broken("internal_error")))
         finally:
-            queue.put_nowait(None)
+            queue.put(None)
 
-    async def _beat(self, queue: asyncio.Queue[bytes | None]) -> None:
+    def _beat(self, queue: Batches[bytes | None]) -> None:
         """Fill silence; looks now and then, because a clock for each event costs more than the event."""
-        self._sent_at = time.monotonic()
-        while True:
-            silent = time.monotonic() - self._sent_at
-            if silent >= HEARTBEAT_SECONDS:
-                queue.put_nowait(sse.HEARTBEAT)
-                silent = 0.0
-            await asyncio.sleep(HEARTBEAT_SECONDS - silent)
+        silent = time.monotonic() - self._sent_at
+        if silent >= HEARTBEAT_SECONDS:
+            queue.put(sse.HEARTBEAT)
+            silent = 0.0
+        self._heart = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS - silent, self._beat, queue)
 
-    async def _send(self, queue: asyncio.Queue[bytes | None], send: Send) -> None:
+    async def _send(self, queue: Batches[bytes | None], send: Send) -> None:
         with contextlib.suppress(OSError):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             more = True
             while more:
-                body, more = await _next(queue)
+                # Events that came together are written together: a write for each is what a stream costs most with.
+                chunks = await queue.take()
+                more = None not in chunks
                 self._sent_at = time.monotonic()
+                body = b"".join(chunk for chunk in chunks if chunk is not None)
                 await send({"type": "http.response.body", "body": body, "more_body": more})
-
-
-async def _next(queue: asyncio.Queue[bytes | None]) -> tuple[bytes, bool]:
-    """What waits to be sent, in one piece, and whether more will come.
-
-    Events that came together are written together: a write of its own for each is what a stream costs most with.
-    """
-    chunks = [await queue.get()]
-    while not queue.empty():
-        chunks.append(queue.get_nowait())
-    return b"".join(chunk for chunk in chunks if chunk is not None), chunks[-1] is not None
 
 
 async def _disconnected(receive: Receive) -> None:
