@@ -7,6 +7,7 @@ the caller knows as little as we do.
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -87,16 +88,26 @@ class Rpc:
         """
         body = json.dumps(arguments, default=str, allow_nan=False, separators=(",", ":")).encode()
 
+        began = time.monotonic()
+        try:
+            return await self._once(name, body, returns, patience)
+        except _Unreachable as unreachable:
+            first = unreachable
+
         def again(failure: BaseException) -> bool:
             return isinstance(failure, _Unreachable) and (repeatable or failure.harmless)
 
+        # From here on, since tenacity takes longer over a call that succeeds than all else that is done for it here.
+        left = patience.seconds - (time.monotonic() - began)
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(again),
-            stop=tenacity.stop_after_attempt(patience.tries) | tenacity.stop_after_delay(patience.seconds),
+            stop=tenacity.stop_after_attempt(patience.tries) | tenacity.stop_after_delay(left),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=patience.longest_pause),
             reraise=True,
         ):
             with attempt:
+                if attempt.retry_state.attempt_number == 1:
+                    raise first
                 return await self._once(name, body, returns, patience)
         raise AssertionError("unreachable: tenacity returns or raises")
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -53,6 +53,10 @@ class _Answered(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
+_Network = Annotated[IPv4Network | IPv6Network, Field(union_mode="left_to_right")]
+"""Tried in this order; pydantic would else try both, and a text that is no IPv6 takes long to find out."""
+
+
 class _Persona(_Answered):
     id: UUID
     kind: str
@@ -79,7 +83,7 @@ class _Started(_Answered):
     proof: auth.Proof | None
     history: tuple[_Said, ...]
     persona: _Persona
-    allowed_networks: tuple[IPv4Network | IPv6Network, ...]
+    allowed_networks: tuple[_Network, ...]
     limits: tuple[Limit, ...] = ()
 
 
