@@ -21,6 +21,7 @@ Errors:
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -31,6 +32,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import ContentEncodingError
+from pydantic_core import to_json
 from yarl import URL
 
 from lib.addresses import Networks, host_permitted, parse, permitted
@@ -41,6 +43,9 @@ MAX_URL_LENGTH = 2_048
 
 # Below the 5 s after which Node.js, and so n8n, closes an idle connection: a POST is never sent twice.
 _KEEP_ALIVE_SECONDS = 4.0
+# How exact the clock of uvloop is.
+_CLOCK_SECONDS = 0.001
+_TOO_LONG = "the answer took too long"
 # Workspaces with networks of their own get their own connections, since a pooled one is not judged again.
 _MAX_POOLS = 32
 
@@ -112,6 +117,7 @@ class Limits:
     max_bytes: int = 4 * 1024 * 1024
 
 
+@functools.lru_cache(maxsize=1_024)
 def checked_url(text: str, allowed: Networks = ()) -> URL:
     """The URL, when it may be called as far as one can tell without resolving its host.
 
@@ -194,6 +200,7 @@ def _open_session(allowed: Networks) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         trace_configs=[trace],
+        json_serialize_bytes=to_json,
         # A stream must not wait in a compressor. Who compresses all the same is decoded in bounded steps.
         headers={"Accept-Encoding": "identity", "User-Agent": "switchboard"},
     )
@@ -235,6 +242,14 @@ class Answer:
         self._response = response
         self._limits = limits
         self._deadline = deadline
+        self._reading_since: float | None = None
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.call_at(min(self._loop.time() + limits.idle_seconds, deadline), self._look)
+
+    def close(self) -> None:
+        """Hang up, unless the answer was read to its end: then the connection is back in the pool already."""
+        self._clock.cancel()
+        self._response.close()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body in the pieces in which it comes in, decompressed. Raises OutboundError."""
@@ -259,19 +274,31 @@ class Answer:
         return bytes(start[:max_bytes])
 
     async def _next(self) -> bytes:
-        idle = asyncio.get_running_loop().time() + self._limits.idle_seconds
+        self._reading_since = self._loop.time()
+        if self._reading_since >= self._deadline:
+            raise LateError(_TOO_LONG)
         try:
-            async with asyncio.timeout_at(min(idle, self._deadline)):
-                return await self._response.content.readany()
-        except TimeoutError as error:
-            total = self._deadline <= idle
-            raise LateError("the answer took too long" if total else "the answer stopped coming") from error
+            return await self._response.content.readany()
         except aiohttp.ClientPayloadError as error:
             if isinstance(error.__cause__, ContentEncodingError):
                 raise AnswerError("the answer is not encoded as its headers say") from error
             raise CutOffError("the connection broke in the middle of the answer") from error
         except (aiohttp.ClientError, OSError) as error:
             raise CutOffError("the connection broke in the middle of the answer") from error
+        finally:
+            self._reading_since = None
+
+    def _look(self) -> None:
+        """End a read that waits for too long; looks now and then, as a clock for each costs as much as the read."""
+        now, since = self._loop.time(), self._reading_since
+        if since is None and now >= self._deadline:
+            return  # the next read says so itself
+        due = min((now if since is None else since) + self._limits.idle_seconds, self._deadline)
+        if since is not None and due - now < _CLOCK_SECONDS:
+            late = LateError(_TOO_LONG if due == self._deadline else "the answer stopped coming")
+            self._response.content.set_exception(late)
+        else:
+            self._clock = self._loop.call_later(max(due - now, _CLOCK_SECONDS), self._look)
 
 
 @asynccontextmanager
@@ -295,11 +322,11 @@ async def post(
         response = await _send(
             session, target, json=json, headers=dict(headers or {}), limits=limits, deadline=deadline
         )
+        answer = Answer(response, limits, deadline)
         try:
-            yield Answer(response, limits, deadline)
+            yield answer
         finally:
-            # Hangs up unless the answer was read to its end, when the connection is back in the pool already.
-            response.close()
+            answer.close()
 
 
 async def _send(

@@ -186,8 +186,11 @@ async def _body(answer: outbound.Answer, completion: Completion) -> AsyncGenerat
         if completion.whole:
             limit = min(limit, loop.time() + (_CLOSING_SECONDS if completion.done else _USAGE_SECONDS))
         try:
-            async with asyncio.timeout_at(None if limit == inf else limit):
+            if limit == inf:
                 chunk = await anext(body, None)
+            else:
+                async with asyncio.timeout_at(limit):
+                    chunk = await anext(body, None)
         except (TimeoutError, outbound.OutboundError):
             if not completion.whole:
                 raise

@@ -149,6 +149,16 @@ async def test_a_lost_connection_is_tried_again_only_where_that_is_harmless(post
     assert len(postgrest.calls) == 3
 
 
+@pytest.mark.parametrize(("patience", "tries"), [(db.GLANCE, 1), (db.BRIEF, 3)])
+async def test_a_call_is_tried_as_often_as_its_patience_says(
+    postgrest: PostgRest, patience: db.Patience, tries: int
+) -> None:
+    postgrest.fail_next = 10
+    with pytest.raises(errors.BackendUnavailable):
+        await call(repeatable=True, patience=patience)
+    assert len(postgrest.calls) == tries
+
+
 @pytest.mark.parametrize(("status", "code"), [(500, "40P01"), (500, "40001"), (503, "PGRST000"), (503, "PGRST002")])
 async def test_what_was_rolled_back_is_always_tried_again(postgrest: PostgRest, status: int, code: str) -> None:
     answers = iter([raised(status, code, "no"), web.json_response({"value": 5})])

@@ -311,6 +311,29 @@ async def test_silence_in_the_middle_ends_the_wait(n8n: N8n) -> None:
         await fetch(n8n.url("silent"), idle_seconds=0.1)
 
 
+async def test_silence_is_counted_from_the_last_byte_on(n8n: N8n) -> None:
+    status, body = await fetch(n8n.url("stream?seconds=0.15"), idle_seconds=0.4)
+    assert status == 200
+    assert body.count(b'"item"') == 3
+
+
+async def test_who_reads_late_waits_for_no_one(n8n: N8n) -> None:
+    limits = Limits(idle_seconds=0.1)
+    async with outbound.post(n8n.url("stream?seconds=0.02"), json={}, limits=limits, allowed=LOOPBACK) as answer:
+        await asyncio.sleep(0.3)
+        assert b'"end"' in b"".join([chunk async for chunk in answer.chunks()])
+
+
+async def test_the_total_counts_while_nobody_reads(n8n: N8n) -> None:
+    limits = Limits(total_seconds=0.3)
+    async with outbound.post(n8n.url("silent"), json={}, limits=limits, allowed=LOOPBACK) as answer:
+        chunks = answer.chunks()
+        await anext(chunks)
+        await asyncio.sleep(0.4)
+        with pytest.raises(LateError, match="too long"):
+            await anext(chunks)
+
+
 async def test_an_answer_that_keeps_coming_ends_at_the_total(n8n: N8n) -> None:
     with pytest.raises(LateError, match="too long"):
         await fetch(n8n.url("stream?seconds=0.1"), total_seconds=0.25)

@@ -81,6 +81,27 @@ async def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) 
     assert len(parser.comments) >= 2
 
 
+async def test_a_heartbeat_behind_the_last_event_does_not_keep_the_stream_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.02)
+    sent: list[dict[str, Any]] = []
+
+    async def short() -> AsyncGenerator[Event, None]:
+        yield Delta("one", 3)
+        await asyncio.sleep(0.01)
+        yield END
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0.1)
+        sent.append(dict(message))
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    await asyncio.wait_for(Stream(short(), drain=True)({"type": "http"}, receive, send), 5)
+    assert sent[-1]["more_body"] is False
+    assert b"event: done" in b"".join(message.get("body", b"") for message in sent)
+
+
 async def leave_after_the_first_event(client: aiohttp.ClientSession) -> None:
     async with client.get("/") as answer:
         async for _ in events.read(answer):
