@@ -32,7 +32,6 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import ContentEncodingError
-from pydantic_core import to_json
 from yarl import URL
 
 from lib.addresses import Networks, host_permitted, parse, permitted
@@ -200,7 +199,6 @@ def _open_session(allowed: Networks) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         trace_configs=[trace],
-        json_serialize_bytes=to_json,
         # A stream must not wait in a compressor. Who compresses all the same is decoded in bounded steps.
         headers={"Accept-Encoding": "identity", "User-Agent": "switchboard"},
     )
