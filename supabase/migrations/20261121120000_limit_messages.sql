@@ -23,42 +23,61 @@ comment on column public.rate_limits.subject is 'Whom it limits: a contact''s, u
 
 create function private.arrival_limits(space public.spaces, address text)
     returns jsonb
-    language sql
+    language plpgsql
     stable
     set search_path = ''
 as $$
-    select pg_catalog.jsonb_agg(l order by l.place)
-      from (values (5, 'arrivals_by_address', private.limit_subject(address), space.arrivals_per_minute_by_address, space.id),
-                   (6, 'arrivals_by_space', space.id::text, space.arrivals_per_minute, space.id))
-             as l (place, name, subject, quota, object_id)
-     where l.subject is not null;
+declare
+    limits jsonb := pg_catalog.jsonb_build_object(
+        'arrivals_by_space', pg_catalog.jsonb_build_object(
+            'place', 6, 'subject', space.id, 'quota', space.arrivals_per_minute, 'object_id', space.id));
+begin
+    if address is not null then
+        limits := limits || pg_catalog.jsonb_build_object(
+            'arrivals_by_address', pg_catalog.jsonb_build_object(
+                'place', 5, 'subject', private.limit_subject(address), 'quota', space.arrivals_per_minute_by_address, 'object_id', space.id));
+    end if;
+    return limits;
+end;
 $$;
 comment on function private.arrival_limits(public.spaces, text) is
-    'The limits on who arrives without a token: [{place, name, subject, quota (per minute), object_id}].';
+    'The limits on who arrives without a token: {name: {place, subject, quota (per minute), object_id}}.';
 
-create function private.message_limits(space public.spaces, address text)
+create function private.message_limits(workspace public.workspaces, space public.spaces, address text)
     returns jsonb
-    language sql
+    language plpgsql
     stable
     set search_path = ''
 as $$
+declare
+    caller constant jsonb := private.claims() -> 'caller';
     -- From the least shared to the most: the row that everybody waits for is held for the shortest time.
-    select pg_catalog.jsonb_agg(l order by l.place)
-      from public.workspaces w
-     cross join (select private.claims() -> 'caller' as caller) c
-     cross join lateral (
-            values (1, 'messages_by_contact', c.caller ->> 'contact_id', w.messages_per_minute_by_contact, (c.caller ->> 'contact_id')::uuid),
-                   (2, 'messages_by_user', c.caller ->> 'user_id', w.messages_per_minute_by_user, (c.caller ->> 'user_id')::uuid),
-                   (3, 'messages_by_address', private.limit_subject(address), w.messages_per_minute_by_address, space.id),
-                   (4, 'messages_by_space', space.id::text, w.messages_per_minute_by_space, space.id)
-          ) as l (place, name, subject, quota, object_id)
-     where w.id = space.workspace_id
-       and l.subject is not null;
+    limits jsonb := pg_catalog.jsonb_build_object(
+        'messages_by_space', pg_catalog.jsonb_build_object(
+            'place', 4, 'subject', space.id, 'quota', workspace.messages_per_minute_by_space, 'object_id', space.id));
+begin
+    if address is not null then
+        limits := limits || pg_catalog.jsonb_build_object(
+            'messages_by_address', pg_catalog.jsonb_build_object(
+                'place', 3, 'subject', private.limit_subject(address), 'quota', workspace.messages_per_minute_by_address, 'object_id', space.id));
+    end if;
+    if caller ->> 'user_id' is not null then
+        limits := limits || pg_catalog.jsonb_build_object(
+            'messages_by_user', pg_catalog.jsonb_build_object(
+                'place', 2, 'subject', caller -> 'user_id', 'quota', workspace.messages_per_minute_by_user, 'object_id', caller -> 'user_id'));
+    end if;
+    if caller ->> 'contact_id' is not null then
+        limits := limits || pg_catalog.jsonb_build_object(
+            'messages_by_contact', pg_catalog.jsonb_build_object(
+                'place', 1, 'subject', caller -> 'contact_id', 'quota', workspace.messages_per_minute_by_contact, 'object_id', caller -> 'contact_id'));
+    end if;
+    return limits;
+end;
 $$;
-comment on function private.message_limits(public.spaces, text) is
-    'The limits on the caller''s messages: [{place, name, subject, quota (per minute), object_id}].';
+comment on function private.message_limits(public.workspaces, public.spaces, text) is
+    'The limits on the caller''s messages: {name: {place, subject, quota (per minute), object_id}}.';
 
-create function private.limit_refusal(limits jsonb, name text, seconds numeric)
+create function private.limit_refusal(limits jsonb, name text, seconds integer)
     returns jsonb
     language sql
     immutable
@@ -66,14 +85,12 @@ create function private.limit_refusal(limits jsonb, name text, seconds numeric)
 as $$
     select pg_catalog.jsonb_build_object(
                'status', 429, 'code', 'rate_limited', 'title', 'Too many requests.',
-               'retry_after', greatest(pg_catalog.ceil(seconds)::integer, 1), 'limit', l ->> 'name',
+               'retry_after', greatest(seconds, 1), 'limit', name,
                'limits', pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
-                   'name', l ->> 'name', 'quota', l -> 'quota', 'remaining', 0, 'reset', greatest(pg_catalog.ceil(seconds)::integer, 1))),
-               'subject', l ->> 'subject', 'object_id', l ->> 'object_id')
-      from pg_catalog.jsonb_array_elements(limits) l
-     where l ->> 'name' = limit_refusal.name;
+                   'name', name, 'quota', limits -> name -> 'quota', 'remaining', 0, 'reset', greatest(seconds, 1))),
+               'subject', limits -> name -> 'subject', 'object_id', limits -> name -> 'object_id');
 $$;
-comment on function private.limit_refusal(jsonb, text, numeric) is 'What is said of a limit that is used up for so many seconds.';
+comment on function private.limit_refusal(jsonb, text, integer) is 'What is said of a limit that is used up for so many seconds.';
 
 create function private.check_limits(limits jsonb)
     returns void
@@ -85,15 +102,16 @@ declare
     used_up public.rate_limits;
 begin
     select r.* into used_up
-      from pg_catalog.jsonb_to_recordset(limits) as l (place integer, name text, subject text, quota integer)
-      join public.rate_limits r on r.workspace_id = private.entered_workspace() and r.name = l.name and r.subject = l.subject
+      from pg_catalog.jsonb_each(limits) as l (name, terms)
+      join public.rate_limits r
+        on r.workspace_id = private.entered_workspace() and r.name = l.name and r.subject = l.terms ->> 'subject'
      where r.window_started_at > pg_catalog.now() - interval '1 minute'
-       and r.taken >= l.quota
-     order by l.place
+       and r.taken >= (l.terms -> 'quota')::integer
+     order by l.terms -> 'place'
      limit 1;
     if found then
-        perform private.raise_refusal(private.limit_refusal(
-            limits, used_up.name, extract(epoch from used_up.window_started_at + interval '1 minute' - pg_catalog.now())));
+        perform private.raise_refusal(private.limit_refusal(limits, used_up.name, pg_catalog.ceil(
+            extract(epoch from used_up.window_started_at + interval '1 minute' - pg_catalog.now()))::integer));
     end if;
 end;
 $$;
@@ -106,35 +124,30 @@ create function private.take_limits(limits jsonb)
     set search_path = ''
 as $$
 declare
-    taken jsonb;
-    over  jsonb;
+    used      record;
+    remaining integer;
+    taken     jsonb := '[]'::jsonb;
 begin
     -- In the order of their places: two callers then never wait for each other in a circle.
-    with used as (
+    for used in
         insert into public.rate_limits as r (workspace_id, name, subject, taken)
-        select private.entered_workspace(), l.name, l.subject, 1
-          from pg_catalog.jsonb_to_recordset(limits) as l (place integer, name text, subject text)
-         order by l.place
+        select private.entered_workspace(), l.name, l.terms ->> 'subject', 1
+          from pg_catalog.jsonb_each(limits) as l (name, terms)
+         order by l.terms -> 'place'
         on conflict on constraint rate_limits_pkey do update
            set taken             = case when r.window_started_at > pg_catalog.now() - interval '1 minute' then r.taken + 1 else 1 end,
                refused           = case when r.window_started_at > pg_catalog.now() - interval '1 minute' then r.refused   else 0 end,
                window_started_at = case when r.window_started_at > pg_catalog.now() - interval '1 minute' then r.window_started_at else pg_catalog.now() end
-        returning r.name, r.taken, extract(epoch from r.window_started_at + interval '1 minute' - pg_catalog.now()) as seconds
-    )
-    select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-               'name', u.name, 'quota', l.quota, 'remaining', l.quota - u.taken, 'reset', pg_catalog.ceil(u.seconds)::integer)
-               order by l.place)
-      into taken
-      from used u
-      join pg_catalog.jsonb_to_recordset(limits) as l (place integer, name text, quota integer) on l.name = u.name;
-    select t into over
-      from pg_catalog.jsonb_array_elements(taken) with ordinality as e (t, place)
-     where (t ->> 'remaining')::integer < 0
-     order by place
-     limit 1;
-    if found then
-        perform private.raise_refusal(private.limit_refusal(limits, over ->> 'name', (over ->> 'reset')::numeric));
-    end if;
+        returning r.name, r.taken,
+                  pg_catalog.ceil(extract(epoch from r.window_started_at + interval '1 minute' - pg_catalog.now()))::integer as seconds
+    loop
+        remaining := (limits -> used.name -> 'quota')::integer - used.taken;
+        if remaining < 0 then
+            perform private.raise_refusal(private.limit_refusal(limits, used.name, used.seconds));
+        end if;
+        taken := taken || pg_catalog.jsonb_build_object(
+            'name', used.name, 'quota', limits -> used.name -> 'quota', 'remaining', remaining, 'reset', used.seconds);
+    end loop;
     return taken;
 end;
 $$;
@@ -182,7 +195,7 @@ comment on function private.count_attempt(jsonb) is
     'Takes from the limits for a request that is refused for another reason, as nobody tries for free; what take_limits says, [] where one was used up.';
 
 grant execute on function
-    private.arrival_limits(public.spaces, text), private.message_limits(public.spaces, text),
-    private.limit_refusal(jsonb, text, numeric), private.check_limits(jsonb), private.take_limits(jsonb),
+    private.arrival_limits(public.spaces, text), private.message_limits(public.workspaces, public.spaces, text),
+    private.limit_refusal(jsonb, text, integer), private.check_limits(jsonb), private.take_limits(jsonb),
     private.count_attempt(jsonb)
     to switchboard;

@@ -66,7 +66,7 @@ $$;
 comment on function private.breaker_refusal(public.persona_breakers) is 'What is said while a persona is left alone.';
 
 create function private.check_breaker(persona public.personas)
-    returns void
+    returns boolean
     language plpgsql
     stable
     set search_path = ''
@@ -77,14 +77,17 @@ begin
     select b.* into breaker
       from public.persona_breakers b
      where b.persona_id = persona.id
-       and b.state <> 'closed'
-       and b.retry_at > pg_catalog.clock_timestamp();
-    if found and persona.breaker_failures > 0 then
+       and b.state <> 'closed';
+    if not found or persona.breaker_failures = 0 then
+        return false;
+    end if;
+    if breaker.retry_at > pg_catalog.clock_timestamp() then
         perform private.raise_refusal(private.breaker_refusal(breaker));
     end if;
+    return true;
 end;
 $$;
-comment on function private.check_breaker(public.personas) is 'Refuses early, without a lock, what an open breaker would refuse in the end.';
+comment on function private.check_breaker(public.personas) is 'Refuses early, without a lock, what an open breaker would refuse in the end; whether a turn has to pass it.';
 
 create function private.pass_breaker(persona public.personas, turn public.turns)
     returns void
@@ -95,10 +98,6 @@ as $$
 declare
     breaker public.persona_breakers;
 begin
-    select b.* into breaker from public.persona_breakers b where b.persona_id = persona.id and b.state <> 'closed';
-    if not found or persona.breaker_failures = 0 then
-        return;
-    end if;
     -- Of all who come when the time is over, in whatever process, one finds the row as it was: that turn finds out.
     update public.persona_breakers b
        set state = 'half_open', probe_turn_id = turn.id, retry_at = turn.deadline + interval '30 seconds'
@@ -116,7 +115,7 @@ begin
 end;
 $$;
 comment on function private.pass_breaker(public.personas, public.turns) is
-    'Lets a turn through to its persona, or refuses; where the breaker was open for long enough, one turn of all goes through.';
+    'Lets a turn through a breaker that is not closed, or refuses; where it was open for long enough, one turn of all goes through.';
 
 create function private.count_breaker_refusal(refusal jsonb)
     returns void

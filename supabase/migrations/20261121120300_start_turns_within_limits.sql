@@ -100,7 +100,7 @@ begin
          where c.id = (caller ->> 'conversation_id')::uuid
            and c.contact_id = (caller ->> 'contact_id')::uuid
            -- It goes on in any space of the workspace, but not once the one it was opened in is closed.
-           and (c.space_id is null or private.workspace_of_space(c.space_id) is not null)
+           and (c.space_id is null or c.space_id = space.id or private.workspace_of_space(c.space_id) is not null)
            for no key update;
         if not found then
             raise sqlstate 'PT404' using message = 'conversation_not_found', detail = 'There is no such conversation.';
@@ -162,6 +162,40 @@ $$;
 comment on function private.open_conversation(public.spaces, text, text, text, text, text, jsonb) is
     'The conversation a message belongs to, by who the caller is; locked for this transaction.';
 
+create function private.describe_turn(
+    turn         public.turns,
+    conversation public.conversations,
+    workspace    public.workspaces,
+    persona      public.personas,
+    asked        uuid,
+    repeated     boolean
+)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return pg_catalog.jsonb_build_object(
+        'repeat', repeated, 'status', turn.status, 'workspace_id', turn.workspace_id, 'turn_id', turn.id,
+        'session_id', turn.session_id, 'conversation_id', turn.conversation_id,
+        'contact_id', conversation.contact_id, 'user_id', conversation.user_id, 'proof', conversation.proof,
+        'user_message_id', asked,
+        'history', case when repeated then '[]'::jsonb
+                        else private.turn_history(turn.conversation_id, asked, persona.history_limit) end,
+        'persona', pg_catalog.jsonb_build_object(
+            'id', persona.id, 'kind', persona.kind, 'name', persona.name, 'config', persona.config,
+            'time_limit_seconds', persona.time_limit_seconds,
+            'secret', case when persona.secret_id is not null and not repeated then private.persona_secret(persona.id) end),
+        'allowed_networks', workspace.allowed_networks);
+end;
+$$;
+comment on function private.describe_turn(public.turns, public.conversations, public.workspaces, public.personas, uuid, boolean) is
+    'All that the persona needs to answer a turn: asked is the message that it answers.';
+grant execute on function
+    private.describe_turn(public.turns, public.conversations, public.workspaces, public.personas, uuid, boolean)
+    to switchboard;
+
 create or replace function public.start_turn(
     space_id          uuid,
     message           text,
@@ -182,20 +216,24 @@ create or replace function public.start_turn(
 as $$
 declare
     caller       constant jsonb := private.claims() -> 'caller';
+    workspace    public.workspaces;
     space        public.spaces;
     persona      public.personas;
     conversation public.conversations;
     session      public.sessions;
     turn         public.turns;
+    asked        uuid;
     limits       jsonb;
     taken        jsonb;
+    guarded      boolean;
     refusal      jsonb;
     said         text;
 begin
     perform private.enter_space(space_id);
     select s.* into strict space from public.spaces s where s.id = start_turn.space_id;
 
-    limits := private.message_limits(space, client ->> 'address');
+    select w.* into strict workspace from public.workspaces w where w.id = space.workspace_id;
+    limits := private.message_limits(workspace, space, client ->> 'address');
     begin
         conversation := private.open_conversation(space, email, email_key, email_hmac, thread_key, client_message_id, client);
 
@@ -213,12 +251,14 @@ begin
          where t.conversation_id = conversation.id
            and t.client_message_id = start_turn.client_message_id;
         if found then
+            select m.id into strict asked from public.messages m where m.turn_id = turn.id and m.role <> 'persona';
             return private.describe_turn(
-                turn, conversation, turn.status <> 'active' or start_turn.request_id is null or turn.request_id is distinct from start_turn.request_id);
+                turn, conversation, workspace, persona, asked,
+                turn.status <> 'active' or start_turn.request_id is null or turn.request_id is distinct from start_turn.request_id);
         end if;
 
         perform private.check_limits(limits);
-        perform private.check_breaker(persona);
+        guarded := private.check_breaker(persona);
         session := private.find_or_create_session(conversation, client);
         -- Locked before its lease is judged: a flush may be renewing it.
         select t.* into turn from public.turns t where t.session_id = session.id and t.status = 'active' for no key update;
@@ -243,7 +283,8 @@ begin
         insert into public.messages (workspace_id, conversation_id, session_id, turn_id, role, contact_id, user_id, text, metadata)
         values (space.workspace_id, conversation.id, session.id, turn.id,
                 case when conversation.contact_id is null then 'user' else 'contact' end::public.message_role,
-                conversation.contact_id, conversation.user_id, start_turn.message, start_turn.metadata);
+                conversation.contact_id, conversation.user_id, start_turn.message, start_turn.metadata)
+        returning id into asked;
         -- A contact's message resumes a paused session.
         update public.sessions s
            set status = 'active', turn_count = s.turn_count + 1, message_count = s.message_count + 1,
@@ -251,7 +292,9 @@ begin
          where s.id = session.id;
         -- The rows that many wait for come last, and always the breaker before the limits: a turn that was ended above has
         -- told the breaker already, and two messages then never wait for each other in a circle.
-        perform private.pass_breaker(persona, turn);
+        if guarded then
+            perform private.pass_breaker(persona, turn);
+        end if;
         taken := private.take_limits(
             -- Whoever has no token arrives with each message; a user with each conversation that is new.
             case when caller ->> 'kind' = 'anonymous'
@@ -272,7 +315,8 @@ begin
         return private.refuse(refusal - '{subject,object_id}'::text[]);
     end;
 
-    return private.describe_turn(turn, conversation, false) || pg_catalog.jsonb_build_object('limits', taken);
+    return private.describe_turn(turn, conversation, workspace, persona, asked, false)
+           || pg_catalog.jsonb_build_object('limits', taken);
 end;
 $$;
 comment on function public.start_turn(uuid, text, uuid, text, text, text, text, text, uuid, jsonb, jsonb) is
@@ -356,6 +400,8 @@ comment on function public.register_contact(uuid, public.space_kind, text, text,
     'Registers a person in a space: finds or creates the contact, opens or finds the session, links them, counts the arrival.';
 
 -- Nobody but the functions above called these.
+-- squawk-ignore ban-drop-function
+drop function private.describe_turn(public.turns, public.conversations, boolean);
 -- squawk-ignore ban-drop-function
 drop function private.check_arrival(public.spaces, text);
 -- squawk-ignore ban-drop-function

@@ -246,8 +246,8 @@ begin
     if limited then
         -- The answer tells whether an email is known on this instance. Every question is counted, also the one with a yes.
         begin
-            perform private.take_limits(pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
-                'place', 1, 'name', 'members_by_email', 'subject', private.calling_user(), 'quota', 10, 'object_id', private.calling_user())));
+            perform private.take_limits(pg_catalog.jsonb_build_object('members_by_email', pg_catalog.jsonb_build_object(
+                'place', 1, 'subject', private.calling_user(), 'quota', 10, 'object_id', private.calling_user())));
         exception when sqlstate 'SB001' then
             get stacked diagnostics refusal = pg_exception_detail;
             perform private.count_refusal(refusal::jsonb);

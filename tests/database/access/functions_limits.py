@@ -13,7 +13,7 @@ _ADDRESS = "'192.0.2.1'"
 
 
 def _used(label: str) -> str:
-    return f"""'[{{"place": 1, "name": "test", "subject": "subject of {label}", "quota": 5}}]'"""
+    return f"""'{{"test": {{"place": 1, "subject": "subject of {label}", "quota": 5}}}}'"""
 
 
 def _feed(label: str, status: str, code: str) -> str:
@@ -22,6 +22,9 @@ def _feed(label: str, status: str, code: str) -> str:
 
 _UNAVAILABLE = f"""'{{"code": "persona_unavailable", "persona_id": "{uid("personas", "two")}"}}'"""
 _PERSONA = {"a": "one", "c": "two"}
+_WORKSPACE = (
+    f"""pg_catalog.jsonb_populate_record({record("workspaces", "one")}, '{{"messages_per_minute_by_space": 7}}')"""
+)
 
 LIMITS = (
     Function(
@@ -29,32 +32,24 @@ LIMITS = (
         _SWITCHBOARD,
         (
             Call(
-                f"private.arrival_limits({record('spaces', 'chat')}, {_ADDRESS}) -> 1",
-                {SWITCHBOARD: {"name": "arrivals_by_space", "subject": "spaces.chat", "quota": 1200}},
+                f"private.arrival_limits({record('spaces', 'chat')}, {_ADDRESS}) -> 'arrivals_by_space'",
+                {SWITCHBOARD: {"subject": "spaces.chat", "quota": 1200}},
             ),
         ),
     ),
     Function(
-        "private.message_limits(public.spaces,text)",
+        "private.message_limits(public.workspaces,public.spaces,text)",
         _SWITCHBOARD,
         (
-            # The quotas are the workspace's, so whoever did not enter it finds none.
+            # It reads nothing but what it is given.
             Call(
-                f"private.message_limits({record('spaces', 'chat')}, {_ADDRESS}) -> -1",
-                {
-                    IN_ONE: {"name": "messages_by_space", "subject": "spaces.chat", "quota": 6000},
-                    (FOR_C, *NOWHERE): None,
-                },
-            ),
-            Call(
-                f"private.message_limits({record('spaces', 'two')}, {_ADDRESS}) -> -1",
-                {FOR_C: {"name": "messages_by_space", "subject": "spaces.two"}, (*IN_ONE, *NOWHERE): None},
-                foreign=True,
+                f"private.message_limits({_WORKSPACE}, {record('spaces', 'chat')}, {_ADDRESS}) -> 'messages_by_space'",
+                {SWITCHBOARD: {"subject": "spaces.chat", "quota": 7}},
             ),
         ),
     ),
     Function(
-        "private.limit_refusal(jsonb,text,numeric)",
+        "private.limit_refusal(jsonb,text,integer)",
         _SWITCHBOARD,
         (
             Call(
@@ -108,7 +103,7 @@ LIMITS = (
     Function(
         "private.check_breaker(public.personas)",
         _SWITCHBOARD,
-        (Call(f"private.check_breaker({record('personas', 'one')})", {SWITCHBOARD: DONE}),),
+        (Call(f"private.check_breaker({record('personas', 'one')})", {SWITCHBOARD: False}),),
     ),
     Function(
         "private.pass_breaker(public.personas,public.turns)",

@@ -46,6 +46,16 @@ def _refusal(limit: str) -> str:
     return f"""'{{"code": "rate_limited", "status": 429, {named}}}'"""
 
 
+def _describe(label: str, workspace: str) -> str:
+    secret = f"""'{{"secret_id": "{uid("personas", workspace)}"}}'"""
+    persona = f"pg_catalog.jsonb_populate_record({record('personas', workspace)}, {secret})"
+    around = f"{record('workspaces', workspace)}, {persona}"
+    asked = f"'{uid('messages', label)}'"
+    return (
+        f"private.describe_turn({record('turns', label)}, {record('conversations', label)}, {around}, {asked}, false)"
+    )
+
+
 WORK = (
     # Refusals and limits --------------------------------------------------------------------------------------------
     Function(
@@ -210,21 +220,22 @@ WORK = (
         ),
     ),
     Function(
-        "private.describe_turn(public.turns,public.conversations,boolean)",
+        "private.describe_turn(public.turns,public.conversations,public.workspaces,public.personas,uuid,boolean)",
         _SWITCHBOARD,
         (
+            # Of what it is not given it finds the history and the secret in the entered workspace only.
             Call(
-                f"private.describe_turn({record('turns', 'a')}, {record('conversations', 'a')}, false)",
+                _describe("a", "one"),
                 {
                     IN_ONE: {"turn_id": "turns.a", "persona": {"secret": "secret of one"}},
-                    (FOR_C, *NOWHERE): None,
+                    (FOR_C, *NOWHERE): {"history": [], "persona": {"secret": None}},
                 },
             ),
             Call(
-                f"private.describe_turn({record('turns', 'c')}, {record('conversations', 'c')}, false)",
+                _describe("c", "two"),
                 {
                     FOR_C: {"turn_id": "turns.c", "persona": {"secret": "secret of two"}},
-                    (*IN_ONE, *NOWHERE): None,
+                    (*IN_ONE, *NOWHERE): {"history": [], "persona": {"secret": None}},
                 },
                 foreign=True,
             ),
