@@ -180,13 +180,22 @@ async def require_user(request: Request) -> User:
     return caller
 
 
+async def require_user_or_cron(request: Request) -> User | System:
+    """The Supabase user who sends the request, or the database's schedules. Raises as require_user."""
+    return System() if _shows_cron_secret(request) else await require_user(request)
+
+
 def require_cron(request: Request) -> System:
     """Let the database's schedules in; SecretInvalid for everybody else."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    expected = config.settings().cron_secret.get_secret_value()
-    if scheme.lower() != "bearer" or not same_secret(given.strip(), expected):
+    if not _shows_cron_secret(request):
         raise errors.SecretInvalid()
     return System()
+
+
+def _shows_cron_secret(request: Request) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    expected = config.settings().cron_secret.get_secret_value()
+    return scheme.lower() == "bearer" and same_secret(given.strip(), expected)
 
 
 def same_secret(given: str, expected: str) -> bool:

@@ -26,6 +26,12 @@ class Settings(BaseModel):
     switchboard_signing_key: SecretStr | None = None
     switchboard_trusted_proxies: int = Field(default=0, ge=0, le=10)
     switchboard_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    enable_chat_sessions: bool = True
+    """False: the sessions routes are not there, and no session times out. Chats go on as before."""
+    chat_session_timeout_hours: int = Field(default=24, ge=0, le=8_760)
+    """For workspaces that set none: hours after the last message until a session times out; 0: never."""
+    chat_session_cleanup_interval: int = Field(default=6, ge=1, le=168)
+    """Hours from one sweep of idle sessions to the next."""
 
     @model_validator(mode="after")
     def _something_to_sign_with(self) -> "Settings":

@@ -234,6 +234,10 @@ TITLES: Mapping[str, str] = {
     "conversation_not_found": "There is no such conversation.",
     "turn_not_found": "There is no such turn.",
     "session_not_found": "There is no such session.",
+    "contact_not_found": "There is no such contact.",
+    "message_not_found": "There is no such message.",
+    "workspace_required": "A workspace must be named.",
+    "persona_required": "A persona must be named.",
     "thread_key_not_allowed": "A thread key cannot be used here.",
     "email_hmac_invalid": "The email's HMAC does not belong to it.",
 }

@@ -165,7 +165,9 @@ def _path(request: Request) -> str:
 def _match(endpoints: list[_Endpoint], path: str, method: str) -> _Match:
     """The endpoint of a path and method. Raises NotFound or MethodNotAllowed."""
     allowed = []
-    for endpoint in endpoints:
+    # A path that is written out comes before one with a place for an id.
+    written_out = [endpoint for endpoint in endpoints if endpoint.route.path == path]
+    for endpoint in written_out or endpoints:
         found = endpoint.pattern.match(path)
         if found is None:
             continue

@@ -6,10 +6,11 @@ lib/responders, which call the same SQL functions; only whom they act for differ
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
 
 from lib import auth, db
 from lib.bodies import Body
@@ -68,12 +69,19 @@ class Paging(Body):
 
 
 class Changes(Body):
-    """A partial change: what is not named stays as it is, and nothing can be taken away by null."""
+    """A partial change: what is not named stays as it is, and only what is ``nullable`` can be taken away by null."""
+
+    nullable: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
     def _no_nulls(cls, given: Any) -> Any:
-        nulls = [name for name, value in given.items() if value is None] if isinstance(given, dict) else []
+        kept = cls.nullable | {to_camel(name) for name in cls.nullable}
+        nulls = (
+            [name for name, value in given.items() if value is None and name not in kept]
+            if isinstance(given, dict)
+            else []
+        )
         if nulls:
             raise ValueError(f"{', '.join(sorted(map(str, nulls)))} must not be null")
         return given

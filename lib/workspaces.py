@@ -1,6 +1,6 @@
 """Workspaces: the tenants, made by operators and kept by their owners and admins."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field, model_validator
@@ -16,9 +16,12 @@ PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 class WorkspaceChanges(Changes):
     """A workspace's settings. Which private networks it may call is not among them: the database's owner sets that."""
 
+    nullable: ClassVar[frozenset[str]] = frozenset({"session_timeout_hours"})
+
     name: Label | None = None
     archive_after_days: int | None = Field(default=None, strict=True, ge=1, le=3_650)
     archive_statuses: tuple[ArchivedStatus, ...] | None = Field(default=None, max_length=4)
+    session_timeout_hours: int | None = Field(default=None, ge=0, le=8_760)
     messages_per_minute_by_contact: PerMinute | None = None
     messages_per_minute_by_user: PerMinute | None = None
     messages_per_minute_by_space: PerMinute | None = None
@@ -48,6 +51,7 @@ class Workspace(Dated):
     allowed_networks: tuple[str, ...]
     archive_after_days: int
     archive_statuses: tuple[str, ...]
+    session_timeout_hours: int | None = None
     messages_per_minute_by_contact: int
     messages_per_minute_by_user: int
     messages_per_minute_by_space: int

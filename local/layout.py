@@ -11,6 +11,10 @@ from local import files
 from local.keys import Keys
 
 
+PASSED_ON = ("ENABLE_CHAT_SESSIONS", "CHAT_SESSION_TIMEOUT_HOURS", "CHAT_SESSION_CLEANUP_INTERVAL")
+"""Settings of the functions that `make run` takes from its own environment."""
+
+
 @dataclass(frozen=True)
 class Demo:
     """Ids of the demo workspace, made by supabase/seed.sql; empty when the seed has none."""
@@ -85,6 +89,7 @@ class Layout:
             "CRON_SECRET": keys.cron_secret,
             "SWITCHBOARD_TRUSTED_PROXIES": "0",
             "SWITCHBOARD_LOG_LEVEL": os.environ.get("SWITCHBOARD_LOG_LEVEL", "INFO"),
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
             **(extra or {}),
         }
 

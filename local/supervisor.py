@@ -168,7 +168,8 @@ class _Stack:
         self.layout = replace(self.layout, demo=found)
         auth_url = self._cluster.url("supabase_auth_admin", self.keys.auth_admin_password)
         await demo.add_users(auth_url, url, found, self.keys.demo_password)
-        addresses = {f"{name}_url": f"{self.layout.api_url}/{name}" for name in ("archive", "worker")}
+        paths = {"archive_url": "/archive", "worker_url": "/worker", "session_cleanup_url": "/chat-sessions/cleanup"}
+        addresses = {name: f"{self.layout.api_url}{path}" for name, path in paths.items()}
         await demo.set_secrets(url, {**addresses, "cron_secret": self.keys.cron_secret})
 
     def _log(self, name: str) -> Path:

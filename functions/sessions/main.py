@@ -1,11 +1,54 @@
-"""sessions: where a conversation's episodes stand, and how they go on."""
+"""sessions: where a conversation's episodes stand, how they are started, paused and ended, and how they go on."""
+
+import functools
 
 import functions_framework.aio
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, http
+from lib import auth, bodies, clients, config, errors, http
 from lib import sessions as domain
+
+CLEANUP_BUDGET_SECONDS = 20.0
+
+
+async def list_sessions(request: Request) -> domain.Page:
+    """A member's workspace's sessions, or the caller's own."""
+    caller = await auth.require_reader(request)
+    query: dict[str, object] = {**request.query_params}
+    if "status" in query:
+        query["status"] = request.query_params.getlist("status")
+    return await domain.find(caller, bodies.validate(domain.Search, query))
+
+
+async def list_conversation_sessions(request: Request) -> domain.Page:
+    """The sessions of one conversation."""
+    conversation_id = http.path_id(request, "conversation_id")
+    caller = await auth.require_reader(request)
+    return await domain.find_in_conversation(caller, conversation_id, bodies.read_query(request, domain.Paging))
+
+
+async def read_session(request: Request) -> domain.SessionInFull:
+    """One session with turns, messages and timeline."""
+    session_id = http.path_id(request, "session_id")
+    caller = await auth.require_reader(request)
+    return await domain.read(caller, session_id, bodies.read_query(request, domain.MessagePaging))
+
+
+async def start_session(request: Request) -> domain.Started | Response:
+    """The conversation's live session, or a new one."""
+    caller = await auth.require_reader(request)
+    new = domain.NewSession() if bodies.is_missing(request) else await bodies.read(request, domain.NewSession)
+    started = await domain.start(caller, new, clients.of(request))
+    return http.created(started) if started.created else started
+
+
+async def change(status: domain.Wanted, request: Request) -> domain.Changed:
+    """Pause, resume, complete or cancel a session."""
+    session_id = http.path_id(request, "session_id")
+    caller = await auth.require_reader(request)
+    return await domain.change(caller, session_id, status)
 
 
 async def recover(request: Request) -> domain.Recovered:
@@ -15,7 +58,45 @@ async def recover(request: Request) -> domain.Recovered:
     return await domain.recover(caller, session_id)
 
 
-_serve = http.function("sessions", {"recover": recover})
+async def clean_up(request: Request) -> domain.Cleaned:
+    """Time out idle sessions: a workspace's for its admins, all for the schedule."""
+    caller = await auth.require_user_or_cron(request)
+    cleanup = await bodies.read(request, domain.Cleanup)
+    if not isinstance(caller, auth.System):
+        _require_enabled()
+    return await domain.clean_up(caller, cleanup, budget_seconds=CLEANUP_BUDGET_SECONDS)
+
+
+def _require_enabled() -> None:
+    if not config.settings().enable_chat_sessions:
+        raise errors.NotFound()
+
+
+def _where_enabled(handler: http.Handler) -> http.Handler:
+    """On an instance without sessions there is nothing here, whoever asks."""
+
+    async def handle(request: Request) -> Response | BaseModel:
+        _require_enabled()
+        return await handler(request)
+
+    return handle
+
+
+_HANDLERS: dict[str, http.Handler] = {
+    "list_sessions": list_sessions,
+    "list_conversation_sessions": list_conversation_sessions,
+    "read_session": read_session,
+    "start_session": start_session,
+    "pause": functools.partial(change, "paused"),
+    "resume": functools.partial(change, "active"),
+    "complete": functools.partial(change, "completed"),
+    "cancel": functools.partial(change, "cancelled"),
+    "recover": recover,
+}
+
+_serve = http.function(
+    "sessions", {name: _where_enabled(handler) for name, handler in _HANDLERS.items()} | {"clean_up": clean_up}
+)
 
 
 @functions_framework.aio.http

@@ -28,7 +28,7 @@ SETTINGS = {
 PATIENCE = 75.0
 """Seconds: pg_cron's smallest step is a minute."""
 
-DAILY = ("switchboard-archive", "switchboard-prune")
+SELDOM = ("switchboard-archive", "switchboard-prune", "switchboard-session-cleanup")
 
 
 @dataclass
@@ -70,7 +70,7 @@ async def _listen(stack: AsyncExitStack, calls: asyncio.Queue[tuple[str, str | N
         return web.json_response({})
 
     app = web.Application()
-    app.router.add_post("/{path}", take)
+    app.router.add_post("/{path:.+}", take)
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -93,12 +93,12 @@ async def _send(stack: AsyncExitStack, url: str) -> None:
 
 
 async def _sooner(owner_url: str) -> None:
-    """What is daily, every minute: as the role that owns the schedules."""
+    """What is daily or hourly, every minute: as the role that owns the schedules."""
     owner = await asyncpg.connect(owner_url)
     try:
         await owner.execute(
             "select cron.alter_job(jobid, schedule := '* * * * *') from cron.job where jobname = any ($1::text[])",
-            list(DAILY),
+            list(SELDOM),
         )
     finally:
         await owner.close()
@@ -118,6 +118,7 @@ async def minute() -> AsyncIterator[Minute]:
             desk = await stack.enter_async_context(Desk(server.gate_url("postgres"), server.admin_url()))
             await desk.keep_secret(f"{url}/archive", "archive_url")
             await desk.keep_secret(f"{url}/worker", "worker_url")
+            await desk.keep_secret(f"{url}/chat-sessions/cleanup", "session_cleanup_url")
             await desk.keep_secret("s3cret", "cron_secret")
             stale = await desk.start()
             await desk.flush(stale, 0, "Hel")
@@ -134,6 +135,7 @@ async def test_the_migrations_leave_their_schedules_to_the_owner(minute: Minute)
         "switchboard-expire-turns": "* * * * *",
         "switchboard-worker": "* * * * *",
         "switchboard-archive": "15 3 * * *",
+        "switchboard-session-cleanup": "25 * * * *",
         "switchboard-prune": "45 3 * * *",
         "switchboard-forget-secrets": "50 3 * * *",
     }
@@ -150,14 +152,15 @@ async def test_the_sweep_runs_by_itself_and_ends_a_turn_that_nobody_works_on(min
 
 
 async def test_the_functions_are_called_over_http_with_the_secret_of_the_vault(minute: Minute) -> None:
-    for job in ("switchboard-archive", "switchboard-worker"):
+    for job in ("switchboard-archive", "switchboard-worker", "switchboard-session-cleanup"):
         run = await minute.run_of(job)
         assert (run["status"], run["username"]) == ("succeeded", "postgres")
 
     calls: set[tuple[str, str | None, str]] = set()
-    while len({path for path, *_ in calls}) < 2:
+    while len({path for path, *_ in calls}) < 3:
         calls.add(await asyncio.wait_for(minute.calls.get(), 10))
-    assert calls == {("/archive", "Bearer s3cret", "{}"), ("/worker", "Bearer s3cret", "{}")}
+    paths = ("/archive", "/worker", "/chat-sessions/cleanup")
+    assert calls == {(path, "Bearer s3cret", "{}") for path in paths}
 
 
 async def test_what_counts_nothing_any_more_is_pruned(minute: Minute) -> None:

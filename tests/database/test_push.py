@@ -109,6 +109,7 @@ async def test_a_push_puts_the_schedules_addresses_and_secret_into_vault(
     env = {
         "SWITCHBOARD_ARCHIVE_URL": "https://archive.example",
         "SWITCHBOARD_WORKER_URL": "https://worker.example",
+        "SWITCHBOARD_SESSION_CLEANUP_URL": "https://sessions.example/chat-sessions/cleanup",
         "CRON_SECRET": "s3cret",
     }
 
@@ -119,6 +120,7 @@ async def test_a_push_puts_the_schedules_addresses_and_secret_into_vault(
     assert await _fetch(server_18, bare, secrets) == [
         ("archive_url", "https://archive.example"),
         ("cron_secret", "s3cret"),
+        ("session_cleanup_url", "https://sessions.example/chat-sessions/cleanup"),
         ("worker_url", "https://worker.example"),
     ]
 

@@ -168,6 +168,7 @@ async def test_a_second_start_keeps_data_keys_and_secrets(folder: Path) -> None:
         assert {row["name"]: row["decrypted_secret"] for row in addresses} == {
             "archive_url": f"{second.api_url}/archive",
             "worker_url": f"{second.api_url}/worker",
+            "session_cleanup_url": f"{second.api_url}/chat-sessions/cleanup",
             "cron_secret": second.cron_secret,
         }
         assert second.publishable_key == first.publishable_key

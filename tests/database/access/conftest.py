@@ -50,7 +50,7 @@ async def probe(stack: Stack) -> AsyncIterator[Probe]:
 async def rest_url(stack: Stack) -> AsyncIterator[str]:
     """PostgREST over a database that holds the labelled rows among others."""
     connection = await asyncpg.connect(stack.admin_url)
-    secrets = await rows.load(connection, leave_out=("private.wakes",))
+    secrets = await rows.load(connection, leave_out=("private.wakes", "private.sweeps"))
     yield stack.rest_url
     await rows.remove(connection, secrets)
     await connection.close()

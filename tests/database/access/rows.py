@@ -307,6 +307,7 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         for kind, thing in (("space", space), ("persona", label))
     },
     "private.wakes": {"worker": {"name": "worker", "woken_at": LONG_AGO}},
+    "private.sweeps": {"test": {"name": "test", "swept_at": LONG_AGO}},
 }
 
 NAMES: Mapping[str, str] = {

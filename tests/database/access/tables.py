@@ -251,4 +251,13 @@ TABLES = (
         update=NOBODY,
         delete=NOBODY,
     ),
+    Table(
+        "private.sweeps",
+        new=lambda _: {"name": "another", "swept_at": LONG_AGO},
+        change={"swept_at": SOON},
+        select=NOBODY,
+        insert=NOBODY,
+        update=NOBODY,
+        delete=NOBODY,
+    ),
 )  # fmt: skip
