@@ -194,12 +194,16 @@ async def test_only_the_system_sweeps_every_workspace(desk: Desk) -> None:
 
 CONVERSATIONS, ROUNDS, CONNECTIONS = 8, 25, 16
 
+# What stood at the moment when a session timed out: a turn under way, or a message from less than a day before.
 WRONG = """
 select s.id
   from public.sessions s
  where s.status = 'timeout'
-   and (exists (select from public.turns t where t.session_id = s.id and t.status = 'active')
-        -- A message that came in before the end would have moved it.
+   and (exists (select
+                  from public.turns t
+                 where t.session_id = s.id
+                   and t.created_at < s.ended_at
+                   and (t.finished_at is null or t.finished_at > s.ended_at))
         or s.last_activity_at > s.ended_at - interval '24 hours')
 """
 
