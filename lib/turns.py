@@ -171,11 +171,12 @@ async def start(caller: auth.Caller, space_id: UUID, message: ChatMessage, clien
     patience_ends = time.monotonic() + INTERRUPT_SECONDS
     while True:
         started_at = time.monotonic()
+        arguments["last_try"] = started_at > patience_ends
         try:
             started = await rpc.call("start_turn", arguments, _Started, repeatable=_is_repeatable(caller, message))
             break
         except errors.Refused as refused:
-            if not refused.extra.get("stopping") or time.monotonic() > patience_ends:
+            if not refused.extra.get("stopping"):
                 raise
         await asyncio.sleep(INTERRUPT_PAUSE_SECONDS)
     return Turn(

@@ -196,7 +196,11 @@ grant execute on function
     private.describe_turn(public.turns, public.conversations, public.workspaces, public.personas, uuid, boolean)
     to switchboard;
 
-create or replace function public.start_turn(
+-- One argument more: a message that waits for another's end says when it does so no longer.
+-- squawk-ignore ban-drop-function
+drop function public.start_turn(uuid, text, uuid, text, text, text, text, text, uuid, jsonb, jsonb);
+
+create function public.start_turn(
     space_id          uuid,
     message           text,
     persona_id        uuid  default null,
@@ -207,7 +211,8 @@ create or replace function public.start_turn(
     thread_key        text  default null,
     request_id        uuid  default null,
     metadata          jsonb default '{}',
-    client            jsonb default '{}'
+    client            jsonb default '{}',
+    last_try          boolean default false
 )
     returns jsonb
     language plpgsql
@@ -266,11 +271,11 @@ begin
             if turn.lease_until <= pg_catalog.clock_timestamp() then
                 -- Whoever worked on it is gone; the sweep would say so within the minute.
                 perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
-            elsif persona.turn_policy = 'refuse' or not private.stop_turn(turn) then
+            elsif persona.turn_policy = 'refuse' or last_try or not private.stop_turn(turn) then
                 perform private.raise_refusal(pg_catalog.jsonb_build_object(
                     'status', 409, 'code', 'turn_in_progress', 'title', 'The last message is still being answered.',
                     'retry_after', 1, 'turn_id', turn.id)
-                    || case persona.turn_policy when 'interrupt' then '{"stopping": true}' else '{}' end::jsonb);
+                    || case when persona.turn_policy = 'interrupt' and not last_try then '{"stopping": true}' else '{}' end::jsonb);
             end if;
             session := private.find_or_create_session(conversation, client);
         end if;
@@ -319,8 +324,9 @@ begin
            || pg_catalog.jsonb_build_object('limits', taken);
 end;
 $$;
-comment on function public.start_turn(uuid, text, uuid, text, text, text, text, text, uuid, jsonb, jsonb) is
-    'Takes a message in: conversation, session, link, message and turn, or the turn that the same client message started before.';
+comment on function public.start_turn(uuid, text, uuid, text, text, text, text, text, uuid, jsonb, jsonb, boolean) is
+    'Takes a message in: conversation, session, link, message and turn, or the turn that the same client message started before. Refused with stopping, it comes again, at last with last_try.';
+grant execute on function public.start_turn(uuid, text, uuid, text, text, text, text, text, uuid, jsonb, jsonb, boolean) to switchboard;
 
 create or replace function public.register_contact(
     space_id   uuid,

@@ -194,3 +194,20 @@ async def test_cancels_and_the_end_race_and_one_wins(desk: Desk) -> None:
     counted = await desk.admin.fetchrow("select turn_count, message_count from public.sessions")
     assert counted is not None
     assert tuple(counted) == (6, 12)
+
+
+async def test_a_message_that_has_waited_long_enough_counts_and_stops_nobody(desk: Desk) -> None:
+    await _interrupt(desk)
+    ann = with_token(await desk.register("ann@example.test"))
+    await desk.start(ann)
+    assert (await desk.start(ann, "Never mind"))["stopping"] is True
+    await desk.admin.execute("update public.turns set cancel_requested_at = null")
+    used = await desk.admin.fetchval("select taken from public.rate_limits where name = 'messages_by_contact'")
+
+    refused = await desk.start(ann, "Never mind", last_try=True)
+
+    assert (refused.status, refused["code"], "stopping" in refused.body) == (409, "turn_in_progress", False)
+    assert [limit["name"] for limit in refused["limits"]] == ["messages_by_contact", "messages_by_space"]
+    after = await desk.admin.fetchval("select taken from public.rate_limits where name = 'messages_by_contact'")
+    assert after == used + 1
+    assert await desk.count("turns", "cancel_requested_at is not null") == 0

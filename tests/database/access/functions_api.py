@@ -156,7 +156,7 @@ REQUESTS = (
         enters=True,
     ),
     Function(
-        "public.start_turn(uuid,text,uuid,text,text,text,text,text,uuid,jsonb,jsonb)",
+        "public.start_turn(uuid,text,uuid,text,text,text,text,text,uuid,jsonb,jsonb,boolean)",
         _SWITCHBOARD,
         (
             # Everybody reaches the conversation that is theirs, or a new one.
