@@ -99,6 +99,7 @@ def real_requests(stack: Stack, turn_id: str) -> Mapping[str, Callable[[], First
             "POST", f"/space/{REPLAY_SPACE}/chat/stream", 200, {"message": "Hello."}, until=b"event: delta"
         ),
         "sessions": lambda: First("POST", f"/chat-sessions/{arrived['session']['id']}/recover", 200, {}, contact),
+        "contacts": lambda: First("GET", f"/contacts/{arrived['contact']['id']}", 200, None, owner),
         "workspaces": lambda: First("GET", "/workspaces", 200, None, owner),
         "webhooks": delivery,
         "archive": lambda: First("POST", "/archive", 200, {}, cron),

@@ -238,6 +238,9 @@ TITLES: Mapping[str, str] = {
     "message_not_found": "There is no such message.",
     "workspace_required": "A workspace must be named.",
     "persona_required": "A persona must be named.",
+    "group_not_found": "There is no such group.",
+    "group_in_group": "A group is no participant of a group.",
+    "identity_conflict": "These identities belong to different contacts.",
     "thread_key_not_allowed": "A thread key cannot be used here.",
     "email_hmac_invalid": "The email's HMAC does not belong to it.",
 }

@@ -1,4 +1,4 @@
-"""`switchboard …`: the commands with which operators set workspaces up."""
+"""`switchboard …`: the commands with which operators set workspaces up and look contacts up."""
 
 import json
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import click
 
 from lib import members, responders, spaces, workspaces
 from lib.management import Rotation
-from manage import output, running
+from manage import output, people, running
+from manage.output import as_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 overlap = click.option(
     "--overlap-seconds", type=int, help="How long older secrets stay accepted: 0 to 604800, 3600 unless set."
 )
@@ -40,7 +40,7 @@ def _json_file(_: click.Context, __: click.Parameter, file: Any) -> Any:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Set workspaces up: members, spaces, personas and their secrets.
+    """Set workspaces up: members, spaces, personas and their secrets; and find contacts.
 
     Works on the project of SUPABASE_URL (or SUPABASE_REST_URL) with SUPABASE_SERVICE_ROLE_KEY; where neither is set, on
     the local backend that `make up` started.
@@ -387,6 +387,9 @@ def rotate_callback_secret(persona_id: UUID, overlap_seconds: int | None, remove
     rotation = running.model(Rotation, {"overlap_seconds": overlap_seconds})
     made = running.run(lambda database: responders.rotate_callback_secret(database, persona_id, rotation))
     output.one(made, as_json=as_json)
+
+
+main.add_command(people.contact)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""The option that every command has."""
+
 
 def one(model: BaseModel, *, as_json: bool) -> None:
     """A thing, one member a line."""

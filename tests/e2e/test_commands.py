@@ -284,3 +284,21 @@ def test_every_command_explains_itself_with_an_example() -> None:
             assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
             explained += 1
     assert explained == 16
+
+
+async def test_contacts_are_resolved_listed_and_shown(stack: Stack, workspace_id: str) -> None:
+    unknown = await switchboard(stack, "contact", "resolve", workspace_id, "telegram:42")
+    assert (unknown.returncode, "contact_not_found" in unknown.stderr) == (3, True)
+    asked = ("contact", "resolve", workspace_id, "telegram:42", "email:ann@example.com", "--create")
+    made = await told(stack, *asked, "--first-name", "Ann", "--verified-by", "telegram")
+    assert {(one["kind"], one["verified_by"], one["asserted_by"]) for one in made["identities"]} == {
+        ("telegram", "telegram", "service"),
+        ("email", "telegram", "service"),
+    }
+    assert [one["id"] for one in await told(stack, "contact", "list", workspace_id, "--text", "ann")] == [made["id"]]
+    assert (await told(stack, "contact", "show", made["id"]))["identities"] == made["identities"]
+    await told(stack, "contact", "resolve", workspace_id, "omi:u1", "--create")
+    conflict = await switchboard(stack, "contact", "resolve", workspace_id, "telegram:42", "omi:u1")
+    assert (conflict.returncode, made["id"] in conflict.stderr) == (4, True)
+    wrong = await switchboard(stack, "contact", "resolve", workspace_id, "icq:1")
+    assert (wrong.returncode, "platform must be one of" in wrong.stderr) == (2, True)

@@ -207,7 +207,16 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "a": _in("one", id=uid("contacts", "a"), first_name="A"),
         "b": _in("one", id=uid("contacts", "b"), first_name="B"),
         "guest": _in("one", id=uid("contacts", "guest"), first_name="Guest"),
+        "group_one": _in("one", id=uid("contacts", "group_one"), kind="group", title="Group one"),
         "c": _in("two", id=uid("contacts", "c"), first_name="C"),
+        "d": _in("two", id=uid("contacts", "d"), first_name="D"),
+        "group_two": _in("two", id=uid("contacts", "group_two"), kind="group", title="Group two"),
+    },
+    "public.group_participants": {
+        label: _in(
+            workspace, group_id=uid("contacts", f"group_{workspace}"), contact_id=uid("contacts", label), role="x"
+        )
+        for label, workspace in (("b", "one"), ("d", "two"))
     },
     "public.contact_identities": {
         "a": _identity("a", "one", "verified"),
@@ -232,6 +241,20 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "agent": _session("agent", "agent", _from_user("agent")),
         "c_old": _session("c_old", "c", _from_contact("c"), "two", over=True),
         "c": _session("c", "c", _from_contact("c"), "two"),
+    },
+    "public.tags": {
+        **{
+            f"contact_{label}": _in(
+                workspace, id=uid("tags", f"contact_{label}"), contact_id=uid("contacts", label), name="vip"
+            )
+            for label, workspace in (("b", "one"), ("c", "two"))
+        },
+        **{
+            f"session_{label}": _in(
+                workspace, id=uid("tags", f"session_{label}"), session_id=uid("sessions", label), name="late"
+            )
+            for label, workspace in (("a", "one"), ("b", "one"), ("guest", "one"), ("c", "two"))
+        },
     },
     "public.turns": {
         "a": _turn("a", "a", "one", active=True),

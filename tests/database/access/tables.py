@@ -93,6 +93,28 @@ TABLES = (
         delete=OPERATORS,
     ),
     Table(
+        "public.group_participants",
+        new=lambda side: {
+            "workspace_id": side.workspace, "contact_id": side.contact,
+            "group_id": uid("contacts", "group_one" if side.workspace == ONE else "group_two"),
+        },
+        change={"role": "changed"},
+        select={**ENTERED, **MEMBERS_READ},
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.tags",
+        new=lambda side: {"workspace_id": side.workspace, "contact_id": side.contact, "name": "another"},
+        change={"name": "changed"},
+        # Not even whose session it is reads what members call it.
+        select={**ENTERED, **ADMINS_READ, AGENT: "contact_b session_b"},
+        insert=ENTERED,
+        update=OPERATORS,
+        delete=ENTERED,
+    ),
+    Table(
         "public.conversations",
         new=lambda side: {
             "workspace_id": side.workspace, "contact_id": side.contact, "persona_id": side.persona,

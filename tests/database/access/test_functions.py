@@ -8,6 +8,7 @@ import pytest
 from local.place import REPOSITORY
 from tests.database.access.callers import API_ROLES, CALLERS, Caller
 from tests.database.access.functions_api import REQUESTS
+from tests.database.access.functions_contacts import CONTACT_STEPS, KNOWN
 from tests.database.access.functions_limits import LIMITS
 from tests.database.access.functions_management import CHANGES, READS
 from tests.database.access.functions_management_steps import MANAGEMENT_STEPS
@@ -20,6 +21,7 @@ from tests.database.access.matrix import Call, Fails, Findings, Function, Probe,
 
 FUNCTIONS: tuple[Function, ...] = (
     *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS, *SESSIONS,
+    *KNOWN, *CONTACT_STEPS,
 )  # fmt: skip
 
 _UNDECLARED = object()

@@ -1,0 +1,58 @@
+"""contacts: who somebody is, and what a workspace's members know of them."""
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lib import auth, bodies, db, http
+from lib import contacts as domain
+from lib.management import managing_as
+
+
+async def resolve_contact(request: Request) -> Response | domain.Resolved:
+    """The contact behind platform:id; 201 where it was created for that."""
+    user = await auth.require_user(request)
+    resolved = await domain.resolve(managing_as(user), await bodies.read(request, domain.Resolution))
+    return http.created(resolved) if resolved.created else resolved
+
+
+async def list_contacts(request: Request) -> domain.ContactPage:
+    """A workspace's contacts that fit the query."""
+    user = await auth.require_user(request)
+    return await domain.find(db.reading_as(user), bodies.read_query(request, domain.Search))
+
+
+async def read_contact(request: Request) -> domain.ContactInFull:
+    """One contact."""
+    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
+    return await domain.read(db.reading_as(user), contact_id)
+
+
+async def read_activity(request: Request) -> domain.Activity:
+    """What there is of a contact."""
+    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
+    return await domain.activity(db.reading_as(user), contact_id)
+
+
+async def tag_contact(request: Request) -> domain.Tags:
+    """Replace a contact's tags."""
+    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
+    return await domain.tag(managing_as(user), contact_id, await bodies.read(request, domain.NewTags))
+
+
+async def tag_session(request: Request) -> domain.Tags:
+    """Replace a session's tags."""
+    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
+    return await domain.tag_session(managing_as(user), session_id, await bodies.read(request, domain.NewTags))
+
+
+_HANDLERS = (resolve_contact, list_contacts, read_contact, read_activity, tag_contact, tag_session)
+
+# The routes are named after their handlers.
+_serve = http.function("contacts", {handler.__name__: handler for handler in _HANDLERS})
+
+
+@functions_framework.aio.http
+async def contacts(request: Request) -> Response:
+    """The function's entry point."""
+    return await _serve(request)

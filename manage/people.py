@@ -1,0 +1,78 @@
+"""`switchboard contact …`: looking contacts up, and resolving them, as the functions do."""
+
+from typing import Any
+from uuid import UUID
+
+import click
+
+from lib import contacts
+from manage import output, running
+from manage.output import as_json
+
+
+@click.group()
+def contact() -> None:
+    """Find contacts by what they are known by."""
+
+
+@contact.command("resolve")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("identities", metavar="IDENTITY...", nargs=-1, required=True)
+@click.option("--create", is_flag=True, help="Make the contact where nobody is known, and add what is missing.")
+@click.option("--kind", type=click.Choice(["person", "group"]))
+@click.option("--first-name")
+@click.option("--last-name")
+@click.option("--title", help="What a group is called.")
+@click.option("--source")
+@click.option(
+    "--verified-by", help="What stands behind the identities, a provider for instance; else they are asserted."
+)
+@as_json
+def resolve_contact(
+    workspace_id: UUID, identities: tuple[str, ...], verified_by: str | None, as_json: bool, **values: Any
+) -> None:
+    """The contact known by platform:id.
+
+    \b
+    switchboard contact resolve WORKSPACE telegram:42 --create --verified-by telegram
+    """
+    evidence = {"verified_by": verified_by} if verified_by else None
+    named = {"workspace_id": workspace_id, "identities": list(identities), "evidence": evidence}
+    asked = running.model(contacts.Resolution, {**values, **named})
+    output.one(running.run(lambda database: contacts.resolve(database, asked)).contact, as_json=as_json)
+
+
+@contact.command("list")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--email")
+@click.option("--identity", help="platform:id")
+@click.option("--space", "space_id", type=click.UUID, help="Who has a conversation there.")
+@click.option("--session", "session_id", type=click.UUID, help="Whose session it is.")
+@click.option("--has-session/--no-session", "has_session", default=None)
+@click.option("--tag")
+@click.option("--kind", type=click.Choice(["person", "group"]))
+@click.option("--text", help="How a name begins.")
+@click.option("--limit", type=int, help="How many at most, the newest first: 1 to 200, 50 unless set.")
+@as_json
+def list_contacts(as_json: bool, **values: Any) -> None:
+    """A workspace's newest contacts.
+
+    \b
+    switchboard contact list WORKSPACE --tag vip
+    """
+    search = running.model(contacts.Search, values)
+    page = running.run(lambda database: contacts.find(database, search))
+    columns = ("id", "kind", "first_name", "last_name", "title", "tags", "created_at")
+    output.several(page.items, columns, as_json=as_json)
+
+
+@contact.command("show")
+@click.argument("contact_id", metavar="CONTACT", type=click.UUID)
+@as_json
+def show_contact(contact_id: UUID, as_json: bool) -> None:
+    """A contact with identities, tags, and participants or groups.
+
+    \b
+    switchboard contact show CONTACT --json
+    """
+    output.one(running.run(lambda database: contacts.read(database, contact_id)), as_json=as_json)
