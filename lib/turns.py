@@ -155,7 +155,7 @@ async def start(caller: auth.Caller, space_id: UUID, message: ChatMessage, clien
     """
     email = emails.parse(message.email) if message.email is not None else None
     rpc = db.acting_as(caller, auth.Scope.of(caller, space_id))
-    arguments = {
+    arguments: dict[str, Any] = {
         "space_id": space_id,
         "persona_id": message.persona_id,
         "message": message.message,

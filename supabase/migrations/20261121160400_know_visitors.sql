@@ -245,7 +245,7 @@ declare
     limits       jsonb;
     refusal      text;
 begin
-    perform private.enter();
+    perform private.enter_space(space_id);
     select s.* into space
       from public.spaces s
      where s.id = register_contact.space_id and s.kind = register_contact.space_kind and s.enabled;
