@@ -52,7 +52,7 @@ declare
     matches        integer;
 begin
     if workspace_id not in (select private.admin_workspaces()) or pg_catalog.numnode(asked) = 0 then
-        return '{}';
+        return '{}'::uuid[];
     end if;
     select pg_catalog.array_agg(distinct m.session_id), pg_catalog.count(*)
       into found_sessions, matches
@@ -146,12 +146,14 @@ begin
         end if;
         whose := whose || case
             when found_in is not null then pg_catalog.format(' and s.id = any (%L::uuid[])', found_in)
-            -- Few sessions, or words so common that the newest sessions soon have them.
-            else pg_catalog.format($q$ and exists (
-                select from public.messages m
+            -- Few sessions, or words so common that the newest sessions soon have them. A scalar, which is asked session by
+            -- session in the list's order and never turned into one pass over all messages.
+            else pg_catalog.format($q$ and (
+                select true from public.messages m
                  where m.session_id = s.id
                    and pg_catalog.to_tsvector('pg_catalog.simple'::regconfig, pg_catalog.left(m.text, 50000))
-                       @@ pg_catalog.websearch_to_tsquery('pg_catalog.simple'::regconfig, %L))$q$, filters ->> 'text') end;
+                       @@ pg_catalog.websearch_to_tsquery('pg_catalog.simple'::regconfig, %L)
+                 limit 1)$q$, filters ->> 'text') end;
     end if;
     if filters ?| '{space_id,channel}' then
         whose := whose || ' and exists (select from public.conversations c where c.id = s.conversation_id'

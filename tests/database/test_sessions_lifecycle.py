@@ -1,6 +1,5 @@
 """Whatever members, a contact and the clocks do to sessions in whatever order, the database says what a model says."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -219,9 +218,7 @@ def test_sessions_do_what_their_model_does(loop_and_desk: tuple[Loop, Desk], pol
             boss["user_id"],
         )
     )
-    machine: Callable[[], RuleBasedStateMachine] = type(
-        "Machine", (Sessions,), {"loop": loop, "desk": desk, "policy": policy, "boss": boss}
-    )
+    machine = type("Machine", (Sessions,), {"loop": loop, "desk": desk, "policy": policy, "boss": boss})
     run_state_machine_as_test(
         machine,
         settings=settings(

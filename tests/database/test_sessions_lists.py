@@ -290,6 +290,10 @@ async def test_every_list_reads_its_sessions_by_an_index(server: Callable[[int],
                     assert index in plan, f"{what} on {version}\n{plan}"
                 else:
                     assert "sessions_user_id_idx" in plan or index in plan, f"{what} on {version}\n{plan}"
+        # Words that no index is asked for are looked for session by session, and not in all messages at once.
+        plan = await _plan(desk, agent, {"text": "word"})
+        assert "SubPlan" in plan, plan
+        assert "Semi Join" not in plan, plan
     await running.drop(name)
 
 

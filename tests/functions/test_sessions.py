@@ -42,8 +42,8 @@ async def test_a_session_goes_through_its_states(workspace: Workspace, staff: St
                 "session_id": str(session["id"]), "conversation_id": str(session["conversation_id"]),
                 "status": status, "changed": changed,
             }  # fmt: skip
-    status, document = await staff.owner.ask("PATCH", f"/chat-sessions/{session['id']}/cancel")
-    assert (status, document["code"], document["session_status"]) == (409, "transition_not_allowed", "completed")
+    code, document = await staff.owner.ask("PATCH", f"/chat-sessions/{session['id']}/cancel")
+    assert (code, document["code"], document["session_status"]) == (409, "transition_not_allowed", "completed")
     done = [(verb, actor) for verb, object_id, actor, _ in await audit(workspace) if object_id == session["id"]]
     assert done == [(f"session.{state}", staff.admin.id) for state in ("paused", "resumed", "completed")]
 
@@ -228,7 +228,8 @@ async def test_a_session_is_started_for_a_contact_or_for_oneself(workspace: Work
     for person in (staff.other_admin, staff.stranger, staff.operator):
         assert await person.refused("POST", "/chat-sessions", asked) == (404, "contact_not_found")
     assert await staff.anonymous.refused("POST", "/chat-sessions", asked) == (401, "token_missing")
-    for body in ({}, {"contact_id": "x"}, {"thread_key": ""}, {"surprise": 1}, {"context": []}, []):
+    bodies: list[Any] = [{}, {"contact_id": "x"}, {"thread_key": ""}, {"surprise": 1}, {"context": []}, []]
+    for body in bodies:
         assert await staff.owner.refused("POST", "/chat-sessions", body) == (422, "invalid_body")
 
 
