@@ -128,7 +128,7 @@ grant execute on function private.works_on_session(public.sessions), public.chan
 
 -- Starting ------------------------------------------------------------------------------------------------------------
 
-create function private.enter_contact(contact_id uuid)
+create function private.enter_beside_contact(contact_id uuid)
     returns public.member_role
     language plpgsql
     volatile
@@ -143,7 +143,7 @@ begin
     select m.workspace_id, m.role into workspace, role
       from public.contacts c
       join public.workspace_members m on m.workspace_id = c.workspace_id
-     where c.id = enter_contact.contact_id
+     where c.id = enter_beside_contact.contact_id
        and caller ->> 'kind' = 'user'
        and not coalesce(private.claims() -> 'scope' ? 'management', false)
        and m.user_id = (caller ->> 'user_id')::uuid;
@@ -154,7 +154,7 @@ begin
     return role;
 end;
 $$;
-comment on function private.enter_contact(uuid) is 'Enters the workspace of a contact that the caller is a member of, and gives their role; 404 for everybody else.';
+comment on function private.enter_beside_contact(uuid) is 'Enters the workspace of a contact that the caller is a member of, and gives their role; 404 for everybody else.';
 
 create function private.open_for_contact(contact_id uuid, space public.spaces, persona_id uuid, thread_key text)
     returns public.conversations
@@ -215,7 +215,7 @@ begin
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'Sessions are started by contacts and users.';
     end if;
     if contact_id is not null and caller ->> 'kind' = 'user' then
-        role := private.enter_contact(contact_id);
+        role := private.enter_beside_contact(contact_id);
     else
         perform private.enter();
         if contact_id <> (caller ->> 'contact_id')::uuid then
@@ -282,6 +282,6 @@ comment on function public.start_session(uuid, uuid, uuid, text, jsonb, jsonb) i
     'The live session of a conversation, or a new one: a member''s for a contact, a contact''s own, a user''s own at a space. {session_id, conversation_id, status, created, …}';
 
 grant execute on function
-    private.enter_contact(uuid), private.open_for_contact(uuid, public.spaces, uuid, text),
+    private.enter_beside_contact(uuid), private.open_for_contact(uuid, public.spaces, uuid, text),
     public.start_session(uuid, uuid, uuid, text, jsonb, jsonb)
     to switchboard;

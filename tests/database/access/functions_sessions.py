@@ -284,15 +284,15 @@ SESSIONS = (
         definer=True,
     ),
     Function(
-        "private.enter_contact(uuid)",
+        "private.enter_beside_contact(uuid)",
         _SWITCHBOARD,
         (
             Call(
-                f"private.enter_contact('{uid('contacts', 'a')}')::text",
+                f"private.enter_beside_contact('{uid('contacts', 'a')}')::text",
                 {SWITCHBOARD: NO_CONTACT, FOR_ADMIN: "admin", FOR_OWNER: "owner", FOR_AGENT: "agent"},
             ),
             Call(
-                f"private.enter_contact('{uid('contacts', 'c')}')::text",
+                f"private.enter_beside_contact('{uid('contacts', 'c')}')::text",
                 {SWITCHBOARD: NO_CONTACT, FOR_ADMIN_2: "admin"},
                 foreign=True,
             ),
