@@ -86,10 +86,13 @@ begin
     if session.status <> status and ends then
         select t.* into turn from public.turns t where t.session_id = session.id and t.status = 'active' for no key update;
         if found then
-            if turn.cancel_requested_at is null then
-                perform private.record_audit('turn.cancel_requested', turn.id, private.calling_actor(), null);
-            end if;
-            if not private.stop_turn(turn) then
+            if turn.lease_until <= pg_catalog.clock_timestamp() then
+                -- Whoever worked on it is gone; the sweep would say so within the minute.
+                perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
+            elsif not private.stop_turn(turn) then
+                if turn.cancel_requested_at is null then
+                    perform private.record_audit('turn.cancel_requested', turn.id, private.calling_actor(), null);
+                end if;
                 return private.refuse(pg_catalog.jsonb_build_object(
                     'status', 409, 'code', 'turn_in_progress', 'title', 'The last message is still being answered.',
                     'retry_after', 1, 'stopping', true, 'turn_id', turn.id, 'session_id', session.id));
@@ -204,6 +207,7 @@ declare
     facts        constant jsonb := client || case when context = '{}' then '{}'
                                                   else pg_catalog.jsonb_build_object('context', context) end;
     role         public.member_role;
+    workspace    public.workspaces;
     space        public.spaces;
     conversation public.conversations;
     session      public.sessions;
@@ -217,7 +221,11 @@ begin
     if contact_id is not null and caller ->> 'kind' = 'user' then
         role := private.enter_beside_contact(contact_id);
     else
-        perform private.enter();
+        if space_id is not null then
+            perform private.enter_space(space_id);
+        else
+            perform private.enter();
+        end if;
         if contact_id <> (caller ->> 'contact_id')::uuid then
             raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
         end if;
@@ -260,7 +268,11 @@ begin
                 if space.id is null then
                     select s.* into space from public.spaces s where s.id = conversation.space_id;
                 end if;
-                limits := private.message_limits(space, client ->> 'address');
+                select w.* into strict workspace from public.workspaces w where w.id = conversation.workspace_id;
+                limits := private.message_limits(workspace, space, client ->> 'address');
+                if space.id is null then
+                    limits := limits - 'messages_by_space';
+                end if;
                 if caller ->> 'kind' = 'user' and conversation.contact_id is not null and conversation.created_at = pg_catalog.now() then
                     limits := private.arrival_limits(space, client ->> 'address') || limits;
                 end if;

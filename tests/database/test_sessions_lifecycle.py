@@ -125,13 +125,13 @@ class Sessions(RuleBasedStateMachine):
             self.stopping = True
         else:
             if answers:
-                self._turn_ended("cancelled")
+                self._turn_ended("timeout")
             if self.stands[key] in LIVE:
                 self.stands[key] = wanted
             if self.stands[key] == wanted:
                 assert (answer.status, answer["changed"]) == (200, True)
             else:
-                assert (answer.status, answer["session_status"]) == (409, "cancelled")
+                assert (answer.status, answer["session_status"]) == (409, "timeout")
         if quiet and answers and self.turn is not None:
             # Nobody answers any more, and nothing has said so yet.
             assert self.loop.run(self.desk.expire()) == 1

@@ -133,7 +133,7 @@ async def test_an_answer_that_nobody_gives_any_more_is_ended_at_once(desk: Desk,
     await desk.let_lease_run_out(turn)
     assert (await change(desk, boss, turn["session_id"], verb))["status"] == WANTED[verb]
     read = await desk.read(turn)
-    assert (read["status"], read["text"]) == ("cancelled", "Well, ")
+    assert (read["status"], read["text"]) == ("timeout", "Well, ")
     assert await desk.admin.fetchval("select message_count from public.sessions") == 2
 
 
@@ -155,9 +155,10 @@ async def test_a_session_of_one_message_ends_with_its_answer(desk: Desk) -> None
     await desk.admin.execute("update public.personas set session_policy = 'per_message'")
     boss = await member(desk, "admin")
     turn = await desk.start(with_token(await desk.register("ann@example.test")))
-    await desk.let_lease_run_out(turn)
+    assert (await change(desk, boss, turn["session_id"], "cancel"))["stopping"] is True
+    await desk.finish(turn, "cancelled")
     ended = await change(desk, boss, turn["session_id"], "cancel")
-    assert (ended["status"], ended["changed"]) == ("cancelled", True)
+    assert (ended["status"], ended["changed"]) == ("cancelled", False)
 
 
 # Starting ------------------------------------------------------------------------------------------------------------
@@ -226,6 +227,7 @@ async def test_what_is_not_there_or_not_theirs_is_not_found(desk: Desk) -> None:
     foreign = await desk.admin.fetchval(
         "insert into public.contacts (workspace_id) values ($1) returning id::text", other_workspace
     )
+    ann["scope"] = {"workspace_id": WORKSPACE}
     hers = ann["caller"]["contact_id"]
     before = await desk.everything()
     for token, asked, status, code in (
@@ -236,7 +238,7 @@ async def test_what_is_not_there_or_not_theirs_is_not_found(desk: Desk) -> None:
         (on_behalf(boss), {"contact_id": hers, "thread_key": "arrival:x"}, 422, "thread_key_not_allowed"),
         (on_behalf(boss), {"contact_id": hers, "persona_id": foreign}, 404, "persona_not_found"),
         (on_behalf(boss), {"contact_id": hers, "space_id": foreign}, 404, "space_not_found"),
-        (claims({"kind": "anonymous"}), {}, 403, "forbidden"),
+        (claims({"kind": "anonymous"}), {"space_id": SPACE}, 403, "forbidden"),
     ):
         with pytest.raises(Raised) as refused:
             await start(desk, token, **asked)
@@ -250,6 +252,7 @@ async def test_what_is_not_there_or_not_theirs_is_not_found(desk: Desk) -> None:
 
 async def test_a_contact_who_starts_and_cancels_is_within_the_limits(desk: Desk) -> None:
     ann = with_token(await desk.register("ann@example.test"))
+    ann["scope"] = {"workspace_id": WORKSPACE}
     await desk.admin.execute("update public.workspaces set messages_per_minute_by_contact = 2")
     for _ in range(2):
         live = await start(desk, ann)

@@ -60,6 +60,8 @@ NO_MESSAGE = Fails("PT404", "message_not_found")
 _ADMINS = (FOR_ADMIN, FOR_OWNER)
 _CONTACT_A = (FOR_A, FOR_A_AT_WORK, NOT_ENTERED)
 _NOBODY = (FOR_ANONYMOUS, SYSTEM, NO_SCOPE, AT_CLOSED)
+# A token for a space opens nothing where no space is named.
+_AT_A_SPACE = (FOR_A, FOR_A_ARRIVAL, FOR_B, FOR_C, FOR_C_IN_ONE, NOT_ENTERED, TWO_AT_ONE)
 
 
 def _items(*labels: str) -> dict[str, object]:
@@ -189,22 +191,28 @@ SESSIONS = (
                 _start("a", "one"),
                 {
                     SWITCHBOARD: NO_CONTACT,
-                    _NOBODY: FORBIDDEN,
-                    TWO_AT_ONE: NO_SPACE,
-                    (*_CONTACT_A, *_ADMINS): {"session_id": "sessions.a", "created": False},
-                    FOR_A_ARRIVAL: {"session_id": "sessions.a_arrival", "created": False},
+                    (*_NOBODY, *_AT_A_SPACE): FORBIDDEN,
+                    (FOR_A_AT_WORK, *_ADMINS): {"session_id": "sessions.a", "created": False},
                     # It is the workspace's, and not assigned to the agent.
                     FOR_AGENT: FORBIDDEN,
+                },
+            ),
+            Call(
+                _start("a", "one", f", space_id => '{uid('spaces', 'chat')}'"),
+                {
+                    SWITCHBOARD: NO_CONTACT,
+                    (*_NOBODY, FOR_AGENT): FORBIDDEN,
+                    (FOR_A_AT_WORK, FOR_C, TWO_AT_ONE): NO_SPACE,
+                    (FOR_A, NOT_ENTERED, *_ADMINS): {"session_id": "sessions.a", "created": False},
+                    FOR_A_ARRIVAL: {"session_id": "sessions.a_arrival", "created": False},
                 },
             ),
             Call(
                 _start("c", "two"),
                 {
                     SWITCHBOARD: NO_CONTACT,
-                    _NOBODY: FORBIDDEN,
-                    TWO_AT_ONE: NO_SPACE,
-                    FOR_C_IN_ONE: NO_CONVERSATION,
-                    (FOR_C, FOR_ADMIN_2): {"session_id": "sessions.c"},
+                    (*_NOBODY, *_AT_A_SPACE): FORBIDDEN,
+                    FOR_ADMIN_2: {"session_id": "sessions.c"},
                 },
                 foreign=True,
             ),
@@ -212,18 +220,16 @@ SESSIONS = (
                 _start("a", "two"),
                 {
                     SWITCHBOARD: NO_CONTACT,
-                    _NOBODY: FORBIDDEN,
-                    TWO_AT_ONE: NO_SPACE,
-                    (*_CONTACT_A, FOR_A_ARRIVAL, *_ADMINS, FOR_AGENT): NO_PERSONA,
+                    (*_NOBODY, *_AT_A_SPACE): FORBIDDEN,
+                    (FOR_A_AT_WORK, *_ADMINS, FOR_AGENT): NO_PERSONA,
                 },
             ),
             Call(
                 _start("a", "one", ", thread_key => 'new'"),
                 {
                     SWITCHBOARD: NO_CONTACT,
-                    _NOBODY: FORBIDDEN,
-                    TWO_AT_ONE: NO_SPACE,
-                    (*_CONTACT_A, FOR_A_ARRIVAL): Fails("PT422", "thread_key_not_allowed"),
+                    (*_NOBODY, *_AT_A_SPACE): FORBIDDEN,
+                    FOR_A_AT_WORK: Fails("PT422", "thread_key_not_allowed"),
                     (*_ADMINS, FOR_AGENT): {"session_id": "new", "created": True},
                 },
             ),
