@@ -54,10 +54,11 @@ comment on function private.contact_of_user(text, text, jsonb) is
 
 create function private.link_user(contact_id uuid, kind public.identity_kind, verified_by text)
     returns void
-    language sql
+    language plpgsql
     volatile
     set search_path = ''
 as $$
+begin
     insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, asserted_by, verified_by, verified_at)
     select private.entered_workspace(), link_user.contact_id, 'external', 'auth:' || caller.user_id, 'auth:' || caller.user_id, 'verified',
            'service', 'supabase_auth', pg_catalog.now()
@@ -66,6 +67,7 @@ as $$
        and link_user.kind = 'email'
        and caller.user_id is not null
     on conflict on constraint contact_identities_key do nothing;
+end;
 $$;
 comment on function private.link_user(uuid, public.identity_kind, text) is
     'Remembers which user proved an email, so that they stay this contact whatever becomes of it.';
