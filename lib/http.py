@@ -114,11 +114,6 @@ def nothing() -> Response:
     return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
 
-def empty() -> Response:
-    """An answer that has nothing to tell."""
-    return Response(status_code=204, headers={"Cache-Control": "no-store"})
-
-
 def path_id(request: Request, name: str) -> UUID:
     """The UUID in the path. Raises the same NotFound as an id that nobody has when it is no UUID."""
     text = request.path_params[name]

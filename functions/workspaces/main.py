@@ -66,7 +66,7 @@ async def remove_member(request: Request) -> Response:
     workspace_id, user_id = http.path_id(request, "workspace_id"), http.path_id(request, "user_id")
     user = await auth.require_user(request)
     await members.remove(managing_as(user), workspace_id, user_id)
-    return http.empty()
+    return http.nothing()
 
 
 async def create_space(request: Request) -> Response:
@@ -107,7 +107,7 @@ async def remove_hmac_secret(request: Request) -> Response:
     """Believe no signature any more."""
     space_id, user = http.path_id(request, "space_id"), await auth.require_user(request)
     await spaces.remove_hmac_secret(managing_as(user), space_id)
-    return http.empty()
+    return http.nothing()
 
 
 async def create_persona(request: Request) -> Response:
@@ -142,14 +142,14 @@ async def set_persona_secret(request: Request) -> Response:
     persona_id, user = http.path_id(request, "persona_id"), await auth.require_user(request)
     given = await bodies.read(request, GivenSecret)
     await responders.set_secret(managing_as(user), persona_id, given)
-    return http.empty()
+    return http.nothing()
 
 
 async def remove_persona_secret(request: Request) -> Response:
     """Send no secret any more."""
     persona_id, user = http.path_id(request, "persona_id"), await auth.require_user(request)
     await responders.remove_secret(managing_as(user), persona_id)
-    return http.empty()
+    return http.nothing()
 
 
 async def rotate_callback_secret(request: Request) -> NewSecret:
@@ -163,7 +163,7 @@ async def remove_callback_secret(request: Request) -> Response:
     """Take no asynchronous answer any more."""
     persona_id, user = http.path_id(request, "persona_id"), await auth.require_user(request)
     await responders.remove_callback_secret(managing_as(user), persona_id)
-    return http.empty()
+    return http.nothing()
 
 
 _HANDLERS = (
