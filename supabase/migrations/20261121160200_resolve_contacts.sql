@@ -164,6 +164,14 @@ declare
 begin
     if make then
         perform private.lock_identities(workspace, identities);
+        if verified_by is not null then
+            -- Locked before they are judged: somebody else may be proving another of their identities.
+            perform
+               from public.contacts c
+              where c.id in (select k.contact_id from private.known_contacts(workspace, identities) k where k.evidence = 'asserted')
+              order by c.id
+                for no key update;
+        end if;
     end if;
     select pg_catalog.array_agg(distinct k.contact_id) filter (where not k.implied),
            -- A number that was only typed says nothing of somebody who is known by more than words.

@@ -170,6 +170,8 @@ begin
         end if;
         contact := known.contact_id;
         if known.evidence = 'asserted' then
+            -- Locked before it is judged: somebody else may be proving another of its identities.
+            perform from public.contacts c where c.id = known.contact_id for no key update;
             -- Somebody else proved to be this contact, and the identity was only ever typed: it belongs to whoever proves it.
             if exists (select
                          from public.contact_identities other

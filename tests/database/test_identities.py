@@ -14,6 +14,7 @@ from tests.database.desk import (
     Answer,
     Desk,
     Raised,
+    call,
     claims,
     signed,
     user,
@@ -304,6 +305,44 @@ async def test_a_visitor_becomes_known_once(desk: Desk) -> None:
     assert len(await known_by(desk, visitor["contact_id"])) == 1
     assert visitor["contact_id"] in {each["contact_id"] for each in told}
     assert await desk.count("contact_identities") == 2
+
+
+async def test_two_who_prove_two_typed_identities_of_one_contact_at_once_are_not_joined(desk: Desk) -> None:
+    await desk.believe_hmacs(SECRET)
+    async with Desk(desk.gate_url, desk.admin_url, connections=2) as crowd:
+        for number in range(10):
+            email, phone = f"a{number}@example.test", f"+4915112345{number:03}"
+            await desk.register(email, phone=phone, phone_key=phone)
+            proved, wrote = await asyncio.gather(
+                crowd.register(email, email_hmac=signed(email, SECRET)),
+                resolve(crowd, f"whatsapp:{phone}", make=True, verified_by="whatsapp"),
+            )
+            assert proved["contact_id"] != wrote["contact"]["id"]
+
+
+async def test_who_proves_a_typed_identity_waits_for_who_is_proving_another(desk: Desk) -> None:
+    await desk.believe_hmacs(SECRET)
+    email, phone = "ann@example.test", "+4915112345678"
+    await desk.register(email, phone=phone, phone_key=phone)
+    async with desk._pool.acquire() as first:
+        transaction = first.transaction()
+        await transaction.start()
+        proved = await call(
+            first,
+            "register_contact",
+            claims(),
+            space_id=SPACE,
+            space_kind="embed",
+            email=email,
+            email_key=email,
+            email_hmac=signed(email, SECRET),
+        )
+        second = asyncio.create_task(resolve(desk, f"whatsapp:{phone}", make=True, verified_by="whatsapp"))
+        await asyncio.sleep(0.3)
+        assert not second.done()
+        await transaction.commit()
+    assert (await second)["contact"]["id"] != proved["contact_id"]
+    assert await known_by(desk, proved["contact_id"]) == {f"email:{email}": "verified"}
 
 
 async def test_a_token_of_another_workspace_makes_nobody_known(desk: Desk) -> None:
