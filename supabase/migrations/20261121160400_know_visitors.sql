@@ -121,10 +121,18 @@ begin
     if verified_by is not null then
         -- Now it is their lasting one. Its former key, under which who sent the first message found it again without a token,
         -- must not open it any more.
-        update public.conversations c
-           set proof = 'verified', thread_key = 'main'
-         where c.id = visitor.id
-        returning c.* into conversation;
+        begin
+            update public.conversations c
+               set proof = 'verified', thread_key = 'main'
+             where c.id = visitor.id
+            returning c.* into conversation;
+        exception when unique_violation then
+            -- A member has opened one for them already, and that is where they go on elsewhere.
+            update public.conversations c
+               set proof = 'verified', thread_key = 'arrival:' || private.uuid7()
+             where c.id = visitor.id
+            returning c.* into conversation;
+        end;
     end if;
     return conversation;
 end;

@@ -345,6 +345,25 @@ async def test_who_proves_a_typed_identity_waits_for_who_is_proving_another(desk
     assert await known_by(desk, proved["contact_id"]) == {f"email:{email}": "verified"}
 
 
+async def test_a_visitor_for_whom_a_member_opened_a_conversation_proves_an_email(desk: Desk) -> None:
+    await desk.believe_hmacs(SECRET)
+    message = str(uuid.uuid4())
+    visitor = await desk.start(client_message_id=message)
+    boss = (await member(desk))["caller"]
+    opened = await desk.call(
+        "start_session",
+        {"role": "switchboard", "scope": {}, "caller": boss},
+        contact_id=visitor["contact_id"],
+        space_id=SPACE,
+    )
+    proof = signed("ann@example.test", SECRET)
+    told = await desk.register("ann@example.test", with_token(visitor), email_hmac=proof)
+    assert (told["conversation_id"], told["proof"]) == (visitor["conversation_id"], "verified")
+    elsewhere = await desk.register("ann@example.test", email_hmac=proof)
+    assert elsewhere["conversation_id"] == opened["conversation_id"] != told["conversation_id"]
+    assert (await desk.start(client_message_id=message))["conversation_id"] != told["conversation_id"]
+
+
 async def test_a_token_of_another_workspace_makes_nobody_known(desk: Desk) -> None:
     _, elsewhere = await desk.open_workspace()
     visitor = await desk.start(space=elsewhere)
