@@ -81,6 +81,13 @@ as $$
 declare
     visitor public.conversations;
 begin
+    -- Before the lock as well: only a visitor's conversation is held while another one is asked for, so that two who tell
+    -- each other's emails do not wait in a circle.
+    if exists (select
+                 from public.contact_identities i
+                where i.contact_id = (private.claims() #>> '{caller,contact_id}')::uuid) then
+        return null;
+    end if;
     select c.* into visitor
       from public.conversations c
      where c.id = (private.claims() #>> '{caller,conversation_id}')::uuid

@@ -364,6 +364,20 @@ async def test_a_visitor_for_whom_a_member_opened_a_conversation_proves_an_email
     assert (await desk.start(client_message_id=message))["conversation_id"] != told["conversation_id"]
 
 
+async def test_two_who_prove_each_others_emails_at_once_do_not_wait_in_a_circle(desk: Desk) -> None:
+    await desk.believe_hmacs(SECRET)
+    emails = ("ann@example.test", "bob@example.test")
+    tokens = [with_token(await desk.register(email, email_hmac=signed(email, SECRET))) for email in emails]
+    async with Desk(desk.gate_url, desk.admin_url, connections=8) as crowd:
+        for _ in range(5):
+            await asyncio.gather(
+                *(
+                    crowd.register(emails[1 - n % 2], tokens[n % 2], email_hmac=signed(emails[1 - n % 2], SECRET))
+                    for n in range(8)
+                )
+            )
+
+
 async def test_a_token_of_another_workspace_makes_nobody_known(desk: Desk) -> None:
     _, elsewhere = await desk.open_workspace()
     visitor = await desk.start(space=elsewhere)
