@@ -95,14 +95,19 @@ begin
        and (c.space_id is null or private.workspace_of_space(c.space_id) is not null)
        for no key update;
     -- After the lock: who tells two emails at once becomes known by one of them.
-    if exists (select from public.contact_identities i where i.contact_id = visitor.contact_id) then
+    if exists (select from public.contact_identities i where i.contact_id = visitor.contact_id)
+       -- Who told one that somebody else has is asked no second time either: a next answer would tell that it was.
+       or exists (select
+                    from public.sessions s
+                   where s.conversation_id = visitor.id
+                     and s.metadata ? 'registration') then
         return null;
     end if;
     return visitor;
 end;
 $$;
 comment on function private.unknown_visitor() is
-    'The conversation of the contact token that is shown, locked, where nobody knows yet who its contact is; else nulls.';
+    'The conversation of the contact token that is shown, locked, where nobody has told yet who its contact is; else nulls.';
 
 create function private.introduce_visitor(visitor public.conversations, email_key text, email text, verified_by text, profile jsonb)
     returns public.conversations

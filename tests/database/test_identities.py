@@ -378,6 +378,17 @@ async def test_two_who_prove_each_others_emails_at_once_do_not_wait_in_a_circle(
             )
 
 
+async def test_a_second_email_does_not_tell_whether_somebody_had_the_first(desk: Desk) -> None:
+    await desk.register("ann@example.test")
+    for first in ("ann@example.test", "nobody@example.test"):
+        visitor = await desk.start()
+        told = await desk.register(first, with_token(visitor))
+        second = await desk.register(f"second-{first}", with_token(told))
+        assert told["contact_id"] == visitor["contact_id"]
+        assert second["contact_id"] != visitor["contact_id"]
+        assert second["conversation_id"] != visitor["conversation_id"]
+
+
 async def test_a_token_of_another_workspace_makes_nobody_known(desk: Desk) -> None:
     _, elsewhere = await desk.open_workspace()
     visitor = await desk.start(space=elsewhere)
