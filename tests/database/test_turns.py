@@ -31,6 +31,7 @@ async def test_a_second_message_meanwhile_is_told_to_wait(desk: Desk) -> None:
     refused = await desk.start(ann, "and another thing")
 
     assert (refused.status, refused.retry_after) == (409, 1)
+    assert [limit["name"] for limit in refused.body.pop("limits")] == ["messages_by_contact", "messages_by_space"]
     assert refused.body == {
         "code": "turn_in_progress",
         "title": "The last message is still being answered.",

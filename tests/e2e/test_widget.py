@@ -252,6 +252,7 @@ async def test_a_limit_is_told_in_words_and_the_message_goes_out_when_it_allows(
     url = f"{shop.stack.api_url}/space/{space_id}/chat/stream"
     async with aiohttp.ClientSession() as elsewhere, elsewhere.post(url, json={"message": "First"}) as answer:
         assert answer.status == 200
+        await answer.read()
     chat = await shop.chat(site)
     await chat.say("Second")
     await expect(chat.panel.get_by_text(re.compile(r"Trying again in \d+ s\."))).to_be_visible()
