@@ -1,1 +1,1 @@
-"""What a turn costs: ours over the whole HTTP path, beside what a user would pick instead (`python -m bench.cost`)."""
+"""What a turn costs over the whole HTTP path: ours, beside what a user would pick instead (`python -m bench.cost`)."""

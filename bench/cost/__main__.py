@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bench.cost import figures, measure
-from bench.cost.measure import FLOOR, SYSTEMS, MeasurementError, Plan
+from bench.cost.measure import FLOOR, OURS, SYSTEMS, MeasurementError, Plan
 from bench.cost.peers import PeersError
 from local.stack import StackError
 
@@ -30,7 +30,7 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     return names
 
 
-@click.command(help="What a turn costs: ours over the whole HTTP path, beside what a user would pick instead.")
+@click.command(help="What a turn costs over the whole HTTP path: ours, beside what a user would pick instead.")
 @click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(0.1, 60), help="Of each round.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100))
 @click.option("--concurrency", default="1,8,32", show_default=True, callback=_numbers, help="Chats at a time.")
@@ -38,6 +38,7 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
 @click.option("--first-ms", default=0.0, show_default=True, help="What the model takes for its first token.")
 @click.option("--token-ms", default=0.0, show_default=True, help="Between two tokens; 0 sends all at once.")
 @click.option("--sample/--no-sample", default=True, help="Where the functions spend their CPU (needs ptrace).")
+@click.option("--in-process", is_flag=True, help="Call the other systems within the client, without a server.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything measured there too.")
 def main(
     seconds: float,
@@ -47,9 +48,10 @@ def main(
     first_ms: float,
     token_ms: float,
     sample: bool,
+    in_process: bool,
     json_file: Path | None,
 ) -> None:
-    plan = Plan(only, concurrency, seconds, rounds, first_ms, token_ms, sample)
+    plan = Plan(only, concurrency, seconds, rounds, first_ms, token_ms, sample, in_process)
 
     def report(line: str) -> None:
         click.echo(line, err=True)
@@ -60,6 +62,8 @@ def main(
         raise click.ClickException(str(problem)) from problem
     rows = figures.rows(result.cells, result.statements, FLOOR)
     click.echo("\n".join(figures.table(rows)))
+    if in_process:
+        click.echo(f"\nAll but {OURS} were called within the client's process, without HTTP.")
     if result.functions_ms:
         click.echo("\nCPU ms a turn within the functions, at 8 chats:")
         click.echo("\n".join(figures.split(result.functions_ms)))

@@ -96,7 +96,7 @@ def table(found: Sequence[Row]) -> list[str]:
     """The rows as a Markdown table that reads well in a terminal too."""
     head = [
         "chats", "system", "turns/s (least-most)", "of the floor (least-most)", "added to first token, ms p50 / p95",
-        "statements / transactions", "CPU ms a turn: program", "functions", "PostgREST", "Postgres", "model",
+        "statements / transactions", "CPU ms a turn: program", "server", "PostgREST", "Postgres", "model",
     ]  # fmt: skip
     body = [
         [

@@ -1,4 +1,4 @@
-"""Running the measurement: one stack, one model, one process for each system, and rounds in turns."""
+"""Running the measurement: one stack, one model, for each system a client and a server, and rounds in turns."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -47,6 +47,7 @@ Report = Callable[[str], None]
 class Plan:
     """What to measure. `first_ms` and `token_ms`: what the model takes for its first token, and between two.
 
+    Every system is measured over HTTP; with `in_process` the others than ours are called within the client's process.
     `sampled`: find out, too, where the functions spend their CPU. `env` adds to their environment.
     """
 
@@ -57,6 +58,7 @@ class Plan:
     first_ms: float = 0.0
     token_ms: float = 0.0
     sampled: bool = True
+    in_process: bool = False
     env: dict[str, str] = field(default_factory=dict)
 
 
@@ -130,7 +132,7 @@ class Process:
 
 
 async def measure(plan: Plan, report: Report) -> Result:
-    """Measure everything that the plan names, each system in a process of its own that waits while it is not its turn.
+    """Measure everything that the plan names, each system in processes of its own that wait while it is not its turn.
 
     Within a round all systems follow each other, in an order that moves by one from round to round. Raises
     MeasurementError, PeersError and StackError.
@@ -157,6 +159,7 @@ class _Bench:
     admin: asyncpg.Connection
     model: Process
     workers: dict[str, Process]
+    servers: dict[str, Process]
     versions: dict[str, str]
     python: Path
 
@@ -208,6 +211,8 @@ class _Bench:
         roots = {"program": worker.pid, "model": self.model.pid, "postgres": self.stack.pids()["postgres"]}
         if name == OURS:
             roots |= {"functions": self.stack.pids()["gateway"], "postgrest": self.stack.pids()["postgrest"]}
+        elif name in self.servers:
+            roots |= {"functions": self.servers[name].pid}
         before = processes.cpu(roots)
         played = await worker.ask({"chats": chats, "seconds": self.plan.seconds, "direct_seconds": 0})
         after = processes.cpu(roots)
@@ -255,14 +260,20 @@ async def _running(plan: Plan, stack: Stack, folder: Path, python: Path) -> Asyn
         space_url = f"{stack.api_url}/space/{await _add_space(admin, model_url)}/chat/stream"
         version = await admin.fetchval("show server_version")
         versions = {"python": sys.version.split()[0], "postgres": version.split()[0]}
-        workers = {}
+        workers, servers = {}, {}
         for name in plan.systems:
             await admin.execute(f"create database {_database(name)}")
             settings = Settings(_url(stack.admin_url, _database(name)), model_url, space_url)
-            interpreter = str(python if name in PEERS else sys.executable)
-            workers[name] = await start(name, [interpreter, "-m", "bench.cost.worker", name])
+            program, interpreter = name, str(python if name in PEERS else sys.executable)
+            if name != OURS and not plan.in_process:
+                servers[name] = await start(f"{name}-server", [interpreter, "-m", "bench.cost.server", name])
+                listening = await servers[name].ask(asdict(settings))
+                versions |= listening["versions"]
+                program, interpreter = "served", sys.executable
+                settings = replace(settings, url=listening["url"])
+            workers[name] = await start(name, [interpreter, "-m", "bench.cost.worker", program])
             versions |= (await workers[name].ask(asdict(settings)))["versions"]
-        yield _Bench(plan, stack, admin, model, workers, versions, python)
+        yield _Bench(plan, stack, admin, model, workers, servers, versions, python)
 
 
 async def _add_space(admin: asyncpg.Connection, model_url: str) -> UUID:

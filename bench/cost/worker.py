@@ -1,7 +1,7 @@
 """One process that has turns with one system, as told on its standard input, a JSON object a line each way.
 
-    python -m bench.cost.worker floor
-    <- {"database_url": …, "model_url": …, "space_url": …}      answered by {"versions": {…}} when it is ready
+    python -m bench.cost.worker floor               in this process; `served` and `switchboard`: over HTTP
+    <- {"database_url": …, "model_url": …, "url": …}      answered by {"versions": {…}} when it is ready
     <- {"chats": 8, "seconds": 3, "direct_seconds": 1}          answered by a Round as JSON
     <- {"chats": 1, "turns": 20, "direct_seconds": 0}
 
@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import uvloop
 
@@ -27,11 +27,14 @@ MESSAGE = "Could you tell me whether the parcel that I sent last week has arrive
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are. `database_url` is the system's own database, `space_url` a chat space of ours."""
+    """Where things are. `database_url` is the system's own database.
+
+    `url` is what is asked over HTTP: a chat space of ours, or the server before a library.
+    """
 
     database_url: str
     model_url: str
-    space_url: str
+    url: str = ""
 
 
 class Chat(Protocol):
@@ -46,12 +49,15 @@ class Chat(Protocol):
         ...
 
 
-class System(Protocol):
+Chatting_co = TypeVar("Chatting_co", bound=Chat, covariant=True)
+
+
+class System(Protocol[Chatting_co]):
     """What is measured."""
 
     versions: dict[str, str]
 
-    async def chat(self) -> Chat:
+    async def chat(self) -> Chatting_co:
         """One more chat."""
         ...
 
@@ -66,7 +72,7 @@ class Round:
     direct_first_tokens: list[float] = field(default_factory=list)
 
 
-async def play(system: System, chats: list[Chat], request: dict[str, float]) -> Round:
+async def play(system: System[Chat], chats: list[Chat], request: dict[str, float]) -> Round:
     """Have turns in so many chats at once for so many seconds, or so many turns in each."""
     played = Round()
     wanted = int(request["chats"])

@@ -29,6 +29,8 @@ async def test_a_short_run_measures_ours_beside_the_floor(tmp_path: Path) -> Non
     assert 2 <= ours["statements"]["transactions"] < 2.5
     assert floor["of_floor"] == 1
     assert ours["of_floor"] == ours["rate"] / floor["rate"]
+    # Both were asked over HTTP: each has a server, whose CPU is not the client's.
+    assert floor["cpu_ms"]["functions"] > 0
     assert ours["cpu_ms"]["functions"] > 0
     assert all(cell["turns"] == len(cell["first_tokens"]) for cell in measured["cells"])
     assert "| switchboard |" in done.stdout

@@ -1,15 +1,19 @@
-"""The arithmetic of bench/cost: what its table says follows from what was measured."""
+"""bench/cost: its table says what was measured, and the server before a library sends the tokens on."""
 
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
-from bench.cost import figures, processes, sampling, statements
+from bench.cost import figures, processes, sampling, server, statements
 from bench.cost.figures import Cell, Statements
+from bench.cost.systems.library import Library
 
 
 def cell(
@@ -93,3 +97,35 @@ def test_the_cpu_of_a_process_counts_children_that_have_ended() -> None:
     before = processes.cpu({"us": os.getpid()})["us"]
     subprocess.run([sys.executable, "-c", "sum(number * number for number in range(3_000_000))"], check=True)
     assert processes.cpu({"us": os.getpid()})["us"] - before >= 0.05
+
+
+class Echo(Library):
+    """Answers with what it was told, a word a token, and whether the thread was new."""
+
+    def __init__(self) -> None:
+        """No model is asked."""
+
+    async def answer(self, message: str, *, new_thread: bool) -> AsyncIterator[str]:
+        for word in message.split():
+            yield word
+        yield str(new_thread)
+
+
+class Echoes:
+    versions: dict[str, str] = {}  # noqa: RUF012 - read only
+
+    async def chat(self) -> Echo:
+        return Echo()
+
+
+async def test_the_server_before_a_library_sends_each_token_and_keeps_the_thread() -> None:
+    app = Starlette(routes=[Route(server.PATH, server.Server(Echoes()).answer, methods=["POST"])])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        opened = (await client.post(server.PATH, json={"message": "hello there"})).text.split("\n\n")
+        thread_id = opened[0].removeprefix('event: thread\ndata: {"thread_id":"').removesuffix('"}')
+        went_on = (await client.post(server.PATH, json={"message": "again", "thread_id": thread_id})).text.split("\n\n")
+        assert (await client.post(server.PATH, json={"message": "again", "thread_id": "other"})).status_code == 404
+    deltas = [f'event: delta\ndata: {{"text":"{text}"}}' for text in ("hello", "there", "True")]
+    assert opened[1:] == [*deltas, "event: done\ndata: {}", ""]
+    assert went_on[0] == opened[0]
+    assert 'event: delta\ndata: {"text":"False"}' in went_on

@@ -4,7 +4,6 @@ As its documentation has it: the asyncpg driver under an AsyncEngine that the se
 """
 
 import contextlib
-import time
 import uuid
 from collections.abc import AsyncIterator
 from importlib.metadata import version
@@ -14,30 +13,27 @@ from agents.extensions.memory import SQLAlchemySession
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.cost.systems.completions import Completions
-from bench.cost.worker import MESSAGE, Settings
+from bench.cost.systems.library import Library
+from bench.cost.worker import Settings
 
 
-class _Chat:
+class _Chat(Library):
     def __init__(self, engine: Any, model: Completions) -> None:
+        super().__init__(model)
         self._engine = engine
-        self._model = model
         self._session: Any = None
 
-    async def turn(self, *, new_thread: bool) -> float:
+    async def answer(self, message: str, *, new_thread: bool) -> AsyncIterator[str]:
         if new_thread:
             self._session = SQLAlchemySession(str(uuid.uuid4()), engine=self._engine)
         history = await self._session.get_items()
-        asked = {"role": "user", "content": MESSAGE}
+        asked = {"role": "user", "content": message}
         await self._session.add_items([asked])
-        first, tokens = 0.0, []
+        tokens = []
         async for token in self._model.stream([*history, asked]):
-            first = first or time.perf_counter()
             tokens.append(token)
+            yield token
         await self._session.add_items([{"role": "assistant", "content": "".join(tokens)}])
-        return first
-
-    async def direct(self) -> float:
-        return await self._model.direct()
 
 
 class _Agents:

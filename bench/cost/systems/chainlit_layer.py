@@ -7,7 +7,6 @@ it. The tables are those of its documentation, with an index on a step's thread,
 import contextlib
 import os
 import tempfile
-import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -24,7 +23,8 @@ from chainlit.data.sql_alchemy import SQLAlchemyDataLayer
 from chainlit.user import User
 
 from bench.cost.systems.completions import Completions
-from bench.cost.worker import MESSAGE, Settings
+from bench.cost.systems.library import Library
+from bench.cost.worker import Settings
 
 _SCHEMA = """
 create table users (
@@ -53,20 +53,20 @@ create table feedbacks (
 """
 
 
-class _Chat:
+class _Chat(Library):
     def __init__(self, layer: Any, user_id: str, model: Completions, *, read_thread: bool) -> None:
+        super().__init__(model)
         self._layer = layer
         self._user_id = user_id
-        self._model = model
         self._read_thread = read_thread
         self._thread_id = ""
         self._history: list[dict[str, str]] = []
 
-    async def turn(self, *, new_thread: bool) -> float:
+    async def answer(self, message: str, *, new_thread: bool) -> AsyncIterator[str]:
         if new_thread:
             self._thread_id, self._history = str(uuid.uuid4()), []
-            await self._layer.update_thread(self._thread_id, name=MESSAGE, user_id=self._user_id)
-        await self._layer.create_step(self._step("user_message", "user", MESSAGE))
+            await self._layer.update_thread(self._thread_id, name=message, user_id=self._user_id)
+        await self._layer.create_step(self._step("user_message", "user", message))
         if self._read_thread:
             thread = await self._layer.get_thread(self._thread_id)
             self._history = [
@@ -74,14 +74,13 @@ class _Chat:
                 for step in thread["steps"]
             ]
         else:
-            self._history.append({"role": "user", "content": MESSAGE})
-        first, tokens = 0.0, []
+            self._history.append({"role": "user", "content": message})
+        tokens = []
         async for token in self._model.stream(self._history):
-            first = first or time.perf_counter()
             tokens.append(token)
+            yield token
         await self._layer.create_step(self._step("assistant_message", "assistant", "".join(tokens)))
         self._history.append({"role": "assistant", "content": "".join(tokens)})
-        return first
 
     def _step(self, kind: str, name: str, output: str) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat()
@@ -99,9 +98,6 @@ class _Chat:
             "start": now,
             "end": now,
         }
-
-    async def direct(self) -> float:
-        return await self._model.direct()
 
 
 class _Chainlit:

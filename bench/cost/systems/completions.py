@@ -1,4 +1,4 @@
-"""The client of the model that every in-process system uses: aiohttp, one session, the stream read line by line."""
+"""The client of the model that every library has: aiohttp, one session, the stream read line by line."""
 
 import json
 import time

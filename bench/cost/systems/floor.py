@@ -9,14 +9,14 @@ The four statements of a turn, each prepared, each a commit of its own:
 """
 
 import contextlib
-import time
 import uuid
 from collections.abc import AsyncIterator
 
 import asyncpg
 
 from bench.cost.systems.completions import Completions
-from bench.cost.worker import MESSAGE, Settings
+from bench.cost.systems.library import Library
+from bench.cost.worker import Settings
 
 _SCHEMA = """
 create table threads (
@@ -39,28 +39,24 @@ _ANSWER = "insert into messages (thread_id, role, text) values ($1, 'assistant',
 _COUNT = "update threads set message_count = message_count + 2, last_activity_at = now() where id = $1"
 
 
-class _Chat:
+class _Chat(Library):
     def __init__(self, pool: asyncpg.Pool, model: Completions) -> None:
+        super().__init__(model)
         self._pool = pool
-        self._model = model
         self._thread_id = uuid.UUID(int=0)
 
-    async def turn(self, *, new_thread: bool) -> float:
+    async def answer(self, message: str, *, new_thread: bool) -> AsyncIterator[str]:
         if new_thread:
             self._thread_id = uuid.uuid4()
-        await self._pool.execute(_OPEN if new_thread else _ASK, self._thread_id, MESSAGE)
+        await self._pool.execute(_OPEN if new_thread else _ASK, self._thread_id, message)
         history = await self._pool.fetch(_HISTORY, self._thread_id)
         messages = [{"role": said["role"], "content": said["text"]} for said in reversed(history)]
-        first, tokens = 0.0, []
+        tokens = []
         async for token in self._model.stream(messages):
-            first = first or time.perf_counter()
             tokens.append(token)
+            yield token
         await self._pool.execute(_ANSWER, self._thread_id, "".join(tokens))
         await self._pool.execute(_COUNT, self._thread_id)
-        return first
-
-    async def direct(self) -> float:
-        return await self._model.direct()
 
 
 class _Floor:

@@ -5,7 +5,6 @@ node through the stream writer. The default durability ("async") writes checkpoi
 """
 
 import contextlib
-import time
 import uuid
 from collections.abc import AsyncIterator
 from importlib.metadata import version
@@ -19,33 +18,29 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from bench.cost.systems.completions import Completions
-from bench.cost.worker import MESSAGE, Settings
+from bench.cost.systems.library import Library
+from bench.cost.worker import Settings
 
 _ROLES = {"human": "user", "ai": "assistant"}
 
 
-class _Chat:
+class _Chat(Library):
     def __init__(self, graph: Any, model: Completions, durability: str) -> None:
+        super().__init__(model)
         self._graph = graph
-        self._model = model
         self._durability = durability
         self._thread_id = ""
 
-    async def turn(self, *, new_thread: bool) -> float:
+    async def answer(self, message: str, *, new_thread: bool) -> AsyncIterator[str]:
         if new_thread:
             self._thread_id = str(uuid.uuid4())
-        first = 0.0
-        async for _ in self._graph.astream(
-            {"messages": [HumanMessage(MESSAGE)]},
+        async for token in self._graph.astream(
+            {"messages": [HumanMessage(message)]},
             {"configurable": {"thread_id": self._thread_id}},
             stream_mode="custom",
             durability=self._durability,
         ):
-            first = first or time.perf_counter()
-        return first
-
-    async def direct(self) -> float:
-        return await self._model.direct()
+            yield token
 
 
 class _LangGraph:
