@@ -39,6 +39,7 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
 @click.option("--token-ms", default=0.0, show_default=True, help="Between two tokens; 0 sends all at once.")
 @click.option("--sample/--no-sample", default=True, help="Where the functions spend their CPU (needs ptrace).")
 @click.option("--in-process", is_flag=True, help="Call the other systems within the client, without a server.")
+@click.option("--together", is_flag=True, help="The others' server writes tokens that came together at once.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything measured there too.")
 def main(
     seconds: float,
@@ -49,9 +50,10 @@ def main(
     token_ms: float,
     sample: bool,
     in_process: bool,
+    together: bool,
     json_file: Path | None,
 ) -> None:
-    plan = Plan(only, concurrency, seconds, rounds, first_ms, token_ms, sample, in_process)
+    plan = Plan(only, concurrency, seconds, rounds, first_ms, token_ms, sample, in_process, together)
 
     def report(line: str) -> None:
         click.echo(line, err=True)

@@ -48,6 +48,7 @@ class Plan:
     """What to measure. `first_ms` and `token_ms`: what the model takes for its first token, and between two.
 
     Every system is measured over HTTP; with `in_process` the others than ours are called within the client's process.
+    `together`: the server before them writes tokens that came together at once, as ours does, and not each by itself.
     `sampled`: find out, too, where the functions spend their CPU. `env` adds to their environment.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     token_ms: float = 0.0
     sampled: bool = True
     in_process: bool = False
+    together: bool = False
     env: dict[str, str] = field(default_factory=dict)
 
 
@@ -261,12 +263,13 @@ async def _running(plan: Plan, stack: Stack, folder: Path, python: Path) -> Asyn
         version = await admin.fetchval("show server_version")
         versions = {"python": sys.version.split()[0], "postgres": version.split()[0]}
         workers, servers = {}, {}
+        writes = ["together"] if plan.together else []
         for name in plan.systems:
             await admin.execute(f"create database {_database(name)}")
             settings = Settings(_url(stack.admin_url, _database(name)), model_url, space_url)
             program, interpreter = name, str(python if name in PEERS else sys.executable)
             if name != OURS and not plan.in_process:
-                servers[name] = await start(f"{name}-server", [interpreter, "-m", "bench.cost.server", name])
+                servers[name] = await start(f"{name}-server", [interpreter, "-m", "bench.cost.server", name, *writes])
                 listening = await servers[name].ask(asdict(settings))
                 versions |= listening["versions"]
                 program, interpreter = "served", sys.executable

@@ -1,13 +1,16 @@
 """The server that a user would put before a library: Starlette under uvicorn, set as local/gateway.py sets it for ours.
 
-    python -m bench.cost.server floor
+    python -m bench.cost.server floor [together]
     <- {"database_url": …, "model_url": …}          answered by {"versions": {…}, "url": …} when it listens
 
 One route: POST {"message": …, "thread_id": …} is answered by server-sent events: `thread` with its id, a `delta` for
 each token as it comes, `done` when the turn is stored. Without a thread's id it opens one. There is no caller to
-identify, no limit, no log. Like the worker it imports nothing of the project outside bench/cost.
+identify, no limit, no log. With `together` events that are there at the same time are one write.
+
+Like the worker it imports nothing of the project outside bench/cost.
 """
 
+import asyncio
 import importlib
 import json
 import os
@@ -32,8 +35,9 @@ PATH = "/chat"
 class Server:
     """The route. Threads that were opened stay in memory, as they may in a single process."""
 
-    def __init__(self, system: System[Library]) -> None:
+    def __init__(self, system: System[Library], *, together: bool = False) -> None:
         self._system = system
+        self._together = together
         self._threads: dict[str, Library] = {}
 
     async def answer(self, request: Request) -> Response:
@@ -46,7 +50,8 @@ class Server:
         elif thread_id not in self._threads:
             return PlainTextResponse("There is no such thread.", 404)
         tokens = self._threads[thread_id].answer(said["message"], new_thread=new_thread)
-        return StreamingResponse(events(thread_id, tokens), media_type="text/event-stream")
+        turn = events(thread_id, tokens)
+        return StreamingResponse(gathered(turn) if self._together else turn, media_type="text/event-stream")
 
 
 async def events(thread_id: str, tokens: AsyncIterator[str]) -> AsyncIterator[str]:
@@ -57,17 +62,39 @@ async def events(thread_id: str, tokens: AsyncIterator[str]) -> AsyncIterator[st
     yield _event("done", {})
 
 
+async def gathered(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The pieces, those that came while the one before was written joined to one."""
+    queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def fill() -> None:
+        try:
+            async for piece in pieces:
+                queue.put_nowait(piece)
+        finally:
+            queue.put_nowait(None)
+
+    source = asyncio.create_task(fill())
+    more = True
+    while more:
+        batch = [await queue.get()]
+        while not queue.empty():
+            batch.append(queue.get_nowait())
+        more = batch[-1] is not None
+        yield "".join(piece for piece in batch if piece is not None)
+    await source
+
+
 def _event(name: str, data: dict[str, str]) -> str:
     return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
 
 
-async def _serve(name: str, settings: Settings) -> None:
+async def _serve(name: str, settings: Settings, *, together: bool) -> None:
     module = importlib.import_module(f"bench.cost.systems.{name}")
     # Whatever a library prints goes to standard error: standard output is ours.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     async with module.open_system(settings) as system:
-        app = Starlette(routes=[Route(PATH, Server(system).answer, methods=["POST"])])
+        app = Starlette(routes=[Route(PATH, Server(system, together=together).answer, methods=["POST"])])
         options = uvicorn.Config(
             app,
             http="h11",
@@ -86,4 +113,4 @@ async def _serve(name: str, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(sys.argv[1], Settings(**json.loads(sys.stdin.readline()))))
+    uvloop.run(_serve(sys.argv[1], Settings(**json.loads(sys.stdin.readline())), together="together" in sys.argv[2:]))

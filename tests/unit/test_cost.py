@@ -1,5 +1,6 @@
 """bench/cost: its table says what was measured, and the server before a library sends the tokens on."""
 
+import asyncio
 import math
 import os
 import subprocess
@@ -116,6 +117,24 @@ class Echoes:
 
     async def chat(self) -> Echo:
         return Echo()
+
+
+async def test_pieces_that_are_there_are_one_write_and_none_waits_for_a_later_one() -> None:
+    go_on = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+        await go_on.wait()
+        yield "c"
+        raise LookupError
+
+    writes = server.gathered(pieces())
+    assert await anext(writes) == "ab"
+    go_on.set()
+    assert await anext(writes) == "c"
+    with pytest.raises(LookupError):
+        await anext(writes)
 
 
 async def test_the_server_before_a_library_sends_each_token_and_keeps_the_thread() -> None:
