@@ -1,0 +1,259 @@
+-- What a member does in the persona's place: takes a session over, says something in it, hands it back; and who looks after
+-- a session, since agents see no others.
+
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+
+alter table public.messages
+    add column client_message_id text,
+    -- New and null everywhere: there is nothing to check.
+    -- squawk-ignore constraint-missing-not-valid
+    add constraint messages_client_message_id check (pg_catalog.length(client_message_id) between 1 and 200);
+comment on column public.messages.client_message_id is
+    'What a member''s client calls a message without a turn: sent again, it is the same one. A message with a turn has the turn''s.';
+-- squawk-ignore require-concurrent-index-creation
+create unique index messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
+
+create function private.enter_to_work_on(session_id uuid)
+    returns public.sessions
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    session public.sessions;
+begin
+    -- A token for managing a workspace is for no session.
+    if private.claims() -> 'scope' ? 'management' then
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+    end if;
+    perform private.enter_session(session_id);
+    -- The conversation before its sessions, as start_turn locks them.
+    perform
+       from public.conversations c
+      where c.id = (select s.conversation_id from public.sessions s where s.id = enter_to_work_on.session_id)
+        for no key update;
+    select s.* into strict session from public.sessions s where s.id = enter_to_work_on.session_id for no key update;
+    if not private.works_on_session(session) then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only members do this.';
+    end if;
+    return session;
+end;
+$$;
+comment on function private.enter_to_work_on(uuid) is
+    'Enters the workspace of a session that the caller works on as a member, and locks it with its conversation; 404 where they may not see it.';
+
+create function private.administers_workspace(workspace_id uuid)
+    returns boolean
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return exists (select
+                     from public.workspace_members m
+                    where m.workspace_id = administers_workspace.workspace_id
+                      and m.user_id = (private.claims() #>> '{caller,user_id}')::uuid
+                      and m.role in ('owner', 'admin'));
+end;
+$$;
+comment on function private.administers_workspace(uuid) is 'Whether the caller on whose behalf a function of ours calls is an owner or admin of a workspace.';
+
+create function private.refuse_taken_over(session public.sessions)
+    returns jsonb
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+begin
+    return private.refuse(pg_catalog.jsonb_build_object(
+               'status', 409, 'code', 'taken_over', 'title', 'Another member has taken the session over.',
+               'session_id', session.id, 'taken_over_by', session.taken_over_by));
+end;
+$$;
+comment on function private.refuse_taken_over(public.sessions) is 'Refuses what only the member does who took a session over, and tells who did.';
+
+create function private.describe_takeover(session_id uuid, changed boolean)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return (select pg_catalog.jsonb_build_object(
+                       'session_id', s.id, 'conversation_id', s.conversation_id, 'status', s.status,
+                       'taken_over_by', s.taken_over_by, 'taken_over_at', s.taken_over_at,
+                       'assigned_user_id', s.assigned_user_id, 'changed', describe_takeover.changed)
+              from public.sessions s
+             where s.id = describe_takeover.session_id);
+end;
+$$;
+comment on function private.describe_takeover(uuid, boolean) is 'Who answers in a session and who looks after it.';
+
+create function public.take_over_session(session_id uuid)
+    returns jsonb
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    session public.sessions := private.enter_to_work_on(session_id);
+    member  constant uuid   := private.calling_actor();
+    changed boolean         := false;
+    turn    public.turns;
+begin
+    if session.status not in ('active', 'paused') then
+        return private.refuse_transition(session);
+    elsif session.taken_over_by <> member then
+        return private.refuse_taken_over(session);
+    end if;
+    if session.taken_over_by is null then
+        begin
+            update public.sessions s
+               set taken_over_by = member, taken_over_at = pg_catalog.clock_timestamp(),
+                   -- Whoever answers looks after it, unless somebody else does.
+                   assigned_user_id = coalesce(s.assigned_user_id, member)
+             where s.id = session.id;
+        exception when foreign_key_violation then
+            -- Taken out of the workspace in this moment.
+            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        end;
+        perform private.record_audit('session.taken_over', session.id, member, null);
+        changed := true;
+    end if;
+    -- No new answer begins from here on. The one under way is stopped, and what its reader has seen is kept.
+    select t.* into turn from public.turns t where t.session_id = session.id and t.status = 'active' for no key update;
+    if found then
+        if turn.lease_until <= pg_catalog.clock_timestamp() then
+            -- Whoever worked on it is gone; the sweep would say so within the minute.
+            perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
+        elsif not private.stop_turn(turn) then
+            if turn.cancel_requested_at is null then
+                perform private.record_audit('turn.cancel_requested', turn.id, member, null);
+            end if;
+            return private.describe_takeover(session.id, changed) || '{"stopping": true}';
+        end if;
+    end if;
+    return private.describe_takeover(session.id, changed) || '{"stopping": false}';
+end;
+$$;
+comment on function public.take_over_session(uuid) is
+    'Lets a member answer in the persona''s place: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed, stopping}. stopping: the persona''s answer under way is being stopped, ask again until it has.';
+
+create function public.hand_back_session(session_id uuid)
+    returns jsonb
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    session constant public.sessions := private.enter_to_work_on(session_id);
+begin
+    if session.taken_over_by <> private.calling_actor() and not private.administers_workspace(session.workspace_id) then
+        return private.refuse_taken_over(session);
+    end if;
+    -- Audited where it happens, since a session's end does it too.
+    update public.sessions s
+       set taken_over_by = null
+     where s.id = session.id
+       and s.taken_over_by is not null;
+    return private.describe_takeover(session.id, session.taken_over_by is not null);
+end;
+$$;
+comment on function public.hand_back_session(uuid) is
+    'Lets the persona answer again, on behalf of the member who took the session over, or of an owner or admin: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed}.';
+
+create function private.describe_message(message public.messages, created boolean)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return pg_catalog.jsonb_build_object(
+        'message_id', message.id, 'session_id', message.session_id, 'conversation_id', message.conversation_id,
+        'role', message.role, 'text', message.text, 'created_at', message.created_at, 'created', created);
+end;
+$$;
+comment on function private.describe_message(public.messages, boolean) is 'A message without a turn, for whoever sent it.';
+
+create function public.say_as_member(session_id uuid, text text, client_message_id text default null)
+    returns jsonb
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    session constant public.sessions := private.enter_to_work_on(session_id);
+    member  constant uuid            := private.calling_actor();
+    message public.messages;
+begin
+    -- The same message again, though the session may have been handed back or ended since.
+    select m.* into message
+      from public.messages m
+     where m.session_id = session.id
+       and m.client_message_id = say_as_member.client_message_id;
+    if found then
+        return private.describe_message(message, false);
+    end if;
+    if session.status not in ('active', 'paused') then
+        return private.refuse_transition(session);
+    elsif session.taken_over_by is null then
+        return private.refuse(pg_catalog.jsonb_build_object(
+            'status', 409, 'code', 'not_taken_over', 'title', 'Nobody has taken the session over.', 'session_id', session.id));
+    elsif session.taken_over_by <> member then
+        return private.refuse_taken_over(session);
+    end if;
+    -- The session is locked, so messages of one session are created in the order in which they can be seen.
+    insert into public.messages (workspace_id, conversation_id, session_id, role, user_id, text, client_message_id)
+    values (session.workspace_id, session.conversation_id, session.id, 'member', member,
+            say_as_member.text, say_as_member.client_message_id)
+    returning * into message;
+    -- Only what comes in keeps a session from its idle time-out.
+    update public.sessions s set message_count = s.message_count + 1 where s.id = session.id;
+    return private.describe_message(message, true);
+end;
+$$;
+comment on function public.say_as_member(uuid, text, text) is
+    'A message of the member who took a session over: {message_id, session_id, conversation_id, role, text, created_at, created}; the same client message again is the first one.';
+
+create function public.assign_session(session_id uuid, user_id uuid)
+    returns jsonb
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    session public.sessions := private.enter_to_work_on(session_id);
+begin
+    if not private.administers_workspace(session.workspace_id) then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins assign sessions.';
+    end if;
+    if user_id is not null and not private.is_member(user_id) then
+        raise sqlstate 'PT404' using message = 'member_not_found', detail = 'There is no such member.';
+    end if;
+    if session.assigned_user_id is not distinct from user_id then
+        return private.describe_takeover(session.id, false);
+    end if;
+    update public.sessions s
+       set assigned_user_id = assign_session.user_id,
+           -- An agent who may no longer work on it cannot hand it back either.
+           taken_over_by = (select m.user_id
+                              from public.workspace_members m
+                             where m.workspace_id = s.workspace_id
+                               and m.user_id = s.taken_over_by
+                               and (m.role in ('owner', 'admin') or m.user_id in (s.user_id, assign_session.user_id)))
+     where s.id = session.id;
+    perform private.record_audit('session.assigned', session.id, private.calling_actor(), null);
+    return private.describe_takeover(session.id, true);
+end;
+$$;
+comment on function public.assign_session(uuid, uuid) is
+    'Has a member look after a session, or nobody (null), on behalf of an owner or admin: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed}.';
+
+grant execute on function
+    private.enter_to_work_on(uuid), private.administers_workspace(uuid), private.refuse_taken_over(public.sessions),
+    private.describe_takeover(uuid, boolean), private.describe_message(public.messages, boolean),
+    public.take_over_session(uuid), public.hand_back_session(uuid), public.say_as_member(uuid, text, text),
+    public.assign_session(uuid, uuid)
+    to switchboard;
