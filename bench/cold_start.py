@@ -29,6 +29,7 @@ from uuid import uuid4
 
 import asyncpg
 import click
+import jwt
 
 from lib.routes import FUNCTIONS
 from local.place import REPOSITORY
@@ -86,6 +87,7 @@ def real_requests(stack: Stack, turn_id: str) -> Mapping[str, Callable[[], First
     signed_in = _ask(stack, "/auth/v1/token?grant_type=password", credentials, {"apikey": stack.anon_key})
     contact = {"Authorization": f"Bearer {arrived['token']}"}
     owner = {"Authorization": f"Bearer {signed_in['access_token']}"}
+    conversation_id = jwt.decode(arrived["token"], options={"verify_signature": False})["conversation_id"]
 
     def delivery() -> First:
         secret = {"Authorization": f"Bearer {_CALLBACK_SECRET}", "webhook-id": str(uuid4())}
@@ -99,6 +101,9 @@ def real_requests(stack: Stack, turn_id: str) -> Mapping[str, Callable[[], First
             "POST", f"/space/{REPLAY_SPACE}/chat/stream", 200, {"message": "Hello."}, until=b"event: delta"
         ),
         "sessions": lambda: First("POST", f"/chat-sessions/{arrived['session']['id']}/recover", 200, {}, contact),
+        "conversations": lambda: First(
+            "GET", f"/conversations/{conversation_id}/stream", 200, None, contact, until=b"event: session"
+        ),
         "contacts": lambda: First("GET", f"/contacts/{arrived['contact']['id']}", 200, None, owner),
         "workspaces": lambda: First("GET", "/workspaces", 200, None, owner),
         "webhooks": delivery,

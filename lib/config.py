@@ -32,6 +32,8 @@ class Settings(BaseModel):
     """For workspaces that set none: hours after the last message until a session times out; 0: never."""
     chat_session_cleanup_interval: int = Field(default=6, ge=1, le=168)
     """Hours from one sweep of idle sessions to the next."""
+    conversation_stream_seconds: int = Field(default=300, ge=5, le=840)
+    """How long one stream follows a conversation; its reader then comes again. Below the function's own time limit."""
 
     @model_validator(mode="after")
     def _something_to_sign_with(self) -> "Settings":

@@ -243,6 +243,9 @@ TITLES: Mapping[str, str] = {
     "identity_conflict": "These identities belong to different contacts.",
     "thread_key_not_allowed": "A thread key cannot be used here.",
     "email_hmac_invalid": "The email's HMAC does not belong to it.",
+    "transition_not_allowed": "The session's state does not allow this.",
+    "taken_over": "Another member has taken the session over.",
+    "not_taken_over": "Nobody has taken the session over.",
 }
 """Titles of the codes that the database raises without a title of its own."""
 
@@ -268,7 +271,9 @@ FAILURES: Mapping[str, Failure] = {
     "persona_misconfigured": Failure("The persona is not set up correctly.", retryable=False),
     "lease_expired": Failure("The answer was interrupted.", retryable=True),
     "turn_interrupted": Failure("The answer was interrupted.", retryable=True),
-    "stream_limit": Failure("The stream ends here; follow the turn again.", retryable=True),
+    "stream_limit": Failure("The stream ends here; follow it again.", retryable=True),
+    "token_expired": Failure("The token has expired.", retryable=False),
+    "conversation_not_found": Failure("There is no such conversation.", retryable=False),
     "backend_unavailable": Failure("The service is not available at the moment.", retryable=True),
     "internal_error": Failure("Something went wrong on our side.", retryable=True),
 }

@@ -6,7 +6,7 @@ for a delta, one more than the whole text for the end. A reader who repeats the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from lib import errors, sse
@@ -46,6 +46,8 @@ class Done:
     text_length: int
     position: int
     usage: Mapping[str, Any] | None = None
+    taken_over: bool = False
+    """A member answers in the persona's place, in their own time: this turn has no answer."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,16 @@ class Broken:
 
 Event = Opened | Delta | Done | Failed | Broken
 
+Told_contra = TypeVar("Told_contra", contravariant=True)
 
-class Encoder(Protocol):
+
+class Encoder(Protocol[Told_contra]):
     """How the events of one stream look on the wire; ``headers`` are the answer's own."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Told_contra) -> bytes:
         """The bytes of the next event."""
         ...
 
@@ -110,6 +114,7 @@ def on_the_wire(event: Event) -> sse.Event:
                 "text_length": event.text_length,
             }
             data |= {"usage": event.usage} if event.usage else {}
+            data |= {"taken_over": True} if event.taken_over else {}
             return sse.Event("done", data, id=event.position + 1)
         case Failed():
             return sse.Event("error", errors.failure_document(event.code), id=event.position + 1)

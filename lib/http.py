@@ -49,7 +49,7 @@ class _Match:
     def space_id(self) -> UUID | None:
         """The space in the path, where the route has one and it is a UUID."""
         text = self.path_params.get("space_id") or self.path_params.get("app_id") or ""
-        return UUID(text) if _UUID.fullmatch(text) else None
+        return as_id(text)
 
 
 def function(name: str, handlers: Mapping[str, Handler]) -> Function:
@@ -116,10 +116,15 @@ def nothing() -> Response:
 
 def path_id(request: Request, name: str) -> UUID:
     """The UUID in the path. Raises the same NotFound as an id that nobody has when it is no UUID."""
-    text = request.path_params[name]
-    if not _UUID.fullmatch(text):
+    found = as_id(request.path_params[name])
+    if found is None:
         raise errors.NotFound(_NOUNS.get(name, name.removesuffix("_id")))
-    return UUID(text)
+    return found
+
+
+def as_id(text: str | None) -> UUID | None:
+    """A text as an id, or None where it is absent or no UUID."""
+    return UUID(text) if text is not None and _UUID.fullmatch(text) else None
 
 
 async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tuple[Response, Route | None]:

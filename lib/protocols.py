@@ -19,7 +19,7 @@ class Protocol:
 
     name: str
     read: Callable[[Request, auth.Caller], Awaitable[ChatMessage]]
-    encoder: Callable[[], events.Encoder]
+    encoder: Callable[[], events.Encoder[events.Event]]
     positions: bool
 
 

@@ -16,7 +16,7 @@ class Event(NamedTuple):
 
     name: str
     data: Mapping[str, Any]
-    id: int | None = None
+    id: int | str | None = None
 
 
 def encode(event: Event) -> bytes:

@@ -8,13 +8,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
+from typing import Any, TypeVar
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from lib import log, sse
 from lib.batches import Batches
-from lib.events import Broken, Encoder, Event, ServerSentEvents
+from lib.events import Broken, Encoder, ServerSentEvents
+
+Told = TypeVar("Told")
 
 HEARTBEAT_SECONDS = 15.0
 FAREWELL_SECONDS = 30.0
@@ -27,7 +30,7 @@ HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
 class Stream(StreamingResponse):
-    """A turn's events, each sent the moment it comes.
+    """Events of a turn or a conversation, each sent the moment it comes.
 
     The source runs in a task of its own, so that a slow reader holds nobody up. With ``drain`` it runs to
     its end whatever the reader does; without, it is closed when the reader leaves. When the server shuts
@@ -37,16 +40,16 @@ class Stream(StreamingResponse):
 
     def __init__(
         self,
-        events: AsyncGenerator[Event, None],
+        events: AsyncGenerator[Told, None],
         *,
         drain: bool,
-        encoder: Encoder | None = None,
+        encoder: Encoder[Told | Broken] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._encoder = encoder or ServerSentEvents()
+        self._encoder: Encoder[Any] = encoder or ServerSentEvents()
         everything = {**HEADERS, **self._encoder.headers, **(headers or {})}
         super().__init__((), media_type=sse.MEDIA_TYPE, headers=everything)
-        self._events = events
+        self._events: AsyncGenerator[Any, None] = events
         self._drain = drain
         self._sent_at = 0.0
 

@@ -74,6 +74,7 @@ class _Said(_Answered):
 class _Started(_Answered):
     repeat: bool
     status: Status
+    taken_over: bool
     workspace_id: UUID
     turn_id: UUID
     session_id: UUID
@@ -100,6 +101,7 @@ class TurnState(_Answered):
     message_id: UUID | None
     error_code: str | None
     usage: Mapping[str, Any] | None = None
+    taken_over: bool = False
 
     def opened(self) -> Opened:
         """The turn's opening, for a reader from the beginning."""
@@ -133,11 +135,13 @@ class Turn:
     """A message taken in, with all that is needed to answer it.
 
     ``repeated``: the same client message was taken in before, so there is nothing to answer, only to follow.
+    ``taken_over``: a member answers in the persona's place, so the turn is over.
     ``started_at`` is the event loop's clock when the message came in.
     """
 
     id: UUID
     repeated: bool
+    taken_over: bool
     opened: Opened
     persona_kind: str
     for_persona: PersonaTurn = field(repr=False)
@@ -182,6 +186,7 @@ async def start(caller: auth.Caller, space_id: UUID, message: ChatMessage, clien
     return Turn(
         id=started.turn_id,
         repeated=started.repeat,
+        taken_over=started.taken_over,
         opened=Opened(
             turn_id=started.turn_id,
             session_id=started.session_id,
@@ -201,6 +206,24 @@ async def read(rpc: Rpc, turn_id: UUID, after: int = 0, *, patience: db.Patience
     """What stands of a turn. Raises Refused (turn_not_found) for one that the token's holder may not see."""
     arguments = {"turn_id": turn_id, "after": after}
     return await rpc.call("read_turn", arguments, TurnState, repeatable=True, patience=patience)
+
+
+async def stand(turn: Turn) -> TurnState:
+    """What stands of a turn that is not ours to answer, from its beginning. Raises as read."""
+    if not turn.taken_over:
+        return await read(turn.rpc, turn.id)
+    return TurnState(
+        turn_id=turn.id,
+        session_id=turn.opened.session_id,
+        conversation_id=turn.opened.conversation_id,
+        contact_id=turn.opened.contact_id,
+        status="completed",
+        position=0,
+        text="",
+        message_id=None,
+        error_code=None,
+        taken_over=True,
+    )
 
 
 async def read_active(rpc: Rpc, space_id: UUID, thread_key: str) -> TurnState | None:
@@ -298,6 +321,7 @@ async def follow(rpc: Rpc, state: TurnState, opened: Opened | None) -> AsyncGene
         text_length=state.position,
         message_id=state.message_id,
         usage=state.usage,
+        taken_over=state.taken_over,
     )
 
 
@@ -309,10 +333,11 @@ def ending(
     text_length: int,
     message_id: UUID | None,
     usage: Mapping[str, Any] | None = None,
+    taken_over: bool = False,
 ) -> Done | Failed:
     """The last event of a turn that ended with this status, for a reader who is at this position."""
     if status in ("completed", "cancelled"):
-        return Done(status=status, message_id=message_id, text_length=text_length, position=position, usage=usage)
+        return Done(status, message_id, text_length, position, usage, taken_over)
     return Failed(code or ("persona_timeout" if status == "timeout" else "internal_error"), position)
 
 

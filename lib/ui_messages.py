@@ -86,6 +86,7 @@ def _ending(event: Done | Failed | Broken) -> Iterator[_Chunk]:
         "text_length": event.text_length,
     }
     outcome |= {"usage": event.usage} if event.usage else {}
+    outcome |= {"taken_over": True} if event.taken_over else {}
     if event.status == "cancelled":
         yield {"type": "message-metadata", "messageMetadata": outcome}
         yield {"type": "abort"}

@@ -10,7 +10,12 @@ from urllib.parse import quote
 from local import files
 from local.keys import Keys
 
-PASSED_ON = ("ENABLE_CHAT_SESSIONS", "CHAT_SESSION_TIMEOUT_HOURS", "CHAT_SESSION_CLEANUP_INTERVAL")
+PASSED_ON = (
+    "ENABLE_CHAT_SESSIONS",
+    "CHAT_SESSION_TIMEOUT_HOURS",
+    "CHAT_SESSION_CLEANUP_INTERVAL",
+    "CONVERSATION_STREAM_SECONDS",
+)
 """Settings of the functions that `make run` takes from its own environment."""
 
 

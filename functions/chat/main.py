@@ -10,17 +10,18 @@ from lib.stream import Stream
 
 
 async def stream(request: Request) -> Response:
-    """Take a message in and stream its answer; the same client message again follows the first answer."""
+    """Take a message in and stream its answer; the same client message again follows the first answer, and one to a
+    session that a member took over has none."""
     space_id = http.path_id(request, "space_id")
     protocol = protocols.of(request)
     caller = await auth.caller_of(request)
     message = await protocol.read(request, caller)
     turn = await turns.start(caller, space_id, message, clients.of(request))
-    if turn.repeated:
-        state = await turns.read(turn.rpc, turn.id)
-        return Stream(turns.follow(turn.rpc, state, turn.opened), drain=False, encoder=protocol.encoder())
-    events = answering.stream_answer(turn)
-    return Stream(events, drain=True, encoder=protocol.encoder(), headers=limits.headers(turn.limits))
+    headers = limits.headers(turn.limits)
+    if turn.repeated or turn.taken_over:
+        events = turns.follow(turn.rpc, await turns.stand(turn), turn.opened)
+        return Stream(events, drain=False, encoder=protocol.encoder(), headers=headers)
+    return Stream(answering.stream_answer(turn), drain=True, encoder=protocol.encoder(), headers=headers)
 
 
 async def resume(request: Request) -> Response:

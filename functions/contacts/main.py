@@ -4,7 +4,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, db, http
+from lib import auth, bodies, clients, db, http, messages, takeovers
 from lib import contacts as domain
 from lib.management import managing_as
 
@@ -34,6 +34,14 @@ async def read_activity(request: Request) -> domain.Activity:
     return await domain.activity(db.reading_as(user), contact_id)
 
 
+async def capture_message(request: Request) -> Response | takeovers.Sent:
+    """Add what was said elsewhere; 201 unless the same message was taken in before."""
+    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
+    follow_up = await bodies.read(request, messages.FollowUp)
+    sent = await messages.capture(user, contact_id, follow_up, clients.of(request))
+    return http.created(sent) if sent.created else sent
+
+
 async def tag_contact(request: Request) -> domain.Tags:
     """Replace a contact's tags."""
     contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
@@ -46,7 +54,9 @@ async def tag_session(request: Request) -> domain.Tags:
     return await domain.tag_session(managing_as(user), session_id, await bodies.read(request, domain.NewTags))
 
 
-_HANDLERS = (resolve_contact, list_contacts, read_contact, read_activity, tag_contact, tag_session)
+_HANDLERS = (
+    resolve_contact, list_contacts, read_contact, read_activity, capture_message, tag_contact, tag_session,
+)  # fmt: skip
 
 # The routes are named after their handlers.
 _serve = http.function("contacts", {handler.__name__: handler for handler in _HANDLERS})

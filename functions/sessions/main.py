@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, clients, config, errors, http
+from lib import auth, bodies, clients, config, errors, http, takeovers
 from lib import sessions as domain
 
 CLEANUP_BUDGET_SECONDS = 20.0
@@ -58,6 +58,31 @@ async def recover(request: Request) -> domain.Recovered:
     return await domain.recover(caller, session_id)
 
 
+async def take_over(request: Request) -> takeovers.Takeover:
+    """Answer in the persona's place from now on."""
+    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
+    return await takeovers.take_over(user, session_id)
+
+
+async def hand_back(request: Request) -> takeovers.Takeover:
+    """Let the persona answer again."""
+    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
+    return await takeovers.hand_back(user, session_id)
+
+
+async def say(request: Request) -> Response | takeovers.Sent:
+    """Say something in the persona's place; 201 unless the same message was taken in before."""
+    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
+    sent = await takeovers.say(user, session_id, await bodies.read(request, takeovers.MembersMessage))
+    return http.created(sent) if sent.created else sent
+
+
+async def assign(request: Request) -> takeovers.Takeover:
+    """Have a member look after a session, or nobody in particular."""
+    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
+    return await takeovers.assign(user, session_id, await bodies.read(request, takeovers.Assignment))
+
+
 async def clean_up(request: Request) -> domain.Cleaned:
     """Time out idle sessions: a workspace's for its admins, all for the schedule."""
     caller = await auth.require_user_or_cron(request)
@@ -92,6 +117,10 @@ _HANDLERS: dict[str, http.Handler] = {
     "complete": functools.partial(change, "completed"),
     "cancel": functools.partial(change, "cancelled"),
     "recover": recover,
+    "take_over": take_over,
+    "hand_back": hand_back,
+    "say": say,
+    "assign": assign,
 }
 
 _serve = http.function(

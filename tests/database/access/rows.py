@@ -56,6 +56,7 @@ def _turn(label: str, conversation: str, workspace: str, session: str | None = N
         "deadline": SOON,
         "lease_until": SOON,
         "finished_at": None if active else NOW.isoformat(),
+        "taken_over": False,
     }
 
 

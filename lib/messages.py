@@ -1,0 +1,41 @@
+"""Messages that come by another way than the chat: what a contact or a member said elsewhere."""
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from lib import auth, db
+from lib.bodies import Attributes, Body, Label, Message
+from lib.clients import Client
+from lib.takeovers import Sent
+
+
+class FollowUp(Body):
+    """What was said elsewhere, by whom and where (``source``).
+
+    ``session_id`` names the session that it belongs to; without it that is found. ``space_id`` and ``persona_id`` are
+    for a contact with whom a conversation has to be opened.
+    """
+
+    text: Message
+    role: Literal["contact", "member"]
+    source: Label
+    client_message_id: Label | None = None
+    metadata: Attributes = Field(default_factory=dict)
+    session_id: UUID | None = None
+    space_id: UUID | None = None
+    persona_id: UUID | None = None
+
+
+async def capture(user: auth.User, contact_id: UUID, follow_up: FollowUp, client: Client) -> Sent:
+    """Add a follow-up to the contact's live session, or open one; no persona answers it.
+
+    What somebody opened by typing the contact's email is passed over, unless it is named or all there is. The same
+    client message again is the first one. Raises Refused: contact_not_found, session_not_found, space_not_found,
+    persona_not_found, persona_required, forbidden (an agent to whom the session is not assigned),
+    transition_not_allowed (a named session that has ended).
+    """
+    rpc = db.acting_as(user, auth.Scope.at_home(user))
+    arguments = {"contact_id": contact_id, **follow_up.model_dump(), "client": client.facts()}
+    return await rpc.call("capture_message", arguments, Sent, repeatable=follow_up.client_message_id is not None)
