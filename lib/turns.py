@@ -74,7 +74,7 @@ class _Said(_Answered):
 class _Started(_Answered):
     repeat: bool
     status: Status
-    taken_over: bool
+    taken_over: bool = False
     workspace_id: UUID
     turn_id: UUID
     session_id: UUID
