@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 FOLDER = Path(__file__).parent.parent / "widget"
-PARTS = ("options", "events", "store", "wire", "conversation", "styles", "view", "element")
+PARTS = ("options", "events", "store", "wire", "carrier", "live", "conversation", "styles", "view", "element")
 """The files of the script, in their order; they share one scope, which is theirs alone."""
 
 FRESH_SECONDS = 300

@@ -26,18 +26,21 @@ class SwitchboardChat extends HTMLElement {
       skip: () => this.#conversation.skipRegistration(),
     });
     this.#enter(options.identity);
+    document.addEventListener("visibilitychange", () => this.#follow());
     if (options.open) this.open();
   }
 
   open() {
     if (this.#view.isOpen) return;
     this.#view.open();
+    this.#follow();
     this.#tell("open");
   }
 
   close() {
     if (!this.#view.isOpen) return;
     this.#view.close();
+    this.#follow();
     this.#tell("close");
   }
 
@@ -74,9 +77,15 @@ class SwitchboardChat extends HTMLElement {
       conversation.addEventListener(name, ({ detail }) => this.#tell(name, detail));
     }
     conversation.addEventListener("message", ({ detail }) => {
-      if (detail.role === "persona" && !this.#view.isOpen) this.#view.unread = true;
+      if (detail.role !== "contact" && !this.#view.isOpen) this.#view.unread = true;
     });
     render();
+    this.#follow();
+  }
+
+  // What others say is heard while somebody looks: a page in the background asks for nothing.
+  #follow() {
+    this.#conversation.follow(this.#view.isOpen && document.visibilityState === "visible");
   }
 
   async #register(profile) {

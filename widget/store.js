@@ -5,7 +5,7 @@ const MOST_MESSAGES = 50;
 const MOST_CHARACTERS = 200_000;
 
 function nothing() {
-  return { version: 1, token: null, expires: 0, profile: null, skipped: false, messages: [], pending: null };
+  return { version: 1, token: null, expires: 0, profile: null, skipped: false, messages: [], pending: null, place: null, takenOver: false };
 }
 
 class Store {
@@ -70,14 +70,18 @@ function bound(state) {
   while (characters > MOST_CHARACTERS && state.messages.length > 2) characters -= state.messages.shift().text.length;
 }
 
+// What a token says of itself; nothing where it cannot be read.
+function claimsOf(token) {
+  try {
+    return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))) ?? {};
+  } catch {
+    return {};
+  }
+}
+
 // When a token ends, in milliseconds; 0 where it does not say.
 function expiryOf(token) {
-  try {
-    const claims = JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
-    return Number(claims.exp) * 1000 || 0;
-  } catch {
-    return 0;
-  }
+  return Number(claimsOf(token).exp) * 1000 || 0;
 }
 
 // A random UUID, also on pages without TLS, where crypto.randomUUID is missing.

@@ -58,6 +58,8 @@ header :focus-visible { outline-color: currentColor; outline-offset: -4px; }
   white-space: pre-wrap; }
 .contact { margin-inline-start: auto; background: var(--accent); color: var(--on-accent); border-end-end-radius: 5px; }
 .persona { background: var(--ground); border-end-start-radius: 5px; }
+.member { background: var(--paper); border: 1px solid var(--edge); border-end-start-radius: 5px; }
+.from { display: block; color: var(--soft); font-size: 13px; font-weight: 600; }
 .message a { color: inherit; text-decoration: underline; text-underline-offset: 2px; }
 .after { margin: 4px 4px 0; color: var(--soft); font-size: 14px; }
 .after.failed { color: var(--alarm); }
@@ -68,6 +70,8 @@ header :focus-visible { outline-color: currentColor; outline-offset: -4px; }
 .dots i:nth-child(3) { animation-delay: .3s; }
 @keyframes breathe { 0%, 60%, 100% { opacity: .3; } 30% { opacity: 1; } }
 
+.person { margin: 0; color: var(--soft); font-size: 14px; }
+.person:not(:empty) { padding: 8px 16px; border-top: 1px solid var(--line); }
 .notice { display: flex; align-items: center; gap: 12px; min-height: 44px; padding: 6px 16px; background: var(--ground); font-size: 14px; }
 .notice p { flex: 1; margin: 0; padding: 5px 0; }
 .notice.problem { background: var(--alarm-paper); color: var(--alarm); }

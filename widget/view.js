@@ -117,7 +117,9 @@ class View {
     this.send.hidden = Boolean(pending);
     this.stop.hidden = !pending;
     this.stop.ariaDisabled = String(conversation.stopping); // not disabled: that would lose the focus
-    this.said.textContent = pending ? this.#label("writing") : "";
+    this.said.textContent = pending && !conversation.takenOver ? this.#label("writing") : "";
+    const person = conversation.takenOver ? this.#label("takenOver") : "";
+    if (this.person.textContent !== person) this.person.textContent = person;
     if (atEnd || Boolean(pending) !== this.#wasPending) this.scroll.scrollTop = this.scroll.scrollHeight;
     this.#wasPending = Boolean(pending);
     if (this.isOpen && (formWasShown !== asks || (hadFocus && !this.dialog.matches(":focus-within")))) this.focus();
@@ -163,10 +165,11 @@ class View {
     this.noticeYes = make("button", { type: "button", class: "quiet" });
     this.noticeNo = make("button", { type: "button", class: "quiet", onclick: () => (this.#renderNotice(this.lastNotice, true), this.restart.focus()) }, label("forgetNo"));
     this.notice = make("div", { class: "notice", hidden: true }, this.noticeText, this.noticeYes, this.noticeNo);
+    this.person = make("p", { class: "person", role: "status", dir: "auto" });
     this.said = make("p", { class: "unseen", role: "status" });
     this.dialog = make("dialog", { "aria-labelledby": "title", oncancel: (event) => (event.preventDefault(), act.close()) },
       make("header", {}, make("h2", { id: "title", dir: "auto" }, label("title")), this.restart, close),
-      this.scroll, this.#buildForm(), this.notice, this.#buildCompose(), this.said);
+      this.scroll, this.#buildForm(), this.person, this.notice, this.#buildCompose(), this.said);
     this.dialog.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || event.isComposing || event.defaultPrevented) return;
       event.preventDefault();
@@ -269,7 +272,11 @@ class View {
   }
 
   #message({ role, text, failed, stopped }) {
-    const who = make("span", { class: "unseen" }, `${this.#label(role === "contact" ? "you" : "them")}: `);
+    // Who answers is told apart by what it says, not by its colour alone.
+    const who =
+      role === "member"
+        ? make("span", { class: "from" }, this.#label("member"), make("span", { class: "unseen" }, ": "))
+        : make("span", { class: "unseen" }, `${this.#label(role === "contact" ? "you" : "them")}: `);
     const item = make("div", { class: "entry" });
     // The text has its own direction, the bubble stands as the page reads.
     if (text) item.append(make("div", { class: `message ${role}` }, who, make("div", { dir: "auto" }, ...linked(text))));

@@ -83,6 +83,14 @@ class Wire {
     return this.#send(`${this.#options.api}/turns/${encodeURIComponent(turn)}/stream?after=${after}`, { headers, signal });
   }
 
+  // What is said in a conversation after a message, and from then on; `after` may be latest, or null for the beginning.
+  listen(token, conversation, after, signal) {
+    const headers = { Accept: "text/event-stream", ...bearer(token) };
+    const place = after ? `?after=${encodeURIComponent(after)}` : "";
+    const url = `${this.#options.conversations}/conversations/${encodeURIComponent(conversation)}/stream${place}`;
+    return this.#send(url, { headers, signal });
+  }
+
   cancel(token, turn) {
     const url = `${this.#options.api}/turns/${encodeURIComponent(turn)}/cancel`;
     return this.#send(url, { method: "POST", headers: bearer(token) });
