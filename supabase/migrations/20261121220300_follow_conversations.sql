@@ -19,9 +19,11 @@ create function public.follow_conversation(
     set search_path = ''
 as $$
 declare
-    most  constant integer := least(greatest(message_limit, 1), 200);
-    since timestamptz;
-    said  jsonb;
+    most   constant integer := least(greatest(message_limit, 1), 200);
+    -- The place before all: a condition that is left out now and then would make a plan that reads the whole conversation.
+    since  timestamptz      := '-infinity';
+    beyond uuid             := coalesce(after, '00000000-0000-0000-0000-000000000000');
+    said   jsonb;
     stands jsonb;
 begin
     if not exists (select from public.conversations c where c.id = follow_conversation.conversation_id) then
@@ -52,7 +54,7 @@ begin
           from (select m.*
                   from public.messages m
                  where m.conversation_id = follow_conversation.conversation_id
-                   and (follow_conversation.after is null or (m.created_at, m.id) > (since, follow_conversation.after))
+                   and (m.created_at, m.id) > (since, beyond)
                  order by m.created_at, m.id
                  limit most) m;
         after := coalesce((said -> -1 ->> 'id')::uuid, after);

@@ -1,6 +1,7 @@
 """Following a conversation: each message exactly once, in order, however many write it, and to nobody it isn't for."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -189,3 +190,39 @@ async def read_along_twice(desk: Desk, ann: Answer, is_going_on: Any) -> None:
         await asyncio.sleep(0.02)
     whole = await follow(desk, holding(ann), ann["conversation_id"], message_limit=200)
     assert read == [line["id"] for line in whole["messages"]][: len(read)]
+
+
+@pytest.mark.parametrize("who", ["contact", "owner", "agent"])
+async def test_a_question_costs_the_same_in_a_long_conversation(desk: Desk, who: str) -> None:
+    """In 8 kB pages touched, also once the server has made up its mind about a plan (after five calls)."""
+    boss, agent = await member(desk, "owner"), await member(desk, "agent")
+    ann = await desk.register("ann@example.test")
+    await assign(desk, boss, ann["session_id"], agent)
+    token = {"contact": holding(ann), "owner": signed_in(boss), "agent": signed_in(agent)}[who]
+    touched = []
+    for messages in (50, 20_000):
+        await desk.admin.execute(
+            "insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, text) "
+            "select workspace_id, conversation_id, id, 'contact', contact_id, 'word' "
+            "from public.sessions, generate_series(1, $2) where id = $1",
+            ann["session_id"],
+            messages,
+        )
+        await desk.admin.execute("vacuum analyze public.messages")
+        last = await desk.admin.fetchval("select id from public.messages order by created_at desc, id desc limit 1")
+        touched.append(await _pages(desk, token, ann["conversation_id"], last))
+    assert touched[1] <= touched[0] * 1.3 + 8, touched
+
+
+async def _pages(desk: Desk, token: JSON, conversation_id: str, last: Any) -> int:
+    """The pages that the twentieth question of one connection touches."""
+    async with desk.admin.transaction():
+        await desk.admin.execute(f"set local role {token['role']}")
+        await desk.admin.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(token))
+        call = f"public.follow_conversation('{conversation_id}', '{last}')"
+        for _ in range(19):
+            await desk.admin.execute(f"select {call}")
+        plan = await desk.admin.fetchval(f"explain (analyze, buffers, format json) select {call}")
+        await desk.admin.execute("reset role")
+    root = json.loads(plan)[0]["Plan"]
+    return int(root["Shared Hit Blocks"] + root["Shared Read Blocks"])
