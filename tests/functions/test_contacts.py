@@ -47,6 +47,7 @@ async def found(person: Person, **query: str) -> list[str]:
 
 BODIES: dict[str, Any] = {
     "resolve_contact": {"identities": ["email:contact@example.com"]},
+    "capture_message": {"text": "By mail", "role": "contact", "source": "email"},
     "tag_contact": {"tags": ["vip"]},
     "tag_session": {"tags": ["vip"]},
 }
