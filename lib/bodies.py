@@ -67,7 +67,10 @@ Message = Annotated[str, Field(max_length=16_000), AfterValidator(storable), Aft
 """What somebody says: up to 16,000 characters, not blank."""
 
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
-"""A short text, such as a name."""
+"""A short text, such as a key."""
+
+Name = Annotated[Label, AfterValidator(_not_blank)]
+"""What somebody or something is called: a Label that is not blank."""
 
 
 def is_label(text: str) -> bool:

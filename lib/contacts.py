@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from lib import errors, identities
-from lib.bodies import Attributes, Body, Label, storable
+from lib.bodies import Attributes, Body, Label, Name, storable
 from lib.identities import ContactKind, Identity
 from lib.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
 from lib.registration import EmailText
@@ -56,9 +56,9 @@ class Resolution(Body):
     platform_id: PlatformId | None = None
     create: bool = False
     kind: ContactKind | None = None
-    first_name: Label | None = None
-    last_name: Label | None = None
-    title: Label | None = None
+    first_name: Name | None = None
+    last_name: Name | None = None
+    title: Name | None = None
     source: Label | None = None
     attributes: Attributes = Field(default_factory=dict)
     evidence: Evidence | None = None

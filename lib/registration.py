@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from lib import auth, db, emails, phones
-from lib.bodies import Attributes, Body, Label, storable
+from lib.bodies import Attributes, Body, Label, Name, storable
 from lib.clients import Client
 from lib.limits import Limit
 
@@ -39,8 +39,8 @@ class Arrival(Body):
     """What a person tells of themselves when they register."""
 
     email: EmailText
-    first_name: Label | None = None
-    last_name: Label | None = None
+    first_name: Name | None = None
+    last_name: Name | None = None
     phone: PhoneText | None = None
     source: Label | None = None
     attributes: Attributes = Field(default_factory=dict)

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from lib import personas
-from lib.bodies import Attributes, Label
+from lib.bodies import Attributes, Name
 from lib.management import Changes, Database, Dated, Done, GivenSecret, NewSecret, Page, Paging, Rotation
 
 Kind = Annotated[str, Field(max_length=32)]
@@ -17,7 +17,7 @@ TurnPolicy = Literal["refuse", "interrupt"]
 class PersonaChanges(Changes):
     """A persona's settings; ``config`` is replaced as a whole and must fit the persona's kind."""
 
-    name: Label | None = None
+    name: Name | None = None
     config: Attributes | None = None
     session_policy: SessionPolicy | None = None
     turn_policy: TurnPolicy | None = None
@@ -33,7 +33,7 @@ class NewPersona(PersonaChanges):
 
     id: UUID | None = None
     kind: Kind
-    name: Label
+    name: Name
 
 
 class Persona(Dated):
@@ -86,6 +86,14 @@ async def change(reading: Database, database: Database, persona_id: UUID, change
         personas.check((await read(reading, persona_id)).kind, changes.config)
     arguments = {"persona_id": persona_id, "changes": changes.document()}
     return await database.call("change_persona", arguments, Persona, repeatable=True)
+
+
+async def delete(database: Database, persona_id: UUID) -> None:
+    """Delete a persona and its secrets.
+
+    Raises Refused (persona_not_found, forbidden, persona_in_use: a space names it, or it has conversations).
+    """
+    await database.call("delete_persona", {"persona_id": persona_id}, Done)
 
 
 async def set_secret(database: Database, persona_id: UUID, given: GivenSecret) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from lib.bodies import Label
+from lib.bodies import Name
 from lib.management import Changes, Database, Dated, Done, NewSecret, Page, Paging, Rotation
 from lib.registration import SpaceKind
 
@@ -32,6 +32,12 @@ def _origin(text: str) -> str:
     return f"{parts.scheme}://{host}" + ("" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}")
 
 
+def _any_or_these(origins: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if origins is not None and "*" in origins and len(origins) > 1:
+        raise ValueError("* allows every page, so nothing stands beside it")
+    return origins
+
+
 Origin = Annotated[str, Field(max_length=255), AfterValidator(_origin)]
 """An origin whose pages may call from a browser; * for any."""
 
@@ -41,9 +47,11 @@ PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 class SpaceChanges(Changes):
     """A space's settings. What pages may call takes effect within a minute."""
 
-    name: Label | None = None
+    name: Name | None = None
     persona_id: UUID | None = None
-    allowed_origins: tuple[Origin, ...] | None = Field(default=None, max_length=100)
+    allowed_origins: Annotated[tuple[Origin, ...] | None, AfterValidator(_any_or_these)] = Field(
+        default=None, max_length=100
+    )
     arrivals_per_minute: PerMinute | None = None
     arrivals_per_minute_by_address: PerMinute | None = None
     enabled: bool | None = Field(default=None, strict=True)
@@ -54,7 +62,7 @@ class NewSpace(SpaceChanges):
 
     id: UUID | None = None
     kind: SpaceKind = "embed"
-    name: Label
+    name: Name
     persona_id: UUID
 
     def document(self) -> dict[str, object]:
@@ -102,6 +110,14 @@ async def change(database: Database, space_id: UUID, changes: SpaceChanges) -> S
     """Change the named settings. Raises Refused (space_not_found, persona_not_found, forbidden)."""
     arguments = {"space_id": space_id, "changes": changes.document()}
     return await database.call("change_space", arguments, Space, repeatable=True)
+
+
+async def delete(database: Database, space_id: UUID) -> None:
+    """Delete a space and its secrets; what was said there stays.
+
+    Raises Refused (space_not_found, forbidden, space_in_use: a session that began there is active or paused).
+    """
+    await database.call("delete_space", {"space_id": space_id}, Done)
 
 
 async def rotate_hmac_secret(database: Database, space_id: UUID, rotation: Rotation) -> NewSecret:

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from lib.bodies import Label
-from lib.management import Changes, Database, Dated, Page, Paging
+from lib.bodies import Body, Name
+from lib.management import Changes, Database, Dated, Done, Page, Paging
 from lib.registration import EmailText
 
 ArchivedStatus = Literal["completed", "failed", "timeout", "cancelled"]
@@ -18,7 +18,7 @@ class WorkspaceChanges(Changes):
 
     nullable: ClassVar[frozenset[str]] = frozenset({"session_timeout_hours"})
 
-    name: Label | None = None
+    name: Name | None = None
     archive_after_days: int | None = Field(default=None, strict=True, ge=1, le=3_650)
     archive_statuses: tuple[ArchivedStatus, ...] | None = Field(default=None, max_length=4)
     session_timeout_hours: int | None = Field(default=None, ge=0, le=8_760)
@@ -32,7 +32,7 @@ class NewWorkspace(WorkspaceChanges):
     """A workspace to make. Its first owner is a user's id or confirmed email, or whoever makes it."""
 
     id: UUID | None = None
-    name: Label
+    name: Name
     owner_id: UUID | None = None
     owner_email: EmailText | None = None
 
@@ -41,6 +41,12 @@ class NewWorkspace(WorkspaceChanges):
         if self.owner_id is not None and self.owner_email is not None:
             raise ValueError("the owner is named by owner_id or by owner_email, not by both")
         return self
+
+
+class Confirmation(Body):
+    """What is repeated to delete a workspace: its name, as it is written."""
+
+    name: str = Field(max_length=200)
 
 
 class Workspace(Dated):
@@ -91,3 +97,13 @@ async def change(database: Database, workspace_id: UUID, changes: WorkspaceChang
         Workspace,
         repeatable=True,
     )
+
+
+async def delete(database: Database, workspace_id: UUID, confirmation: Confirmation) -> None:
+    """Delete a workspace with everything in it, its secrets and its audit too; nothing brings it back.
+
+    In one transaction: one that takes longer than the database allows (BackendUnavailable) has deleted nothing. Raises
+    Refused (workspace_not_found, forbidden, wrong_name).
+    """
+    arguments = {"workspace_id": workspace_id, "name": confirmation.name}
+    await database.call("delete_workspace", arguments, Done)

@@ -58,7 +58,7 @@ def main() -> None:
 
 @main.group()
 def workspace() -> None:
-    """Make, show and change workspaces."""
+    """Make, show, change and delete workspaces."""
 
 
 workspace_settings = _options(
@@ -133,6 +133,21 @@ def update_workspace(workspace_id: UUID, as_json: bool, **values: Any) -> None:
     output.one(running.run(lambda database: workspaces.change(database, workspace_id, changes)), as_json=as_json)
 
 
+@workspace.command("delete")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--name", required=True, help="The workspace's name, as it is written: so that no other one is meant.")
+@as_json
+def delete_workspace(workspace_id: UUID, name: str, as_json: bool) -> None:
+    """Delete a workspace with everything in it: contacts, conversations, secrets, audit. Nothing brings it back.
+
+    \b
+    switchboard workspace delete WORKSPACE --name "Example Travel"
+    """
+    confirmation = running.model(workspaces.Confirmation, {"name": name})
+    running.run(lambda database: workspaces.delete(database, workspace_id, confirmation))
+    output.done("Deleted.", as_json=as_json)
+
+
 # Members --------------------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +214,7 @@ def list_members(workspace_id: UUID, as_json: bool) -> None:
 
 @main.group()
 def space() -> None:
-    """Make and change spaces, where contacts arrive."""
+    """Make, change and delete spaces, where contacts arrive."""
 
 
 space_settings = _options(
@@ -262,6 +277,19 @@ def update_space(space_id: UUID, no_origins: bool, as_json: bool, **values: Any)
     output.one(running.run(lambda database: spaces.change(database, space_id, changes)), as_json=as_json)
 
 
+@space.command("delete")
+@click.argument("space_id", metavar="SPACE", type=click.UUID)
+@as_json
+def delete_space(space_id: UUID, as_json: bool) -> None:
+    """Delete a space where no session is active or paused. What was said there stays.
+
+    \b
+    switchboard space delete SPACE
+    """
+    running.run(lambda database: spaces.delete(database, space_id))
+    output.done("Deleted.", as_json=as_json)
+
+
 @space.command("rotate-hmac-secret")
 @click.argument("space_id", metavar="SPACE", type=click.UUID)
 @overlap
@@ -286,7 +314,7 @@ def rotate_hmac_secret(space_id: UUID, overlap_seconds: int | None, remove: bool
 
 @main.group()
 def persona() -> None:
-    """Make and change personas, who answer."""
+    """Make, change and delete personas, who answer."""
 
 
 persona_settings = _options(
@@ -348,6 +376,19 @@ def update_persona(persona_id: UUID, as_json: bool, **values: Any) -> None:
     changes = running.model(responders.PersonaChanges, values)
     changed = running.run(lambda database: responders.change(database, database, persona_id, changes))
     output.one(changed, as_json=as_json)
+
+
+@persona.command("delete")
+@click.argument("persona_id", metavar="PERSONA", type=click.UUID)
+@as_json
+def delete_persona(persona_id: UUID, as_json: bool) -> None:
+    """Delete a persona that no space names and that never had a conversation.
+
+    \b
+    switchboard persona delete PERSONA
+    """
+    running.run(lambda database: responders.delete(database, persona_id))
+    output.done("Deleted.", as_json=as_json)
 
 
 @persona.command("set-secret")

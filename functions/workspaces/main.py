@@ -39,6 +39,13 @@ async def change_workspace(request: Request) -> Workspace:
     return await tenants.change(managing_as(user), workspace_id, changes)
 
 
+async def delete_workspace(request: Request) -> Response:
+    """Delete the workspace whose name the query repeats, with everything in it."""
+    workspace_id, user = http.path_id(request, "workspace_id"), await auth.require_user(request)
+    await tenants.delete(managing_as(user), workspace_id, bodies.read_query(request, tenants.Confirmation))
+    return http.nothing()
+
+
 async def list_members(request: Request) -> Page[Member]:
     """A workspace's members."""
     user = await auth.require_user(request)
@@ -96,6 +103,13 @@ async def change_space(request: Request) -> Space:
     return await spaces.change(managing_as(user), space_id, changes)
 
 
+async def delete_space(request: Request) -> Response:
+    """Delete a space where nobody is talking."""
+    space_id, user = http.path_id(request, "space_id"), await auth.require_user(request)
+    await spaces.delete(managing_as(user), space_id)
+    return http.nothing()
+
+
 async def rotate_hmac_secret(request: Request) -> NewSecret:
     """Make the secret under which emails are signed anew."""
     space_id, user = http.path_id(request, "space_id"), await auth.require_user(request)
@@ -137,6 +151,13 @@ async def change_persona(request: Request) -> Persona:
     return await responders.change(db.reading_as(user), managing_as(user), persona_id, changes)
 
 
+async def delete_persona(request: Request) -> Response:
+    """Delete a persona that nothing uses."""
+    persona_id, user = http.path_id(request, "persona_id"), await auth.require_user(request)
+    await responders.delete(managing_as(user), persona_id)
+    return http.nothing()
+
+
 async def set_persona_secret(request: Request) -> Response:
     """Keep what the persona sends with its calls."""
     persona_id, user = http.path_id(request, "persona_id"), await auth.require_user(request)
@@ -167,10 +188,10 @@ async def remove_callback_secret(request: Request) -> Response:
 
 
 _HANDLERS = (
-    create_workspace, list_workspaces, read_workspace, change_workspace,
+    create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
     list_members, add_member, set_member, remove_member,
-    create_space, list_spaces, read_space, change_space, rotate_hmac_secret, remove_hmac_secret,
-    create_persona, list_personas, read_persona, change_persona,
+    create_space, list_spaces, read_space, change_space, delete_space, rotate_hmac_secret, remove_hmac_secret,
+    create_persona, list_personas, read_persona, change_persona, delete_persona,
     set_persona_secret, remove_persona_secret, rotate_callback_secret, remove_callback_secret,
 )  # fmt: skip
 

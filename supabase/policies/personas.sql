@@ -16,3 +16,7 @@ create policy "Switchboard changes the workspace it manages"
     on public.personas for update to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it manages"
+    on public.personas for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);

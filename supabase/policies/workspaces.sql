@@ -16,3 +16,7 @@ create policy "Switchboard changes the workspace it manages"
     on public.workspaces for update to switchboard
     using (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
     with check (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes the workspace it manages"
+    on public.workspaces for delete to switchboard
+    using (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);

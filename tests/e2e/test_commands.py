@@ -218,6 +218,25 @@ async def test_a_rotated_secret_is_printed_this_once(
     assert (too_long.returncode, "overlap_seconds" in too_long.stderr) == (2, True)
 
 
+async def test_what_is_deleted_is_gone_and_what_is_in_use_stays(
+    stack: Stack, database: asyncpg.Connection, workspace_id: str
+) -> None:
+    persona = await told(stack, "persona", "create", workspace_id, "demo", "One")
+    space = await told(stack, "space", "create", workspace_id, "One", "--persona", persona["id"])
+    used = await switchboard(stack, "persona", "delete", persona["id"])
+    assert (used.returncode, "(persona_in_use)" in used.stderr) == (4, True)
+    await told(stack, "space", "delete", space["id"])
+    await told(stack, "persona", "delete", persona["id"])
+    again = await switchboard(stack, "persona", "delete", persona["id"])
+    assert (again.returncode, "(persona_not_found)" in again.stderr) == (3, True)
+    unnamed = await switchboard(stack, "workspace", "delete", workspace_id)
+    misnamed = await switchboard(stack, "workspace", "delete", workspace_id, "--name", "By Command")
+    assert (unnamed.returncode, misnamed.returncode, "(wrong_name)" in misnamed.stderr) == (2, 4, True)
+    await told(stack, "workspace", "delete", workspace_id, "--name", "By command")
+    left = await database.fetchval("select count(*) from public.audit_events where workspace_id = $1", workspace_id)
+    assert left == 0
+
+
 async def test_what_goes_wrong_is_a_sentence_and_an_exit_status(
     stack: Stack, database: asyncpg.Connection, workspace_id: str
 ) -> None:
@@ -283,7 +302,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
         for name, command in group.commands.items():
             assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
             explained += 1
-    assert explained == 19
+    assert explained == 22
 
 
 async def test_contacts_are_resolved_listed_and_shown(stack: Stack, workspace_id: str) -> None:

@@ -109,7 +109,7 @@ async def test_a_space_is_changed_member_by_member(workspace: Workspace, staff: 
     changes = {
         "name": "Renamed",
         "persona_id": str(other),
-        "allowed_origins": ["*", "http://localhost:3000"],
+        "allowed_origins": ["https://shop.example", "http://localhost:3000"],
         "arrivals_per_minute": 3,
     }
     assert await staff.admin.done("PATCH", path, changes) == {**before, **changes}
@@ -139,6 +139,11 @@ async def test_a_space_is_changed_member_by_member(workspace: Workspace, staff: 
         )
     ]
     + [
+        {"allowed_origins": ["*", "https://shop.example"]},
+        {"allowed_origins": ["https://shop.example", "*"]},
+        {"allowed_origins": ["*", "*"]},
+        {"name": " "},
+        {"name": "\t\n\u2003"},
         {"arrivals_per_minute": 0},
         {"arrivals_per_minute": True},
         {"enabled": "no"},
@@ -323,6 +328,8 @@ async def test_making_a_persona_twice_under_one_id_makes_one(workspace: Workspac
         ({"kind": "n8n", "name": "x"}, "config.url"),
         ({"kind": "demo", "name": "x", "config": "x"}, "config"),
         ({"kind": "demo"}, "name"),
+        ({"kind": "demo", "name": ""}, "name"),
+        ({"kind": "demo", "name": "  "}, "name"),
         ({"kind": "demo", "name": "x", "time_limit_seconds": 841}, "time_limit_seconds"),
         ({"kind": "demo", "name": "x", "breaker_failures": True}, "breaker_failures"),
         ({"kind": "demo", "name": "x", "enabled": 0}, "enabled"),

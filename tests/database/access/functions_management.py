@@ -59,6 +59,27 @@ def _change(signature: str, noun: str, more: str, outcomes: tuple[Any, Any]) -> 
     )
 
 
+def _delete(noun: str, free: str, used: Fails | None) -> Function:
+    """A function that takes a space or persona away; admins are told no, as agents are."""
+    name = f"public.delete_{noun}"
+    in_use = "chat" if noun == "space" else "one"
+    only_owners: Cells = {MANAGING_ADMIN: FORBIDDEN}
+    return Function(
+        f"{name}(uuid)",
+        MANAGERS,
+        (
+            Call(f"{name}('{uid(f'{noun}s', free)}')", {**in_one(noun, _DONE), **only_owners}),
+            Call(f"{name}('{uid(f'{noun}s', in_use)}')", {**in_one(noun, used), **only_owners}),
+            Call(
+                f"{name}('{uid(f'{noun}s', 'two')}')",
+                {**in_two(noun, used), MANAGING_ADMIN_2: FORBIDDEN},
+                foreign=True,
+            ),
+        ),
+        enters=True,
+    )
+
+
 _CALLS_OF_ADD = f"public.add_member('{ONE}', '{{}}', 'agent')"
 _NEW_SPACE = '{{"kind": "embed", "name": "x", "persona_id": "{}"}}'
 _DONE = {"removed": True}
@@ -100,6 +121,26 @@ CHANGES = (
             Call(
                 f"""public.change_workspace('{TWO}', '{{"name": "x"}}')""",
                 in_two("workspace", {"id": "workspaces.two", "name": "x"}),
+                foreign=True,
+            ),
+        ),
+        enters=True,
+    ),
+    Function(
+        "public.delete_workspace(uuid,text)",
+        MANAGERS,
+        (
+            Call(
+                f"public.delete_workspace('{ONE}', 'Workspace one')",
+                {**in_one("workspace", _DONE), MANAGING_ADMIN: FORBIDDEN},
+            ),
+            Call(
+                f"public.delete_workspace('{ONE}', 'workspace one')",
+                {**in_one("workspace", Fails("PT409", "wrong_name")), MANAGING_ADMIN: FORBIDDEN},
+            ),
+            Call(
+                f"public.delete_workspace('{TWO}', 'Workspace two')",
+                {**in_two("workspace", _DONE), MANAGING_ADMIN_2: FORBIDDEN},
                 foreign=True,
             ),
         ),
@@ -210,6 +251,7 @@ CHANGES = (
         """, '{"name": "x", "hmac_secret_id": null}'""",
         ({"id": "spaces.chat", "name": "x", "has_hmac_secret": True}, {"id": "spaces.two"}),
     ),
+    _delete("space", "closed", Fails("PT409", "space_in_use")),
     _change("public.rotate_hmac_secret(uuid,integer)", "space", ", 60", ({}, {})),
     _change("public.remove_hmac_secret(uuid)", "space", "", (_DONE, _DONE)),
     Function(
@@ -239,6 +281,7 @@ CHANGES = (
         """, '{"name": "x", "kind": "n8n", "secret_id": null}'""",
         ({"id": "personas.one", "name": "x", "kind": "demo", "has_secret": True}, {"id": "personas.two"}),
     ),
+    _delete("persona", "well_one", Fails("PT409", "persona_in_use")),
     _change("public.set_persona_secret(uuid,text)", "persona", ", 'x'", ({"set": True}, {"set": True})),
     _change("public.remove_persona_secret(uuid)", "persona", "", (_DONE, _DONE)),
     _change("public.rotate_callback_secret(uuid,integer)", "persona", ", 60", ({}, {})),

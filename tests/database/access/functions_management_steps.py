@@ -136,6 +136,22 @@ MANAGEMENT_STEPS = (
         ),
         enters=True,
     ),
+    Function(
+        "private.enter_as_owner(text,uuid)",
+        MANAGERS,
+        (
+            Call(
+                f"private.enter_as_owner('space', '{uid('spaces', 'chat')}')",
+                {**in_one("space", "workspaces.one"), MANAGING_ADMIN: FORBIDDEN},
+            ),
+            Call(
+                f"private.enter_as_owner('workspace', '{TWO}')",
+                {**in_two("workspace", "workspaces.two"), MANAGING_ADMIN_2: FORBIDDEN},
+                foreign=True,
+            ),
+        ),
+        enters=True,
+    ),
     Function("private.calling_user()", MANAGERS, (Call("private.calling_user()", {_EVERYBODY: _calling}),)),
     Function(
         "private.is_operator()",

@@ -39,7 +39,7 @@ TABLES = (
         select={**ENTERED, **MEMBERS_READ},
         insert=MANAGED,
         update=MANAGED,
-        delete=OPERATORS,
+        delete=MANAGED,
     ),
     Table(
         "public.workspace_members",
@@ -57,7 +57,7 @@ TABLES = (
         select={**ENTERED, **MEMBERS_READ},
         insert=MANAGED,
         update=MANAGED,
-        delete=OPERATORS,
+        delete=MANAGED,
     ),
     Table(
         "public.spaces",
@@ -68,7 +68,7 @@ TABLES = (
         select={**ENTERED, **MEMBERS_READ},
         insert=MANAGED,
         update=MANAGED,
-        delete=OPERATORS,
+        delete=MANAGED,
     ),
     Table(
         "public.contacts",
