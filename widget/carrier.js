@@ -149,6 +149,7 @@ class Carrier {
     const who = this.#conversation.identity ?? profile;
     if (!token && expires) this.#conversation.note({ kind: "info", label: "startedAnew" });
     if (!token && who) await this.#conversation.register(who);
+    this.#conversation.onCarried(pending.id);
     return this.#wire.post(this.#store.read().token, pending.message, pending.id, signal);
   }
 

@@ -5,6 +5,8 @@ class Conversation extends EventTarget {
   notice = null; // {kind: info | problem, label or text, until?, retry?}
   closed = false;
   #required;
+  #unknown = null; // what is kept of whoever chatted here before the page knew them
+  #unsent = null; // the message that this tab took and no request has carried yet: {id, text}
   #carrier;
   #live;
 
@@ -14,7 +16,9 @@ class Conversation extends EventTarget {
     this.#required = options.register === "required";
     this.wire = new Wire(options);
     const whose = identity ? `:${(identity.email_hmac ?? identity.email).toLowerCase()}` : "";
-    this.key = `switchboard:${options.api}:${options.space}${whose}`;
+    const place = `switchboard:${options.api}:${options.space}`;
+    this.key = `${place}${whose}`;
+    if (identity) this.#unknown = new Store(place, () => {});
     this.store = new Store(this.key, () => this.#onForeignChange());
     this.#carrier = new Carrier(this);
     this.#live = new Live(this);
@@ -32,6 +36,7 @@ class Conversation extends EventTarget {
     this.closed = true;
     this.#live.follow(false);
     this.store.close();
+    this.#unknown?.close();
     this.wire.close();
     removeEventListener("online", this.onNetwork);
     removeEventListener("offline", this.onNetwork);
@@ -86,10 +91,24 @@ class Conversation extends EventTarget {
     this.tell("change");
   }
 
-  // Register, and keep the token. Raises Refusal and Unreachable.
+  // Register, and keep the token. Who chatted here unknown goes on in that conversation, unless the email is somebody
+  // else's who proves it. Raises Refusal and Unreachable.
   async register(profile) {
-    const answer = await (await this.wire.register(profile)).json();
+    const before = this.#unknown?.read();
+    const visitor = before?.pending ? null : (before?.token ?? null);
+    const response = await this.wire.register(visitor, profile).catch((error) => {
+      if (!visitor || error.status !== 401) throw error;
+      return this.wire.register(null, profile);
+    });
+    const answer = await response.json();
+    const same = visitor && conversationOf(visitor) === conversationOf(answer.token);
+    if (same) this.#unknown.clear();
     this.keepToken(answer.token, Date.parse(answer.expires_at), (state) => {
+      if (same) {
+        state.messages.unshift(...before.messages);
+        state.place = before.place;
+        state.takenOver = before.takenOver;
+      }
       // The proof stays with the page, which brings it again each time.
       if (!this.identity) state.profile = profile;
     });
@@ -113,6 +132,7 @@ class Conversation extends EventTarget {
     if (!message || this.closed || this.pending || this.needsRegistration) return false;
     const id = randomId();
     this.notice = null;
+    this.#unsent = { id, text: message };
     this.store.change((state) => {
       state.messages.push({ id, role: "contact", text: message });
       state.pending = { id, message, turn: null, after: 0, text: "", since: Date.now() };
@@ -188,7 +208,18 @@ class Conversation extends EventTarget {
     this.tell("change");
   }
 
+  // A request carries the message from here on.
+  onCarried(id) {
+    if (this.#unsent?.id === id) this.#unsent = null;
+  }
+
   #onForeignChange() {
+    const { pending, messages } = this.store.read();
+    if (this.#unsent && pending?.id !== this.#unsent.id) {
+      // Two tabs took a message in the same instant, and what the other one wrote is what stands.
+      if (messages.length && !messages.some((message) => message.id === this.#unsent.id)) this.tell("unsent", this.#unsent);
+      this.#unsent = null;
+    }
     this.#carrier.onForeignChange();
     this.tell("change");
     this.#carrier.drive();

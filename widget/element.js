@@ -57,7 +57,7 @@ class SwitchboardChat extends HTMLElement {
   // Who the visitor is: {email, email_hmac?, first_name?}; null for somebody unknown. Each identity has a conversation and a
   // storage of its own.
   identify(identity) {
-    this.#enter(identity?.email ? { email: identity.email, email_hmac: identity.email_hmac ?? null, first_name: identity.first_name ?? null } : null);
+    this.#enter(identity?.email ? { email: identity.email, email_hmac: identity.email_hmac ?? null, first_name: identity.first_name?.trim() || null } : null);
   }
 
   forget() {
@@ -76,6 +76,7 @@ class SwitchboardChat extends HTMLElement {
     for (const name of ["registered", "turn", "message", "error"]) {
       conversation.addEventListener(name, ({ detail }) => this.#tell(name, detail));
     }
+    conversation.addEventListener("unsent", ({ detail }) => this.#view.giveBack(detail.text));
     conversation.addEventListener("message", ({ detail }) => {
       if (detail.role !== "contact" && !this.#view.isOpen) this.#view.unread = true;
     });

@@ -63,7 +63,7 @@ function readOptions(script) {
     registration: data.registration ? withoutSlash(new URL(data.registration, document.baseURI).href) : api,
     conversations: data.conversations ? withoutSlash(new URL(data.conversations, document.baseURI).href) : api,
     register,
-    identity: data.email ? { email: data.email, email_hmac: data.emailHmac || null, first_name: data.name || null } : null,
+    identity: data.email ? { email: data.email, email_hmac: data.emailHmac || null, first_name: data.name?.trim() || null } : null,
     color: data.color && CSS.supports("color", data.color) ? data.color : "",
     scheme: data.scheme || "auto",
     position: data.position || "end",

@@ -84,6 +84,11 @@ function expiryOf(token) {
   return Number(claimsOf(token).exp) * 1000 || 0;
 }
 
+// The conversation that a token is for; undefined where it does not say.
+function conversationOf(token) {
+  return claimsOf(token).conversation_id;
+}
+
 // A random UUID, also on pages without TLS, where crypto.randomUUID is missing.
 function randomId() {
   if (crypto.randomUUID) return crypto.randomUUID();

@@ -137,6 +137,11 @@ class View {
     this.#size();
   }
 
+  // Put a text that was taken and not sent before what has been typed since.
+  giveBack(text) {
+    this.type([text, this.text.value].filter(Boolean).join("\n"));
+  }
+
   refuse(text) {
     this.error.textContent = text;
     this.error.hidden = !text;

@@ -59,12 +59,13 @@ class Wire {
     document.removeEventListener("securitypolicyviolation", this.onViolation);
   }
 
-  register(profile) {
+  // With the token of who chatted here unknown, they are still the same visitor.
+  register(token, profile) {
     const body = { email: profile.email, source: "widget" };
     for (const name of ["first_name", "email_hmac"]) if (profile[name]) body[name] = profile[name];
     return this.#send(`${this.#options.registration}/space/${encodeURIComponent(this.#options.space)}/register`, {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: { "Content-Type": "application/json", ...bearer(token) },
       body: JSON.stringify(body),
     });
   }

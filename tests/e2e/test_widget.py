@@ -1,8 +1,6 @@
 """The embedded chat on a customer's page, which is as strict as a page can be: how it carries an answer through."""
 
 import asyncio
-import hashlib
-import hmac
 import json
 import re
 
@@ -16,7 +14,7 @@ from local.ports import free_port
 from tests.e2e.chats import LONG, stored
 from tests.e2e.conftest import Faults
 from tests.e2e.shops import Shop
-from tests.e2e.sites import Site, serving, strict
+from tests.e2e.sites import strict
 
 
 async def test_a_visitor_chats_and_sees_the_answer_grow(shop: Shop, database: asyncpg.Connection) -> None:
@@ -150,42 +148,6 @@ async def test_without_a_network_the_chat_waits_and_then_goes_on(
     await chat.answered(2)
     await expect(chat.panel.get_by_text("You are offline")).to_be_hidden()
     assert await stored(database, shop.workspace, "contact") == ["While there is a network", "Said in a tunnel"]
-
-
-async def test_two_tabs_show_one_conversation_and_one_takes_over_from_the_other(
-    shop: Shop, database: asyncpg.Connection
-) -> None:
-    site = await shop.site()
-    first = await shop.chat(site)
-    second = await shop.chat(site)
-    await first.say("From the first tab")
-    assert await second.answered() == await first.answered()
-    await second.say(LONG)
-    await first.growing(20)
-    await expect(first.button("Stop the answer")).to_be_visible()
-    await second.page.close()
-    await first.answered(2)
-    kept = [message["text"] for message in (await first.kept())["messages"] if message["role"] == "persona"]
-    assert kept == await stored(database, shop.workspace)
-    assert await shop.turns() == ["completed", "completed"]
-
-
-async def test_starting_over_in_one_tab_forgets_in_the_other(shop: Shop) -> None:
-    site = await shop.site()
-    first, second = await shop.chat(site), await shop.chat(site)
-    await first.say("To be forgotten")
-    await second.answered()
-    await first.button("Start over").click()
-    await first.button("Keep it").click()
-    await expect(first.answers).to_have_count(1)
-    await first.button("Start over").click()
-    await first.button("Forget it").click()
-    for chat in (first, second):
-        await expect(chat.answers).to_have_count(0)
-    assert await first.kept() == {}
-    await second.say("Anew")
-    await expect(first.answers).to_have_count(1)
-    assert (await shop.workspace.counts())["conversations"] == 2
 
 
 async def test_a_token_that_is_over_begins_a_new_conversation_and_says_so(shop: Shop, faults: Faults) -> None:
@@ -322,39 +284,6 @@ async def test_what_anybody_writes_stays_text(shop: Shop, database: asyncpg.Conn
     links = await log.locator("a").evaluate_all("links => links.map(link => [link.href, link.rel, link.target])")
     assert {link[0] for link in links} == {"https://example.test/?q=", "http://example.test/(a)"}
     assert all("noopener" in link[1] and link[2] == "_blank" for link in links)
-
-
-async def test_a_visitor_whom_the_page_knows_goes_on_elsewhere_and_leaves_nothing_behind(
-    shop: Shop, database: asyncpg.Connection
-) -> None:
-    secret, email = "the-secret-of-the-space", "ann@example.test"
-    site = await shop.site()
-    space_id = site.attributes["data-space"]
-    vault = await shop.workspace.add_secret(secret)
-    await database.execute("update public.spaces set hmac_secret_id = $2 where id = $1::text::uuid", space_id, vault)
-    proof = hmac.new(secret.encode(), email.encode(), hashlib.sha256).hexdigest()
-    known = Site(site.attributes | {"data-email": email, "data-email-hmac": proof, "data-name": "Ann"}, site.policy)
-    async with serving(known):
-        await database.execute(
-            "update public.spaces set allowed_origins = $2 where id = $1::text::uuid",
-            space_id,
-            [site.origin, known.origin],
-        )
-        chat = await shop.chat(known)
-        await chat.say("My boat is called Petrel")
-        await chat.answered()
-        await chat.page.evaluate("() => window.Switchboard.identify(null)")
-        await expect(chat.answers).to_have_count(0)
-        await chat.page.evaluate("() => localStorage.clear()")
-        await chat.page.reload()
-        await chat.open()
-        await chat.say("What is my boat called?")
-        assert "Petrel" in await chat.answered()
-    row = await shop.workspace.row(
-        "select count(*) as contacts, min(first_name) as name from public.contacts where workspace_id = $1",
-        shop.workspace.id,
-    )
-    assert row == {"contacts": 1, "name": "Ann"}
 
 
 async def test_a_page_speaks_with_the_chat(shop: Shop) -> None:
