@@ -233,6 +233,19 @@ async def test_a_session_is_started_for_a_contact_or_for_oneself(workspace: Work
         assert await staff.owner.refused("POST", "/chat-sessions", body) == (422, "invalid_body")
 
 
+async def test_an_agent_is_told_that_a_contact_talks_and_nothing_else_of_it(workspace: Workspace, staff: Staff) -> None:
+    contact_id = str((await session_of(workspace, staff.contact))["contact_id"])
+    asked = {"contact_id": contact_id, "thread_key": "offer"}
+    live = await staff.owner.done("POST", "/chat-sessions", asked)
+    before = await workspace.counts()
+    status, refusal = await staff.agent.ask("POST", "/chat-sessions", asked)
+    assert (status, refusal["code"]) == (403, "forbidden")
+    assert live["session_id"] not in str(refusal)
+    assert await staff.agent.refused("GET", f"/chat-sessions/{live['session_id']}") == (404, "session_not_found")
+    assert (await staff.agent.done("GET", "/chat-sessions"))["items"] == []
+    assert await workspace.counts() == before
+
+
 # Cleaning up ---------------------------------------------------------------------------------------------------------
 
 
