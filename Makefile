@@ -52,9 +52,12 @@ cost: install ## Measure what a turn costs, beside other ways to store one
 faults: install-dev ## Kill the parts of a stack under load and check what is left: ARGS="--kills 200 --seed 7"
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-test: install-dev ## Run all tests on the real stack
+# How many test files run side by side, each process with servers of its own: they wait more than they compute.
+WORKERS ?= 4
+
+test: install-dev ## Run all tests on the real stack: WORKERS=0 one after another, ARGS="-k chat"
 	@local/debian.sh
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15 $(ARGS)
 
 lint: install-dev ## Check style, types and migrations
 	@$(BIN)/ruff check

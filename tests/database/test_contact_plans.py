@@ -72,13 +72,24 @@ class Looker:
         return {row["relname"]: row["scans"] for row in rows}
 
 
-@pytest_asyncio.fixture(params=VERSIONS)
-async def looker(server: Callable[[int], Server], request: pytest.FixtureRequest) -> AsyncIterator[Looker]:
-    """A database of that version with many contacts."""
+@pytest_asyncio.fixture(scope="module", params=VERSIONS)
+async def filled(server: Callable[[int], Server], request: pytest.FixtureRequest) -> AsyncIterator[tuple[Server, str]]:
+    """A database of that version with many contacts, to be copied: to fill it takes longer than a test."""
     running = server(request.param)
     name = await running.migrated()
     connection = await asyncpg.connect(running.admin_url(name))
     await connection.execute(FILL)
+    await connection.close()
+    yield running, name
+    await running.drop(name)
+
+
+@pytest_asyncio.fixture
+async def looker(filled: tuple[Server, str]) -> AsyncIterator[Looker]:
+    """A copy of it."""
+    running, original = filled
+    name = await running.copy(original)
+    connection = await asyncpg.connect(running.admin_url(name))
     yield Looker(connection)
     await connection.close()
     await running.drop(name)

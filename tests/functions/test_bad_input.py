@@ -139,7 +139,7 @@ async def test_a_field_of_a_message_that_does_not_fit(
         assert [error["field"] for error in document["errors"]] == [field]
 
 
-@pytest.mark.parametrize("space_id", ["x", "0", "%00", "null", str(uuid4()), "' or 1=1 --"])
+@pytest.mark.parametrize("space_id", ["x", "0", "%00", "null", "5f0c3f7e-93a1-4be5-8a55-0c1b7f0f3f5d", "' or 1=1 --"])
 async def test_a_space_that_does_not_exist(client: aiohttp.ClientSession, space_id: str) -> None:
     for path, body in (
         (f"/space/{space_id}/register", EMAIL),

@@ -126,6 +126,10 @@ async def test_a_message_interrupts_the_answer_before_where_the_persona_says_so(
     async with slow.post("tell me everything") as first:
         reading = events.read(first)
         heard = [await anext(reading) for _ in range(4)]
+        # The next answer, which nobody interrupts, is given without a pause.
+        await workspace.database.execute(
+            "update public.personas set config = '{\"delay_ms\": 0}' where workspace_id = $1", workspace.id
+        )
         second = asyncio.create_task(slow.say("never mind"))
         heard += [event async for event in reading]
     answered = await second

@@ -85,7 +85,7 @@ async def test_a_persona_that_is_down_is_left_alone_and_found_again(
 async def test_a_message_that_has_to_wait_is_told_how_much_is_left(
     client: aiohttp.ClientSession, workspace: Workspace
 ) -> None:
-    persona_id = await workspace.add_persona("demo", {"delay_ms": 200})
+    persona_id = await workspace.add_persona("demo", {"delay_ms": 60})
     visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
     await visitor.say("hi")
     async with visitor.post("tell me everything") as first:

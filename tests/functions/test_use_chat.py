@@ -272,7 +272,7 @@ async def test_the_first_release_chats_and_resumes_with_the_protocol_in_accept(
 async def test_the_page_of_the_docs_works_as_it_stands(
     client: aiohttp.ClientSession, stack: Stack, workspace: Workspace, tmp_path: Path
 ) -> None:
-    persona_id = await workspace.add_persona("demo", {"delay_ms": 100})
+    persona_id = await workspace.add_persona("demo", {"delay_ms": 60})
     space_id = await workspace.add_space(persona_id=persona_id)
     written = re.search(r"```jsx\n(.*?)```", STREAMS.read_text(), re.DOTALL)
     assert written is not None
@@ -304,7 +304,7 @@ async def test_the_page_of_the_docs_works_as_it_stands(
 async def test_a_cancel_beside_stop_ends_the_answer_itself(
     client: aiohttp.ClientSession, stack: Stack, workspace: Workspace
 ) -> None:
-    visitor = await slow_visitor(client, workspace, delay_ms=400)
+    visitor = await slow_visitor(client, workspace, delay_ms=150)
     given = {"token": visitor.token, "text": "hello", "cancel": True, "then": "and?"}
     seen = await use_chat(stack, "stop", visitor.space_id, **given)
     assert (seen["status"], seen["error"]) == ("ready", None)
@@ -326,7 +326,7 @@ async def test_a_cancel_beside_stop_ends_the_answer_itself(
 async def test_where_a_message_may_interrupt_the_next_one_needs_no_cancel(
     client: aiohttp.ClientSession, stack: Stack, workspace: Workspace
 ) -> None:
-    persona_id = await workspace.add_persona("demo", {"delay_ms": 300}, turn_policy="interrupt")
+    persona_id = await workspace.add_persona("demo", {"delay_ms": 100}, turn_policy="interrupt")
     visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
     await visitor.say("hello")
     seen = await use_chat(stack, "stop", visitor.space_id, token=visitor.token, text="tell me", then="wait")
