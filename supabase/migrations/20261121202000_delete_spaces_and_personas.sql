@@ -63,13 +63,13 @@ as $$
 declare
     workspace constant uuid := private.enter_as_owner('persona', persona_id);
 begin
-    delete from public.personas p where p.id = delete_persona.persona_id and p.workspace_id = workspace;
-    if not found then
-        raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona.';
-    end if;
-    -- Whatever points at a persona keeps it. These keys are checked at the end (for the sake of whole workspaces), which
-    -- would be too late to say so.
+    -- Whatever points at a persona keeps it. Some of these keys are checked at the end (for the sake of whole workspaces),
+    -- which would be too late to say so.
     begin
+        delete from public.personas p where p.id = delete_persona.persona_id and p.workspace_id = workspace;
+        if not found then
+            raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona.';
+        end if;
         set constraints all immediate;
     exception when foreign_key_violation then
         raise sqlstate 'PT409' using
