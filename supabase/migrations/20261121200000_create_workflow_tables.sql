@@ -6,7 +6,7 @@ set statement_timeout = '60s';
 
 create type public.quote_status as enum ('requested', 'received', 'declined', 'expired', 'withdrawn');
 comment on type public.quote_status is
-    'requested -> received | declined | expired; received -> withdrawn | expired; declined -> received: an operator may change its mind.';
+    'requested -> received | declined | expired | withdrawn; received -> withdrawn | expired; declined | expired | withdrawn -> received: an operator may change its mind.';
 
 create type public.proposal_status as enum ('draft', 'sent', 'accepted', 'declined', 'withdrawn');
 comment on type public.proposal_status is 'draft -> sent -> accepted | declined; draft | sent -> withdrawn';
@@ -77,12 +77,15 @@ create table public.quotes (
     constraint quotes_lengths         check (pg_catalog.length(operator_key) between 1 and 200 and pg_catalog.length(operator) between 1 and 200
                                              and pg_catalog.length(external_id) between 1 and 200),
     constraint quotes_price           check ((amount is null) = (currency is null) and amount >= 0 and currency ~ '^[A-Z]{3}$'),
-    constraint quotes_received        check ((received_at is not null) = (status in ('received', 'withdrawn')) or status in ('declined', 'expired')),
+    constraint quotes_received        check (case status when 'requested' then received_at is null
+                                                          when 'received'  then received_at is not null
+                                                          else true end),
     constraint quotes_details_object  check (pg_catalog.jsonb_typeof(details) = 'object')
 );
 comment on table  public.quotes              is 'One row per operator asked, from requested on; counts are derived from these rows.';
 comment on column public.quotes.operator_key is 'What the operator is recognised by: its id in the asking system, or its name in lower case.';
 comment on column public.quotes.amount       is 'In the currency''s main unit (ISO 4217).';
+comment on column public.quotes.received_at  is 'When the operator first gave one; kept when it is withdrawn or expires.';
 comment on column public.quotes.late         is 'It came when its session was over already; it is counted and revives nothing.';
 comment on column public.quotes.session_id   is 'The session that asked.';
 create index quotes_session_id_idx on public.quotes (session_id, status);
@@ -172,8 +175,9 @@ alter table public.sessions
 comment on column public.sessions.workflow         is 'The workflow it follows, if any; workflow_transitions has its steps.';
 comment on column public.sessions.workflow_state   is 'What the workflow''s owner keeps of it.';
 comment on column public.sessions.request_id       is 'The request it works on.';
-comment on column public.sessions.primary_quote_id is 'The quote that stands for it in lists.';
+comment on column public.sessions.primary_quote_id is 'The quote that stands for it in lists: a received one of its request, null where there is none.';
 comment on column public.sessions.proposal_id      is 'The proposal it led to.';
+comment on column public.sessions.workflow_step    is 'Where it stands in its workflow; workflow_steps says how it came there.';
 comment on column public.sessions.taken_over_by    is 'The member who answers in the persona''s place; null: the persona answers.';
 -- squawk-ignore require-concurrent-index-creation
 create index sessions_request_id_idx on public.sessions (request_id) where request_id is not null;
@@ -183,6 +187,26 @@ create index sessions_primary_quote_id_idx on public.sessions (primary_quote_id)
 create index sessions_proposal_id_idx on public.sessions (proposal_id) where proposal_id is not null;
 -- squawk-ignore require-concurrent-index-creation
 create index sessions_workflow_step_idx on public.sessions (workspace_id, workflow_step, created_at, id) where workflow_step is not null;
+-- squawk-ignore require-concurrent-index-creation
+create index sessions_workflow_idx on public.sessions (workspace_id, workflow, created_at, id) where workflow is not null;
+-- squawk-ignore require-concurrent-index-creation
+create index sessions_with_quote_idx on public.sessions (workspace_id, created_at, id) where primary_quote_id is not null;
+-- squawk-ignore require-concurrent-index-creation
+create index sessions_taken_over_idx on public.sessions (workspace_id, created_at, id) where taken_over_at is not null;
+
+-- What every workspace has. The ids are the same everywhere, so that a row can be named.
+insert into public.workflow_transitions (id, workflow, from_step, to_step)
+values ('01900000-0000-7000-8000-000000000001', 'charter', null,                    'understanding_request'),
+       ('01900000-0000-7000-8000-000000000002', 'charter', 'understanding_request', 'searching_aircraft'),
+       ('01900000-0000-7000-8000-000000000003', 'charter', 'searching_aircraft',    'requesting_quotes'),
+       ('01900000-0000-7000-8000-000000000004', 'charter', 'requesting_quotes',     'proposal_ready'),
+       -- Back: the request was understood anew, another aircraft is wanted, more operators are asked.
+       ('01900000-0000-7000-8000-000000000005', 'charter', 'searching_aircraft',    'understanding_request'),
+       ('01900000-0000-7000-8000-000000000006', 'charter', 'requesting_quotes',     'understanding_request'),
+       ('01900000-0000-7000-8000-000000000007', 'charter', 'requesting_quotes',     'searching_aircraft'),
+       ('01900000-0000-7000-8000-000000000008', 'charter', 'proposal_ready',        'understanding_request'),
+       ('01900000-0000-7000-8000-000000000009', 'charter', 'proposal_ready',        'searching_aircraft'),
+       ('01900000-0000-7000-8000-00000000000a', 'charter', 'proposal_ready',        'requesting_quotes');
 
 alter table public.workflow_transitions enable row level security;
 alter table public.requests             enable row level security;
@@ -190,10 +214,32 @@ alter table public.quotes               enable row level security;
 alter table public.proposals            enable row level security;
 alter table public.session_refs         enable row level security;
 alter table public.workflow_steps       enable row level security;
-grant select                 on public.requests, public.proposals to contact, authenticated;
-grant select                 on public.workflow_transitions, public.quotes, public.session_refs, public.workflow_steps to authenticated;
+grant select on public.requests to contact, authenticated;
+grant select on public.workflow_transitions, public.quotes, public.proposals, public.session_refs, public.workflow_steps to authenticated;
 grant select, insert, update on public.requests, public.quotes, public.proposals to switchboard;
 grant select, insert, delete on public.workflow_transitions, public.session_refs to switchboard;
 grant select, insert         on public.workflow_steps to switchboard;
 grant all on public.workflow_transitions, public.requests, public.quotes, public.proposals, public.session_refs, public.workflow_steps
     to service_role;
+
+-- A contact is told nothing of quotes: not by an id either.
+grant select (id, workspace_id, request_id, session_id, status, title, details, created_at, updated_at) on public.proposals to contact;
+
+create function private.own_requests()
+    returns setof uuid
+    language sql
+    stable
+    security definer
+    set search_path = ''
+as $$
+    select s.request_id
+      from public.sessions s
+     where s.id in (select private.own_sessions())
+       and s.request_id is not null
+    union
+    select r.id
+      from public.requests r
+     where r.session_id in (select private.own_sessions());
+$$;
+comment on function private.own_requests() is 'The requests that the signed-in user''s own and assigned sessions work on, or were the first to.';
+grant execute on function private.own_requests() to authenticated;

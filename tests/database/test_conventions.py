@@ -22,7 +22,12 @@ select c.conrelid::regclass::text || '.' || c.conname
                      from pg_index i
                     where i.indrelid = c.conrelid
                       and i.indisvalid
-                      and i.indpred is null
+                      -- Rows that name nothing may be left out: who looks for a row names one.
+                      and (i.indpred is null
+                           or pg_get_expr(i.indpred, i.indrelid) = (select format('(%I IS NOT NULL)', attname)
+                                                                      from pg_attribute
+                                                                     where attrelid = c.conrelid
+                                                                       and attnum = i.indkey[0]))
                       and i.indkey[0] = any (c.conkey)
                       and (i.indkey[0] <> (select attnum from pg_attribute
                                             where attrelid = c.conrelid and attname = 'workspace_id')

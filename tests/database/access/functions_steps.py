@@ -100,6 +100,17 @@ ACCESS = (
         definer=True,
     ),
     Function(
+        "private.own_requests()",
+        ("authenticated",),
+        (
+            Call(
+                "private.own_requests()",
+                {SIGNED_IN: [], AGENT: ["requests.agent", "requests.b"], GUEST: ["requests.guest"]},
+            ),
+        ),
+        definer=True,
+    ),
+    Function(
         "private.own_active_turns()",
         ("authenticated",),
         (Call("private.own_active_turns()", {SIGNED_IN: [], AGENT: ["turns.b"]}),),

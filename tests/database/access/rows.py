@@ -166,6 +166,90 @@ def _identity(label: str, workspace: str, evidence: str) -> Row:
     )
 
 
+def _request(label: str, workspace: str) -> Row:
+    return _in(
+        workspace, id=uid("requests", label), session_id=uid("sessions", label), origin="LSZH", destination="EGGW"
+    )
+
+
+def _quote(label: str, workspace: str) -> Row:
+    return _in(
+        workspace,
+        id=uid("quotes", label),
+        request_id=uid("requests", label),
+        session_id=uid("sessions", label),
+        operator_key="acme",
+        operator="Acme",
+        status="received",
+        received_at=LONG_AGO,
+        amount="12000.00",
+        currency="EUR",
+    )
+
+
+def _proposal(label: str, request: str, workspace: str, status: str) -> Row:
+    return _in(
+        workspace,
+        id=uid("proposals", label),
+        request_id=uid("requests", request),
+        session_id=uid("sessions", request),
+        quote_id=uid("quotes", request),
+        status=status,
+    )
+
+
+def _step(label: str, workspace: str) -> Row:
+    return _in(
+        workspace,
+        id=uid("workflow_steps", label),
+        session_id=uid("sessions", label),
+        workflow="charter",
+        to_step="understanding_request",
+    )
+
+
+def _ref(label: str, workspace: str) -> Row:
+    return _in(
+        workspace,
+        id=uid("session_refs", label),
+        session_id=uid("sessions", label),
+        system="avinode",
+        kind="trip",
+        external_id=f"atrip-{label}",
+    )
+
+
+def _transition(label: str) -> Row:
+    return _in(label, id=uid("workflow_transitions", label), workflow="refit", to_step=f"begin_{label}")
+
+
+def _built_in(number: int, from_step: str | None, to_step: str) -> Row:
+    return {
+        "id": f"01900000-0000-7000-8000-{number:012x}",
+        "workspace_id": None,
+        "workflow": "charter",
+        "from_step": from_step,
+        "to_step": to_step,
+    }
+
+
+_CHARTER = (
+    (None, "understanding_request"),
+    ("understanding_request", "searching_aircraft"),
+    ("searching_aircraft", "requesting_quotes"),
+    ("requesting_quotes", "proposal_ready"),
+    ("searching_aircraft", "understanding_request"),
+    ("requesting_quotes", "understanding_request"),
+    ("requesting_quotes", "searching_aircraft"),
+    ("proposal_ready", "understanding_request"),
+    ("proposal_ready", "searching_aircraft"),
+    ("proposal_ready", "requesting_quotes"),
+)
+
+_WORKED_ON = (("a", "one"), ("b", "one"), ("guest", "one"), ("agent", "one"), ("c", "two"))
+"""Sessions with a request, and all that comes of one."""
+
+
 def _job(label: str, workspace: str, *, running: bool = False) -> Row:
     return _in(
         workspace,
@@ -257,6 +341,18 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
             for label, workspace in (("a", "one"), ("b", "one"), ("guest", "one"), ("c", "two"))
         },
     },
+    "public.workflow_transitions": {
+        **{label: _transition(label) for label in ("one", "two")},
+        **{f"built_in_{number}": _built_in(number, *steps) for number, steps in enumerate(_CHARTER, 1)},
+    },
+    "public.requests": {label: _request(label, workspace) for label, workspace in _WORKED_ON},
+    "public.quotes": {label: _quote(label, workspace) for label, workspace in _WORKED_ON},
+    "public.proposals": {
+        **{label: _proposal(label, label, workspace, "sent") for label, workspace in _WORKED_ON},
+        **{f"draft_{label}": _proposal(f"draft_{label}", label, workspace, "draft") for label, workspace in _WORKED_ON},
+    },
+    "public.session_refs": {label: _ref(label, workspace) for label, workspace in _WORKED_ON},
+    "public.workflow_steps": {label: _step(label, workspace) for label, workspace in _WORKED_ON},
     "public.turns": {
         "a": _turn("a", "a", "one", active=True),
         "a_arrival": _turn("a_arrival", "a_arrival", "one"),
@@ -369,6 +465,8 @@ async def load(connection: asyncpg.Connection, leave_out: tuple[str, ...] = ()) 
         await _insert(connection, "auth.users", {"id": uid("users", label), "aud": "authenticated", **user})
     for table, labelled in ROWS.items():
         for row in labelled.values() if table not in leave_out else ():
+            if row.get("workspace_id", table) is None:
+                continue  # No workspace's: the migrations put it there.
             ready = dict(row)
             for column, value in row.items():
                 if isinstance(value, Secret):

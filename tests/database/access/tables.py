@@ -18,8 +18,8 @@ from tests.database.access.callers import (
     SIGNED_IN,
     SWITCHBOARD,
 )
-from tests.database.access.matrix import Cells, Table
-from tests.database.access.rows import LONG_AGO, NOW, SOON, uid
+from tests.database.access.matrix import Cells, Side, Table
+from tests.database.access.rows import LONG_AGO, NOW, ROWS, SOON, uid
 
 NOBODY: Cells = {}
 # The service role is for operators' commands: no policy stops it.
@@ -30,6 +30,18 @@ ADMINS_READ: Cells = {SIGNED_IN: "", ADMINS: "@one", ADMIN_2: "@two"}
 
 # What makes up a workspace is written by whoever entered to manage it, and by nobody who came in another way.
 MANAGED: Cells = {**OPERATORS, SWITCHBOARD: ""}
+
+# Workflows that no workspace made.
+_BUILT_IN = " ".join(label for label in ROWS["public.workflow_transitions"] if label.startswith("built_in"))
+
+
+def _request(side: Side) -> str:
+    return uid("requests", "a" if side.workspace == ONE else "c")
+
+
+def _quote(side: Side) -> str:
+    return uid("quotes", "a" if side.workspace == ONE else "c")
+
 
 TABLES = (
     Table(
@@ -142,6 +154,82 @@ TABLES = (
         },
         insert=ENTERED,
         update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.workflow_transitions",
+        new=lambda side: {"workspace_id": side.workspace, "workflow": "refit", "to_step": "another"},
+        change={"created_at": LONG_AGO},
+        select={
+            **OPERATORS, SIGNED_IN: _BUILT_IN, MEMBERS: f"@one {_BUILT_IN}", ADMIN_2: f"@two {_BUILT_IN}",
+            SWITCHBOARD: "", IN_ONE: f"@one {_BUILT_IN}", FOR_C: f"@two {_BUILT_IN}",
+        },
+        insert=MANAGED,
+        update=OPERATORS,
+        delete=MANAGED,
+    ),
+    Table(
+        "public.requests",
+        new=lambda side: {"workspace_id": side.workspace, "session_id": side.session},
+        change={"origin": "changed"},
+        select={
+            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
+            CONTACTS: "", CONTACT_A: "a", CONTACT_B: "b", CONTACT_C: "c",
+        },
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.quotes",
+        new=lambda side: {
+            "workspace_id": side.workspace, "session_id": side.session, "request_id": _request(side),
+            "operator_key": "another", "operator": "Another",
+        },
+        change={"operator": "changed"},
+        # Not even whose session it is sees what operators ask.
+        select={**ENTERED, **ADMINS_READ, AGENT: "agent b"},
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.proposals",
+        new=lambda side: {
+            "workspace_id": side.workspace, "session_id": side.session, "request_id": _request(side),
+            "quote_id": _quote(side),
+        },
+        change={"title": "changed"},
+        select={
+            **ENTERED, **ADMINS_READ, AGENT: "agent draft_agent b draft_b", GUEST: "guest",
+            CONTACTS: "", CONTACT_A: "a", CONTACT_B: "b", CONTACT_C: "c",
+        },
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+        hidden={"contact": "quote_id"},
+    ),
+    Table(
+        "public.session_refs",
+        new=lambda side: {
+            "workspace_id": side.workspace, "session_id": side.session, "system": "avinode", "kind": "trip",
+            "external_id": "another",
+        },
+        change={"external_id": "changed"},
+        select={**ENTERED, **ADMINS_READ, AGENT: "agent b"},
+        insert=ENTERED,
+        update=OPERATORS,
+        delete=ENTERED,
+    ),
+    Table(
+        "public.workflow_steps",
+        new=lambda side: {
+            "workspace_id": side.workspace, "session_id": side.session, "workflow": "charter", "to_step": "another",
+        },
+        change={"to_step": "changed"},
+        select={**ENTERED, **ADMINS_READ, AGENT: "agent b"},
+        insert=ENTERED,
+        update=OPERATORS,
         delete=OPERATORS,
     ),
     Table(

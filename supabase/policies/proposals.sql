@@ -1,0 +1,29 @@
+-- Who may see proposals: whoever may see their session, and drafts only members.
+
+create policy "Admins read all proposals, users and agents their own"
+    on public.proposals for select to authenticated
+    using (
+        workspace_id in (select private.admin_workspaces())
+        or (session_id in (select private.own_sessions())
+            and (status <> 'draft' or workspace_id in (select private.member_workspaces())))
+    );
+
+create policy "Contacts read what was proposed to them"
+    on public.proposals for select to contact
+    using (
+        status <> 'draft'
+        and session_id in (select s.id from public.sessions s where s.conversation_id = (select private.token_conversation()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.proposals for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.proposals for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.proposals for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

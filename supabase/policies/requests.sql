@@ -1,0 +1,25 @@
+-- Who may see requests: whoever may see a session that works on one.
+
+create policy "Admins read all requests, users and agents their own"
+    on public.requests for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_requests()));
+
+create policy "Contacts read the requests of their conversation's sessions"
+    on public.requests for select to contact
+    using (
+        id in (select s.request_id from public.sessions s where s.conversation_id = (select private.token_conversation()))
+        or session_id in (select s.id from public.sessions s where s.conversation_id = (select private.token_conversation()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.requests for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.requests for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.requests for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

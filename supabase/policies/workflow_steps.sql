@@ -1,0 +1,16 @@
+-- Who may see which steps a session took: the members who see the session.
+
+create policy "Members read the steps of the sessions they see"
+    on public.workflow_steps for select to authenticated
+    using (
+        workspace_id in (select private.member_workspaces())
+        and (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.workflow_steps for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.workflow_steps for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
