@@ -46,6 +46,7 @@ ROUTES: tuple[Route, ...] = (
     Route("sessions", "list_sessions", "GET", "/chat-sessions", ("contact", "user")),
     Route("sessions", "start_session", "POST", "/chat-sessions", ("contact", "user")),
     Route("sessions", "clean_up", "POST", "/chat-sessions/cleanup", ("user", "cron")),
+    Route("sessions", "change_several", "POST", "/chat-sessions/bulk-status", ("contact", "user")),
     Route("sessions", "read_session", "GET", "/chat-sessions/{session_id}", ("contact", "user")),
     Route("sessions", "pause", "PATCH", "/chat-sessions/{session_id}/pause", ("user",)),
     Route("sessions", "resume", "PATCH", "/chat-sessions/{session_id}/resume", ("user",)),

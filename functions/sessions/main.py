@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lib import auth, bodies, clients, config, errors, http, session_batches
 from lib import auth, bodies, clients, config, errors, http, takeovers
 from lib import sessions as domain
 
@@ -49,6 +50,12 @@ async def change(status: domain.Wanted, request: Request) -> domain.Changed:
     session_id = http.path_id(request, "session_id")
     caller = await auth.require_reader(request)
     return await domain.change(caller, session_id, status)
+
+
+async def change_several(request: Request) -> session_batches.Outcome:
+    """The same for many, each on its own."""
+    caller = await auth.require_reader(request)
+    return await session_batches.change(caller, await bodies.read(request, session_batches.NewStatus))
 
 
 async def recover(request: Request) -> domain.Recovered:
@@ -116,6 +123,7 @@ _HANDLERS: dict[str, http.Handler] = {
     "resume": functools.partial(change, "active"),
     "complete": functools.partial(change, "completed"),
     "cancel": functools.partial(change, "cancelled"),
+    "change_several": change_several,
     "recover": recover,
     "take_over": take_over,
     "hand_back": hand_back,

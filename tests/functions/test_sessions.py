@@ -98,6 +98,46 @@ async def test_ending_a_session_stops_its_answer_and_keeps_what_was_seen(
     assert (await slow.say("still there?"))[0].data["session_id"] != session_id
 
 
+async def test_many_sessions_are_changed_in_one_call_which_waits_for_their_answers(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
+) -> None:
+    quiet = str((await session_of(workspace, staff.contact))["id"])
+    slow = Visitor(client, await workspace.add_space(persona_id=await workspace.add_persona("demo", {"delay_ms": 300})))
+    async with slow.post("tell me everything") as response:
+        reading = events.read(response)
+        heard = [await anext(reading) for _ in range(3)]
+        answering, nothing = heard[0].data["session_id"], str(uuid4())
+        body = {"sessionIds": [answering, nothing, quiet, answering], "status": "completed"}
+        ending = asyncio.create_task(staff.admin.done("POST", "/chat-sessions/bulk-status", body))
+        heard += [event async for event in reading]
+    assert (await ending)["items"] == [
+        {"id": answering, "status": "completed", "changed": True},
+        {"id": nothing, "code": "session_not_found", "title": "There is no such session."},
+        {"id": quiet, "status": "completed", "changed": True},
+    ]
+    assert (heard[-1].name, heard[-1].data["status"]) == ("done", "cancelled")
+    again = await staff.admin.done("POST", "/chat-sessions/bulk-status", {**body, "status": "paused"})
+    assert [item.get("code") for item in again["items"]] == [
+        "transition_not_allowed", "session_not_found", "transition_not_allowed",
+    ]  # fmt: skip
+    assert again["items"][2]["session_status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"session_ids": [], "status": "paused"}, {"session_ids": ["x"], "status": "paused"},
+        {"session_ids": [str(uuid4()) for _ in range(101)], "status": "paused"},
+        {"session_ids": [str(uuid4())], "status": "archived"}, {"session_ids": [str(uuid4())]},
+    ],
+    ids=lambda body: str(body)[:60],
+)  # fmt: skip
+async def test_what_is_no_change_of_many(staff: Staff, body: dict[str, Any]) -> None:
+    assert await staff.owner.refused("POST", "/chat-sessions/bulk-status", body) == (422, "invalid_body")
+    good = {"session_ids": [str(uuid4())], "status": "paused"}
+    assert await staff.anonymous.refused("POST", "/chat-sessions/bulk-status", good) == (401, "token_missing")
+
+
 # Lists ---------------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """What finds, starts, changes and times out sessions, as every caller."""
 
+from collections.abc import Mapping
+
 from tests.database.access.callers import (
     ADMIN_2,
     ADMINS,
@@ -72,6 +74,11 @@ def _change(label: str, status: str) -> str:
     return f"public.change_session_status('{uid('sessions', label)}', '{status}')"
 
 
+def _change_both(one: str, other: str, status: str) -> str:
+    ids = f"array['{uid('sessions', one)}', '{uid('sessions', other)}']::uuid[]"
+    return f"public.change_sessions_status({ids}, '{status}')"
+
+
 def _start(contact: str, persona: str, more: str = "") -> str:
     ids = f"contact_id => '{uid('contacts', contact)}', persona_id => '{uid('personas', persona)}'"
     return f"public.start_session({ids}{more})"
@@ -80,6 +87,16 @@ def _start(contact: str, persona: str, more: str = "") -> str:
 def _list(name: str, label: str) -> str:
     filters = f'{{"{name}": "{uid(name.removesuffix("_id") + "s", label)}"}}'
     return f"public.list_sessions('{filters}')"
+
+
+_GONE = {"code": "session_not_found"}
+_STOPPING = {"code": "turn_in_progress", "stopping": True}
+_OVER = {"code": "transition_not_allowed", "session_status": "completed"}
+_CANCELLED = {"status": "cancelled", "changed": True}
+
+
+def _several(**items: Mapping[str, object]) -> dict[str, object]:
+    return {"items": [{"id": f"sessions.{label}", **item} for label, item in items.items()]}
 
 
 _OWN_LISTS: Cells = {
@@ -178,6 +195,34 @@ SESSIONS = (
             Call(
                 _change("c", "paused"),
                 {SWITCHBOARD: NO_SESSION, (FOR_C, TWO_AT_ONE): FORBIDDEN, FOR_ADMIN_2: {"session_id": "sessions.c"}},
+                foreign=True,
+            ),
+        ),
+        enters=True,
+    ),
+    Function(
+        "public.change_sessions_status(uuid[],public.session_status)",
+        _SWITCHBOARD,
+        (
+            Call(
+                _change_both("b", "guest", "cancelled"),
+                {
+                    SWITCHBOARD: _several(b=_GONE, guest=_GONE),
+                    FOR_B: _several(b=_STOPPING, guest=_GONE),
+                    FOR_AGENT: _several(b=_STOPPING, guest=_GONE),
+                    FOR_GUEST: _several(b=_GONE, guest=_CANCELLED),
+                    _ADMINS: _several(b=_STOPPING, guest=_CANCELLED),
+                },
+            ),
+            Call(
+                _change_both("c_old", "a", "paused"),
+                {
+                    SWITCHBOARD: _several(c_old=_GONE, a=_GONE),
+                    _CONTACT_A: _several(c_old=_GONE, a={"code": "forbidden"}),
+                    _ADMINS: _several(c_old=_GONE, a={"status": "paused", "changed": True}),
+                    (FOR_C, TWO_AT_ONE): _several(c_old={"code": "forbidden"}, a=_GONE),
+                    FOR_ADMIN_2: _several(c_old=_OVER, a=_GONE),
+                },
                 foreign=True,
             ),
         ),
