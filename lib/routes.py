@@ -70,6 +70,7 @@ ROUTES: tuple[Route, ...] = (
     Route("contacts", "read_contact", "GET", "/contacts/{contact_id}", ("user",)),
     Route("contacts", "read_activity", "GET", "/contacts/{contact_id}/activity", ("user",)),
     Route("contacts", "capture_message", "POST", "/contacts/{contact_id}/messages", ("user",)),
+    Route("contacts", "read_journey", "GET", "/contacts/{contact_id}/journey", ("user",)),
     Route("contacts", "tag_contact", "PUT", "/contacts/{contact_id}/tags", ("user",)),
     Route("contacts", "tag_session", "PUT", "/chat-sessions/{session_id}/tags", ("user",)),
     Route("workspaces", "create_workspace", "POST", "/workspaces", ("user",)),

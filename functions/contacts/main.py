@@ -4,6 +4,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lib import auth, bodies, db, http, journeys
 from lib import auth, bodies, clients, db, http, messages, takeovers
 from lib import contacts as domain
 from lib.management import managing_as
@@ -42,6 +43,11 @@ async def capture_message(request: Request) -> Response | takeovers.Sent:
     return http.created(sent) if sent.created else sent
 
 
+async def read_journey(request: Request) -> journeys.Journey:
+    """What became of a contact."""
+    return await journeys.read(db.reading_as(user), contact_id, bodies.read_query(request, journeys.Paging))
+
+
 async def tag_contact(request: Request) -> domain.Tags:
     """Replace a contact's tags."""
     contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
@@ -54,6 +60,7 @@ async def tag_session(request: Request) -> domain.Tags:
     return await domain.tag_session(managing_as(user), session_id, await bodies.read(request, domain.NewTags))
 
 
+_HANDLERS = (resolve_contact, list_contacts, read_contact, read_activity, read_journey, tag_contact, tag_session)
 _HANDLERS = (
     resolve_contact, list_contacts, read_contact, read_activity, capture_message, tag_contact, tag_session,
 )  # fmt: skip

@@ -310,3 +310,35 @@ async def test_a_visitor_who_registers_with_their_token_goes_on_in_their_chat(
     (again, *_) = await visitor.say("And on")
     assert again.data["conversation_id"] == turn.data["conversation_id"]
     assert (await workspace.counts())["contacts"] == 1
+
+
+async def test_a_journey_is_read_page_by_page(workspace: Workspace, staff: Staff) -> None:
+    (contact,) = (await staff.owner.done("GET", "/contacts"))["items"]
+    (session,) = (await staff.owner.done("GET", f"/chat-sessions?contact_id={contact['id']}"))["items"]
+    assert session["contact"]["id"] == contact["id"]
+    assert (await staff.owner.done("GET", f"/contacts?session_id={session['id']}"))["items"] == [contact]
+    await staff.owner.done("PATCH", f"/chat-sessions/{session['id']}/complete")
+
+    path = f"/contacts/{contact['id']}/journey"
+    found, query = [], "?limit=2"
+    while True:
+        page = await staff.owner.done("GET", path + query)
+        found += page["items"]
+        if "next_cursor" not in page:
+            break
+        query = f"?limit=2&cursor={page['next_cursor']}"
+    assert [(entry["event"], entry.get("session_id")) for entry in found] == [
+        ("contact.created", None), ("contact.registered", None), ("contact.identified", None),
+        ("session.opened", session["id"]), ("session.completed", session["id"]),
+    ]  # fmt: skip
+    assert found[2] == {
+        "at": found[2]["at"], "event": "contact.identified", "identity": "email:contact@example.com",
+        "asserted_by": "contact",
+    }  # fmt: skip
+    seen = (await staff.agent.done("GET", path))["items"]
+    assert seen == [entry for entry in found if "session_id" not in entry]
+    for nobody in (staff.stranger, staff.other_admin, staff.operator):
+        assert await nobody.refused("GET", path) == (404, "contact_not_found")
+    assert await staff.contact.refused("GET", path) == (403, "forbidden")
+    for query in ("limit=0", "cursor=x", "cursor=1.99999.x", f"cursor=1.1.{contact['id']}'", "surprise=1"):
+        assert await staff.owner.refused("GET", f"{path}?{query}") == (422, "invalid_body")

@@ -69,6 +69,18 @@ _ACTIVE = _read(
     {"id": "contacts.c", "sessions": {"active": 1, "completed": 1}},
 )
 
+
+def _journey(*events: tuple[str, str]) -> dict[str, Any]:
+    """What a contact's journey has, of the contact and of sessions."""
+    of_contact = [{"event": f"contact.{what}"} for what in ("created", "registered", "identified")]
+    return {
+        "items": of_contact + [{"event": event, "session_id": f"sessions.{label}"} for event, label in events],
+        "next_cursor": None,
+    }
+
+
+_OF_B = (("session.opened", "b_old"), ("session.completed", "b_old"), ("session.opened", "b"))
+
 KNOWN = (
     Function(
         "public.resolve_contact(jsonb,uuid,boolean,public.contact_kind,jsonb,text,uuid,text)",
@@ -229,6 +241,37 @@ CONTACT_STEPS = (
                 },
             ),
         ),
+    ),
+    Function(
+        "public.read_contact_journey(uuid,text,integer)",
+        READERS,
+        (
+            Call(
+                f"public.read_contact_journey('{_B}')",
+                {SIGNED_IN: NO_CONTACT, (*MEMBERS, SERVICE): _journey(*_OF_B), AGENT: _journey(_OF_B[2])},
+            ),
+            Call(
+                f"public.read_contact_journey('{_C}')",
+                {SIGNED_IN: NO_CONTACT, (ADMIN_2, SERVICE): {"next_cursor": None}},
+                foreign=True,
+            ),
+        ),
+    ),
+    Function(
+        "private.contact_changes(uuid,timestamp with time zone,uuid,integer)",
+        READERS,
+        (
+            Call(
+                f"(private.contact_changes('{_B}', '-infinity', '{_B}', 9)).verb",
+                {SIGNED_IN: [], (*MEMBERS, SERVICE): ["contact.registered"]},
+            ),
+            Call(
+                f"(private.contact_changes('{_C}', '-infinity', '{_C}', 9)).verb",
+                {SIGNED_IN: [], (ADMIN_2, SERVICE): ["contact.registered"]},
+                foreign=True,
+            ),
+        ),
+        definer=True,
     ),
     Function(
         "private.workspace_of_contact(uuid)",

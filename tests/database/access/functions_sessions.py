@@ -401,6 +401,7 @@ SESSIONS = (
         ),
     ),
     Function("private.audit_resumed_session()", (), ()),
+    Function("private.note_first_message()", (), ()),
     Function(
         "private.sessions_saying(uuid,text,integer)",
         ("authenticated",),

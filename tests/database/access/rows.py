@@ -412,8 +412,19 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         label: _in(label, persona_id=uid("personas", label), failures=2) for label in ("one", "two")
     },
     "public.audit_events": {
-        label: _in(label, id=uid("audit_events", label), verb="test.done", object_id=uid("workspaces", label))
-        for label in ("one", "two")
+        **{
+            label: _in(label, id=uid("audit_events", label), verb="test.done", object_id=uid("workspaces", label))
+            for label in ("one", "two")
+        },
+        **{
+            f"contact_{label}": _in(
+                workspace,
+                id=uid("audit_events", f"contact_{label}"),
+                verb="contact.registered",
+                object_id=uid("contacts", label),
+            )
+            for label, workspace in (("b", "one"), ("c", "two"))
+        },
     },
     "private.retired_secrets": {
         f"{kind}_{label}": _in(
