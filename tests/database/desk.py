@@ -1,9 +1,11 @@
 """Calling the domain functions as PostgREST does: its login, the role and claims of a token, one transaction a call."""
 
+import contextlib
 import hashlib
 import hmac
 import json
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -106,6 +108,14 @@ class Desk:
         """Call a public function with a token's role and claims. Raises Raised."""
         async with self._pool.acquire() as connection, connection.transaction():
             return await call(connection, function, token, **arguments)
+
+    @contextlib.asynccontextmanager
+    async def reading(self, token: JSON) -> AsyncIterator[Connection]:
+        """A connection that reads with a token's role and claims, straight from the tables."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(f"set local role {token['role']}")
+            await connection.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(token))
+            yield connection
 
     async def register(
         self, email: str, token: JSON | None = None, *, space: str = SPACE, kind: str = "embed", **more: Any

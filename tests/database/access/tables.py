@@ -86,6 +86,8 @@ TABLES = (
         "public.contacts",
         new=lambda side: {"workspace_id": side.workspace, "first_name": "Another", "session_id": side.session},
         change={"first_name": "changed"},
+        # A token is for one conversation, and the session first linked may be another's.
+        hidden={"contact": "session_id"},
         # Somebody's word for who they are shows them nothing of the contact.
         select={**ENTERED, **MEMBERS_READ, CONTACTS: "", CONTACT_A: "a", CONTACT_C: "c"},
         insert=ENTERED,

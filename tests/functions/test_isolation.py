@@ -1,0 +1,284 @@
+"""What is somebody else's is answered as what does not exist is, byte for byte but for the ids, wherever one is named.
+
+The routes come from lib/routes.py: one whose path names something unknown here, or that takes a body which is not here,
+fails until it is said what it takes.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest_asyncio
+
+from lib import routes
+from local.stack import Stack
+from tests.functions.conftest import Visitor, Workspace, add_workspace
+from tests.functions.people import Person, Staff, sign_up, staff_of
+
+NAMED = tuple(route for route in routes.ROUTES if "{" in route.path and not set(route.callers) <= {"provider", "cron"})
+
+TEXTS = {"chat_id": "main", "operator": "acme"}
+"""What stands in a path and is no id of anything."""
+
+OPEN_TO_ANYBODY = {"registration.register_in_space", "registration.register_on_landing", "chat.stream"}
+"""A space takes in whoever comes, so it is one that is closed which must look like none."""
+
+OF_SESSIONS = {"session_id", "conversation_id", "turn_id", "request_id", "trip_id", "ref_id"}
+"""What an agent of the same workspace sees only where the session is theirs."""
+
+WITHOUT_BODY = {
+    "chat.cancel", "sessions.pause", "sessions.resume", "sessions.complete", "sessions.cancel", "sessions.recover",
+    "sessions.take_over", "sessions.hand_back", "sessions.note_activity", "contacts.unmerge_contact",
+    "contacts.dismiss_conflict",
+}  # fmt: skip
+
+BODIES: Mapping[str, Any] = {
+    "registration.register_in_space": {"email": "eve@example.com"},
+    "registration.register_on_landing": {"email": "eve@example.com"},
+    "chat.stream": {"message": "Hello?"},
+    "sessions.say": {"text": "Hello?"},
+    "sessions.assign": {"user_id": None},
+    "sessions.change_workflow": {"step": "searching_aircraft"},
+    "sessions.set_request": {"origin": "LSZH"},
+    "sessions.set_quote": {"status": "declined"},
+    "sessions.set_proposal": {"title": "x"},
+    "contacts.tag_contact": {"tags": ["vip"]},
+    "contacts.tag_session": {"tags": ["vip"]},
+    "contacts.capture_message": {"text": "Hello?", "role": "contact", "source": "email"},
+    "contacts.merge_contact": {"into": "00000000-0000-4000-8000-000000000001"},
+    "workspaces.change_workspace": {"name": "x"},
+    "workspaces.add_member": {"email": "eve@example.com", "role": "agent"},
+    "workspaces.set_member": {"role": "agent"},
+    "workspaces.create_space": {"name": "x", "persona_id": "00000000-0000-4000-8000-000000000001"},
+    "workspaces.change_space": {"name": "x"},
+    "workspaces.rotate_hmac_secret": {},
+    "workspaces.create_persona": {"kind": "demo", "name": "x"},
+    "workspaces.change_persona": {"name": "x"},
+    "workspaces.set_persona_secret": {"secret": "x"},
+    "workspaces.rotate_callback_secret": {},
+    "workspaces.create_template": {"name": "x"},
+    "workspaces.change_template": {"name": "x"},
+    "workspaces.add_transition": {"workflow": "charter", "to_step": "x"},
+}
+
+
+def body_of(route: routes.Route) -> Any:
+    """What is sent to a route so that only the ids decide."""
+    name = f"{route.function}.{route.name}"
+    if route.method in ("GET", "DELETE") or name in WITHOUT_BODY:
+        return None
+    assert name in BODIES, f"say what {name} takes"
+    return BODIES[name]
+
+
+class Belongings:
+    """One of everything that a workspace has, by what a path calls it."""
+
+    def __init__(self, ids: Mapping[str, str]) -> None:
+        self.ids = {**TEXTS, **ids}
+
+    @classmethod
+    async def of(cls, client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> "Belongings":
+        """Somebody chats there, about a trip."""
+        database = workspace.database
+        owner = await sign_up(client, workspace, stack, "owner")
+        heard = (await Visitor(client, workspace.space_id).say("hello"))[0].data
+        session = heard["session_id"]
+        template = await owner.done("POST", f"/workspaces/{workspace.id}/session-templates", {"name": "Theirs"})
+        request = await database.fetchval(
+            "insert into public.requests (workspace_id, session_id) values ($1, $2) returning id", workspace.id, session
+        )
+        await database.execute("update public.sessions set request_id = $1 where id = $2", request, session)
+        trip = f"TRIP{uuid4().hex[:8]}"
+        ref = await database.fetchval(
+            "insert into public.session_refs (workspace_id, session_id, system, kind, external_id)"
+            " values ($1, $2, 'avinode', 'trip', $3) returning id", workspace.id, session, trip,
+        )  # fmt: skip
+        transition = await database.fetchval(
+            "insert into public.workflow_transitions (workspace_id, workflow, to_step) values ($1, 'charter', 'x')"
+            " returning id", workspace.id,
+        )  # fmt: skip
+        ids = {name: heard[name] for name in ("session_id", "conversation_id", "turn_id", "contact_id")}
+        return cls(
+            ids
+            | {
+                "workspace_id": str(workspace.id), "user_id": str(owner.id), "space_id": str(workspace.space_id),
+                "app_id": str(workspace.landing_id), "persona_id": str(workspace.persona_id),
+                "template_id": template["id"], "request_id": str(request), "trip_id": trip, "ref_id": str(ref),
+                "transition_id": str(transition),
+            }
+        )  # fmt: skip
+
+    def nothing(self) -> "Belongings":
+        """As many ids that nobody has."""
+        made = {name: str(uuid4()) if _is_id(value) else f"TRIP{uuid4().hex[:8]}" for name, value in self.ids.items()}
+        return Belongings(made | TEXTS)
+
+    def path(self, route: routes.Route) -> str:
+        """The route's path with these ids. KeyError for what they have no id of."""
+        return re.sub(r"\{(\w+)\}", lambda found: self.ids[found[1]], route.path)
+
+    def hide(self, text: str) -> str:
+        """A text without these ids."""
+        for name, value in self.ids.items():
+            text = text.replace(value, f"<{name}>") if name not in TEXTS else text
+        return text
+
+
+def _is_id(text: str) -> bool:
+    return bool(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text))
+
+
+Told = tuple[int, dict[str, str], str]
+
+
+async def told(person: Person, method: str, path: str, body: Any, named: Belongings) -> Told:
+    """All that an answer says: status, headers, body; but for the ids, the time, and the request's own id."""
+    headers = {"Authorization": f"Bearer {person.token}"} if person.token else {}
+    content = None if body is None else json.dumps(body)
+    if content is not None:
+        headers["Content-Type"] = "application/json"
+    async with person.client.request(method, path, data=content, headers=headers) as answer:
+        kept = {name.lower(): value for name, value in answer.headers.items()}
+        for name in ("date", "x-request-id", "content-length"):
+            kept.pop(name, None)
+        return answer.status, kept, named.hide(await answer.text())
+
+
+@pytest_asyncio.fixture
+async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> Staff:
+    """Everybody."""
+    return await staff_of(client, workspace, stack)
+
+
+@pytest_asyncio.fixture
+async def ours(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> Belongings:
+    """What the workspace has."""
+    return await Belongings.of(client, workspace, stack)
+
+
+@pytest_asyncio.fixture
+async def elsewhere(workspace: Workspace) -> Workspace:
+    """Another workspace."""
+    return await add_workspace(workspace.database)
+
+
+@pytest_asyncio.fixture
+async def theirs(client: aiohttp.ClientSession, elsewhere: Workspace, stack: Stack) -> Belongings:
+    """What another workspace has."""
+    return await Belongings.of(client, elsewhere, stack)
+
+
+async def test_every_route_answers_for_what_is_somebody_else_s_as_for_nothing(
+    workspace: Workspace, elsewhere: Workspace, staff: Staff, ours: Belongings, theirs: Belongings
+) -> None:
+    before = [await workspace.counts(), await elsewhere.counts()]
+    closed = {}
+    for name, space in (("space_id", elsewhere.add_space("embed", enabled=False)),
+                        ("app_id", elsewhere.add_space("landing", enabled=False))):  # fmt: skip
+        closed[name] = str(await space)
+    wrong, asked = [], 0
+    for route in NAMED:
+        named = set(re.findall(r"\{(\w+)\}", route.path))
+        is_open = f"{route.function}.{route.name}" in OPEN_TO_ANYBODY
+        foreign = Belongings(theirs.ids | closed) if is_open else theirs
+        tried = [(staff.owner, foreign), (staff.contact, foreign), (staff.anonymous, foreign)]
+        if not is_open:
+            tried += [(staff.stranger, ours), (staff.other_admin, ours)]
+        if named - set(TEXTS) <= OF_SESSIONS:
+            tried += [(staff.agent, ours), (staff.contact, ours)]
+        for person, what in tried:
+            nothing = what.nothing()
+            answers = [
+                await told(person, route.method, each.path(route), body_of(route), each) for each in (what, nothing)
+            ]
+            asked += 1
+            if answers[0] != answers[1] or not (answers[0][0] >= 400 or answers[0][0] == 204 or _is_empty(answers[0])):
+                who = next(name for name, one in vars(staff).items() if one is person)
+                wrong.append(f"{route.method} {route.path} as {who}:\n    {answers[0]}\n    {answers[1]}")
+    assert not wrong, "\n".join(wrong)
+    assert asked >= 3 * len(NAMED)
+    assert [await workspace.counts(), await elsewhere.counts()] == before
+
+
+def _is_empty(answer: Told) -> bool:
+    return answer[0] == 200 and json.loads(answer[2]) == {"items": []}
+
+
+QUERIES = (
+    "/chat-sessions?workspace_id={workspace_id}",
+    "/chat-sessions?persona_id={persona_id}",
+    "/chat-sessions?contact_id={contact_id}",
+    "/chat-sessions?user_id={user_id}",
+    "/chat-sessions?space_id={space_id}",
+    "/contacts?workspace_id={workspace_id}",
+    "/contacts?session_id={session_id}",
+    "/contacts?space_id={space_id}",
+)
+
+NAMING: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("POST", "/chat-sessions", {"contact_id": "{contact_id}"}),
+    ("POST", "/chat-sessions", {"contact_id": "{contact_id}", "persona_id": "{persona_id}"}),
+    ("POST", "/chat-sessions", {"space_id": "{closed_id}"}),
+    ("POST", "/chat-sessions", {"contact_id": "{own_contact_id}", "persona_id": "{persona_id}"}),
+    ("POST", "/chat-sessions", {"contact_id": "{own_contact_id}", "space_id": "{space_id}"}),
+    ("POST", "/chat-sessions", {"contact_id": "{own_contact_id}", "template": "{template_id}"}),
+    ("POST", "/chat-sessions", {"space_id": "{own_space_id}", "template": "{template_id}"}),
+    ("POST", "/chat-sessions/bulk-status", {"session_ids": ["{session_id}"], "status": "cancelled"}),
+    ("POST", "/chat-sessions/cleanup", {"workspace_id": "{workspace_id}", "max_age_hours": 1}),
+    ("POST", "/admin/contacts/resolve", {"identities": ["omi:x"], "workspace_id": "{workspace_id}"}),
+    ("POST", "/admin/contacts/resolve", {"identities": ["omi:x"], "create": True, "group_id": "{contact_id}"}),
+    ("POST", "/workspaces/{own_workspace_id}/spaces", {"name": "x", "persona_id": "{persona_id}"}),
+    ("PATCH", "/spaces/{own_space_id}", {"persona_id": "{persona_id}"}),
+    ("POST", "/workspaces/{own_workspace_id}/session-templates", {"name": "x", "persona_id": "{persona_id}"}),
+    ("PATCH", "/session-templates/{own_template_id}", {"persona_id": "{persona_id}"}),
+    ("POST", "/space/{own_space_id}/chat/stream", {"message": "x", "persona_id": "{persona_id}"}),
+)  # fmt: skip
+
+
+async def test_an_id_in_a_query_or_a_body_tells_no_more(
+    workspace: Workspace, elsewhere: Workspace, staff: Staff, ours: Belongings, theirs: Belongings
+) -> None:
+    own = {f"own_{name}": value for name, value in ours.ids.items()}
+    shut = {"closed_id": str(await elsewhere.add_space("embed", enabled=False))}
+    foreign = Belongings(theirs.ids | shut)
+    before = [await workspace.counts(), await elsewhere.counts()]
+    wrong = []
+    for method, path, body in (*(("GET", query, None) for query in QUERIES), *NAMING):
+        for person in (staff.owner, staff.agent, staff.stranger, staff.contact):
+            nothing = foreign.nothing()
+            answers = [
+                await told(person, method, _fill(path, each.ids | own), _fill(body, each.ids | own), each)
+                for each in (foreign, nothing)
+            ]
+            if answers[0] != answers[1]:
+                who = next(name for name, one in vars(staff).items() if one is person)
+                wrong.append(f"{method} {path} {body} as {who}:\n    {answers[0]}\n    {answers[1]}")
+    assert not wrong, "\n".join(wrong)
+    assert [await workspace.counts(), await elsewhere.counts()] == before
+
+
+def _fill(what: Any, ids: Mapping[str, str]) -> Any:
+    if isinstance(what, str):
+        return re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], what)
+    if isinstance(what, dict):
+        return {name: _fill(value, ids) for name, value in what.items()}
+    return [_fill(value, ids) for value in what] if isinstance(what, list) else what
+
+
+async def test_the_same_questions_are_answered_to_whose_it_is(
+    client: aiohttp.ClientSession, elsewhere: Workspace, theirs: Belongings, stack: Stack
+) -> None:
+    """So that a route that refuses everybody does not pass for one that keeps its secrets."""
+    owner = await sign_up(client, elsewhere, stack, "owner")
+    refused = []
+    for route in NAMED:
+        if route.method != "GET" or "user" not in route.callers or route.streaming:
+            continue
+        status, *_ = await told(owner, "GET", theirs.path(route), None, theirs)
+        if status >= 400:
+            refused.append(f"{route.path}: {status}")
+    assert not refused, "\n".join(refused)
