@@ -255,7 +255,7 @@ class MessagePaging(Body):
 class NewSession(Body):
     """A session to start: a member's for a contact, or one's own (a user's at a space).
 
-    ``context`` is kept with a new session.
+    ``context`` is kept with a new session, and a member names the ``template`` (its id or name) that it begins by.
     """
 
     contact_id: UUID | None = None
@@ -263,6 +263,7 @@ class NewSession(Body):
     persona_id: UUID | None = None
     thread_key: Label | None = None
     context: Attributes = Field(default_factory=dict)
+    template: Label | None = None
 
 
 class Cleanup(Body):
@@ -309,8 +310,9 @@ async def start(caller: auth.Contact | auth.User, new: NewSession, client: Clien
     """The conversation's live session, or a new one, to which a contact without a session is linked.
 
     Raises InvalidBody for a user who names neither contact nor space, and Refused (contact_not_found,
-    space_not_found, persona_not_found, persona_required, conversation_not_found, thread_key_not_allowed, forbidden
-    for an agent to whom the live one is not assigned, rate_limited).
+    space_not_found, persona_not_found, template_not_found, persona_required, conversation_not_found,
+    thread_key_not_allowed, forbidden for an agent to whom the live one is not assigned and for whoever is no member and
+    names a template, rate_limited).
     """
     scope = auth.Scope.at_home(caller)
     if isinstance(caller, auth.User):

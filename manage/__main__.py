@@ -9,7 +9,7 @@ import click
 
 from lib import members, responders, spaces, workspaces
 from lib.management import Rotation
-from manage import output, people, running
+from manage import output, people, presets, running
 from manage.output import as_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,7 +40,7 @@ def _json_file(_: click.Context, __: click.Parameter, file: Any) -> Any:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Set workspaces up: members, spaces, personas and their secrets; and find contacts.
+    """Set workspaces up: members, spaces, personas, their secrets, session templates; and find contacts.
 
     Works on the project of SUPABASE_URL (or SUPABASE_REST_URL) with SUPABASE_SERVICE_ROLE_KEY; where neither is set, on
     the local backend that `make up` started.
@@ -431,6 +431,7 @@ def rotate_callback_secret(persona_id: UUID, overlap_seconds: int | None, remove
 
 
 main.add_command(people.contact)
+main.add_command(presets.template)
 
 
 if __name__ == "__main__":

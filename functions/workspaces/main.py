@@ -4,12 +4,13 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, db, http, members, responders, spaces
+from lib import auth, bodies, db, http, members, responders, spaces, templates
 from lib import workspaces as tenants
 from lib.management import GivenSecret, NewSecret, Page, Paging, Rotation, managing_as
 from lib.members import Member
 from lib.responders import Persona
 from lib.spaces import Space
+from lib.templates import Template
 from lib.workspaces import Workspace
 
 
@@ -187,12 +188,47 @@ async def remove_callback_secret(request: Request) -> Response:
     return http.nothing()
 
 
+async def create_template(request: Request) -> Response:
+    """Add a session template."""
+    workspace_id, user = http.path_id(request, "workspace_id"), await auth.require_user(request)
+    new = await bodies.read(request, templates.NewTemplate)
+    return http.created(await templates.create(managing_as(user), workspace_id, new))
+
+
+async def list_templates(request: Request) -> Page[Template]:
+    """A workspace's session templates."""
+    user = await auth.require_user(request)
+    workspace_id = http.path_id(request, "workspace_id")
+    return await templates.list_all(db.reading_as(user), workspace_id, bodies.read_query(request, Paging))
+
+
+async def read_template(request: Request) -> Template:
+    """One session template."""
+    user = await auth.require_user(request)
+    return await templates.read(db.reading_as(user), http.path_id(request, "template_id"))
+
+
+async def change_template(request: Request) -> Template:
+    """Change what the body names."""
+    template_id, user = http.path_id(request, "template_id"), await auth.require_user(request)
+    changes = await bodies.read(request, templates.TemplateChanges)
+    return await templates.change(managing_as(user), template_id, changes)
+
+
+async def remove_template(request: Request) -> Response:
+    """Start no more sessions by it."""
+    template_id, user = http.path_id(request, "template_id"), await auth.require_user(request)
+    await templates.remove(managing_as(user), template_id)
+    return http.nothing()
+
+
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
     list_members, add_member, set_member, remove_member,
     create_space, list_spaces, read_space, change_space, delete_space, rotate_hmac_secret, remove_hmac_secret,
     create_persona, list_personas, read_persona, change_persona, delete_persona,
     set_persona_secret, remove_persona_secret, rotate_callback_secret, remove_callback_secret,
+    create_template, list_templates, read_template, change_template, remove_template,
 )  # fmt: skip
 
 # The routes are named after their handlers.

@@ -302,6 +302,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
         for name, command in group.commands.items():
             assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
             explained += 1
+    assert explained == 23
     assert explained == 22
 
 
@@ -321,3 +322,15 @@ async def test_contacts_are_resolved_listed_and_shown(stack: Stack, workspace_id
     assert (conflict.returncode, made["id"] in conflict.stderr) == (4, True)
     wrong = await switchboard(stack, "contact", "resolve", workspace_id, "icq:1")
     assert (wrong.returncode, "platform must be one of" in wrong.stderr) == (2, True)
+
+
+async def test_templates_are_made_changed_listed_and_removed(stack: Stack, workspace_id: str) -> None:
+    made = await told(stack, "template", "create", workspace_id, "Trip", "--say", "Hello.", "--say", "Where to?")
+    assert made["first_messages"] == ["Hello.", "Where to?"]
+    changed = await told(stack, "template", "update", made["id"], "--name", "Journey")
+    assert changed == {**made, "name": "Journey"}
+    assert await told(stack, "template", "list", workspace_id) == [changed]
+    no_step = await switchboard(stack, "template", "update", made["id"], "--workflow", "none", "--step", "first")
+    assert (no_step.returncode, "step_not_allowed" in no_step.stderr) == (4, True)
+    await told(stack, "template", "remove", made["id"])
+    assert await told(stack, "template", "list", workspace_id) == []

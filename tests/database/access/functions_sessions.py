@@ -29,6 +29,7 @@ from tests.database.access.callers import (
     FOR_STRANGER,
     GUEST,
     IN_ONE,
+    MANAGING,
     MANAGING_ADMIN,
     MANAGING_ADMIN_2,
     MANAGING_AGENT,
@@ -229,7 +230,7 @@ SESSIONS = (
         enters=True,
     ),
     Function(
-        "public.start_session(uuid,uuid,uuid,text,jsonb,jsonb)",
+        "public.start_session(uuid,uuid,uuid,text,jsonb,jsonb,text)",
         _SWITCHBOARD,
         (
             Call(
@@ -277,6 +278,21 @@ SESSIONS = (
                     FOR_A_AT_WORK: Fails("PT422", "thread_key_not_allowed"),
                     (*_ADMINS, FOR_AGENT): {"session_id": "new", "created": True},
                 },
+            ),
+            # Whether there is such a template is for members only.
+            *(
+                Call(
+                    f"public.start_session(space_id => '{uid('spaces', 'chat')}', template => '{template}')",
+                    {
+                        SWITCHBOARD: FORBIDDEN, (NO_SCOPE, TWO_AT_ONE, *MANAGING, FOR_A_AT_WORK, FOR_C): NO_SPACE,
+                        (FOR_ANONYMOUS, SYSTEM, NO_SCOPE, AT_CLOSED): FORBIDDEN,
+                        _ADMINS: outcome, FOR_AGENT: for_agent,
+                    },
+                )
+                for template, outcome, for_agent in (
+                    ("Template one", {"session_id": "new", "created": True}, {"session_id": "sessions.agent"}),
+                    ("Template two", *[Fails("PT404", "template_not_found")] * 2),
+                )
             ),
         ),
         enters=True,

@@ -393,6 +393,16 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "agent": _message("agent", "agent", "user", _from_user("agent"), "agent", "one"),
         "c": _message("c", "c", "contact", _from_contact("c"), "c", "two"),
     },
+    "public.session_templates": {
+        label: _in(
+            label,
+            id=uid("session_templates", label),
+            name=f"Template {label}",
+            persona_id=uid("personas", label),
+            first_messages=["Hello."],
+        )
+        for label in ("one", "two")
+    },
     "public.inbound_events": {
         label: _in(
             label, id=uid("inbound_events", label), source="n8n", delivery_key=f"delivery {label}", raw_body="{}"

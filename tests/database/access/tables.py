@@ -83,6 +83,15 @@ TABLES = (
         delete=MANAGED,
     ),
     Table(
+        "public.session_templates",
+        new=lambda side: {"workspace_id": side.workspace, "name": "Another", "persona_id": side.persona},
+        change={"name": "changed"},
+        select={**ENTERED, **MEMBERS_READ},
+        insert=MANAGED,
+        update=MANAGED,
+        delete=MANAGED,
+    ),
+    Table(
         "public.contacts",
         new=lambda side: {"workspace_id": side.workspace, "first_name": "Another", "session_id": side.session},
         change={"first_name": "changed"},

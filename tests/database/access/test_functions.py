@@ -16,12 +16,14 @@ from tests.database.access.functions_queue import BACKGROUND
 from tests.database.access.functions_sessions import SESSIONS
 from tests.database.access.functions_steps import ACCESS
 from tests.database.access.functions_takeover import TAKEOVER
+from tests.database.access.functions_templates import TEMPLATES
 from tests.database.access.functions_turns import TURNS
 from tests.database.access.functions_work import WORK
 from tests.database.access.matrix import Call, Fails, Findings, Function, Probe, cell, fits
 
 FUNCTIONS: tuple[Function, ...] = (
     *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS, *SESSIONS,
+    *KNOWN, *CONTACT_STEPS, *TEMPLATES,
     *KNOWN, *CONTACT_STEPS, *TAKEOVER,
 )  # fmt: skip
 

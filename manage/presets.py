@@ -1,0 +1,86 @@
+"""`switchboard template …`: the presets that a workspace's sessions are started by."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import click
+
+from lib import templates
+from manage import output, running
+from manage.output import as_json
+
+
+@click.group()
+def template() -> None:
+    """Make and change session templates, which members start sessions by."""
+
+
+def _members(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--say", "first_messages", multiple=True, help="What the persona says first; repeatable."),
+        click.option("--step", "workflow_step", help="The step that it begins with."),
+        click.option("--workflow", help="The workflow that a session follows."),
+        click.option("--persona", "persona_id", type=click.UUID, help="Who answers; else whoever starts one says."),
+    ):
+        command = option(command)
+    return command
+
+
+@template.command("create")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("name")
+@click.option("--id", type=click.UUID, help="An id of your choice, so that repeating the command makes nothing twice.")
+@_members
+@as_json
+def create_template(workspace_id: UUID, as_json: bool, **values: Any) -> None:
+    """Add a session template to a workspace.
+
+    \b
+    switchboard template create WORKSPACE "Trip" --persona PERSONA --say "Where would you like to go?"
+    """
+    new = running.model(templates.NewTemplate, values)
+    output.one(running.run(lambda database: templates.create(database, workspace_id, new)), as_json=as_json)
+
+
+@template.command("list")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@as_json
+def list_templates(workspace_id: UUID, as_json: bool) -> None:
+    """A workspace's session templates.
+
+    \b
+    switchboard template list WORKSPACE
+    """
+    found = running.run(
+        lambda database: running.every(lambda paging: templates.list_all(database, workspace_id, paging)),
+    )
+    output.several(found, ("id", "name", "persona_id", "workflow", "workflow_step"), as_json=as_json)
+
+
+@template.command("update")
+@click.argument("template_id", metavar="TEMPLATE", type=click.UUID)
+@click.option("--name")
+@_members
+@as_json
+def update_template(template_id: UUID, as_json: bool, **values: Any) -> None:
+    """Change what is given. First messages are replaced as a whole.
+
+    \b
+    switchboard template update TEMPLATE --say "Good evening." --say "Where would you like to go?"
+    """
+    changes = running.model(templates.TemplateChanges, values)
+    output.one(running.run(lambda database: templates.change(database, template_id, changes)), as_json=as_json)
+
+
+@template.command("remove")
+@click.argument("template_id", metavar="TEMPLATE", type=click.UUID)
+@as_json
+def remove_template(template_id: UUID, as_json: bool) -> None:
+    """Take a session template away; sessions that were started by it stay.
+
+    \b
+    switchboard template remove TEMPLATE
+    """
+    running.run(lambda database: templates.remove(database, template_id))
+    output.done("Removed.", as_json=as_json)

@@ -1,0 +1,27 @@
+-- Row-level security as supabase/policies/ says it; written by `python -m local policies`.
+
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+
+-- Who may see session templates: members. Owners and admins change them through the functions, which enter to manage.
+
+create policy "Members read their workspace's session templates"
+    on public.session_templates for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.session_templates for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.session_templates for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it manages"
+    on public.session_templates for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it manages"
+    on public.session_templates for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
