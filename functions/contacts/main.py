@@ -4,8 +4,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, db, http, journeys
-from lib import auth, bodies, clients, db, http, messages, takeovers
+from lib import auth, bodies, clients, db, http, journeys, messages, takeovers
 from lib import contacts as domain
 from lib.management import managing_as
 
@@ -45,6 +44,7 @@ async def capture_message(request: Request) -> Response | takeovers.Sent:
 
 async def read_journey(request: Request) -> journeys.Journey:
     """What became of a contact."""
+    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
     return await journeys.read(db.reading_as(user), contact_id, bodies.read_query(request, journeys.Paging))
 
 
@@ -60,9 +60,8 @@ async def tag_session(request: Request) -> domain.Tags:
     return await domain.tag_session(managing_as(user), session_id, await bodies.read(request, domain.NewTags))
 
 
-_HANDLERS = (resolve_contact, list_contacts, read_contact, read_activity, read_journey, tag_contact, tag_session)
 _HANDLERS = (
-    resolve_contact, list_contacts, read_contact, read_activity, capture_message, tag_contact, tag_session,
+    resolve_contact, list_contacts, read_contact, read_activity, read_journey, capture_message, tag_contact, tag_session,
 )  # fmt: skip
 
 # The routes are named after their handlers.

@@ -23,8 +23,7 @@ from tests.database.access.matrix import Call, Fails, Findings, Function, Probe,
 
 FUNCTIONS: tuple[Function, ...] = (
     *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS, *SESSIONS,
-    *KNOWN, *CONTACT_STEPS, *TEMPLATES,
-    *KNOWN, *CONTACT_STEPS, *TAKEOVER,
+    *KNOWN, *CONTACT_STEPS, *TEMPLATES, *TAKEOVER,
 )  # fmt: skip
 
 _UNDECLARED = object()
