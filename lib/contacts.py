@@ -163,11 +163,21 @@ class Participation(Stored):
     left_at: datetime | None
 
 
+class Joined(Stored):
+    """A contact that was merged into this one: by a member, or where it followed from proof."""
+
+    contact_id: UUID
+    automatic: bool
+    merged_by: UUID | None
+    merged_at: datetime
+
+
 class ContactInFull(Contact):
-    """A contact with the groups they are in, a group with its participants."""
+    """A contact with the groups they are in, a group with its participants; and who was merged into it."""
 
     participants: tuple[Participant, ...]
     groups: tuple[Participation, ...]
+    merged: tuple[Joined, ...]
 
 
 class LatestSession(Stored):
@@ -286,12 +296,12 @@ async def find(database: Database, search: Search) -> ContactPage:
 
 
 async def read(database: Database, contact_id: UUID) -> ContactInFull:
-    """One contact. Raises Refused (contact_not_found)."""
+    """One contact. Raises Refused (contact_not_found), and Moved where it was merged into another."""
     return await database.call("read_contact", {"contact_id": contact_id}, ContactInFull, repeatable=True)
 
 
 async def activity(database: Database, contact_id: UUID) -> Activity:
-    """What there is of a contact, as far as the caller may see its sessions. Raises Refused (contact_not_found)."""
+    """What there is of a contact, as far as the caller may see its sessions. Raises as read does."""
     return await database.call("read_contact_activity", {"contact_id": contact_id}, Activity, repeatable=True)
 
 

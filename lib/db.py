@@ -166,8 +166,8 @@ def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: 
             return _Unreachable(harmless=False)
     elif "title" in document and (400 <= status < 500 or code == "persona_unavailable"):
         return _refusal(status, document)
-    elif code.startswith("PT") and 400 <= status < 500:
-        return errors.Refused(status, str(document.get("message")), detail=_text(document.get("details")))
+    elif code.startswith("PT") and (400 <= status < 500 or status == HTTPStatus.TEMPORARY_REDIRECT):
+        return _raised(status, document)
     elif code in _ROLLED_BACK | _UNAVAILABLE or code.startswith(_UNAVAILABLE_CLASSES):
         log.warning("backend_unavailable", call=name, status=status, code=code)
         return _Unreachable(harmless=code in _ROLLED_BACK)
@@ -177,6 +177,12 @@ def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: 
     message = document.get("message") if isinstance(code, str) and code.startswith("PGRST") else None
     log.error("backend_refused_us", call=name, status=status, code=code, message=message)
     return errors.InternalError()
+
+
+def _raised(status: int, document: Mapping[str, Any]) -> errors.Problem:
+    if status == HTTPStatus.TEMPORARY_REDIRECT:
+        return errors.Moved(str(document.get("hint")))
+    return errors.Refused(status, str(document.get("message")), detail=_text(document.get("details")))
 
 
 def _token_refused(status: int, document: Mapping[str, Any]) -> errors.Problem:

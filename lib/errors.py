@@ -1,6 +1,7 @@
 """Every error a caller can meet, with its status and its stable code.
 
     Problem                            answered as RFC 9457 application/problem+json
+    ├── Moved                  307     contact_merged
     ├── InvalidJson            400     invalid_json
     ├── Unauthenticated        401
     │   ├── TokenMissing               token_missing
@@ -206,6 +207,19 @@ class Refused(Problem):
         super().__init__(detail, retry_after=retry_after, extra=extra)
 
 
+class Moved(Problem):
+    """What the path names is known by another id now: the ``Location`` is the same path with that id.
+
+    ``parameter`` is the part of the path that holds the old one.
+    """
+
+    status, code, title = 307, "contact_merged", "The contact was merged into another."
+
+    def __init__(self, standing_id: str) -> None:
+        super().__init__(f"It was merged into {standing_id}.", extra={"contact_id": standing_id})
+        self.parameter, self.standing_id = "contact_id", standing_id
+
+
 class InternalError(Problem):
     """Our fault. The cause is in the log under the answer's request id, never in the answer."""
 
@@ -243,6 +257,13 @@ TITLES: Mapping[str, str] = {
     "persona_required": "A persona must be named.",
     "group_not_found": "There is no such group.",
     "group_in_group": "A group is no participant of a group.",
+    "conflict_not_found": "There is no such conflict.",
+    "contact_merged": "The contact was merged into another.",
+    "same_contact": "These are one contact already.",
+    "already_merged": "This was merged already.",
+    "not_merged": "This contact was not merged.",
+    "merged_further": "The contact it was merged into was merged itself.",
+    "kinds_differ": "A person and a group are not merged.",
     "identity_conflict": "These identities belong to different contacts.",
     "thread_key_not_allowed": "A thread key cannot be used here.",
     "email_hmac_invalid": "The email's HMAC does not belong to it.",

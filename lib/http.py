@@ -146,6 +146,9 @@ async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tu
         request.scope["path_params"] = dict(match.path_params)
         answer = await match.endpoint.handler(request)
         response = answer if isinstance(answer, Response) else _json(answer, status=200)
+    except errors.Moved as moved:
+        response = _problem(moved)
+        response.headers["Location"] = _moved(request, moved)
     except errors.Problem as problem:
         response = _problem(problem)
     except Exception:
@@ -155,6 +158,12 @@ async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tu
     if "Vary" in cross_origin:
         response.headers.add_vary_header(cross_origin["Vary"])
     return response, match.endpoint.route if match else None
+
+
+def _moved(request: Request, moved: errors.Moved) -> str:
+    """Where the same is to be asked of what stands for it now: the path as it was sent, and the query."""
+    path = request.url.path.replace(request.path_params[moved.parameter], moved.standing_id)
+    return f"{path}?{request.url.query}" if request.url.query else path
 
 
 def _path(request: Request) -> str:

@@ -1,11 +1,11 @@
-"""`switchboard contact …`: looking contacts up, and resolving them, as the functions do."""
+"""`switchboard contact …`: looking contacts up, resolving and merging them, as the functions do."""
 
 from typing import Any
 from uuid import UUID
 
 import click
 
-from lib import contacts
+from lib import contacts, merges
 from manage import output, running
 from manage.output import as_json
 
@@ -76,3 +76,48 @@ def show_contact(contact_id: UUID, as_json: bool) -> None:
     switchboard contact show CONTACT --json
     """
     output.one(running.run(lambda database: contacts.read(database, contact_id)), as_json=as_json)
+
+
+@contact.command("merge")
+@click.argument("contact_id", metavar="CONTACT", type=click.UUID)
+@click.argument("into", metavar="INTO", type=click.UUID)
+@click.option("--preview", is_flag=True, help="Only say what moves and what collides.")
+@as_json
+def merge_contact(contact_id: UUID, into: UUID, preview: bool, as_json: bool) -> None:
+    """Merge CONTACT into INTO, which stands for both from then on.
+
+    \b
+    switchboard contact merge CONTACT INTO --preview
+    """
+    asked = merges.NewMerge(into=into, preview=preview)
+    done = running.run(lambda database: merges.merge(database, contact_id, asked))
+    output.one((done.preview if preview else done.merge) or done, as_json=as_json)
+
+
+@contact.command("unmerge")
+@click.argument("contact_id", metavar="CONTACT", type=click.UUID)
+@as_json
+def unmerge_contact(contact_id: UUID, as_json: bool) -> None:
+    """Undo the merge of a contact: what moved goes back as it was.
+
+    \b
+    switchboard contact unmerge CONTACT
+    """
+    done = running.run(lambda database: merges.unmerge(database, contact_id))
+    output.one(done.merge or done, as_json=as_json)
+
+
+@contact.command("conflicts")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--status", type=click.Choice(["open", "merged", "dismissed"]))
+@click.option("--limit", type=int, help="How many at most, the newest first: 1 to 200, 50 unless set.")
+@as_json
+def list_conflicts(as_json: bool, **values: Any) -> None:
+    """The pairs of contacts that were called the same, for somebody to merge.
+
+    \b
+    switchboard contact conflicts WORKSPACE
+    """
+    search = running.model(merges.ConflictSearch, values)
+    page = running.run(lambda database: merges.conflicts(database, search))
+    output.several(page.items, ("id", "contact", "other_contact", "found_by", "status", "created_at"), as_json=as_json)

@@ -4,6 +4,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lib import auth, bodies, db, http, merges
 from lib import auth, bodies, clients, db, http, journeys, messages, takeovers
 from lib import contacts as domain
 from lib.management import managing_as
@@ -48,6 +49,30 @@ async def read_journey(request: Request) -> journeys.Journey:
     return await journeys.read(db.reading_as(user), contact_id, bodies.read_query(request, journeys.Paging))
 
 
+async def merge_contact(request: Request) -> merges.Merged:
+    """Join a contact to another, or say what that would move."""
+    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
+    return await merges.merge(managing_as(user), contact_id, await bodies.read(request, merges.NewMerge))
+
+
+async def unmerge_contact(request: Request) -> merges.Merged:
+    """Take a contact apart again."""
+    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
+    return await merges.unmerge(managing_as(user), contact_id)
+
+
+async def list_conflicts(request: Request) -> merges.ConflictPage:
+    """The contacts that somebody called the same."""
+    user = await auth.require_user(request)
+    return await merges.conflicts(db.reading_as(user), bodies.read_query(request, merges.ConflictSearch))
+
+
+async def dismiss_conflict(request: Request) -> merges.Conflict:
+    """Say that two contacts are not the same."""
+    conflict_id, user = http.path_id(request, "conflict_id"), await auth.require_user(request)
+    return await merges.dismiss(managing_as(user), conflict_id)
+
+
 async def tag_contact(request: Request) -> domain.Tags:
     """Replace a contact's tags."""
     contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
@@ -60,6 +85,11 @@ async def tag_session(request: Request) -> domain.Tags:
     return await domain.tag_session(managing_as(user), session_id, await bodies.read(request, domain.NewTags))
 
 
+_HANDLERS = (
+    resolve_contact, list_contacts, read_contact, read_activity,
+    merge_contact, unmerge_contact, list_conflicts, dismiss_conflict,
+    tag_contact, tag_session,
+)  # fmt: skip
 _HANDLERS = (
     resolve_contact, list_contacts, read_contact, read_activity, read_journey, capture_message, tag_contact, tag_session,
 )  # fmt: skip

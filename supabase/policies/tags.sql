@@ -18,6 +18,11 @@ create policy "Switchboard adds to the workspace it entered"
     on public.tags for insert to switchboard
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
+create policy "Switchboard changes the workspace it entered"
+    on public.tags for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
 create policy "Switchboard deletes in the workspace it entered"
     on public.tags for delete to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

@@ -284,14 +284,18 @@ async def test_a_visitor_who_proves_a_new_email_goes_on_with_proof(desk: Desk) -
     assert (repeated["conversation_id"] != told["conversation_id"], repeated["proof"]) == (True, "asserted")
 
 
-async def test_a_visitor_who_proves_a_known_email_is_that_contact_and_what_was_said_is_parked(desk: Desk) -> None:
+async def test_a_visitor_who_proves_a_known_email_joins_that_contact_with_what_was_said(desk: Desk) -> None:
     await desk.believe_hmacs(SECRET)
     proof = signed("ann@example.test", SECRET)
     ann = await desk.register("ann@example.test", email_hmac=proof)
     visitor = await desk.start()
     told = await desk.register("ann@example.test", with_token(visitor), email_hmac=proof)
     assert (told["contact_id"], told["conversation_id"]) == (ann["contact_id"], ann["conversation_id"])
-    assert await conflicts(desk) == [(ann["contact_id"], visitor["contact_id"], "hmac")]
+    assert await conflicts(desk) == []
+    assert (
+        await desk.count("contacts", "merged_into_id = $1 and id = $2", ann["contact_id"], visitor["contact_id"]) == 1
+    )
+    assert await desk.count("conversations", "contact_id = $1", ann["contact_id"]) == 2
     await desk.finish(visitor)
     assert (await desk.start(with_token(visitor)))["conversation_id"] == visitor["conversation_id"]
 

@@ -48,6 +48,7 @@ async def found(person: Person, **query: str) -> list[str]:
 BODIES: dict[str, Any] = {
     "resolve_contact": {"identities": ["email:contact@example.com"]},
     "capture_message": {"text": "By mail", "role": "contact", "source": "email"},
+    "merge_contact": {"into": str(uuid4())},
     "tag_contact": {"tags": ["vip"]},
     "tag_session": {"tags": ["vip"]},
 }
@@ -59,15 +60,16 @@ async def test_who_is_no_member_finds_nothing_and_changes_nothing(
     workspace: Workspace, staff: Staff, route: routes.Route
 ) -> None:
     ids = await contact_of(workspace)
-    noun = "session" if "session_id" in route.path else "contact"
+    noun = route.path.partition("{")[2].partition("_id}")[0]
     body = BODIES.get(route.name)
     hidden = (404, f"{noun}_not_found")
-    for path in (route.path.format(**ids), route.path.format(contact_id=uuid4(), session_id=uuid4())):
+    ids["conflict_id"] = uuid4()
+    for path in (route.path.format(**ids), route.path.format_map(dict.fromkeys(ids, uuid4()))):
         assert await staff.anonymous.refused(route.method, path, body) == (401, "token_missing")
         assert await staff.contact.refused(route.method, path, body) == (403, "forbidden")
         for nobody in (staff.stranger, staff.other_admin, staff.operator):
             assert await nobody.refused(route.method, path, body) == hidden
-    assert await staff.owner.refused(route.method, route.path.format(contact_id="x", session_id="x"), body) == hidden
+    assert await staff.owner.refused(route.method, route.path.format_map(dict.fromkeys(ids, "x")), body) == hidden
     assert (
         await workspace.database.fetchval("select count(*) from public.tags where workspace_id = $1", workspace.id) == 0
     )

@@ -412,9 +412,9 @@ CONTACT_STEPS = (
         ),
     ),
     Function(
-        "private.unknown_visitor()",
+        "private.unknown_visitor(jsonb,boolean)",
         _SWITCHBOARD,
-        (Call("(private.unknown_visitor()).id", {SWITCHBOARD: None}),),
+        (Call(f"(private.unknown_visitor({_NEW}, true)).id", {SWITCHBOARD: None}),),
     ),
     Function(
         "private.introduce_visitor(public.conversations,text,text,text,jsonb)",

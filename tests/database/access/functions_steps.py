@@ -128,6 +128,7 @@ ACCESS = (
                 },
             ),
         ),
+        definer=True,
     ),
     Function(
         "private.verified_contact()",

@@ -296,6 +296,27 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "c": _in("two", id=uid("contacts", "c"), first_name="C"),
         "d": _in("two", id=uid("contacts", "d"), first_name="D"),
         "group_two": _in("two", id=uid("contacts", "group_two"), kind="group", title="Group two"),
+        "old_one": _in("one", id=uid("contacts", "old_one"), first_name="Old", merged_into_id=uid("contacts", "b")),
+        "old_two": _in("two", id=uid("contacts", "old_two"), first_name="Old", merged_into_id=uid("contacts", "c")),
+    },
+    "public.contact_merges": {
+        label: _in(
+            label,
+            id=uid("contact_merges", label),
+            contact_id=uid("contacts", f"old_{label}"),
+            into_id=uid("contacts", into),
+        )
+        for label, into in (("one", "b"), ("two", "c"))
+    },
+    "public.contact_conflicts": {
+        label: _in(
+            label,
+            id=uid("contact_conflicts", label),
+            contact_id=uid("contacts", contact),
+            other_contact_id=uid("contacts", other),
+            found_by="asserted",
+        )
+        for label, contact, other in (("one", "a", "b"), ("two", "c", "d"))
     },
     "public.group_participants": {
         label: _in(
@@ -353,6 +374,22 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
     },
     "public.session_refs": {label: _ref(label, workspace) for label, workspace in _WORKED_ON},
     "public.workflow_steps": {label: _step(label, workspace) for label, workspace in _WORKED_ON},
+    "public.contact_moves": {
+        label: _in(
+            label,
+            merge_id=uid("contact_merges", label),
+            relation="tags",
+            row_id=uid("tags", f"contact_{into}"),
+            former=_in(
+                label,
+                id=uid("tags", f"contact_{into}"),
+                contact_id=uid("contacts", f"old_{label}"),
+                name="vip",
+                created_at=LONG_AGO,
+            ),
+        )
+        for label, into in (("one", "b"), ("two", "c"))
+    },
     "public.turns": {
         "a": _turn("a", "a", "one", active=True),
         "a_arrival": _turn("a_arrival", "a_arrival", "one"),

@@ -134,8 +134,45 @@ TABLES = (
         # Not even whose session it is reads what members call it.
         select={**ENTERED, **ADMINS_READ, AGENT: "contact_b session_b"},
         insert=ENTERED,
-        update=OPERATORS,
+        update=ENTERED,
         delete=ENTERED,
+    ),
+    Table(
+        "public.contact_merges",
+        new=lambda side: {
+            "workspace_id": side.workspace, "contact_id": side.contact,
+            "into_id": uid("contacts", "b" if side.workspace == ONE else "d"),
+        },
+        change={"undone_at": LONG_AGO},
+        select={**ENTERED, **MEMBERS_READ},
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
+    ),
+    Table(
+        "public.contact_moves",
+        new=lambda side: {
+            "workspace_id": side.workspace, "merge_id": uid("contact_merges", side.name), "relation": "conversations",
+            "row_id": side.conversation, "former": {"contact_id": "another"},
+        },
+        change={"given": '{"thread_key": "changed"}'},
+        select=ENTERED,
+        insert=ENTERED,
+        update=OPERATORS,
+        delete=OPERATORS,
+        loose={"row_id": "of any table that moves, and outlives what it names"},
+    ),
+    Table(
+        "public.contact_conflicts",
+        new=lambda side: {
+            "workspace_id": side.workspace, "contact_id": side.contact, "found_by": "asserted",
+            "other_contact_id": uid("contacts", "guest" if side.workspace == ONE else "old_two"),
+        },
+        change={"found_by": "changed"},
+        select={**ENTERED, **MEMBERS_READ},
+        insert=ENTERED,
+        update=ENTERED,
+        delete=OPERATORS,
     ),
     Table(
         "public.conversations",

@@ -12,6 +12,7 @@ from tests.database.access.functions_contacts import CONTACT_STEPS, KNOWN
 from tests.database.access.functions_limits import LIMITS
 from tests.database.access.functions_management import CHANGES, READS
 from tests.database.access.functions_management_steps import MANAGEMENT_STEPS
+from tests.database.access.functions_merges import MERGES
 from tests.database.access.functions_queue import BACKGROUND
 from tests.database.access.functions_sessions import SESSIONS
 from tests.database.access.functions_steps import ACCESS
@@ -23,6 +24,7 @@ from tests.database.access.matrix import Call, Fails, Findings, Function, Probe,
 
 FUNCTIONS: tuple[Function, ...] = (
     *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS, *SESSIONS,
+    *KNOWN, *CONTACT_STEPS, *MERGES,
     *KNOWN, *CONTACT_STEPS, *TEMPLATES, *TAKEOVER,
 )  # fmt: skip
 

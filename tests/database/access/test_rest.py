@@ -128,7 +128,7 @@ async def test_a_token_of_another_secret_a_late_one_and_an_unsigned_one_are_refu
 
 async def test_a_good_token_of_the_same_caller_is_accepted(rest: Rest) -> None:
     status, body, _ = await rest.send("GET", "/contacts?select=id", token=rest.token(OWNER))
-    assert (status, len(body)) == (200, 4)
+    assert (status, len(body)) == (200, 5)
 
 
 @pytest.mark.parametrize("role", ["postgres", "supabase_admin", "authenticator", "supabase_auth_admin"])

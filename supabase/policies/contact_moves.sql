@@ -1,0 +1,9 @@
+-- Who may see the ledger of moves: nobody but the functions that write it and undo by it.
+
+create policy "Switchboard reads the workspace it entered"
+    on public.contact_moves for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.contact_moves for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
