@@ -66,7 +66,14 @@ begin
     if contact.merged_into_id is not null or standing.merged_into_id is not null
        or contact.kind <> 'person' or standing.kind <> 'person'
        or exists (select from public.contact_identities i where i.contact_id = contact.id)
-       or collides ? 'name' or collides -> 'threads' <> '[]' or collides -> 'attributes' <> '[]' then
+       or collides ? 'name' or collides -> 'threads' <> '[]' or collides -> 'attributes' <> '[]'
+       -- Somebody has said that these are two.
+       or exists (select from public.contact_merges m where m.contact_id = contact.id and m.into_id = standing.id and m.undone_at is not null)
+       or exists (select
+                    from public.contact_conflicts k
+                   where k.status = 'dismissed'
+                     and k.contact_id in (contact.id, standing.id)
+                     and k.other_contact_id in (contact.id, standing.id)) then
         return false;
     end if;
     perform private.join_contacts(contact, standing, verified_by);

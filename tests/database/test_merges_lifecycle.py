@@ -1,0 +1,257 @@
+"""Whatever is merged and parted in whatever order, with messages, registrations and tags in between: nothing is lost,
+everything is where a model says, and once all is undone everything is as it was."""
+
+import itertools
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from lib import identities
+from tests.database.desk import JSON, WORKSPACE, Desk, Raised, signed, with_token
+from tests.database.merging import OPERATOR, SECRET, merge, unmerge
+from tests.database.test_turn_lifecycle import Loop, loop_and_desk
+
+__all__ = ["loop_and_desk"]
+
+NAMES = ("late", "lead", "vip")
+
+who = st.integers(0, 1000)
+
+
+class Merges(RuleBasedStateMachine):
+    """Some contacts, what belongs to whom, and the ledger of the merges that stand."""
+
+    loop: Loop
+    desk: Desk
+    numbers = itertools.count()
+
+    @initialize()
+    def people_arrive(self) -> None:
+        self.people: list[str] = []
+        self.emails: dict[str, str] = {}
+        self.tokens: list[JSON] = []
+        self.into: dict[str, str] = {}
+        # By row: whose it is. The rows of tags are (contact, name) of whom they were made for.
+        self.places: dict[str, dict[Any, str]] = {"contact_identities": {}, "conversations": {}, "tags": {}}
+        self.keys: dict[str, str] = {}
+        self.said: dict[str, str] = {}
+        self.moved: dict[str, dict[str, list[Any]]] = {}
+        self.profiles: dict[str, tuple[Any, ...]] = {}
+        for number in range(4):
+            self.somebody_arrives(proven=number % 2 == 0)
+
+    # What happens ----------------------------------------------------------------------------------------------------
+
+    @rule(proven=st.booleans())
+    def somebody_arrives(self, *, proven: bool) -> None:
+        number = next(self.numbers)
+        email = f"p{number}@example.test"
+        more: JSON = {"email_hmac": signed(email, SECRET)} if proven else {}
+        name: JSON = {"first_name": f"P{number}", "attributes": {"n": number}} if number % 3 else {}
+        arrived = self.loop.run(self.desk.register(email, **name, **more))
+        contact = arrived["contact_id"]
+        self.people.append(contact)
+        self.emails[contact] = email
+        self._found_identity(f"email:{email}", contact)
+        self._opened(arrived.body, contact)
+        self.profiles[contact] = self.loop.run(self._profile(contact))
+
+    @rule(one=who)
+    def somebody_comes_again(self, one: int) -> None:
+        contact = self._pick(one)
+        email = self.emails[contact]
+        arrived = self.loop.run(self.desk.register(email))
+        assert arrived["contact_id"] == self._standing(contact)
+        self._opened(arrived.body, arrived["contact_id"])
+
+    @rule(one=who)
+    def somebody_writes(self, one: int) -> None:
+        token = self.tokens[one % len(self.tokens)]
+        text = f"said {next(self.numbers)}"
+        turn = self.loop.run(self.desk.start(token, text))
+        assert turn["conversation_id"] == token["caller"]["conversation_id"]
+        assert turn["contact_id"] == self.places["conversations"][turn["conversation_id"]]
+        self.said[text] = turn["conversation_id"]
+        self.loop.run(self.desk.finish(turn))
+
+    @rule(one=who)
+    def a_program_knows_more_of_somebody(self, one: int) -> None:
+        contact = self._pick(one)
+        name = f"omi:u{next(self.numbers)}"
+        named = (identities.parse(f"email:{self.emails[contact]}"), identities.parse(name))
+        answer = self.loop.run(
+            self.desk.call(
+                "resolve_contact",
+                OPERATOR,
+                identities=identities.documents(named),
+                workspace_id=WORKSPACE,
+                make=True,
+                kind="person",
+            )
+        )
+        assert answer["contact"]["id"] == self._standing(contact)
+        self._found_identity(name, answer["contact"]["id"])
+
+    @rule(one=who, names=st.sets(st.sampled_from(NAMES)))
+    def a_member_tags_somebody(self, one: int, names: set[str]) -> None:
+        contact = self._pick(one)
+        standing = self._standing(contact)
+        answer = self.loop.run(self.desk.call("set_contact_tags", OPERATOR, contact_id=contact, names=sorted(names)))
+        assert answer["tags"] == sorted(names)
+        here = {row for row, place in self.places["tags"].items() if place == standing}
+        for row in here:
+            if row[1] not in names:
+                del self.places["tags"][row]
+        for name in names - {row[1] for row in here}:
+            self.places["tags"][next(self.numbers), name] = standing
+
+    @rule(one=who, other=who)
+    def a_member_merges_two(self, one: int, other: int) -> None:
+        contact, into = self._pick(one), self._pick(other)
+        standing = self._standing(into)
+        if contact in self.into or standing == contact:
+            again = self.into.get(contact) == standing
+            assert self._refusal(merge(self.desk, contact, into)) == (
+                None if again else "same_contact" if standing == contact else "already_merged"
+            )
+            return
+        assert self.loop.run(merge(self.desk, contact, into))["changed"] is True
+        self.moved[contact] = {}
+        there = {row[1] for row, place in self.places["tags"].items() if place == standing}
+        for table, rows in self.places.items():
+            going = [row for row, place in rows.items() if place == contact]
+            if table == "tags":
+                going = [row for row in going if row[1] not in there]
+            self.moved[contact][table] = going
+            rows.update(dict.fromkeys(going, standing))
+        self.into[contact] = standing
+
+    @rule(one=who)
+    def a_member_parts_somebody(self, one: int) -> None:
+        contact = self._pick(one)
+        expected = (
+            "not_merged" if contact not in self.into else "merged_further" if self.into[contact] in self.into else None
+        )
+        assert self._refusal(unmerge(self.desk, contact)) == expected
+        if expected is None:
+            self._part(contact)
+
+    # What must hold --------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def everything_is_where_the_model_says(self) -> None:
+        self.loop.run(self._compare())
+
+    def teardown(self) -> None:
+        if not hasattr(self, "people"):
+            return
+        while free := [contact for contact, into in self.into.items() if into not in self.into]:
+            self.loop.run(unmerge(self.desk, free[0]))
+            self._part(free[0])
+        self.loop.run(self._compare())
+        for contact, profile in self.profiles.items():
+            assert self.loop.run(self._profile(contact)) == profile
+        keys = self.loop.run(
+            self.desk.admin.fetch(
+                "select id::text, thread_key from public.conversations where id = any ($1::uuid[])", list(self.keys)
+            )
+        )
+        assert {row["id"]: row["thread_key"] for row in keys} == self.keys
+
+    async def _compare(self) -> None:
+        fetch, people = self.desk.admin.fetch, self.people
+        merged = await fetch(
+            "select id::text, merged_into_id::text from public.contacts where id = any ($1::uuid[])", people
+        )
+        assert {row["id"]: row["merged_into_id"] for row in merged if row["merged_into_id"]} == self.into
+        for table in ("contact_identities", "conversations"):
+            rows = await fetch(
+                f"select id::text, contact_id::text from public.{table} where contact_id = any ($1::uuid[])", people
+            )
+            assert {row["id"]: row["contact_id"] for row in rows} == self.places[table]
+        tags = await fetch("select contact_id::text, name from public.tags where contact_id = any ($1::uuid[])", people)
+        assert sorted(map(tuple, tags)) == sorted((place, row[1]) for row, place in self.places["tags"].items())
+        said = await fetch(
+            "select m.text, m.conversation_id::text, m.contact_id::text as speaker, s.contact_id::text as holder, "
+            "c.contact_id::text as whose from public.messages m join public.sessions s on s.id = m.session_id "
+            "join public.conversations c on c.id = m.conversation_id "
+            "where m.role = 'contact' and m.conversation_id = any ($1::uuid[])",
+            list(self.places["conversations"]),
+        )
+        assert {row["text"]: row["conversation_id"] for row in said} == self.said
+        for row in said:
+            assert row["holder"] == row["whose"]
+            # Who spoke is whose the conversation is, or somebody whom that one stands for.
+            assert row["whose"] in self._chain(row["speaker"])
+
+    async def _profile(self, contact: str) -> tuple[Any, ...]:
+        row = await self.desk.admin.fetchrow(
+            "select first_name, last_name, title, source, attributes, session_id from public.contacts where id = $1",
+            contact,
+        )
+        assert row is not None
+        return tuple(row)
+
+    # The model -------------------------------------------------------------------------------------------------------
+
+    def _pick(self, one: int) -> str:
+        return self.people[one % len(self.people)]
+
+    def _chain(self, contact: str) -> list[str]:
+        chain = [contact]
+        while chain[-1] in self.into:
+            chain.append(self.into[chain[-1]])
+        return chain
+
+    def _standing(self, contact: str) -> str:
+        return self._chain(contact)[-1]
+
+    def _part(self, contact: str) -> None:
+        for table, rows in self.moved.pop(contact).items():
+            self.places[table].update(dict.fromkeys(rows, contact))
+        del self.into[contact]
+
+    def _found_identity(self, name: str, contact: str) -> None:
+        kind, _, key = name.partition(":")
+        row = self.loop.run(
+            self.desk.admin.fetchval(
+                "select id::text from public.contact_identities where kind::text = $1 and key = $2", kind, key
+            )
+        )
+        self.places["contact_identities"][row] = contact
+
+    def _opened(self, arrived: JSON, contact: str) -> None:
+        conversation = arrived["conversation_id"]
+        self.places["conversations"][conversation] = contact
+        self.tokens.append(with_token(arrived))  # type: ignore[arg-type]
+        self.keys[conversation] = self.loop.run(
+            self.desk.admin.fetchval("select thread_key from public.conversations where id = $1", conversation)
+        )
+
+    def _refusal(self, call: Any) -> str | None:
+        try:
+            self.loop.run(call)
+        except Raised as refused:
+            return refused.code
+        return None
+
+
+def test_merges_lose_nothing_and_undone_leave_everything_as_it_was(loop_and_desk: tuple[Loop, Desk]) -> None:
+    loop, desk = loop_and_desk
+    loop.run(desk.believe_hmacs(SECRET))
+    loop.run(desk.admin.execute("update public.spaces set arrivals_per_minute = 1000000"))
+    loop.run(
+        desk.admin.execute(
+            "update public.workspaces set messages_per_minute_by_contact = 1000000, "
+            "messages_per_minute_by_space = 1000000"
+        )
+    )
+    machine = type("Machine", (Merges,), {"loop": loop, "desk": desk})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
