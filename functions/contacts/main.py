@@ -4,8 +4,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, db, http, merges
-from lib import auth, bodies, clients, db, http, journeys, messages, takeovers
+from lib import auth, bodies, clients, db, http, journeys, merges, messages, takeovers
 from lib import contacts as domain
 from lib.management import managing_as
 
@@ -87,11 +86,8 @@ async def tag_session(request: Request) -> domain.Tags:
 
 _HANDLERS = (
     resolve_contact, list_contacts, read_contact, read_activity,
+    read_journey, capture_message, tag_contact, tag_session,
     merge_contact, unmerge_contact, list_conflicts, dismiss_conflict,
-    tag_contact, tag_session,
-)  # fmt: skip
-_HANDLERS = (
-    resolve_contact, list_contacts, read_contact, read_activity, read_journey, capture_message, tag_contact, tag_session,
 )  # fmt: skip
 
 # The routes are named after their handlers.

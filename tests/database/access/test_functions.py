@@ -24,8 +24,7 @@ from tests.database.access.matrix import Call, Fails, Findings, Function, Probe,
 
 FUNCTIONS: tuple[Function, ...] = (
     *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS, *SESSIONS,
-    *KNOWN, *CONTACT_STEPS, *MERGES,
-    *KNOWN, *CONTACT_STEPS, *TEMPLATES, *TAKEOVER,
+    *KNOWN, *CONTACT_STEPS, *TEMPLATES, *TAKEOVER, *MERGES,
 )  # fmt: skip
 
 _UNDECLARED = object()
