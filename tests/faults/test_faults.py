@@ -67,8 +67,9 @@ async def test_the_run_was_worth_its_name(run: Run) -> None:
 
 COMPLETED = """(select t.id from public.turns t join public.messages m on m.turn_id = t.id and m.role = 'persona'
                  where t.status = 'completed' and t.client_message_id is not null order by t.id limit 1)"""
-CRASHED = """(select t.id from public.turns t join public.messages m on m.turn_id = t.id and m.role = 'persona'
-               where t.error_code = 'lease_expired' order by t.id limit 1)"""
+# One that left some text, if there is any: where all is slow, crashes come before the first of it is stored.
+CRASHED = """(select t.id from public.turns t left join public.messages m on m.turn_id = t.id and m.role = 'persona'
+               where t.error_code = 'lease_expired' order by m.id is null, t.id limit 1)"""
 ENDED_SESSION = "(select id from public.sessions where status = 'completed' order by id limit 1)"
 
 # What is done to the database, how it is undone, and the promise that it breaks.
@@ -98,15 +99,24 @@ TAMPERED = {
         "What a reader has of an ended turn is exactly the stored text",
     ),
     "what a crash left is more than was read": (
-        f"update public.messages set text = text || 'x' where turn_id = {CRASHED} and role = 'persona'",
-        f"update public.messages set text = left(text, -1) where turn_id = {CRASHED} and role = 'persona'",
+        f"create temp table kept as select * from public.turns where id = {CRASHED};"
+        "update public.messages set text = text || 'x' where turn_id in (select id from kept) and role = 'persona';"
+        "insert into public.messages (workspace_id, conversation_id, session_id, turn_id, role, persona_id, text, "
+        "partial, metadata) select k.workspace_id, k.conversation_id, k.session_id, k.id, 'persona', s.persona_id, "
+        "'x', true, '{\"made\": true}' from kept k join public.sessions s on s.id = k.session_id where not exists "
+        "(select from public.messages m where m.turn_id = k.id and m.role = 'persona')",
+        "delete from public.messages where metadata ? 'made'; update public.messages set text = left(text, -1) "
+        "where turn_id in (select id from kept) and role = 'persona'; drop table kept",
         "After a crash the stored text is what was read, less the last moment",
     ),
     "a turn is still active": (
+        # The sweep would end it before it is looked at.
+        "update cron.job set active = false where jobname = 'switchboard-expire-turns';"
         f"create temp table kept as select * from public.turns where id = {COMPLETED};"
         "update public.turns set status = 'active', finished_at = null where id in (select id from kept)",
-        "update public.turns t set status = k.status, finished_at = k.finished_at from kept k where k.id = t.id;"
-        "drop table kept",
+        "update public.turns t set status = k.status, finished_at = k.finished_at, error_code = k.error_code "
+        "from kept k where k.id = t.id; delete from public.audit_events where object_id in (select id from kept);"
+        "drop table kept; update cron.job set active = true where jobname = 'switchboard-expire-turns'",
         "Every turn ends within its lease and the sweep after it",
     ),
     "a turn ended late": (
