@@ -81,7 +81,7 @@ begin
                           and t.workflow = require_first_step.workflow
                           and t.from_step is null
                           and t.to_step = require_first_step.step) then
-        raise sqlstate 'PT422' using message = 'step_not_allowed', detail = 'The workflow does not begin with this step.';
+        raise sqlstate 'PT409' using message = 'step_not_allowed', detail = 'The workflow does not begin with this step.';
     end if;
 end;
 $$;

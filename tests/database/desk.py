@@ -117,6 +117,15 @@ class Desk:
             await connection.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(token))
             yield connection
 
+    @contextlib.asynccontextmanager
+    async def as_owner(self) -> AsyncIterator[asyncpg.Connection]:
+        """Another connection of whoever runs the schedules, beside `admin`."""
+        connection = await asyncpg.connect(self.admin_url)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     async def register(
         self, email: str, token: JSON | None = None, *, space: str = SPACE, kind: str = "embed", **more: Any
     ) -> Answer:

@@ -211,3 +211,14 @@ async def test_a_message_that_has_waited_long_enough_counts_and_stops_nobody(des
     after = await desk.admin.fetchval("select taken from public.rate_limits where name = 'messages_by_contact'")
     assert after == used + 1
     assert await desk.count("turns", "cancel_requested_at is not null") == 0
+
+
+async def test_of_many_who_cancel_at_once_the_audit_has_the_first(desk: Desk) -> None:
+    async with Desk(desk.gate_url, desk.admin_url, connections=6) as crowd:
+        for number in range(5):
+            ann = with_token(await desk.register(f"ann-{number}@example.test"))
+            turn = await desk.start(ann)
+            answers = await asyncio.gather(*(_cancel(crowd, ann, turn) for _ in range(6)))
+            assert {each["status"] for each in answers} == {"active"}
+            wished = "verb = 'turn.cancel_requested' and object_id = $1"
+            assert await desk.count("audit_events", wished, turn["turn_id"]) == 1

@@ -192,7 +192,7 @@ async def test_a_workflow_begins_with_a_step_that_it_may_begin_with(desk: Desk) 
     for workflow, step in (("buying", "paid"), ("selling", "asked"), ("none", "asked")):
         with pytest.raises(Raised) as refused:
             await template(desk, boss, workflow=workflow, workflow_step=step)
-        assert (refused.value.status, refused.value.code) == (422, "step_not_allowed")
+        assert (refused.value.status, refused.value.code) == (409, "step_not_allowed")
     with pytest.raises(Raised) as refused:
         await template(desk, boss, workflow="buying")
     assert (refused.value.status, refused.value.code) == (422, "invalid_body")

@@ -129,7 +129,7 @@ TEMPLATES = (
             Call(f"private.require_first_step('{ONE}', null, null)::text", {_EVERYBODY: ""}),
             Call(
                 f"private.require_first_step('{ONE}', 'none', 'none')",
-                {_EVERYBODY: Fails("PT422", "step_not_allowed")},
+                {_EVERYBODY: Fails("PT409", "step_not_allowed")},
             ),
         ),
     ),

@@ -1,0 +1,250 @@
+"""A model of what becomes of sessions and turns: one contact's conversation with one persona, in a few lines of Python.
+
+`Conversation.do` does one thing and tells what its caller is told. Everything has a name: sessions s0, s1, …, turns t0,
+t1, … in the order in which they begin.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+LIVE = ("active", "paused")
+TERMINAL = ("completed", "failed", "timeout", "cancelled")
+
+Kind = Literal[
+    "message", "start", "start beside", "flush", "finish", "cancel turn", "change", "recover",
+    "expire turns", "time out", "archive",
+]  # fmt: skip
+
+SWEEPS: tuple[Kind, ...] = ("expire turns", "time out", "archive")
+"""They leave alone what somebody else holds in that moment."""
+
+Outcome = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One thing that somebody does: to a session or a turn, by name, and what they want of it."""
+
+    kind: Kind
+    target: str = ""
+    wanted: str = ""
+    text: str | None = None
+
+
+@dataclass
+class Session:
+    """``quiet``: how long nothing came in, as far as a clock minds."""
+
+    status: str = "active"
+    former: str | None = None
+    quiet: Literal["", "a day", "a season"] = ""
+    turns: int = 0
+    messages: int = 0
+
+
+@dataclass
+class Turn:
+    """``lapsed``: its lease ran out, and nothing has said so yet; ``said``: the message that came of it."""
+
+    session: str
+    status: str = "active"
+    stopping: bool = False
+    lapsed: bool = False
+    flushed: str = ""
+    said: str | None = None
+
+
+@dataclass
+class Conversation:
+    """Its sessions and turns, by name, and what the audit has of them."""
+
+    per_message: bool
+    interrupts: bool
+    sessions: dict[str, Session] = field(default_factory=lambda: {"s0": Session()})
+    turns: dict[str, Turn] = field(default_factory=dict)
+    audit: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def live(self) -> str | None:
+        """The session that lives, if one does."""
+        return next((name for name, session in self.sessions.items() if session.status in LIVE), None)
+
+    def under_way(self, session: str | None = None) -> str | None:
+        """The turn that is being answered, in a session or at all."""
+        return next(
+            (name for name, turn in self.turns.items() if turn.status == "active" and session in (None, turn.session)),
+            None,
+        )
+
+    def do(self, deed: Deed) -> Outcome:
+        """Do one thing; what its caller is told."""
+        deeds: dict[Kind, Callable[[], Outcome]] = {
+            "message": self._message,
+            "start": self._start,
+            "start beside": self._start,
+            "flush": lambda: self._flush(self.turns[deed.target], deed.text or ""),
+            "finish": lambda: self._finish(deed.target, deed.wanted, deed.text),
+            "cancel turn": lambda: self._ask_to_stop(deed.target),
+            "change": lambda: self._change(deed.target, deed.wanted),
+            "recover": lambda: self._recover(deed.target),
+            "expire turns": self._expire_turns,
+            "time out": self._time_out,
+            "archive": self._archive,
+        }
+        return deeds[deed.kind]()
+
+    def _finish(self, name: str, status: str, answer: str | None) -> Outcome:
+        changed = self.turns[name].status == "active"
+        if changed:
+            self._close(name, status, answer)
+        return changed, self.turns[name].status
+
+    def _expire_turns(self) -> Outcome:
+        lapsed = [name for name, turn in self.turns.items() if turn.status == "active" and turn.lapsed]
+        for name in lapsed:
+            self._close(name, "timeout", None)
+        return (len(lapsed),)
+
+    def _time_out(self) -> Outcome:
+        idle = [name for name, each in self.sessions.items() if each.status in LIVE and each.quiet]
+        return self._become("timeout", [name for name in idle if self.under_way(name) is None])
+
+    def _archive(self) -> Outcome:
+        old = [name for name, each in self.sessions.items() if each.status in TERMINAL and each.quiet == "a season"]
+        for name in old:
+            self.sessions[name].former = self.sessions[name].status
+        return self._become("archived", old)
+
+    def _become(self, status: str, names: list[str]) -> Outcome:
+        for name in names:
+            self.sessions[name].status = status
+            self.audit[f"session.{status}", name] += 1
+        return (len(names),)
+
+    def _open(self) -> tuple[str, bool]:
+        live = self.live()
+        if live is not None:
+            return live, False
+        name = f"s{len(self.sessions)}"
+        self.sessions[name] = Session()
+        return name, True
+
+    def _message(self) -> Outcome:
+        busy = self.under_way()
+        if busy is not None:
+            if not self.turns[busy].lapsed:
+                self.turns[busy].stopping |= self.interrupts
+                return "busy", busy
+            self._close(busy, "timeout", None)
+        name, _ = self._open()
+        session = self.sessions[name]
+        if session.status == "paused":
+            self.audit["session.resumed", name] += 1
+        session.status, session.quiet = "active", ""
+        session.turns += 1
+        session.messages += 1
+        turn = f"t{len(self.turns)}"
+        self.turns[turn] = Turn(name)
+        return "turn", turn, name
+
+    def _start(self) -> Outcome:
+        name, is_new = self._open()
+        self.audit["session.started", name] += is_new
+        return "session", name, is_new
+
+    def _flush(self, turn: Turn, piece: str) -> Outcome:
+        if turn.status == "active":
+            turn.lapsed = False
+            turn.flushed += piece
+        return turn.status, turn.status == "active" and turn.stopping
+
+    def _close(self, name: str, status: str, answer: str | None) -> None:
+        turn = self.turns[name]
+        session = self.sessions[turn.session]
+        said = turn.flushed if answer is None else answer
+        turn.status, turn.flushed, turn.said = status, "", said or None
+        session.messages += bool(said)
+        if status != "completed":
+            self.audit[f"turn.{status}", name] += 1
+        if self.per_message and session.status in LIVE:
+            session.status = status
+
+    def _ask_to_stop(self, name: str) -> Outcome:
+        turn = self.turns[name]
+        if turn.status == "active":
+            self.audit["turn.cancel_requested", name] += not turn.stopping
+            turn.stopping = True
+        return (turn.status,)
+
+    def _change(self, name: str, wanted: str) -> Outcome:
+        session = self.sessions[name]
+        if session.status == wanted:
+            return wanted, False
+        if session.status not in LIVE:
+            return ("refused", session.status)
+        turn = self.under_way(name)
+        if wanted not in LIVE and turn is not None:
+            if not self.turns[turn].lapsed:
+                self._ask_to_stop(turn)
+                return ("busy", turn)
+            self._close(turn, "timeout", None)
+            if session.status not in LIVE:
+                return ("refused", session.status)
+        session.status = wanted
+        self.audit["session.resumed" if wanted == "active" else f"session.{wanted}", name] += 1
+        return wanted, True
+
+    def _recover(self, name: str) -> Outcome:
+        session = self.sessions[name]
+        turn = self.under_way(name)
+        changed = turn is not None and self.turns[turn].lapsed
+        if turn is not None and changed:
+            self._close(turn, "timeout", None)
+        if session.status in LIVE:
+            return session.status, changed
+        if session.status != "timeout" or self.live() is not None:
+            return ("refused", session.status)
+        session.status, session.quiet = "active", ""
+        self.audit["session.recovered", name] += 1
+        return "active", True
+
+    def seen(self) -> dict[str, Any]:
+        """How it stands, as the database can be asked."""
+        return {
+            "sessions": {
+                name: (each.status, each.former, each.turns, each.messages) for name, each in self.sessions.items()
+            },
+            "turns": {
+                # Whether it was wanted to stop matters while it goes on: a message that interrupts says so after it was
+                # told to come again, and the turn may have ended in between.
+                name: (
+                    each.session,
+                    each.status,
+                    each.stopping and each.status == "active",
+                    each.flushed or each.said or "",
+                    bool(each.said),
+                )
+                for name, each in self.turns.items()
+            },
+            "audit": +self.audit,
+        }
+
+
+def orders(before: Conversation, deeds: Sequence[Deed]) -> Iterator[tuple[Conversation, list[Outcome]]]:
+    """Every way in which deeds that were done at once may have come one after the other, and what each was told.
+
+    A sweep may have found what it looked for held by somebody else, and so nothing.
+    """
+    several = len(deeds) > 1
+    for order in itertools.permutations(range(len(deeds))):
+        sweeps = [place for place in order if several and deeds[place].kind in SWEEPS]
+        for skipping in itertools.product((False, True), repeat=len(sweeps)):
+            skipped = {place for place, skips in zip(sweeps, skipping, strict=True) if skips}
+            after = deepcopy(before)
+            told: list[Outcome] = [()] * len(deeds)
+            for place in order:
+                told[place] = (0,) if place in skipped else after.do(deeds[place])
+            yield after, told
