@@ -101,6 +101,12 @@ class Belongings:
             "insert into public.workflow_transitions (workspace_id, workflow, to_step) values ($1, 'charter', 'x')"
             " returning id", workspace.id,
         )  # fmt: skip
+        conflict = await database.fetchval(
+            "with other as (insert into public.contacts (workspace_id) values ($1) returning id)"
+            " insert into public.contact_conflicts (workspace_id, contact_id, other_contact_id, found_by)"
+            " select $1, least($2::uuid, id), greatest($2::uuid, id), 'resolve' from other returning id",
+            workspace.id, heard["contact_id"],
+        )  # fmt: skip
         ids = {name: heard[name] for name in ("session_id", "conversation_id", "turn_id", "contact_id")}
         return cls(
             ids
@@ -108,7 +114,7 @@ class Belongings:
                 "workspace_id": str(workspace.id), "user_id": str(owner.id), "space_id": str(workspace.space_id),
                 "app_id": str(workspace.landing_id), "persona_id": str(workspace.persona_id),
                 "template_id": template["id"], "request_id": str(request), "trip_id": trip, "ref_id": str(ref),
-                "transition_id": str(transition),
+                "transition_id": str(transition), "conflict_id": str(conflict),
             }
         )  # fmt: skip
 

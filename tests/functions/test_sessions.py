@@ -127,8 +127,9 @@ async def test_many_sessions_are_changed_in_one_call_which_waits_for_their_answe
     "body",
     [
         {}, {"session_ids": [], "status": "paused"}, {"session_ids": ["x"], "status": "paused"},
-        {"session_ids": [str(uuid4()) for _ in range(101)], "status": "paused"},
-        {"session_ids": [str(uuid4())], "status": "archived"}, {"session_ids": [str(uuid4())]},
+        {"session_ids": [f"00000000-0000-4000-8000-{number:012}" for number in range(101)], "status": "paused"},
+        {"session_ids": ["00000000-0000-4000-8000-000000000001"], "status": "archived"},
+        {"session_ids": ["00000000-0000-4000-8000-000000000001"]},
     ],
     ids=lambda body: str(body)[:60],
 )  # fmt: skip
