@@ -302,6 +302,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
         for name, command in group.commands.items():
             assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
             explained += 1
+    assert explained == 22
     assert explained == 26
 
 
@@ -333,3 +334,27 @@ async def test_templates_are_made_changed_listed_and_removed(stack: Stack, works
     assert (no_step.returncode, "step_not_allowed" in no_step.stderr) == (4, True)
     await told(stack, "template", "remove", made["id"])
     assert await told(stack, "template", "list", workspace_id) == []
+
+
+async def test_contacts_are_merged_and_parted_and_conflicts_listed(stack: Stack, workspace_id: str) -> None:
+    made = [await told(stack, "contact", "resolve", workspace_id, f"omi:m{n}", "--create") for n in (1, 2)]
+    ann, bob = (one["id"] for one in made)
+    await switchboard(stack, "contact", "resolve", workspace_id, "omi:m1", "omi:m2", "--create")
+    (conflict,) = await told(stack, "contact", "conflicts", workspace_id)
+    assert {conflict["contact"]["id"], conflict["other_contact"]["id"]} == {ann, bob}
+
+    said = await told(stack, "contact", "merge", bob, ann, "--preview")
+    assert (said["into_id"], said["moves"]["identities"]) == (ann, 1)
+    assert (await told(stack, "contact", "show", bob))["id"] == bob
+    merge = await told(stack, "contact", "merge", bob, ann)
+    assert (merge["contact_id"], merge["into_id"], merge["merged_by"]) == (bob, ann, None)
+    assert [one["contact_id"] for one in (await told(stack, "contact", "show", ann))["merged"]] == [bob]
+    moved = await switchboard(stack, "contact", "show", bob)
+    assert (moved.returncode, ann in moved.stderr, "contact_merged" in moved.stderr) == (4, True, True)
+    assert await told(stack, "contact", "conflicts", workspace_id) == []
+    assert len(await told(stack, "contact", "conflicts", workspace_id, "--status", "merged")) == 1
+
+    assert (await told(stack, "contact", "unmerge", bob))["undone_at"]
+    assert (await told(stack, "contact", "show", bob))["id"] == bob
+    again = await switchboard(stack, "contact", "unmerge", bob)
+    assert (again.returncode, "not_merged" in again.stderr) == (4, True)
