@@ -1,8 +1,9 @@
 -- Merging and parting contacts. What moves is listed once, in private.merged_tables and private.followed_tables: a table that
 -- is to move with its contact is added there and nowhere else.
 --
--- Locks, in every transaction: both contacts in order of their ids, their conversations, their sessions. A new key for a
--- conversation waits for whoever is adding a message to it, and who does that holds the session.
+-- Locks, in every transaction: one for all merges of a workspace that somebody asks for, both contacts in order of their ids,
+-- their conversations, their sessions. A new key for a conversation waits for whoever is adding a message to it, and who does
+-- that holds the session.
 
 set lock_timeout = '5s';
 set statement_timeout = '60s';
@@ -473,6 +474,10 @@ begin
     if not exists (select from public.contacts c where c.id = merge_contacts.into_id and c.workspace_id = workspace) then
         raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
     end if;
+    if not preview then
+        -- One merge of a workspace after the other: what the next one wants may have moved meanwhile.
+        perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('merges' || workspace::text, 0));
+    end if;
     loop
         target := private.standing_contact(into_id);
         exit when preview;
@@ -514,10 +519,11 @@ create function public.unmerge_contact(contact_id uuid)
     set search_path = ''
 as $$
 declare
+    workspace constant uuid := private.enter_contact_as_admin(contact_id);
     merge public.contact_merges;
     stood uuid;
 begin
-    perform private.enter_contact_as_admin(contact_id);
+    perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('merges' || workspace::text, 0));
     loop
         select m.* into merge
           from public.contact_merges m
