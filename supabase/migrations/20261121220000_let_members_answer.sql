@@ -51,7 +51,7 @@ begin
                  when not exists (select
                                     from public.workspace_members m
                                    where m.workspace_id = old.workspace_id
-                                     and m.user_id = old.taken_over_by) then 'member_removed' end);
+                                     and m.user_id = old.taken_over_by) then 'unattended' end);
     return null;
 end;
 $$;

@@ -11,8 +11,9 @@ alter table public.messages
     add constraint messages_client_message_id check (pg_catalog.length(client_message_id) between 1 and 200);
 comment on column public.messages.client_message_id is
     'What a member''s client calls a message without a turn: sent again, it is the same one. A message with a turn has the turn''s.';
+-- Nothing is in it, but a table with many rows is read through for that: build it there by hand first, concurrently.
 -- squawk-ignore require-concurrent-index-creation
-create unique index messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
+create unique index if not exists messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
 
 create function private.enter_to_work_on(session_id uuid)
     returns public.sessions

@@ -365,7 +365,7 @@ async def test_a_removed_members_sessions_go_back_to_the_persona(desk: Desk) -> 
     )
     kept = await session_of(desk, ann["session_id"])
     assert (kept["taken_over_by"], kept["taken_over_at"]) == (None, None)
-    assert (await audited(desk, ann["session_id"]))[-1] == ("session.handed_back", boss["user_id"], "member_removed")
+    assert (await audited(desk, ann["session_id"]))[-1] == ("session.handed_back", boss["user_id"], "unattended")
     assert (await desk.start(with_token(ann)))["status"] == "active"
 
 
