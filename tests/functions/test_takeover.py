@@ -13,6 +13,7 @@ from tests.events import text_of
 from tests.functions.conftest import Visitor, Workspace
 from tests.functions.people import Staff, staff_of
 from tests.functions.test_ui_messages import body, post, read_all
+from tests.functions.test_use_chat import use_chat
 
 Chat = tuple[Visitor, str]
 
@@ -68,6 +69,15 @@ async def test_a_turn_without_an_answer_is_a_whole_message_of_the_ai_sdk(visitor
         assert start["type"] == "start"
         assert finish["type"] == "finish"
         assert finish["messageMetadata"]["taken_over"] is True
+
+
+async def test_use_chat_is_ready_after_a_turn_without_an_answer(visitor: Visitor, staff: Staff, stack: Stack) -> None:
+    visitor, session = await begun(visitor)
+    await staff.owner.done("POST", f"/chat-sessions/{session}/takeover")
+    seen = await use_chat(stack, "talk", visitor.space_id, token=visitor.token, texts=["hello?", "anybody?"])
+    assert (seen["status"], seen["error"]) == ("ready", None)
+    told = [message for message in seen["messages"] if message["role"] == "assistant"]
+    assert [(message["parts"], message["metadata"]["taken_over"]) for message in told] == [([], True)] * 2
 
 
 async def test_the_answer_under_way_stops_and_the_persona_begins_no_other(
