@@ -1,6 +1,5 @@
 """Contacts: who is known by what, and how members find and tag them."""
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -12,20 +11,12 @@ from lib.bodies import Attributes, Body, Label, Name, storable
 from lib.identities import ContactKind, Identity
 from lib.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
 from lib.registration import EmailText
-
-LONGEST_TAG = 64
+from lib.tags import Tag
 
 
 def _identity(text: str) -> str:
     identities.parse(text)
     return text
-
-
-def _tag(text: str) -> str:
-    name = " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).split())
-    if not 1 <= len(name) <= LONGEST_TAG:
-        raise ValueError(f"must be 1 to {LONGEST_TAG} characters")
-    return name
 
 
 IdentityText = Annotated[
@@ -34,9 +25,6 @@ IdentityText = Annotated[
 """An identity as ``platform:id``."""
 
 PlatformId = Annotated[str, Field(max_length=identities.LONGEST), AfterValidator(storable)]
-
-Tag = Annotated[str, Field(max_length=4 * LONGEST_TAG), AfterValidator(storable), AfterValidator(_tag)]
-"""A tag's name: trimmed, NFC, lower case, one blank between words."""
 
 Verifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
 
