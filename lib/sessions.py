@@ -20,11 +20,13 @@ from pydantic import (
     model_validator,
 )
 
-from lib import auth, config, db, errors, log
+from lib import auth, config, db, errors, log, refs
 from lib.bodies import Attributes, Body, Label
 from lib.clients import Client
 from lib.management import DEFAULT_PAGE, LONGEST_PAGE, managing_as
 from lib.personas import Role
+from lib.tags import Tag
+from lib.trips import ExternalId, Name, PrimaryQuote, Proposal, Quote, QuoteCounts, Request, ShownRef
 from lib.turns import INTERRUPT_PAUSE_SECONDS, INTERRUPT_SECONDS
 from lib.turns import Status as TurnStatus
 
@@ -105,7 +107,7 @@ class Named(_Model):
 
 
 class Session(_Model):
-    """A session as lists show it."""
+    """A session as lists show it. From ``primary_quote`` on it is for members; others see that somebody took over."""
 
     id: UUID
     workspace_id: UUID
@@ -125,6 +127,16 @@ class Session(_Model):
     ended_at: datetime | None
     archived_at: datetime | None
     error_message: str | None
+    workflow: str | None
+    workflow_step: str | None
+    request: Request | None
+    proposal: Proposal | None
+    taken_over: bool
+    primary_quote: PrimaryQuote | None = None
+    quote_counts: QuoteCounts | None = None
+    tags: tuple[str, ...] | None = None
+    taken_over_by: UUID | None = None
+    taken_over_at: datetime | None = None
 
 
 class Turn(_Model):
@@ -141,25 +153,34 @@ class Turn(_Model):
 
 
 class Happened(_Model):
-    """Something on a session's timeline. ``actor_id``, who did it, is for members."""
+    """Something on a session's timeline. ``actor_id``, who did it, is for members, as are steps and quotes.
+
+    ``object_id`` is the quote or the proposal; the code ``late`` says that a quote came when the session was over.
+    """
 
     at: datetime
     event: str
     turn_id: UUID | None
     actor_id: UUID | None
     code: str | None
+    step: str | None
+    object_id: UUID | None
 
 
 class SessionInFull(Session):
     """A session with its last 200 turns, a page of its messages and its timeline, each oldest first.
 
-    ``messages_before`` is the message before which there are more.
+    ``messages_before`` is the message before which there are more. State, quotes (of its request, the first 200) and
+    references are for members.
     """
 
     turns: tuple[Turn, ...]
     messages: tuple[Said, ...]
     messages_before: UUID | None
     timeline: tuple[Happened, ...]
+    workflow_state: Mapping[str, Any] | None = None
+    quotes: tuple[Quote, ...] | None = None
+    refs: tuple[ShownRef, ...] | None = None
 
 
 class _Last(_Model):
@@ -218,7 +239,10 @@ class Paging(Body):
 
 
 class Search(Paging):
-    """Which sessions are looked for. ``text``: words of their messages; times are from (after) and up to (before)."""
+    """Which sessions are looked for. ``text``: words of their messages; times are from (after) and up to (before).
+
+    ``tag``, ``external_id`` and ``has_quote`` find what their caller sees: nothing, for whoever is no member.
+    """
 
     workspace_id: UUID | None = None
     status: tuple[Status, ...] | None = None
@@ -227,6 +251,12 @@ class Search(Paging):
     user_id: UUID | None = None
     space_id: UUID | None = None
     channel: Label | None = None
+    workflow: Name | None = None
+    step: Name | None = None
+    tag: Tag | None = None
+    external_id: ExternalId | None = None
+    has_quote: bool | None = None
+    taken_over: bool | None = None
     text: Label | None = None
     created_after: AwareDatetime | None = None
     created_before: AwareDatetime | None = None
@@ -242,7 +272,8 @@ class Search(Paging):
 
     def filters(self) -> dict[str, Any]:
         """What was asked for, by name."""
-        return self.model_dump(mode="json", exclude_none=True, exclude=set(Paging.model_fields))
+        plain = self.model_dump(mode="json", exclude_none=True, exclude={*Paging.model_fields, "external_id"})
+        return plain if self.external_id is None else plain | {"external_ids": refs.spellings(self.external_id)}
 
 
 class MessagePaging(Body):
@@ -380,8 +411,12 @@ async def clean_up(caller: auth.User | auth.System, cleanup: Cleanup, *, budget_
 
 
 async def _find(caller: auth.Contact | auth.User, filters: Mapping[str, Any], paging: Paging) -> Page:
-    arguments = {"filters": filters, **paging.arguments()}
-    found = await db.reading_as(caller).call("list_sessions", arguments, _Found, repeatable=True)
+    return await read_page(caller, "list_sessions", {"filters": filters}, paging)
+
+
+async def read_page(caller: auth.Contact | auth.User, name: str, arguments: Mapping[str, Any], paging: Paging) -> Page:
+    """A page of a list of sessions, from the SQL function of this name."""
+    found = await db.reading_as(caller).call(name, {**arguments, **paging.arguments()}, _Found, repeatable=True)
     return Page(items=found.items, next_cursor=_cursor(found.last) if found.last else None)
 
 

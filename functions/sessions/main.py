@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lib import auth, bodies, clients, config, errors, http, trips, workflow
 from lib import auth, bodies, clients, config, errors, http, session_batches, takeovers
 from lib import sessions as domain
 
@@ -45,7 +46,7 @@ async def start_session(request: Request) -> domain.Started | Response:
 
 
 async def change(status: domain.Wanted, request: Request) -> domain.Changed:
-    """Pause, resume, complete or cancel a session."""
+    """Pause, resume or cancel a session."""
     session_id = http.path_id(request, "session_id")
     caller = await auth.require_reader(request)
     return await domain.change(caller, session_id, status)
@@ -55,6 +56,13 @@ async def change_several(request: Request) -> session_batches.Outcome:
     """The same for many, each on its own."""
     caller = await auth.require_reader(request)
     return await session_batches.change(caller, await bodies.read(request, session_batches.NewStatus))
+
+
+async def complete(request: Request) -> domain.Changed:
+    """End a session whose work is done."""
+    session_id = http.path_id(request, "session_id")
+    caller = await auth.require_reader(request)
+    return await workflow.complete_chat_session(caller, session_id)
 
 
 async def recover(request: Request) -> domain.Recovered:
@@ -89,6 +97,83 @@ async def assign(request: Request) -> takeovers.Takeover:
     return await takeovers.assign(user, session_id, await bodies.read(request, takeovers.Assignment))
 
 
+async def create_or_update(request: Request) -> workflow.StartedWork | Response:
+    """A contact's live session, or a new one, moved on."""
+    caller = await auth.require_user(request)
+    wanted = await bodies.read(request, workflow.WantedSession)
+    started = await workflow.create_or_update_chat_session(caller, wanted, clients.of(request))
+    return http.created(started) if started.created else started
+
+
+async def list_active_sessions(request: Request) -> domain.Page:
+    """The caller's own live sessions."""
+    caller = await auth.require_reader(request)
+    return await workflow.get_user_active_chat_sessions(caller, bodies.read_query(request, domain.Paging))
+
+
+async def read_active_session(request: Request) -> domain.Session:
+    """A conversation's live session."""
+    conversation_id = http.path_id(request, "conversation_id")
+    caller = await auth.require_reader(request)
+    return await workflow.get_active_chat_session(caller, conversation_id)
+
+
+async def read_session_of_request(request: Request) -> domain.Session:
+    """The session that works on a request."""
+    request_id = http.path_id(request, "request_id")
+    caller = await auth.require_reader(request)
+    return await workflow.get_chat_session_by_request(caller, request_id)
+
+
+async def list_sessions_of_trip(request: Request) -> domain.Page:
+    """The sessions about a trip, by any of its ids."""
+    caller = await auth.require_user(request)
+    search = bodies.read_query(request, workflow.TripSearch)
+    return await workflow.get_chat_sessions_by_trip_id(caller, request.path_params["trip_id"], search)
+
+
+async def change_workflow(request: Request) -> workflow.Work:
+    """Move a session to another step."""
+    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
+    changes = await bodies.read(request, workflow.WorkChanges)
+    return await workflow.update_chat_session_workflow(caller, session_id, changes)
+
+
+async def set_request(request: Request) -> workflow.Work:
+    """What is known of a session's trip."""
+    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
+    trip = await bodies.read(request, trips.TripInfo)
+    return await workflow.update_chat_session_with_trip_info(caller, session_id, trip)
+
+
+async def remove_ref(request: Request) -> Response:
+    """Take a reference away."""
+    session_id, ref_id = http.path_id(request, "session_id"), http.path_id(request, "ref_id")
+    caller = await auth.require_user(request)
+    await workflow.remove_chat_session_ref(caller, session_id, ref_id)
+    return http.nothing()
+
+
+async def set_quote(request: Request) -> workflow.Work:
+    """What an operator was asked or gave."""
+    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
+    news = await bodies.read(request, trips.QuoteNews)
+    return await workflow.update_chat_session_with_quote(caller, session_id, request.path_params["operator"], news)
+
+
+async def set_proposal(request: Request) -> workflow.Work:
+    """What is proposed."""
+    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
+    news = await bodies.read(request, trips.ProposalNews)
+    return await workflow.update_chat_session_with_proposal(caller, session_id, news)
+
+
+async def note_activity(request: Request) -> workflow.Work:
+    """Something came in on another way."""
+    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
+    return await workflow.update_chat_session_activity(caller, session_id)
+
+
 async def clean_up(request: Request) -> domain.Cleaned:
     """Time out idle sessions: a workspace's for its admins, all for the schedule."""
     caller = await auth.require_user_or_cron(request)
@@ -120,7 +205,7 @@ _HANDLERS: dict[str, http.Handler] = {
     "start_session": start_session,
     "pause": functools.partial(change, "paused"),
     "resume": functools.partial(change, "active"),
-    "complete": functools.partial(change, "completed"),
+    "complete": complete,
     "cancel": functools.partial(change, "cancelled"),
     "change_several": change_several,
     "recover": recover,
@@ -128,6 +213,17 @@ _HANDLERS: dict[str, http.Handler] = {
     "hand_back": hand_back,
     "say": say,
     "assign": assign,
+    "create_or_update": create_or_update,
+    "list_active_sessions": list_active_sessions,
+    "read_active_session": read_active_session,
+    "read_session_of_request": read_session_of_request,
+    "list_sessions_of_trip": list_sessions_of_trip,
+    "change_workflow": change_workflow,
+    "set_request": set_request,
+    "remove_ref": remove_ref,
+    "set_quote": set_quote,
+    "set_proposal": set_proposal,
+    "note_activity": note_activity,
 }
 
 _serve = http.function(

@@ -4,6 +4,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lib import auth, bodies, db, http, members, responders, spaces, transitions
 from lib import auth, bodies, db, http, members, responders, spaces, templates
 from lib import workspaces as tenants
 from lib.management import GivenSecret, NewSecret, Page, Paging, Rotation, managing_as
@@ -74,6 +75,29 @@ async def remove_member(request: Request) -> Response:
     workspace_id, user_id = http.path_id(request, "workspace_id"), http.path_id(request, "user_id")
     user = await auth.require_user(request)
     await members.remove(managing_as(user), workspace_id, user_id)
+    return http.nothing()
+
+
+async def list_transitions(request: Request) -> Page[transitions.Transition]:
+    """The steps of a workspace's workflows."""
+    user = await auth.require_user(request)
+    workspace_id = http.path_id(request, "workspace_id")
+    return await transitions.list_all(db.reading_as(user), workspace_id, bodies.read_query(request, Paging))
+
+
+async def add_transition(request: Request) -> Response | transitions.AddedTransition:
+    """Let a step follow another."""
+    workspace_id, user = http.path_id(request, "workspace_id"), await auth.require_user(request)
+    new = await bodies.read(request, transitions.NewTransition)
+    added = await transitions.add(managing_as(user), workspace_id, new)
+    return http.created(added) if added.created else added
+
+
+async def remove_transition(request: Request) -> Response:
+    """Let it follow no longer."""
+    workspace_id, transition_id = http.path_id(request, "workspace_id"), http.path_id(request, "transition_id")
+    user = await auth.require_user(request)
+    await transitions.remove(managing_as(user), workspace_id, transition_id)
     return http.nothing()
 
 
@@ -225,6 +249,7 @@ async def remove_template(request: Request) -> Response:
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
     list_members, add_member, set_member, remove_member,
+    list_transitions, add_transition, remove_transition,
     create_space, list_spaces, read_space, change_space, delete_space, rotate_hmac_secret, remove_hmac_secret,
     create_persona, list_personas, read_persona, change_persona, delete_persona,
     set_persona_secret, remove_persona_secret, rotate_callback_secret, remove_callback_secret,

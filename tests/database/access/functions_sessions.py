@@ -446,7 +446,7 @@ SESSIONS = (
         _READERS,
         (
             Call(
-                "private.session_query('{}', private.claims()) like 'select s.* from public.sessions s where %'",
+                "private.session_query('{}', private.claims()) like 'select s.% from public.sessions s where s.%'",
                 {_READING: True},
             ),
         ),
@@ -456,7 +456,7 @@ SESSIONS = (
         _READERS,
         (
             Call(
-                "private.describe_sessions('select * from public.sessions')",
+                "private.describe_sessions(private.sessions_for(private.claims()))",
                 {caller: [outcome["items"]] for caller, outcome in _OWN_LISTS.items()},
             ),
         ),

@@ -115,6 +115,7 @@ def _session(
         "status": "completed" if over else "active",
         "ended_at": LONG_AGO if over else None,
         "last_activity_at": LONG_AGO if over else NOW.isoformat(),
+        "workflow_state": {},
         **whose,
     }
 

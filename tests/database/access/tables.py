@@ -203,6 +203,7 @@ TABLES = (
         insert=ENTERED,
         update=ENTERED,
         delete=OPERATORS,
+        hidden={"contact": "workflow_state primary_quote_id proposal_id taken_over_by"},
     ),
     Table(
         "public.workflow_transitions",

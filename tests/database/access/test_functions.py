@@ -20,10 +20,13 @@ from tests.database.access.functions_takeover import TAKEOVER
 from tests.database.access.functions_templates import TEMPLATES
 from tests.database.access.functions_turns import TURNS
 from tests.database.access.functions_work import WORK
+from tests.database.access.functions_workflow import WORKFLOW
+from tests.database.access.functions_workflow_steps import WORKFLOW_STEPS
 from tests.database.access.matrix import Call, Fails, Findings, Function, Probe, cell, fits
 
 FUNCTIONS: tuple[Function, ...] = (
     *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS, *SESSIONS,
+    *KNOWN, *CONTACT_STEPS, *WORKFLOW, *WORKFLOW_STEPS,
     *KNOWN, *CONTACT_STEPS, *TEMPLATES, *TAKEOVER, *MERGES,
 )  # fmt: skip
 

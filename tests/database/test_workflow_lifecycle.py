@@ -1,0 +1,145 @@
+"""Whatever is done to a session's work in whatever order: it stands as a model says, and every count is the rows'."""
+
+import datetime
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.database.desk import JSON, Answer, Desk
+from tests.database.test_sessions_lists import own_token
+from tests.database.test_sessions_states import change, member
+from tests.database.test_turn_lifecycle import Loop, loop_and_desk
+from tests.database.test_workflow import ALLOWED, STEPS, logged, propose, quote, work
+from tests.database.test_workflow_quotes import NEXT, STATUSES, counted
+
+__all__ = ("loop_and_desk",)
+
+PROPOSALS = {"draft": {"sent", "withdrawn"}, "sent": {"accepted", "declined", "withdrawn"}}
+
+
+class Work(RuleBasedStateMachine):
+    """One session with a model of where it stands: its step, every operator's quote, the proposal."""
+
+    loop: Loop
+    desk: Desk
+    boss: JSON
+    numbers = iter(range(1_000_000))
+
+    @initialize()
+    def open(self) -> None:
+        arrived = self.loop.run(self.desk.register(f"w{next(self.numbers)}@example.test"))
+        self.session_id: str = arrived["session_id"]
+        self.live = True
+        self.step: str | None = None
+        self.steps: list[str] = []
+        self.quotes: dict[str, str] = {}
+        self.late: set[str] = set()
+        self.primary: str | None = None
+        self.order: list[str] = []
+        self.proposal: str | None = None
+        self.proposals = 0
+
+    def _do(self, doing: Any) -> Answer:
+        answer: Answer = self.loop.run(doing)
+        return answer
+
+    @rule(step=st.sampled_from(STEPS))
+    def take_step(self, step: str) -> None:
+        answer = self._do(work(self.desk, self.boss, self.session_id, step=step))
+        if step == self.step:
+            assert (answer.status, answer["changed"]) == (200, False)
+        elif not self.live:
+            assert (answer.status, answer["code"]) == (409, "transition_not_allowed")
+        elif step in ALLOWED[self.step]:
+            assert (answer.status, answer["workflow_step"], answer["changed"]) == (200, step, True)
+            self.step = step
+            self.steps.append(step)
+        else:
+            assert (answer.status, answer["allowed_steps"]) == (409, ALLOWED[self.step])
+
+    @rule(operator=st.sampled_from("abcd"), status=st.sampled_from(STATUSES), chosen=st.booleans())
+    def tell_quote(self, operator: str, status: str, chosen: bool) -> None:
+        more = {"primary": True} if chosen else {}
+        answer = self._do(quote(self.desk, self.boss, self.session_id, operator, status=status, **more))
+        before = self.quotes.get(operator)
+        after = before if before is not None and status == "requested" else status
+        allowed = before in (None, after) or after in NEXT[str(before)]
+        if not allowed or (chosen and after != "received"):
+            assert (answer.status, answer["code"]) == (409, "transition_not_allowed")
+            return
+        assert (answer.status, answer["quote"]["status"]) == (200, after)
+        if before != after and not self.live:
+            self.late.add(operator)
+        if after == "received" and operator not in self.order:
+            self.order.append(operator)
+        self.quotes[operator] = str(after)
+        if chosen:
+            self.primary = operator
+        if self.primary is None or self.quotes[self.primary] != "received":
+            self.primary = next((each for each in self.order if self.quotes[each] == "received"), None)
+
+    @rule(status=st.sampled_from(("draft", "sent", "accepted", "declined", "withdrawn")))
+    def tell_proposal(self, status: str) -> None:
+        answer = self._do(propose(self.desk, self.boss, self.session_id, status=status))
+        begins = self.proposal is None or (self.proposal in ("declined", "withdrawn") and status in ("draft", "sent"))
+        if begins and self.live and status in ("draft", "sent"):
+            self.proposals += 1
+        elif begins or (status != self.proposal and status not in PROPOSALS.get(str(self.proposal), set())):
+            assert (answer.status, answer["code"]) == (409, "transition_not_allowed")
+            return
+        assert (answer.status, answer["proposal"]["status"]) == (200, status)
+        self.proposal = status
+
+    @precondition(lambda self: self.live)
+    @rule(verb=st.sampled_from(("pause", "resume", "complete", "cancel")))
+    def change_status(self, verb: str) -> None:
+        self._do(change(self.desk, self.boss, self.session_id, verb))
+        self.live = verb not in ("complete", "cancel")
+
+    @precondition(lambda self: not self.live)
+    @rule()
+    def revive(self) -> None:
+        self.loop.run(
+            self.desk.admin.execute(
+                "update public.sessions set status = 'active', ended_at = null where id = $1", self.session_id
+            )
+        )
+        self.live = True
+
+    @invariant()
+    def stands_as_the_model_says(self) -> None:
+        if not hasattr(self, "session_id"):
+            return
+        shown = self._do(self.desk.call("read_session", own_token(self.boss), session_id=self.session_id))
+        assert (shown["workflow_step"], shown["status"] in ("active", "paused")) == (self.step, self.live)
+        assert [step[2] for step in self.loop.run(logged(self.desk, self.session_id))] == self.steps
+        assert {each["operator_key"]: each["status"] for each in shown["quotes"]} == self.quotes
+        assert {each["operator_key"] for each in shown["quotes"] if each["late"]} == self.late
+        assert shown["quote_counts"] == self.loop.run(counted(self.desk, self.session_id))
+        assert shown["quote_counts"]["expected"] == len(self.quotes)
+        assert (shown["primary_quote"] or {}).get("operator") == self.primary
+        assert (shown["proposal"] or {}).get("status") == self.proposal
+        assert [each["step"] for each in shown["timeline"] if each["event"] == "workflow.step"] == self.steps
+        times = [datetime.datetime.fromisoformat(each["at"]) for each in shown["timeline"]]
+        assert times == sorted(times)
+
+
+def test_work_stands_as_the_model_says_whatever_is_done(loop_and_desk: tuple[Loop, Desk]) -> None:
+    Work.loop, Work.desk = loop_and_desk
+    Work.loop.run(Work.desk.admin.execute("update public.spaces set arrivals_per_minute = 1000000"))
+    Work.boss = Work.loop.run(member(Work.desk, "owner"))
+    run_state_machine_as_test(
+        Work,
+        settings=settings(
+            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
