@@ -116,12 +116,13 @@ begin
                or exists (select from public.sessions s where s.request_id = request and s.id <> all (locked)) then
                 raise sqlstate 'SB002';
             end if;
-            return session;
+            exit;
         exception when sqlstate 'SB002' then
             -- The locks are gone with the block: again, in order.
             null;
         end;
     end loop;
+    return session;
 end;
 $$;
 comment on function private.lock_request(uuid) is

@@ -217,7 +217,7 @@ begin
     if not found then
         raise sqlstate 'PT404' using message = 'ref_not_found', detail = 'There is no such reference of this session.';
     end if;
-    return '{"removed": true}';
+    return pg_catalog.jsonb_build_object('removed', true);
 end;
 $$;
 comment on function public.remove_chat_session_ref(uuid, uuid) is 'Takes away what a session was not known by after all.';
@@ -318,7 +318,7 @@ begin
         raise sqlstate 'PT404' using message = 'transition_not_found', detail = 'The workspace has no such transition of its own.';
     end if;
     perform private.record_change(workspace_id, 'workflow.narrowed', transition_id);
-    return '{"removed": true}';
+    return pg_catalog.jsonb_build_object('removed', true);
 end;
 $$;
 comment on function public.remove_workflow_transition(uuid, uuid) is

@@ -278,7 +278,7 @@ begin
      where s.id = session_work.session_id
        and s.workspace_id in (select private.member_workspaces());
     if not found then
-        return '{}';
+        return pg_catalog.jsonb_build_object();
     end if;
     return pg_catalog.jsonb_build_object(
         'workflow_state', session.workflow_state,
@@ -323,7 +323,7 @@ declare
     most     constant integer := least(greatest(message_limit, 1), 200);
     session  constant jsonb := private.describe_sessions(
         private.sessions_for(private.claims()) || pg_catalog.format(' where s.id = %L::uuid', session_id)) -> 0;
-    work     jsonb := '{}';
+    work     jsonb := pg_catalog.jsonb_build_object();
     since    timestamptz;
     turns    jsonb;
     messages jsonb;
