@@ -232,14 +232,17 @@ create function private.own_requests()
     security definer
     set search_path = ''
 as $$
+    with own as materialized (
+        select o.id from private.own_sessions() o (id)
+    )
     select s.request_id
-      from public.sessions s
-     where s.id in (select private.own_sessions())
-       and s.request_id is not null
+      from own o
+      join public.sessions s on s.id = o.id
+     where s.request_id is not null
     union
     select r.id
-      from public.requests r
-     where r.session_id in (select private.own_sessions());
+      from own o
+      join public.requests r on r.session_id = o.id;
 $$;
 comment on function private.own_requests() is 'The requests that the signed-in user''s own and assigned sessions work on, or were the first to.';
 grant execute on function private.own_requests() to authenticated;
