@@ -4,8 +4,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, db, http, members, responders, spaces, transitions
-from lib import auth, bodies, db, http, members, responders, spaces, templates
+from lib import auth, bodies, db, http, members, responders, spaces, templates, transitions
 from lib import workspaces as tenants
 from lib.management import GivenSecret, NewSecret, Page, Paging, Rotation, managing_as
 from lib.members import Member

@@ -26,8 +26,7 @@ from tests.database.access.matrix import Call, Fails, Findings, Function, Probe,
 
 FUNCTIONS: tuple[Function, ...] = (
     *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS, *SESSIONS,
-    *KNOWN, *CONTACT_STEPS, *WORKFLOW, *WORKFLOW_STEPS,
-    *KNOWN, *CONTACT_STEPS, *TEMPLATES, *TAKEOVER, *MERGES,
+    *KNOWN, *CONTACT_STEPS, *TEMPLATES, *TAKEOVER, *MERGES, *WORKFLOW, *WORKFLOW_STEPS,
 )  # fmt: skip
 
 _UNDECLARED = object()
