@@ -69,6 +69,7 @@ as $$
 declare
     caller_role  constant public.member_role := private.enter_beside_contact(contact_id);
     member       constant uuid               := private.calling_actor();
+    contact      uuid;
     space        public.spaces;
     conversation public.conversations;
     session      public.sessions;
@@ -79,12 +80,13 @@ begin
     if role not in ('contact', 'member') then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A follow-up is a contact''s or a member''s.';
     end if;
-    -- The contact before conversation and session; and the same message sent twice at once finds itself.
-    perform from public.contacts c where c.id = capture_message.contact_id for no key update;
+    -- The contact before conversation and session, and the one that stands for it; and the same message sent twice at once
+    -- finds itself.
+    contact := private.lock_standing(contact_id);
     select m.* into message
       from public.sessions s
       join public.messages m on m.session_id = s.id and m.client_message_id = capture_message.client_message_id
-     where s.contact_id = capture_message.contact_id
+     where s.contact_id = contact
      limit 1;
     if found then
         select s.* into strict session from public.sessions s where s.id = message.session_id;
@@ -98,13 +100,13 @@ begin
         select s.* into session
           from public.sessions s
          where s.id = capture_message.session_id
-           and s.contact_id = capture_message.contact_id;
+           and s.contact_id = contact;
         if not found or not private.works_on_session(session) then
             raise sqlstate 'PT404' using message = 'session_not_found', detail = 'The contact has no such session.';
         end if;
         target := session.conversation_id;
     else
-        target := private.conversation_to_capture_in(contact_id, caller_role);
+        target := private.conversation_to_capture_in(contact, caller_role);
     end if;
     if target is not null then
         select c.* into strict conversation from public.conversations c where c.id = target for no key update;
@@ -122,12 +124,12 @@ begin
             end if;
         end if;
         conversation := private.open_for_contact(
-            contact_id, space,
+            contact, space,
             coalesce(persona_id, space.persona_id,
                      -- Whom the contact has talked with last.
                      (select c.persona_id
                         from public.conversations c
-                       where c.contact_id = capture_message.contact_id
+                       where c.contact_id = contact
                        order by c.created_at desc, c.id desc
                        limit 1)), null);
     end if;
@@ -149,7 +151,7 @@ begin
     -- The session is locked, so messages of one session are created in the order in which they can be seen.
     insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, user_id, text, metadata, client_message_id)
     values (session.workspace_id, session.conversation_id, session.id, capture_message.role,
-            case when role = 'contact' then capture_message.contact_id end, case when role = 'member' then member end,
+            case when role = 'contact' then contact end, case when role = 'member' then member end,
             capture_message.text, metadata || pg_catalog.jsonb_build_object('source', source), capture_message.client_message_id)
     returning * into message;
     update public.sessions s

@@ -213,3 +213,24 @@ async def test_nobody_but_members_captures(desk: Desk) -> None:
     over = await capture(desk, boss, ann["contact_id"], session_id=ann["session_id"])
     assert (over.status, over["code"], over["session_status"]) == (409, "transition_not_allowed", "completed")
     assert await desk.count("messages") == 0
+
+
+async def test_a_follow_up_to_a_contact_that_was_merged_goes_to_the_one_that_stands(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    ann, also = await proven(desk), await proven(desk, "ann@work.example")
+    before = await capture(desk, boss, also["contact_id"], client_message_id="mail-1")
+    managing = {"role": "switchboard", "scope": {"management": True}, "caller": boss}
+    await desk.call("merge_contacts", managing, contact_id=also["contact_id"], into_id=ann["contact_id"])
+
+    answer = await capture(desk, boss, also["contact_id"], "To the old id")
+    again = await capture(desk, boss, ann["contact_id"], client_message_id="mail-1")
+
+    assert (again["created"], again["message_id"]) == (False, before["message_id"])
+    spoke = await desk.admin.fetchrow(
+        "select m.contact_id::text, s.contact_id::text as stands from public.messages m "
+        "join public.sessions s on s.id = m.session_id where m.id = $1",
+        answer["message_id"],
+    )
+    assert spoke is not None
+    assert tuple(spoke) == (ann["contact_id"],) * 2
+    assert await desk.count("sessions", "contact_id = $1", also["contact_id"]) == 0
