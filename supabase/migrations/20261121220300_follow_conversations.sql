@@ -60,7 +60,7 @@ begin
         after := coalesce((said -> -1 ->> 'id')::uuid, after);
     end if;
     -- The live one, or how the last one ended.
-    select pg_catalog.jsonb_build_object('session_id', s.id, 'status', s.status, 'taken_over', s.taken_over_by is not null)
+    select pg_catalog.jsonb_build_object('session_id', s.id, 'status', s.status, 'taken_over', s.taken_over_at is not null)
       into stands
       from public.sessions s
      where s.conversation_id = follow_conversation.conversation_id

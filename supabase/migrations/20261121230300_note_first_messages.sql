@@ -6,6 +6,7 @@ set statement_timeout = '60s';
 
 alter table public.sessions add column first_message_at timestamptz;
 comment on column public.sessions.first_message_at is 'When its first message came in; null: none yet.';
+grant select (first_message_at) on public.sessions to contact;
 
 create function private.note_first_message()
     returns trigger

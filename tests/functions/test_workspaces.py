@@ -42,6 +42,7 @@ BODIES: dict[str, Any] = {
     "change_persona": {"name": "x"},
     "set_persona_secret": {"secret": "x"},
     "rotate_callback_secret": {},
+    "add_transition": {"workflow": "refund", "to_step": "asked"},
 }
 ROUTES = [route for route in routes.of("workspaces") if route.name != "list_workspaces"]
 every_route = pytest.mark.parametrize("route", ROUTES, ids=[route.name for route in ROUTES])
@@ -52,7 +53,11 @@ QUERIES = {"delete_workspace": "?name=Test"}
 
 def address(route: routes.Route, workspace: Workspace, user_id: UUID) -> str:
     return (route.path + QUERIES.get(route.name, "")).format(
-        workspace_id=workspace.id, space_id=workspace.space_id, persona_id=workspace.persona_id, user_id=user_id
+        workspace_id=workspace.id,
+        space_id=workspace.space_id,
+        persona_id=workspace.persona_id,
+        user_id=user_id,
+        transition_id=uuid4(),
     )
 
 
@@ -90,9 +95,8 @@ async def test_an_unknown_id_is_not_found(workspace: Workspace, staff: Staff, ro
         return
     first = route.path.split("/")[1].removesuffix("s")
     for unknown in (str(uuid4()), "no-id"):
-        path = (route.path + QUERIES.get(route.name, "")).format(
-            workspace_id=unknown, space_id=unknown, persona_id=unknown, user_id=staff.agent.id
-        )
+        ids = dict.fromkeys(("workspace_id", "space_id", "persona_id", "transition_id"), unknown)
+        path = (route.path + QUERIES.get(route.name, "")).format(**ids, user_id=staff.agent.id)
         assert await staff.owner.refused(route.method, path, BODIES.get(route.name)) == (404, f"{first}_not_found")
 
 
