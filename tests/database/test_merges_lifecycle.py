@@ -31,6 +31,8 @@ class Merges(RuleBasedStateMachine):
     def people_arrive(self) -> None:
         self.people: list[str] = []
         self.emails: dict[str, str] = {}
+        self.rows: dict[str, str] = {}
+        self.verified: set[str] = set()
         self.tokens: list[JSON] = []
         self.into: dict[str, str] = {}
         # By row: whose it is. The rows of tags are (contact, name) of whom they were made for.
@@ -54,24 +56,51 @@ class Merges(RuleBasedStateMachine):
         contact = arrived["contact_id"]
         self.people.append(contact)
         self.emails[contact] = email
-        self._found_identity(f"email:{email}", contact)
+        self.rows[email] = self._found_identity(f"email:{email}", contact)
+        if proven:
+            self.verified.add(self.rows[email])
         self._opened(arrived.body, contact)
         self.profiles[contact] = self.loop.run(self._profile(contact))
 
     @rule(one=who)
     def somebody_comes_again(self, one: int) -> None:
-        contact = self._pick(one)
-        email = self.emails[contact]
+        email = self.emails[self._pick(one)]
         arrived = self.loop.run(self.desk.register(email))
-        assert arrived["contact_id"] == self._standing(contact)
+        assert arrived["contact_id"] == self._holder(email)
         self._opened(arrived.body, arrived["contact_id"])
+
+    @rule(one=who)
+    def somebody_proves_their_email(self, one: int) -> None:
+        email = self.emails[self._pick(one)]
+        row, holder = self.rows[email], self._holder(email)
+        proven = {place for other, place in self.places["contact_identities"].items() if other in self.verified}
+        arrived = self.loop.run(self.desk.register(email, email_hmac=signed(email, SECRET)))
+        contact = arrived["contact_id"]
+        if row in self.verified or holder not in proven:
+            assert contact == holder
+        else:
+            # Typed by somebody who has proved to be somebody else: it is whose proof it is, whatever is undone later.
+            assert contact not in self.people
+            self.people.append(contact)
+            self.emails[contact] = email
+            self.profiles[contact] = self.loop.run(self._profile(contact))
+            self.places["contact_identities"][row] = contact
+            for moved in self.moved.values():
+                moved["contact_identities"] = [other for other in moved["contact_identities"] if other != row]
+        self.verified.add(row)
+        self._opened(arrived.body, contact)
 
     @rule(one=who)
     def somebody_writes(self, one: int) -> None:
         token = self.tokens[one % len(self.tokens)]
         text = f"said {next(self.numbers)}"
+        conversation = token["caller"]["conversation_id"]
+        if self.places["conversations"][conversation] != self._standing(token["caller"]["contact_id"]):
+            # Given while two were one, and the conversation was the other's.
+            assert self._refusal(self.desk.start(token, text)) == "conversation_not_found"
+            return
         turn = self.loop.run(self.desk.start(token, text))
-        assert turn["conversation_id"] == token["caller"]["conversation_id"]
+        assert turn["conversation_id"] == conversation
         assert turn["contact_id"] == self.places["conversations"][turn["conversation_id"]]
         self.said[text] = turn["conversation_id"]
         self.loop.run(self.desk.finish(turn))
@@ -91,7 +120,7 @@ class Merges(RuleBasedStateMachine):
                 kind="person",
             )
         )
-        assert answer["contact"]["id"] == self._standing(contact)
+        assert answer["contact"]["id"] == self._holder(self.emails[contact])
         self._found_identity(name, answer["contact"]["id"])
 
     @rule(one=who, names=st.sets(st.sampled_from(NAMES)))
@@ -213,19 +242,26 @@ class Merges(RuleBasedStateMachine):
             self.places[table].update(dict.fromkeys(rows, contact))
         del self.into[contact]
 
-    def _found_identity(self, name: str, contact: str) -> None:
+    def _holder(self, email: str) -> str:
+        return self.places["contact_identities"][self.rows[email]]
+
+    def _found_identity(self, name: str, contact: str) -> str:
         kind, _, key = name.partition(":")
-        row = self.loop.run(
+        row: str = self.loop.run(
             self.desk.admin.fetchval(
                 "select id::text from public.contact_identities where kind::text = $1 and key = $2", kind, key
             )
         )
         self.places["contact_identities"][row] = contact
+        return row
 
     def _opened(self, arrived: JSON, contact: str) -> None:
         conversation = arrived["conversation_id"]
-        self.places["conversations"][conversation] = contact
         self.tokens.append(with_token(arrived))  # type: ignore[arg-type]
+        if conversation in self.keys:
+            assert self.places["conversations"][conversation] == contact
+            return
+        self.places["conversations"][conversation] = contact
         self.keys[conversation] = self.loop.run(
             self.desk.admin.fetchval("select thread_key from public.conversations where id = $1", conversation)
         )
