@@ -4,6 +4,9 @@
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 
+-- squawk-ignore require-concurrent-index-creation
+create index if not exists audit_events_merges_idx on public.audit_events (object_id) where verb in ('contact.merged', 'contact.unmerged');
+
 create function private.contact_changes(contact_id uuid, after_at timestamptz, after_id uuid, most integer)
     returns table (at timestamptz, id uuid, verb text, actor_id uuid, code text)
     language sql
@@ -11,18 +14,38 @@ create function private.contact_changes(contact_id uuid, after_at timestamptz, a
     security definer
     set search_path = ''
 as $$
-    select a.created_at, a.id, a.verb, a.actor_id, a.code
-      from public.audit_events a
-     where a.object_id = contact_changes.contact_id
-       and (a.created_at, a.id) > (contact_changes.after_at, contact_changes.after_id)
-       -- That it was made, and by what it is known, its own rows say.
-       and a.verb in ('contact.registered', 'contact.merged', 'contact.unmerged')
-       and (private.claims() ->> 'role' = 'service_role' or a.workspace_id in (select private.member_workspaces()))
+    -- Whoever was merged into it, and was not parted from it again, is part of it, and who was merged into them.
+    with recursive merged (id) as (
+        select contact_changes.contact_id
+         union
+        select m.code::uuid
+          from merged c
+          join public.audit_events m on m.object_id = c.id and m.verb in ('contact.merged', 'contact.unmerged')
+         where m.verb = 'contact.merged'
+           and (select pg_catalog.count(*) filter (where e.verb = 'contact.merged') > pg_catalog.count(*) filter (where e.verb = 'contact.unmerged')
+                  from public.audit_events e
+                 where e.object_id = c.id
+                   and e.code = m.code
+                   and e.verb in ('contact.merged', 'contact.unmerged'))
+    )
+    select a.*
+      from merged c
+     cross join lateral (select a.created_at, a.id, a.verb, a.actor_id, a.code
+                           from public.audit_events a
+                          where a.object_id = c.id
+                            and (a.created_at, a.id) > (contact_changes.after_at, contact_changes.after_id)
+                            -- That it was made, and by what it is known, its own rows say.
+                            and (a.verb = 'contact.registered'
+                                 or a.verb in ('contact.merged', 'contact.unmerged') and c.id = contact_changes.contact_id)
+                            and (private.claims() ->> 'role' = 'service_role'
+                                 or a.workspace_id in (select private.member_workspaces()))
+                          order by a.created_at, a.id
+                          limit most) a
      order by a.created_at, a.id
      limit most;
 $$;
 comment on function private.contact_changes(uuid, timestamptz, uuid, integer) is
-    'What the audit says of a contact after a place in its order, for its workspace''s members.';
+    'What the audit says of a contact, and of those who were merged into it, after a place in its order; for its workspace''s members.';
 
 create function public.read_contact_journey(contact_id uuid, after text default null, page_size integer default 50)
     returns jsonb

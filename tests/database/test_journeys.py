@@ -157,6 +157,32 @@ async def test_what_happens_meanwhile_comes_at_the_end(desk: Desk) -> None:
     ]  # fmt: skip
 
 
+async def test_who_was_merged_into_a_contact_is_part_of_its_journey_until_they_are_parted(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    ann, bob, cid = [(await desk.register(f"{who}@example.test"))["contact_id"] for who in ("ann", "bob", "cid")]
+
+    async def audit(verb: str, contact_id: str, other: str) -> None:
+        for object_id, code in ((contact_id, other), (other, contact_id)):
+            await desk.admin.execute(
+                "insert into public.audit_events (workspace_id, verb, object_id, code, created_at)"
+                " values ($1, $2, $3, $4, clock_timestamp())",
+                WORKSPACE, verb, object_id, code,
+            )  # fmt: skip
+
+    async def registered(contact_id: str) -> list[str]:
+        journey = await whole(desk, boss, contact_id, 1)
+        return [entry["actor_id"] for entry in journey if entry["event"] == "contact.registered"]
+
+    await audit("contact.merged", ann, bob)
+    await audit("contact.merged", bob, cid)
+    assert await registered(cid) == [ann, bob, cid]
+    last = (await whole(desk, boss, cid))[-1]
+    assert (last["event"], last["contact_id"]) == ("contact.merged", bob)
+    await audit("contact.unmerged", bob, cid)
+    assert await registered(cid) == [cid]
+    assert await registered(bob) == [ann, bob]
+
+
 async def test_an_agent_is_told_what_their_sessions_tell_and_nothing_of_the_others(desk: Desk) -> None:
     boss, agent = await member(desk, "owner"), await member(desk, "agent")
     await template(desk, boss, name="Charter", workflow="charter", workflow_step="understanding_request")
