@@ -115,8 +115,8 @@ create function private.preview_merge(contact public.contacts, standing public.c
     set search_path = ''
 as $$
 declare
-    moves    jsonb := '{}';
-    stays    jsonb := '{}';
+    moves    jsonb := '{}'::jsonb;
+    stays    jsonb := '{}'::jsonb;
     one      record;
     counted  bigint;
     colliding bigint;

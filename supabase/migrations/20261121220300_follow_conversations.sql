@@ -21,7 +21,7 @@ as $$
 declare
     most   constant integer := least(greatest(message_limit, 1), 200);
     -- The place before all: a condition that is left out now and then would make a plan that reads the whole conversation.
-    since  timestamptz      := '-infinity';
+    since  timestamptz      := '-infinity'::timestamptz;
     beyond uuid             := coalesce(after, '00000000-0000-0000-0000-000000000000');
     said   jsonb;
     stands jsonb;

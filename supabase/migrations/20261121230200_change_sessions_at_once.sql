@@ -14,11 +14,11 @@ declare
     most    constant integer := 100;
     asked   constant uuid[]  := array(select distinct i from pg_catalog.unnest(session_ids) i where i is not null order by i);
     one     uuid;
-    places  jsonb            := '[]';
+    places  jsonb            := '[]'::jsonb;
     entered uuid;
     changed jsonb;
     code    text;
-    items   jsonb            := '[]';
+    items   jsonb            := '[]'::jsonb;
 begin
     if pg_catalog.cardinality(asked) > most then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'At most 100 sessions at once.';
