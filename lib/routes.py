@@ -47,6 +47,7 @@ ROUTES: tuple[Route, ...] = (
     Route("sessions", "start_session", "POST", "/chat-sessions", ("contact", "user")),
     Route("sessions", "clean_up", "POST", "/chat-sessions/cleanup", ("user", "cron")),
     Route("sessions", "change_several", "POST", "/chat-sessions/bulk-status", ("contact", "user")),
+    Route("sessions", "read_statistics", "GET", "/chat-sessions/stats", ("user",)),
     Route("sessions", "read_session", "GET", "/chat-sessions/{session_id}", ("contact", "user")),
     Route("sessions", "pause", "PATCH", "/chat-sessions/{session_id}/pause", ("user",)),
     Route("sessions", "resume", "PATCH", "/chat-sessions/{session_id}/resume", ("user",)),

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lib import auth, bodies, clients, config, errors, http, statistics
 from lib import auth, bodies, clients, config, errors, http, session_batches, takeovers, trips, workflow
 from lib import sessions as domain
 
@@ -27,6 +28,12 @@ async def list_conversation_sessions(request: Request) -> domain.Page:
     conversation_id = http.path_id(request, "conversation_id")
     caller = await auth.require_reader(request)
     return await domain.find_in_conversation(caller, conversation_id, bodies.read_query(request, domain.Paging))
+
+
+async def read_statistics(request: Request) -> statistics.Statistics:
+    """Figures over a workspace's sessions, or over those that the caller may read."""
+    caller = await auth.require_user(request)
+    return await statistics.read(caller, bodies.read_query(request, statistics.Question))
 
 
 async def read_session(request: Request) -> domain.SessionInFull:
@@ -200,6 +207,7 @@ def _where_enabled(handler: http.Handler) -> http.Handler:
 _HANDLERS: dict[str, http.Handler] = {
     "list_sessions": list_sessions,
     "list_conversation_sessions": list_conversation_sessions,
+    "read_statistics": read_statistics,
     "read_session": read_session,
     "start_session": start_session,
     "pause": functools.partial(change, "paused"),

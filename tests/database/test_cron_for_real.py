@@ -28,7 +28,7 @@ SETTINGS = {
 PATIENCE = 75.0
 """Seconds: pg_cron's smallest step is a minute."""
 
-SELDOM = ("switchboard-archive", "switchboard-prune", "switchboard-session-cleanup")
+SELDOM = ("switchboard-archive", "switchboard-prune", "switchboard-session-cleanup", "switchboard-session-stats")
 
 
 @dataclass
@@ -138,6 +138,7 @@ async def test_the_migrations_leave_their_schedules_to_the_owner(minute: Minute)
         "switchboard-session-cleanup": "25 * * * *",
         "switchboard-prune": "45 3 * * *",
         "switchboard-forget-secrets": "50 3 * * *",
+        "switchboard-session-stats": "*/10 * * * *",
     }
     jobs = await minute.desk.admin.fetch("select username, database, active from cron.job")
     assert {tuple(job) for job in jobs} == {("postgres", "postgres", True)}
@@ -161,6 +162,15 @@ async def test_the_functions_are_called_over_http_with_the_secret_of_the_vault(m
         calls.add(await asyncio.wait_for(minute.calls.get(), 10))
     paths = ("/archive", "/worker", "/chat-sessions/cleanup")
     assert calls == {(path, "Bearer s3cret", "{}") for path in paths}
+
+
+async def test_days_that_are_over_are_counted_by_themselves(minute: Minute) -> None:
+    run = await minute.run_of("switchboard-session-stats")
+
+    assert (run["status"], run["username"]) == ("succeeded", "postgres"), run["return_message"]
+    assert await minute.desk.admin.fetchval(
+        "select counted_until < current_date - 1 from private.session_stats_progress"
+    )
 
 
 async def test_what_counts_nothing_any_more_is_pruned(minute: Minute) -> None:

@@ -14,6 +14,9 @@ from tests.database.access.matrix import Probe
 
 _DATABASE = "access"
 
+_OF_THE_STACK = ("private.wakes", "private.sweeps", "private.session_stats_marks", "private.session_stats_progress")
+"""Tables that the stack's own schedules keep, and in which nothing can be told apart."""
+
 
 def _database(url: str) -> str:
     return urlsplit(url)._replace(path=f"/{_DATABASE}").geturl()
@@ -50,7 +53,7 @@ async def probe(stack: Stack) -> AsyncIterator[Probe]:
 async def rest_url(stack: Stack) -> AsyncIterator[str]:
     """PostgREST over a database that holds the labelled rows among others."""
     connection = await asyncpg.connect(stack.admin_url)
-    secrets = await rows.load(connection, leave_out=("private.wakes", "private.sweeps"))
+    secrets = await rows.load(connection, leave_out=_OF_THE_STACK)
     yield stack.rest_url
     await rows.remove(connection, secrets)
     await connection.close()

@@ -30,6 +30,7 @@ def uid(table: str, label: str) -> str:
 NOW = datetime.now(UTC)
 SOON = (NOW + timedelta(hours=2)).isoformat()
 LONG_AGO = (NOW - timedelta(days=400)).isoformat()
+LONG_BEFORE = (NOW - timedelta(days=500)).isoformat()
 
 USERS: Mapping[str, Row] = {
     "owner": {"email": "owner@access.test", "email_confirmed_at": LONG_AGO},
@@ -487,6 +488,13 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
     },
     "private.wakes": {"worker": {"name": "worker", "woken_at": LONG_AGO}},
     "private.sweeps": {"test": {"name": "test", "swept_at": LONG_AGO}},
+    "public.session_stats_daily": {
+        label: _in(label, day=day[:10], part=0) for label, day in (("one", LONG_AGO), ("two", LONG_BEFORE))
+    },
+    "private.session_stats_marks": {
+        label: _in(label, day=LONG_AGO[:10], id=number) for number, label in enumerate(("one", "two"))
+    },
+    "private.session_stats_progress": {label: _in(label, counted_until=LONG_AGO[:10]) for label in ("one", "two")},
 }
 
 NAMES: Mapping[str, str] = {
@@ -495,7 +503,7 @@ NAMES: Mapping[str, str] = {
         row["id"]: f"{table.split('.')[1]}.{label}"
         for table, labelled in ROWS.items()
         for label, row in labelled.items()
-        if "id" in row
+        if isinstance(row.get("id"), str)
     },
 }
 """Ids back to table.label."""

@@ -390,6 +390,33 @@ TABLES = (
         loose={"object_id": "of any kind, and outlives what it names"},
     ),
     Table(
+        "public.session_stats_daily",
+        new=lambda side: {"workspace_id": side.workspace, "day": SOON[:10], "part": 0},
+        change={"sessions": 77},
+        select={**OPERATORS, **ADMINS_READ},
+        insert=OPERATORS,
+        update=OPERATORS,
+        delete=OPERATORS,
+    ),
+    Table(
+        "private.session_stats_marks",
+        new=lambda side: {"workspace_id": side.workspace, "day": SOON[:10], "id": 7},
+        change={"day": SOON[:10]},
+        select=NOBODY,
+        insert=NOBODY,
+        update=NOBODY,
+        delete=NOBODY,
+    ),
+    Table(
+        "private.session_stats_progress",
+        new=lambda side: {"workspace_id": side.workspace, "counted_until": SOON[:10]},
+        change={"counted_until": SOON[:10]},
+        select=NOBODY,
+        insert=NOBODY,
+        update=NOBODY,
+        delete=NOBODY,
+    ),
+    Table(
         "private.retired_secrets",
         new=lambda side: {
             "workspace_id": side.workspace, "space_id": side.space, "secret_id": uid("vault", "another"),

@@ -15,6 +15,7 @@ from tests.database.access.functions_management_steps import MANAGEMENT_STEPS
 from tests.database.access.functions_merges import MERGES
 from tests.database.access.functions_queue import BACKGROUND
 from tests.database.access.functions_sessions import SESSIONS
+from tests.database.access.functions_statistics import STATISTICS
 from tests.database.access.functions_steps import ACCESS
 from tests.database.access.functions_takeover import TAKEOVER
 from tests.database.access.functions_templates import TEMPLATES
@@ -26,6 +27,7 @@ from tests.database.access.matrix import Call, Fails, Findings, Function, Probe,
 
 FUNCTIONS: tuple[Function, ...] = (
     *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS, *SESSIONS,
+    *KNOWN, *CONTACT_STEPS, *STATISTICS,
     *KNOWN, *CONTACT_STEPS, *TEMPLATES, *TAKEOVER, *MERGES, *WORKFLOW, *WORKFLOW_STEPS,
 )  # fmt: skip
 
