@@ -7,8 +7,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, clients, config, errors, http, statistics
-from lib import auth, bodies, clients, config, errors, http, session_batches, takeovers, trips, workflow
+from lib import auth, bodies, clients, config, errors, http, session_batches, statistics, takeovers, trips, workflow
 from lib import sessions as domain
 
 CLEANUP_BUDGET_SECONDS = 20.0
