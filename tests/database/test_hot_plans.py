@@ -1,0 +1,143 @@
+"""Whatever is asked often reads no table from end to end and asks no policy's function row by row, on every version.
+
+Counted while the functions themselves run, as the roles that run them and more often than it takes plpgsql to keep a
+plan: a plan in a test is not the one that a function makes. The rows are those of the growth benchmark: a year of
+chats in one workspace.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from bench.growth import measure
+from bench.growth.fill import Size, fill
+from bench.growth.measure import Call
+from tests.servers import VERSIONS, Server
+
+SIZE = Size(sessions=60_000, days=365, turns=1)
+
+REPEATS = 7
+"""From the sixth call on a kept plan may stand for all arguments."""
+
+BIG = {
+    "contacts", "contact_identities", "conversations", "sessions", "turns", "messages", "session_refs", "tags",
+    "requests", "proposals",
+}  # fmt: skip
+
+ASKED_BY_POLICIES = (
+    "member_workspaces", "admin_workspaces", "own_conversations", "own_sessions", "own_active_turns",
+    "token_conversation", "verified_contact",
+)  # fmt: skip
+
+MOST_ASKED = 24
+"""Once for each statement of a call, about; a page alone has fifty rows."""
+
+READ_WHOLE = {"contacts with a common tag": {"contacts", "tags"}}
+"""A tenth of all contacts has it: the planner reads them all and sorts, rather than look for each of the newest."""
+
+DESCRIBED_ONE_BY_ONE = {"contacts, newest", "contacts with a rare tag", "contacts with a common tag"}
+"""Each contact of a page is described by statements of its own, at most three of them; other rows are asked nothing."""
+
+
+_COUNTS = """
+select relname::text as name, pg_stat_get_xact_numscans(relid) as number
+  from pg_stat_user_tables
+ where schemaname = 'public'
+ union all
+select 'private.' || proname, coalesce(pg_stat_get_xact_function_calls(oid), 0)
+  from pg_proc
+ where pronamespace = 'private'::regnamespace and proname = any ($1)
+"""
+
+
+class Watch:
+    """A database with a year of chats, and a connection on which it is watched what a call does."""
+
+    def __init__(self, connection: asyncpg.Connection, admin: asyncpg.Connection) -> None:
+        self.connection = connection
+        self.admin = admin
+
+    async def look(self, call: Call) -> tuple[set[str], int]:
+        """The big tables that a call read whole, and how often policies asked one of their functions at most."""
+        sql = call.sql
+        if call.first is not None:
+            await self._make_ready(call.first)
+            async with self.connection.transaction():
+                answer = await self._answer(call.first.claims, call.first.sql)
+            sql = sql.replace("{turn_id}", json.loads(answer)["turn_id"])
+        await self._make_ready(call)
+        async with self.connection.transaction():
+            # The session's own counts, which are not yet told to others; in a transaction they only grow.
+            before = await self._counts()
+            await self._answer(call.claims, sql)
+            await self.connection.execute("reset role")
+            after = await self._counts()
+        grown = {name: after[name] - before[name] for name in after}
+        asked = max(grown[f"private.{name}"] for name in ASKED_BY_POLICIES)
+        return {name for name in BIG if grown[name]}, asked
+
+    async def _make_ready(self, call: Call) -> None:
+        if call.before:
+            await self.admin.execute(call.before)
+
+    async def _answer(self, claims: Mapping[str, Any], sql: str) -> str:
+        await self.connection.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(claims))
+        await self.connection.execute(f"set local role {claims['role']}")
+        answer: str = await self.connection.fetchval(f"select public.{sql}")
+        return answer
+
+    async def _counts(self) -> dict[str, int]:
+        rows = await self.connection.fetch(_COUNTS, list(ASKED_BY_POLICIES))
+        return {row["name"]: row["number"] for row in rows}
+
+
+@pytest_asyncio.fixture(params=VERSIONS)
+async def watch(server: Callable[[int], Server], request: pytest.FixtureRequest) -> AsyncIterator[Watch]:
+    """One of each version."""
+    running = server(request.param)
+    name = await running.migrated()
+    admin = await asyncpg.connect(running.admin_url(name))
+    await fill(admin, SIZE, lambda _: None)
+    connection = await asyncpg.connect(running.admin_url(name))
+    await connection.execute("set track_functions = 'all'")
+    yield Watch(connection, admin)
+    await connection.close()
+    await admin.close()
+    await running.drop(name)
+
+
+async def test_no_hot_call_reads_a_table_whole_or_asks_a_policys_function_for_each_row(watch: Watch) -> None:
+    targets = await measure.pick_targets(watch.admin, REPEATS)
+    found: dict[str, tuple[set[str], int]] = {}
+    for name, kind in (await measure.operations(watch.admin, SIZE.days)).items():
+        for number in range(REPEATS):
+            scans, asked = await watch.look(kind(targets[number % len(targets)], number))
+            before = found.get(name, (set[str](), 0))
+            found[name] = (before[0] | scans, max(before[1], asked))
+    whole = {name: scans - READ_WHOLE.get(name, set()) for name, (scans, _) in found.items()}
+    assert {name: scans for name, scans in whole.items() if scans} == {}
+    most = {name: 3 * 51 if name in DESCRIBED_ONE_BY_ONE else MOST_ASKED for name in found}
+    assert {name: asked for name, (_, asked) in found.items() if asked > most[name]} == {}
+    assert len(found) > 25
+
+    # And it would tell of both.
+    call = Call(measure.OF_OWNER, "list_sessions()")
+    scans, asked = await watch.look(call)
+    assert (scans, asked > 0) == (set(), True)
+    await watch.admin.execute("""
+        drop policy "Admins read all sessions, users and agents their own" on public.sessions;
+        create policy "Row by row" on public.sessions for select to authenticated
+            using (id in (select private.own_sessions() where sessions.id is not null)
+                   or exists (select from private.admin_workspaces() w where w = sessions.workspace_id));
+        drop index public.sessions_created_at_idx;
+        drop index public.sessions_persona_created_at_idx;
+    """)
+    scans, asked = await watch.look(call)
+    assert asked > MOST_ASKED
+    await watch.admin.execute("alter table public.sessions disable row level security")
+    scans, _ = await watch.look(Call(measure.OF_OWNER, 'list_sessions(\'{"active_after": "2000-01-01T00:00:00Z"}\')'))
+    assert scans == {"sessions"}
