@@ -174,55 +174,21 @@ declare
     days constant text := pg_catalog.concat(
         case when first_day > '-infinity' then pg_catalog.format(' and x.created_at >= %L::timestamptz', first_day::timestamp at time zone 'UTC') end,
         case when last_day < 'infinity' then pg_catalog.format(' and x.created_at < %L::timestamptz', (last_day + 1)::timestamp at time zone 'UTC') end);
-    -- Looked up session by session ("limit", "offset"): never by one pass over a table of all times.
-    facts constant text := $q$
-            select x.id, x.contact_id, x.created_at, (x.created_at at time zone 'UTC')::date as day, x.persona_id, v.space_id, v.channel, x.status,
-                   coalesce(x.status_before_archive, x.status) as outcome, x.workflow_step as step,
-                   x.contact_id is not null and x.turn_count > 0 as chatted,
-                   x.contact_id is not null and x.proposal_id is not null as proposed
-              from public.sessions x
-             cross join lateral (select c.space_id, c.channel from public.conversations c where c.id = x.conversation_id offset 0) v
-             where $q$;
-    answers constant text := '(select true from public.messages m where m.session_id = %s and m.role in (''persona'', ''member'') limit 1)';
-    earlier constant text := 'select true from public.sessions e where e.contact_id = x.contact_id and (e.created_at, e.id) < (x.created_at, x.id)';
+    whose constant text := case when only_own
+        then 'x.id in (select private.own_sessions())' || case when workspace_id is not null then pg_catalog.format(' and x.workspace_id = %L::uuid', workspace_id) else '' end
+        else pg_catalog.format('x.workspace_id = %L::uuid', workspace_id) end;
     -- Buckets a tenth wide: their middle is at most 4.9 % beside whatever lies in them.
     bucket constant text :=
         'case when ? < 1 then 0 else 1 + pg_catalog.floor(pg_catalog.ln(?::double precision) / pg_catalog.ln(1.1::double precision))::integer end';
-    counted  text;
+    history  text;
     arrivals text;
 begin
     if only_own then
         -- Who is new is judged by their own sessions alone: of others they learn nothing.
-        counted := 'select x.* from (
-            select x.*,
-                   x.chatted and pg_catalog.row_number() over (partition by x.contact_id, x.chatted order by x.created_at, x.id) = 1 as first_chatted,
-                   x.answered and pg_catalog.row_number() over (partition by x.contact_id, x.answered order by x.created_at, x.id) = 1 as first_answered,
-                   x.proposed and pg_catalog.row_number() over (partition by x.contact_id, x.proposed order by x.created_at, x.id) = 1 as first_proposed,
-                   x.contact_id is not null
-                       and pg_catalog.row_number() over (partition by x.contact_id order by x.created_at, x.id) = 1 as registered
-              from (select x.*, x.contact_id is not null and ' || pg_catalog.format(answers, 'x.id') || ' is not null as answered
-                      from (' || facts || 'x.id in (select private.own_sessions())'
-            || case when workspace_id is not null then pg_catalog.format(' and x.workspace_id = %L::uuid', workspace_id) else '' end || ' offset 0) x offset 0) x) x where true' || days;
-        arrivals := 'select x.day, x.persona_id, x.space_id, x.channel from s x where x.registered';
+        history  := whose;
+        arrivals := 'select s.day, s.persona_id, s.space_id, s.channel from s where s.id = s.first_id';
     else
-        counted := pg_catalog.format($q$
-            select x.*,
-                   x.chatted and b.chatted is not true
-                       and (b.sessions < 5 or (%1$s and e.turn_count > 0 limit 1) is null) as first_chatted,
-                   x.contact_id is not null
-                       and (select true from unnest(b.ids) e (id) where %5$s limit 1) is null
-                       and %6$s is not null
-                       and (b.sessions < 5 or (%1$s and %5$s limit 1) is null) as first_answered,
-                   x.proposed and (%1$s and e.proposal_id is not null limit 1) is null as first_proposed
-              from (%2$s x.workspace_id = %3$L::uuid%4$s offset 0) x
-             -- Most contacts have few sessions, and most were answered in any of them.
-             cross join lateral (
-                 select pg_catalog.count(*) as sessions, pg_catalog.bool_or(e.turn_count > 0) as chatted, pg_catalog.array_agg(e.id) as ids
-                   from (select e.id, e.turn_count
-                           from public.sessions e
-                          where e.contact_id = x.contact_id
-                            and (e.created_at, e.id) < (x.created_at, x.id)
-                          limit 5) e) b$q$, earlier, facts, workspace_id, days, pg_catalog.format(answers, 'e.id'), pg_catalog.format(answers, 'x.id'));
+        history  := 'x.contact_id = any (array(select r.contact_id from r))';
         arrivals := pg_catalog.format($q$
             select (x.created_at at time zone 'UTC')::date as day, coalesce(s.persona_id, l.persona_id) as persona_id,
                    coalesce(s.space_id, v.space_id) as space_id, coalesce(s.channel, v.channel) as channel
@@ -238,17 +204,45 @@ begin
     -- Dates and workspace stand in the text, so that it is planned for as many sessions as there are.
     return query execute pg_catalog.format(
         $q$
-        with s as materialized (%1$s
+        with r as materialized (
+            select x.id, x.conversation_id, x.contact_id, (x.created_at at time zone 'UTC')::date as day, x.persona_id, x.status,
+                   coalesce(x.status_before_archive, x.status) as outcome, x.workflow_step as step
+              from public.sessions x
+             where %1$s%6$s
+        ), h as materialized (
+            -- All sessions of these contacts. Arrays are looked up in an index from end to end, in its order, and never make
+            -- the planner read a table of all times.
+            select x.contact_id, pg_catalog.array_agg(x.id order by x.created_at, x.id) as ids,
+                   (pg_catalog.array_agg(x.id order by x.created_at, x.id) filter (where x.turn_count > 0))[1] as chatted_id,
+                   (pg_catalog.array_agg(x.id order by x.created_at, x.id) filter (where x.proposal_id is not null))[1] as proposed_id
+              from public.sessions x
+             where x.contact_id is not null and %7$s
+             group by x.contact_id
+        ), f as materialized (
+            select h.contact_id, h.ids[1] as first_id, h.chatted_id, h.proposed_id,
+                   (select u.id
+                      from unnest(h.ids) u (id)
+                     where (select true from public.messages m where m.session_id = u.id and m.role in ('persona', 'member') limit 1)
+                     limit 1) as answered_id
+              from h
+        ), s as materialized (
+            select r.id, r.day, r.persona_id, v.space_id, v.channel, r.status, r.outcome, r.step, f.first_id,
+                   r.id = f.chatted_id as first_chatted, r.id = f.answered_id as first_answered, r.id = f.proposed_id as first_proposed
+              from r
+              join (select c.id, c.space_id, c.channel
+                      from public.conversations c
+                     where c.id = any (array(select r.conversation_id from r))
+                    offset 0) v on v.id = r.conversation_id
+              left join f on f.contact_id = r.contact_id
         ), t as materialized (
             select s.day, s.persona_id, s.space_id, s.channel, t.status, t.error_code, t.first_token_ms,
                    case when t.status = 'completed'
                         then greatest(pg_catalog.date_part('epoch', t.finished_at - t.created_at) * 1000, 0)::bigint end as response_ms
               from s
-             cross join lateral (
-                 select t.status, t.error_code, t.first_token_ms, t.created_at, t.finished_at
-                   from public.turns t
-                  where t.session_id = s.id
-                 offset 0) t
+              join (select t.session_id, t.status, t.error_code, t.first_token_ms, t.created_at, t.finished_at
+                      from public.turns t
+                     where t.session_id = any (array(select s.id from s))
+                    offset 0) t on t.session_id = s.id
         ), session_sums as (
             select s.day, s.persona_id, s.space_id, s.channel, s.status, s.outcome, s.step, pg_catalog.count(*) as n,
                    pg_catalog.count(*) filter (where s.first_chatted) as chatted,
@@ -322,8 +316,8 @@ begin
                coalesce(pg_catalog.sum(u.n) filter (where u.what = 'proposed'), 0)::integer
           from sums u
          group by u.day, u.whole, u.persona_id, u.space_id, u.channel$q$,
-        counted, pg_catalog.replace(bucket, '?', 't.response_ms'), pg_catalog.replace(bucket, '?', 't.first_token_ms'), arrivals,
-        coalesce(workspace_id, '00000000-0000-0000-0000-000000000000'));
+        whose, pg_catalog.replace(bucket, '?', 't.response_ms'), pg_catalog.replace(bucket, '?', 't.first_token_ms'), arrivals,
+        coalesce(workspace_id, '00000000-0000-0000-0000-000000000000'), days, history);
 end;
 $$;
 comment on function private.count_session_days(uuid, date, date, boolean) is
