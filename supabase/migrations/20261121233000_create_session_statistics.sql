@@ -236,10 +236,11 @@ begin
               left join f on f.contact_id = r.contact_id
         ), t as materialized (
             select s.day, s.persona_id, s.space_id, s.channel, t.status, t.error_code, t.first_token_ms,
-                   case when t.status = 'completed'
+                   -- What a member answers in their own time is no answer of the persona's.
+                   case when t.status = 'completed' and not t.taken_over
                         then greatest(pg_catalog.date_part('epoch', t.finished_at - t.created_at) * 1000, 0)::bigint end as response_ms
               from s
-              join (select t.session_id, t.status, t.error_code, t.first_token_ms, t.created_at, t.finished_at
+              join (select t.session_id, t.status, t.taken_over, t.error_code, t.first_token_ms, t.created_at, t.finished_at
                       from public.turns t
                      where t.session_id = any (array(select s.id from s))
                     offset 0) t on t.session_id = s.id

@@ -97,7 +97,7 @@ def count(rows: Rows, filters: JSON, mine: Callable[[Row], bool], *, whole: bool
                 turn["error_code"] or "unknown" for turn in turns if turn["status"] in ("failed", "timeout")
             ),
         },
-        "response_ms": [_response(turn) for turn in turns if turn["status"] == "completed"],
+        "response_ms": [_response(turn) for turn in turns if _is_answered(turn)],
         "first_token_ms": [turn["first_token_ms"] for turn in turns if turn["first_token_ms"] is not None],
         "funnel": {stage: len(found) for stage, found in funnel.items()},
         "by_persona": _grouped(rows, sessions, 0),
@@ -155,6 +155,10 @@ def _success(sessions: list[Row]) -> float | None:
     return round(over.count("completed") / len(over), 4) if over else None
 
 
+def _is_answered(turn: Row) -> bool:
+    return turn["status"] == "completed" and not turn["taken_over"]
+
+
 def _response(turn: Row) -> int:
     took: timedelta = turn["finished_at"] - turn["created_at"]
     return round(took.total_seconds() * 1000)
@@ -162,7 +166,7 @@ def _response(turn: Row) -> int:
 
 def _part(rows: Rows, sessions: list[Row]) -> JSON:
     turns = [turn for session in sessions for turn in rows.turns[session["id"]]]
-    responses = [_response(turn) for turn in turns if turn["status"] == "completed"]
+    responses = [_response(turn) for turn in turns if _is_answered(turn)]
     return {
         "sessions": len(sessions),
         "ended": sum(_is_over(session) for session in sessions),

@@ -15,16 +15,16 @@ _OF_ONE: Cells = {
     GUEST: _figures("own", 1, 1),
     # Their own, and B's, which is assigned to them.
     AGENT: _figures("own", 2, 1),
-    ADMINS: _figures("workspace", 6, 4),
+    ADMINS: _figures("workspace", 6, 5),
 }
-_OF_TWO: Cells = {SIGNED_IN: _figures("own", 0, 0), ADMIN_2: _figures("workspace", 2, 3)}
+_OF_TWO: Cells = {SIGNED_IN: _figures("own", 0, 0), ADMIN_2: _figures("workspace", 2, 4)}
 
 STATISTICS = (
     Function(
         "public.read_session_stats(uuid,jsonb)",
         _READERS,
         (
-            Call("public.read_session_stats()", {**_OF_ONE, ADMIN_2: _figures("workspace", 2, 3)}),
+            Call("public.read_session_stats()", {**_OF_ONE, ADMIN_2: _figures("workspace", 2, 4)}),
             Call(f"public.read_session_stats('{ONE}')", _OF_ONE),
             Call(f"public.read_session_stats('{TWO}')", _OF_TWO, foreign=True),
         ),
