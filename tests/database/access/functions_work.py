@@ -49,11 +49,9 @@ def _refusal(limit: str) -> str:
 def _describe(label: str, workspace: str) -> str:
     secret = f"""'{{"secret_id": "{uid("personas", workspace)}"}}'"""
     persona = f"pg_catalog.jsonb_populate_record({record('personas', workspace)}, {secret})"
-    around = f"{record('workspaces', workspace)}, {persona}"
     asked = f"'{uid('messages', label)}'"
-    return (
-        f"private.describe_turn({record('turns', label)}, {record('conversations', label)}, {around}, {asked}, false)"
-    )
+    around = f"{record('conversations', label)}, {record('workspaces', workspace)}, {persona}"
+    return f"private.describe_turn({record('turns', label)}, {around}, {asked}, false, '[]')"
 
 
 WORK = (
@@ -220,22 +218,22 @@ WORK = (
         ),
     ),
     Function(
-        "private.describe_turn(public.turns,public.conversations,public.workspaces,public.personas,uuid,boolean)",
+        "private.describe_turn(public.turns,public.conversations,public.workspaces,public.personas,uuid,boolean,jsonb)",
         _SWITCHBOARD,
         (
-            # Of what it is not given it finds the history and the secret in the entered workspace only.
+            # What it is not given, the secret, it finds in the entered workspace only.
             Call(
                 _describe("a", "one"),
                 {
                     IN_ONE: {"turn_id": "turns.a", "persona": {"secret": "secret of one"}},
-                    (FOR_C, *NOWHERE): {"history": [], "persona": {"secret": None}},
+                    (FOR_C, *NOWHERE): {"persona": {"secret": None}},
                 },
             ),
             Call(
                 _describe("c", "two"),
                 {
                     FOR_C: {"turn_id": "turns.c", "persona": {"secret": "secret of two"}},
-                    (*IN_ONE, *NOWHERE): {"history": [], "persona": {"secret": None}},
+                    (*IN_ONE, *NOWHERE): {"persona": {"secret": None}},
                 },
                 foreign=True,
             ),
