@@ -60,7 +60,9 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
     signals = Batches[_Signal]()
     flusher = Flusher(turn.rpc, turn.id)
     clock = _wind_the_clock(turn, signals)
-    tasks = [asyncio.create_task(_speak(turn, signals)), asyncio.create_task(_flush(flusher, signals))]
+    speaking = asyncio.create_task(_speak(turn, signals))
+    # It ends when the turn is to be stopped, or has ended elsewhere.
+    flusher.begin(lambda: signals.put(_Outcome("cancelled")))
     outcome: _Outcome | None = None
     try:
         yield turn.opened
@@ -82,12 +84,12 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
                     outcome = _judge(signal, answer)
                     break
         clock.cancel()
-        await _stop(tasks)
+        await _stop([speaking, *flusher.end()])
         async for event in _end(turn, outcome, answer):
             yield event
     except (GeneratorExit, asyncio.CancelledError):
         clock.cancel()
-        await _stop(tasks)
+        await _stop([speaking, *flusher.end()])
         if not answer.finished:
             await _finish_anyhow(turn, outcome or _INTERRUPTED, answer)
         raise
@@ -135,12 +137,6 @@ async def _speak(turn: Turn, signals: Batches[_Signal]) -> None:
         log.error("persona_broke", turn_id=turn.id, kind=turn.persona_kind)
         outcome = _Outcome("failed", "internal_error", type(unexpected).__name__)
     signals.put(outcome)
-
-
-async def _flush(flusher: Flusher, signals: Batches[_Signal]) -> None:
-    """Store behind the stream, and tell when the turn is to be stopped, or has ended elsewhere."""
-    await flusher.run()
-    signals.put(_Outcome("cancelled"))
 
 
 def _wind_the_clock(turn: Turn, signals: Batches[_Signal]) -> asyncio.TimerHandle:

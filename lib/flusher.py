@@ -5,6 +5,7 @@ Each batch renews the turn's lease and brings back its status, so that a cancel 
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -41,6 +42,33 @@ class Flusher:
         self._stored = 0
         self._full = asyncio.Event()
         self._silence = SILENCE_SECONDS
+        self._began: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._tell: Callable[[], None] = _nobody
+
+    def begin(self, tell: Callable[[], None]) -> None:
+        """Run in the background and tell when that came to its end. A turn that is over within the first pause, before
+        there is anything to store, has no task for it."""
+        loop = asyncio.get_running_loop()
+        self._began, self._tell = loop.time(), tell
+        self._timer = loop.call_later(PAUSE_SECONDS, self._start)
+
+    def end(self) -> list["asyncio.Task[None]"]:
+        """Begin no more; what is under way, for the caller to cancel and wait for."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return [self._task] if self._task is not None else []
+
+    def _start(self) -> None:
+        self.end()
+        self._full.set()  # the first pause is over
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        await self.run()
+        self._tell()
 
     def add(self, text: str) -> None:
         """Take the next piece of the text; it is stored soon."""
@@ -48,6 +76,8 @@ class Flusher:
         self._waiting_length += len(text)
         if self._waiting_length >= BATCH_CHARACTERS:
             self._full.set()
+            if self._timer is not None:
+                self._start()
 
     def watch(self) -> None:
         """Ask for the turn's status every second from now on: somebody else will give the answer."""
@@ -60,7 +90,7 @@ class Flusher:
         Never gives up: what could not be stored is sent again with the next batch.
         """
         loop = asyncio.get_running_loop()
-        flushed_at = loop.time()
+        flushed_at = loop.time() if self._began is None else self._began
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PAUSE_SECONDS):
@@ -87,3 +117,7 @@ class Flusher:
         self._stored += len(self._unconfirmed)
         self._unconfirmed = ""
         return "cancelled" if flushed.stop else flushed.status
+
+
+def _nobody() -> None:
+    """Who is told where nobody asked."""

@@ -123,8 +123,17 @@ class OpenAI:
                     raise await _refusal(answer, turn.secret)
                 async with aclosing(_body(answer, completion)) as body:
                     async for chunk in body:
-                        for text in completion.feed(chunk):
-                            yield Text(text)
+                        # Tokens that came in one read are one piece: each piece costs as much as what it says.
+                        together, failure = [], None
+                        try:
+                            for text in completion.feed(chunk):
+                                together.append(text)  # noqa: PERF402 - what came before a failure counts
+                        except PersonaError as error:
+                            failure = error
+                        if together:
+                            yield Text("".join(together))
+                        if failure is not None:
+                            raise failure
         except outbound.OutboundError as error:
             raise calls.failed(error) from error
         for text in completion.finish():
