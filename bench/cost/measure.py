@@ -259,7 +259,7 @@ async def _running(plan: Plan, stack: Stack, folder: Path, python: Path) -> Asyn
         model_url = f"http://127.0.0.1:{await model.read(20)}/v1/chat/completions"
         admin = await asyncpg.connect(stack.admin_url)
         started.push_async_callback(admin.close)
-        space_url = f"{stack.api_url}/space/{await _add_space(admin, model_url)}/chat/stream"
+        space_url = f"{stack.api_url}/space/{await add_space(admin, model_url)}/chat/stream"
         version = await admin.fetchval("show server_version")
         versions = {"python": sys.version.split()[0], "postgres": version.split()[0]}
         workers, servers = {}, {}
@@ -279,7 +279,7 @@ async def _running(plan: Plan, stack: Stack, folder: Path, python: Path) -> Asyn
         yield _Bench(plan, stack, admin, model, workers, servers, versions, python)
 
 
-async def _add_space(admin: asyncpg.Connection, model_url: str) -> UUID:
+async def add_space(admin: asyncpg.Connection, model_url: str) -> UUID:
     """A workspace whose persona is the model and whose limits nobody reaches."""
     workspace_id = await admin.fetchval(
         "insert into public.workspaces (name, allowed_networks) values ('Cost', '{127.0.0.0/8}') returning id"
