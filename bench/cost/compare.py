@@ -39,15 +39,22 @@ with start_stack(Path(sys.argv[1]), durable=True) as stack:
 
 
 @dataclass
-class _Side:
-    """One checkout's stack, and what its rounds came to: CPU ms a turn by part, and bytes of WAL."""
+class Measured:
+    """What one checkout's rounds came to: CPU ms a turn by part, and bytes of WAL a turn."""
 
     name: str
+    cpu: list[dict[str, float]] = field(default_factory=list)
+    wal: list[float] = field(default_factory=list)
+
+
+@dataclass
+class _Side:
+    """One checkout's stack, who chats with it, and what that came to."""
+
     pids: dict[str, int]
     admin: asyncpg.Connection
     chats: list[Chat]
-    cpu: list[dict[str, float]] = field(default_factory=list)
-    wal: list[float] = field(default_factory=list)
+    measured: Measured
 
     async def play(self, turns: int) -> None:
         """So many turns in each chat, every ten of them in a new thread."""
@@ -62,8 +69,8 @@ class _Side:
         after = processes.cpu(self.pids)
         written = await self.admin.fetchval("select pg_current_wal_insert_lsn() - $1::pg_lsn", position)
         played = turns * len(self.chats)
-        self.cpu.append({part: (after[part] - before[part]) * 1000 / played for part in self.pids})
-        self.wal.append(float(written) / played)
+        self.measured.cpu.append({part: (after[part] - before[part]) * 1000 / played for part in self.pids})
+        self.measured.wal.append(float(written) / played)
 
 
 @contextlib.contextmanager
@@ -88,7 +95,7 @@ def _stack(checkout: Path, folder: Path) -> Iterator[Any]:
             process.kill()
 
 
-async def compare(sides: dict[str, Path], chats: int, turns: int, rounds: int) -> list[_Side]:
+async def compare(sides: dict[str, Path], chats: int, turns: int, rounds: int) -> list[Measured]:
     """Play rounds against a stack of each checkout, in turns."""
     async with contextlib.AsyncExitStack() as started:
 
@@ -109,19 +116,18 @@ async def compare(sides: dict[str, Path], chats: int, turns: int, rounds: int) -
             async with switchboard.open_system(Settings("", model_url, url)) as system:
                 talking: list[Chat] = [await system.chat() for _ in range(chats)]
             pids = {part: at["pids"][process] for part, process in PARTS.items()}
-            found.append(_Side(name, pids, admin, talking))
+            found.append(_Side(pids, admin, talking, Measured(name)))
         for side in found:
             # What is compiled, planned and connected at first.
             await side.play(2 * turns)
-            side.cpu.clear()
-            side.wal.clear()
+            side.measured = Measured(side.measured.name)
         for number in range(rounds):
             for side in found if number % 2 == 0 else found[::-1]:
                 await side.play(turns)
-        return found
+        return [side.measured for side in found]
 
 
-def table(sides: list[_Side]) -> list[str]:
+def table(sides: list[Measured]) -> list[str]:
     """The medians of each side, and of the ratios to the first."""
     lines = [f"| | {' | '.join(PARTS)} | together | WAL bytes |", "|---" * (len(PARTS) + 3) + "|"]
     first = sides[0]
