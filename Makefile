@@ -6,8 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset policies replay clients cold-start cost compare faults test lint lock
-.PHONY: help install install-dev run up down status reset policies replay clients cold-start cost growth faults test lint lock
+.PHONY: help install install-dev run up down status reset policies replay clients cold-start cost compare growth faults test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
