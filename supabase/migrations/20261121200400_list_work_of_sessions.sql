@@ -34,60 +34,83 @@ create or replace function private.describe_sessions(query text)
     set search_path = ''
 as $$
 declare
+    ids       uuid[];
     described jsonb;
 begin
-    -- Names come along where the reader may see them; contacts are not granted the personas. What more there is of a row is
-    -- looked up row by row, of which there are few, so that no plan reads more of it than is shown.
-    execute pg_catalog.format($q$
-        select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-                   'id', s.id, 'workspace_id', s.workspace_id, 'conversation_id', s.conversation_id, 'status', s.status,
-                   'persona', pg_catalog.jsonb_build_object('id', s.persona_id, 'name', p.name),
-                   'contact', case when s.contact_id is not null then pg_catalog.jsonb_build_object(
-                       'id', s.contact_id, 'name', nullif(pg_catalog.concat_ws(' ', k.first_name, k.last_name), '')) end,
-                   'user_id', s.user_id, 'assigned_user_id', s.assigned_user_id,
-                   'channel', c.channel, 'space_id', c.space_id, 'thread_key', c.thread_key,
-                   'turn_count', s.turn_count, 'message_count', s.message_count, 'created_at', s.created_at,
-                   'last_activity_at', s.last_activity_at, 'ended_at', s.ended_at, 'archived_at', s.archived_at,
-                   'error_message', s.error_message,
-                   'workflow', s.workflow, 'workflow_step', s.workflow_step,
-                   'request', (select pg_catalog.jsonb_build_object(
-                                          'id', r.id, 'origin', r.origin, 'destination', r.destination,
-                                          'departs_at', r.departs_at, 'passengers', r.passengers)
-                                 from public.requests r
-                                where r.id = s.request_id),
-                   'proposal', (select pg_catalog.jsonb_build_object('id', o.id, 'status', o.status)
-                                  from public.proposals o
-                                 where o.session_id = s.id
-                                 order by o.created_at desc, o.id desc
-                                 limit 1),
-                   'taken_over', s.taken_over_at is not null) || %s
-                   order by s.created_at desc, s.id desc), '[]')
-          from (%s) s
-          left join public.conversations c on c.id = s.conversation_id
-          left join %s
-          left join public.contacts k on k.id = s.contact_id$q$,
-        case when private.claims() ->> 'role' = 'contact' then $m$'{}'::jsonb$m$
-             else $m$case when s.workspace_id in (select private.member_workspaces()) then pg_catalog.jsonb_build_object(
-                 'primary_quote', (select pg_catalog.jsonb_build_object(
+    -- First which they are, planned for what is asked; then what is shown of these few, by plans that are kept. What more there is
+    -- of a row is looked up row by row, so that it costs the same however much there is of others.
+    execute pg_catalog.format('select pg_catalog.array_agg(s.id) from (%s) s', query) into ids;
+    if ids is null then
+        return '[]';
+    end if;
+    select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+               'id', s.id, 'workspace_id', s.workspace_id, 'conversation_id', s.conversation_id, 'status', s.status,
+               'persona', pg_catalog.jsonb_build_object('id', s.persona_id, 'name', null),
+               'contact', case when s.contact_id is not null then pg_catalog.jsonb_build_object(
+                   'id', s.contact_id, 'name', nullif(pg_catalog.concat_ws(' ', k.first_name, k.last_name), '')) end,
+               'user_id', s.user_id, 'assigned_user_id', s.assigned_user_id,
+               'channel', c.channel, 'space_id', c.space_id, 'thread_key', c.thread_key,
+               'turn_count', s.turn_count, 'message_count', s.message_count, 'created_at', s.created_at,
+               'last_activity_at', s.last_activity_at, 'ended_at', s.ended_at, 'archived_at', s.archived_at,
+               'error_message', s.error_message,
+               'workflow', s.workflow, 'workflow_step', s.workflow_step,
+               'request', case when s.request_id is not null then (
+                   select pg_catalog.jsonb_build_object(
+                              'id', r.id, 'origin', r.origin, 'destination', r.destination,
+                              'departs_at', r.departs_at, 'passengers', r.passengers)
+                     from public.requests r
+                    where r.id = s.request_id) end,
+               'proposal', (select pg_catalog.jsonb_build_object('id', o.id, 'status', o.status)
+                              from public.proposals o
+                             where o.session_id = s.id
+                             order by o.created_at desc, o.id desc
+                             limit 1),
+               'taken_over', s.taken_over_at is not null)
+               order by s.created_at desc, s.id desc), '[]')
+      into described
+      from public.sessions s
+      left join lateral (
+          select c.channel, c.space_id, c.thread_key from public.conversations c where c.id = s.conversation_id offset 0) c on true
+      left join lateral (
+          select k.first_name, k.last_name from public.contacts k where k.id = s.contact_id offset 0) k on true
+     where s.id = any (ids);
+    if private.claims() ->> 'role' = 'contact' then
+        return described;
+    end if;
+
+    -- What contacts are not granted: names of personas, which come along where the reader may see them, and what is for members.
+    return (
+        select coalesce(pg_catalog.jsonb_agg(d.item || pg_catalog.jsonb_build_object(
+                            'persona', pg_catalog.jsonb_build_object(
+                                'id', s.persona_id, 'name', (select p.name from public.personas p where p.id = s.persona_id)))
+                        || case when s.workspace_id in (select private.member_workspaces()) then pg_catalog.jsonb_build_object(
+                               'primary_quote', case when s.primary_quote_id is not null then (
+                                   select pg_catalog.jsonb_build_object(
                                               'id', q.id, 'operator', q.operator, 'amount', q.amount, 'currency', q.currency)
                                      from public.quotes q
-                                    where q.id = s.primary_quote_id),
-                 'quote_counts', (select pg_catalog.jsonb_build_object(
-                                             'expected',  pg_catalog.count(*),
-                                             'received',  pg_catalog.count(*) filter (where q.status = 'received'),
-                                             'declined',  pg_catalog.count(*) filter (where q.status = 'declined'),
-                                             'expired',   pg_catalog.count(*) filter (where q.status = 'expired'),
-                                             'withdrawn', pg_catalog.count(*) filter (where q.status = 'withdrawn'),
-                                             'late',      pg_catalog.count(*) filter (where q.late))
-                                    from public.quotes q
-                                   where q.request_id = s.request_id),
-                 'tags', (select coalesce(pg_catalog.jsonb_agg(t.name order by t.name), '[]') from public.tags t where t.session_id = s.id),
-                 'taken_over_by', s.taken_over_by, 'taken_over_at', s.taken_over_at) else '{}' end$m$ end,
-        query,
-        case when private.claims() ->> 'role' = 'contact' then '(select null::text as name) p on false'
-             else 'public.personas p on p.id = s.persona_id' end)
-       into described;
-    return described;
+                                    where q.id = s.primary_quote_id) end,
+                               'quote_counts', case when s.request_id is null then pg_catalog.jsonb_build_object(
+                                       'expected', 0, 'received', 0, 'declined', 0, 'expired', 0, 'withdrawn', 0, 'late', 0)
+                                   else (
+                                       select pg_catalog.jsonb_build_object(
+                                                  'expected',  pg_catalog.count(*),
+                                                  'received',  pg_catalog.count(*) filter (where q.status = 'received'),
+                                                  'declined',  pg_catalog.count(*) filter (where q.status = 'declined'),
+                                                  'expired',   pg_catalog.count(*) filter (where q.status = 'expired'),
+                                                  'withdrawn', pg_catalog.count(*) filter (where q.status = 'withdrawn'),
+                                                  'late',      pg_catalog.count(*) filter (where q.late))
+                                         from public.quotes q
+                                        where q.request_id = s.request_id) end,
+                               'tags', (select coalesce(pg_catalog.jsonb_agg(t.name order by t.name), '[]')
+                                          from public.tags t
+                                         where t.session_id = s.id),
+                               'taken_over_by', s.taken_over_by, 'taken_over_at', s.taken_over_at) else '{}' end
+                        order by d.place), '[]')
+          from pg_catalog.jsonb_array_elements(described) with ordinality d (item, place)
+          join (select s.id, s.workspace_id, s.persona_id, s.request_id, s.primary_quote_id, s.taken_over_by, s.taken_over_at
+                  from public.sessions s
+                 where s.id = any (ids)
+                offset 0) s on s.id = (d.item ->> 'id')::uuid);
 end;
 $$;
 
