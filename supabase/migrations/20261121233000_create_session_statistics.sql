@@ -1,5 +1,5 @@
 -- Statistics over sessions. Days that are over are counted once and kept, a row for each persona, space and channel, with
--- histograms of how long answers took; the newest two days are counted when somebody asks. What changes a session of an
+-- histograms of how long answers took; the newest day is counted when somebody asks. What changes a session of an
 -- older day (a late answer, a cancel, an archive, an erasure) leaves a mark, and a marked day is counted anew: by the
 -- schedule, and by whoever asks before that. So an answer is always exact, and an ordinary turn pays for none of it: the
 -- triggers' conditions are all that it meets, and marks are only added, so that nobody waits for anybody.
@@ -82,14 +82,14 @@ begin
     insert into private.session_stats_marks (workspace_id, day)
     select distinct e.workspace_id, (e.created_at at time zone 'UTC')::date
       from (values (was.workspace_id, was.created_at), (now_is.workspace_id, now_is.created_at)) e (workspace_id, created_at)
-     where e.created_at < pg_catalog.now() - interval '1 day'
+     where e.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC')
      union
     -- A contact counts where it did something first, so what becomes of a session may be felt in the contact's later ones.
     select e.workspace_id, (e.created_at at time zone 'UTC')::date
       from public.sessions e
      where e.contact_id in (was.contact_id, now_is.contact_id)
        and e.created_at > least(was.created_at, now_is.created_at)
-       and e.created_at < pg_catalog.now() - interval '1 day'
+       and e.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC')
        and (was.contact_id, was.turn_count, was.message_count, was.proposal_id, was.created_at)
            is distinct from (now_is.contact_id, now_is.turn_count, now_is.message_count, now_is.proposal_id, now_is.created_at);
     return null;
@@ -126,37 +126,37 @@ begin
     select s.workspace_id, (s.created_at at time zone 'UTC')::date
       from public.sessions s
      where s.conversation_id = new.id
-       and s.created_at < pg_catalog.now() - interval '1 day'
+       and s.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC')
      union
     select c.workspace_id, (c.created_at at time zone 'UTC')::date
       from public.contacts c
       join public.sessions s on s.id = c.session_id
      where s.conversation_id = new.id
-       and c.created_at < pg_catalog.now() - interval '1 day';
+       and c.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC');
     return null;
 end;
 $$;
 comment on function private.mark_conversation_days() is 'A trigger: a conversation''s sessions count for another space or channel.';
 
--- A day is counted an hour after it is two days over at the earliest: whoever changes a session that is younger than a day
--- has that hour to commit.
+-- A day is counted when it is over for an hour: whoever began to change a session on the session's own day, and so leaves no
+-- mark, has that hour to commit. A session that goes on after midnight leaves a mark with each turn.
 create trigger mark_inserted_sessions after insert on public.sessions
-    for each row when (new.created_at < pg_catalog.now() - interval '1 day')
+    for each row when (new.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC'))
     execute function private.mark_session_day();
 create trigger mark_changed_sessions after update on public.sessions
-    for each row when (old.created_at < pg_catalog.now() - interval '1 day' or new.created_at < pg_catalog.now() - interval '1 day')
+    for each row when (old.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC') or new.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC'))
     execute function private.mark_session_day();
 create trigger mark_deleted_sessions after delete on public.sessions
-    for each row when (old.created_at < pg_catalog.now() - interval '1 day')
+    for each row when (old.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC'))
     execute function private.mark_session_day();
 create trigger mark_inserted_contacts after insert on public.contacts
-    for each row when (new.created_at < pg_catalog.now() - interval '1 day')
+    for each row when (new.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC'))
     execute function private.mark_contact_day();
 create trigger mark_linked_contacts after update of session_id on public.contacts
-    for each row when (old.session_id is distinct from new.session_id and new.created_at < pg_catalog.now() - interval '1 day')
+    for each row when (old.session_id is distinct from new.session_id and new.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC'))
     execute function private.mark_contact_day();
 create trigger mark_deleted_contacts after delete on public.contacts
-    for each row when (old.created_at < pg_catalog.now() - interval '1 day')
+    for each row when (old.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC'))
     execute function private.mark_contact_day();
 create trigger mark_moved_conversations after update of space_id, channel on public.conversations
     for each row when (old.space_id is distinct from new.space_id or old.channel is distinct from new.channel)
@@ -218,13 +218,21 @@ begin
               from public.sessions x
              where x.contact_id is not null and %7$s
              group by x.contact_id
+        ), a as materialized (
+            -- Most are answered in their first one. Of the others it is asked one by one.
+            select distinct m.session_id
+              from public.messages m
+             where m.session_id = any (array(select h.ids[1] from h))
+               and m.role in ('persona', 'member')
         ), f as materialized (
             select h.contact_id, h.ids[1] as first_id, h.chatted_id, h.proposed_id,
-                   (select u.id
-                      from unnest(h.ids) u (id)
-                     where (select true from public.messages m where m.session_id = u.id and m.role in ('persona', 'member') limit 1)
-                     limit 1) as answered_id
+                   coalesce(a.session_id, (
+                       select u.id
+                         from unnest(h.ids[2:]) u (id)
+                        where (select true from public.messages m where m.session_id = u.id and m.role in ('persona', 'member') limit 1)
+                        limit 1)) as answered_id
               from h
+              left join a on a.session_id = h.ids[1]
         ), s as materialized (
             select r.id, r.day, r.persona_id, v.space_id, v.channel, r.status, r.outcome, r.step, f.first_id,
                    r.id = f.chatted_id as first_chatted, r.id = f.answered_id as first_answered, r.id = f.proposed_id as first_proposed
@@ -626,8 +634,8 @@ create function private.count_past_sessions()
     set search_path = ''
 as $$
 declare
-    -- Two days are over, and an hour more for whoever changed a session while it was younger than a day.
-    last_day constant date := ((pg_catalog.now() - interval '49 hours') at time zone 'UTC')::date;
+    -- Over, and an hour more for whoever changed a session on its own day.
+    last_day constant date := ((pg_catalog.now() - interval '25 hours') at time zone 'UTC')::date;
     workspace record;
     marked    date[];
     next_day  date;
