@@ -117,14 +117,18 @@ def _backends(postmaster: int) -> list[int]:
     return sorted(serving or found)
 
 
+# The last one is asyncpg's for a server that dies between two of its messages.
+_NO_ANSWER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, asyncpg.InternalClientError)
+
+
 async def _answers(url: str) -> bool:
     try:
         connection = await asyncpg.connect(url, timeout=2)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+    except _NO_ANSWER:
         return False
     try:
         return bool(await connection.fetchval("select true", timeout=2))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+    except _NO_ANSWER:
         return False
     finally:
         connection.terminate()

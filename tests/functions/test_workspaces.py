@@ -43,6 +43,8 @@ BODIES: dict[str, Any] = {
     "set_persona_secret": {"secret": "x"},
     "rotate_callback_secret": {},
     "add_transition": {"workflow": "refund", "to_step": "asked"},
+    "create_template": {"name": "x"},
+    "change_template": {"name": "x"},
 }
 ROUTES = [route for route in routes.of("workspaces") if route.name != "list_workspaces"]
 every_route = pytest.mark.parametrize("route", ROUTES, ids=[route.name for route in ROUTES])
@@ -58,6 +60,7 @@ def address(route: routes.Route, workspace: Workspace, user_id: UUID) -> str:
         persona_id=workspace.persona_id,
         user_id=user_id,
         transition_id=uuid4(),
+        template_id=uuid4(),
     )
 
 
@@ -95,7 +98,7 @@ async def test_an_unknown_id_is_not_found(workspace: Workspace, staff: Staff, ro
         return
     first = route.path.split("/")[1].removesuffix("s")
     for unknown in (str(uuid4()), "no-id"):
-        ids = dict.fromkeys(("workspace_id", "space_id", "persona_id", "transition_id"), unknown)
+        ids = dict.fromkeys(("workspace_id", "space_id", "persona_id", "transition_id", "template_id"), unknown)
         path = (route.path + QUERIES.get(route.name, "")).format(**ids, user_id=staff.agent.id)
         assert await staff.owner.refused(route.method, path, BODIES.get(route.name)) == (404, f"{first}_not_found")
 
