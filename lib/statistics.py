@@ -100,6 +100,8 @@ class Statistics(_Model):
 class Question(Body):
     """Over which sessions. Days are in UTC, both included; what is not given narrows nothing down."""
 
+    model_config = ConfigDict(loc_by_alias=True)  # What does not fit is told by the name it came under: from, to.
+
     workspace_id: UUID | None = None
     persona_id: UUID | None = None
     space_id: UUID | None = None

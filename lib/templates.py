@@ -1,17 +1,15 @@
 """Session templates: named presets that a workspace's sessions are started by."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from lib.bodies import Attributes, Label, Message
+from lib.bodies import Attributes, Message, Name
 from lib.management import Changes, Database, Dated, Done, Page, Paging
+from lib.trips import Name as StepName
 
 MOST_FIRST_MESSAGES = 10
-
-WorkflowName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-"""A workflow's name, or a step's."""
 
 
 class TemplateChanges(Changes):
@@ -22,10 +20,10 @@ class TemplateChanges(Changes):
 
     nullable: ClassVar[frozenset[str]] = frozenset({"persona_id", "workflow", "workflow_step"})
 
-    name: Label | None = None
+    name: Name | None = None
     persona_id: UUID | None = None
-    workflow: WorkflowName | None = None
-    workflow_step: WorkflowName | None = None
+    workflow: StepName | None = None
+    workflow_step: StepName | None = None
     workflow_state: Attributes | None = None
     first_messages: tuple[Message, ...] | None = Field(default=None, max_length=MOST_FIRST_MESSAGES)
     metadata: Attributes | None = None
@@ -35,7 +33,7 @@ class NewTemplate(TemplateChanges):
     """A template to make."""
 
     id: UUID | None = None
-    name: Label
+    name: Name
 
 
 class Template(Dated):

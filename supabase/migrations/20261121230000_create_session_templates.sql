@@ -431,3 +431,45 @@ comment on function public.start_session(uuid, uuid, uuid, text, jsonb, jsonb, t
     'The live session of a conversation, or a new one: a member''s for a contact, a contact''s own, a user''s own at a space; a new one by a template, where a member names one. {session_id, conversation_id, status, created, …}';
 
 grant execute on function public.start_session(uuid, uuid, uuid, text, jsonb, jsonb, text) to switchboard;
+
+-- What starts a session and moves it on in one takes a template as well.
+-- squawk-ignore ban-drop-function
+drop function public.create_or_update_chat_session(jsonb, uuid, uuid, uuid, text, jsonb, jsonb);
+
+create function public.create_or_update_chat_session(
+    changes    jsonb,
+    contact_id uuid  default null,
+    space_id   uuid  default null,
+    persona_id uuid  default null,
+    thread_key text  default null,
+    context    jsonb default '{}',
+    client     jsonb default '{}',
+    template   text  default null
+)
+    returns jsonb
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+declare
+    started jsonb;
+    refusal text;
+begin
+    started := public.start_session(
+        contact_id => contact_id, space_id => space_id, persona_id => persona_id, thread_key => thread_key,
+        context => context, client => client, template => template);
+    if not started ? 'created' then
+        return started;
+    end if;
+    perform private.enter_work((started ->> 'session_id')::uuid);
+    return private.change_work((started ->> 'session_id')::uuid, changes)
+        || pg_catalog.jsonb_build_object('created', started -> 'created');
+exception when sqlstate 'SB001' then
+    get stacked diagnostics refusal = pg_exception_detail;
+    return private.refuse(refusal::jsonb);
+end;
+$$;
+comment on function public.create_or_update_chat_session(jsonb, uuid, uuid, uuid, text, jsonb, jsonb, text) is
+    'A conversation''s live session, or a new one, as start_session, with changes to its work; the session''s work, changed, and created. Nothing is started where the changes are refused.';
+
+grant execute on function public.create_or_update_chat_session(jsonb, uuid, uuid, uuid, text, jsonb, jsonb, text) to switchboard;

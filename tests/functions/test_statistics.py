@@ -56,3 +56,8 @@ async def test_nobody_else_is_told(staff: Staff) -> None:
 )
 async def test_what_is_no_question_is_refused(staff: Staff, query: str) -> None:
     assert await staff.owner.refused("GET", f"{PATH}?{query}") == (422, "invalid_body")
+
+
+async def test_what_does_not_fit_is_told_by_the_name_it_came_under(staff: Staff) -> None:
+    _, refusal = await staff.owner.ask("GET", f"{PATH}?from=yesterday&to=today&personaId=me&space_id=here")
+    assert {error["field"] for error in refusal["errors"]} == {"from", "to", "personaId", "space_id"}

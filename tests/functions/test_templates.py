@@ -61,10 +61,11 @@ async def test_who_may_manage_templates(workspace: Workspace, staff: Staff) -> N
     ("new", "field"),
     [
         ({}, "name"), ({"name": ""}, "name"), ({"name": "x" * 201}, "name"), ({"name": "x", "surprise": 1}, "surprise"),
+        ({"name": " \t"}, "name"), ({"name": "x", "workflow": "charter", "workflow_step": "no step"}, "workflow_step"),
         ({"name": "x", "first_messages": [""]}, "first_messages.0"),
         ({"name": "x", "first_messages": ["x" * 16_001]}, "first_messages.0"),
         ({"name": "x", "first_messages": ["x"] * 11}, "first_messages"),
-        ({"name": "x", "workflow": "Upper", "workflow_step": "x"}, "workflow"),
+        ({"name": "x", "workflow": "1st", "workflow_step": "x"}, "workflow"),
         ({"name": "x", "metadata": []}, "metadata"), ({"name": "x", "persona_id": "x"}, "persona_id"),
     ],
 )  # fmt: skip
@@ -89,3 +90,26 @@ async def test_a_session_is_started_by_a_template_s_name(workspace: Workspace, s
     assert await staff.contact.refused("POST", "/chat-sessions", {"template": "Trip"}) == (403, "forbidden")
     refused = await staff.owner.refused("POST", "/chat-sessions", {**new, "template": "Nothing"})
     assert refused == (404, "template_not_found")
+
+
+async def test_a_workflow_s_names_are_understood_in_any_case(workspace: Workspace, staff: Staff) -> None:
+    preset = {"name": "Trip", "workflow": "Charter", "workflow_step": "UNDERSTANDING_REQUEST"}
+    made = await staff.owner.done("POST", f"/workspaces/{workspace.id}/session-templates", preset)
+    assert (made["workflow"], made["workflow_step"]) == ("charter", "understanding_request")
+
+
+async def test_what_starts_a_session_and_moves_it_on_takes_a_template_too(workspace: Workspace, staff: Staff) -> None:
+    path = f"/workspaces/{workspace.id}/session-templates"
+    preset = {"workflow": "charter", "workflow_step": "understanding_request", "first_messages": ["Where to?"]}
+    await staff.owner.done("POST", path, {"name": "Trip", **preset})
+    (contact,) = (await staff.owner.done("GET", "/contacts"))["items"]
+    wanted = {"contact_id": contact["id"], "template": "Trip", "thread_key": "offer"}
+    moved = {"step": "searching_aircraft", "trip": {"origin": "LSZH"}}
+    refused = await staff.owner.refused("PUT", "/chat-sessions", {**wanted, "step": "proposal_ready"})
+    assert refused == (409, "step_not_allowed")
+    status, started = await staff.owner.ask("PUT", "/chat-sessions", {**wanted, **moved})
+    assert (status, started["created"], started["workflow_step"]) == (201, True, "searching_aircraft")
+    read = await staff.owner.done("GET", f"/chat-sessions/{started['session_id']}")
+    assert [message["text"] for message in read["messages"]] == ["Where to?"]
+    status, again = await staff.owner.ask("PUT", "/chat-sessions", wanted)
+    assert (status, again["session_id"], again["changed"]) == (200, started["session_id"], False)

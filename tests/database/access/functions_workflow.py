@@ -136,7 +136,7 @@ WORKFLOW = (
         enters=True,
     ),
     Function(
-        "public.create_or_update_chat_session(jsonb,uuid,uuid,uuid,text,jsonb,jsonb)",
+        "public.create_or_update_chat_session(jsonb,uuid,uuid,uuid,text,jsonb,jsonb,text)",
         _SWITCHBOARD,
         (
             Call(
