@@ -53,14 +53,24 @@ every_route = pytest.mark.parametrize("route", ROUTES, ids=[route.name for route
 QUERIES = {"delete_workspace": "?name=Test"}
 
 
-def address(route: routes.Route, workspace: Workspace, user_id: UUID) -> str:
+def noun_of(route: routes.Route) -> str:
+    """Of what the path's first id is."""
+    return route.path.partition("{")[2].partition("_id}")[0]
+
+
+async def address(route: routes.Route, workspace: Workspace, user_id: UUID) -> str:
+    template_id = await workspace.database.fetchval(
+        "insert into public.session_templates (workspace_id, name) values ($1, $2) returning id",
+        workspace.id,
+        f"Template {uuid4()}",
+    )
     return (route.path + QUERIES.get(route.name, "")).format(
         workspace_id=workspace.id,
         space_id=workspace.space_id,
         persona_id=workspace.persona_id,
         user_id=user_id,
         transition_id=uuid4(),
-        template_id=uuid4(),
+        template_id=template_id,
     )
 
 
@@ -68,8 +78,8 @@ def address(route: routes.Route, workspace: Workspace, user_id: UUID) -> str:
 async def test_who_is_no_member_finds_nothing_and_changes_nothing(
     workspace: Workspace, staff: Staff, route: routes.Route
 ) -> None:
-    path, body = address(route, workspace, staff.agent.id), BODIES.get(route.name)
-    noun = route.path.split("/")[1].removesuffix("s")
+    path, body = await address(route, workspace, staff.agent.id), BODIES.get(route.name)
+    noun = noun_of(route)
     hidden = (403, "forbidden") if route.name == "create_workspace" else (404, f"{noun}_not_found")
     before = await setup_of(workspace)
     assert await staff.anonymous.refused(route.method, path, body) == (401, "token_missing")
@@ -83,7 +93,7 @@ async def test_who_is_no_member_finds_nothing_and_changes_nothing(
 
 @every_route
 async def test_an_agent_reads_and_changes_nothing(workspace: Workspace, staff: Staff, route: routes.Route) -> None:
-    path, body = address(route, workspace, staff.owner.id), BODIES.get(route.name)
+    path, body = await address(route, workspace, staff.owner.id), BODIES.get(route.name)
     before = await setup_of(workspace)
     if route.method == "GET":
         assert (await staff.agent.ask("GET", path))[0] == 200
@@ -96,7 +106,7 @@ async def test_an_agent_reads_and_changes_nothing(workspace: Workspace, staff: S
 async def test_an_unknown_id_is_not_found(workspace: Workspace, staff: Staff, route: routes.Route) -> None:
     if route.name == "create_workspace":
         return
-    first = route.path.split("/")[1].removesuffix("s")
+    first = noun_of(route)
     for unknown in (str(uuid4()), "no-id"):
         ids = dict.fromkeys(("workspace_id", "space_id", "persona_id", "transition_id", "template_id"), unknown)
         path = (route.path + QUERIES.get(route.name, "")).format(**ids, user_id=staff.agent.id)
@@ -110,7 +120,7 @@ async def test_a_body_with_an_unknown_member_is_refused(
     if route.name not in BODIES:
         assert route.method in ("GET", "DELETE")
         return
-    path = address(route, workspace, staff.agent.id)
+    path = await address(route, workspace, staff.agent.id)
     before = await setup_of(workspace)
     body = {**BODIES[route.name], "allowed_networks": ["10.0.0.0/8"], "workspace_id": str(uuid4())}
     status, answer = await staff.owner.ask(route.method, path, body)
