@@ -42,6 +42,11 @@ def storable(text: str) -> str:
     return text
 
 
+def in_any_case(value: object) -> object:
+    """A text in lower case, anything else as it is: for words of ours that a query may hold in any case."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")

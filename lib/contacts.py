@@ -4,10 +4,19 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from lib import errors, identities
-from lib.bodies import Attributes, Body, Label, Name, storable
+from lib.bodies import Attributes, Body, Label, Name, in_any_case, storable
 from lib.identities import ContactKind, Identity
 from lib.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
 from lib.registration import EmailText
@@ -151,7 +160,7 @@ class Participation(Stored):
     left_at: datetime | None
 
 
-class Joined(Stored):
+class MergedContact(Stored):
     """A contact that was merged into this one: by a member, or where it followed from proof."""
 
     contact_id: UUID
@@ -165,7 +174,7 @@ class ContactInFull(Contact):
 
     participants: tuple[Participant, ...]
     groups: tuple[Participation, ...]
-    merged: tuple[Joined, ...]
+    merged: tuple[MergedContact, ...]
 
 
 class LatestSession(Stored):
@@ -235,7 +244,7 @@ class Search(Body):
     tag: Tag | None = None
     active_after: AwareDatetime | None = None
     active_before: AwareDatetime | None = None
-    kind: ContactKind | None = None
+    kind: Annotated[ContactKind | None, BeforeValidator(in_any_case)] = None
     text: Label | None = None
     limit: int = Field(default=DEFAULT_PAGE, ge=1, le=LONGEST_PAGE)
     cursor: (

@@ -182,7 +182,10 @@ def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: 
 def _raised(status: int, document: Mapping[str, Any]) -> errors.Problem:
     if status == HTTPStatus.TEMPORARY_REDIRECT:
         return errors.Moved(str(document.get("hint")))
-    return errors.Refused(status, str(document.get("message")), detail=_text(document.get("details")))
+    code, detail = str(document.get("message")), _text(document.get("details"))
+    if (status, code) == (errors.InvalidBody.status, errors.InvalidBody.code):
+        return errors.InvalidBody([errors.FieldError("", detail or "does not fit")])
+    return errors.Refused(status, code, detail=detail)
 
 
 def _token_refused(status: int, document: Mapping[str, Any]) -> errors.Problem:

@@ -146,7 +146,7 @@ class NotFound(Problem):
     def __init__(self, noun: str | None = None) -> None:
         if noun is not None:
             self.code = f"{noun}_not_found"
-            self.title = f"There is no such {noun.replace('_', ' ')}."
+            self.title = TITLES.get(self.code, f"There is no such {noun.replace('_', ' ')}.")
         super().__init__()
 
 
@@ -277,7 +277,7 @@ TITLES: Mapping[str, str] = {
     "taken_over": "Another member has taken the session over.",
     "not_taken_over": "Nobody has taken the session over.",
 }
-"""Titles of the codes that the database raises without a title of its own."""
+"""Titles of the codes that come without a title of their own: from the database, as a rule."""
 
 
 @dataclass(frozen=True)

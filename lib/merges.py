@@ -1,13 +1,13 @@
 """Merging contacts and undoing it, and the pairs that somebody called the same and a member is to decide."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from lib import errors
-from lib.bodies import Body
+from lib.bodies import Body, in_any_case
 from lib.identities import ContactKind
 from lib.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
 
@@ -162,7 +162,7 @@ class ConflictSearch(Body):
     """Which conflicts are asked for."""
 
     workspace_id: UUID | None = None
-    status: ConflictStatus = "open"
+    status: Annotated[ConflictStatus, BeforeValidator(in_any_case)] = "open"
     limit: int = Field(default=DEFAULT_PAGE, ge=1, le=LONGEST_PAGE)
     cursor: UUID | None = None
 

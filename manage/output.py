@@ -43,5 +43,5 @@ def _text(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
+        return ", ".join(map(_text, value)) or "-"
     return json.dumps(value) if isinstance(value, dict | bool) else str(value)

@@ -344,6 +344,8 @@ async def test_contacts_are_merged_and_parted_and_conflicts_listed(stack: Stack,
 
     said = await told(stack, "contact", "merge", bob, ann, "--preview")
     assert (said["into_id"], said["moves"]["identities"]) == (ann, 1)
+    shown = await switchboard(stack, "contact", "merge", bob, ann, "--preview")
+    assert 'identities: {"kind": "omi", "key": "m2"' in shown.stdout
     assert (await told(stack, "contact", "show", bob))["id"] == bob
     merge = await told(stack, "contact", "merge", bob, ann)
     assert (merge["contact_id"], merge["into_id"], merge["merged_by"]) == (bob, ann, None)

@@ -174,7 +174,7 @@ async def test_a_group_shows_its_participants(staff: Staff) -> None:
     assert [(each["contact_id"], each["title"], each["role"]) for each in shown["groups"]] == [
         (group, "Trip", "member")
     ]
-    assert await found(staff.agent, kind="group") == [group]
+    assert await found(staff.agent, kind="group") == [group] == await found(staff.agent, kind="GROUP")
 
 
 # Finding -------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ async def test_a_template_is_made_changed_and_removed(workspace: Workspace, staf
     changed = await staff.owner.done("PATCH", f"/session-templates/{made['id']}", changes)
     assert changed == {**made, **changes}
     assert await staff.owner.ask("DELETE", f"/session-templates/{made['id']}") == (204, {})
-    assert await staff.owner.refused("GET", f"/session-templates/{made['id']}") == (404, "template_not_found")
+    gone, never = [await staff.owner.ask("GET", f"/session-templates/{one}") for one in (made["id"], "no-id")]
+    assert (gone[0], gone[1]["code"], gone[1]["title"]) == (404, "template_not_found", never[1]["title"])
     verbs = [verb for verb, object_id, *_ in await audit(workspace) if str(object_id) == made["id"]]
     assert verbs == ["template.created", "template.changed", "template.removed"]
 

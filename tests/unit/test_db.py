@@ -55,6 +55,13 @@ async def test_what_a_function_raises_keeps_its_status_and_code(postgrest: Postg
     assert len(postgrest.calls) == 1
 
 
+async def test_a_body_that_a_function_finds_unfit_is_told_as_any_other(postgrest: PostgRest) -> None:
+    postgrest.functions["do_it"] = lambda _: raised(422, "PT422", "invalid_body", "Too long by one.")
+    with pytest.raises(errors.InvalidBody) as refusal:
+        await call(repeatable=True)
+    assert refusal.value.document()["errors"] == [{"field": "", "message": "Too long by one."}]
+
+
 async def test_a_refusal_keeps_its_members(postgrest: PostgRest) -> None:
     postgrest.functions["do_it"] = lambda _: refused(
         409, "turn_in_progress", "Still answering.", detail="Wait.", retry_after=2, turn_id="t"
