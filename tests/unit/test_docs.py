@@ -76,3 +76,13 @@ def test_every_file_opens_with_what_it_is_for() -> None:
             assert file.read_text().startswith('"""'), file
     for file in (REPOSITORY / "supabase").rglob("*.sql"):
         assert file.read_text().startswith("-- "), file
+
+
+def test_the_house_names_every_module_and_function() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    house = re.search(r"^    functions/.*?(?=^    supabase/)", page, re.MULTILINE | re.DOTALL)
+    assert house is not None
+    named = set(re.findall(r"[a-z_0-9]+", house[0]))
+    modules = {path.stem for path in (REPOSITORY / "lib").rglob("*.py")} - {"__init__"}
+    functions = {path.parent.name for path in (REPOSITORY / "functions").glob("*/main.py")}
+    assert (modules | functions) - named == set()
