@@ -466,7 +466,8 @@ begin
         || pg_catalog.jsonb_build_object('created', started -> 'created');
 exception when sqlstate 'SB001' then
     get stacked diagnostics refusal = pg_exception_detail;
-    return private.refuse(refusal::jsonb);
+    -- A session that was started here is undone with all else, so its id is nobody's.
+    return private.refuse(refusal::jsonb - case when (started ->> 'created')::boolean then 'session_id' else '' end);
 end;
 $$;
 comment on function public.create_or_update_chat_session(jsonb, uuid, uuid, uuid, text, jsonb, jsonb, text) is

@@ -297,6 +297,7 @@ async def test_a_session_is_started_or_gone_on_with_and_moved_in_one(desk: Desk)
 
     refused = await wanted({"step": "proposal_ready"})
     assert (refused.status, refused["code"]) == (409, "step_not_allowed")
+    assert "session_id" not in refused.body
     assert await desk.count("sessions") == 1
     first = await wanted({"step": "understanding_request", "trip": {"origin": "LSZH", "refs": []}})
     again = await wanted({"trip": {"destination": "EGGW", "refs": []}})
@@ -304,6 +305,8 @@ async def test_a_session_is_started_or_gone_on_with_and_moved_in_one(desk: Desk)
     assert first["session_id"] == again["session_id"]
     assert (again["request"]["origin"], again["request"]["destination"]) == ("LSZH", "EGGW")
     assert again["request"]["id"] == first["request"]["id"]
+    refused = await wanted({"step": "proposal_ready"})
+    assert (refused.status, refused["session_id"]) == (409, first["session_id"])
     with pytest.raises(Raised) as refusal:
         await wanted({}, await member(desk, "agent"))
     assert refusal.value.status == 403
