@@ -2,8 +2,8 @@
 
 A call is sent again only when that cannot do it twice: when the caller says so (``repeatable``), when
 nothing was sent (no connection was made), or when the database says that it rolled everything back
-(deadlock, serialization failure, lock timeout). Everything else that goes wrong on the way is BackendUnavailable, and
-the caller knows as little as we do.
+(deadlock, serialization failure, lock timeout; once more also where something was deleted that it had found).
+Everything else that goes wrong on the way is BackendUnavailable, and the caller knows as little as we do.
 """
 
 import json
@@ -27,6 +27,8 @@ _UNAVAILABLE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "57014", ""}
 """PostgREST's codes and Postgres's; an empty one where its connection broke under the call: libpq has none for that."""
 _UNAVAILABLE_CLASSES = ("57P0", "08", "53")
 _ROLLED_BACK = {"40001", "40P01", "55P03", "PGRST000", "PGRST002"}
+_VANISHED = {"23503", "P0002"}
+"""A key's check found nothing, or a statement did where one before it had: what they were about was just deleted."""
 _GATEWAY_STATUSES = {429, 502, 503, 504}
 _CALLERS_FAULT = {401, 403}
 
@@ -37,6 +39,10 @@ class _Unreachable(errors.BackendUnavailable):
     def __init__(self, *, harmless: bool) -> None:
         super().__init__()
         self.harmless = harmless
+
+
+class _Vanished(errors.InternalError):
+    """Nothing was done, for want of a row that somebody may just have deleted."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,11 @@ class Rpc:
 
         began = time.monotonic()
         try:
-            return await self._once(name, body, returns, patience)
+            try:
+                return await self._once(name, body, returns, patience)
+            except _Vanished:
+                # The function itself says what is not there, as soon as that is so from its beginning.
+                return await self._once(name, body, returns, patience)
         except _Unreachable as unreachable:
             first = unreachable
 
@@ -176,7 +186,7 @@ def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: 
     # PostgREST's own messages tell of functions and tokens; Postgres's may quote what somebody wrote.
     message = document.get("message") if isinstance(code, str) and code.startswith("PGRST") else None
     log.error("backend_refused_us", call=name, status=status, code=code, message=message)
-    return errors.InternalError()
+    return _Vanished() if code in _VANISHED else errors.InternalError()
 
 
 def _raised(status: int, document: Mapping[str, Any]) -> errors.Problem:

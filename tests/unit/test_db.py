@@ -173,6 +173,22 @@ async def test_what_was_rolled_back_is_always_tried_again(postgrest: PostgRest, 
     assert await call(repeatable=False) == 5
 
 
+@pytest.mark.parametrize(("status", "code"), [(409, "23503"), (400, "P0002")])
+async def test_what_was_deleted_in_this_moment_is_asked_for_once_more(
+    postgrest: PostgRest, status: int, code: str
+) -> None:
+    answers = [raised(status, code, "no"), raised(404, "PT404", "space_not_found", "There is no such space.")]
+    postgrest.functions["do_it"] = lambda _: answers.pop(0)
+    with pytest.raises(errors.Refused) as refusal:
+        await call(repeatable=False)
+    assert refusal.value.code == "space_not_found"
+
+    postgrest.functions["do_it"] = lambda _: raised(status, code, "no")
+    with pytest.raises(errors.InternalError):
+        await call(repeatable=True)
+    assert len(postgrest.calls) == 4
+
+
 async def test_a_backend_that_is_down_is_found_out_within_a_second_and_found_again(
     postgrest: PostgRest, configure: Configure
 ) -> None:
