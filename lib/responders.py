@@ -91,7 +91,8 @@ async def change(reading: Database, database: Database, persona_id: UUID, change
 async def delete(database: Database, persona_id: UUID) -> None:
     """Delete a persona and its secrets.
 
-    Raises Refused (persona_not_found, forbidden, persona_in_use: a space names it, or it has conversations).
+    Raises Refused (persona_not_found, forbidden, persona_in_use: a space or a session template names it, or it has
+    conversations).
     """
     await database.call("delete_persona", {"persona_id": persona_id}, Done)
 

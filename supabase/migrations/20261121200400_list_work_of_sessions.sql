@@ -5,9 +5,9 @@
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 
--- A contact is told nothing of who took over, nor of quotes and drafts: not by an id either.
+-- A contact is told nothing of who takes or took over, nor of quotes and drafts: not by an id either.
 revoke select on public.sessions from contact;
-grant select (id, workspace_id, conversation_id, contact_id, user_id, persona_id, assigned_user_id, status, turn_count, message_count,
+grant select (id, workspace_id, conversation_id, contact_id, user_id, persona_id, status, turn_count, message_count,
               metadata, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
               workflow, workflow_step, request_id, taken_over_at)
     on public.sessions to contact;
@@ -19,7 +19,7 @@ create function private.sessions_for(claims jsonb)
     set search_path = ''
 as $$
     select 'select ' || case when claims ->> 'role' = 'contact'
-                             then 's.id, s.workspace_id, s.conversation_id, s.contact_id, s.user_id, s.persona_id, s.assigned_user_id, s.status, '
+                             then 's.id, s.workspace_id, s.conversation_id, s.contact_id, s.user_id, s.persona_id, s.status, '
                                || 's.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.error_message, '
                                || 's.workflow, s.workflow_step, s.request_id, s.taken_over_at'
                              else 's.*' end
@@ -86,6 +86,7 @@ begin
                         || case when s.workspace_id in (select private.member_workspaces()) then pg_catalog.jsonb_build_object(
                                'primary_quote', case when s.primary_quote_id is not null then (
                                    select pg_catalog.jsonb_build_object(
+                   'user_id', s.user_id, 'assigned_user_id', null,
                                               'id', q.id, 'operator', q.operator, 'amount', q.amount, 'currency', q.currency)
                                      from public.quotes q
                                     where q.id = s.primary_quote_id) end,
@@ -111,6 +112,7 @@ begin
                   from public.sessions s
                  where s.id = any (ids)
                 offset 0) s on s.id = (d.item ->> 'id')::uuid);
+                 'assigned_user_id', s.assigned_user_id, 'taken_over_by', s.taken_over_by, 'taken_over_at', s.taken_over_at) else '{}' end$m$ end,
 end;
 $$;
 
@@ -247,6 +249,13 @@ begin
             || case when filters ? 'channel' then pg_catalog.format(' and c.channel = %L', filters ->> 'channel') else '' end
             || ')';
     end if;
+    if filters ? 'contact_id' then
+        -- Whoever names a contact that was merged means the one that stands for it; and in its own conversation a contact
+        -- is whoever stands for it, though it may not know of that.
+        filters := case when claims ->> 'role' = 'contact' and filters -> 'contact_id' = claims -> 'contact_id' then filters - 'contact_id'
+                        else filters || pg_catalog.jsonb_build_object(
+                                            'contact_id', private.standing_contact((filters ->> 'contact_id')::uuid)) end;
+    end if;
     return private.sessions_for(claims) || ' where ' || whose || private.sessions_by_work(filters, claims, workspace, role)
         || coalesce((select pg_catalog.string_agg(pg_catalog.format(' and %s %L::%s', f.condition, filters ->> f.name, f.kind), '')
                        from (values ('persona_id', 's.persona_id =', 'uuid'), ('contact_id', 's.contact_id =', 'uuid'),
@@ -374,7 +383,7 @@ begin
                'id', m.id, 'turn_id', m.turn_id, 'role', m.role, 'text', m.text, 'partial', m.partial, 'created_at', m.created_at)
                order by m.created_at, m.id), '[]')
       into messages
-      from (select m.*
+      from (select m.id, m.turn_id, m.role, m.text, m.partial, m.created_at
               from public.messages m
              where m.session_id = read_session.session_id
                and (before is null or (m.created_at, m.id) < (since, before))

@@ -74,14 +74,14 @@ begin
     exception when foreign_key_violation then
         raise sqlstate 'PT409' using
             message = 'persona_in_use',
-            detail  = 'A space names it, or it has conversations. Give its spaces another persona, and disable it.';
+            detail  = 'A space or a session template names it, or it has conversations. Give these another persona, and disable it.';
     end;
     perform private.record_change(workspace, 'persona.deleted', persona_id);
     return pg_catalog.jsonb_build_object('removed', true);
 end;
 $$;
 comment on function public.delete_persona(uuid) is
-    'Deletes a persona that no space names and that never had a conversation, and its secrets. For owners.';
+    'Deletes a persona that no space or session template names and that never had a conversation, and its secrets. For owners.';
 
 create function public.delete_workspace(workspace_id uuid, name text)
     returns jsonb

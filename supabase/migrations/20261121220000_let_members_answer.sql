@@ -46,12 +46,14 @@ create function private.audit_handed_back()
 as $$
 begin
     insert into public.audit_events (workspace_id, verb, object_id, actor_id, code)
-    values (new.workspace_id, 'session.handed_back', new.id, private.calling_actor(),
-            case when new.status not in ('active', 'paused') then 'session_ended'
-                 when not exists (select
-                                    from public.workspace_members m
-                                   where m.workspace_id = old.workspace_id
-                                     and m.user_id = old.taken_over_by) then 'unattended' end);
+    select new.workspace_id, 'session.handed_back', new.id, private.calling_actor(),
+           case when new.status not in ('active', 'paused') then 'session_ended'
+                when not exists (select
+                                   from public.workspace_members m
+                                  where m.workspace_id = old.workspace_id
+                                    and m.user_id = old.taken_over_by) then 'unattended' end
+     -- A workspace that is being deleted takes its members along before its sessions, and keeps no audit.
+     where exists (select from public.workspaces w where w.id = new.workspace_id);
     return null;
 end;
 $$;

@@ -15,6 +15,36 @@ comment on column public.messages.client_message_id is
 -- squawk-ignore require-concurrent-index-creation
 create unique index if not exists messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
 
+-- A contact is not told which member spoke.
+revoke select on public.messages from contact;
+grant select (id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, metadata, created_at)
+    on public.messages to contact;
+
+-- Removed members are the key's to see to; this is for those who stay.
+create function private.hand_back_as_agent()
+    returns trigger
+    language plpgsql
+    volatile
+    set search_path = ''
+as $$
+begin
+    update public.sessions s
+       set taken_over_by = null
+     where s.workspace_id = new.workspace_id
+       and s.taken_over_by = new.user_id
+       and s.user_id is distinct from new.user_id
+       and s.assigned_user_id is distinct from new.user_id;
+    return null;
+end;
+$$;
+comment on function private.hand_back_as_agent() is 'Hands back what somebody took over as an owner or admin and, as the agent they become, does not see.';
+
+create trigger workspace_members_hand_back
+    after update of role on public.workspace_members
+    for each row
+    when (old.role <> 'agent' and new.role = 'agent')
+    execute function private.hand_back_as_agent();
+
 create function private.enter_to_work_on(session_id uuid)
     returns public.sessions
     language plpgsql

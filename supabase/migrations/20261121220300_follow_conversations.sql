@@ -51,7 +51,7 @@ begin
                    'partial', m.partial, 'created_at', m.created_at)
                    order by m.created_at, m.id)
           into said
-          from (select m.*
+          from (select m.id, m.session_id, m.turn_id, m.role, m.text, m.partial, m.created_at
                   from public.messages m
                  where m.conversation_id = follow_conversation.conversation_id
                    and (m.created_at, m.id) > (since, beyond)

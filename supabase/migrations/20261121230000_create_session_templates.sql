@@ -18,7 +18,7 @@ create table public.session_templates (
     constraint session_templates_pkey                  primary key (id),
     constraint session_templates_name_key              unique (workspace_id, name),
     constraint session_templates_workspace_id_fkey     foreign key (workspace_id) references public.workspaces (id) on delete cascade,
-    constraint session_templates_persona_id_fkey       foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade,
+    constraint session_templates_persona_id_fkey       foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint session_templates_name                  check (pg_catalog.length(name) between 1 and 200),
     constraint session_templates_workflow              check ((workflow is null) = (workflow_step is null)),
     constraint session_templates_workflow_state_object check (pg_catalog.jsonb_typeof(workflow_state) = 'object'),

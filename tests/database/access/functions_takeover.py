@@ -295,4 +295,5 @@ TAKEOVER = (
     ),
     Function("private.end_takeover()", (), ()),
     Function("private.audit_handed_back()", (), ()),
+    Function("private.hand_back_as_agent()", (), ()),
 )  # fmt: skip

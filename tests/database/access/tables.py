@@ -203,7 +203,7 @@ TABLES = (
         insert=ENTERED,
         update=ENTERED,
         delete=OPERATORS,
-        hidden={"contact": "workflow_state primary_quote_id proposal_id taken_over_by"},
+        hidden={"contact": "assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by"},
     ),
     Table(
         "public.workflow_transitions",
@@ -337,6 +337,7 @@ TABLES = (
         insert=ENTERED,
         update=OPERATORS,
         delete=OPERATORS,
+        hidden={"contact": "user_id client_message_id"},
     ),
     Table(
         "public.inbound_events",

@@ -1,0 +1,147 @@
+"""Where one thing meets another: merged contacts, sessions taken over, and what is deleted meanwhile."""
+
+import uuid
+
+import asyncpg
+import pytest
+
+from tests.database.desk import WORKSPACE, Desk, Raised, with_token
+from tests.database.merging import holding, managing, merge, reading, unmerge
+from tests.database.test_statistics import check, count_past
+from tests.database.test_takeover import audited, member, on_behalf, say, session_of, take_over
+
+
+async def test_a_workspace_is_deleted_while_a_member_answers_in_it(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    ann = await desk.register("ann@example.test")
+    await take_over(desk, boss, ann["session_id"])
+    name = await desk.admin.fetchval("select name from public.workspaces where id = $1", WORKSPACE)
+
+    await desk.call("delete_workspace", managing(boss["user_id"]), workspace_id=WORKSPACE, name=name)
+
+    assert await desk.count("sessions", "workspace_id = $1", uuid.UUID(WORKSPACE)) == 0
+    assert await desk.count("audit_events", "workspace_id = $1", uuid.UUID(WORKSPACE)) == 0
+
+
+async def test_a_list_asked_with_the_id_of_a_merged_contact_shows_the_sessions_of_the_one_that_stands(
+    desk: Desk,
+) -> None:
+    boss = await member(desk, "owner")
+    ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test")
+    await merge(desk, ann["contact_id"], bob["contact_id"])
+    listed = await desk.call(
+        "list_sessions", reading(boss["user_id"]), filters={"contact_id": ann["contact_id"], "workspace_id": WORKSPACE}
+    )
+    assert {item["id"] for item in listed["items"]} == {ann["session_id"], bob["session_id"]}
+    # Whoever holds the token from before sees their conversation by the id they know and by the one they are shown.
+    for one in (ann, bob):
+        mine = await desk.call("list_sessions", holding(with_token(ann)), filters={"contact_id": one["contact_id"]})
+        assert [item["id"] for item in mine["items"]] == [ann["session_id"]]
+    other = await desk.register("eve@example.test")
+    none = await desk.call("list_sessions", holding(with_token(ann)), filters={"contact_id": other["contact_id"]})
+    assert none["items"] == []
+
+
+async def test_a_member_who_may_no_longer_work_on_a_session_leaves_it_to_the_persona(desk: Desk) -> None:
+    boss, other, agent = await member(desk, "owner"), await member(desk, "admin"), await member(desk, "agent")
+    ann = await desk.register("ann@example.test")
+    await desk.call("assign_session", on_behalf(boss), session_id=ann["session_id"], user_id=agent["user_id"])
+    await take_over(desk, other, ann["session_id"])
+    await desk.call(
+        "set_member", managing(boss["user_id"]), workspace_id=WORKSPACE, user_id=other["user_id"], role="agent"
+    )
+    row = await session_of(desk, ann["session_id"])
+    assert (row["taken_over_by"], row["taken_over_at"], row["assigned_user_id"]) == (None, None, agent["user_id"])
+    assert ("session.handed_back", boss["user_id"], None) in await audited(desk, ann["session_id"])
+    assert (await desk.start(with_token(ann), "Hello?"))["status"] == "active"
+
+
+async def test_a_contact_is_told_by_no_id_who_took_over(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    ann = await desk.register("ann@example.test")
+    await take_over(desk, boss, ann["session_id"])
+    await say(desk, boss, ann["session_id"], "Hi")
+    told = [
+        await desk.call(function, holding(with_token(ann)), **arguments)
+        for function, arguments in (
+            ("list_sessions", {"filters": {}}),
+            ("read_session", {"session_id": ann["session_id"]}),
+            ("follow_conversation", {"conversation_id": ann["conversation_id"]}),
+            ("get_active_chat_session", {"conversation_id": ann["conversation_id"]}),
+        )
+    ]
+    assert boss["user_id"] not in str([answer.body for answer in told])
+    for hidden in ("assigned_user_id from public.sessions", "user_id from public.messages"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with desk.reading(holding(with_token(ann))) as contact:
+                await contact.fetch(f"select {hidden}")
+    mine = await desk.call("list_sessions", reading(boss["user_id"]), filters={})
+    assert mine["items"][0]["assigned_user_id"] == boss["user_id"]
+
+
+async def test_a_persona_that_a_template_names_stays_and_so_does_the_template(desk: Desk) -> None:
+    boss = managing((await member(desk, "owner"))["user_id"])
+    persona = await desk.call(
+        "create_persona", boss, workspace_id=WORKSPACE, persona={"kind": "demo", "name": "Concierge"}
+    )
+    template = await desk.call(
+        "create_session_template",
+        boss,
+        workspace_id=WORKSPACE,
+        template={"name": "vip", "persona_id": persona["id"], "first_messages": ["Welcome."]},
+    )
+    with pytest.raises(Raised) as refused:
+        await desk.call("delete_persona", boss, persona_id=persona["id"])
+    assert (refused.value.status, refused.value.code) == (409, "persona_in_use")
+    assert await desk.count("session_templates", "id = $1", uuid.UUID(template["id"])) == 1
+
+    await desk.call("change_session_template", boss, template_id=template["id"], changes={"persona_id": None})
+    assert (await desk.call("delete_persona", boss, persona_id=persona["id"]))["removed"]
+
+
+async def test_days_that_were_counted_follow_a_merge_and_its_undoing(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    people = [await desk.register(f"{name}@example.test") for name in ("ann", "bob")]
+    for one, days in zip(people, (9, 5), strict=True):
+        await desk.finish(await desk.start(with_token(one)))
+        await desk.admin.execute(
+            "update public.sessions set created_at = now() - make_interval(days => $2) where id = $1",
+            one["session_id"],
+            days,
+        )
+        await desk.admin.execute(
+            "update public.contacts set created_at = now() - make_interval(days => $2) where id = $1",
+            one["contact_id"],
+            days,
+        )
+    await count_past(desk)
+    apart = await check(desk, boss)
+    assert apart["funnel"]["chatted"] == 2
+
+    await merge(desk, people[0]["contact_id"], people[1]["contact_id"])
+    assert (await check(desk, boss))["funnel"]["chatted"] == 1, "asked before the days are counted anew"
+    await count_past(desk)
+    assert (await check(desk, boss))["funnel"]["chatted"] == 1
+    await unmerge(desk, people[0]["contact_id"])
+    assert await check(desk, boss) == apart
+    await count_past(desk)
+    assert await check(desk, boss) == apart
+
+
+async def test_nobody_writes_to_a_workspace_that_was_deleted_under_their_turn(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    ann = await desk.register("ann@example.test")
+    turn = await desk.start(with_token(ann))
+    await desk.flush(turn, 0, "Once upon")
+    name = await desk.admin.fetchval("select name from public.workspaces where id = $1", WORKSPACE)
+    await desk.call("delete_workspace", managing(boss["user_id"]), workspace_id=WORKSPACE, name=name)
+    for late in (
+        lambda: desk.flush(turn, 9, " a time"),
+        lambda: desk.finish(turn),
+        lambda: desk.start(with_token(ann)),
+        lambda: desk.call("cancel_turn", with_token(ann), turn_id=turn["turn_id"]),
+        lambda: desk.call("take_over_session", on_behalf(boss), session_id=ann["session_id"]),
+    ):
+        with pytest.raises(Raised) as refused:
+            await late()
+        assert refused.value.status == 404
