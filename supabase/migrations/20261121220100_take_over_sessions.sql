@@ -28,6 +28,12 @@ create function private.hand_back_as_agent()
     set search_path = ''
 as $$
 begin
+    -- Whoever is taking something over holds a key share of this row, and is waited for.
+    perform
+       from public.workspace_members m
+      where m.workspace_id = new.workspace_id
+        and m.user_id = new.user_id
+        for update;
     update public.sessions s
        set taken_over_by = null
      where s.workspace_id = new.workspace_id
@@ -144,11 +150,16 @@ begin
                set taken_over_by = member, taken_over_at = pg_catalog.clock_timestamp(),
                    -- Whoever answers looks after it, unless somebody else does.
                    assigned_user_id = coalesce(s.assigned_user_id, member)
-             where s.id = session.id;
+             where s.id = session.id
+            returning s.* into session;
         exception when foreign_key_violation then
             -- Taken out of the workspace in this moment.
             raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
         end;
+        -- Or made an agent who does not see it: the key's check has waited for that.
+        if not private.works_on_session(session) then
+            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        end if;
         perform private.record_audit('session.taken_over', session.id, member, null);
         changed := true;
     end if;

@@ -1,14 +1,17 @@
 """Where one thing meets another: merged contacts, sessions taken over, and what is deleted meanwhile."""
 
+import asyncio
 import uuid
 
 import asyncpg
 import pytest
 
-from tests.database.desk import WORKSPACE, Desk, Raised, with_token
+from tests.database.desk import JSON, WORKSPACE, Desk, Raised, call, with_token
 from tests.database.merging import holding, managing, merge, reading, unmerge
 from tests.database.test_statistics import check, count_past
 from tests.database.test_takeover import audited, member, on_behalf, say, session_of, take_over
+
+Call = tuple[str, JSON, JSON]
 
 
 async def test_a_workspace_is_deleted_while_a_member_answers_in_it(desk: Desk) -> None:
@@ -145,3 +148,30 @@ async def test_nobody_writes_to_a_workspace_that_was_deleted_under_their_turn(de
         with pytest.raises(Raised) as refused:
             await late()
         assert refused.value.status == 404
+
+
+@pytest.mark.parametrize("first", ["demotion", "takeover"])
+async def test_who_takes_over_while_they_become_an_agent_leaves_nothing_silent(desk: Desk, first: str) -> None:
+    boss, other, agent = await member(desk, "owner"), await member(desk, "admin"), await member(desk, "agent")
+    ann = await desk.register("ann@example.test")
+    await desk.call("assign_session", on_behalf(boss), session_id=ann["session_id"], user_id=agent["user_id"])
+    demotion: Call = (
+        "set_member",
+        managing(boss["user_id"]),
+        {"workspace_id": WORKSPACE, "user_id": other["user_id"], "role": "agent"},
+    )
+    takeover: Call = ("take_over_session", on_behalf(other), {"session_id": ann["session_id"]})
+    one, two = (demotion, takeover) if first == "demotion" else (takeover, demotion)
+    async with desk.reading(one[1]) as connection:
+        await call(connection, one[0], one[1], **one[2])
+        waiting = asyncio.ensure_future(desk.call(two[0], two[1], **two[2]))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+    if first == "demotion":
+        with pytest.raises(Raised) as refused:
+            await waiting
+        assert refused.value.code == "session_not_found"
+    else:
+        await waiting
+    row = await session_of(desk, ann["session_id"])
+    assert (row["taken_over_by"], row["assigned_user_id"]) == (None, agent["user_id"])
