@@ -153,7 +153,8 @@ begin
                       from public.tags t
                      where t.workspace_id = sessions_by_work.workspace_id
                        and t.name = filters ->> 'tag'
-                       and t.session_id is not null
+                       and t.contact_id is null
+                     order by t.session_id
                      limit few + 1) t;
             found_in := coalesce(found_in, '{}');
         end if;

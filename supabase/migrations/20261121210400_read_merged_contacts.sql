@@ -38,6 +38,8 @@ declare
     query     text := pg_catalog.format('select c.* from public.contacts c where c.workspace_id = %L::uuid and c.merged_into_id is null', workspace);
     begins    constant text := pg_catalog.lower(filters ->> 'text');
     ends      constant text := begins || pg_catalog.chr(1114111);
+    few       constant integer := 1000;
+    found_in  uuid[];
     items     jsonb;
 begin
     perform public.read_workspace(workspace);
@@ -53,9 +55,20 @@ begin
             workspace, filters ->> 'email_key');
     end if;
     if filters ? 'tag' then
-        query := query || pg_catalog.format(
-            ' and c.id in (select t.contact_id from public.tags t where t.workspace_id = %L::uuid and t.name = %L and t.contact_id is not null)',
-            workspace, filters ->> 'tag');
+        -- Few contacts are looked up first. Where many have the tag, the newest soon have it: a scalar, which is asked contact by
+        -- contact and never turned into one pass over all tags.
+        select pg_catalog.array_agg(t.contact_id) into found_in
+          from (select t.contact_id
+                  from public.tags t
+                 where t.workspace_id = workspace
+                   and t.name = filters ->> 'tag'
+                   and t.contact_id is not null
+                 order by t.contact_id
+                 limit few + 1) t;
+        query := query || case
+            when pg_catalog.cardinality(found_in) > few
+            then pg_catalog.format(' and (select true from public.tags t where t.contact_id = c.id and t.name = %L limit 1)', filters ->> 'tag')
+            else pg_catalog.format(' and c.id = any (%L::uuid[])', coalesce(found_in, '{}')) end;
     end if;
     if filters ? 'space_id' then
         query := query || pg_catalog.format(

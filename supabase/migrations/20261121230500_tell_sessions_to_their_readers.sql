@@ -5,11 +5,13 @@ set statement_timeout = '60s';
 
 create or replace function private.describe_contact(contact public.contacts)
     returns jsonb
-    language sql
+    language plpgsql
     stable
     set search_path = ''
 as $$
-    select pg_catalog.to_jsonb(contact) - '{name_key,last_name_key,merged_into_id}'::text[]
+begin
+    -- By plans that are kept: a page asks it for every contact.
+    return pg_catalog.to_jsonb(contact) - '{name_key,last_name_key,merged_into_id}'::text[]
            || pg_catalog.jsonb_build_object(
                   -- Under the policies of whoever reads.
                   'session_id', (select s.id from public.sessions s where s.id = contact.session_id),
@@ -22,6 +24,7 @@ as $$
                   'tags', coalesce((select pg_catalog.jsonb_agg(t.name order by t.name)
                                       from public.tags t
                                      where t.contact_id = contact.id), '[]'));
+end;
 $$;
 comment on function private.describe_contact(public.contacts) is
     'A contact as its workspace''s members see it, with identities and tags; of the session first linked only whoever may read it is told.';
