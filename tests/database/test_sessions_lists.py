@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -217,6 +218,39 @@ async def test_a_word_that_is_everywhere_is_looked_for_in_the_newest_first(desk:
     assert (sorted(map(str, found[0])), found[1]) == (sorted(made), None)
 
 
+async def test_a_word_that_one_in_four_of_the_newest_sessions_has_is_not_looked_up(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    (first,) = await sessions(desk, 1)
+    # Sixty newer sessions with a word of theirs, and another word in twenty of them.
+    await desk.admin.execute(
+        """
+        with c as (
+            insert into public.conversations (id, workspace_id, user_id, persona_id, thread_key)
+            select gen_random_uuid(), workspace_id, $2, persona_id, 'n' || n
+              from public.sessions, generate_series(1, 60) n where id = $1 returning *
+        ), s as (
+            insert into public.sessions (workspace_id, conversation_id, user_id, persona_id, created_at)
+            select workspace_id, id, user_id, persona_id, now() + interval '1 second' from c returning *
+        )
+        insert into public.messages (workspace_id, conversation_id, session_id, role, user_id, text)
+        select workspace_id, conversation_id, id, 'user', user_id,
+               'everywhere' || case when row_number() over () <= 20 then ' somewhere' else '' end
+          from s
+        """,
+        UUID(first),
+        UUID(boss["user_id"]),
+    )
+    await desk.admin.execute("analyze public.messages")
+    async with desk.admin.transaction():
+        await desk.admin.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(own_token(boss)))
+        await desk.admin.execute("set local role authenticated")
+        asked = ("everywhere", "somewhere", "nowhere")
+        found = [await desk.admin.fetchval("select private.sessions_saying($1, $2)", WORKSPACE, word) for word in asked]
+    assert [None if each is None else len(each) for each in found] == [None, 20, 0]
+    assert len(ids(await find(desk, boss, {"text": "everywhere"}))) == 50
+    assert len(ids(await find(desk, boss, {"text": "somewhere"}))) == 20
+
+
 async def test_a_long_message_is_stored_and_its_beginning_is_found(desk: Desk) -> None:
     boss = await member(desk, "owner")
     turn = await desk.start(with_token(await desk.register("ann@example.test")))
@@ -270,6 +304,10 @@ async def test_every_list_reads_its_sessions_by_an_index(server: Callable[[int],
         owner = await desk.sign_up(None)
         await desk.admin.execute(FILL, WORKSPACE, PERSONA, owner, SPACE)
         await desk.admin.execute(FILL_SESSIONS)
+        await desk.admin.execute("insert into public.contacts (workspace_id) values ($1)", UUID(WORKSPACE))
+        await desk.admin.execute(
+            "update public.sessions set contact_id = (select id from public.contacts) where right(id::text, 1) < '8'"
+        )
         await desk.admin.execute("analyze")
         places = {
             "$persona": PERSONA,
@@ -305,7 +343,7 @@ async def test_words_are_looked_up_in_an_index(server: Callable[[int], Server], 
     try:
         await connection.execute("set enable_seqscan = off")
         body = await connection.fetchval("select prosrc from pg_proc where proname = 'sessions_saying'")
-        inner = body.partition("from (")[2].partition(") m;")[0]
+        inner = "select m.session_id" + body.partition("from (select m.session_id")[2].partition(") m;")[0]
         inner = inner.replace("sessions_saying.workspace_id", f"'{WORKSPACE}'::uuid").replace(
             "asked", "websearch_to_tsquery('simple', 'word')"
         )
