@@ -41,7 +41,7 @@ begin
     -- of a row is looked up row by row, so that it costs the same however much there is of others.
     execute pg_catalog.format('select pg_catalog.array_agg(s.id) from (%s) s', query) into ids;
     if ids is null then
-        return '[]';
+        return pg_catalog.jsonb_build_array();
     end if;
     select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                'id', s.id, 'workspace_id', s.workspace_id, 'conversation_id', s.conversation_id, 'status', s.status,
