@@ -48,7 +48,7 @@ begin
                'persona', pg_catalog.jsonb_build_object('id', s.persona_id, 'name', null),
                'contact', case when s.contact_id is not null then pg_catalog.jsonb_build_object(
                    'id', s.contact_id, 'name', nullif(pg_catalog.concat_ws(' ', k.first_name, k.last_name), '')) end,
-               'user_id', s.user_id, 'assigned_user_id', s.assigned_user_id,
+               'user_id', s.user_id, 'assigned_user_id', null,
                'channel', c.channel, 'space_id', c.space_id, 'thread_key', c.thread_key,
                'turn_count', s.turn_count, 'message_count', s.message_count, 'created_at', s.created_at,
                'last_activity_at', s.last_activity_at, 'ended_at', s.ended_at, 'archived_at', s.archived_at,
@@ -86,7 +86,6 @@ begin
                         || case when s.workspace_id in (select private.member_workspaces()) then pg_catalog.jsonb_build_object(
                                'primary_quote', case when s.primary_quote_id is not null then (
                                    select pg_catalog.jsonb_build_object(
-                   'user_id', s.user_id, 'assigned_user_id', null,
                                               'id', q.id, 'operator', q.operator, 'amount', q.amount, 'currency', q.currency)
                                      from public.quotes q
                                     where q.id = s.primary_quote_id) end,
@@ -105,14 +104,15 @@ begin
                                'tags', (select coalesce(pg_catalog.jsonb_agg(t.name order by t.name), '[]')
                                           from public.tags t
                                          where t.session_id = s.id),
+                               'assigned_user_id', s.assigned_user_id,
                                'taken_over_by', s.taken_over_by, 'taken_over_at', s.taken_over_at) else '{}' end
                         order by d.place), '[]')
           from pg_catalog.jsonb_array_elements(described) with ordinality d (item, place)
-          join (select s.id, s.workspace_id, s.persona_id, s.request_id, s.primary_quote_id, s.taken_over_by, s.taken_over_at
+          join (select s.id, s.workspace_id, s.persona_id, s.request_id, s.primary_quote_id, s.assigned_user_id,
+                         s.taken_over_by, s.taken_over_at
                   from public.sessions s
                  where s.id = any (ids)
                 offset 0) s on s.id = (d.item ->> 'id')::uuid);
-                 'assigned_user_id', s.assigned_user_id, 'taken_over_by', s.taken_over_by, 'taken_over_at', s.taken_over_at) else '{}' end$m$ end,
 end;
 $$;
 
