@@ -4,9 +4,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from starlette.requests import ClientDisconnect, Request
 
@@ -82,6 +83,17 @@ def is_label(text: str) -> bool:
     """Whether a text from elsewhere, such as a path, could be a Label."""
     return 1 <= len(text) <= 200 and not _UNSTORABLE.search(text)
 
+
+def _tellable(moment: datetime) -> datetime:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be in the years 1 to 9999 in UTC") from None
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_tellable)]
+"""A time with its offset, in the years 1 to 9999 of UTC: the database keeps others, but they cannot be told."""
 
 Attributes = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 """Free-form JSON that is kept with a row."""

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,7 +15,7 @@ from pydantic import (
 )
 
 from lib import errors, identities
-from lib.bodies import Attributes, Body, Label, Name, in_any_case, storable
+from lib.bodies import Attributes, Body, Label, Moment, Name, in_any_case, storable
 from lib.identities import ContactKind, Identity
 from lib.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
 from lib.registration import EmailText
@@ -242,8 +241,8 @@ class Search(Body):
     session_id: UUID | None = None
     has_session: bool | None = None
     tag: Tag | None = None
-    active_after: AwareDatetime | None = None
-    active_before: AwareDatetime | None = None
+    active_after: Moment | None = None
+    active_before: Moment | None = None
     kind: Annotated[ContactKind | None, BeforeValidator(in_any_case)] = None
     text: Label | None = None
     limit: int = Field(default=DEFAULT_PAGE, ge=1, le=LONGEST_PAGE)

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from lib import auth, config, db, errors, log, refs
-from lib.bodies import Attributes, Body, Label
+from lib.bodies import Attributes, Body, Label, Moment
 from lib.clients import Client
 from lib.management import DEFAULT_PAGE, LONGEST_PAGE, managing_as
 from lib.personas import Role
@@ -258,10 +258,10 @@ class Search(Paging):
     has_quote: bool | None = None
     taken_over: bool | None = None
     text: Label | None = None
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
-    active_after: AwareDatetime | None = None
-    active_before: AwareDatetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    active_after: Moment | None = None
+    active_before: Moment | None = None
 
     @field_validator("status", mode="before")
     @classmethod

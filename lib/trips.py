@@ -9,7 +9,6 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,7 +18,7 @@ from pydantic import (
 )
 
 from lib import refs
-from lib.bodies import Attributes, Body, Label
+from lib.bodies import Attributes, Body, Label, Moment
 
 QuoteStatus = Literal["requested", "received", "declined", "expired", "withdrawn"]
 ProposalStatus = Literal["draft", "sent", "accepted", "declined", "withdrawn"]
@@ -141,7 +140,7 @@ class TripInfo(Body):
     request_id: UUID | None = None
     origin: Label | None = None
     destination: Label | None = None
-    departs_at: AwareDatetime | None = None
+    departs_at: Moment | None = None
     passengers: int | None = Field(default=None, ge=1, le=1_000)
     details: Attributes | None = None
     trip_id: ExternalId | None = None

@@ -45,6 +45,8 @@ create table public.requests (
     constraint requests_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
     constraint requests_lengths         check (pg_catalog.length(origin) between 1 and 200 and pg_catalog.length(destination) between 1 and 200),
     constraint requests_passengers      check (passengers between 1 and 1000),
+    -- What has a year of other than four digits cannot be told to whoever reads it, nor the page that it is on.
+    constraint requests_departs_at      check (departs_at >= '0001-01-01T00:00:00Z' and departs_at < '10000-01-01T00:00:00Z'),
     constraint requests_details_object  check (pg_catalog.jsonb_typeof(details) = 'object')
 );
 comment on table  public.requests             is 'What somebody asks for: a trip with its route and date.';

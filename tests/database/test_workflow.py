@@ -369,3 +369,12 @@ async def test_a_proposal_is_made_once_and_anew_after_it_was_declined(desk: Desk
     another = await propose(desk, boss, session_id, status="sent")
     assert another["proposal"]["id"] != draft["proposal"]["id"]
     assert await desk.count("proposals") == 2
+
+
+@pytest.mark.parametrize("moment", ["10000-01-01T00:00:00Z", "0001-12-31T00:00:00Z BC", "infinity"])
+async def test_a_trip_departs_when_it_can_be_told(desk: Desk, moment: str) -> None:
+    boss = await member(desk, "owner")
+    session_id = (await desk.register("ann@example.test"))["session_id"]
+    with pytest.raises(Raised) as refusal:
+        await trip(desk, boss, session_id, departs_at=moment)
+    assert "requests_departs_at" in refusal.value.code

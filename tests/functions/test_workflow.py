@@ -211,6 +211,8 @@ async def test_what_fits_nothing_is_refused(staff: Staff, session_id: str) -> No
         ("PATCH", f"{at}/workflow", {"workflow_state": []}),
         ("PUT", f"{at}/request", {"passengers": 0}),
         ("PUT", f"{at}/request", {"departs_at": "tomorrow"}),
+        ("PUT", f"{at}/request", {"departs_at": "9999-12-31T23:59:59-00:01"}),
+        ("PUT", f"{at}/request", {"departs_at": "0001-01-01T00:00:00+00:01"}),
         ("PUT", f"{at}/request", {"trip_id": " "}),
         ("PUT", f"{at}/quotes/acme", {"status": "fine"}),
         ("PUT", f"{at}/quotes/acme", {"amount": 12}),
@@ -227,6 +229,13 @@ async def test_what_fits_nothing_is_refused(staff: Staff, session_id: str) -> No
     ):
         assert await staff.owner.refused(method, path, body) == (422, "invalid_body"), (path, body)
     assert (await staff.owner.done("GET", at)).get("request") is None
+
+
+async def test_a_trip_at_the_end_of_the_calendar_spoils_no_list(staff: Staff, session_id: str) -> None:
+    for departs_at in ("9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z"):
+        await staff.owner.done("PUT", f"/chat-sessions/{session_id}/request", {"departs_at": departs_at})
+        (listed,) = (await staff.owner.done("GET", "/chat-sessions?limit=1"))["items"]
+        assert listed["request"]["departs_at"] == departs_at
 
 
 async def test_a_contacts_session_is_started_and_moved_on_in_one(

@@ -1,17 +1,18 @@
 import asyncio
 import json
 import math
+from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.types import Message as AsgiMessage
 
 from lib import bodies, errors
-from lib.bodies import Attributes, Body, Label, Message
+from lib.bodies import Attributes, Body, Label, Message, Moment
 
 
 class Sample(Body):
@@ -224,3 +225,22 @@ async def test_a_message_may_be_as_long_as_promised_and_no_longer() -> None:
 
 async def test_tabs_and_line_breaks_are_kept() -> None:
     assert (await read(b'{"message": " a\\tb\\r\\nc "}')).message == " a\tb\r\nc "
+
+
+@given(st.datetimes(), st.integers(-1439, 1439))
+def test_a_moment_is_one_that_can_be_told_in_utc(day: datetime, minutes: int) -> None:
+    moment = day.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    try:
+        told = (day - timedelta(minutes=minutes)).year
+    except OverflowError:
+        with pytest.raises(ValidationError):
+            TypeAdapter(Moment).validate_python(moment.isoformat())
+    else:
+        assert TypeAdapter(Moment).validate_python(moment.isoformat()) == moment
+        assert 1 <= told <= 9999
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-00:01", "0001-01-01T00:00:00+14:00", "2026-01-01T00:00:00"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Moment).validate_python(text)
