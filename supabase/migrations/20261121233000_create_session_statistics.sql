@@ -78,7 +78,21 @@ as $$
 declare
     was public.sessions := case when tg_op <> 'INSERT' then old end;
     now_is public.sessions := case when tg_op <> 'DELETE' then new end;
+    leaves constant text := case when was.contact_id is distinct from now_is.contact_id
+                                 then was.contact_id || coalesce(' to ' || now_is.contact_id, '') end;
+    felt  boolean := (was.contact_id, was.turn_count, was.message_count, was.proposal_id, was.created_at)
+                     is distinct from (now_is.contact_id, now_is.turn_count, now_is.message_count, now_is.proposal_id, now_is.created_at);
+    noted jsonb;
 begin
+    if leaves is not null then
+        -- Of all the sessions that leave a contact at once (a merge, a deletion), an earlier one has marked what a later one would.
+        noted := nullif(pg_catalog.current_setting('switchboard.leaving_sessions', true), '');
+        felt  := noted ->> 'contact' is distinct from leaves or was.created_at < (noted ->> 'since')::timestamptz;
+        if felt then
+            perform pg_catalog.set_config('switchboard.leaving_sessions', pg_catalog.jsonb_build_object(
+                                              'contact', leaves, 'since', was.created_at)::text, true);
+        end if;
+    end if;
     insert into private.session_stats_marks (workspace_id, day)
     select distinct e.workspace_id, (e.created_at at time zone 'UTC')::date
       from (values (was.workspace_id, was.created_at), (now_is.workspace_id, now_is.created_at)) e (workspace_id, created_at)
@@ -90,8 +104,7 @@ begin
      where e.contact_id in (was.contact_id, now_is.contact_id)
        and e.created_at > least(was.created_at, now_is.created_at)
        and e.created_at < pg_catalog.date_trunc('day', pg_catalog.now(), 'UTC')
-       and (was.contact_id, was.turn_count, was.message_count, was.proposal_id, was.created_at)
-           is distinct from (now_is.contact_id, now_is.turn_count, now_is.message_count, now_is.proposal_id, now_is.created_at);
+       and felt;
     return null;
 end;
 $$;

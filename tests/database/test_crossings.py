@@ -175,3 +175,41 @@ async def test_who_takes_over_while_they_become_an_agent_leaves_nothing_silent(d
         await waiting
     row = await session_of(desk, ann["session_id"])
     assert (row["taken_over_by"], row["assigned_user_id"]) == (None, agent["user_id"])
+
+
+async def test_a_merge_of_many_sessions_marks_few_days_more_than_there_are(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test")
+    await desk.admin.execute(
+        "insert into public.sessions (workspace_id, conversation_id, contact_id, persona_id, status, turn_count,"
+        " created_at, last_activity_at, ended_at) "
+        "select s.workspace_id, s.conversation_id, s.contact_id, s.persona_id, 'completed', 1,"
+        " now() - make_interval(days => 3 + (i * 7) % 40, mins => i), now(), now() "
+        "from public.sessions s, generate_series(1, 400) i where s.id = any ($1)",
+        [ann["session_id"], bob["session_id"]],
+    )
+    await count_past(desk)
+    apart = await check(desk, boss)
+    for change in (merge(desk, ann["contact_id"], bob["contact_id"]), unmerge(desk, ann["contact_id"])):
+        before = await marks(desk)
+        await change
+        # A day for each session that moved, and the days after the earliest of them, a few times over.
+        assert 400 <= await marks(desk) - before < 400 + 40 * 20
+        said = await check(desk, boss)
+        await count_past(desk)
+        assert await check(desk, boss) == said
+    assert said == apart
+
+    # Those of one of them that are deleted at once, too.
+    before = await marks(desk)
+    await desk.admin.execute("delete from public.sessions where contact_id = $1", ann["contact_id"])
+    assert 400 <= await marks(desk) - before < 400 + 40 * 20
+    said = await check(desk, boss)
+    await count_past(desk)
+    assert await check(desk, boss) == said
+
+
+async def marks(desk: Desk) -> int:
+    """How often a day was marked."""
+    count: int = await desk.admin.fetchval("select count(*) from private.session_stats_marks")
+    return count
