@@ -422,6 +422,26 @@ async def test_days_that_are_over_are_told_as_they_were_counted(desk: Desk) -> N
         await check(desk, owner)
 
 
+async def test_a_day_is_kept_once_it_is_over_for_an_hour_and_marked_by_what_goes_on(desk: Desk) -> None:
+    owner = await member(desk, "owner")
+    token, session = await old_session(desk)
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    await desk.admin.execute("update public.sessions set created_at = $1 where id = $2", noon, UUID(session))
+    # Moving it left a mark at the day that it came from, and at the one that it came to.
+    await count_past(desk)
+    kept = await desk.admin.fetchval(
+        "select counted_until from private.session_stats_progress where workspace_id = $1", WORKSPACE
+    )
+    assert kept == (datetime.now(UTC) - timedelta(hours=25)).date()
+    assert await desk.admin.fetchval("select max(day) from public.session_stats_daily") <= kept
+    await desk.admin.execute("delete from private.session_stats_marks")
+    before = await check(desk, owner)
+    await desk.finish(await desk.start(token))
+    assert await marks(desk) > 0
+    after = await check(desk, owner)
+    assert after["turns"]["total"] == before["turns"]["total"] + 1
+
+
 async def test_what_changes_while_it_is_counted_is_counted_again(desk: Desk) -> None:
     owner = await member(desk, "owner")
     await old_session(desk)
