@@ -133,10 +133,13 @@ begin
                        order by c.created_at desc, c.id desc
                        limit 1)), null);
     end if;
-    is_new  := not exists (select
-                             from public.sessions s
-                            where s.conversation_id = conversation.id
-                              and s.status in ('active', 'paused'));
+    -- Locked, so that one which ends in this moment is not taken for the one that comes after it.
+    perform
+       from public.sessions s
+      where s.conversation_id = conversation.id
+        and s.status in ('active', 'paused')
+        for no key update;
+    is_new  := not found;
     session := private.find_or_create_session(conversation, client || pg_catalog.jsonb_build_object('source', source));
     if is_new then
         if caller_role = 'agent' then

@@ -384,10 +384,13 @@ begin
                 raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona here.';
             end if;
         end if;
-        is_new  := not exists (select
-                                 from public.sessions s
-                                where s.conversation_id = conversation.id
-                                  and s.status in ('active', 'paused'));
+        -- Locked, so that one which ends in this moment is not taken for the one that comes after it.
+        perform
+           from public.sessions s
+          where s.conversation_id = conversation.id
+            and s.status in ('active', 'paused')
+            for no key update;
+        is_new  := not found;
         session := private.find_or_create_session(conversation, facts);
         if role = 'agent' and is_new then
             -- Whoever opens it looks after it: an agent sees no other.

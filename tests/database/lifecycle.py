@@ -6,7 +6,7 @@ t1, … in the order in which they begin.
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -79,8 +79,8 @@ class Conversation:
             None,
         )
 
-    def do(self, deed: Deed) -> Outcome:
-        """Do one thing; what its caller is told."""
+    def do(self, deed: Deed, held: Collection[str] = ()) -> Outcome:
+        """Do one thing; what its caller is told. A sweep leaves alone what the ``held`` sessions have."""
         deeds: dict[Kind, Callable[[], Outcome]] = {
             "message": self._message,
             "start": self._start,
@@ -90,9 +90,9 @@ class Conversation:
             "cancel turn": lambda: self._ask_to_stop(deed.target),
             "change": lambda: self._change(deed.target, deed.wanted),
             "recover": lambda: self._recover(deed.target),
-            "expire turns": self._expire_turns,
-            "time out": self._time_out,
-            "archive": self._archive,
+            "expire turns": lambda: self._expire_turns(held),
+            "time out": lambda: self._time_out(held),
+            "archive": lambda: self._archive(held),
         }
         return deeds[deed.kind]()
 
@@ -102,18 +102,26 @@ class Conversation:
             self._close(name, status, answer)
         return changed, self.turns[name].status
 
-    def _expire_turns(self) -> Outcome:
-        lapsed = [name for name, turn in self.turns.items() if turn.status == "active" and turn.lapsed]
+    def _expire_turns(self, held: Collection[str]) -> Outcome:
+        lapsed = [
+            name
+            for name, turn in self.turns.items()
+            if turn.status == "active" and turn.lapsed and turn.session not in held
+        ]
         for name in lapsed:
             self._close(name, "timeout", None)
         return (len(lapsed),)
 
-    def _time_out(self) -> Outcome:
-        idle = [name for name, each in self.sessions.items() if each.status in LIVE and each.quiet]
+    def _time_out(self, held: Collection[str]) -> Outcome:
+        idle = [n for n, each in self.sessions.items() if each.status in LIVE and each.quiet and n not in held]
         return self._become("timeout", [name for name in idle if self.under_way(name) is None])
 
-    def _archive(self) -> Outcome:
-        old = [name for name, each in self.sessions.items() if each.status in TERMINAL and each.quiet == "a season"]
+    def _archive(self, held: Collection[str]) -> Outcome:
+        old = [
+            name
+            for name, each in self.sessions.items()
+            if each.status in TERMINAL and each.quiet == "a season" and name not in held
+        ]
         for name in old:
             self.sessions[name].former = self.sessions[name].status
         return self._become("archived", old)
@@ -236,15 +244,24 @@ class Conversation:
 def orders(before: Conversation, deeds: Sequence[Deed]) -> Iterator[tuple[Conversation, list[Outcome]]]:
     """Every way in which deeds that were done at once may have come one after the other, and what each was told.
 
-    A sweep may have found what it looked for held by somebody else, and so nothing.
+    A sweep may have found some of what it looked for held by somebody else: the sessions that the others are about, or,
+    beside another sweep, any.
     """
-    several = len(deeds) > 1
+    sweeps = [place for place, deed in enumerate(deeds) if deed.kind in SWEEPS]
+    about = set(before.sessions) if len(sweeps) > 1 else {_session_of(before, deed) for deed in deeds}
+    names = sorted(name for name in about if name is not None) if len(deeds) > 1 else []
+    some = [set(found) for size in range(len(names) + 1) for found in itertools.combinations(names, size)]
     for order in itertools.permutations(range(len(deeds))):
-        sweeps = [place for place in order if several and deeds[place].kind in SWEEPS]
-        for skipping in itertools.product((False, True), repeat=len(sweeps)):
-            skipped = {place for place, skips in zip(sweeps, skipping, strict=True) if skips}
+        for held in itertools.product(some, repeat=len(sweeps)):
+            left_alone = dict(zip(sweeps, held, strict=True))
             after = deepcopy(before)
             told: list[Outcome] = [()] * len(deeds)
             for place in order:
-                told[place] = (0,) if place in skipped else after.do(deeds[place])
+                told[place] = after.do(deeds[place], left_alone.get(place, ()))
             yield after, told
+
+
+def _session_of(conversation: Conversation, deed: Deed) -> str | None:
+    """Which session a deed is about: the one it names, or whose turn it names, or the one that lives."""
+    turn = conversation.turns.get(deed.target)
+    return turn.session if turn else deed.target or conversation.live()
