@@ -169,7 +169,9 @@ async def test_days_that_are_over_are_counted_by_themselves(minute: Minute) -> N
 
     assert (run["status"], run["username"]) == ("succeeded", "postgres"), run["return_message"]
     assert await minute.desk.admin.fetchval(
-        "select counted_until < current_date - 1 from private.session_stats_progress"
+        # A day is counted when it is over for an hour.
+        "select counted_until = (now() at time zone 'UTC' - interval '1 hour')::date - 1"
+        "  from private.session_stats_progress"
     )
 
 
