@@ -18,6 +18,7 @@ ids (CC.<at most 128 letters and digits>), discord.com/developers/docs/reference
 
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -80,13 +81,14 @@ def parse(text: str) -> Identity:
 
 def of(platform: str, platform_id: str) -> Identity:
     """The identity of an id on a platform. Raises ValueError as parse."""
-    kind, typed = platform.strip().lower(), platform_id.strip()
-    if kind not in _READERS:
+    named, typed = platform.strip().lower(), platform_id.strip()
+    kind = next((kind for kind in _READERS if kind == named), None)
+    if kind is None:
         raise ValueError(f"platform must be one of {', '.join(sorted(_READERS))}")
     if not typed or len(typed) > LONGEST or _UNSTORABLE.search(typed):
         raise ValueError(f"the id must be 1 to {LONGEST} characters without control characters")
     key, contact_kind = _READERS[kind](typed)
-    return Identity(kind, key, typed, contact_kind)  # type: ignore[arg-type]  # the readers' names are the kinds
+    return Identity(kind, key, typed, contact_kind)
 
 
 def documents(identities: tuple[Identity, ...]) -> list[dict[str, Any]]:
@@ -180,7 +182,7 @@ def _integer(typed: str, what: str) -> int:
     return int(found[1] + found[2])
 
 
-_READERS = {
+_READERS: Mapping[Kind, Callable[[str], tuple[str, ContactKind | None]]] = {
     "email": _email,
     "phone": _phone,
     "telegram": _telegram,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from lib import identities
-from tests.database.desk import JSON, WORKSPACE, Desk, Raised, signed, with_token
+from tests.database.desk import JSON, WORKSPACE, Answer, Desk, Raised, signed, with_token
 from tests.database.merging import OPERATOR, SECRET, merge, unmerge
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 
@@ -59,7 +59,7 @@ class Merges(RuleBasedStateMachine):
         self.rows[email] = self._found_identity(f"email:{email}", contact)
         if proven:
             self.verified.add(self.rows[email])
-        self._opened(arrived.body, contact)
+        self._opened(arrived, contact)
         self.profiles[contact] = self.loop.run(self._profile(contact))
 
     @rule(one=who)
@@ -67,7 +67,7 @@ class Merges(RuleBasedStateMachine):
         email = self.emails[self._pick(one)]
         arrived = self.loop.run(self.desk.register(email))
         assert arrived["contact_id"] == self._holder(email)
-        self._opened(arrived.body, arrived["contact_id"])
+        self._opened(arrived, arrived["contact_id"])
 
     @rule(one=who)
     def somebody_proves_their_email(self, one: int) -> None:
@@ -88,7 +88,7 @@ class Merges(RuleBasedStateMachine):
             for moved in self.moved.values():
                 moved["contact_identities"] = [other for other in moved["contact_identities"] if other != row]
         self.verified.add(row)
-        self._opened(arrived.body, contact)
+        self._opened(arrived, contact)
 
     @rule(one=who)
     def somebody_writes(self, one: int) -> None:
@@ -255,9 +255,9 @@ class Merges(RuleBasedStateMachine):
         self.places["contact_identities"][row] = contact
         return row
 
-    def _opened(self, arrived: JSON, contact: str) -> None:
+    def _opened(self, arrived: Answer, contact: str) -> None:
         conversation = arrived["conversation_id"]
-        self.tokens.append(with_token(arrived))  # type: ignore[arg-type]
+        self.tokens.append(with_token(arrived))
         if conversation in self.keys:
             assert self.places["conversations"][conversation] == contact
             return

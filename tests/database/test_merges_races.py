@@ -1,6 +1,7 @@
 """Merges beside merges, and beside whatever else is written for the contacts: nothing is half-done or left behind."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -86,9 +87,7 @@ async def test_merges_of_overlapping_contacts_at_once_are_one_after_the_other(
     found = [one["contact_id"] for one in await people(desk, 4, tries)]
     before = await belongings(desk)
     pairs = [(one, other) for one in found for other in found if one != other]
-    outcomes = await asyncio.gather(
-        *(answered(lambda one=one, other=other: merge(crowd, one, other)) for one, other in pairs)  # type: ignore[misc]
-    )
+    outcomes = await asyncio.gather(*(answered(functools.partial(merge, crowd, one, other)) for one, other in pairs))
     assert not await desk.admin.fetch(LEFT_BEHIND)
     refusals = {outcome for outcome in outcomes if isinstance(outcome, str)}
     assert refusals <= {"already_merged", "same_contact"}
