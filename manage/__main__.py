@@ -40,7 +40,7 @@ def _json_file(_: click.Context, __: click.Parameter, file: Any) -> Any:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Set workspaces up: members, spaces, personas, their secrets, session templates; and find contacts.
+    """Set workspaces up: members, spaces, personas, their secrets, session templates, steps; and find contacts.
 
     Works on the project of SUPABASE_URL (or SUPABASE_REST_URL) with SUPABASE_SERVICE_ROLE_KEY; where neither is set, on
     the local backend that `make up` started.
@@ -432,6 +432,7 @@ def rotate_callback_secret(persona_id: UUID, overlap_seconds: int | None, remove
 
 main.add_command(people.contact)
 main.add_command(presets.template)
+main.add_command(presets.transition)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`switchboard template …`: the presets that a workspace's sessions are started by."""
+"""`switchboard template …` and `transition …`: what a workspace's sessions are started by, and the steps they take."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from uuid import UUID
 
 import click
 
-from lib import templates
+from lib import templates, transitions
 from manage import output, running
 from manage.output import as_json
 
@@ -83,4 +83,54 @@ def remove_template(template_id: UUID, as_json: bool) -> None:
     switchboard template remove TEMPLATE
     """
     running.run(lambda database: templates.remove(database, template_id))
+    output.done("Removed.", as_json=as_json)
+
+
+@click.group()
+def transition() -> None:
+    """Say which steps a workspace's workflows have, and which may follow which."""
+
+
+@transition.command("add")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("workflow")
+@click.argument("to_step", metavar="STEP")
+@click.option("--from", "from_step", help="The step that it may follow; without it, the workflow may begin with it.")
+@as_json
+def add_transition(workspace_id: UUID, as_json: bool, **values: Any) -> None:
+    """Let a step follow another. What is allowed already stays as it is.
+
+    \b
+    switchboard transition add WORKSPACE charter asking_back --from understanding_request
+    """
+    new = running.model(transitions.NewTransition, values)
+    output.one(running.run(lambda database: transitions.add(database, workspace_id, new)), as_json=as_json)
+
+
+@transition.command("list")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@as_json
+def list_transitions(workspace_id: UUID, as_json: bool) -> None:
+    """The steps of a workspace's workflows, the built-in ones first.
+
+    \b
+    switchboard transition list WORKSPACE
+    """
+    found = running.run(
+        lambda database: running.every(lambda paging: transitions.list_all(database, workspace_id, paging)),
+    )
+    output.several(found, ("id", "workflow", "from_step", "to_step", "built_in"), as_json=as_json)
+
+
+@transition.command("remove")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("transition_id", metavar="TRANSITION", type=click.UUID)
+@as_json
+def remove_transition(workspace_id: UUID, transition_id: UUID, as_json: bool) -> None:
+    """Take one of the workspace's own away; sessions stay where they are.
+
+    \b
+    switchboard transition remove WORKSPACE TRANSITION
+    """
+    running.run(lambda database: transitions.remove(database, workspace_id, transition_id))
     output.done("Removed.", as_json=as_json)

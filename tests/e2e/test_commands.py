@@ -302,7 +302,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
         for name, command in group.commands.items():
             assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
             explained += 1
-    assert explained == 29
+    assert explained == 32
 
 
 async def test_contacts_are_resolved_listed_and_shown(stack: Stack, workspace_id: str) -> None:
@@ -321,6 +321,29 @@ async def test_contacts_are_resolved_listed_and_shown(stack: Stack, workspace_id
     assert (conflict.returncode, made["id"] in conflict.stderr) == (4, True)
     wrong = await switchboard(stack, "contact", "resolve", workspace_id, "icq:1")
     assert (wrong.returncode, "platform must be one of" in wrong.stderr) == (2, True)
+
+
+async def test_steps_are_added_listed_and_removed(stack: Stack, workspace_id: str) -> None:
+    built_in = await told(stack, "transition", "list", workspace_id)
+    assert built_in
+    assert all(one["built_in"] for one in built_in)
+
+    added = await told(stack, "transition", "add", workspace_id, "charter", "asking_back", "--from", "proposal_ready")
+    assert (added.pop("created"), added["from_step"], added["to_step"]) == (True, "proposal_ready", "asking_back")
+    again = await told(stack, "transition", "add", workspace_id, "charter", "asking_back", "--from", "proposal_ready")
+    assert (again["created"], again["id"]) == (False, added["id"])
+    first = await told(stack, "transition", "add", workspace_id, "refit", "measuring")
+    assert first.get("from_step") is None
+    ids = [one["id"] for one in await told(stack, "transition", "list", workspace_id)]
+    assert ids == [*(one["id"] for one in built_in), added["id"], first["id"]]
+
+    same = await switchboard(stack, "transition", "add", workspace_id, "charter", "here", "--from", "here")
+    assert (same.returncode, "does not follow itself" in same.stderr) == (2, True)
+    for one in (added, first):
+        await told(stack, "transition", "remove", workspace_id, one["id"])
+    gone = await switchboard(stack, "transition", "remove", workspace_id, built_in[0]["id"])
+    assert (gone.returncode, "transition_not_found" in gone.stderr) == (3, True)
+    assert await told(stack, "transition", "list", workspace_id) == built_in
 
 
 async def test_templates_are_made_changed_listed_and_removed(stack: Stack, workspace_id: str) -> None:
