@@ -169,9 +169,8 @@ async def test_days_that_are_over_are_counted_by_themselves(minute: Minute) -> N
 
     assert (run["status"], run["username"]) == ("succeeded", "postgres"), run["return_message"]
     assert await minute.desk.admin.fetchval(
-        # A day is counted when it is over for an hour.
-        "select counted_until = (now() at time zone 'UTC' - interval '1 hour')::date - 1"
-        "  from private.session_stats_progress"
+        # An hour is kept when it is over for an hour.
+        "select hours_until = date_trunc('hour', now() - interval '1 hour', 'UTC') from private.session_stats_progress"
     )
 
 

@@ -177,7 +177,7 @@ async def test_who_takes_over_while_they_become_an_agent_leaves_nothing_silent(d
     assert (row["taken_over_by"], row["assigned_user_id"]) == (None, agent["user_id"])
 
 
-async def test_a_merge_of_many_sessions_marks_few_days_more_than_there_are(desk: Desk) -> None:
+async def test_a_merge_of_many_sessions_marks_few_hours_more_than_there_are(desk: Desk) -> None:
     boss = await member(desk, "owner")
     ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test")
     await desk.admin.execute(
@@ -188,13 +188,15 @@ async def test_a_merge_of_many_sessions_marks_few_days_more_than_there_are(desk:
         "from public.sessions s, generate_series(1, 400) i where s.id = any ($1)",
         [ann["session_id"], bob["session_id"]],
     )
+    hours = await desk.admin.fetchval("select count(distinct date_trunc('hour', created_at)) from public.sessions")
+    assert hours > 100
     await count_past(desk)
     apart = await check(desk, boss)
     for change in (merge(desk, ann["contact_id"], bob["contact_id"]), unmerge(desk, ann["contact_id"])):
         before = await marks(desk)
         await change
-        # A day for each session that moved, and the days after the earliest of them, a few times over.
-        assert 400 <= await marks(desk) - before < 400 + 40 * 20
+        # An hour for each session that moved, and the hours after the earliest of them, a few times over.
+        assert 400 <= await marks(desk) - before < 400 + hours * 20
         said = await check(desk, boss)
         await count_past(desk)
         assert await check(desk, boss) == said
@@ -203,13 +205,13 @@ async def test_a_merge_of_many_sessions_marks_few_days_more_than_there_are(desk:
     # Those of one of them that are deleted at once, too.
     before = await marks(desk)
     await desk.admin.execute("delete from public.sessions where contact_id = $1", ann["contact_id"])
-    assert 400 <= await marks(desk) - before < 400 + 40 * 20
+    assert 400 <= await marks(desk) - before < 400 + hours * 20
     said = await check(desk, boss)
     await count_past(desk)
     assert await check(desk, boss) == said
 
 
 async def marks(desk: Desk) -> int:
-    """How often a day was marked."""
+    """How often an hour was marked."""
     count: int = await desk.admin.fetchval("select count(*) from private.session_stats_marks")
     return count

@@ -4,15 +4,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.database import brute_statistics as brute
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, Raised, with_token
-from tests.database.test_sessions_states import change, member
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk
+from tests.database.test_sessions_states import member
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 
 __all__ = ["loop_and_desk"]
@@ -39,6 +38,15 @@ async def count_past(desk: Desk) -> int:
     """What pg_cron does every ten minutes."""
     counted: int = await desk.admin.fetchval("select private.count_past_sessions()")
     return counted
+
+
+async def keep(desk: Desk, hours_ago: float) -> None:
+    """What the schedule would have done at a time before."""
+    await desk.admin.execute(
+        "select private.keep_session_periods($1, now() - make_interval(mins => $2))",
+        UUID(WORKSPACE),
+        int(hours_ago * 60),
+    )
 
 
 async def check(desk: Desk, caller: JSON, filters: JSON | None = None, *, whole: bool = True) -> JSON:
@@ -75,8 +83,10 @@ async def add_places(desk: Desk) -> None:
     )
 
 
-days_ago = st.integers(0, 5)
+# Of this month and of two before: whole months, parts of them, and days of which the hours are kept.
+days_ago = st.one_of(st.integers(0, 5), st.sampled_from([0, 0, 1, 20, 34, 45, 62, 75]))
 hours = st.integers(0, 47).map(lambda number: number / 2)
+months_ago = st.sampled_from(["first of 1", "first of 2", "last of 2", "last of 1"])
 pick = st.integers(0, 1000)
 spaces = st.sampled_from([SPACE, OTHER_SPACE, None])
 channels = st.sampled_from(["web", "telegram"])
@@ -87,10 +97,25 @@ filters_asked = st.fixed_dictionaries(
         "persona_id": st.sampled_from([PERSONA, OTHER_PERSONA, NOBODY]),
         "space_id": st.sampled_from([SPACE, OTHER_SPACE]),
         "channel": channels,
-        "from": days_ago,
-        "to": days_ago,
+        "from": st.one_of(days_ago, months_ago),
+        "to": st.one_of(days_ago, months_ago),
     },
 )
+
+
+def day_named(asked: object) -> object:
+    """The day so many days ago, or the first or last of a month so many months ago."""
+    today = datetime.now(UTC).date()
+    if isinstance(asked, int):
+        return (today - timedelta(days=asked)).isoformat()
+    if isinstance(asked, str) and " of " in asked:
+        which, _, number = asked.split()
+        # Of a month's first day, the month before ends the day before.
+        first = today.replace(day=1)
+        for _ in range(int(number)):
+            after, first = first, (first - timedelta(days=1)).replace(day=1)
+        return (first if which == "first" else after - timedelta(days=1)).isoformat()
+    return asked
 
 
 class Statistics(RuleBasedStateMachine):
@@ -102,7 +127,7 @@ class Statistics(RuleBasedStateMachine):
 
     @initialize()
     def nothing_is_there(self) -> None:
-        for table in ("conversations", "contacts", "session_stats_daily"):
+        for table in ("conversations", "contacts", "session_stats_periods"):
             self._run(f"delete from public.{table}")
         self._run("delete from private.session_stats_progress")
         self.contacts: list[UUID] = []
@@ -268,24 +293,21 @@ class Statistics(RuleBasedStateMachine):
         if self.contacts and which % 3 == 0:
             self._run("delete from public.contacts where id = $1", self.contacts.pop(which % len(self.contacts)))
 
-    @rule()
-    def days_are_counted(self) -> None:
-        self.loop.run(count_past(self.desk))
+    @rule(hours_ago=st.one_of(st.just(0), hours, st.integers(0, 40).map(lambda number: number * 48)))
+    def periods_are_kept(self, hours_ago: float) -> None:
+        """As of some time: it goes on, but never back."""
+        self.loop.run(keep(self.desk, hours_ago))
         marks = self.loop.run(
             self.desk.admin.fetchval(
                 "select count(*) from private.session_stats_marks m join private.session_stats_progress p"
-                " on p.workspace_id = m.workspace_id and m.day <= p.counted_until"
+                " on p.workspace_id = m.workspace_id and m.hour < p.hours_until"
             )
         )
         assert marks == 0
 
     @rule(filters=filters_asked)
     def somebody_asks(self, filters: JSON) -> None:
-        today = datetime.now(UTC).date()
-        named = {
-            name: (today - timedelta(days=value)).isoformat() if isinstance(value, int) else value
-            for name, value in filters.items()
-        }
+        named = {name: day_named(value) for name, value in filters.items()}
         for who in self.readers:
             self.loop.run(check(self.desk, self.readers[who], named, whole=who == "owner"))
 
@@ -314,230 +336,42 @@ def test_figures_are_what_can_be_counted_whatever_changed(loop_and_desk: tuple[L
     run(loop, desk, max_examples=40)
 
 
-def test_the_machine_notices_when_changes_leave_no_mark(loop_and_desk: tuple[Loop, Desk]) -> None:
+FAULTS = {
+    "changes leave no mark": (
+        "private.mark_session_hour()",
+        "insert into private.session_stats_marks",
+        "return null; insert into private.session_stats_marks",
+    ),
+    "a mark is of another hour": (
+        "private.mark_session_hour()",
+        "select distinct e.workspace_id, pg_catalog.date_trunc('hour', e.created_at, 'UTC')",
+        "select distinct e.workspace_id, pg_catalog.date_trunc('day', e.created_at, 'UTC')",
+    ),
+    "a month is kept though a day of it is not": (
+        "private.session_stats(uuid,jsonb)",
+        "case k.unit when 'month' then marked_months",
+        "case k.unit when 'month' then array[]::timestamptz[]",
+    ),
+    "a month is not summed again": (
+        "private.keep_session_periods(uuid,timestamptz)",
+        "from days d where d.starts_at < months_until",
+        "from days d where d.starts_at < months_until and d.starts_at >= kept.months_until",
+    ),
+    "a marked hour is counted and kept": (
+        "private.session_stats(uuid,jsonb)",
+        "when 'day' then marked_days else marked_hours end",
+        "when 'day' then marked_days else array[]::timestamptz[] end",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_machine_notices_a_fault(loop_and_desk: tuple[Loop, Desk], fault: str) -> None:
     loop, desk = loop_and_desk
     loop.run(add_places(desk))
-    for table in ("sessions", "contacts", "conversations"):
-        loop.run(desk.admin.execute(f"alter table public.{table} disable trigger user"))
+    function, right, wrong = FAULTS[fault]
+    source = loop.run(desk.admin.fetchval("select pg_get_functiondef($1::text::regprocedure)", function))
+    assert right in source
+    loop.run(desk.admin.execute(source.replace(right, wrong)))
     with pytest.raises(AssertionError):
         run(loop, desk, max_examples=400, phases=[Phase.generate])
-
-
-OLD = "now() - interval '4 days'"
-
-CHANGES = {
-    "a session ends": "update public.sessions set status = 'completed', ended_at = now()",
-    "a step": "update public.sessions set workflow = 'charter', workflow_step = 'searching_aircraft'",
-    "a session goes": "delete from public.sessions",
-    "a contact goes": "delete from public.contacts",
-    "a contact is linked": "update public.contacts set session_id = (select min(id::text)::uuid from public.sessions)",
-    "a contact was there": f"insert into public.contacts (workspace_id, created_at) values ('{WORKSPACE}', {OLD})",
-    "another space": f"update public.conversations set space_id = '{OTHER_SPACE}'",
-    "no space": "update public.conversations set space_id = null",
-    "another channel": "update public.conversations set channel = 'telegram'",
-    "a session was there": "insert into public.sessions (workspace_id, conversation_id, contact_id, persona_id, status,"
-    f" created_at, ended_at) select workspace_id, id, contact_id, persona_id, 'failed', {OLD}, now()"
-    " from public.conversations",
-}
-
-
-async def old_session(desk: Desk, caller: JSON | None = None) -> tuple[JSON, str]:
-    """A session of a contact four days ago, and the contact's token."""
-    token = with_token(await desk.register(f"{uuid4()}@example.test"))
-    turn = await desk.start(token)
-    await desk.finish(turn)
-    await desk.admin.execute(f"update public.sessions set created_at = {OLD} where id = $1", UUID(turn["session_id"]))
-    await desk.admin.execute(
-        f"update public.contacts set created_at = {OLD} where id = $1", UUID(token["caller"]["contact_id"])
-    )
-    return token, turn["session_id"]
-
-
-async def marks(desk: Desk) -> int:
-    found: int = await desk.admin.fetchval("select count(*) from private.session_stats_marks")
-    return found
-
-
-@pytest.mark.parametrize("what", CHANGES)
-async def test_a_change_of_a_day_long_counted_is_told_at_once(desk: Desk, what: str) -> None:
-    owner = await member(desk, "owner")
-    await add_places(desk)
-    await old_session(desk)
-    if what == "a contact is linked":
-        await desk.admin.execute("update public.contacts set session_id = null")
-    await count_past(desk)
-    assert await marks(desk) == 0
-    narrow: tuple[JSON, ...] = ({}, {"space_id": SPACE}, {"space_id": OTHER_SPACE}, {"channel": "web"})
-    before = [await check(desk, owner, filters) for filters in narrow]
-    await desk.admin.execute(CHANGES[what])
-    after = [await check(desk, owner, filters) for filters in narrow]
-    assert after != before
-    assert await marks(desk) > 0
-    assert await count_past(desk) == 1
-    assert await marks(desk) == 0
-    assert [await check(desk, owner, filters) for filters in narrow] == after
-
-
-@pytest.mark.parametrize("end", ["completed", "failed", "silent", "cancelled", "lost"])
-async def test_a_late_turn_counts_for_the_day_of_its_session(desk: Desk, end: str) -> None:
-    owner = await member(desk, "owner")
-    token, session = await old_session(desk)
-    await count_past(desk)
-    turn = await desk.start(token)
-    assert turn["session_id"] == session
-    assert (await check(desk, owner))["turns"]["by_status"] == {"completed": 1, "active": 1}
-    await count_past(desk)
-    if end == "lost":
-        await desk.let_lease_run_out(turn)
-        await desk.expire()
-    elif end == "silent":
-        await desk.finish(turn, "failed", None, error_code="persona_failed")
-    else:
-        await desk.finish(turn, end, "Hi", error_code="persona_failed" if end == "failed" else None)
-    told = await check(desk, owner)
-    assert told["turns"]["by_status"].get("active", 0) == 0
-    assert [day["turns"] for day in told["by_day"]] == [2]
-    await count_past(desk)
-    assert await check(desk, owner) == told
-
-
-async def test_an_ordinary_turn_leaves_no_mark(desk: Desk) -> None:
-    token = with_token(await desk.register("ann@example.test"))
-    turn = await desk.start(token)
-    await desk.flush(turn, 0, "Hi")
-    await desk.finish(turn)
-    await change(desk, await member(desk, "owner"), turn["session_id"], "complete")
-    assert await marks(desk) == 0
-
-
-async def test_days_that_are_over_are_told_as_they_were_counted(desk: Desk) -> None:
-    owner = await member(desk, "owner")
-    await old_session(desk)
-    await count_past(desk)
-    before = await check(desk, owner)
-    # Without triggers, so that nobody knows.
-    await desk.admin.execute("set session_replication_role = replica; delete from public.turns; reset all")
-    assert await ask(desk, owner) == before
-    with pytest.raises(AssertionError):
-        await check(desk, owner)
-
-
-async def test_a_day_is_kept_once_it_is_over_for_an_hour_and_marked_by_what_goes_on(desk: Desk) -> None:
-    owner = await member(desk, "owner")
-    token, session = await old_session(desk)
-    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
-    await desk.admin.execute("update public.sessions set created_at = $1 where id = $2", noon, UUID(session))
-    # Moving it left a mark at the day that it came from, and at the one that it came to.
-    await count_past(desk)
-    kept = await desk.admin.fetchval(
-        "select counted_until from private.session_stats_progress where workspace_id = $1", WORKSPACE
-    )
-    assert kept == (datetime.now(UTC) - timedelta(hours=25)).date()
-    assert await desk.admin.fetchval("select max(day) from public.session_stats_daily") <= kept
-    await desk.admin.execute("delete from private.session_stats_marks")
-    before = await check(desk, owner)
-    await desk.finish(await desk.start(token))
-    assert await marks(desk) > 0
-    after = await check(desk, owner)
-    assert after["turns"]["total"] == before["turns"]["total"] + 1
-
-
-async def test_what_changes_while_it_is_counted_is_counted_again(desk: Desk) -> None:
-    owner = await member(desk, "owner")
-    await old_session(desk)
-    await count_past(desk)
-    other = await asyncpg.connect(desk.admin_url)
-    try:
-        async with other.transaction():
-            await other.execute("update public.sessions set status = 'completed', ended_at = now()")
-            # A first mark brings the count about, and the change is not in it.
-            await desk.admin.execute("update public.contacts set session_id = null")
-            assert await count_past(desk) == 1
-        assert await marks(desk) == 1
-        assert (await check(desk, owner))["sessions"]["by_status"] == {"completed": 1}
-        assert await count_past(desk) == 1
-        assert (await check(desk, owner))["sessions"]["by_status"] == {"completed": 1}
-    finally:
-        await other.close()
-
-
-async def test_nobody_waits_for_a_mark_and_only_one_counts(desk: Desk) -> None:
-    sessions = [UUID((await old_session(desk))[1]) for _ in range(2)]
-    await count_past(desk)
-    others = [await asyncpg.connect(desk.admin_url) for _ in range(2)]
-    try:
-        for other, session in zip(others, sessions, strict=True):
-            await other.execute("begin; set local lock_timeout = '1s'")
-            await other.execute("update public.sessions set error_message = 'late' where id = $1", session)
-        # Counting waits for nobody either, and keeps nobody waiting.
-        await others[0].execute("commit; begin")
-        assert await others[0].fetchval("select private.count_past_sessions()") == 1
-        assert await count_past(desk) == 0
-    finally:
-        for other in others:
-            await other.close()
-
-
-async def test_whoever_asks_is_told_of_their_own_and_nothing_else(desk: Desk) -> None:
-    boss, agent = await member(desk, "admin"), await member(desk, "agent")
-    stranger = {"kind": "user", "user_id": await desk.sign_up(None)}
-    workspace, _ = await desk.open_workspace()
-    elsewhere = await member(desk, "owner", workspace)
-    sessions = [(await old_session(desk))[1] for _ in range(3)]
-    await count_past(desk)
-    await desk.admin.execute(
-        "update public.sessions set assigned_user_id = $1 where id = $2", UUID(agent["user_id"]), UUID(sessions[0])
-    )
-    for caller, named, scope, total in (
-        (boss, WORKSPACE, "workspace", 3),
-        (boss, None, "workspace", 3),
-        (agent, WORKSPACE, "own", 1),
-        (agent, None, "own", 1),
-        (stranger, None, "own", 0),
-        (stranger, WORKSPACE, "own", 0),
-        (elsewhere, WORKSPACE, "own", 0),
-        (elsewhere, None, "workspace", 0),
-        (boss, workspace, "own", 0),
-    ):
-        told = await ask(desk, caller, workspace=named)
-        assert (told["scope"], told["sessions"]["total"], told["active_now"]) == (scope, total, total)
-        assert told["funnel"]["registered"] == total
-        assert told["turns"]["total"] == total
-        assert sum(item["sessions"] for item in told["by_persona"]) == total
-    names = [item["name"] for item in (await ask(desk, boss))["by_persona"] + (await ask(desk, boss))["by_space"]]
-    assert all(names)
-    await desk.admin.execute(
-        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'agent')",
-        UUID(workspace),
-        UUID(boss["user_id"]),
-    )
-    with pytest.raises(Raised) as refused:
-        await ask(desk, boss, workspace=None)
-    assert (refused.value.status, refused.value.code) == (422, "workspace_required")
-    assert (await ask(desk, boss))["sessions"]["total"] == 3
-
-
-async def test_an_agent_learns_nothing_of_a_contacts_other_sessions(desk: Desk) -> None:
-    agent = await member(desk, "agent")
-    first = await desk.start(with_token(await desk.register("ann@example.test")))
-    await desk.finish(first)
-    second = await desk.start(with_token(await desk.register("ann@example.test")))
-    await desk.finish(second)
-    assert first["contact_id"] == second["contact_id"]
-    await desk.admin.execute(
-        "update public.sessions set assigned_user_id = $1 where id = $2",
-        UUID(agent["user_id"]),
-        UUID(second["session_id"]),
-    )
-    # As if there were no earlier one.
-    told = await check(desk, agent, whole=False)
-    assert told["funnel"] == {"registered": 1, "chatted": 1, "answered": 1, "proposal": 0}
-
-
-async def test_a_workspace_that_goes_takes_its_figures_along(desk: Desk) -> None:
-    await old_session(desk)
-    await count_past(desk)
-    await desk.admin.execute("delete from public.workspaces where id = $1", UUID(WORKSPACE))
-    await count_past(desk)
-    assert await desk.count("session_stats_daily") == 0
-    assert await marks(desk) == 0

@@ -57,7 +57,8 @@ async def test_what_was_said_before_is_there_after_and_goes_on(
             assert (session["turn_count"], session["message_count"]) == (4, 7)
             await desk.admin.execute("select private.count_past_sessions()")
             counted = await desk.admin.fetch(
-                "select sessions, turns, failures from public.session_stats_daily where workspace_id = $1 and part = 0",
+                "select sessions, turns, failures from public.session_stats_periods"
+                " where workspace_id = $1 and unit = 'day' and part = 0",
                 WORKSPACE,
             )
             assert [(row["sessions"], row["turns"]) for row in counted] == [(1, 4)]

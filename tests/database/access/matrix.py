@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -279,7 +280,7 @@ class Probe:
         """The labels of the rows that the present role sees."""
         columns = ", ".join(self.keys[table])
         found = await self.connection.fetch(f"select {columns} from {table} where {where}")
-        return frozenset(self.label(table, tuple(str(value) for value in row)) for row in found)
+        return frozenset(self.label(table, tuple(_written(value) for value in row)) for row in found)
 
     async def columns(self, table: str, role: str, privilege: str) -> tuple[set[str], set[str]]:
         """The columns for which a role holds a privilege, and all columns."""
@@ -299,6 +300,10 @@ class Probe:
         except asyncpg.PostgresError as error:
             return Fails(error.sqlstate or "", error.args[0])
         return [named(row["answer"]) for row in found]
+
+
+def _written(key: object) -> str:
+    return key.isoformat() if isinstance(key, datetime) else str(key)
 
 
 def refusal(error: asyncpg.PostgresError) -> str:

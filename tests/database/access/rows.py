@@ -27,7 +27,8 @@ def uid(table: str, label: str) -> str:
     return str(uuid5(NAMESPACE_OID, f"switchboard access {table}.{label}"))
 
 
-NOW = datetime.now(UTC)
+# Whole seconds: a key is written alike by everybody.
+NOW = datetime.now(UTC).replace(microsecond=0)
 SOON = (NOW + timedelta(hours=2)).isoformat()
 LONG_AGO = (NOW - timedelta(days=400)).isoformat()
 LONG_BEFORE = (NOW - timedelta(days=500)).isoformat()
@@ -488,13 +489,15 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
     },
     "private.wakes": {"worker": {"name": "worker", "woken_at": LONG_AGO}},
     "private.sweeps": {"test": {"name": "test", "swept_at": LONG_AGO}},
-    "public.session_stats_daily": {
-        label: _in(label, day=day[:10], part=0) for label, day in (("one", LONG_AGO), ("two", LONG_BEFORE))
+    "public.session_stats_periods": {
+        label: _in(label, unit="day", starts_at=day, part=0) for label, day in (("one", LONG_AGO), ("two", LONG_BEFORE))
     },
     "private.session_stats_marks": {
-        label: _in(label, day=LONG_AGO[:10], id=number) for number, label in enumerate(("one", "two"))
+        label: _in(label, hour=LONG_AGO, id=number) for number, label in enumerate(("one", "two"))
     },
-    "private.session_stats_progress": {label: _in(label, counted_until=LONG_AGO[:10]) for label in ("one", "two")},
+    "private.session_stats_progress": {
+        label: _in(label, hours_until=LONG_AGO, days_until=LONG_AGO, months_until=LONG_AGO) for label in ("one", "two")
+    },
 }
 
 NAMES: Mapping[str, str] = {

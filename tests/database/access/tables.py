@@ -391,8 +391,8 @@ TABLES = (
         loose={"object_id": "of any kind, and outlives what it names"},
     ),
     Table(
-        "public.session_stats_daily",
-        new=lambda side: {"workspace_id": side.workspace, "day": SOON[:10], "part": 0},
+        "public.session_stats_periods",
+        new=lambda side: {"workspace_id": side.workspace, "unit": "hour", "starts_at": SOON, "part": 0},
         change={"sessions": 77},
         select={**OPERATORS, **ADMINS_READ},
         insert=OPERATORS,
@@ -401,8 +401,8 @@ TABLES = (
     ),
     Table(
         "private.session_stats_marks",
-        new=lambda side: {"workspace_id": side.workspace, "day": SOON[:10], "id": 7},
-        change={"day": SOON[:10]},
+        new=lambda side: {"workspace_id": side.workspace, "hour": SOON, "id": 7},
+        change={"hour": SOON},
         select=NOBODY,
         insert=NOBODY,
         update=NOBODY,
@@ -410,8 +410,10 @@ TABLES = (
     ),
     Table(
         "private.session_stats_progress",
-        new=lambda side: {"workspace_id": side.workspace, "counted_until": SOON[:10]},
-        change={"counted_until": SOON[:10]},
+        new=lambda side: {
+            "workspace_id": side.workspace, "hours_until": SOON, "days_until": SOON, "months_until": SOON,
+        },
+        change={"hours_until": SOON},
         select=NOBODY,
         insert=NOBODY,
         update=NOBODY,
