@@ -171,7 +171,7 @@ _PARTS = (("places", _PLACES), ("contacts", _CONTACTS), ("sessions", _SESSIONS),
 
 
 async def fill(connection: asyncpg.Connection, size: Size, report: Callable[[str], None]) -> None:
-    """Fill a freshly migrated and seeded database, as the superuser, and count its days that are over."""
+    """Fill a freshly migrated and seeded database, as the superuser, and keep its periods that are over."""
     names = {
         "workspace": WORKSPACE, "owner": OWNER, "agent": AGENT, "personas": PERSONAS, "spaces": SPACES,
         "contacts": size.contacts, "sessions": size.sessions, "turns": size.turns, "days": size.days,
@@ -201,6 +201,6 @@ async def fill(connection: asyncpg.Connection, size: Size, report: Callable[[str
     say("indexes")
     await connection.execute("vacuum analyze")
     counted = await connection.fetchval("select private.count_past_sessions()")
-    await connection.execute("vacuum analyze public.session_stats_daily")
+    await connection.execute("vacuum analyze public.session_stats_periods")
     await connection.execute("checkpoint")
-    say(f"{counted} days counted")
+    say(f"{counted} periods kept")

@@ -226,7 +226,9 @@ async def operations(admin: asyncpg.Connection, size_days: int) -> dict[str, Kin
         "a conversation's sessions": listing(lambda target: {"conversation_id": target.conversation}),
         "statistics, everything": figures({}),
         "statistics, 30 days": figures({"from": month}),
+        "statistics, a space": lambda target, _: figures({"space_id": target.space})(target, _),
         "statistics, an agent's own": figures({}, OF_AGENT),
+        "statistics, an agent's own, 30 days": figures({"from": month}, OF_AGENT),
     }
     for name, value in {"step": "proposal_ready", "external_id": "atrip-10"}.items():
         if f"'{name}'" in query:

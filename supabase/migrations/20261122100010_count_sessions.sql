@@ -22,10 +22,10 @@ begin
                x.contact_id is not null and x.chatted and e.chatted is not true as first_chatted,
                x.contact_id is not null and x.proposed and e.proposed is not true as first_proposed,
                case when x.contact_id is null then false
-                    when (select true from public.messages m where m.session_id = x.id and m.role in ('persona', 'member') limit 1) is null then false
+                    when (select true from public.messages m where m.session_id = x.id and m.role in ('persona', 'member') order by m.created_at desc limit 1) is null then false
                     else (select true
                             from unnest(e.ids) u (id)
-                           where (select true from public.messages m where m.session_id = u.id and m.role in ('persona', 'member') limit 1)
+                           where (select true from public.messages m where m.session_id = u.id and m.role in ('persona', 'member') order by m.created_at desc limit 1)
                            limit 1) is null end as first_answered,
                false as first_seen
           from unnest(firsts, lasts) p (first, last)
@@ -57,7 +57,7 @@ begin
                   from (select s.id, s.conversation_id, s.contact_id, s.created_at, s.persona_id, s.status, s.outcome, s.step,
                                s.contact_id is not null and s.chatted as chatted, s.contact_id is not null and s.proposed as proposed,
                                s.contact_id is not null
-                               and (select true from public.messages m where m.session_id = s.id and m.role in ('persona', 'member') limit 1)
+                               and (select true from public.messages m where m.session_id = s.id and m.role in ('persona', 'member') order by m.created_at desc limit 1)
                                    is not null as answered
                           from unnest(own) l (id)
                          cross join lateral (
