@@ -1,4 +1,5 @@
--- Asking for the statistics: kept months, days and hours, and what is counted now, put together for whoever may see them.
+-- Asking for the statistics: kept months, days and hours, and what is counted now, put together for whoever may see them. It is
+-- planned once on a connection: these are big statements, and a plan for each call's values takes longer than the call.
 
 set lock_timeout = '5s';
 set statement_timeout = '60s';
@@ -21,6 +22,7 @@ create or replace function private.session_stats(workspace_id uuid, filters json
     stable
     security definer
     set search_path = ''
+    set plan_cache_mode = force_generic_plan
 as $$
 declare
     whole          constant boolean := workspace_id is not null and workspace_id in (select private.admin_workspaces());

@@ -138,7 +138,7 @@ async def test_the_migrations_leave_their_schedules_to_the_owner(minute: Minute)
         "switchboard-session-cleanup": "25 * * * *",
         "switchboard-prune": "45 3 * * *",
         "switchboard-forget-secrets": "50 3 * * *",
-        "switchboard-session-stats": "*/10 * * * *",
+        "switchboard-session-stats": "6-59/10 * * * *",
     }
     jobs = await minute.desk.admin.fetch("select username, database, active from cron.job")
     assert {tuple(job) for job in jobs} == {("postgres", "postgres", True)}
