@@ -1,6 +1,7 @@
 -- What sessions come to, counted from the sessions themselves: for periods that are kept, and for what is counted when somebody
 -- asks. It is one plan for all: every table is looked up row by row in an index, so its cost is that of the sessions counted,
--- whatever the planner guesses of their number, and it is planned once on a connection, not at each call.
+-- whatever the planner guesses of their number (so nothing is compiled for it, either), and it is planned once on a connection, not
+-- at each call.
 
 set lock_timeout = '5s';
 set statement_timeout = '60s';
@@ -12,6 +13,7 @@ create function private.count_sessions(
     stable
     set search_path = ''
     set plan_cache_mode = force_generic_plan
+    set jit = off
 as $$
 begin
     -- offset 0 keeps a look-up a look-up.

@@ -23,6 +23,7 @@ create or replace function private.session_stats(workspace_id uuid, filters json
     security definer
     set search_path = ''
     set plan_cache_mode = force_generic_plan
+    set jit = off
 as $$
 declare
     whole          constant boolean := workspace_id is not null and workspace_id in (select private.admin_workspaces());

@@ -71,6 +71,27 @@ class Watch:
         asked = max(grown[f"private.{name}"] for name in ASKED_BY_POLICIES)
         return {name for name in BIG if grown[name]}, asked
 
+    async def is_compiled(self, call: Call) -> bool:
+        """Whether a statement in a call is, where the server can."""
+        told: list[str] = []
+
+        def hear(_: object, message: Any) -> None:
+            told.append(message.message)
+
+        self.connection.add_log_listener(hear)
+        try:
+            async with self.connection.transaction():
+                await self.connection.execute(
+                    "load 'auto_explain'; set local auto_explain.log_min_duration = 0;"
+                    " set local auto_explain.log_nested_statements = on; set local auto_explain.log_analyze = on;"
+                    " set local client_min_messages = log"
+                )
+                await self._answer(call.claims, call.sql)
+        finally:
+            self.connection.remove_log_listener(hear)
+        assert any("count_sessions" in message for message in told)
+        return any("JIT:" in message for message in told)
+
     async def ends_beside(self, call: Call) -> bool:
         """Whether every change of a session that a call makes stays on the row's page and out of the indexes."""
         counts = (
@@ -145,6 +166,17 @@ async def test_no_hot_call_reads_a_table_whole_or_asks_a_policys_function_for_ea
     finish = (await measure.operations(watch.admin, SIZE.days))["finish_turn"]
     beside = [await watch.ends_beside(finish(target, REPEATS + number)) for number, target in enumerate(targets)]
     assert beside.count(False) <= 1, beside
+
+    # What is planned for any number of rows is not compiled, which takes longer than all of it.
+    statistics = [
+        kind for name, kind in (await measure.operations(watch.admin, SIZE.days)).items() if "statistics" in name
+    ]
+    calls = [kind(targets[0], 0) for kind in statistics]
+    assert [await watch.is_compiled(call) for call in calls] == [False] * 5
+    if await watch.admin.fetchval("select pg_jit_available()"):
+        await watch.admin.execute("alter function private.count_sessions reset jit")
+        await watch.admin.execute("alter function private.session_stats reset jit")
+        assert await watch.is_compiled(calls[0])
 
     # And it would tell of both.
     call = Call(measure.OF_OWNER, "list_sessions()")
