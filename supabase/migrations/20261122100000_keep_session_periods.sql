@@ -6,6 +6,10 @@
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 
+-- Until this is done nobody counts, and nobody changes what would have to be marked in the old way or the new.
+select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('switchboard.sweep.session_stats', 0));
+lock table public.contacts, public.conversations, public.sessions in share row exclusive mode;
+
 create table public.session_stats_periods (
     workspace_id        uuid        not null,
     unit                text        not null,

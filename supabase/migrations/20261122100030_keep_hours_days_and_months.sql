@@ -76,11 +76,11 @@ declare
     hours_until  timestamptz := pg_catalog.date_trunc('hour', as_of - interval '1 hour', 'UTC');
     days_until   timestamptz := pg_catalog.date_trunc('day', as_of - interval '25 hours', 'UTC');
     months_until timestamptz;
-    kept    private.session_stats_progress;
-    marked  timestamptz[];
-    period  record;
-    part public.session_stats_periods;
-    counted integer := 0;
+    kept         private.session_stats_progress;
+    marked       timestamptz[];
+    period       record;
+    part         public.session_stats_periods;
+    counted      integer := 0;
 begin
     select * into kept from private.session_stats_progress p where p.workspace_id = keep_session_periods.workspace_id;
     if not found then
