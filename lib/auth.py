@@ -9,6 +9,7 @@ on a caller's behalf.
 import contextlib
 import functools
 import hmac
+import json
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -254,16 +255,24 @@ def switchboard_token(caller: Caller, scope: Scope) -> str:
 
 
 @functools.lru_cache(maxsize=1_024)
+def switchboard_claims(caller: Caller, scope: Scope) -> str:
+    """What such a token says, as JSON, for a connection that needs no token."""
+    return json.dumps(_claims(caller, scope))
+
+
+@functools.lru_cache(maxsize=1_024)
 def _switchboard_token(caller: Caller, scope: Scope, half_minute: int) -> str:
-    claims = {
+    return _sign(_claims(caller, scope) | {"exp": half_minute * 30 + int(SWITCHBOARD_TOKEN_LIFE.total_seconds())})
+
+
+def _claims(caller: Caller, scope: Scope) -> dict[str, Any]:
+    return {
         "iss": _ISSUER,
         "aud": _ISSUER,
         "role": "switchboard",
         "scope": scope.claims(),
         "caller": caller.claims(),
-        "exp": half_minute * 30 + int(SWITCHBOARD_TOKEN_LIFE.total_seconds()),
     }
-    return _sign(claims)
 
 
 def _bearer(header: str) -> str:

@@ -6,7 +6,16 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lib.errors import ConfigError
 
@@ -24,6 +33,10 @@ class Settings(BaseModel):
     supabase_rest_url: AnyHttpUrl | None = None
     supabase_jwt_secret: SecretStr | None = None
     switchboard_signing_key: SecretStr | None = None
+    switchboard_database_url: SecretStr | None = None
+    """The database as the login `switchboard_login`, for a process that lives long. Absent: all goes to PostgREST."""
+    switchboard_database_connections: int = Field(default=4, ge=1, le=100)
+    """How many of these connections this process uses as long as they are quick; eight more where they are not."""
     switchboard_trusted_proxies: int = Field(default=0, ge=0, le=10)
     switchboard_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     enable_chat_sessions: bool = True
@@ -42,6 +55,13 @@ class Settings(BaseModel):
         if self.switchboard_signing_key is not None:
             _require_private_es256(self.switchboard_signing_key.get_secret_value())
         return self
+
+    @field_validator("switchboard_database_url")
+    @classmethod
+    def _is_of_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be a postgresql:// URL")
+        return url
 
     @property
     def rest_url(self) -> str:

@@ -1,4 +1,4 @@
-"""The database, through PostgREST: one SQL function a call, one transaction a function.
+"""The database: one SQL function a call, one transaction a function; through PostgREST, or a direct connection.
 
 A call is sent again only when that cannot do it twice: when the caller says so (``repeatable``), when
 nothing was sent (no connection was made), or when the database says that it rolled everything back
@@ -7,8 +7,9 @@ Everything else that goes wrong on the way is BackendUnavailable, and the caller
 """
 
 import json
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 CONNECT_SECONDS = 3
 
+_encode = json.JSONEncoder(default=str, allow_nan=False, separators=(",", ":")).encode
 _UNAVAILABLE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "57014", ""}
 """PostgREST's codes and Postgres's; an empty one where its connection broke under the call: libpq has none for that."""
 _UNAVAILABLE_CLASSES = ("57P0", "08", "53")
@@ -71,10 +73,13 @@ so a count of tries is a time only on average; and a database that restarts may 
 
 @dataclass(frozen=True)
 class Rpc:
-    """SQL functions, called with one token. Made by acting_as and reading_as."""
+    """SQL functions, called for one caller. Made by acting_as and reading_as.
 
-    token: Callable[[], str | None]
-    own_token: bool
+    With a scope they are called as ourselves, on the caller's behalf; without one with the caller's own token.
+    """
+
+    caller: auth.Caller
+    scope: auth.Scope | None
 
     async def call(
         self,
@@ -92,15 +97,15 @@ class Rpc:
         or gives up, and InternalError (logged) for everything that is our own mistake. With a caller's own
         token also TokenInvalid, TokenExpired and Forbidden.
         """
-        body = json.dumps(arguments, default=str, allow_nan=False, separators=(",", ":")).encode()
+        body = _encode(arguments)
 
         began = time.monotonic()
         try:
             try:
-                return await self._once(name, body, returns, patience)
+                return await self._once(name, arguments, body, returns, patience)
             except _Vanished:
                 # The function itself says what is not there, as soon as that is so from its beginning.
-                return await self._once(name, body, returns, patience)
+                return await self._once(name, arguments, body, returns, patience)
         except _Unreachable as unreachable:
             first = unreachable
 
@@ -118,32 +123,20 @@ class Rpc:
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
                     raise first
-                return await self._once(name, body, returns, patience)
+                return await self._once(name, arguments, body, returns, patience)
         raise AssertionError("unreachable: tenacity returns or raises")
 
-    async def _once(self, name: str, body: bytes, returns: type[Answer], patience: Patience) -> Answer:
-        settings = config.settings()
-        headers = [
-            ("Content-Type", "application/json"),
-            ("apikey", settings.supabase_anon_key.get_secret_value()),
-        ]
-        if (token := self.token()) is not None:
-            headers.append(("Authorization", f"Bearer {token}"))
+    async def _once(
+        self, name: str, arguments: Mapping[str, Any], body: str, returns: type[Answer], patience: Patience
+    ) -> Answer:
         try:
-            answer = await postgrest.post(
-                settings.rest_url,
-                f"/rpc/{name}",
-                headers,
-                body,
-                connect_seconds=CONNECT_SECONDS,
-                seconds=patience.try_seconds,
-            )
+            answer = await self._send(name, arguments, body, patience)
         except postgrest.Lost as lost:
             log.warning("backend_lost" if lost.sent else "backend_unreachable", call=name, reason=lost.reason)
             raise _Unreachable(harmless=not lost.sent) from None
         status, content = answer.status, answer.content
         if status != HTTPStatus.OK:
-            raise _problem(name, status, _document(content), own_token=self.own_token)
+            raise _problem(name, status, _document(content), own_token=self.scope is not None)
         try:
             return returns.model_validate_json(content)
         except ValidationError as unexpected:
@@ -151,20 +144,58 @@ class Rpc:
             log.error("backend_answer_unexpected", call=name, faults=[(f["loc"], f["type"]) for f in faults])
             raise errors.InternalError() from None
 
+    async def _send(self, name: str, arguments: Mapping[str, Any], body: str, patience: Patience) -> postgrest.Answer:
+        settings = config.settings()
+        if self.scope is not None and settings.switchboard_database_url is not None:
+            from lib import postgres  # noqa: PLC0415 (brings asyncpg along, only where there is a direct connection)
+
+            return await postgres.call(
+                settings.switchboard_database_url.get_secret_value(),
+                settings.switchboard_database_connections,
+                name,
+                auth.switchboard_claims(self.caller, self.scope),
+                body,
+                tuple(arguments),
+                connect_seconds=CONNECT_SECONDS,
+                seconds=patience.try_seconds,
+            )
+        headers = [
+            ("Content-Type", "application/json"),
+            ("apikey", settings.supabase_anon_key.get_secret_value()),
+            ("Authorization", f"Bearer {self._token()}"),
+        ]
+        return await postgrest.post(
+            settings.rest_url,
+            f"/rpc/{name}",
+            headers,
+            body.encode(),
+            connect_seconds=CONNECT_SECONDS,
+            seconds=patience.try_seconds,
+        )
+
+    def _token(self) -> str:
+        if self.scope is not None:
+            return auth.switchboard_token(self.caller, self.scope)
+        if isinstance(self.caller, auth.Contact | auth.User):
+            return self.caller.token
+        raise TypeError("only a contact or a user has a token of their own")
+
 
 def acting_as(caller: auth.Caller, scope: auth.Scope) -> Rpc:
     """The SQL functions that only we may execute, on behalf of this caller and no further than the scope."""
-    return Rpc(token=lambda: auth.switchboard_token(caller, scope), own_token=True)
+    return Rpc(caller, scope)
 
 
 def reading_as(caller: auth.Contact | auth.User) -> Rpc:
     """The SQL functions that callers may execute themselves: their own token, their row-level security."""
-    return Rpc(token=lambda: caller.token, own_token=False)
+    return Rpc(caller, None)
 
 
 async def close() -> None:
     """Close this event loop's connections. Only a process that outlives its loop needs it."""
     await postgrest.close()
+    if "lib.postgres" in sys.modules:
+        await sys.modules["lib.postgres"].close()
 
 
 def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: bool) -> errors.Problem:
@@ -204,7 +235,7 @@ def _token_refused(status: int, document: Mapping[str, Any]) -> errors.Problem:
     return errors.TokenExpired() if "expired" in str(document.get("message")) else errors.TokenInvalid()
 
 
-def _document(content: bytes) -> Mapping[str, Any]:
+def _document(content: bytes | str) -> Mapping[str, Any]:
     try:
         document = json.loads(content)
     except ValueError:

@@ -10,7 +10,6 @@ knows what was done, and `Lost` says so.
 """
 
 import asyncio
-import collections
 import functools
 import select
 import socket
@@ -23,6 +22,8 @@ from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 import httptools
+
+from lib.pool import Pool
 
 KEEP_ALIVE_SECONDS = 15
 """Below PostgREST's own 30 s, so that we never send on a connection that it is about to close."""
@@ -49,10 +50,10 @@ class Lost(Exception):  # noqa: N818 (it is what became of the call)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that came whole."""
+    """An answer that came whole: its HTTP status and its JSON."""
 
     status: int
-    content: bytes
+    content: bytes | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,56 +187,15 @@ class _Connection(asyncio.Protocol):
             self._answer.exception()  # where the caller is cancelled in this very moment, nobody else looks at it
 
 
-class _Pool:
-    """The unused connections of one event loop to one origin; the one used last is taken first."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._idle: collections.deque[tuple[float, _Connection]] = collections.deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def take(self) -> _Connection | None:
-        """A connection that can be written to now, None when there is none."""
-        while self._idle:
-            until, connection = self._idle.pop()
-            if self._loop.time() < until and connection.quiet():
-                return connection
-            connection.hang_up()
-        return None
-
-    def keep(self, connection: _Connection) -> None:
-        """Keep a connection for the next call."""
-        if len(self._idle) >= MOST_IDLE:
-            self._idle.popleft()[1].hang_up()
-        self._idle.append((self._loop.time() + KEEP_ALIVE_SECONDS, connection))
-        if self._timer is None:
-            self._timer = self._loop.call_later(KEEP_ALIVE_SECONDS, self._sweep)
-
-    def empty(self) -> None:
-        """Close all of them."""
-        while self._idle:
-            self._idle.pop()[1].hang_up()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _sweep(self) -> None:
-        """Close what nobody has taken in time; the oldest come first."""
-        self._timer = None
-        while self._idle and self._idle[0][0] <= self._loop.time():
-            self._idle.popleft()[1].hang_up()
-        if self._idle:
-            self._timer = self._loop.call_at(self._idle[0][0], self._sweep)
+_Pools = dict[_Origin, Pool[_Connection]]
+_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = weakref.WeakKeyDictionary()
 
 
-_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Origin, _Pool]] = weakref.WeakKeyDictionary()
-
-
-def _pool(origin: _Origin) -> _Pool:
+def _pool(origin: _Origin) -> Pool[_Connection]:
     """One pool for each event loop, which is one for each process of a deployed function."""
     pools = _pools.setdefault(asyncio.get_running_loop(), {})
     if (pool := pools.get(origin)) is None:
-        pool = pools[origin] = _Pool()
+        pool = pools[origin] = Pool(MOST_IDLE, KEEP_ALIVE_SECONDS)
     return pool
 
 

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import jwt
@@ -29,6 +29,8 @@ class Keys:
     postgres_password: str
     authenticator_password: str
     auth_admin_password: str
+    login_password: str = field(default_factory=lambda: secrets.token_hex(16))
+    """Of switchboard_login. State folders made before there was one are given it when they are read."""
 
     @property
     def passwords(self) -> Passwords:
@@ -44,9 +46,13 @@ def load(state_dir: Path) -> Keys:
     file = state_dir / "keys.json"
     if file.exists():
         try:
-            return Keys(**json.loads(file.read_text()))
+            found = json.loads(file.read_text())
+            keys = Keys(**found)
         except (ValueError, TypeError) as error:
             raise place.PlaceError(f"{file} is damaged ({error}); `make reset` starts anew") from error
+        if asdict(keys) != found:
+            files.write_private(file, json.dumps(asdict(keys), indent=2) + "\n")
+        return keys
     if (state_dir / "postgres" / "data").exists():
         raise place.PlaceError(f"{state_dir} has a database but no keys.json; `make reset` starts anew")
     keys = generate()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from local import files
+from local import files, place
 from local.keys import Keys
 
 PASSED_ON = (
@@ -15,6 +15,7 @@ PASSED_ON = (
     "CHAT_SESSION_TIMEOUT_HOURS",
     "CHAT_SESSION_CLEANUP_INTERVAL",
     "CONVERSATION_STREAM_SECONDS",
+    "SWITCHBOARD_DATABASE_CONNECTIONS",
 )
 """Settings of the functions that `make run` takes from its own environment."""
 
@@ -88,6 +89,7 @@ class Layout:
         return {
             "SUPABASE_URL": self.api_url,
             "SUPABASE_REST_URL": self.rest_url,
+            "SWITCHBOARD_DATABASE_URL": self.db_url("switchboard_login", keys.login_password),
             "SUPABASE_ANON_KEY": keys.anon_key,
             "SUPABASE_JWT_SECRET": keys.jwt_secret,
             "CRON_SECRET": keys.cron_secret,
@@ -95,6 +97,26 @@ class Layout:
             "SWITCHBOARD_LOG_LEVEL": os.environ.get("SWITCHBOARD_LOG_LEVEL", "INFO"),
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
             **(extra or {}),
+        }
+
+    def gateway_env(
+        self, keys: Keys, extra: Mapping[str, str] | None = None, port: int | None = None
+    ) -> dict[str, str]:
+        """The environment of a process that serves functions and gateway, on another port perhaps."""
+        return {
+            **self.functions_env(keys, extra),
+            "PYTHONPATH": str(place.REPOSITORY),
+            "PYTHONUNBUFFERED": "1",
+            "GATEWAY_PORT": str(port or self.ports.api),
+            "GATEWAY_API_URL": self.api_url,
+            "GATEWAY_REST_URL": self.rest_url,
+            "GATEWAY_JWT_SECRET": keys.jwt_secret,
+            "GATEWAY_ANON_KEY": keys.anon_key,
+            "GATEWAY_AUTH_DB_URL": self.db_url("supabase_auth_admin", keys.auth_admin_password),
+            "GATEWAY_SERVICE_ROLE_KEY": keys.service_role_key,
+            "GATEWAY_PUBLISHABLE_KEY": keys.publishable_key,
+            "GATEWAY_SECRET_KEY": keys.secret_key,
+            "GATEWAY_DEMO": json.dumps(asdict(self.demo)),
         }
 
     def save(self) -> None:

@@ -121,6 +121,10 @@ class Stack:
         """The environment that the functions run with."""
         return self.layout.functions_env(self.keys, self.extra)
 
+    def gateway_env(self, port: int, **changed: str) -> dict[str, str]:
+        """The environment of another process like `gateway`, on this port, for `python -m local.gateway`."""
+        return {**os.environ, **self.layout.gateway_env(self.keys, {**self.extra, **changed}, port)}
+
     def pids(self) -> dict[str, int]:
         """The processes as of now: supervisor, postgres, postgrest, background, gateway; a restart changes them."""
         now = layout.read(self.state_dir) or self.layout

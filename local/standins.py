@@ -38,9 +38,23 @@ async def apply(admin_url: str, passwords: Passwords, *, cron: bool = True) -> N
                 ("authenticator", passwords.authenticator),
                 ("supabase_auth_admin", passwords.auth_admin),
             ):
-                quoted = await connection.fetchval(
-                    "select format('alter role %I password %L', $1::text, $2::text)", role, password
-                )
-                await connection.execute(quoted)
+                await _set_password(connection, role, password)
     finally:
         await connection.close()
+
+
+async def let_in(url: str, role: str, password: str) -> None:
+    """Let a role log in that a migration has made, as an operator does on a hosted project: as postgres."""
+    connection = await asyncpg.connect(url)
+    try:
+        await _set_password(connection, role, password)
+    finally:
+        await connection.close()
+
+
+async def _set_password(connection: asyncpg.Connection, role: str, password: str) -> None:
+    await connection.execute(
+        await connection.fetchval(
+            "select format('alter role %I login password %L', $1::text, $2::text)", role, password
+        )
+    )

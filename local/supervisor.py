@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -164,6 +164,7 @@ class _Stack:
         if applied:
             self._report(f"  {len(applied)} new, up to {applied[-1]}")
         await migrations.seed(url)
+        await standins.let_in(url, "switchboard_login", self.keys.login_password)
         found = await demo.find(url)
         self.layout = replace(self.layout, demo=found)
         auth_url = self._cluster.url("supabase_auth_admin", self.keys.auth_admin_password)
@@ -230,20 +231,7 @@ class _Stack:
         )
 
     def _gateway(self) -> Part:
-        environment = {
-            **_python_environment(),
-            **self.layout.functions_env(self.keys, self._wanted.functions_env),
-            "GATEWAY_PORT": str(self.layout.ports.api),
-            "GATEWAY_API_URL": self.layout.api_url,
-            "GATEWAY_REST_URL": self.layout.rest_url,
-            "GATEWAY_JWT_SECRET": self.keys.jwt_secret,
-            "GATEWAY_ANON_KEY": self.keys.anon_key,
-            "GATEWAY_AUTH_DB_URL": self._cluster.url("supabase_auth_admin", self.keys.auth_admin_password),
-            "GATEWAY_SERVICE_ROLE_KEY": self.keys.service_role_key,
-            "GATEWAY_PUBLISHABLE_KEY": self.keys.publishable_key,
-            "GATEWAY_SECRET_KEY": self.keys.secret_key,
-            "GATEWAY_DEMO": json.dumps(asdict(self.layout.demo)),
-        }
+        environment = {**os.environ, **self.layout.gateway_env(self.keys, self._wanted.functions_env)}
         ready = _answers(f"{self.layout.api_url}/healthz")
         return Part("gateway", [sys.executable, "-m", "local.gateway"], environment, self._log("gateway"), ready)
 

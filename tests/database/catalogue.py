@@ -82,11 +82,12 @@ _QUERIES = {
          where a.privilege_type <> 'MAINTAIN'
     """,
     "roles": """
-        select rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolbypassrls, rolconfig::text,
+        select rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb,
+               rolname <> 'switchboard_login' and rolcanlogin as rolcanlogin, rolbypassrls, rolconfig::text,
                (select string_agg(m.member::regrole::text, ',' order by m.member::regrole::text)
                   from (select distinct member, roleid from pg_auth_members) m
                  where m.roleid = r.oid and m.member <> 'postgres'::regrole)
-          from pg_roles r where rolname in ('contact', 'switchboard')
+          from pg_roles r where rolname in ('contact', 'switchboard', 'switchboard_login')
     """,
     "schedules": "select jobname, schedule, command, username, active from cron.job",
     "history": "select version, name, statements::text from supabase_migrations.schema_migrations",

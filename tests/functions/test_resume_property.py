@@ -7,13 +7,11 @@ database.
 
 import asyncio
 import itertools
-import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID, uuid4
 
@@ -25,7 +23,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from local import children
-from local.place import REPOSITORY
 from local.ports import free_port
 from local.stack import Stack
 from tests.events import Parser, Received
@@ -193,29 +190,14 @@ class Client:
 
 @pytest.fixture(scope="module")
 def other_process(stack: Stack) -> Iterator[str]:
-    """The address of a second functions' process on the same database."""
+    """The address of a second functions' process on the same database, which reaches it through PostgREST alone."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    environment = {
-        **os.environ,
-        **stack.functions_env,
-        "PYTHONPATH": str(REPOSITORY),
-        "GATEWAY_PORT": str(port),
-        "GATEWAY_API_URL": stack.api_url,
-        "GATEWAY_REST_URL": stack.rest_url,
-        "GATEWAY_JWT_SECRET": stack.jwt_secret,
-        "GATEWAY_ANON_KEY": stack.anon_key,
-        "GATEWAY_SERVICE_ROLE_KEY": stack.service_role_key,
-        "GATEWAY_PUBLISHABLE_KEY": stack.publishable_key,
-        "GATEWAY_SECRET_KEY": stack.secret_key,
-        "GATEWAY_AUTH_DB_URL": stack.admin_url,
-        "GATEWAY_DEMO": json.dumps(asdict(stack.layout.demo)),
-    }
     log = stack.state_dir / "logs" / "other-gateway.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "local.gateway"],
-            env=environment,
+            env=stack.gateway_env(port, SWITCHBOARD_DATABASE_URL=""),
             stdout=output,
             stderr=output,
             **children.tied(signal.SIGKILL),

@@ -36,6 +36,7 @@ LATER = {
         "personas.find('n8n')",
         {"aiohttp", "aiosignal", "attr", "frozenlist", "multidict", "propcache", "yarl", "idna"},
     ),
+    "a direct connection": ("importlib.import_module('lib.postgres')", {"asyncpg"}),
     "a token that is shown": ("importlib.import_module('lib.tokens')", {"jwt", "cryptography"}),
 }
 """What a step that not every request takes may import besides."""

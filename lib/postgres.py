@@ -1,0 +1,229 @@
+"""SQL functions over a direct connection to Postgres, for a process that lives long (docs/architecture.md says when).
+
+What PostgREST does with a call, in one statement of its own transaction: the caller's claims are set, the function runs
+with its arguments by name, out of one JSON document, and what it said of its answer's status is read. The login takes
+the role `switchboard` by itself and is good for nothing else (supabase/migrations/*_create_direct_login.sql).
+
+Calls share few connections. A backend that is used again and again finds its plans and caches warm; the same calls over
+ten in turn cost Postgres half as much again (docs/measurements.md). Only where a connection does not become free in
+time, because calls wait for a lock, more are opened.
+"""
+
+import asyncio
+import json
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from lib.pool import Pool
+from lib.postgrest import Answer, Lost
+
+KEEP_SECONDS = 60
+"""How long an unused connection is kept."""
+
+QUEUE_SECONDS = 0.05
+"""How long a call waits for one of the few connections before another one is opened: above what many short calls in a
+row take, far below what a lock may."""
+
+MOST_MORE = 8
+"""How many connections there are beyond the few, at most."""
+
+_SIGNATURE = """
+select p.proargnames[:p.pronargs] as names,
+       array(select format_type(t.type, null)
+               from unnest(p.proargtypes::oid[]) with ordinality t (type, place) order by t.place) as types,
+       p.prorettype in ('json'::regtype, 'jsonb'::regtype) as is_json
+  from pg_catalog.pg_proc p
+ where p.pronamespace = 'public'::regnamespace and p.proname = $1
+"""
+
+
+async def call(
+    url: str,
+    few: int,
+    name: str,
+    claims: str,
+    arguments: str,
+    names: Sequence[str],
+    *,
+    connect_seconds: float,
+    seconds: float,
+) -> Answer:
+    """Call a SQL function of the schema public and read its answer, whatever its status.
+
+    ``few`` connections are shared. ``claims`` and ``arguments`` are JSON objects, ``names`` the arguments' names. What
+    Postgres raises comes back as PostgREST shapes it. ``seconds`` is for all of it, waiting for a connection included.
+    Raises Lost. A call that is cancelled hangs up.
+    """
+    connections = _connections(url, few)
+    sent = False
+    try:
+        async with asyncio.timeout(seconds):
+            place = await connections.place()
+            try:
+                connection = await connections.take(connect_seconds)
+                try:
+                    sent = True
+                    answer = await connections.run(connection, name, tuple(names), claims, arguments)
+                except BaseException:
+                    connection.hang_up()
+                    raise
+                connections.keep(connection)
+            finally:
+                place.release()
+    except asyncpg.InternalClientError as failure:
+        # Nothing goes out where the server's farewell has come and the connection's end not yet.
+        raise Lost(type(failure).__name__, sent=False) from failure
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
+        raise Lost(type(failure).__name__, sent=sent) from failure
+    return answer
+
+
+async def close() -> None:
+    """Close this event loop's unused connections. Only a process that outlives its loop needs it."""
+    for connections in _all.pop(asyncio.get_running_loop(), {}).values():
+        connections.idle.empty()
+    await asyncio.sleep(0)  # a transport closes in the loop's next round
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """One connection, one call at a time."""
+
+    wire: asyncpg.Connection
+
+    def quiet(self) -> bool:
+        """Whether a call can be made."""
+        return not self.wire.is_closed()
+
+    def hang_up(self) -> None:
+        """Close the connection, whatever is under way."""
+        self.wire.terminate()
+
+    async def run(self, statement: str | None, claims: str, arguments: str) -> Answer:
+        """The answer of a call, or what was raised as PostgREST shapes it; None is a function that is not there."""
+        if statement is None:
+            return Answer(404, '{"code": "PGRST202", "message": "no such function, or not with these arguments"}')
+        try:
+            row = await self.wire.fetchrow(statement, claims, arguments)
+        except asyncpg.PostgresError as raised:
+            if self.wire.is_closed() or isinstance(raised, asyncpg.UndefinedFunctionError):
+                raise
+            return _raised(raised)
+        if row is None:
+            raise RuntimeError("a call is one row")
+        content, status = row
+        return Answer(int(status) if status else 200, content)
+
+
+class _Connections:
+    """One event loop's connections to one database."""
+
+    def __init__(self, url: str, few: int) -> None:
+        self.idle: Pool[_Connection] = Pool(few + MOST_MORE, KEEP_SECONDS)
+        self._url = url
+        self._few = asyncio.Semaphore(few)
+        self._more = asyncio.Semaphore(MOST_MORE)
+        self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    async def place(self) -> asyncio.Semaphore:
+        """A place among the calls that are under way; its release gives it back."""
+        while True:
+            if not self._few.locked():
+                await self._few.acquire()
+                return self._few
+            try:
+                async with asyncio.timeout(QUEUE_SECONDS):
+                    await self._few.acquire()
+                    return self._few
+            except TimeoutError:
+                if not self._more.locked():
+                    await self._more.acquire()
+                    return self._more
+
+    async def take(self, connect_seconds: float) -> _Connection:
+        """A connection that was kept, or a new one."""
+        connection = self.idle.take()
+        if connection is None:
+            async with asyncio.timeout(connect_seconds):
+                wire = await asyncpg.connect(
+                    self._url, max_cached_statement_lifetime=0, server_settings={"application_name": "switchboard"}
+                )
+            connection = _Connection(wire)
+        return connection
+
+    def keep(self, connection: _Connection) -> None:
+        """Keep a connection for the next call, where it still is one."""
+        if connection.quiet():
+            self.idle.keep(connection)
+
+    async def run(
+        self, connection: _Connection, name: str, names: tuple[str, ...], claims: str, arguments: str
+    ) -> Answer:
+        """The answer of a call. Where the function was replaced since by one of other arguments, that one's."""
+        found = await self._statement(connection, name, names)
+        try:
+            return await connection.run(found, claims, arguments)
+        except asyncpg.UndefinedFunctionError as missing:
+            newer = await self._statement(connection, name, names, anew=True)
+            if newer == found:
+                return _raised(missing)
+        return await connection.run(newer, claims, arguments)
+
+    async def _statement(
+        self, connection: _Connection, name: str, names: tuple[str, ...], *, anew: bool = False
+    ) -> str | None:
+        """The statement that calls a function with arguments of these names; None where there is no such function."""
+        if not anew and (known := self._statements.get((name, names))) is not None:
+            return known
+        self._statements.pop((name, names), None)
+        for found in await connection.wire.fetch(_SIGNATURE, name):
+            types = dict(zip(found["names"] or (), found["types"], strict=True))
+            if types.keys() >= set(names):
+                statement = _statement(name, {argument: types[argument] for argument in names}, found["is_json"])
+                self._statements[name, names] = statement
+                return statement
+        return None
+
+
+def _statement(name: str, types: dict[str, str], is_json: bool) -> str:
+    """The call as one statement: $1 is the claims, $2 the arguments.
+
+    `case` is what makes Postgres evaluate one thing before another; `offset 0` keeps the status from being read first.
+    """
+    given = ", ".join(f"{_quoted(argument)} := a.{_quoted(argument)}" for argument in types)
+    function = f"public.{_quoted(name)}({given})"
+    answer = f"{function}::text" if is_json else f"pg_catalog.to_json({function})::text"
+    columns = ", ".join(f"{_quoted(argument)} {type_}" for argument, type_ in types.items())
+    source = f"pg_catalog.json_to_record($2::json) as a ({columns})" if types else "(select $2::json) as a"
+    return f"""
+        select called.answer, pg_catalog.current_setting('response.status', true)
+          from (select case when pg_catalog.set_config('request.jwt.claims', $1, true) is not null then {answer} end
+                  from {source} offset 0) as called (answer)
+    """  # noqa: S608 (names and types of the catalogue, quoted)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _raised(error: asyncpg.PostgresError) -> Answer:
+    """As PostgREST tells it, which takes a status out of codes that begin with PT."""
+    code = error.sqlstate or ""
+    document = {"code": code, "message": error.message, "details": error.detail, "hint": error.hint}
+    return Answer(int(code[2:]) if code.startswith("PT") else 500, json.dumps(document))
+
+
+_all: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, int], _Connections]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _connections(url: str, few: int) -> _Connections:
+    """One set of connections for each event loop, which is one for each process of a deployed function."""
+    known = _all.setdefault(asyncio.get_running_loop(), {})
+    if (connections := known.get((url, few))) is None:
+        connections = known[url, few] = _Connections(url, few)
+    return connections
