@@ -8,13 +8,14 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
+import aiohttp
 import asyncpg
 
 from bench.cost import peers, processes, sampling, statements
@@ -22,9 +23,10 @@ from bench.cost.figures import Cell, Statements
 from bench.cost.worker import Settings
 from local import children
 from local.place import REPOSITORY
+from local.ports import free_port
 from local.stack import Stack, start_stack
 
-OURS, FLOOR = "switchboard", "floor"
+OURS, OURS_OVER_POSTGREST, FLOOR = "switchboard", "switchboard_postgrest", "floor"
 PEERS = (
     "langgraph_saver",
     "langgraph_saver_exit",
@@ -32,7 +34,10 @@ PEERS = (
     "chainlit_layer",
     "chainlit_layer_reading",
 )
-SYSTEMS = (FLOOR, OURS, *PEERS)
+SYSTEMS = (FLOOR, OURS, OURS_OVER_POSTGREST, *PEERS)
+
+ROLES = {OURS: "switchboard_login", OURS_OVER_POSTGREST: "authenticator"}
+"""Who calls the database for each of ours; for the others it is the superuser, in databases of their own."""
 
 DIRECT_SHARE = 0.3
 """How long the model alone is called before each round, as a share of the round."""
@@ -88,7 +93,9 @@ class Process:
         self._log = log
 
     @classmethod
-    async def start(cls, name: str, command: Sequence[str], log: Path) -> "Process":
+    async def start(
+        cls, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
+    ) -> "Process":
         """Start it; what it says on standard error goes to the log."""
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
@@ -98,7 +105,7 @@ class Process:
                 stderr=errors,
                 limit=2**26,
                 cwd=REPOSITORY,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                env=env or {**os.environ, "PYTHONPATH": str(REPOSITORY)},
                 **children.tied(signal.SIGTERM),
             )
         return cls(name, process, log)
@@ -212,9 +219,11 @@ class _Bench:
         direct = await worker.ask({"chats": chats, "turns": 0, "direct_seconds": self.plan.seconds * DIRECT_SHARE})
         roots = {"program": worker.pid, "model": self.model.pid, "postgres": self.stack.pids()["postgres"]}
         if name == OURS:
-            roots |= {"functions": self.stack.pids()["gateway"], "postgrest": self.stack.pids()["postgrest"]}
+            roots |= {"functions": self.stack.pids()["gateway"]}
         elif name in self.servers:
             roots |= {"functions": self.servers[name].pid}
+        if name == OURS_OVER_POSTGREST:
+            roots |= {"postgrest": self.stack.pids()["postgrest"]}
         before = processes.cpu(roots)
         played = await worker.ask({"chats": chats, "seconds": self.plan.seconds, "direct_seconds": 0})
         after = processes.cpu(roots)
@@ -237,8 +246,8 @@ class _Bench:
         return await statements.count(
             self.admin,
             self.stack.state_dir / "logs" / "postgres.log",
-            database="postgres" if name == OURS else _database(name),
-            role="authenticator" if name == OURS else "supabase_admin",
+            database="postgres" if name in ROLES else _database(name),
+            role=ROLES.get(name, "supabase_admin"),
             turns=COUNTED_TURNS,
             have_turns=have_turns,
         )
@@ -249,8 +258,8 @@ async def _running(plan: Plan, stack: Stack, folder: Path, python: Path) -> Asyn
     async with contextlib.AsyncExitStack() as started:
         logs = folder / "logs"
 
-        async def start(name: str, command: Sequence[str]) -> Process:
-            process = await Process.start(name, command, logs / f"{name}.log")
+        async def start(name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
+            process = await Process.start(name, command, logs / f"{name}.log", env)
             started.push_async_callback(process.stop)
             return process
 
@@ -259,16 +268,22 @@ async def _running(plan: Plan, stack: Stack, folder: Path, python: Path) -> Asyn
         model_url = f"http://127.0.0.1:{await model.read(20)}/v1/chat/completions"
         admin = await asyncpg.connect(stack.admin_url)
         started.push_async_callback(admin.close)
-        space_url = f"{stack.api_url}/space/{await add_space(admin, model_url)}/chat/stream"
+        path = f"/space/{await add_space(admin, model_url)}/chat/stream"
         version = await admin.fetchval("show server_version")
         versions = {"python": sys.version.split()[0], "postgres": version.split()[0]}
         workers, servers = {}, {}
         writes = ["together"] if plan.together else []
         for name in plan.systems:
             await admin.execute(f"create database {_database(name)}")
-            settings = Settings(_url(stack.admin_url, _database(name)), model_url, space_url)
+            settings = Settings(_url(stack.admin_url, _database(name)), model_url, stack.api_url + path)
             program, interpreter = name, str(python if name in PEERS else sys.executable)
-            if name != OURS and not plan.in_process:
+            if name == OURS_OVER_POSTGREST:
+                port = free_port()
+                env = stack.gateway_env(port, SWITCHBOARD_DATABASE_URL="")
+                servers[name] = await start(f"{name}-server", [sys.executable, "-m", "local.gateway"], env)
+                await _answers(f"http://127.0.0.1:{port}")
+                program, settings = OURS, replace(settings, url=f"http://127.0.0.1:{port}{path}")
+            elif name != OURS and not plan.in_process:
                 servers[name] = await start(f"{name}-server", [interpreter, "-m", "bench.cost.server", name, *writes])
                 listening = await servers[name].ask(asdict(settings))
                 versions |= listening["versions"]
@@ -277,6 +292,18 @@ async def _running(plan: Plan, stack: Stack, folder: Path, python: Path) -> Asyn
             workers[name] = await start(name, [interpreter, "-m", "bench.cost.worker", program])
             versions |= (await workers[name].ask(asdict(settings)))["versions"]
         yield _Bench(plan, stack, admin, model, workers, servers, versions, python)
+
+
+async def _answers(url: str) -> None:
+    """Wait until a server is there. Raises MeasurementError."""
+    async with aiohttp.ClientSession() as http:
+        for _ in range(200):
+            with contextlib.suppress(aiohttp.ClientError):
+                async with http.get(f"{url}/healthz") as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.1)
+    raise MeasurementError(f"{url} does not answer")
 
 
 async def add_space(admin: asyncpg.Connection, model_url: str) -> UUID:

@@ -15,9 +15,9 @@ from pathlib import Path
 RATE = 250
 """Samples a second."""
 
-HTTP, POSTGREST, MODEL, OWN, CLIENTS, LOOP = PARTS = (
+HTTP, DATABASE, MODEL, OWN, CLIENTS, LOOP = PARTS = (
     "HTTP in, events out",
-    "client of PostgREST",
+    "client of the database",
     "client of the model",
     "our own: identity, turns, log",
     "either client, reading and writing",
@@ -26,7 +26,7 @@ HTTP, POSTGREST, MODEL, OWN, CLIENTS, LOOP = PARTS = (
 
 _FRAME = re.compile(r"\(([^()]+?)(?::\d+)?\)$")
 _OWNERS = (
-    (re.compile(r"(^|/)lib/(db|postgrest)\.py$"), POSTGREST),
+    (re.compile(r"(^|/)lib/(db|postgres|postgrest|pool)\.py$|(^|/)asyncpg/"), DATABASE),
     (re.compile(r"(^|/)lib/(outbound|addresses|answers|sse_reader|personas/\w+)\.py$"), MODEL),
     (re.compile(r"(^|/)lib/(http|stream|sse|events|ui_messages|cors|bodies)\.py$"), HTTP),
     (re.compile(r"(^|/)(uvicorn|starlette|functions_framework|h11|local)/"), HTTP),

@@ -93,14 +93,14 @@ def test_a_sample_belongs_to_the_innermost_frame_that_says_whose_it_is() -> None
     )
     assert found == {
         sampling.LOOP: 1,
-        sampling.POSTGREST: 2,
+        sampling.DATABASE: 2,
         sampling.OWN: 1,
         sampling.MODEL: 1,
         sampling.CLIENTS: 0.5,
         sampling.HTTP: 0.5,
     }
     split = sampling.milliseconds(found, turns=1000, cpu_ms=7)
-    assert split[sampling.POSTGREST] == 2
+    assert split[sampling.DATABASE] == 2
     assert split[sampling.LOOP] == pytest.approx(2)
     assert sum(sampling.milliseconds(found, turns=1000, cpu_ms=2.5).values()) == pytest.approx(2.5)
 
