@@ -25,10 +25,6 @@ Function = Callable[[Request], Awaitable[Response]]
 
 PROBLEM_TYPE = "application/problem+json"
 
-COLLECT_EVERY = 20_000
-"""Objects that may hold others, more made than freed, until Python looks for cycles among the young: some megabytes.
-Its own 700 are a few turns' under way, all of them alive, and looking at them took a tenth of a turn's CPU."""
-
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NOUNS = {"app_id": "space"}
 
@@ -97,8 +93,7 @@ def _set_the_servers_protocols() -> None:
 
 
 def _spare_the_collector() -> None:
-    """Have the garbage collector come seldom, and not look at what was imported, which stays."""
-    gc.set_threshold(COLLECT_EVERY)
+    """Have the garbage collector, which comes seldom (lib/__init__.py), not look at what was imported, which stays."""
     gc.freeze()
 
 
