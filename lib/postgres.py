@@ -115,7 +115,7 @@ class _Connection:
         if row is None:
             raise RuntimeError("a call is one row")
         content, status = row
-        return Answer(int(status) if status else 200, content)
+        return Answer(int(status) if status else 200, "null" if content is None else content)
 
 
 class _Connections:

@@ -167,8 +167,16 @@ async def test_arguments_arrive_as_their_types(anywhere: Direct) -> None:
     assert (await anywhere.call(**given, left_out=None))["left_out"] is None
 
 
-@pytest.mark.parametrize(("returns", "body", "answer"), [("integer", "return 3", 3), ("text", "return 'a\"b'", 'a"b')])
-async def test_a_result_that_is_no_document_comes_as_json(
+@pytest.mark.parametrize(
+    ("returns", "body", "answer"),
+    [
+        ("integer", "return 3", 3),
+        ("text", "return 'a\"b'", 'a"b'),
+        ("jsonb", "return null", None),
+        ("integer", "return null", None),
+    ],
+)
+async def test_a_result_that_is_no_document_or_nothing_comes_as_json(
     direct: Direct, returns: str, body: str, answer: object
 ) -> None:
     await direct.define(body, returns=returns)
