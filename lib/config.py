@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,9 @@ from pydantic import (
 from lib.errors import ConfigError
 
 Secret = Annotated[SecretStr, Field(min_length=16)]
+
+_DATABASE_URL = re.compile(r"postgres(ql)?://[^\s/?#@\[\]]+@[^\s/?#@]*(/[^\s#@]*)?")
+"""One in which nothing of the password can be taken for a host, a port or a query: those are looked up, and logged."""
 
 
 class Settings(BaseModel):
@@ -59,8 +63,10 @@ class Settings(BaseModel):
     @field_validator("switchboard_database_url")
     @classmethod
     def _is_of_postgres(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must be a postgresql:// URL")
+        if url is not None and _DATABASE_URL.fullmatch(url.get_secret_value()) is None:
+            raise ValueError(
+                "must be postgresql://user:password@host/database, with %XX for what is special in a password"
+            )
         return url
 
     @property

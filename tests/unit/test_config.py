@@ -51,8 +51,31 @@ def test_a_signing_key_that_cannot_sign_is_refused_at_the_start(value: str) -> N
 
 
 @pytest.mark.parametrize(
+    "rest", ["localhost", "[::1]:5432/postgres", "a:1,b:2/db", "db.x.co:5432/postgres?sslmode=require"]
+)
+def test_a_databases_address_is_taken_as_it_is(rest: str) -> None:
+    url = f"postgresql://switchboard_login.project:p%40ss%2Fword:!*@{rest}"
+    settings = config.read(COMPLETE | {"SWITCHBOARD_DATABASE_URL": url})
+    assert settings.switchboard_database_url is not None
+    assert settings.switchboard_database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "pa?ss", "pa#ss", "pa@ss", "pa@s/s", "p[a]ss", "pa ss"])
+def test_a_password_that_would_be_taken_for_something_else_is_refused_and_not_shown(password: str) -> None:
+    url = f"postgresql://switchboard_login:{password}@db.project.supabase.co:5432/postgres"
+    with pytest.raises(errors.ConfigError, match=r"SWITCHBOARD_DATABASE_URL.*%XX") as refused:
+        config.read(COMPLETE | {"SWITCHBOARD_DATABASE_URL": url})
+    assert password not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
-    [("CRON_SECRET", "guessable"), ("SWITCHBOARD_TRUSTED_PROXIES", "-1"), ("SUPABASE_URL", "postgres://x")],
+    [
+        ("SWITCHBOARD_DATABASE_URL", "https://db.x.co"),
+        ("CRON_SECRET", "guessable"),
+        ("SWITCHBOARD_TRUSTED_PROXIES", "-1"),
+        ("SUPABASE_URL", "postgres://x"),
+    ],
 )
 def test_an_impossible_value_is_refused_and_not_shown(name: str, value: str) -> None:
     with pytest.raises(errors.ConfigError, match=name) as refused:
