@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import select
 from typing import Generic, Protocol, TypeVar
 
 
@@ -18,6 +19,15 @@ class Connection(Protocol):
 
 
 Kept = TypeVar("Kept", bound=Connection)
+
+
+def silent(transport: asyncio.BaseTransport) -> bool:
+    """Whether nothing has come that was not read, not even the end. Asks the system, as the loop may lag."""
+    if transport.is_closing():
+        return False
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return not poll.poll(0)
 
 
 class Pool(Generic[Kept]):

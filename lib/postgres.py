@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from lib.pool import Pool
+from lib.pool import Pool, silent
 from lib.postgrest import Answer, Lost
 
 KEEP_SECONDS = 60
@@ -95,8 +95,9 @@ class _Connection:
     wire: asyncpg.Connection
 
     def quiet(self) -> bool:
-        """Whether a call can be made."""
-        return not self.wire.is_closed()
+        """Whether a call can be made; a server that goes away says so, which the loop may not have read yet."""
+        # asyncpg has no other way to ask.
+        return not self.wire.is_closed() and silent(self.wire._transport)  # type: ignore[attr-defined]
 
     def hang_up(self) -> None:
         """Close the connection, whatever is under way."""

@@ -11,7 +11,6 @@ knows what was done, and `Lost` says so.
 
 import asyncio
 import functools
-import select
 import socket
 import ssl
 import weakref
@@ -23,7 +22,7 @@ from urllib.parse import urlsplit
 import aiohappyeyeballs
 import httptools
 
-from lib.pool import Pool
+from lib.pool import Pool, silent
 
 KEEP_ALIVE_SECONDS = 15
 """Below PostgREST's own 30 s, so that we never send on a connection that it is about to close."""
@@ -125,12 +124,8 @@ class _Connection(asyncio.Protocol):
         return answer
 
     def quiet(self) -> bool:
-        """Whether nothing has come since the last answer, not even the end. Asks the system, as the loop may lag."""
-        if self._transport.is_closing():
-            return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        """Whether nothing has come since the last answer, not even the end."""
+        return silent(self._transport)
 
     def hang_up(self) -> None:
         """Close the connection, whatever is under way."""

@@ -5,6 +5,8 @@ Against a real server of every version; `public.do_it` is a function of the test
 
 import asyncio
 import json
+import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -261,6 +263,25 @@ async def test_a_connection_that_was_cut_while_unused_is_replaced(direct: Direct
         while before in await direct.backends():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert await direct.call(patience=db.BRIEF) != before
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within five seconds, in which no event loop of ours reads anything."""
+    for _ in range(500):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+async def test_a_farewell_that_was_not_read_yet_is_found_before_the_call(direct: Direct) -> None:
+    await direct.define("return to_jsonb(pg_backend_pid())")
+    before = await direct.call()
+    await direct.owner.fetchval("select pg_terminate_backend($1)", before)
+    assert gone(before)
+    assert await direct.call() != before
 
 
 @pytest.mark.parametrize("repeatable", [False, True])
