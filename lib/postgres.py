@@ -23,6 +23,10 @@ from lib.postgrest import Answer, Lost
 KEEP_SECONDS = 60
 """How long an unused connection is kept."""
 
+LIFE_SECONDS = 30 * 60
+"""How long a connection is used at most, as long as PostgREST's are: what its backend has gathered ends with it, and so
+does what it stands on, a password that was changed or a server that is no longer the first."""
+
 QUEUE_SECONDS = 0.05
 """How long a call waits for one of the few connections before another one is opened: above what many short calls in a
 row take, far below what a lock may."""
@@ -93,6 +97,8 @@ class _Connection:
     """One connection, one call at a time."""
 
     wire: asyncpg.Connection
+    until: float
+    """The event loop's time from which it is not used any more."""
 
     def quiet(self) -> bool:
         """Whether a call can be made; a server that goes away says so, which the loop may not have read yet."""
@@ -152,13 +158,15 @@ class _Connections:
                 wire = await asyncpg.connect(
                     self._url, max_cached_statement_lifetime=0, server_settings={"application_name": "switchboard"}
                 )
-            connection = _Connection(wire)
+            connection = _Connection(wire, asyncio.get_running_loop().time() + LIFE_SECONDS)
         return connection
 
     def keep(self, connection: _Connection) -> None:
-        """Keep a connection for the next call, where it still is one."""
-        if connection.quiet():
+        """Keep a connection for the next call, where it still is one and not too old."""
+        if connection.quiet() and asyncio.get_running_loop().time() < connection.until:
             self.idle.keep(connection)
+        else:
+            connection.hang_up()
 
     async def run(
         self, connection: _Connection, name: str, names: tuple[str, ...], claims: str, arguments: str

@@ -380,6 +380,23 @@ async def test_connections_that_nobody_uses_are_closed(direct: Direct, monkeypat
             await asyncio.sleep(0.05)
 
 
+async def test_a_connection_that_has_been_used_for_long_is_replaced(
+    direct: Direct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await direct.define("return to_jsonb(pg_backend_pid())")
+    young = await direct.call()
+    assert await direct.call() == young
+    await db.close()
+
+    monkeypatch.setattr(postgres, "LIFE_SECONDS", 0.3)
+    first = await direct.call()
+    assert await direct.call() == first
+    await asyncio.sleep(0.3)
+    # It is old when it is given back, and the next call has another one.
+    assert await direct.call() == first
+    assert await direct.call() != first
+
+
 async def test_a_database_that_does_not_answer_is_told_and_found_again(
     direct: Direct, settings: Callable[..., None]
 ) -> None:
