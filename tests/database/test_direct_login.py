@@ -1,0 +1,64 @@
+"""What the login for direct connections may do, whoever has its password; test_direct_connection.py has the calls."""
+
+from collections.abc import Callable
+
+import asyncpg
+import pytest
+
+from local import migrations, standins
+from tests import servers
+from tests.servers import LEFT_OUT, VERSIONS, Server
+
+PASSWORD = "let-me-in"
+
+HIJACK = """
+create function pg_temp.runs_as(value anyelement) returns boolean language plpgsql as $$
+begin
+    raise exception 'ran as %', current_user;
+end $$;
+create domain pg_temp.uuid as pg_catalog.uuid check (pg_temp.runs_as(value));
+"""
+"""What makes a `uuid` in the body of a definer function run somebody else's code with its owner's rights."""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_the_login_becomes_nobody_by_temporary_types(server: Callable[[int], Server], version: int) -> None:
+    """In a database that the migrations ran in: a copy of one has what they granted on objects, not on the database."""
+    one = server(version)
+    name = await one.bare()
+    owner_url = one.owner_url(name)
+    await migrations.apply(owner_url, leave_out=LEFT_OUT[version])
+    await standins.let_in(owner_url, "switchboard_login", PASSWORD)
+    connection = await asyncpg.connect(one.cluster.url("switchboard_login", PASSWORD, name))
+    owner = await asyncpg.connect(owner_url)
+    try:
+        for role in ("switchboard", "none"):
+            await connection.execute(f"set role {role}")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="temporary"):
+                await connection.execute(HIJACK)
+        for role in ("anon", "authenticated", "service_role", "authenticator", "postgres"):
+            assert await owner.fetchval("select has_database_privilege($1, current_database(), 'temporary')", role)
+        # It is this right alone that stands between them.
+        await owner.execute(f"grant temporary on database {name} to switchboard")
+        await connection.execute("set role switchboard")
+        await connection.execute(HIJACK)
+        with pytest.raises(asyncpg.RaiseError, match="ran as postgres"):
+            await connection.execute("select private.find_user(null, 'x')")
+    finally:
+        await connection.close()
+        await owner.close()
+        await one.drop(name)
+
+
+async def test_the_migration_lets_nobody_in() -> None:
+    """A server that nobody has given the login a password on."""
+    with servers.running(18) as fresh:
+        name = await fresh.migrated()
+        owner = await asyncpg.connect(fresh.owner_url(name))
+        role = await owner.fetchrow(
+            "select rolcanlogin, rolinherit, rolsuper, rolbypassrls, rolcreaterole from pg_roles"
+            " where rolname = 'switchboard_login'"
+        )
+        await owner.close()
+    assert role is not None
+    assert not any(role.values())
