@@ -6,7 +6,7 @@ the role `switchboard` by itself and is good for nothing else (supabase/migratio
 
 Calls share few connections. A backend that is used again and again finds its plans and caches warm; the same calls over
 ten in turn cost Postgres half as much again (docs/measurements.md). Only where a connection does not become free in
-time, because calls wait for a lock, more are opened.
+time, because calls wait for a lock, more are opened, if there is room for them.
 """
 
 import asyncio
@@ -67,7 +67,16 @@ async def call(
         async with asyncio.timeout(seconds):
             place = await connections.place()
             try:
-                connection = await connections.take(connect_seconds)
+                try:
+                    connection = await connections.take(connect_seconds)
+                except asyncpg.PostgresError:
+                    if place is connections.few:
+                        raise
+                    # Postgres, or a pooler before it, has no room for more; one of the few will come free.
+                    await connections.few.acquire()
+                    place.release()
+                    place = connections.few
+                    connection = await connections.take(connect_seconds)
                 try:
                     sent = True
                     answer = await connections.run(connection, name, tuple(names), claims, arguments)
@@ -131,20 +140,20 @@ class _Connections:
     def __init__(self, url: str, few: int) -> None:
         self.idle: Pool[_Connection] = Pool(few + MOST_MORE, KEEP_SECONDS)
         self._url = url
-        self._few = asyncio.Semaphore(few)
+        self.few = asyncio.Semaphore(few)
         self._more = asyncio.Semaphore(MOST_MORE)
         self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
 
     async def place(self) -> asyncio.Semaphore:
         """A place among the calls that are under way; its release gives it back."""
         while True:
-            if not self._few.locked():
-                await self._few.acquire()
-                return self._few
+            if not self.few.locked():
+                await self.few.acquire()
+                return self.few
             try:
                 async with asyncio.timeout(QUEUE_SECONDS):
-                    await self._few.acquire()
-                    return self._few
+                    await self.few.acquire()
+                    return self.few
             except TimeoutError:
                 if not self._more.locked():
                     await self._more.acquire()

@@ -369,6 +369,18 @@ async def test_there_is_an_end_to_connections(direct: Direct) -> None:
     assert 2 < most <= 2 + postgres.MOST_MORE
 
 
+async def test_where_there_is_no_room_for_more_connections_calls_wait_for_the_few(direct: Direct) -> None:
+    await direct.define("perform pg_sleep(0.15); return to_jsonb(1)")
+    assert await asyncio.gather(*(direct.call() for _ in range(2))) == [1] * 2
+    # As many as there are now, the owner's included.
+    await direct.owner.execute(f"alter database {direct.database} connection limit 3")
+    assert await asyncio.gather(*(direct.call() for _ in range(20))) == [1] * 20
+    # And every place was given back.
+    await direct.owner.execute(f"alter database {direct.database} connection limit -1")
+    await direct.define("perform pg_sleep(0.8); return to_jsonb(pg_backend_pid())")
+    assert len(set(await asyncio.gather(*(direct.call() for _ in range(10))))) == 2 + postgres.MOST_MORE
+
+
 async def test_connections_that_nobody_uses_are_closed(direct: Direct, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "KEEP_SECONDS", 0.2)
     await direct.define("return to_jsonb(1)")
