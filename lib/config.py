@@ -39,7 +39,7 @@ class Settings(BaseModel):
     switchboard_signing_key: SecretStr | None = None
     switchboard_database_url: SecretStr | None = None
     """The database as the login `switchboard_login`, for a process that lives long. Absent: all goes to PostgREST."""
-    switchboard_database_connections: int = Field(default=4, ge=1, le=100)
+    switchboard_database_connections: int = Field(default=2, ge=1, le=100)
     """How many of these connections this process uses as long as they are quick; eight more where they are not."""
     switchboard_trusted_proxies: int = Field(default=0, ge=0, le=10)
     switchboard_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

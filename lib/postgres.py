@@ -10,6 +10,7 @@ time, because calls wait for a lock, more are opened, if there is room for them.
 """
 
 import asyncio
+import collections
 import json
 import weakref
 from collections.abc import Sequence
@@ -27,12 +28,12 @@ LIFE_SECONDS = 30 * 60
 """How long a connection is used at most, as long as PostgREST's are: what its backend has gathered ends with it, and so
 does what it stands on, a password that was changed or a server that is no longer the first."""
 
-QUEUE_SECONDS = 0.05
-"""How long a call waits for one of the few connections before another one is opened: above what many short calls in a
-row take, far below what a lock may."""
+LONG_SECONDS = 0.05
+"""From when on a call is a long one, which does not count among the few: above what a call takes on a busy machine, far
+below what a lock may."""
 
-MOST_MORE = 8
-"""How many connections there are beyond the few, at most."""
+MOST_LONG = 8
+"""How many long calls there are beyond the few, at most."""
 
 _SIGNATURE = """
 select p.proargnames[:p.pronargs] as names,
@@ -65,27 +66,19 @@ async def call(
     sent = False
     try:
         async with asyncio.timeout(seconds):
-            place = await connections.place()
+            place = await connections.places.take()
             try:
+                connection = await connections.take(connect_seconds)
+                good = False
                 try:
-                    connection = await connections.take(connect_seconds)
-                except asyncpg.PostgresError:
-                    if place is connections.few:
-                        raise
-                    # Postgres, or a pooler before it, has no room for more; one of the few will come free.
-                    await connections.few.acquire()
-                    place.release()
-                    place = connections.few
-                    connection = await connections.take(connect_seconds)
-                try:
+                    place.begin()
                     sent = True
                     answer = await connections.run(connection, name, tuple(names), claims, arguments)
-                except BaseException:
-                    connection.hang_up()
-                    raise
-                connections.keep(connection)
+                    good = True
+                finally:
+                    connections.give(connection, good)
             finally:
-                place.release()
+                place.give()
     except asyncpg.InternalClientError as failure:
         # Nothing goes out where the server's farewell has come and the connection's end not yet.
         raise Lost(type(failure).__name__, sent=False) from failure
@@ -134,48 +127,123 @@ class _Connection:
         return Answer(int(status) if status else 200, "null" if content is None else content)
 
 
+def _wake(waiting: collections.deque[asyncio.Future[None]]) -> bool:
+    """Let the first of those who wait go on; whether somebody waited."""
+    while waiting:
+        if not (first := waiting.popleft()).done():
+            first.set_result(None)
+            return True
+    return False
+
+
+class _Places:
+    """Who may call: few at a time, in the order in which they came, and besides them those whose call takes long."""
+
+    def __init__(self, few: int, most_long: int) -> None:
+        self._few = few
+        self._long = most_long
+        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+        self.loop = asyncio.get_running_loop()
+
+    async def take(self) -> "_Place":
+        """Wait for a place among the few."""
+        if self._few > 0:
+            self._few -= 1
+        else:
+            waiting = self.loop.create_future()
+            self._waiting.append(waiting)
+            try:
+                await waiting
+            except asyncio.CancelledError:
+                if not waiting.cancelled():  # it was given the place in this very moment
+                    self.give(long=False)
+                raise
+        return _Place(self)
+
+    def give(self, *, long: bool) -> None:
+        """Give a place back."""
+        if long:
+            self._long += 1
+            return
+        if not _wake(self._waiting):
+            self._few += 1
+
+    def step_aside(self) -> bool:
+        """Give a place among the few back for one among the long calls, where there is one."""
+        if self._long == 0:
+            return False
+        self._long -= 1
+        self.give(long=False)
+        return True
+
+
+class _Place:
+    """One call's place."""
+
+    def __init__(self, places: _Places) -> None:
+        self._places = places
+        self._long = False
+        self._clock: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """The call goes out: look after a while whether it is a long one."""
+        self._clock = self._places.loop.call_later(LONG_SECONDS, self._look)
+
+    def give(self) -> None:
+        """Give it back."""
+        if self._clock is not None:
+            self._clock.cancel()
+        self._places.give(long=self._long)
+
+    def _look(self) -> None:
+        self._long = self._places.step_aside()
+        if not self._long:
+            self.begin()
+
+
 class _Connections:
     """One event loop's connections to one database."""
 
     def __init__(self, url: str, few: int) -> None:
-        self.idle: Pool[_Connection] = Pool(few + MOST_MORE, KEEP_SECONDS)
+        self.idle: Pool[_Connection] = Pool(few + MOST_LONG, KEEP_SECONDS)
+        self.places = _Places(few, MOST_LONG)
         self._url = url
-        self.few = asyncio.Semaphore(few)
-        self._more = asyncio.Semaphore(MOST_MORE)
+        self._in_use = 0
+        self._hoping: collections.deque[asyncio.Future[None]] = collections.deque()
         self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
 
-    async def place(self) -> asyncio.Semaphore:
-        """A place among the calls that are under way; its release gives it back."""
-        while True:
-            if not self.few.locked():
-                await self.few.acquire()
-                return self.few
-            try:
-                async with asyncio.timeout(QUEUE_SECONDS):
-                    await self.few.acquire()
-                    return self.few
-            except TimeoutError:
-                if not self._more.locked():
-                    await self._more.acquire()
-                    return self._more
-
     async def take(self, connect_seconds: float) -> _Connection:
-        """A connection that was kept, or a new one."""
-        connection = self.idle.take()
-        if connection is None:
-            async with asyncio.timeout(connect_seconds):
-                wire = await asyncpg.connect(
-                    self._url, max_cached_statement_lifetime=0, server_settings={"application_name": "switchboard"}
-                )
-            connection = _Connection(wire, asyncio.get_running_loop().time() + LIFE_SECONDS)
+        """A connection that was kept, or a new one; where there is no room for more, the next that comes back."""
+        while (connection := self.idle.take()) is None:
+            try:
+                async with asyncio.timeout(connect_seconds):
+                    wire = await asyncpg.connect(
+                        self._url, max_cached_statement_lifetime=0, server_settings={"application_name": "switchboard"}
+                    )
+            except asyncpg.PostgresError:
+                if self._in_use == 0:
+                    raise
+                self._hoping.append(hoping := self.places.loop.create_future())
+                try:
+                    await hoping
+                except asyncio.CancelledError:
+                    if not hoping.cancelled():  # it was told in this very moment
+                        _wake(self._hoping)
+                    raise
+            else:
+                connection = _Connection(wire, self.places.loop.time() + LIFE_SECONDS)
+                break
+        self._in_use += 1
         return connection
 
-    def keep(self, connection: _Connection) -> None:
-        """Keep a connection for the next call, where it still is one and not too old."""
-        if connection.quiet() and asyncio.get_running_loop().time() < connection.until:
+    def give(self, connection: _Connection, good: bool) -> None:
+        """Keep a connection for the next call, where it still is ``good`` for one and not too old."""
+        self._in_use -= 1
+        if good and connection.quiet() and self.places.loop.time() < connection.until:
             self.idle.keep(connection)
         else:
             connection.hang_up()
+        _wake(self._hoping)
 
     async def run(
         self, connection: _Connection, name: str, names: tuple[str, ...], claims: str, arguments: str

@@ -4,8 +4,10 @@ Against a real server of every version; `public.do_it` is a function of the test
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -366,7 +368,7 @@ async def test_there_is_an_end_to_connections(direct: Direct) -> None:
         most = max(most, len(await direct.backends()))
         await asyncio.sleep(0.05)
     assert [task.result() for task in calls] == [1] * 30
-    assert 2 < most <= 2 + postgres.MOST_MORE
+    assert 2 < most <= 2 + postgres.MOST_LONG
 
 
 async def test_where_there_is_no_room_for_more_connections_calls_wait_for_the_few(direct: Direct) -> None:
@@ -378,7 +380,33 @@ async def test_where_there_is_no_room_for_more_connections_calls_wait_for_the_fe
     # And every place was given back.
     await direct.owner.execute(f"alter database {direct.database} connection limit -1")
     await direct.define("perform pg_sleep(0.8); return to_jsonb(pg_backend_pid())")
-    assert len(set(await asyncio.gather(*(direct.call() for _ in range(10))))) == 2 + postgres.MOST_MORE
+    assert len(set(await asyncio.gather(*(direct.call() for _ in range(10))))) == 2 + postgres.MOST_LONG
+
+
+async def test_every_place_comes_back_whatever_becomes_of_the_calls(direct: Direct) -> None:
+    """Calls that succeed, take long, are left by their callers, given up and cut, all at once."""
+    await direct.define("perform pg_sleep(seconds); return to_jsonb(seconds)", "seconds float")
+    chance = random.Random(7)  # noqa: S311 - to be repeatable
+    impatient = db.Patience(tries=1, longest_pause=0, try_seconds=0.1, seconds=0.1)
+
+    async def call() -> None:
+        patience = chance.choice((ONCE, impatient))
+        seconds = chance.choice((0.0, 0.01, 0.2))
+        with contextlib.suppress(errors.BackendUnavailable):
+            assert await direct.call(seconds=seconds, patience=patience) == seconds
+
+    for _ in range(5):
+        calls = [asyncio.create_task(call()) for _ in range(60)]
+        for task in chance.sample(calls, 20):
+            await asyncio.sleep(0.005)
+            task.cancel()
+        for pid in chance.sample(found := await direct.backends(), min(2, len(found))):
+            await direct.owner.fetchval("select pg_terminate_backend($1)", pid)
+        for done in await asyncio.gather(*calls, return_exceptions=True):
+            assert done is None or isinstance(done, asyncio.CancelledError), done
+    (connections,) = postgres._all[asyncio.get_running_loop()].values()
+    assert (connections.places._few, connections.places._long, connections._in_use) == (2, postgres.MOST_LONG, 0)
+    assert await direct.call(seconds=0.0) == 0
 
 
 async def test_connections_that_nobody_uses_are_closed(direct: Direct, monkeypatch: pytest.MonkeyPatch) -> None:
