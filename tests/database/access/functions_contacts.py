@@ -46,7 +46,7 @@ _BY_EMAIL = """'[{{"kind": "email", "key": "{}@access.test", "value": "x"}}]'"""
 _NEW = """'[{"kind": "telegram", "key": "5", "value": "5"}]'"""
 
 
-def _read(one: Any, two: Any, nobody: Fails = NO_CONTACT) -> tuple[Cells, Cells]:
+def _read(one: Any, two: Any, nobody: Any = NO_CONTACT) -> tuple[Cells, Cells]:
     """What members of workspace one and of two read of their own; everybody else is told nothing."""
     return (
         {SIGNED_IN: nobody, (*MEMBERS, SERVICE): one},
@@ -318,6 +318,41 @@ CONTACT_STEPS = (
                     },
                 },
             ),
+        ),
+    ),
+    Function(
+        "private.describe_contacts(public.contacts[])",
+        READERS,
+        (
+            Call(
+                f"(private.describe_contacts(array[{record('contacts', 'b')}])).described",
+                {
+                    SIGNED_IN: [{"id": "contacts.b", "tags": [], "identities": []}],
+                    (*MEMBERS, SERVICE): [
+                        {
+                            "id": "contacts.b",
+                            "tags": ["vip"],
+                            "identities": [{"kind": "email", "evidence": "asserted", "asserted_by": "contact"}],
+                        }
+                    ],
+                },
+            ),
+        ),
+    ),
+    Function(
+        "private.contacts_tagged(text,uuid,text,integer)",
+        READERS,
+        tuple(
+            Call(
+                "(pg_catalog.unnest(private.contacts_tagged("
+                f"'select c.* from public.contacts c where true', '{workspace}', 'vip', 5))).id",
+                cells,
+                foreign=foreign,
+            )
+            for workspace, cells, foreign in (
+                (ONE, _read(["contacts.b"], None, [])[0], False),
+                (TWO, _read(None, ["contacts.c"], [])[1], True),
+            )
         ),
     ),
     Function(

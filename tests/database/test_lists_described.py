@@ -1,0 +1,336 @@
+"""A page shows of each row what looking that row up by itself shows, to every reader, whatever the page is made of."""
+
+import json
+import random
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Connection, Desk
+from tests.database.test_sessions_lists import find, own_token
+from tests.database.test_sessions_states import member
+
+SESSION = (
+    "id", "workspace_id", "conversation_id", "status", "user_id", "turn_count", "message_count", "created_at",
+    "last_activity_at", "ended_at", "archived_at", "error_message", "workflow", "workflow_step",
+)  # fmt: skip
+
+QUOTES = ("expected", "received", "declined", "expired", "withdrawn", "late")
+
+MEMBERS_ALONE = ("assigned_user_id", "taken_over_by", "taken_over_at")
+
+STATUSES = ("active", "paused", "completed", "failed", "timeout", "cancelled", "archived")
+
+
+async def rows(connection: Connection, table: str, columns: str, where: str, *values: Any) -> list[JSON]:
+    """What a reader sees of a table, as JSON has it."""
+    found = await connection.fetch(
+        f"select to_jsonb(x) as x from (select {columns} from public.{table} where {where}) x",
+        *values,
+    )
+    return [row["x"] for row in found]
+
+
+async def one(connection: Connection, table: str, columns: str, where: str, *values: Any) -> JSON | None:
+    """The first of them, if any."""
+    return next(iter(await rows(connection, table, columns, where, *values)), None)
+
+
+async def shown(connection: Connection, session_id: str, reader: Mapping[str, Any], workspaces: set[str]) -> JSON:
+    """A session, looked up by itself with a statement for each thing that is shown of it."""
+    contact = reader["role"] == "contact"
+    more = "" if contact else ", assigned_user_id, taken_over_by, primary_quote_id"
+    columns = ", ".join(SESSION) + ", contact_id, persona_id, request_id, taken_over_at" + more
+    session = await one(connection, "sessions", columns, "id = $1", session_id)
+    assert session is not None
+    conversation = await one(
+        connection, "conversations", "channel, space_id, thread_key", "id = $1", session["conversation_id"]
+    ) or {"channel": None, "space_id": None, "thread_key": None}
+    named = await one(connection, "contacts", "first_name, last_name", "id = $1", session["contact_id"]) or {}
+    name = " ".join(part for part in (named.get("first_name"), named.get("last_name")) if part is not None)
+    persona = None if contact else await one(connection, "personas", "name", "id = $1", session["persona_id"])
+    item: JSON = {
+        **{name: session[name] for name in SESSION},
+        **conversation,
+        "persona": {"id": session["persona_id"], "name": persona and persona["name"]},
+        "contact": {"id": session["contact_id"], "name": name or None} if session["contact_id"] else None,
+        "assigned_user_id": None,
+        "request": await one(
+            connection, "requests", "id, origin, destination, departs_at, passengers", "id = $1", session["request_id"]
+        ),
+        "proposal": await one(
+            connection, "proposals", "id, status", "session_id = $1 order by created_at desc, id desc", session_id
+        ),
+        "taken_over": session["taken_over_at"] is not None,
+    }
+    if session["workspace_id"] not in workspaces:
+        return item
+    quotes = await rows(connection, "quotes", "status, late", "request_id = $1", session["request_id"])
+    counts = {each: sum(quote["status"] == each for quote in quotes) for each in QUOTES}
+    return item | {
+        **{name: session[name] for name in MEMBERS_ALONE},
+        "primary_quote": await one(
+            connection, "quotes", "id, operator, amount, currency", "id = $1", session["primary_quote_id"]
+        ),
+        "quote_counts": counts | {"expected": len(quotes), "late": sum(quote["late"] for quote in quotes)},
+        "tags": [
+            tag["name"] for tag in await rows(connection, "tags", "name", "session_id = $1 order by name", session_id)
+        ],
+    }
+
+
+class Chaos:
+    """Sessions that have, each by chance, all that a session may have."""
+
+    def __init__(self, desk: Desk, seed: int) -> None:
+        self.desk = desk
+        self.chance = random.Random(seed)  # noqa: S311 (a test's choices, the same each time)
+
+    def perhaps(self, value: Any, odds: float = 0.5) -> Any:
+        """The value, or by chance None."""
+        return value if self.chance.random() < odds else None
+
+    async def insert(self, table: str, **values: Any) -> UUID:
+        given = {name: value for name, value in values.items() if value is not None}
+        places = ", ".join(f"${place}" for place in range(1, len(given) + 1))
+        made: UUID = await self.desk.admin.fetchval(
+            f"insert into public.{table} ({', '.join(given)}) values ({places}) returning id",
+            *given.values(),
+        )
+        return made
+
+    async def session(self, workspace: str, persona: str, people: list[JSON], contact: UUID | None) -> UUID:
+        """One of a contact's or, without one, of a user's."""
+        held_by, assigned, taker = (self.perhaps(self.chance.choice(people)["user_id"]) for _ in range(3))
+        if contact is None:
+            held_by = held_by or people[0]["user_id"]
+        conversation = await self.insert(
+            "conversations",
+            workspace_id=workspace,
+            contact_id=contact,
+            user_id=held_by if contact is None else None,
+            persona_id=persona,
+            space_id=self.perhaps(SPACE if workspace == WORKSPACE else None),
+            channel=self.chance.choice(["web", "telegram"]),
+            thread_key=str(uuid4()),
+            proof=contact and self.chance.choice(["asserted", "verified"]),
+        )
+        status = self.chance.choice(STATUSES)
+        session = await self.insert(
+            "sessions",
+            workspace_id=workspace,
+            conversation_id=conversation,
+            contact_id=contact,
+            user_id=held_by,
+            persona_id=persona,
+            assigned_user_id=assigned,
+            turn_count=self.chance.randrange(9),
+            error_message=self.perhaps("It broke."),
+        )
+        charter = self.perhaps("charter")
+        await self.desk.admin.execute(
+            "update public.sessions set status = $2::text::public.session_status, workflow = $3, workflow_step = $4,"
+            " created_at = date_trunc('second', created_at) where id = $1",
+            session, "active", charter, charter and "understanding_request",
+        )  # fmt: skip
+        await self.work(workspace, session)
+        if status not in ("active", "paused"):
+            await self.desk.admin.execute(
+                "update public.sessions set status = $2::text::public.session_status, ended_at = now(), archived_at ="
+                " case when $2 = 'archived' then now() end, status_before_archive ="
+                " case when $2 = 'archived' then 'failed'::public.session_status end where id = $1",
+                session, status,
+            )  # fmt: skip
+        elif taker is not None:
+            await self.desk.admin.execute(
+                "update public.sessions set taken_over_at = now(), taken_over_by = (select user_id from"
+                " public.workspace_members where workspace_id = $2 and user_id = $3)"
+                " where id = $1 and exists (select from public.workspace_members where workspace_id = $2"
+                " and user_id = $3)",
+                session, UUID(workspace), UUID(str(taker)),
+            )  # fmt: skip
+        return session
+
+    async def work(self, workspace: str, session: UUID) -> None:
+        """A request with its quotes, proposals and tags; or another session's request; or none."""
+        of_workspace = await self.desk.admin.fetch("select id from public.requests where workspace_id = $1", workspace)
+        request = self.perhaps(self.chance.choice(of_workspace)["id"], 0.3) if of_workspace else None
+        if request is None and self.perhaps(1):
+            request = await self.insert(
+                "requests",
+                workspace_id=workspace,
+                session_id=session,
+                origin=self.perhaps("ZRH"),
+                passengers=self.perhaps(4),
+            )
+        if request is not None:
+            quotes = []
+            for number in range(self.chance.choice([0, 0, 1, 3, 6])):
+                status = self.chance.choice(["requested", "received", "declined", "expired", "withdrawn"])
+                made = await self.desk.admin.fetchval(
+                    "insert into public.quotes (workspace_id, request_id, session_id, operator_key, operator,"
+                    " status, amount, currency, late, received_at) values ($1, $2, $3, $4, 'Acme',"
+                    " $5::text::public.quote_status, 1200.50, 'EUR', $6,"
+                    " case when $5 <> 'requested' then now() end) returning id",
+                    workspace, request, session, f"o{session}{number}", status, self.chance.random() < 0.3,
+                )  # fmt: skip
+                quotes.append(made)
+            for _ in range(self.chance.choice([0, 1, 3])):
+                await self.desk.admin.execute(
+                    "insert into public.proposals (workspace_id, request_id, session_id, status, created_at)"
+                    " values ($1, $2, $3, $4::text::public.proposal_status, date_trunc('day', now()))",
+                    workspace, request, session, self.chance.choice(["draft", "sent", "accepted"]),
+                )  # fmt: skip
+            works_on = self.perhaps(request, 0.8)
+            await self.desk.admin.execute(
+                "update public.sessions set request_id = $2, primary_quote_id = $3 where id = $1",
+                session, works_on, self.perhaps(self.chance.choice(quotes)) if quotes else None,
+            )  # fmt: skip
+        for name in self.chance.sample(["vip", "late", "angry", "Ünïcode", "zz"], self.chance.choice([0, 0, 1, 3])):
+            await self.insert("tags", workspace_id=workspace, session_id=session, name=name)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_page_of_sessions_shows_of_each_what_it_shows_alone(desk: Desk, seed: int) -> None:
+    chaos = Chaos(desk, seed)
+    boss, agent, admin = [await member(desk, role) for role in ("owner", "agent", "admin")]
+    stranger = {"kind": "user", "user_id": await desk.sign_up(None)}
+    there, _ = await desk.open_workspace()
+    elsewhere = await member(desk, "agent", there)
+    persona_there = str(await desk.admin.fetchval("select id from public.personas where workspace_id = $1", there))
+    people = [boss, agent, stranger, elsewhere]
+    asking: list[JSON] = []
+    for workspace, persona in ((WORKSPACE, PERSONA), (there, persona_there)):
+        for number in range(4):
+            contact = await chaos.insert(
+                "contacts",
+                workspace_id=workspace,
+                first_name=chaos.perhaps(f"Ann{number}"),
+                last_name=chaos.perhaps("Lee"),
+            )
+            for _ in range(4):
+                session = await chaos.session(workspace, persona, people, contact)
+                conversation = await desk.admin.fetchval(
+                    "select conversation_id from public.sessions where id = $1", session
+                )
+                asking.append(
+                    {"role": "contact", "sub": str(contact), "workspace_id": workspace, "contact_id": str(contact),
+                     "conversation_id": str(conversation), "proof": chaos.chance.choice(["asserted", "verified"])}
+                )  # fmt: skip
+        for _ in range(6):
+            await chaos.session(workspace, persona, people, None)
+    asking += [
+        {**own_token(caller), "filters": filters}
+        for caller in (boss, admin, agent, stranger, elsewhere)
+        for filters in ({"workspace_id": WORKSPACE}, {"workspace_id": there}, {"mine": True})
+    ]  # fmt: skip
+    compared: dict[str, int] = {}
+    for token in asking:
+        filters = token.pop("filters", {})
+        page = await desk.call("list_sessions", token, filters=filters, page_size=200)
+        async with desk.reading(token) as connection:
+            workspaces = set[str]()
+            if token["role"] != "contact":
+                mine = await connection.fetch(
+                    "select workspace_id from public.workspace_members where user_id = $1", UUID(token["sub"])
+                )
+                workspaces = {str(row["workspace_id"]) for row in mine}
+            for item in page["items"]:
+                alone = await shown(connection, item["id"], token, workspaces)
+                assert item == alone, (token, filters)
+        order = [(item["created_at"], item["id"]) for item in page["items"]]
+        assert order == sorted(order, reverse=True)
+        compared[token["sub"]] = compared.get(token["sub"], 0) + len(page["items"])
+    # Everybody was shown some, and in them is all that a page may be made of.
+    readers = [caller["user_id"] for caller in (boss, admin, agent, stranger, elsewhere)]
+    assert all(compared[reader] for reader in readers), compared
+    everything = (await find(desk, boss, {"workspace_id": WORKSPACE}, page_size=200))["items"]
+    for name in ("contact", "request", "proposal", "primary_quote", "tags", "taken_over", "workflow"):
+        assert {bool(item[name]) for item in everything} == {True, False}, name
+    assert any(item["quote_counts"]["late"] for item in everything)
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+async def test_a_page_of_contacts_shows_of_each_what_it_shows_alone(desk: Desk, seed: int) -> None:
+    chaos = Chaos(desk, seed)
+    boss, agent = await member(desk, "owner"), await member(desk, "agent")
+    for number in range(12):
+        contact = await chaos.insert("contacts", workspace_id=WORKSPACE, first_name=chaos.perhaps(f"Ann{number}"))
+        if chaos.perhaps(1, 0.7):
+            session = await chaos.session(WORKSPACE, PERSONA, [boss, agent], contact)
+            await desk.admin.execute("update public.contacts set session_id = $2 where id = $1", contact, session)
+        for kind in chaos.chance.sample(["email", "telegram", "external", "phone"], chaos.chance.choice([0, 1, 3])):
+            await desk.admin.execute(
+                "insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)"
+                " values ($1, $2, $3::text::public.identity_kind, $4, $4, 'asserted')",
+                WORKSPACE, contact, kind, f"{kind}{number}",
+            )  # fmt: skip
+        for name in chaos.chance.sample(["vip", "late", "Ünïcode"], chaos.chance.choice([0, 1, 3])):
+            await chaos.insert("tags", workspace_id=WORKSPACE, contact_id=contact, name=name)
+    linked = dict[str, int]()
+    for reader in (boss, agent):
+        token = own_token(reader)
+        items = (await desk.call("list_contacts", token, page_size=50))["items"]
+        assert len(items) >= 12
+        async with desk.reading(token) as connection:
+            for item in items:
+                alone = await connection.fetchval(
+                    "select private.describe_contact(c) from public.contacts c where c.id = $1", item["id"]
+                )
+                assert item == {**alone, "cursor": item["cursor"]}
+        linked[reader["user_id"]] = sum(item["session_id"] is not None for item in items)
+    assert linked[boss["user_id"]] > linked[agent["user_id"]]
+
+
+async def test_a_tag_that_many_have_finds_the_newest_of_them_page_by_page(desk: Desk) -> None:
+    """Beyond a thousand with a tag, the newest contacts are asked in batches, the first of 256."""
+    boss, agent = await member(desk, "owner"), await member(desk, "agent")
+    await desk.admin.execute(
+        """
+        with made as (
+            insert into public.contacts (workspace_id, first_name, created_at)
+            select $1, case when n % 2 = 0 then 'Even' else 'Odd' end, now() - n / 10 * interval '1 minute'
+              from generate_series(1, 2600) n returning id, created_at
+        ), placed as (
+            select id, row_number() over (order by created_at desc, id desc) as place from made
+        )
+        insert into public.tags (workspace_id, contact_id, name)
+        select $1, id, 'many' from placed where place % 400 = 7 or place between 1500 and 2560
+        """,
+        UUID(WORKSPACE),
+    )
+    for filters, condition in (
+        ({"tag": "many"}, "true"),
+        ({"tag": "many", "text": "even"}, "c.first_name = 'Even'"),
+        ({"tag": "many", "kind": "group"}, "false"),
+    ):
+        expected = await desk.admin.fetch(
+            "select c.id::text from public.contacts c join public.tags t on t.contact_id = c.id"
+            f" where t.name = 'many' and {condition} order by c.created_at desc, c.id desc limit 90"
+        )
+        for reader in (boss, agent):
+            seen: list[str] = []
+            after = None
+            while len(seen) < 90:
+                page = await desk.call(
+                    "list_contacts", own_token(reader), filters=filters, page_size=3 if not seen else 29, after=after
+                )
+                seen += [item["id"] for item in page["items"]]
+                after = page["next_cursor"]
+                if after is None:
+                    break
+            assert seen[:90] == [row["id"] for row in expected], json.dumps(filters)
+    # The last of them, and no page after it.
+    everyone: list[str] = []
+    after = None
+    while True:
+        page = await desk.call(
+            "list_contacts", own_token(boss), filters={"tag": "many"}, page_size=200, after=after
+        )  # fmt: skip
+        everyone += [item["id"] for item in page["items"]]
+        after = page["next_cursor"]
+        if after is None:
+            break
+    assert len(everyone) == len(set(everyone)) == await desk.count("tags", "name = 'many'")
