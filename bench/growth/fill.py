@@ -1,4 +1,4 @@
-"""A workspace with years of chats, made in SQL: the rows that the functions would have left."""
+"""A workspace with years of chats, made in SQL: the rows that the functions would have left, and in their order."""
 
 import time
 from collections.abc import Callable
@@ -60,15 +60,13 @@ insert into public.spaces (id, workspace_id, kind, name, persona_id)
 select id, '{workspace}', 'embed', 'Space ' || n, persona_id from space;
 """
 
-# Each contact has one conversation; contact n came when its first session was made.
+# Each contact has one conversation; contact n came when its first session was made, whose number is n / 2 * 5 + n % 2.
 _CONTACTS = """
 create temporary table contact as
 select n, gen_random_uuid() as id, now() - interval '{days} days' * (1 - n::float8 / {contacts}) as at,
        pg_temp.uuid7(now() - interval '{days} days' * (1 - n::float8 / {contacts})) as conversation_id
   from generate_series(0, {contacts} - 1) n;
 create unique index on contact (n);
-insert into public.contacts (id, workspace_id, first_name, last_name, source, created_at)
-select id, '{workspace}', 'First' || n, 'Last' || n, 'web', at from contact;
 insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, created_at)
 select '{workspace}', id, 'email', 'c' || n || '@growth.test', 'c' || n || '@growth.test', 'asserted', at from contact;
 insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, created_at)
@@ -78,7 +76,8 @@ insert into public.conversations
 select c.conversation_id, '{workspace}', c.id, s.persona_id, s.id, case when c.n % 5 = 0 then 'whatsapp' else 'web' end,
        'main', 'verified', c.at
   from contact c
-  join space s on s.n = c.n % {spaces};
+  join space s on s.n = c.n % {spaces}
+ order by c.n;
 insert into public.tags (workspace_id, contact_id, name)
 select '{workspace}', id, case when n % greatest({contacts} / 40, 10) = 0 then 'vip' else 'known' end
   from contact
@@ -95,6 +94,11 @@ select x.n, x.at, pg_temp.uuid7(x.at) as id, c.id as contact_id, c.conversation_
                     else floor((n / 5 * 2 + 1) * random())::integer end as contact
           from generate_series(0, {sessions} - 1) n) x
   join contact c on c.n = least(x.contact, {contacts} - 1);
+insert into public.contacts (id, workspace_id, first_name, last_name, source, session_id, created_at)
+select c.id, '{workspace}', 'First' || c.n, 'Last' || c.n, 'web', s.id, c.at
+  from contact c
+  join session s on s.n = c.n / 2 * 5 + c.n % 2
+ order by c.n;
 insert into public.sessions (id, workspace_id, conversation_id, contact_id, persona_id, assigned_user_id, status,
                              turn_count, message_count, created_at, last_activity_at, ended_at, archived_at,
                              status_before_archive, workflow, workflow_step)
@@ -114,11 +118,8 @@ select s.id, '{workspace}', s.conversation_id, s.contact_id, v.persona_id,
                              end::public.session_status as ended) e
   cross join lateral (select e.ended, case when s.place = 1 and s.at > now() - interval '20 hours' then 'active'
                                            when s.at < now() - interval '90 days' then 'archived'
-                                           else e.ended::text end::public.session_status as status) k;
-update public.contacts c
-   set session_id = s.id
-  from (select distinct on (contact_id) contact_id, id from session order by contact_id, at) s
- where s.contact_id = c.id;
+                                           else e.ended::text end::public.session_status as status) k
+ order by s.n;
 insert into public.session_refs (workspace_id, session_id, system, kind, external_id)
 select '{workspace}', id, 'avinode', 'trip', 'atrip-' || n from session where n % 10 = 0;
 insert into public.requests (id, workspace_id, session_id, origin, destination, created_at)
@@ -136,7 +137,8 @@ select s.id as session_id, s.conversation_id, s.contact_id, s.n, t, s.at + t * i
             when (s.n + t) % 89 = 0 then 'cancelled' else 'completed' end::public.turn_status as status,
        (400 * exp(random() + random() + random()))::integer as took
   from session s
- cross join generate_series(0, {turns} - 1) t;
+ cross join generate_series(0, {turns} - 1) t
+ order by s.n, t;
 insert into public.turns (id, workspace_id, conversation_id, session_id, client_message_id, status, deadline,
                           lease_until, first_token_ms, error_code, created_at, finished_at)
 select id, '{workspace}', conversation_id, session_id, 'm' || t || session_id, status, at, at,
@@ -154,7 +156,8 @@ select '{workspace}', t.conversation_id, t.session_id, t.id, 'persona', v.person
        'Certainly word' || (random() * {words})::integer || ' and word' || (random() * {words})::integer || '.',
        t.at + t.took * interval '1 millisecond'
   from turn t
-  join public.conversations v on v.id = t.conversation_id;
+  join public.conversations v on v.id = t.conversation_id
+ order by t.n, t.t;
 """
 
 _INDEXES = """
