@@ -60,7 +60,7 @@ declare
 begin
     loop
         execute pg_catalog.format(
-            'select pg_catalog.array_agg(c order by c.created_at desc, c.id desc)'
+            'select pg_catalog.array_agg(c.contact order by c.created_at desc, c.id desc)'
             ' from (%s%s order by c.created_at desc, c.id desc limit %s) c', query, passed, size)
            into batch;
         exit when batch is null;
@@ -96,7 +96,7 @@ create or replace function public.list_contacts(
 as $$
 declare
     workspace constant uuid := private.named_workspace(workspace_id);
-    query     text := pg_catalog.format('select c.* from public.contacts c where c.workspace_id = %L::uuid and c.merged_into_id is null', workspace);
+    query     text := pg_catalog.format('select c as contact, c.created_at, c.id from public.contacts c where c.workspace_id = %L::uuid and c.merged_into_id is null', workspace);
     begins    constant text := pg_catalog.lower(filters ->> 'text');
     ends      constant text := begins || pg_catalog.chr(1114111);
     few       constant integer := 1000;
@@ -176,7 +176,7 @@ begin
     if shown is null then
         -- Newest first: whoever comes meanwhile comes before the first page.
         execute pg_catalog.format(
-            'select pg_catalog.array_agg(c) from (%s order by c.created_at desc, c.id desc limit %s) c', query, page_size + 1)
+            'select pg_catalog.array_agg(c.contact) from (%s order by c.created_at desc, c.id desc limit %s) c', query, page_size + 1)
            into shown;
     end if;
     select pg_catalog.jsonb_agg(d.described || pg_catalog.jsonb_build_object(

@@ -345,7 +345,8 @@ CONTACT_STEPS = (
         tuple(
             Call(
                 "(pg_catalog.unnest(private.contacts_tagged("
-                f"'select c.* from public.contacts c where true', '{workspace}', 'vip', 5))).id",
+                "'select c as contact, c.created_at, c.id from public.contacts c where true',"
+                f" '{workspace}', 'vip', 5))).id",
                 cells,
                 foreign=foreign,
             )
