@@ -54,7 +54,7 @@ as $$
 declare
     size     integer           := 256;
     passed   text              := '';
-    found_in public.contacts[] := '{}';
+    found_in public.contacts[] := '{}'::public.contacts[];
     batch    public.contacts[];
     tagged   uuid[];
 begin
