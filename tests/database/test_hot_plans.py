@@ -178,6 +178,12 @@ async def test_no_hot_call_reads_a_table_whole_or_asks_a_policys_function_for_ea
         touched = {name: await watch.touched(kinds[name](targets[0], REPEATS)) for name in MOST_TOUCHED}
         assert {name: number for name, number in touched.items() if number > MOST_TOUCHED[name]} == {}
 
+    # What is of all ages is found from its id by a hash, and never by a descent.
+    for table in ("contacts", "conversations"):
+        look_up = f"explain select * from public.{table} where id = '{targets[0].contact}'"
+        plan = "\n".join(row[0] for row in await watch.admin.fetch(look_up))
+        assert f"using {table}_id_idx" in plan, plan
+
     # A turn's end writes to no index of sessions, or hardly ever: there is room beside the row.
     finish = (await measure.operations(watch.admin, SIZE.days))["finish_turn"]
     beside = [await watch.ends_beside(finish(target, REPEATS + number)) for number, target in enumerate(targets)]
