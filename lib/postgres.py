@@ -214,27 +214,31 @@ class _Connections:
 
     async def take(self, connect_seconds: float) -> _Connection:
         """A connection that was kept, or a new one; where there is no room for more, the next that comes back."""
-        while (connection := self.idle.take()) is None:
-            try:
-                async with asyncio.timeout(connect_seconds):
-                    wire = await asyncpg.connect(
-                        self._url, max_cached_statement_lifetime=0, server_settings={"application_name": "switchboard"}
-                    )
-            except asyncpg.PostgresError:
-                if self._in_use == 0:
-                    raise
-                self._hoping.append(hoping := self.places.loop.create_future())
+        try:
+            while (connection := self.idle.take()) is None:
                 try:
-                    await hoping
-                except asyncio.CancelledError:
-                    if not hoping.cancelled():  # it was told in this very moment
-                        _wake(self._hoping)
-                    raise
-            else:
-                connection = _Connection(wire, self.places.loop.time() + LIFE_SECONDS)
-                break
+                    async with asyncio.timeout(connect_seconds):
+                        wire = await self._connect()
+                except asyncpg.PostgresError:
+                    # One may have come back while this was refused.
+                    if self.idle.is_empty() and self._in_use == 0:
+                        raise
+                    if self.idle.is_empty():
+                        self._hoping.append(hoping := self.places.loop.create_future())
+                        await hoping
+                else:
+                    connection = _Connection(wire, self.places.loop.time() + LIFE_SECONDS)
+                    break
+        except BaseException:
+            _wake(self._hoping)  # who hopes may have been told of what this one did not take
+            raise
         self._in_use += 1
         return connection
+
+    async def _connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self._url, max_cached_statement_lifetime=0, server_settings={"application_name": "switchboard"}
+        )
 
     def give(self, connection: _Connection, good: bool) -> None:
         """Keep a connection for the next call, where it still is ``good`` for one and not too old."""
