@@ -10,7 +10,7 @@ BATCH = 500
 
 
 class _Marked(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     archived: int
     remaining: bool
@@ -19,7 +19,7 @@ class _Marked(BaseModel):
 class Report(BaseModel):
     """How many sessions a run archived; ``remaining``: its time was over before all were."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     archived: int
     remaining: bool

@@ -129,7 +129,7 @@ SYSTEM_SCOPE = Scope(system=True)
 
 
 class _ContactClaims(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     role: Literal["contact"]
     workspace_id: UUID
@@ -139,7 +139,7 @@ class _ContactClaims(BaseModel):
 
 
 class _UserClaims(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     role: Literal["authenticated"]
     sub: UUID

@@ -26,6 +26,7 @@ class Body(BaseModel):
     """A request body: unknown members are refused; names are snake_case or camelCase."""
 
     model_config = ConfigDict(
+        defer_build=True,
         frozen=True,
         extra="forbid",
         alias_generator=to_camel,

@@ -29,7 +29,7 @@ _DATABASE_URL = re.compile(r"postgres(ql)?://[^\s/?#@\[\]]+@[^\s/?#@]*(/[^\s#@]*
 class Settings(BaseModel):
     """What one deployment is. Field names are the environment's names in lower case."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     supabase_url: AnyHttpUrl
     supabase_anon_key: SecretStr = Field(min_length=1)

@@ -225,7 +225,7 @@ class NewTags(Body):
 class ContactPage(BaseModel):
     """Some contacts, newest first; ``next_cursor`` goes on after them and is absent at the end."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
     items: tuple[Contact, ...]
     next_cursor: str | None = None

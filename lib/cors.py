@@ -22,7 +22,7 @@ PREFLIGHT_SECONDS = 600
 
 
 class _Origins(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     origins: tuple[str, ...]
 

@@ -24,7 +24,7 @@ _PATIENCE = Patience(tries=3, longest_pause=0.4, try_seconds=3, seconds=3)
 
 
 class _Flushed(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     status: str
     stop: bool

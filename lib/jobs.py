@@ -22,7 +22,7 @@ JOB_SECONDS = 20.0
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
 
 class InboundEvent(_Model):

@@ -15,7 +15,7 @@ WINDOW_SECONDS = 60
 class Limit(BaseModel):
     """One limit of the current minute; `reset` is in seconds."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
     name: str = Field(pattern=r"^[a-z_]{1,64}$")
     quota: int

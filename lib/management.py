@@ -45,13 +45,13 @@ def managing_as(user: auth.User) -> db.Rpc:
 class Stored(BaseModel):
     """A row as the database describes it; times are in UTC."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
 
 class Page(BaseModel, Generic[Item]):
     """Some items of a list; ``next_cursor`` goes on after them and is absent at the end."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     items: tuple[Item, ...]
     next_cursor: UUID | None = None

@@ -152,7 +152,7 @@ class Conflict(Stored):
 class ConflictPage(BaseModel):
     """Some conflicts, newest first; ``next_cursor`` goes on after them and is absent at the end."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
     items: tuple[Conflict, ...]
     next_cursor: UUID | None = None

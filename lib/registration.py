@@ -48,7 +48,7 @@ class Arrival(Body):
 
 
 class _Registered(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
     workspace_id: UUID
     contact_id: UUID

@@ -40,7 +40,7 @@ Wanted = Literal["active", "paused", "completed", "cancelled"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
 
 class Said(_Model):

@@ -14,7 +14,7 @@ from lib.turns import Status as TurnStatus
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, serialize_by_alias=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True, serialize_by_alias=True)
 
 
 class Latency(_Model):
@@ -100,7 +100,9 @@ class Statistics(_Model):
 class Question(Body):
     """Over which sessions. Days are in UTC, both included; what is not given narrows nothing down."""
 
-    model_config = ConfigDict(loc_by_alias=True)  # What does not fit is told by the name it came under: from, to.
+    model_config = ConfigDict(
+        defer_build=True, loc_by_alias=True
+    )  # What does not fit is told by the name it came under: from, to.
 
     workspace_id: UUID | None = None
     persona_id: UUID | None = None

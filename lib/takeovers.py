@@ -15,7 +15,7 @@ from lib.turns import INTERRUPT_PAUSE_SECONDS, INTERRUPT_SECONDS
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
 
 class Takeover(_Model):

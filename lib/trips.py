@@ -54,7 +54,7 @@ Currency = Annotated[str, BeforeValidator(_upper), StringConstraints(pattern=r"^
 class Shown(BaseModel):
     """A part of a session as it is shown."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
 
 class Request(Shown):

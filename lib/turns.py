@@ -50,7 +50,7 @@ class ChatMessage(Body):
 
 
 class _Answered(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
 
 _Network = Annotated[IPv4Network | IPv6Network, Field(union_mode="left_to_right")]

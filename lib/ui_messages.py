@@ -97,7 +97,7 @@ def _ending(event: Done | Failed | Broken) -> Iterator[_Chunk]:
 class _Sent(Body):
     """What useChat sends. An app adds members of its own to it, of which ours are read and the others left."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     messages: list[Any] = Field(min_length=1)
     id: str | None = None
@@ -112,14 +112,14 @@ class _Sent(Body):
 
 
 class _Part(Body):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     type: str
     text: str | None = None
 
 
 class _Message(Body):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     role: Literal["user"]
     parts: list[_Part]

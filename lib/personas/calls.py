@@ -25,7 +25,7 @@ _TAKEN_HEADERS = {
 class HeaderAuth(BaseModel):
     """A header of one's own whose value is the persona's secret."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     header: str
 
@@ -63,7 +63,7 @@ class Patience(BaseModel):
     `first_byte_seconds` defaults to that limit: a server that does not stream is silent until it is done.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     connect_seconds: float = Field(default=5, gt=0, le=30)
     first_byte_seconds: float | None = Field(default=None, gt=0, le=840)

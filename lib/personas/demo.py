@@ -23,7 +23,7 @@ _QUOTED_CHARACTERS = 80
 class Config(BaseModel):
     """`delay_ms`: milliseconds before each word; 0 answers as fast as it can."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     delay_ms: int = Field(default=30, ge=0, le=2_000)
 

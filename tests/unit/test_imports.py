@@ -1,13 +1,15 @@
 """What a function's process imports, in a fresh interpreter: nothing that its first answer could do without."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from lib.routes import FUNCTIONS
 from local.place import REPOSITORY
@@ -108,3 +110,18 @@ def test_what_not_every_request_needs_is_imported_when_it_is_needed(step: str) -
     found = imported("chat", source)
     assert set(found["step"]) - set(found["healthz"]) == allowed - set(found["healthz"])
     assert not set(found["framework"]) & {"jwt", "cryptography", "aiohttp", "email_validator"}
+
+
+def test_models_are_built_when_they_are_first_used() -> None:
+    """Building all of them was a third of a function's start, and a request uses a few."""
+    for path in (REPOSITORY / "lib").rglob("*.py"):
+        name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        importlib.import_module(name.removesuffix(".__init__"))
+    built = {model for model in _models(BaseModel) if not model.model_config.get("defer_build")}
+    assert {model.__name__ for model in built if model.__module__.startswith("lib.")} == set()
+
+
+def _models(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for model in base.__subclasses__():
+        yield model
+        yield from _models(model)
