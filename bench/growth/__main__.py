@@ -38,7 +38,7 @@ async def _filled(cluster: Cluster, name: str, size: Size) -> Database:
 
 
 async def _all(
-    messages: tuple[int, ...], a_day: int, samples: int, sessions: int
+    messages: tuple[int, ...], a_day: int, samples: int, sessions: int, only: str
 ) -> tuple[list[dict[str, Cost]], dict[str, Cost]]:
     with databases.serve() as cluster:
         await databases.prepare(cluster)
@@ -46,7 +46,7 @@ async def _all(
         for number in messages:
             size = Size(sessions=number // (TURNS * MESSAGES_PER_TURN), days=max(number // a_day, 1), turns=TURNS)
             filled.append(await _filled(cluster, f"growth_{number}", size))
-        costs = await measure.measure(filled, samples, "", _say)
+        costs = await measure.measure(filled, samples, only, _say)
         for number in messages:
             await databases.drop(cluster, f"growth_{number}")
         if not sessions:
@@ -76,10 +76,11 @@ async def _all(
 @click.option(
     "--samples", default=30, show_default=True, type=click.IntRange(1, 1000), help="Calls of each kind that count."
 )
+@click.option("--only", default="", help="Operations whose name has this in it.  [default: all]")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything measured there too.")
-def main(messages: tuple[int, ...], a_day: int, sessions: int, samples: int, json_file: Path | None) -> None:
+def main(messages: tuple[int, ...], a_day: int, sessions: int, samples: int, only: str, json_file: Path | None) -> None:
     try:
-        costs, stats = asyncio.run(_all(tuple(sorted(messages)), a_day, samples, sessions))
+        costs, stats = asyncio.run(_all(tuple(sorted(messages)), a_day, samples, sessions, only))
     except (PlaceError, PostgresError) as problem:
         raise click.ClickException(str(problem)) from problem
     rows = figures.rows(costs)

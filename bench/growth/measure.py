@@ -195,6 +195,8 @@ async def operations(admin: asyncpg.Connection, size_days: int) -> dict[str, Kin
     day_ago = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     half = (datetime.now(UTC) - timedelta(days=size_days / 2)).isoformat()
     month = (datetime.now(UTC) - timedelta(days=30)).date().isoformat()
+    # Days that a small workspace has, too: what is told is as much in both.
+    four_days = (datetime.now(UTC) - timedelta(days=3)).date().isoformat()
     nothing = await admin.fetchval("select gen_random_uuid()::text")
     kinds: dict[str, Kind] = {
         "start_turn": _start,
@@ -230,6 +232,7 @@ async def operations(admin: asyncpg.Connection, size_days: int) -> dict[str, Kin
         "a conversation's sessions": listing(lambda target: {"conversation_id": target.conversation}),
         "statistics, everything": figures({}),
         "statistics, 30 days": figures({"from": month}),
+        "statistics, four days": figures({"from": four_days}),
         "statistics, a space": lambda target, _: figures({"space_id": target.space})(target, _),
         "statistics, an agent's own": figures({}, OF_AGENT),
         "statistics, an agent's own, 30 days": figures({"from": month}, OF_AGENT),
