@@ -5,8 +5,8 @@ with its arguments by name, out of one JSON document, and what it said of its an
 the role `switchboard` by itself and is good for nothing else (supabase/migrations/*_create_direct_login.sql).
 
 Calls share few connections. A backend that is used again and again finds its plans and caches warm; the same calls over
-ten in turn cost Postgres half as much again (docs/measurements.md). Only where a connection does not become free in
-time, because calls wait for a lock, more are opened, if there is room for them.
+ten in turn cost Postgres half as much again (docs/measurements.md). Only calls that take long, because they wait for a
+lock for instance, do not count among the few, so that they hold up nobody else.
 """
 
 import asyncio

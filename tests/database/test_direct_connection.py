@@ -5,7 +5,6 @@ Against a real server of every version; `public.do_it` is a function of the test
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import time
@@ -492,4 +491,3 @@ def test_a_call_is_one_statement() -> None:
     statement = postgres._statement("f", {'a"b': "integer"}, is_json=True)
     assert statement.count(";") == 0
     assert 'public."f"("a""b" := a."a""b")' in statement
-    assert json.dumps(statement)
