@@ -194,7 +194,8 @@ async def test_no_hot_call_reads_a_table_whole_or_asks_a_policys_function_for_ea
         kind for name, kind in (await measure.operations(watch.admin, SIZE.days)).items() if "statistics" in name
     ]
     calls = [kind(targets[0], 0) for kind in statistics]
-    assert [await watch.is_compiled(call) for call in calls] == [False] * 5
+    assert calls
+    assert [await watch.is_compiled(call) for call in calls] == [False] * len(calls)
     if await watch.admin.fetchval("select pg_jit_available()"):
         await watch.admin.execute("alter function private.count_sessions reset jit")
         await watch.admin.execute("alter function private.session_stats reset jit")
