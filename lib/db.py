@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import tenacity
 from pydantic import BaseModel, ValidationError
 
-from lib import auth, config, errors, limits, log, postgrest
+from lib import auth, config, errors, limits, log, postgrest, wire
 from lib.limits import Limit
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -131,7 +131,7 @@ class Rpc:
     ) -> Answer:
         try:
             answer = await self._send(name, arguments, body, patience)
-        except postgrest.Lost as lost:
+        except wire.Lost as lost:
             log.warning("backend_lost" if lost.sent else "backend_unreachable", call=name, reason=lost.reason)
             raise _Unreachable(harmless=not lost.sent) from None
         status, content = answer.status, answer.content

@@ -4,7 +4,7 @@ Whoever may configure a persona chooses where we call, so the address is untrust
 https only, takes no proxy from the environment, keeps no cookies, follows no redirect, and connects only to
 public addresses or to the networks that the workspace allows. The address is judged three times: as written
 in the URL, as resolved, and when the socket is made, which is the address that is really used, so a name
-that changes its mind in between (DNS rebinding) gains nothing.
+that changes its mind in between (DNS rebinding) gains nothing. `lib/wire` has the connections.
 
 Errors:
 
@@ -22,31 +22,50 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from json import JSONEncoder
+from typing import ClassVar, NamedTuple
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.http_exceptions import ContentEncodingError
-from yarl import URL
+from pydantic_core import Url
+from starlette.datastructures import Headers
 
+from lib import wire
 from lib.addresses import Networks, host_permitted, parse, permitted
-
-AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
+from lib.pool import Pool
+from lib.wire import AddressInfo, Origin
 
 MAX_URL_LENGTH = 2_048
 
 # Below the 5 s after which Node.js, and so n8n, closes an idle connection: a POST is never sent twice.
 _KEEP_ALIVE_SECONDS = 4.0
+_MOST_IDLE = 64
 # How exact the clock of uvloop is.
 _CLOCK_SECONDS = 0.001
 _TOO_LONG = "the answer took too long"
-# Workspaces with networks of their own get their own connections, since a pooled one is not judged again.
-_MAX_POOLS = 32
+# Workspaces with networks of their own get their own connections, since a kept one is not judged again.
+_MAX_POOLS = 256
+_MAX_HEAD_BYTES = 64 * 1024
+# How much of an answer waits to be read, at most, and how much of one is decompressed at a time.
+_MAX_UNREAD_BYTES = 256 * 1024
+_UNPACKED_BYTES = 64 * 1024
+
+_HEADERS = {
+    "user-agent": wire.USER_AGENT,
+    "accept": "*/*",
+    # A stream must not wait in a compressor. Who compresses all the same is decoded in bounded steps.
+    "accept-encoding": "identity",
+    "content-type": "application/json",
+}
+_encode = JSONEncoder(separators=(",", ":")).encode
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 
 
 class OutboundError(Exception):
@@ -116,128 +135,194 @@ class Limits:
     max_bytes: int = 4 * 1024 * 1024
 
 
+class _Target(NamedTuple):
+    """A URL, taken apart: where to connect, and what to ask for there."""
+
+    origin: Origin
+    path: str
+
+
 @functools.lru_cache(maxsize=1_024)
-def checked_url(text: str, allowed: Networks = ()) -> URL:
+def checked_url(text: str, allowed: Networks = ()) -> _Target:
     """The URL, when it may be called as far as one can tell without resolving its host.
 
-    Raises UrlError or AddressError.
+    It is read as browsers read it (url.spec.whatwg.org), so a host that they would take for an address is one; and
+    it must name its host where RFC 3986 has it. Raises UrlError or AddressError.
     """
     if len(text) > MAX_URL_LENGTH or any(ord(character) <= 0x20 or character == "\\" for character in text):
         raise UrlError("the address is too long or contains spaces, backslashes or control characters")
     try:
-        url = URL(text)
-        port = url.port
+        written = urlsplit(text)
+        if written.scheme not in {"http", "https"} or not written.hostname:
+            raise UrlError("the address must be an absolute http or https URL")
+        if not host_permitted(written.hostname, allowed):
+            raise AddressError(f"{written.hostname} is an address outside the allowed networks")
+        url = Url(text)
     except ValueError as error:
         raise UrlError("the address is not a URL") from error
-    if url.scheme not in {"http", "https"} or not url.raw_host or not port:
+    if not url.host or not url.port:
         raise UrlError("the address must be an absolute http or https URL")
-    if url.raw_user is not None or url.raw_password is not None:
+    if "@" in written.netloc or url.username is not None or url.password is not None:
         raise UrlError("the address must not contain credentials")
-    if not host_permitted(url.raw_host, allowed):
-        raise AddressError(f"{url.raw_host} is an address outside the allowed networks")
-    return url
+    host = url.host.strip("[]")
+    if not host_permitted(host, allowed):
+        raise AddressError(f"{host} is an address outside the allowed networks")
+    tls = url.scheme == "https"
+    authority = url.host if url.port == (443 if tls else 80) else f"{url.host}:{url.port}"
+    path = url.path or "/"
+    return _Target(Origin(host, url.port, tls, authority), path if url.query is None else f"{path}?{url.query}")
 
 
-class _PermittedResolver(AbstractResolver):
-    """The system's resolver, less the addresses that may not be called."""
+class _Head(NamedTuple):
+    """The beginning of an answer."""
 
-    def __init__(self, allowed: Networks) -> None:
-        self._system = aiohttp.ThreadedResolver()
-        self._allowed = allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        try:
-            found = await self._system.resolve(host, port, family)
-        except UnicodeError as error:  # an empty or overlong label
-            raise OSError(f"{host} is not a host name") from error
-        kept = [result for result in found if permitted(parse(result["host"]), self._allowed)]
-        if found and not kept:
-            raise AddressError(f"{host} resolves to an address outside the allowed networks")
-        return kept
-
-    async def close(self) -> None:
-        await self._system.close()
+    status: int
+    headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """Narrows a call's clock once its request is sent: the wait for the first byte begins then."""
+class _Connection(wire.Connection):
+    """Gives the head of an answer as soon as it is there, and the body as it comes."""
 
-    clock: asyncio.Timeout
-    seconds: float
-    deadline: float
+    def ask(self, message: bytes) -> asyncio.Future[_Head]:
+        """Write a request; the head of the answer, or an OutboundError, is in the future."""
+        self._size = 0
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._until_the_end = False
+        self._unread: list[bytes] = []
+        self._unread_bytes = 0
+        self._paused = False
+        self._failure: OutboundError | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self.send(message)
+        self._head: asyncio.Future[_Head] = asyncio.get_running_loop().create_future()
+        return self._head
 
-    def begin(self) -> None:
-        self.clock.reschedule(min(asyncio.get_running_loop().time() + self.seconds, self.deadline))
+    async def read(self) -> bytes:
+        """What has come of the body since the last time, as soon as there is something; nothing at its end.
+
+        Raises OutboundError.
+        """
+        while not self._unread:
+            if self._failure is not None:
+                raise self._failure
+            if not self.under_way:
+                return b""
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        body = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
+        self._unread.clear()
+        self._unread_bytes = 0
+        self._go_on()
+        return body
+
+    def fail(self, failure: OutboundError) -> None:
+        """Give the answer up, and whoever reads it this reason."""
+        self.reusable = self.under_way = False
+        self._failure = failure
+        self._wake()
+
+    def data_received(self, data: bytes) -> None:
+        if self.under_way and not self._head.done():
+            if self._size > _MAX_HEAD_BYTES:
+                self.lose("NotHttp")
+                return
+            self._size += len(data)
+        super().data_received(data)
+
+    def eof_received(self) -> None:
+        if self.under_way and self._until_the_end:
+            self.under_way = False
+            self._wake()
+        super().eof_received()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser, for what comes behind the body too."""
+        if not self._head.done():
+            self._fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser, for what comes before the answer (100, 103) too."""
+        status = self._parser.get_status_code()
+        if status < 200 or self._head.done():
+            self._fields = []
+            return
+        headers = Headers(raw=self._fields)
+        # As RFC 9112 (6.3) has it.
+        coding = headers.get("transfer-encoding")
+        self._until_the_end = (
+            "content-length" not in headers if coding is None else not coding.lower().rstrip().endswith("chunked")
+        )
+        self._head.set_result(_Head(status, headers))
+
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser."""
+        self._unread.append(data)
+        self._unread_bytes += len(data)
+        if self._unread_bytes > _MAX_UNREAD_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def on_answer(self, status: int) -> None:
+        self._go_on()
+        self._wake()
+
+    def on_lost(self, reason: str) -> None:
+        if self._head.done():
+            self._failure = CutOffError("the connection broke in the middle of the answer")
+            self._wake()
+            return
+        if reason == "NotHttp":
+            self._head.set_exception(AnswerError("what answered does not speak HTTP"))
+        else:
+            self._head.set_exception(UnreachableError("the server hung up before answering"))
+        self._head.exception()  # where the caller is cancelled in this very moment, nobody else looks at it
+
+    def _go_on(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._paused = False
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
 
-async def _request_sent(
-    _session: aiohttp.ClientSession, context: Any, _sent: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    context.trace_request_ctx.begin()
+_Pools = dict[tuple[Networks, Origin], Pool[_Connection]]
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = WeakKeyDictionary()
 
 
-def _open_session(allowed: Networks) -> aiohttp.ClientSession:
-    def make_socket(info: AddressInfo) -> socket.socket:
-        """The last word: `info` is the address that is about to be connected to."""
-        family, kind, protocol, _, target = info
-        if not permitted(parse(str(target[0])), allowed):
-            raise AddressError(f"{target[0]} is outside the allowed networks")
-        return socket.socket(family, kind, protocol)
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(_request_sent)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            resolver=_PermittedResolver(allowed),
-            socket_factory=make_socket,
-            keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            limit=0,  # as many as there are turns; a place in a queue would look like a slow persona
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        trace_configs=[trace],
-        # A stream must not wait in a compressor. Who compresses all the same is decoded in bounded steps.
-        headers={"Accept-Encoding": "identity", "User-Agent": "switchboard"},
-    )
-
-
-_Pool = dict[Networks, aiohttp.ClientSession]
-_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
-
-
-@asynccontextmanager
-async def _session(allowed: Networks) -> AsyncIterator[aiohttp.ClientSession]:
-    """The running loop's session for these networks, or one for this call only when there are too many."""
-    pool = _pools.setdefault(asyncio.get_running_loop(), {})
-    session = pool.get(allowed)
-    if session is None and len(pool) >= _MAX_POOLS:
-        async with _open_session(allowed) as session:
-            yield session
-        return
-    if session is None or session.closed:
-        session = pool[allowed] = _open_session(allowed)
-    yield session
+def _pool(allowed: Networks, origin: Origin) -> Pool[_Connection]:
+    """The running loop's connections to this origin, as far as these networks allow them."""
+    pools = _pools.setdefault(asyncio.get_running_loop(), {})
+    if (pool := pools.get((allowed, origin))) is None:
+        if len(pools) >= _MAX_POOLS:
+            for key in [key for key, other in pools.items() if other.is_empty()]:
+                del pools[key]
+        pool = Pool(_MOST_IDLE, _KEEP_ALIVE_SECONDS)
+        if len(pools) < _MAX_POOLS:
+            pools[allowed, origin] = pool
+    return pool
 
 
 async def close() -> None:
     """Close the running loop's idle connections; a later call opens new ones."""
-    for session in _pools.pop(asyncio.get_running_loop(), {}).values():
-        await session.close()
+    for pool in _pools.pop(asyncio.get_running_loop(), {}).values():
+        pool.empty()
+    await asyncio.sleep(0)  # a transport closes in the loop's next round
 
 
 class Answer:
     """What came back: the status and headers at once, the body as it arrives."""
 
-    def __init__(self, response: aiohttp.ClientResponse, limits: Limits, deadline: float) -> None:
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        # Not aiohttp's own property, which takes a missing header for application/octet-stream.
-        self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        self.charset = response.charset or "utf-8"
-        self._response = response
+    def __init__(self, connection: _Connection, head: _Head, limits: Limits, deadline: float) -> None:
+        self.status = head.status
+        self.headers: Mapping[str, str] = head.headers
+        content_type = head.headers.get("content-type", "")
+        self.content_type = content_type.partition(";")[0].strip().lower()
+        charset = _CHARSET.search(content_type)
+        self.charset = charset[1] if charset else "utf-8"
+        self._connection = connection
         self._limits = limits
         self._deadline = deadline
         self._reading_since: float | None = None
@@ -245,17 +330,13 @@ class Answer:
         self._clock = self._loop.call_at(min(self._loop.time() + limits.idle_seconds, deadline), self._look)
 
     def close(self) -> None:
-        """Hang up, unless the answer was read to its end: then the connection is back in the pool already."""
+        """Stop looking at the clock."""
         self._clock.cancel()
-        self._response.close()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body in the pieces in which it comes in, decompressed. Raises OutboundError."""
         taken = 0
-        while True:
-            chunk = await self._next()
-            if not chunk:
-                return
+        async for chunk in self._decoded():
             taken += len(chunk)
             if taken > self._limits.max_bytes:
                 raise SizeError(f"the answer is larger than {self._limits.max_bytes} bytes")
@@ -271,18 +352,27 @@ class Answer:
                     break
         return bytes(start[:max_bytes])
 
+    async def _decoded(self) -> AsyncIterator[bytes]:
+        encoding = self.headers.get("content-encoding", "").strip().lower()
+        if encoding in {"", "identity"}:
+            while chunk := await self._next():
+                yield chunk
+            return
+        if encoding not in {"gzip", "x-gzip", "deflate"}:
+            raise AnswerError("the answer is encoded in a way that was not asked for")
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out itself which of the two it is
+        while packed := await self._next():
+            for chunk in _unpacked(unpacker, packed):
+                yield chunk
+        if not unpacker.eof:
+            raise AnswerError("the answer is not encoded as its headers say")
+
     async def _next(self) -> bytes:
         self._reading_since = self._loop.time()
         if self._reading_since >= self._deadline:
             raise LateError(_TOO_LONG)
         try:
-            return await self._response.content.readany()
-        except aiohttp.ClientPayloadError as error:
-            if isinstance(error.__cause__, ContentEncodingError):
-                raise AnswerError("the answer is not encoded as its headers say") from error
-            raise CutOffError("the connection broke in the middle of the answer") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise CutOffError("the connection broke in the middle of the answer") from error
+            return await self._connection.read()
         finally:
             self._reading_since = None
 
@@ -294,9 +384,24 @@ class Answer:
         due = min((now if since is None else since) + self._limits.idle_seconds, self._deadline)
         if since is not None and due - now < _CLOCK_SECONDS:
             late = LateError(_TOO_LONG if due == self._deadline else "the answer stopped coming")
-            self._response.content.set_exception(late)
+            self._connection.fail(late)
         else:
             self._clock = self._loop.call_later(max(due - now, _CLOCK_SECONDS), self._look)
+
+
+def _unpacked(unpacker: zlib._Decompress, packed: bytes) -> Iterator[bytes]:
+    """What the bytes hold, a bounded piece at a time. Raises AnswerError."""
+    chunk = b""
+    while packed or len(chunk) == _UNPACKED_BYTES:
+        try:
+            chunk = unpacker.decompress(packed, _UNPACKED_BYTES)
+        except zlib.error as error:
+            raise AnswerError("the answer is not encoded as its headers say") from error
+        if unpacker.unused_data:
+            raise AnswerError("the answer goes on behind the end of what is packed")
+        packed = unpacker.unconsumed_tail
+        if chunk:
+            yield chunk
 
 
 @asynccontextmanager
@@ -310,53 +415,79 @@ async def post(
 ) -> AsyncIterator[Answer]:
     """POST a JSON document once and yield the answer as soon as its headers are there, whatever its status.
 
-    A redirect is an answer like any other and not followed. Leaving the block early hangs up.
-    Raises OutboundError.
+    A redirect is an answer like any other and not followed. Leaving the block before the answer has come whole hangs
+    up. Raises OutboundError.
     """
     limits = limits or Limits()
     target = checked_url(url, allowed)
+    all_headers = _HEADERS | {name.lower(): value for name, value in (headers or {}).items()}
+    message = wire.request(target.origin.authority, target.path, all_headers.items(), _encode(json).encode())
     deadline = asyncio.get_running_loop().time() + limits.total_seconds
-    async with _session(allowed) as session:
-        response = await _send(
-            session, target, json=json, headers=dict(headers or {}), limits=limits, deadline=deadline
-        )
-        answer = Answer(response, limits, deadline)
-        try:
-            yield answer
-        finally:
-            answer.close()
+    pool = _pool(allowed, target.origin)
+    connection, head = await _ask(pool, target.origin, message, limits, deadline, allowed)
+    answer = Answer(connection, head, limits, deadline)
+    try:
+        yield answer
+    finally:
+        answer.close()
+        if connection.reusable:
+            pool.keep(connection)
+        else:
+            connection.hang_up()
 
 
-async def _send(
-    session: aiohttp.ClientSession,
-    target: URL,
-    *,
-    json: object,
-    headers: dict[str, str],
-    limits: Limits,
-    deadline: float,
-) -> aiohttp.ClientResponse:
+async def _ask(
+    pool: Pool[_Connection], origin: Origin, message: bytes, limits: Limits, deadline: float, allowed: Networks
+) -> tuple[_Connection, _Head]:
+    """Send a request, and wait for the beginning of its answer."""
+    host = origin.host
     try:
         async with asyncio.timeout_at(deadline) as clock:
-            return await session.post(
-                target,
-                json=json,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, connect=limits.connect_seconds),
-                trace_request_ctx=_Waiting(clock, limits.first_byte_seconds, deadline),
-            )
-    except aiohttp.ConnectionTimeoutError as error:
-        raise UnreachableError(f"no connection to {target.host} in time") from error
+            if (connection := pool.take()) is None:
+                connection = await _connect(origin, limits, allowed)
+            try:
+                coming = connection.ask(message)
+                now = asyncio.get_running_loop().time()
+                clock.reschedule(min(now + limits.first_byte_seconds, deadline))
+                return connection, await coming
+            except BaseException:
+                connection.hang_up()
+                raise
     except TimeoutError as error:
-        raise LateError(f"{target.host} did not begin to answer in time") from error
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise UnreachableError(f"the certificate of {target.host} is not valid") from error
-    except aiohttp.ClientConnectorDNSError as error:
-        raise UnreachableError(f"there is no host {target.host}") from error
-    except aiohttp.ClientResponseError as error:
-        raise AnswerError(f"{target.host} did not answer in HTTP") from error
-    except aiohttp.InvalidURL as error:
-        raise UrlError("the address is not a URL") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise UnreachableError(f"{target.host} refused the connection or hung up before answering") from error
+        raise LateError(f"{host} did not begin to answer in time") from error
+    except wire.Lost as error:
+        raise UnreachableError(f"{host} hung up before anything was asked") from error
+
+
+async def _connect(origin: Origin, limits: Limits, allowed: Networks) -> _Connection:
+    """A new connection to an address that may be called. Raises OutboundError."""
+    host = origin.host
+
+    def make_socket(info: AddressInfo) -> socket.socket:
+        """The last word: `info` is the address that is about to be connected to."""
+        family, kind, protocol, _, target = info
+        if not permitted(parse(str(target[0])), allowed):
+            raise AddressError(f"{target[0]} is outside the allowed networks")
+        return socket.socket(family, kind, protocol)
+
+    try:
+        async with asyncio.timeout(limits.connect_seconds):
+            addresses = await _permitted_addresses(origin, allowed)
+            return await wire.connect(_Connection, origin, addresses, make_socket)
+    except TimeoutError as error:
+        raise UnreachableError(f"no connection to {host} in time") from error
+    except ssl.SSLCertVerificationError as error:
+        raise UnreachableError(f"the certificate of {host} is not valid") from error
+    except socket.gaierror as error:
+        raise UnreachableError(f"there is no host {host}") from error
+    except OSError as error:
+        raise UnreachableError(f"{host} refused the connection") from error
+
+
+async def _permitted_addresses(origin: Origin, allowed: Networks) -> Sequence[AddressInfo]:
+    """What the host's name resolves to, less the addresses that may not be called. Raises AddressError."""
+    found = await wire.resolve(origin)
+    kept = [info for info in found if permitted(parse(str(info[4][0])), allowed)]
+    if found and not kept:
+        raise AddressError(f"{origin.host} resolves to an address outside the allowed networks")
+    return kept

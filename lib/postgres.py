@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import asyncpg
 
 from lib.pool import Pool, silent
-from lib.postgrest import Answer, Lost
+from lib.postgrest import Answer
+from lib.wire import Lost
 
 KEEP_SECONDS = 60
 """How long an unused connection is kept."""

@@ -30,7 +30,7 @@ _OWNERS = (
     (re.compile(r"(^|/)lib/(outbound|addresses|answers|sse_reader|personas/\w+)\.py$"), MODEL),
     (re.compile(r"(^|/)lib/(http|stream|sse|events|ui_messages|cors|bodies)\.py$"), HTTP),
     (re.compile(r"(^|/)(uvicorn|starlette|functions_framework|h11|local)/"), HTTP),
-    (re.compile(r"(^|/)lib/\w+\.py$"), OWN),
+    (re.compile(r"(^|/)lib/(?!wire\.)\w+\.py$"), OWN),
     (re.compile(r"(^|/)functions/\w+/main\.py$|^main\.py$"), OWN),
 )
 # The innermost frame of what runs the loop; those above it are in every stack.
@@ -83,7 +83,7 @@ def _owner(stack: list[str]) -> str:
         for pattern, part in _OWNERS:
             if pattern.search(file):
                 return part
-    return CLIENTS if any("aiohttp/" in file for file in ours) else LOOP
+    return CLIENTS if any(file.endswith("lib/wire.py") for file in ours) else LOOP
 
 
 def milliseconds(found: Mapping[str, float], turns: int, cpu_ms: float) -> dict[str, float]:

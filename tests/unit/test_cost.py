@@ -84,10 +84,10 @@ def test_a_sample_belongs_to_the_innermost_frame_that_says_whose_it_is() -> None
     found = sampling.parts(
         [
             f"{run} 250",
-            f"{run};start (lib/turns.py:1);call (lib/db.py:2);post (aiohttp/client.py:3) 500",
+            f"{run};start (lib/turns.py:1);call (lib/db.py:2);send (lib/wire.py:3) 500",
             f"{run};serve (lib/http.py:1);identify (lib/auth.py:4);decode (jwt/api_jwt.py:1) 250",
             f"{run};_speak (lib/answering.py:1);answer (lib/personas/openai.py:4);loads (json/__init__.py:1) 250",
-            f"{run};data_received (aiohttp/client_proto.py:3) 125",
+            f"{run};data_received (lib/wire.py:3) 125",
             f"{run};send (lib/stream.py:3);send (uvicorn/protocols/http/h11_impl.py:3) 125",
         ]
     )

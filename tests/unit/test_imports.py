@@ -19,8 +19,8 @@ ALLOWED = {
     "pydantic_core": "pydantic",
     "annotated_types": "pydantic",
     "typing_inspection": "pydantic",
-    "httptools": "reads PostgREST's answers",
-    "aiohappyeyeballs": "connects to PostgREST",
+    "httptools": "reads the answers to our calls",
+    "aiohappyeyeballs": "connects our calls",
     "tenacity": "repeats calls to PostgREST",
     "uvicorn_worker": "serves; lib/http.py sets its HTTP parser",
     "uvicorn": "uvicorn_worker",
@@ -34,10 +34,7 @@ LATER = {
     "a switchboard token": ("auth.switchboard_token(auth.Anonymous(), auth.Scope())", set()),
     "an email": ("emails.parse('ana@example.com')", {"email_validator", "idna"}),
     "the demo persona": ("personas.find('demo')", set()),
-    "a call out": (
-        "personas.find('n8n')",
-        {"aiohttp", "aiosignal", "attr", "frozenlist", "multidict", "propcache", "yarl", "idna"},
-    ),
+    "a call out": ("personas.find('n8n')", set()),
     "a direct connection": ("importlib.import_module('lib.postgres')", {"asyncpg"}),
     "a token that is shown": ("importlib.import_module('lib.tokens')", {"jwt", "cryptography"}),
 }

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 from cryptography import x509
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import outbound
+from lib import outbound, wire
 from lib.addresses import Networks, host_permitted, permitted
 from lib.outbound import (
     AddressError,
@@ -31,6 +30,7 @@ from lib.outbound import (
     UnreachableError,
     UrlError,
 )
+from lib.wire import AddressInfo, Origin
 from tests.standins.n8n import N8n
 
 LOOPBACK: Networks = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -191,24 +191,21 @@ async def test_a_pooled_connection_serves_nobody_who_may_not_open_it(n8n: N8n) -
 
 
 def resolve_to(*addresses: str) -> Any:
-    async def resolve(_self: object, host: str, port: int, family: object) -> list[dict[str, Any]]:
-        return [
-            {"hostname": host, "host": address, "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
-            for address in addresses
-        ]
+    async def resolve(origin: Origin, *_: object) -> list[AddressInfo]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, origin.port)) for address in addresses]
 
     return resolve
 
 
 async def test_of_several_addresses_only_the_permitted_are_tried(n8n: N8n, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve_to("10.255.255.1", "127.0.0.1"))
+    monkeypatch.setattr(wire, "resolve", resolve_to("10.255.255.1", "127.0.0.1"))
     assert (await fetch(n8n.url("last-node", host="both.example"), connect_seconds=1))[0] == 200
 
 
 async def test_the_address_of_the_socket_counts_whatever_the_resolver_said(
     n8n: N8n, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbound._PermittedResolver, "resolve", resolve_to("127.0.0.1"))
+    monkeypatch.setattr(outbound, "_permitted_addresses", resolve_to("127.0.0.1"))
     with pytest.raises(AddressError):
         await fetch(n8n.url("last-node", host="rebinding.example"), allowed=())
     assert n8n.received == []

@@ -111,8 +111,8 @@ def test_only_a_kind_that_calls_out_imports_a_client() -> None:
 import sys
 from lib import personas
 personas.find("demo"), personas.check("demo", {})
-assert "aiohttp" not in sys.modules and "starlette" not in sys.modules
+assert "httptools" not in sys.modules and "starlette" not in sys.modules
 personas.find("openai")
-assert "aiohttp" in sys.modules
+assert "httptools" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

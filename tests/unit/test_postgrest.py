@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib import postgrest
-from lib.postgrest import Answer, Lost
+from lib.postgrest import Answer
+from lib.wire import Lost
 from tests.unit.peer import ANSWERS, ENDING, OK, Peer, call, saying
 
 

@@ -7,7 +7,8 @@ from unittest.mock import Mock
 import pytest
 
 from lib import postgrest
-from lib.postgrest import Answer, Lost
+from lib.postgrest import Answer
+from lib.wire import Lost
 from tests.unit.peer import OK, Peer, call, saying
 
 

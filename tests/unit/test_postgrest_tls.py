@@ -13,8 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lib import postgrest
-from lib.postgrest import Answer, Lost
+from lib import wire
+from lib.postgrest import Answer
+from lib.wire import Lost
 from tests.unit import test_postgrest_connections as connections
 from tests.unit.peer import ANSWERS, OK, call, saying
 
@@ -57,9 +58,9 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def trusting(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    postgrest._tls.cache_clear()
+    wire._tls.cache_clear()
     yield authority
-    postgrest._tls.cache_clear()
+    wire._tls.cache_clear()
 
 
 async def test_https_verifies_the_server_and_keeps_its_connection(trusting: Authority) -> None:
@@ -82,7 +83,7 @@ async def test_a_certificate_for_another_name_is_refused_and_nothing_sent(trusti
 
 
 async def test_an_unknown_authority_is_refused_and_nothing_sent(authority: Authority) -> None:
-    postgrest._tls.cache_clear()
+    wire._tls.cache_clear()
     peer = saying(OK)
     peer.tls = authority.server
     async with peer.running():
