@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import uvicorn
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lib import auth, config, cors, db
+from lib import auth, config, cors, db, log
 from lib.http import Function
 from tests.unit.postgrest import PostgRest
 
@@ -57,23 +56,11 @@ async def postgrest(configure: Configure) -> AsyncIterator[PostgRest]:
 
 
 @pytest.fixture
-def log_lines() -> Iterator[list[dict[str, Any]]]:
+def log_lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What is logged during the test, line by line."""
     lines: list[dict[str, Any]] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(json.loads(formatter.format(record)))
-
-    from lib.log import _Lines  # noqa: PLC0415
-
-    formatter, handler, logger = _Lines(), Collect(), logging.getLogger("switchboard")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    yield lines
-    logger.removeHandler(handler)
-    logger.setLevel(level)
+    monkeypatch.setattr(log, "_write", lambda line: lines.append(json.loads(line)))
+    return lines
 
 
 class _Server(uvicorn.Server):

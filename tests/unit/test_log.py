@@ -1,9 +1,13 @@
 import contextvars
+import io
+import json
+import sys
 from typing import Any
 
 import pytest
 
 from lib import log
+from tests.unit.conftest import Configure
 
 
 def test_a_line_carries_the_request_and_its_fields(log_lines: list[dict[str, Any]]) -> None:
@@ -28,6 +32,27 @@ def test_an_error_brings_its_traceback_along(log_lines: list[dict[str, Any]]) ->
     log.error("no exception here")
     assert "deep down" in log_lines[0]["traceback"]
     assert "traceback" not in log_lines[1]
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [("DEBUG", ["INFO", "WARNING", "ERROR"]), ("WARNING", ["WARNING", "ERROR"]), ("ERROR", ["ERROR"])],
+)
+def test_what_is_below_the_level_is_not_said(
+    level: str, shown: list[str], capsys: pytest.CaptureFixture[str], configure: Configure
+) -> None:
+    configure(SWITCHBOARD_LOG_LEVEL=level)
+    log.info("a", why={1})
+    log.warning("b")
+    log.error("c\n")
+    assert [json.loads(line)["severity"] for line in capsys.readouterr().err.splitlines()] == shown
+
+
+def test_nobody_fails_because_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    log.error("unheard")
 
 
 @pytest.mark.parametrize("offered", [None, "", "short", "x" * 65, "with space", "line\nbreak", 'quote"quote"'])
