@@ -80,16 +80,16 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
 
 
 def _set_the_servers_protocols() -> None:
-    """Have functions-framework's server read requests with h11, and take none for a WebSocket.
+    """Have functions-framework's server read requests with h11 (lib/serving.py), and take none for a WebSocket.
 
-    Left to itself it takes httptools wherever that is installed, and lib/postgrest.py brings it for answers. Under
+    Left to itself it takes httptools wherever that is installed, and lib/wire.py brings it for answers. Under
     uvicorn it loses the body of a request that offers an upgrade, as Java's client and `curl --http2` do over plain
     HTTP.
     """
     with contextlib.suppress(ImportError):  # where there is no gunicorn, as on Windows
         from uvicorn_worker import UvicornWorker  # noqa: PLC0415
 
-        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "h11", "ws": "none"}
+        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "lib.serving:Protocol", "ws": "none"}
 
 
 def _spare_the_collector() -> None:

@@ -60,16 +60,15 @@ class Stream(StreamingResponse):
         self._beat(queue)
         source = asyncio.create_task(self._pump(queue))
         reader = asyncio.create_task(self._send(queue, send))
-        leaving = asyncio.create_task(_disconnected(receive))
         try:
-            await asyncio.wait({source, leaving, reader}, return_when=asyncio.FIRST_COMPLETED)
-            if self._drain or source.done():
-                if not source.done():
-                    await asyncio.wait({source})
-                await asyncio.wait({reader, leaving}, timeout=FAREWELL_SECONDS, return_when="FIRST_COMPLETED")
+            if self._drain:
+                await asyncio.wait({source})
+            else:
+                await _while_heard({source, reader}, receive)
+            if source.done():
+                await asyncio.wait({reader}, timeout=FAREWELL_SECONDS)
         finally:
             self._heart.cancel()
-            await _end(leaving)
             await _end(source)
             if not reader.done():
                 with contextlib.suppress(asyncio.CancelledError):
@@ -110,6 +109,15 @@ class Stream(StreamingResponse):
                 self._sent_at = time.monotonic()
                 body = b"".join(chunk for chunk in chunks if chunk is not None)
                 await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _while_heard(working: "set[asyncio.Task[None]]", receive: Receive) -> None:
+    """Wait until one of the tasks has ended, or the reader has left."""
+    leaving = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait({*working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _end(leaving)
 
 
 async def _disconnected(receive: Receive) -> None:

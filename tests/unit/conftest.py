@@ -71,11 +71,11 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp, **options: Any) -> AsyncIterator[str]:
-    """The address of an ASGI application on a real socket, as it is deployed: uvicorn with h11."""
+    """The address of an ASGI application on a real socket, as it is deployed: uvicorn with our protocol."""
     import asyncio  # noqa: PLC0415
 
     settings = uvicorn.Config(
-        app, port=0, lifespan="off", log_level="error", proxy_headers=False, http="h11", **options
+        app, port=0, lifespan="off", log_level="error", proxy_headers=False, http="lib.serving:Protocol", **options
     )
     server = _Server(settings)
     running = asyncio.create_task(server.serve())
