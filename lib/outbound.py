@@ -21,6 +21,7 @@ Errors:
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import re
 import socket
@@ -52,7 +53,8 @@ _CLOCK_SECONDS = 0.001
 _TOO_LONG = "the answer took too long"
 # Workspaces with networks of their own get their own connections, since a kept one is not judged again.
 _MAX_POOLS = 256
-_MAX_HEAD_BYTES = 64 * 1024
+# How much may come in a row that brings nothing of a body: its head, what is written between its parts and behind it.
+_MAX_EMPTY_BYTES = 64 * 1024
 # How much of an answer waits to be read, at most, and how much of one is decompressed at a time.
 _MAX_UNREAD_BYTES = 256 * 1024
 _UNPACKED_BYTES = 64 * 1024
@@ -126,7 +128,7 @@ class CutOffError(OutboundError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long to wait, in seconds, and how much to take, in bytes of the decoded body."""
+    """How long to wait, in seconds, and how much to take, in bytes of the body as it comes and as it is decoded."""
 
     connect_seconds: float = 5.0
     first_byte_seconds: float = 60.0
@@ -185,7 +187,7 @@ class _Connection(wire.Connection):
 
     def ask(self, message: bytes) -> asyncio.Future[_Head]:
         """Write a request; the head of the answer, or an OutboundError, is in the future."""
-        self._size = 0
+        self._empty_bytes = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._until_the_end = False
         self._unread: list[bytes] = []
@@ -222,11 +224,11 @@ class _Connection(wire.Connection):
         self._wake()
 
     def data_received(self, data: bytes) -> None:
-        if self.under_way and not self._head.done():
-            if self._size > _MAX_HEAD_BYTES:
+        if self.under_way:
+            if self._empty_bytes > _MAX_EMPTY_BYTES:
                 self.lose("NotHttp")
                 return
-            self._size += len(data)
+            self._empty_bytes += len(data)
         super().data_received(data)
 
     def eof_received(self) -> None:
@@ -247,15 +249,15 @@ class _Connection(wire.Connection):
             self._fields = []
             return
         headers = Headers(raw=self._fields)
-        # As RFC 9112 (6.3) has it.
-        coding = headers.get("transfer-encoding")
-        self._until_the_end = (
-            "content-length" not in headers if coding is None else not coding.lower().rstrip().endswith("chunked")
-        )
+        codings = ",".join(headers.getlist("transfer-encoding")).strip().lower()
+        if codings not in {"", "chunked"}:
+            self.lose("NotHttp")
+            return
+        self._until_the_end = not codings and "content-length" not in headers
         self._head.set_result(_Head(status, headers))
 
-    def on_body(self, data: bytes) -> None:
-        """Called by the parser."""
+    def on_content(self, data: bytes) -> None:
+        self._empty_bytes = 0
         self._unread.append(data)
         self._unread_bytes += len(data)
         if self._unread_bytes > _MAX_UNREAD_BYTES and not self._paused:
@@ -338,9 +340,12 @@ class Answer:
         taken = 0
         async for chunk in self._decoded():
             taken += len(chunk)
-            if taken > self._limits.max_bytes:
-                raise SizeError(f"the answer is larger than {self._limits.max_bytes} bytes")
+            self._bound(taken)
             yield chunk
+
+    def _bound(self, taken: int) -> None:
+        if taken > self._limits.max_bytes:
+            raise SizeError(f"the answer is larger than {self._limits.max_bytes} bytes")
 
     async def excerpt(self, max_bytes: int) -> bytes:
         """The body's first bytes for a message about a failure; whatever goes wrong ends it."""
@@ -361,13 +366,18 @@ class Answer:
         if encoding not in {"gzip", "x-gzip", "deflate"}:
             raise AnswerError("the answer is encoded in a way that was not asked for")
         unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out itself which of the two it is
+        taken = 0
         while packed := await self._next():
+            taken += len(packed)
+            self._bound(taken)
             for chunk in _unpacked(unpacker, packed):
                 yield chunk
-        if not unpacker.eof:
+        if taken and not unpacker.eof:
             raise AnswerError("the answer is not encoded as its headers say")
 
     async def _next(self) -> bytes:
+        if self._clock.cancelled():
+            raise RuntimeError("the answer was closed, and its connection may serve another call")
         self._reading_since = self._loop.time()
         if self._reading_since >= self._deadline:
             raise LateError(_TOO_LONG)
@@ -461,13 +471,14 @@ async def _ask(
 
 async def _connect(origin: Origin, limits: Limits, allowed: Networks) -> _Connection:
     """A new connection to an address that may be called. Raises OutboundError."""
-    host = origin.host
+    host, refused = origin.host, set[str]()
 
     def make_socket(info: AddressInfo) -> socket.socket:
         """The last word: `info` is the address that is about to be connected to."""
         family, kind, protocol, _, target = info
         if not permitted(parse(str(target[0])), allowed):
-            raise AddressError(f"{target[0]} is outside the allowed networks")
+            refused.add(str(target[0]))
+            raise PermissionError(errno.EACCES, "outside the allowed networks")
         return socket.socket(family, kind, protocol)
 
     try:
@@ -481,6 +492,8 @@ async def _connect(origin: Origin, limits: Limits, allowed: Networks) -> _Connec
     except socket.gaierror as error:
         raise UnreachableError(f"there is no host {host}") from error
     except OSError as error:
+        if refused:
+            raise AddressError(f"{', '.join(refused)} is outside the allowed networks") from error
         raise UnreachableError(f"{host} refused the connection") from error
 
 

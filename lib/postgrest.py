@@ -71,6 +71,10 @@ async def close() -> None:
 class _Connection(wire.Connection):
     """Keeps what comes until the answer is whole."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
     def ask(self, message: bytes) -> "asyncio.Future[Answer]":
         """Write a request; the answer, or Lost, is in the future. Raises Lost when the peer has hung up before."""
         self._size = 0
@@ -86,8 +90,7 @@ class _Connection(wire.Connection):
         else:
             super().data_received(data)
 
-    def on_body(self, data: bytes) -> None:
-        """Called by the parser."""
+    def on_content(self, data: bytes) -> None:
         self._content.append(data)
 
     def on_answer(self, status: int) -> None:

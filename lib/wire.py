@@ -32,6 +32,7 @@ Headers = Iterable[tuple[str, str]]
 USER_AGENT = "switchboard"
 
 _NEXT_ADDRESS_SECONDS = 0.25  # what RFC 8305 recommends
+_SURELY_OUT_BYTES = 64 * 1024  # what the system takes at once of a request over TLS, so that the loop holds none of it
 
 
 class Lost(Exception):  # noqa: N818 (it is what became of the call)
@@ -56,14 +57,19 @@ class Origin:
 class Connection(asyncio.Protocol, ABC):
     """One connection, one call at a time. What is done with an answer is the subclass's to say.
 
-    A subclass has also ``on_body(data)``, and ``on_header(name, value)`` if it wants them, which the parser calls.
+    A subclass has also ``on_header(name, value)`` and ``on_headers_complete()`` if the parser is to call them.
     """
 
     def __init__(self) -> None:
+        self.connected = False
         self.reusable = False
         """Whether the last answer came whole and another call may follow."""
         self.under_way = False
         """Whether an answer is awaited, or still coming."""
+
+    @abstractmethod
+    def on_content(self, data: bytes) -> None:
+        """A part of the answer's body."""
 
     @abstractmethod
     def on_answer(self, status: int) -> None:
@@ -80,6 +86,7 @@ class Connection(asyncio.Protocol, ABC):
         self.reusable = False
         self.under_way = True
         self._parser = httptools.HttpResponseParser(self)
+        self._surely_out = not self._tls or len(message) <= _SURELY_OUT_BYTES
         self._transport.write(message)
 
     def quiet(self) -> bool:
@@ -99,6 +106,8 @@ class Connection(asyncio.Protocol, ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
         self._transport = cast("asyncio.Transport", transport)
+        self._tls = transport.get_extra_info("ssl_object") is not None
+        self.connected = True
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
@@ -128,13 +137,23 @@ class Connection(asyncio.Protocol, ABC):
         """Called by the parser; a message after the answer is one that nobody asked for."""
         self.reusable = False
 
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser, for what comes behind the answer too."""
+        if not self.under_way:
+            return
+        if self._parser.get_status_code() < 200:  # what comes before an answer has no body
+            self.lose("NotHttp")
+        else:
+            self.on_content(data)
+
     def on_message_complete(self) -> None:
         """Called by the parser, for what comes before the answer (100, 103) too."""
         status = self._parser.get_status_code()
         if status < 200 or not self.under_way:
             return
-        # What has not gone out by now, the peer does not want: it would be taken for the next request.
-        self.reusable = self._parser.should_keep_alive() and not self._transport.get_write_buffer_size()
+        # What has not gone out by now, the peer does not want, and the next request would wait behind it.
+        out = self._surely_out and not self._transport.get_write_buffer_size()
+        self.reusable = self._parser.should_keep_alive() and out
         self.under_way = False
         self.on_answer(status)
 
@@ -156,25 +175,37 @@ async def connect(
     addresses: Sequence[AddressInfo],
     make_socket: Callable[[AddressInfo], socket.socket] | None = None,
 ) -> Connected:
-    """A connection to one of the addresses, the first that answers. Raises OSError, and what ``make_socket`` raises."""
-    loop = asyncio.get_running_loop()
+    """A connection to one of the addresses, the first that answers.
+
+    ``make_socket`` may raise OSError for an address that is not to be tried. Raises OSError.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if not addresses:
+        raise socket.gaierror(socket.EAI_NONAME, "no address")
+    made = connection()
+    cancels = task.cancelling() if task else 0
     # Not the loop's own create_connection: uvloop's knows no happy_eyeballs_delay.
     connected: socket.socket | None = None
     try:
         connected = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, loop=loop, socket_factory=make_socket
         )
-        _, made = await loop.create_connection(
-            connection,
+        if task and task.cancelling() > cancels:
+            raise asyncio.CancelledError
+        await loop.create_connection(
+            lambda: made,
             sock=connected,
             ssl=_tls() if origin.tls else None,
             server_hostname=origin.host.rstrip(".") if origin.tls else None,
         )
         connected = None  # the transport's from now on
-    except RuntimeError as failure:  # what uvloop raises at times where a connection fails, says aiohappyeyeballs
+    except (RuntimeError, UnicodeError) as failure:
+        # What uvloop raises at times where a connection fails, says aiohappyeyeballs; or a host that cannot be a name.
         raise OSError(str(failure)) from failure
     finally:
         if connected is not None:
+            if made.connected:
+                made.hang_up()
             connected.close()
     return made
 

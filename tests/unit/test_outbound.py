@@ -197,15 +197,22 @@ def resolve_to(*addresses: str) -> Any:
     return resolve
 
 
+async def test_a_name_without_an_address_is_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "resolve", resolve_to())
+    with pytest.raises(UnreachableError, match="no host"):
+        await fetch("http://nobody.example/")
+
+
 async def test_of_several_addresses_only_the_permitted_are_tried(n8n: N8n, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "resolve", resolve_to("10.255.255.1", "127.0.0.1"))
     assert (await fetch(n8n.url("last-node", host="both.example"), connect_seconds=1))[0] == 200
 
 
+@pytest.mark.parametrize("addresses", [("127.0.0.1",), ("127.0.0.1", "127.0.0.2", "127.0.0.3")])
 async def test_the_address_of_the_socket_counts_whatever_the_resolver_said(
-    n8n: N8n, monkeypatch: pytest.MonkeyPatch
+    n8n: N8n, monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(outbound, "_permitted_addresses", resolve_to("127.0.0.1"))
+    monkeypatch.setattr(outbound, "_permitted_addresses", resolve_to(*addresses))
     with pytest.raises(AddressError):
         await fetch(n8n.url("last-node", host="rebinding.example"), allowed=())
     assert n8n.received == []

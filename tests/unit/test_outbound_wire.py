@@ -21,7 +21,6 @@ from tests.unit.test_postgrest import read_by_h11
 UNTIL_THE_END = {
     "no length": b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nall of it",
     "no length, old": b"HTTP/1.0 200 OK\r\n\r\nall of it",
-    "not chunked at last": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nall of it",
 }
 
 
@@ -91,13 +90,63 @@ async def test_an_answer_that_breaks_off_anywhere_is_an_error_and_nothing_is_sen
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nokk",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200_000,
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 50_000,
+        b"HTTP/1.1 150 Wait\r\nContent-Length: 4\r\n\r\nEVIL" + OK,
+        b"HTTP/1.1 150 Wait\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nEVIL\r\n0\r\n\r\n" + OK,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked,\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     ],
-    ids=["smtp", "tls", "two lengths", "upgrade", "endless head"],
-)
+    ids=[
+        "smtp", "tls", "two lengths", "upgrade", "endless head", "endless line", "endless waiting", "body before",
+        "chunks before", "no coding", "odd coding", "two codings",
+    ],
+)  # fmt: skip
 async def test_what_does_not_speak_http_is_no_answer(wire: bytes) -> None:
     async with cutting(wire, [*range(0, len(wire), 16_000)], end=False).running() as peer:
         with pytest.raises(AnswerError):
             await fetch(peer)
+
+
+@pytest.mark.parametrize(
+    "endless", [b"X: " + b"y" * 16_000, b"X: y\r\n" * 2_000, b"2;ext=" + b"y" * 16_000, b"0" * 16_000]
+)
+async def test_what_brings_nothing_of_a_body_does_not_come_for_ever(endless: bytes) -> None:
+    trailer = b"0\r\n" if endless.startswith(b"X") else b""
+    written = 0
+
+    async def script(peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _number: int) -> None:
+        nonlocal written
+        await peer.read(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n" + trailer)
+        while written < 64_000_000:
+            writer.write(endless)
+            written += len(endless)
+            await writer.drain()
+
+    async with Peer(script).running() as peer:
+        with pytest.raises(CutOffError):
+            await fetch(peer)
+    assert written < 16_000_000  # with what the system's own buffers hold
+
+
+@pytest.mark.parametrize("wire", [OK, b"HTTP/1.1 204 No Content\r\n\r\n"])
+async def test_what_comes_behind_an_answer_is_no_part_of_it_nor_of_the_next(wire: bytes) -> None:
+    async with saying(wire + OK.replace(b"ok", b"no"), OK).running() as peer:
+        assert await fetch(peer) == ((200, b"ok") if wire == OK else (204, b""))
+        assert await fetch(peer) == (200, b"ok")
+        await outbound.close()
+    assert peer.connections == 2
+
+
+async def test_an_answer_is_not_read_once_its_connection_may_serve_another_call() -> None:
+    async with saying(OK).running() as peer:
+        async with outbound.post(peer.url, json={}, allowed=LOOPBACK) as answer:
+            pass
+        with pytest.raises(RuntimeError, match="closed"):
+            await anext(aiter(answer.chunks()))
+        await outbound.close()
 
 
 async def test_the_request_has_its_headers_once_each() -> None:
@@ -266,6 +315,22 @@ async def test_a_packed_answer_is_read_whole(wbits: int, name: str, size: int) -
     for cuts in ([], [*range(len(head), len(head) + len(packed), 97)]):
         async with cutting(head + packed, cuts, end=False).running() as peer:
             assert await fetch(peer) == (200, b"x" * size)
+
+
+@pytest.mark.parametrize("head", [b"204 No Content", b"200 OK\r\nContent-Length: 0"])
+async def test_an_answer_without_a_body_is_packed_in_no_way(head: bytes) -> None:
+    async with saying(b"HTTP/1.1 " + head + b"\r\nContent-Encoding: gzip\r\n\r\n").running() as peer:
+        assert (await fetch(peer))[1] == b""
+        await outbound.close()
+
+
+async def test_what_is_packed_is_bounded_too() -> None:
+    nothing = b"\x00\x00\x00\xff\xff" * 20_000  # deflate's empty blocks
+    packed = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" + nothing
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1000000000\r\n\r\n"
+    async with cutting(head + packed, [], end=False).running() as peer:
+        with pytest.raises(SizeError):
+            await fetch(peer, max_bytes=50_000)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """The client's connections: which are kept, which are given up, and what is known of a call when one ends."""
 
 import asyncio
+import contextlib
 import socket
+from typing import Any
 from unittest.mock import Mock
 
+import aiohappyeyeballs
 import pytest
 
 from lib import postgrest
@@ -212,3 +215,38 @@ async def test_unused_connections_are_closed_in_time(monkeypatch: pytest.MonkeyP
         await asyncio.wait_for(peer.hung_up.wait(), 5)
         await call(peer)
     assert peer.connections == 3
+
+
+async def test_a_cancel_that_is_swallowed_while_connecting_counts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = aiohappyeyeballs.start_connection
+
+    async def swallowing(*args: Any, **options: Any) -> socket.socket:
+        connected = await connect(*args, **options)
+        calling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return connected
+
+    async with saying(OK).running() as peer:
+        monkeypatch.setattr(aiohappyeyeballs, "start_connection", swallowing)
+        calling = asyncio.create_task(call(peer))
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        assert peer.requests == []
+
+
+async def test_who_was_cancelled_before_may_still_call() -> None:
+    """As a turn is finished although its process is being stopped."""
+    asked = asyncio.Event()
+
+    async def stubborn() -> Answer:
+        with contextlib.suppress(asyncio.CancelledError):
+            asked.set()
+            await asyncio.sleep(10)
+        return await call(peer)
+
+    async with saying(OK).running() as peer:
+        calling = asyncio.create_task(stubborn())
+        await asked.wait()
+        calling.cancel()
+        assert await calling == Answer(200, b"ok")

@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 import uvloop
@@ -17,7 +19,7 @@ from lib import wire
 from lib.postgrest import Answer
 from lib.wire import Lost
 from tests.unit import test_postgrest_connections as connections
-from tests.unit.peer import ANSWERS, OK, call, saying
+from tests.unit.peer import ANSWERS, OK, Peer, call, saying
 
 
 @dataclass(frozen=True)
@@ -114,3 +116,58 @@ def test_it_is_the_same_on_the_loop_that_serves_us(trusting: Authority) -> None:
             await connections.test_a_kept_connection_that_has_ended_is_found_out_before_anything_is_sent(rude)
 
     uvloop.run(on_uvloop())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_call_that_is_cancelled_just_when_it_is_connected_leaves_nothing_open(
+    trusting: Authority, monkeypatch: pytest.MonkeyPatch, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    calling: asyncio.Task[Answer]
+    sockets: list[socket.socket] = []
+    made = wire.Connection.connection_made
+
+    async def script(_peer: Peer, _: asyncio.StreamReader, writer: asyncio.StreamWriter, _number: int) -> None:
+        # Answers no farewell: whoever says one politely waits for it for long.
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        await asyncio.sleep(0.5)
+
+    def cancelled_then(connection: wire.Connection, transport: asyncio.BaseTransport) -> None:
+        made(connection, transport)
+        sockets.append(transport.get_extra_info("socket"))
+        calling.cancel()
+
+    async def run() -> None:
+        nonlocal calling
+        peer = Peer(script)
+        peer.tls = trusting.server
+        async with peer.running():
+            monkeypatch.setattr(wire.Connection, "connection_made", cancelled_then)
+            calling = asyncio.create_task(call(peer))
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+            monkeypatch.setattr(wire.Connection, "connection_made", made)
+            await asyncio.sleep(0.1)
+            assert [each.fileno() for each in sockets] == [-1]
+        fine = saying(OK)
+        async with fine.running():
+            assert [await call(fine) for _ in range(3)] == [Answer(200, b"ok")] * 3
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())
+
+
+async def test_over_tls_a_large_request_that_nobody_reads_is_not_followed_by_another(trusting: Authority) -> None:
+    async def script(peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        if number == 1:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(OK)
+            await asyncio.sleep(0.5)
+        else:
+            await peer.read(reader)
+            writer.write(OK)
+
+    peer = Peer(script)
+    peer.tls = trusting.server
+    async with peer.running():
+        assert [await call(peer, b"x" * 8_000_000), await call(peer)] == [Answer(200, b"ok")] * 2
+    assert peer.connections == 2
