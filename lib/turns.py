@@ -4,13 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from lib import auth, bodies, db, emails, errors, log
+from lib import addresses, auth, bodies, db, emails, errors, log
 from lib.bodies import Attributes, Body, Label, Message
 from lib.clients import Client
 from lib.db import Rpc
@@ -53,10 +52,6 @@ class _Answered(BaseModel):
     model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
 
-_Network = Annotated[IPv4Network | IPv6Network, Field(union_mode="left_to_right")]
-"""Tried in this order; pydantic would else try both, and a text that is no IPv6 takes long to find out."""
-
-
 class _Persona(_Answered):
     id: UUID
     kind: str
@@ -84,7 +79,7 @@ class _Started(_Answered):
     proof: auth.Proof | None
     history: tuple[_Said, ...]
     persona: _Persona
-    allowed_networks: tuple[_Network, ...]
+    allowed_networks: tuple[str, ...]
     limits: tuple[Limit, ...] = ()
 
 
@@ -374,5 +369,5 @@ def _for_persona(started: _Started, message: str) -> PersonaTurn:
         time_limit_seconds=persona.time_limit_seconds,
         config=persona.config,
         secret=persona.secret.get_secret_value() if persona.secret else None,
-        allowed_networks=started.allowed_networks,
+        allowed_networks=addresses.networks(started.allowed_networks),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Annotated, Literal, cast
 
@@ -37,6 +38,7 @@ class HeaderAuth(BaseModel):
         return name
 
 
+@functools.lru_cache(maxsize=1_024)
 def _callable(url: str) -> str:
     try:
         outbound.checked_url(url)
