@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import uvicorn
 import uvloop
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from uvicorn_worker import UvicornWorker
 
-from lib.serving import Gathering
+from lib import http, routes
+from lib.serving import Gathering, Protocol
 from tests.unit.conftest import serving
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
@@ -148,3 +152,14 @@ def test_it_serves_on_the_loop_that_we_run_on() -> None:
     uvloop.run(test_a_part_of_an_answer_is_out_before_the_next_is_made())
     uvloop.run(test_a_reader_who_is_slow_is_waited_for_and_gets_everything())
     uvloop.run(test_requests_on_one_connection_are_answered_in_turn())
+
+
+def test_functions_framework_serves_by_it_too() -> None:
+    http.function("worker", {route.name: unused for route in routes.of("worker")})
+    config = uvicorn.Config(unused, http=UvicornWorker.CONFIG_KWARGS["http"])
+    config.load()
+    assert config.http_protocol_class is Protocol
+
+
+async def unused(*_: Any) -> Response:
+    raise AssertionError
