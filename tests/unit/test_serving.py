@@ -156,10 +156,14 @@ def test_it_serves_on_the_loop_that_we_run_on() -> None:
 
 def test_functions_framework_serves_by_it_too() -> None:
     http.function("worker", {route.name: unused for route in routes.of("worker")})
-    config = uvicorn.Config(unused, http=UvicornWorker.CONFIG_KWARGS["http"])
+    config = uvicorn.Config(app_that_is_not_called, interface="asgi3", http=UvicornWorker.CONFIG_KWARGS["http"])
     config.load()
     assert config.http_protocol_class is Protocol
 
 
 async def unused(*_: Any) -> Response:
+    raise AssertionError
+
+
+async def app_that_is_not_called(scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError
