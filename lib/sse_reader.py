@@ -9,10 +9,12 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK = "\ufeff"
+_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Received(NamedTuple):
@@ -30,7 +32,8 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self._line = bytearray()
+        self._decoder = _decoder("replace")
+        self._line: list[str] = []
         self._at_start = True
         self._after_cr = False
         self._name = ""
@@ -38,52 +41,56 @@ class Reader:
 
     def feed(self, chunk: bytes) -> Iterator[Received]:
         """The events that end in this chunk."""
-        if not chunk:
+        text = self._decoder.decode(chunk)
+        if not text:
             return
-        if self._after_cr and chunk[0] == 0x0A:  # the second half of a line end that was cut in two
-            chunk = chunk[1:]
+        if self._at_start:
+            self._at_start = False
+            text = text.removeprefix(_BYTE_ORDER_MARK)
+        elif self._after_cr and text[0] == "\n":  # the second half of a line end that was cut in two
+            text = text[1:]
         self._after_cr = chunk.endswith(b"\r")
-        for piece in chunk.splitlines(keepends=True):
-            line = piece.rstrip(b"\r\n")
-            if len(line) == len(piece):  # the last one, whose end is still to come
-                self._line += piece
-                return
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        lines = text.split("\n")
+        last = lines.pop()  # whose end is still to come
+        for line in lines:
             if self._line:
-                line = bytes(self._line) + line
+                self._line.append(line)
+                line = "".join(self._line)  # noqa: PLW2901
                 self._line.clear()
-            event = self._take(line)
-            if event is not None:
-                yield event
+            if line:
+                self._take(line)
+            elif self._data:
+                yield Received(
+                    self._name or "message", self._data[0] if len(self._data) == 1 else "\n".join(self._data)
+                )
+                self._name, self._data = "", []
+            else:
+                self._name = ""
+        if last:
+            self._line.append(last)
 
     def finish(self) -> Received | None:
         """The event that the end of the stream left without its empty line, if there is one.
 
         The standard drops it. Servers that forget the last line end mean it, so the caller decides.
         """
-        if self._line:
-            self._take(bytes(self._line))
-            self._line.clear()
-        return self._dispatch()
-
-    def _take(self, line: bytes) -> Received | None:
-        """Read a line without its end; the event that it completes, which only an empty line does."""
-        if self._at_start:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
-            self._at_start = False
-        if not line:
-            return self._dispatch()
-        field, _, value = line.decode("utf-8", "replace").partition(":")
-        value = value.removeprefix(" ")
-        if field == "data":
-            self._data.append(value)
-        elif field == "event":
-            self._name = value
-        return None
-
-    def _dispatch(self) -> Received | None:
-        if not self._data:
-            self._name = ""
-            return None
-        event = Received(self._name or "message", "\n".join(self._data))
+        self._line.append(self._decoder.decode(b"", final=True))
+        if line := "".join(self._line):
+            self._take(line)
+        self._line.clear()
+        name, data = self._name or "message", self._data
         self._name, self._data = "", []
-        return event
+        return Received(name, "\n".join(data)) if data else None
+
+    def _take(self, line: str) -> None:
+        """Read a line without its end, which is not empty."""
+        if line.startswith("data:"):
+            self._data.append(line[6:] if line[5:6] == " " else line[5:])
+        else:
+            field, _, value = line.partition(":")
+            if field == "event":
+                self._name = value.removeprefix(" ")
+            elif field == "data":
+                self._data.append("")

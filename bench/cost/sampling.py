@@ -28,7 +28,7 @@ _FRAME = re.compile(r"\(([^()]+?)(?::\d+)?\)$")
 _OWNERS = (
     (re.compile(r"(^|/)lib/(db|postgres|postgrest|pool)\.py$|(^|/)asyncpg/"), DATABASE),
     (re.compile(r"(^|/)lib/(outbound|addresses|answers|sse_reader|personas/\w+)\.py$"), MODEL),
-    (re.compile(r"(^|/)lib/(http|stream|sse|events|ui_messages|cors|bodies)\.py$"), HTTP),
+    (re.compile(r"(^|/)lib/(http|serving|stream|sse|events|ui_messages|cors|bodies)\.py$"), HTTP),
     (re.compile(r"(^|/)(uvicorn|starlette|functions_framework|h11|local)/"), HTTP),
     (re.compile(r"(^|/)lib/(?!wire\.)\w+\.py$"), OWN),
     (re.compile(r"(^|/)functions/\w+/main\.py$|^main\.py$"), OWN),

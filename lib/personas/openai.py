@@ -11,6 +11,7 @@ https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -93,9 +94,7 @@ class Config(calls.Patience):
     @property
     def url(self) -> str:
         """Where the messages go."""
-        parts = urlsplit(self.base_url)
-        path = parts.path.rstrip("/").removesuffix(_PATH) + _PATH
-        return parts._replace(path=path, fragment="").geturl()
+        return _address(self.base_url)
 
 
 class OpenAI:
@@ -142,6 +141,13 @@ class OpenAI:
             yield Usage(completion.usage)
         if completion.failure is not None:
             raise completion.failure
+
+
+@functools.lru_cache(maxsize=1_024)
+def _address(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    path = parts.path.rstrip("/").removesuffix(_PATH) + _PATH
+    return parts._replace(path=path, fragment="").geturl()
 
 
 def _payload(turn: PersonaTurn, config: Config) -> dict[str, Any]:

@@ -18,6 +18,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from pydantic_core import from_json
+
 from lib.answers import Joiner, excerpt, find_text, quote
 from lib.personas import PersonaError
 from lib.sse_reader import Reader, Received
@@ -27,9 +29,6 @@ MAX_TEXT_LENGTH = 1_000_000
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _MOST_TOKENS = 10**12
-_decode = json.JSONDecoder().raw_decode
-"""As json.loads, which spends as much again on white space around the value."""
-
 _BLANK = b" \t\r\n"
 _BLANKS = (b" ", b"\t", b"\r", b"\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -123,21 +122,20 @@ class Completion:
 
     def _take(self, event: Received) -> str:
         """The text that an event adds, which may be none."""
-        data = event.data.strip()
+        name, data = event
+        data = data.strip()
         if not data or self.done:
             return ""
         if data == "[DONE]":
             self.done = True
             return ""
         try:
-            value, end = _decode(data)
-        except (ValueError, RecursionError):
-            value, end = None, 0
-        if end != len(data):
-            value = None
-        if value is None and event.name == "error":
+            value = from_json(data)
+        except ValueError:
+            value = _read_leniently(data)
+        if value is None and name == "error":
             raise PersonaError("persona_failed", "the model failed" + quote(data, self._secret), retryable=True)
-        return self._follow(value, event.name)
+        return self._follow(value, name)
 
     def _take_last(self, event: Received) -> str:
         """An event without the empty line behind it: half a chunk, or a server that forgets the line."""
@@ -154,7 +152,10 @@ class Completion:
         if value.get("error") or event == "error":
             said = quote(error_text(value), self._secret)
             raise PersonaError("persona_failed", "the model failed" + said, retryable=True)
-        self._count(value)
+        if (model := value.get("model")) != self._model:
+            self._name_model(model)
+        if (counted := value.get("usage")) is not None:
+            self._count(counted)
         choices = value.get("choices")
         if not isinstance(choices, list):
             return ""
@@ -166,16 +167,22 @@ class Completion:
         return text
 
     def _hear(self, choice: dict[str, Any]) -> str:
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str) and reason:
+        if (reason := choice.get("finish_reason")) and isinstance(reason, str):
             self.usage["finish_reason"] = excerpt(reason, 40)
         delta = choice.get("delta") or choice.get("message")
         if not isinstance(delta, dict):
             return ""
+        content = delta.get("content")
+        if content is None or len(delta) > 1:  # there is something else
+            self._look_aside(delta)
+        if not isinstance(content, str):
+            content = _content(content)
+        return self._say(self._joiner.feed(content))
+
+    def _look_aside(self, delta: dict[str, Any]) -> None:
         if isinstance(refusal := delta.get("refusal"), str):
             self._refusal.append(refusal)
         self._calls_tools = self._calls_tools or bool(delta.get("tool_calls") or delta.get("function_call"))
-        return self._say(self._joiner.feed(_content(delta.get("content"))))
 
     def _say(self, text: str) -> str:
         """White space before the first word waits for it, and alone is no answer."""
@@ -189,11 +196,12 @@ class Completion:
             raise PersonaError("persona_too_large", f"the answer has more than {MAX_TEXT_LENGTH} characters")
         return text
 
-    def _count(self, value: dict[str, Any]) -> None:
-        model, counted = value.get("model"), value.get("usage")
-        if isinstance(model, str) and model != self._model and model.strip():
+    def _name_model(self, model: object) -> None:
+        if isinstance(model, str) and model.strip():
             self._model = model
             self.usage["model"] = excerpt(model, 200)
+
+    def _count(self, counted: object) -> None:
         if not isinstance(counted, dict):
             return
         for name in _COUNTS:
@@ -227,14 +235,22 @@ class Completion:
         return None
 
 
+def _read_leniently(data: str) -> Any:
+    """By Python's own reader, which takes half an emoji for a text too; None for what is no JSON."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
 def error_text(value: Any) -> str:
     """What an error body says: `{"error": {"message": …}}`, or the forms of those who are nearly compatible."""
     return find_text(value, ("error", "message", "detail", "msg")) or ""
 
 
 def _content(content: Any) -> str:
-    """The text of a delta: a string, or a list of parts of which some are text (Mistral's thinking models)."""
+    """The text of a delta that is no string: a list of parts of which some are text (Mistral's thinking models)."""
     if isinstance(content, list):
         texts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
         return "".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else ""
+    return ""
