@@ -209,8 +209,8 @@ class _Connection(wire.Connection):
                 raise self._failure
             if not self.under_way:
                 return b""
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
+            self._waiting = waiting = asyncio.get_running_loop().create_future()
+            await waiting
         body = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
         self._unread.clear()
         self._unread_bytes = 0
@@ -256,14 +256,20 @@ class _Connection(wire.Connection):
         self._until_the_end = not codings and "content-length" not in headers
         self._head.set_result(_Head(status, headers))
 
-    def on_content(self, data: bytes) -> None:
+    def on_body(self, data: bytes) -> None:
+        if not self.under_way:
+            return
+        if not self._head.done():
+            self.lose("NotHttp")
+            return
         self._empty_bytes = 0
         self._unread.append(data)
         self._unread_bytes += len(data)
         if self._unread_bytes > _MAX_UNREAD_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+        if self._waiting is not None:
+            self._wake()
 
     def on_answer(self, status: int) -> None:
         self._go_on()
@@ -288,6 +294,7 @@ class _Connection(wire.Connection):
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
+        self._waiting = None
 
 
 _Pools = dict[tuple[Networks, Origin], Pool[_Connection]]

@@ -90,8 +90,13 @@ class _Connection(wire.Connection):
         else:
             super().data_received(data)
 
-    def on_content(self, data: bytes) -> None:
-        self._content.append(data)
+    def on_body(self, data: bytes) -> None:
+        if not self.under_way:
+            return
+        if self._parser.get_status_code() < 200:
+            self.lose("NotHttp")
+        else:
+            self._content.append(data)
 
     def on_answer(self, status: int) -> None:
         if not self._answer.done():

@@ -68,8 +68,11 @@ class Connection(asyncio.Protocol, ABC):
         """Whether an answer is awaited, or still coming."""
 
     @abstractmethod
-    def on_content(self, data: bytes) -> None:
-        """A part of the answer's body."""
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser, also for what comes behind the answer, when nothing is ``under_way``.
+
+        What comes before an answer (100, 103) has no body: a subclass is to ``lose`` such an answer.
+        """
 
     @abstractmethod
     def on_answer(self, status: int) -> None:
@@ -136,15 +139,6 @@ class Connection(asyncio.Protocol, ABC):
     def on_message_begin(self) -> None:
         """Called by the parser; a message after the answer is one that nobody asked for."""
         self.reusable = False
-
-    def on_body(self, data: bytes) -> None:
-        """Called by the parser, for what comes behind the answer too."""
-        if not self.under_way:
-            return
-        if self._parser.get_status_code() < 200:  # what comes before an answer has no body
-            self.lose("NotHttp")
-        else:
-            self.on_content(data)
 
     def on_message_complete(self) -> None:
         """Called by the parser, for what comes before the answer (100, 103) too."""
