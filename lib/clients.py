@@ -1,5 +1,6 @@
 """What a request tells about the program and the place it comes from."""
 
+import functools
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from lib import config
 Device = Literal["bot", "mobile", "tablet", "desktop"]
 
 _LONGEST_USER_AGENT = 512
+_LONGEST_ADDRESS = 100  # with a zone and a port; what is remembered below is bounded by these
 _BOT = re.compile(r"bot\b|crawl|spider|curl/|wget/|python|aiohttp|httpx|okhttp|java/|node", re.IGNORECASE)
 _TABLET = re.compile(r"ipad|tablet|kindle|silk/|android(?!.*mobile)", re.IGNORECASE)
 _MOBILE = re.compile(r"mobi|iphone|ipod|android", re.IGNORECASE)
@@ -33,7 +35,7 @@ class Client:
 
 def of(request: Request) -> Client:
     """The client of a request."""
-    user_agent = _printable(request.headers.get("user-agent", ""))[:_LONGEST_USER_AGENT] or None
+    user_agent = _user_agent(request.headers.get("user-agent", "")[: 4 * _LONGEST_USER_AGENT])
     return Client(
         user_agent=user_agent,
         address=address(
@@ -41,7 +43,7 @@ def of(request: Request) -> Client:
             forwarded=request.headers.getlist("x-forwarded-for"),
             trusted_proxies=config.settings().switchboard_trusted_proxies,
         ),
-        device=device(user_agent, request.headers.get("sec-ch-ua-mobile")),
+        device=device(user_agent, request.headers.get("sec-ch-ua-mobile", "")[:8]),
     )
 
 
@@ -54,12 +56,13 @@ def address(*, peer: str | None, forwarded: Sequence[str], trusted_proxies: int)
     """
     entries = [entry.strip() for line in forwarded for entry in line.split(",")]
     if 0 < trusted_proxies <= len(entries):
-        seen = _canonical(entries[-trusted_proxies])
+        seen = _canonical(entries[-trusted_proxies][:_LONGEST_ADDRESS])
         if seen is not None:
             return seen
     return _canonical(peer) if peer else None
 
 
+@functools.lru_cache(maxsize=512)
 def device(user_agent: str | None, mobile_hint: str | None = None) -> Device | None:
     """The kind of device, from the user agent and the Sec-CH-UA-Mobile hint; a guess, good for statistics."""
     if mobile_hint == "?1":
@@ -74,6 +77,12 @@ def device(user_agent: str | None, mobile_hint: str | None = None) -> Device | N
     return next((kind for pattern, kind in kinds if pattern.search(user_agent)), "desktop")
 
 
+@functools.lru_cache(maxsize=512)
+def _user_agent(header: str) -> str | None:
+    return "".join(character for character in header if character.isprintable()).strip()[:_LONGEST_USER_AGENT] or None
+
+
+@functools.lru_cache(maxsize=512)
 def _canonical(text: str) -> str | None:
     """An address without its port, zone and v4-in-v6 wrapping."""
     host = text.strip()
@@ -88,7 +97,3 @@ def _canonical(text: str) -> str | None:
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(parsed)
-
-
-def _printable(text: str) -> str:
-    return "".join(character for character in text if character.isprintable()).strip()
