@@ -1,8 +1,7 @@
 """How uvicorn serves us: by h11, and with what an answer says in one go written in one go.
 
 uvicorn writes an answer's head, each part of its body and its end by themselves, and each write wakes its reader. Two
-of a streamed turn's five writes follow another at once; gathered they are three, which is a twentieth of the
-functions' CPU and as much of their rate (docs/measurements.md).
+of a streamed turn's five writes follow another at once; gathered they are three.
 """
 
 import asyncio
