@@ -17,10 +17,11 @@ class Batches(Generic[Item]):
         self._waiting: list[Item] = []
         self._filled = asyncio.Event()
 
-    def put(self, item: Item) -> None:
-        """Append an item; never waits."""
+    def put(self, item: Item, *, hasten: bool = True) -> None:
+        """Append an item; never waits. One without ``hasten`` is taken together with the next that has it."""
         self._waiting.append(item)
-        self._filled.set()
+        if hasten:
+            self._filled.set()
 
     async def take(self) -> list[Item]:
         """Everything that waits, in order; waits until there is something."""

@@ -5,8 +5,10 @@ with its arguments by name, out of one JSON document, and what it said of its an
 the role `switchboard` by itself and is good for nothing else (supabase/migrations/*_create_direct_login.sql).
 
 Calls share few connections. A backend that is used again and again finds its plans and caches warm; the same calls over
-ten in turn cost Postgres half as much again (docs/measurements.md). Only calls that take long, because they wait for a
-lock for instance, do not count among the few, so that they hold up nobody else.
+ten in turn cost Postgres half as much again (docs/measurements.md). What starts turns has a part of them to itself:
+such calls of one space would only wait for each other's commit in the database, and a backend that does one thing over
+and over is warmer still. Only calls that take long, because they wait for a lock for instance, do not count among the
+few, so that they hold up nobody else.
 """
 
 import asyncio
@@ -36,6 +38,9 @@ below what a lock may."""
 MOST_LONG = 8
 """How many long calls there are beyond the few, at most."""
 
+STARTING = frozenset({"start_turn"})
+"""The functions that have half of the connections to themselves, where there is more than one."""
+
 _SIGNATURE = """
 select p.proargnames[:p.pronargs] as names,
        array(select format_type(t.type, null)
@@ -64,12 +69,13 @@ async def call(
     Raises Lost. A call that is cancelled hangs up.
     """
     connections = _connections(url, few)
+    lane = connections.starting if name in STARTING else connections.others
     sent = False
     try:
         async with asyncio.timeout(seconds):
-            place = await connections.places.take()
+            place = await lane.places.take()
             try:
-                connection = await connections.take(connect_seconds)
+                connection = await connections.take(lane, connect_seconds)
                 good = False
                 try:
                     place.begin()
@@ -77,21 +83,23 @@ async def call(
                     answer = await connections.run(connection, name, tuple(names), claims, arguments)
                     good = True
                 finally:
-                    connections.give(connection, good)
+                    connections.give(lane, connection, good)
             finally:
-                place.give()
+                somebody_waits = place.give()
     except asyncpg.InternalClientError as failure:
         # Nothing goes out where the server's farewell has come and the connection's end not yet.
         raise Lost(type(failure).__name__, sent=False) from failure
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
         raise Lost(type(failure).__name__, sent=sent) from failure
+    if somebody_waits:
+        await asyncio.sleep(0)  # the next call goes out before this one's answer is worked on
     return answer
 
 
 async def close() -> None:
     """Close this event loop's unused connections. Only a process that outlives its loop needs it."""
     for connections in _all.pop(asyncio.get_running_loop(), {}).values():
-        connections.idle.empty()
+        connections.empty()
     await asyncio.sleep(0)  # a transport closes in the loop's next round
 
 
@@ -137,12 +145,19 @@ def _wake(waiting: collections.deque[asyncio.Future[None]]) -> bool:
     return False
 
 
+@dataclass(slots=True)
+class _Spare:
+    """How many more long calls there may be."""
+
+    left: int
+
+
 class _Places:
     """Who may call: few at a time, in the order in which they came, and besides them those whose call takes long."""
 
-    def __init__(self, few: int, most_long: int) -> None:
+    def __init__(self, few: int, spare: _Spare) -> None:
         self._few = few
-        self._long = most_long
+        self._spare = spare
         self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
         self.loop = asyncio.get_running_loop()
 
@@ -161,19 +176,21 @@ class _Places:
                 raise
         return _Place(self)
 
-    def give(self, *, long: bool) -> None:
-        """Give a place back."""
+    def give(self, *, long: bool) -> bool:
+        """Give a place back; whether somebody who waited has it now."""
         if long:
-            self._long += 1
-            return
-        if not _wake(self._waiting):
-            self._few += 1
+            self._spare.left += 1
+            return False
+        if _wake(self._waiting):
+            return True
+        self._few += 1
+        return False
 
     def step_aside(self) -> bool:
         """Give a place among the few back for one among the long calls, where there is one."""
-        if self._long == 0:
+        if self._spare.left == 0:
             return False
-        self._long -= 1
+        self._spare.left -= 1
         self.give(long=False)
         return True
 
@@ -190,11 +207,11 @@ class _Place:
         """The call goes out: look after a while whether it is a long one."""
         self._clock = self._places.loop.call_later(LONG_SECONDS, self._look)
 
-    def give(self) -> None:
-        """Give it back."""
+    def give(self) -> bool:
+        """Give it back; whether somebody who waited has it now."""
         if self._clock is not None:
             self._clock.cancel()
-        self._places.give(long=self._long)
+        return self._places.give(long=self._long)
 
     def _look(self) -> None:
         self._long = self._places.step_aside()
@@ -202,34 +219,44 @@ class _Place:
             self.begin()
 
 
+class _Lane:
+    """The places and the unused connections of one kind of calls."""
+
+    def __init__(self, few: int, spare: _Spare) -> None:
+        self.places = _Places(few, spare)
+        self.idle: Pool[_Connection] = Pool(few + MOST_LONG, KEEP_SECONDS)
+
+
 class _Connections:
     """One event loop's connections to one database."""
 
     def __init__(self, url: str, few: int) -> None:
-        self.idle: Pool[_Connection] = Pool(few + MOST_LONG, KEEP_SECONDS)
-        self.places = _Places(few, MOST_LONG)
+        self.spare = _Spare(MOST_LONG)
+        apart = few // 2
+        self.others = _Lane(few - apart, self.spare)
+        self.starting = _Lane(apart, self.spare) if apart else self.others
+        self._loop = asyncio.get_running_loop()
         self._url = url
         self._in_use = 0
         self._hoping: collections.deque[asyncio.Future[None]] = collections.deque()
         self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
 
-    async def take(self, connect_seconds: float) -> _Connection:
-        """A connection that was kept, or a new one; where there is no room for more, the next that comes back."""
+    async def take(self, lane: _Lane, connect_seconds: float) -> _Connection:
+        """One of the lane's that was kept, or a new one; where there is no room for more, any that is or gets free."""
         try:
-            while (connection := self.idle.take()) is None:
+            connection = lane.idle.take()
+            while connection is None:
                 try:
                     async with asyncio.timeout(connect_seconds):
-                        wire = await self._connect()
+                        connection = _Connection(await self._connect(), self._loop.time() + LIFE_SECONDS)
                 except asyncpg.PostgresError:
                     # One may have come back while this was refused.
-                    if self.idle.is_empty() and self._in_use == 0:
-                        raise
-                    if self.idle.is_empty():
-                        self._hoping.append(hoping := self.places.loop.create_future())
+                    if self.starting.idle.is_empty() and self.others.idle.is_empty():
+                        if self._in_use == 0:
+                            raise
+                        self._hoping.append(hoping := self._loop.create_future())
                         await hoping
-                else:
-                    connection = _Connection(wire, self.places.loop.time() + LIFE_SECONDS)
-                    break
+                    connection = self.starting.idle.take() or self.others.idle.take()
         except BaseException:
             _wake(self._hoping)  # who hopes may have been told of what this one did not take
             raise
@@ -241,14 +268,19 @@ class _Connections:
             self._url, max_cached_statement_lifetime=0, server_settings={"application_name": "switchboard"}
         )
 
-    def give(self, connection: _Connection, good: bool) -> None:
-        """Keep a connection for the next call, where it still is ``good`` for one and not too old."""
+    def give(self, lane: _Lane, connection: _Connection, good: bool) -> None:
+        """Keep a connection for the lane's next call, where it still is ``good`` for one and not too old."""
         self._in_use -= 1
-        if good and connection.quiet() and self.places.loop.time() < connection.until:
-            self.idle.keep(connection)
+        if good and connection.quiet() and self._loop.time() < connection.until:
+            lane.idle.keep(connection)
         else:
             connection.hang_up()
         _wake(self._hoping)
+
+    def empty(self) -> None:
+        """Close the unused ones."""
+        self.starting.idle.empty()
+        self.others.idle.empty()
 
     async def run(
         self, connection: _Connection, name: str, names: tuple[str, ...], claims: str, arguments: str

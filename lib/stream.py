@@ -15,11 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from lib import log, sse
 from lib.batches import Batches
-from lib.events import Broken, Encoder, ServerSentEvents
+from lib.events import Broken, Encoder, Opened, ServerSentEvents
 
 Told = TypeVar("Told")
 
 HEARTBEAT_SECONDS = 15.0
+OPENING_SECONDS = 0.01
+"""How long the answer's head and the turn's opening wait for text that comes at once, to be written with it."""
+
 FAREWELL_SECONDS = 30.0
 """How long a slow reader has for what is still unsent once the source is done."""
 
@@ -30,7 +33,7 @@ HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
 class Stream(StreamingResponse):
-    """Events of a turn or a conversation, each sent the moment it comes.
+    """Events of a turn or a conversation, each sent the moment it comes; only the opening waits a little for company.
 
     The source runs in a task of its own, so that a slow reader holds nobody up. With ``drain`` it runs to
     its end whatever the reader does; without, it is closed when the reader leaves. When the server shuts
@@ -58,6 +61,7 @@ class Stream(StreamingResponse):
         queue = Batches[bytes | None]()
         self._sent_at = time.monotonic()
         self._beat(queue)
+        self._opening = asyncio.get_running_loop().call_later(OPENING_SECONDS, queue.put, b"")
         source = asyncio.create_task(self._pump(queue))
         reader = asyncio.create_task(self._send(queue, send))
         try:
@@ -69,6 +73,7 @@ class Stream(StreamingResponse):
                 await asyncio.wait({reader}, timeout=FAREWELL_SECONDS)
         finally:
             self._heart.cancel()
+            self._opening.cancel()
             await _end(source)
             if not reader.done():
                 with contextlib.suppress(asyncio.CancelledError):
@@ -76,10 +81,12 @@ class Stream(StreamingResponse):
             await _end(reader)
 
     async def _pump(self, queue: Batches[bytes | None]) -> None:
+        loop = asyncio.get_running_loop()
         try:
             async with contextlib.aclosing(self._events) as events:
                 async for event in events:
-                    queue.put(self._encoder.encode(event))
+                    patient = isinstance(event, Opened) and loop.time() < self._opening.when()
+                    queue.put(self._encoder.encode(event), hasten=not patient)
         except asyncio.CancelledError:
             # The reader has gone, or the server shuts down: whoever still listens is told that it is not the end.
             queue.put(self._encoder.encode(Broken("turn_interrupted" if self._drain else "stream_limit")))
@@ -100,15 +107,18 @@ class Stream(StreamingResponse):
 
     async def _send(self, queue: Batches[bytes | None], send: Send) -> None:
         with contextlib.suppress(OSError):
+            # Events that came together are written together: a write for each is what a stream costs most with.
+            chunks = await queue.take()
+            self._opening.cancel()
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            more = True
-            while more:
-                # Events that came together are written together: a write for each is what a stream costs most with.
-                chunks = await queue.take()
+            while True:
                 more = None not in chunks
                 self._sent_at = time.monotonic()
                 body = b"".join(chunk for chunk in chunks if chunk is not None)
                 await send({"type": "http.response.body", "body": body, "more_body": more})
+                if not more:
+                    return
+                chunks = await queue.take()
 
 
 async def _while_heard(working: "set[asyncio.Task[None]]", receive: Receive) -> None:

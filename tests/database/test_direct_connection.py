@@ -79,6 +79,12 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     config.settings.cache_clear()
 
 
+@pytest.fixture
+def starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function `start` that counts as one that starts turns; the real one does too much for a test."""
+    monkeypatch.setattr(postgres, "STARTING", frozenset({"start"}))
+
+
 @asynccontextmanager
 async def opened(server: Server, settings: Callable[..., None]) -> AsyncIterator[Direct]:
     """A direct connection to a database of its own."""
@@ -132,7 +138,7 @@ async def test_claims_end_with_their_call(anywhere: Direct) -> None:
     assert await connection.fetchval("select private.claims()::text") == "{}"
     await connection.close()
     (pool,) = postgres._all[asyncio.get_running_loop()].values()
-    kept = pool.idle.take()
+    kept = pool.others.idle.take()
     assert kept is not None
     assert await kept.wire.fetchval("select private.claims()::text") == "{}"
 
@@ -334,10 +340,52 @@ async def test_the_statement_timeout_ends_a_call(direct: Direct) -> None:
         await direct.call()
 
 
-async def test_quick_calls_share_few_connections(direct: Direct) -> None:
+async def test_quick_calls_share_few_connections(direct: Direct, settings: Callable[..., None]) -> None:
+    settings(SWITCHBOARD_DATABASE_CONNECTIONS="4")
     await direct.define("return to_jsonb(pg_backend_pid())")
-    assert len(set(await asyncio.gather(*(direct.call() for _ in range(40))))) <= 2
-    assert len(await direct.backends()) <= 2
+    assert len(set(await asyncio.gather(*(direct.call() for _ in range(40))))) == 2
+    assert len(await direct.backends()) == 2
+
+
+@pytest.mark.parametrize(("connections", "lanes"), [("1", 1), ("2", 2), ("3", 3)])
+async def test_what_starts_turns_has_connections_of_its_own(
+    direct: Direct, settings: Callable[..., None], starting: None, connections: str, lanes: int
+) -> None:
+    settings(SWITCHBOARD_DATABASE_CONNECTIONS=connections)
+    await direct.define("return to_jsonb(pg_backend_pid())")
+    await direct.define("return to_jsonb(pg_backend_pid())", name="start")
+    calls = [call for _ in range(20) for call in (direct.call("start"), direct.call())]
+    found = await asyncio.gather(*calls)
+    start, others = set(found[::2]), set(found[1::2])
+    assert len(start | others) == lanes
+    assert len(start) == 1
+    assert (start == others) is (lanes == 1)
+
+
+async def test_the_functions_that_start_turns_are_there(direct: Direct) -> None:
+    query = "select count(*) from pg_proc where pronamespace = 'public'::regnamespace and proname = any($1)"
+    assert await direct.owner.fetchval(query, list(postgres.STARTING)) == len(postgres.STARTING) > 0
+
+
+async def test_the_next_call_goes_out_before_an_answer_is_worked_on(
+    direct: Direct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await direct.define("return to_jsonb(number)", "number int")
+    await direct.call(number=0)
+    seen = []
+    run = postgres._Connection.run
+
+    async def noted(self: postgres._Connection, statement: str, claims: str, arguments: str) -> Any:
+        seen.append("out")
+        return await run(self, statement, claims, arguments)
+
+    async def call(number: int) -> None:
+        await direct.call(number=number)
+        seen.append("worked on")
+
+    monkeypatch.setattr(postgres._Connection, "run", noted)
+    await asyncio.gather(*(call(number) for number in range(3)))
+    assert seen == ["out", "out", "worked on", "out", "worked on", "worked on"]
 
 
 async def test_calls_that_wait_for_a_lock_hold_up_nobody_else(direct: Direct) -> None:
@@ -367,7 +415,7 @@ async def test_there_is_an_end_to_connections(direct: Direct) -> None:
         most = max(most, len(await direct.backends()))
         await asyncio.sleep(0.05)
     assert [task.result() for task in calls] == [1] * 30
-    assert 2 < most <= 2 + postgres.MOST_LONG
+    assert 2 < most <= 1 + postgres.MOST_LONG
 
 
 async def test_where_there_is_no_room_for_more_connections_calls_wait_for_the_few(direct: Direct) -> None:
@@ -379,12 +427,25 @@ async def test_where_there_is_no_room_for_more_connections_calls_wait_for_the_fe
     # And every place was given back.
     await direct.owner.execute(f"alter database {direct.database} connection limit -1")
     await direct.define("perform pg_sleep(0.8); return to_jsonb(pg_backend_pid())")
-    assert len(set(await asyncio.gather(*(direct.call() for _ in range(10))))) == 2 + postgres.MOST_LONG
+    assert len(set(await asyncio.gather(*(direct.call() for _ in range(10))))) == 1 + postgres.MOST_LONG
 
 
-async def test_every_place_comes_back_whatever_becomes_of_the_calls(direct: Direct) -> None:
+async def test_where_there_is_no_room_one_kind_of_calls_takes_the_connections_of_the_other(
+    direct: Direct, starting: None
+) -> None:
+    await direct.define("return to_jsonb(pg_backend_pid())", name="start")
+    await direct.define("perform pg_sleep(0.2); return to_jsonb(pg_backend_pid())")
+    await direct.owner.execute(f"alter database {direct.database} connection limit 2")  # the owner's and one more
+    one = await direct.call()
+    assert await direct.call("start") == one  # it lay idle
+    mixed = await asyncio.gather(direct.call(), direct.call("start"), direct.call())
+    assert list(mixed) == [one] * 3
+
+
+async def test_every_place_comes_back_whatever_becomes_of_the_calls(direct: Direct, starting: None) -> None:
     """Calls that succeed, take long, are left by their callers, given up and cut, all at once."""
-    await direct.define("perform pg_sleep(seconds); return to_jsonb(seconds)", "seconds float")
+    for name in ("do_it", "start"):
+        await direct.define("perform pg_sleep(seconds); return to_jsonb(seconds)", "seconds float", name=name)
     chance = random.Random(7)  # noqa: S311 - to be repeatable
     impatient = db.Patience(tries=1, longest_pause=0, try_seconds=0.1, seconds=0.1)
 
@@ -392,7 +453,8 @@ async def test_every_place_comes_back_whatever_becomes_of_the_calls(direct: Dire
         patience = chance.choice((ONCE, impatient))
         seconds = chance.choice((0.0, 0.01, 0.2))
         with contextlib.suppress(errors.BackendUnavailable):
-            assert await direct.call(seconds=seconds, patience=patience) == seconds
+            name = chance.choice(("do_it", "start"))
+            assert await direct.call(name, seconds=seconds, patience=patience) == seconds
 
     for _ in range(5):
         calls = [asyncio.create_task(call()) for _ in range(60)]
@@ -404,7 +466,8 @@ async def test_every_place_comes_back_whatever_becomes_of_the_calls(direct: Dire
         for done in await asyncio.gather(*calls, return_exceptions=True):
             assert done is None or isinstance(done, asyncio.CancelledError), done
     (connections,) = postgres._all[asyncio.get_running_loop()].values()
-    assert (connections.places._few, connections.places._long, connections._in_use) == (2, postgres.MOST_LONG, 0)
+    assert [lane.places._few for lane in (connections.starting, connections.others)] == [1, 1]
+    assert (connections.spare.left, connections._in_use) == (postgres.MOST_LONG, 0)
     assert await direct.call(seconds=0.0) == 0
 
 

@@ -30,3 +30,14 @@ async def test_nothing_is_lost_when_a_take_is_cancelled() -> None:
     assert taking.cancelled()
     batches.put(2)
     assert await asyncio.wait_for(batches.take(), 5) == [1, 2]
+
+
+async def test_what_is_in_no_hurry_is_taken_with_what_is() -> None:
+    batches = Batches[int]()
+    taking = asyncio.create_task(batches.take())
+    await asyncio.sleep(0)
+    batches.put(1, hasten=False)
+    await asyncio.sleep(0.01)
+    assert not taking.done()
+    batches.put(2)
+    assert await asyncio.wait_for(taking, 5) == [1, 2]

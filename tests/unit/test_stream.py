@@ -2,18 +2,20 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from lib import stream, ui_messages
-from lib.events import Delta, Done, Event
+from lib.events import Delta, Done, Event, Opened
 from lib.stream import Stream
 from tests import events
 from tests.unit.conftest import serving
 
 Source = Callable[[], AsyncGenerator[Event, None]]
+OPENED = Opened(UUID(int=1), UUID(int=2), UUID(int=3), None)
 END = Done("completed", None, text_length=3, position=3)
 
 
@@ -236,3 +238,58 @@ async def test_events_that_come_together_are_one_write_and_the_end_with_them() -
     got = list(events.Parser().feed(body["body"]))
     assert [event.name for event in got] == ["delta"] * 50 + ["done"]
     assert [event.id for event in got] == [*(str(number + 1) for number in range(50)), "4"]
+
+
+async def test_an_opening_and_text_that_comes_at_once_are_one_write() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def answered() -> AsyncGenerator[Event, None]:
+        yield OPENED
+        await asyncio.sleep(0)
+        yield Delta("one", 3)
+        await asyncio.sleep(0.05)
+        yield END
+
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    await Stream(answered(), drain=True)({"type": "http"}, receive, send)
+    assert sent[0]["type"] == "http.response.start"
+    parser = events.Parser()
+    assert [[event.name for event in parser.feed(part["body"])] for part in sent[1:]] == [["turn", "delta"], ["done"]]
+
+
+@pytest.mark.parametrize("seconds", [0.0, stream.OPENING_SECONDS * 3])
+async def test_an_opening_does_not_wait_for_text_that_does_not_come(seconds: float) -> None:
+    """Neither one that is there at once nor one that comes late, as when a turn is read first."""
+    seen = asyncio.Event()
+
+    async def thinking() -> AsyncGenerator[Event, None]:
+        await asyncio.sleep(seconds)
+        yield OPENED
+        await asyncio.wait_for(seen.wait(), 5)
+        yield Delta("one", 3)
+        yield END
+
+    async with streaming(thinking, drain=True) as client, client.get("/") as answer:
+        names = []
+        async for event in events.read(answer):
+            names.append(event.name)
+            seen.set()
+        assert names == ["turn", "delta", "done"]
+
+
+@pytest.mark.parametrize("drain", [True, False])
+async def test_an_answers_head_does_not_wait_for_the_first_event(drain: bool) -> None:
+    seen = asyncio.Event()
+
+    async def silent() -> AsyncGenerator[Event, None]:
+        await asyncio.wait_for(seen.wait(), 5)
+        yield END
+
+    async with streaming(silent, drain=drain) as client, client.get("/") as answer:
+        seen.set()
+        assert [event.name async for event in events.read(answer)] == ["done"]
