@@ -306,7 +306,7 @@ def _pool(allowed: Networks, origin: Origin) -> Pool[_Connection]:
     pools = _pools.setdefault(asyncio.get_running_loop(), {})
     if (pool := pools.get((allowed, origin))) is None:
         if len(pools) >= _MAX_POOLS:
-            for key in [key for key, other in pools.items() if other.is_empty()]:
+            for key in [key for key, other in pools.items() if other.size == 0]:
                 del pools[key]
         pool = Pool(_MOST_IDLE, _KEEP_ALIVE_SECONDS)
         if len(pools) < _MAX_POOLS:

@@ -49,9 +49,10 @@ class Pool(Generic[Kept]):
             connection.hang_up()
         return None
 
-    def is_empty(self) -> bool:
-        """Whether nothing is kept."""
-        return not self._idle
+    @property
+    def size(self) -> int:
+        """How many are kept."""
+        return len(self._idle)
 
     def keep(self, connection: Kept) -> None:
         """Keep a connection for the next call."""

@@ -66,7 +66,7 @@ async def call(
 
     ``few`` connections are shared. ``claims`` and ``arguments`` are JSON objects, ``names`` the arguments' names. What
     Postgres raises comes back as PostgREST shapes it. ``seconds`` is for all of it, waiting for a connection included.
-    Raises Lost. A call that is cancelled hangs up.
+    Raises Lost. A call that is cancelled while it is under way hangs up.
     """
     connections = _connections(url, few)
     lane = connections.starting if name in STARTING else connections.others
@@ -235,43 +235,53 @@ class _Connections:
         apart = few // 2
         self.others = _Lane(few - apart, self.spare)
         self.starting = _Lane(apart, self.spare) if apart else self.others
+        self._lanes = {self.others, self.starting}
+        self._most = few + MOST_LONG
         self._loop = asyncio.get_running_loop()
         self._url = url
         self._in_use = 0
+        self._connecting = 0
         self._hoping: collections.deque[asyncio.Future[None]] = collections.deque()
         self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
 
     async def take(self, lane: _Lane, connect_seconds: float) -> _Connection:
-        """One of the lane's that was kept, or a new one; where there is no room for more, any that is or gets free."""
+        """One of the lane's that was kept, or a new one; where no more can be had, any that is or gets free."""
         try:
             connection = lane.idle.take()
             while connection is None:
-                try:
-                    async with asyncio.timeout(connect_seconds):
-                        connection = _Connection(await self._connect(), self._loop.time() + LIFE_SECONDS)
-                except asyncpg.PostgresError:
-                    # One may have come back while this was refused.
-                    if self.starting.idle.is_empty() and self.others.idle.is_empty():
-                        if self._in_use == 0:
-                            raise
-                        self._hoping.append(hoping := self._loop.create_future())
-                        await hoping
-                    connection = self.starting.idle.take() or self.others.idle.take()
+                if self._in_use + self._connecting + self._kept() < self._most:
+                    try:
+                        connection = await self._connect(connect_seconds)
+                        break
+                    except (OSError, asyncpg.PostgresError) as failure:
+                        # One may have come back while this was refused.
+                        if self._kept() == 0:
+                            if isinstance(failure, OSError) or self._in_use == 0:
+                                raise
+                            self._hoping.append(hoping := self._loop.create_future())
+                            await hoping
+                connection = next(filter(None, (each.idle.take() for each in (lane, *self._lanes))), None)
         except BaseException:
             _wake(self._hoping)  # who hopes may have been told of what this one did not take
             raise
         self._in_use += 1
         return connection
 
-    async def _connect(self) -> asyncpg.Connection:
-        return await asyncpg.connect(
-            self._url, max_cached_statement_lifetime=0, server_settings={"application_name": "switchboard"}
-        )
+    async def _connect(self, seconds: float) -> _Connection:
+        self._connecting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                wire = await asyncpg.connect(
+                    self._url, max_cached_statement_lifetime=0, server_settings={"application_name": "switchboard"}
+                )
+        finally:
+            self._connecting -= 1
+        return _Connection(wire, self._loop.time() + LIFE_SECONDS)
 
     def give(self, lane: _Lane, connection: _Connection, good: bool) -> None:
         """Keep a connection for the lane's next call, where it still is ``good`` for one and not too old."""
         self._in_use -= 1
-        if good and connection.quiet() and self._loop.time() < connection.until:
+        if good and self._loop.time() < connection.until:  # whether it is still there is asked when it is taken
             lane.idle.keep(connection)
         else:
             connection.hang_up()
@@ -279,8 +289,11 @@ class _Connections:
 
     def empty(self) -> None:
         """Close the unused ones."""
-        self.starting.idle.empty()
-        self.others.idle.empty()
+        for lane in self._lanes:
+            lane.idle.empty()
+
+    def _kept(self) -> int:
+        return sum(lane.idle.size for lane in self._lanes)
 
     async def run(
         self, connection: _Connection, name: str, names: tuple[str, ...], claims: str, arguments: str

@@ -55,6 +55,7 @@ class Stream(StreamingResponse):
         self._events: AsyncGenerator[Any, None] = events
         self._drain = drain
         self._sent_at = 0.0
+        self._begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events; returns when the source has ended."""
@@ -81,11 +82,10 @@ class Stream(StreamingResponse):
             await _end(reader)
 
     async def _pump(self, queue: Batches[bytes | None]) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async with contextlib.aclosing(self._events) as events:
                 async for event in events:
-                    patient = isinstance(event, Opened) and loop.time() < self._opening.when()
+                    patient = isinstance(event, Opened) and not self._begun
                     queue.put(self._encoder.encode(event), hasten=not patient)
         except asyncio.CancelledError:
             # The reader has gone, or the server shuts down: whoever still listens is told that it is not the end.
@@ -109,6 +109,7 @@ class Stream(StreamingResponse):
         with contextlib.suppress(OSError):
             # Events that came together are written together: a write for each is what a stream costs most with.
             chunks = await queue.take()
+            self._begun = True
             self._opening.cancel()
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while True:

@@ -340,7 +340,10 @@ async def test_the_statement_timeout_ends_a_call(direct: Direct) -> None:
         await direct.call()
 
 
-async def test_quick_calls_share_few_connections(direct: Direct, settings: Callable[..., None]) -> None:
+async def test_quick_calls_share_few_connections(
+    direct: Direct, settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "LONG_SECONDS", 5)
     settings(SWITCHBOARD_DATABASE_CONNECTIONS="4")
     await direct.define("return to_jsonb(pg_backend_pid())")
     assert len(set(await asyncio.gather(*(direct.call() for _ in range(40))))) == 2
@@ -349,8 +352,14 @@ async def test_quick_calls_share_few_connections(direct: Direct, settings: Calla
 
 @pytest.mark.parametrize(("connections", "lanes"), [("1", 1), ("2", 2), ("3", 3)])
 async def test_what_starts_turns_has_connections_of_its_own(
-    direct: Direct, settings: Callable[..., None], starting: None, connections: str, lanes: int
+    direct: Direct,
+    settings: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    starting: None,
+    connections: str,
+    lanes: int,
 ) -> None:
+    monkeypatch.setattr(postgres, "LONG_SECONDS", 5)
     settings(SWITCHBOARD_DATABASE_CONNECTIONS=connections)
     await direct.define("return to_jsonb(pg_backend_pid())")
     await direct.define("return to_jsonb(pg_backend_pid())", name="start")
@@ -407,15 +416,18 @@ async def test_calls_that_wait_for_a_lock_hold_up_nobody_else(direct: Direct) ->
     assert await asyncio.gather(*waiting) == [1] * 6
 
 
-async def test_there_is_an_end_to_connections(direct: Direct) -> None:
-    await direct.define("perform pg_sleep(0.4); return to_jsonb(1)")
-    calls = [asyncio.create_task(direct.call()) for _ in range(30)]
+async def test_there_is_an_end_to_connections(direct: Direct, starting: None) -> None:
+    for name in ("do_it", "start"):
+        await direct.define("perform pg_sleep(0.4); return to_jsonb(1)", name=name)
     most = 0
-    while not all(task.done() for task in calls):
-        most = max(most, len(await direct.backends()))
-        await asyncio.sleep(0.05)
-    assert [task.result() for task in calls] == [1] * 30
-    assert 2 < most <= 1 + postgres.MOST_LONG
+    # One kind after the other, and both at once.
+    for names in (("do_it",), ("start",), ("do_it", "start")):
+        calls = [asyncio.create_task(direct.call(name)) for name in names for _ in range(20)]
+        while not all(task.done() for task in calls):
+            most = max(most, len(await direct.backends()))
+            await asyncio.sleep(0.05)
+        assert [task.result() for task in calls] == [1] * len(calls)
+    assert 2 < most <= 2 + postgres.MOST_LONG
 
 
 async def test_where_there_is_no_room_for_more_connections_calls_wait_for_the_few(direct: Direct) -> None:
@@ -426,7 +438,7 @@ async def test_where_there_is_no_room_for_more_connections_calls_wait_for_the_fe
     assert await asyncio.gather(*(direct.call() for _ in range(20))) == [1] * 20
     # And every place was given back.
     await direct.owner.execute(f"alter database {direct.database} connection limit -1")
-    await direct.define("perform pg_sleep(0.8); return to_jsonb(pg_backend_pid())")
+    await direct.define("perform pg_sleep(1.5); return to_jsonb(pg_backend_pid())")
     assert len(set(await asyncio.gather(*(direct.call() for _ in range(10))))) == 1 + postgres.MOST_LONG
 
 
@@ -438,6 +450,7 @@ async def test_where_there_is_no_room_one_kind_of_calls_takes_the_connections_of
     await direct.owner.execute(f"alter database {direct.database} connection limit 2")  # the owner's and one more
     one = await direct.call()
     assert await direct.call("start") == one  # it lay idle
+    assert await direct.call() == one
     mixed = await asyncio.gather(direct.call(), direct.call("start"), direct.call())
     assert list(mixed) == [one] * 3
 
@@ -469,6 +482,23 @@ async def test_every_place_comes_back_whatever_becomes_of_the_calls(direct: Dire
     assert [lane.places._few for lane in (connections.starting, connections.others)] == [1, 1]
     assert (connections.spare.left, connections._in_use) == (postgres.MOST_LONG, 0)
     assert await direct.call(seconds=0.0) == 0
+
+
+async def test_who_cannot_connect_takes_what_the_other_kind_of_calls_has_left(
+    direct: Direct, starting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("do_it", "start"):
+        await direct.define("return to_jsonb(pg_backend_pid())", name=name)
+    one = await direct.call()
+
+    async def refused(*_: object) -> asyncpg.Connection:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(postgres._Connections, "_connect", refused)
+    assert await direct.call("start") == one
+    await db.close()
+    with pytest.raises(errors.BackendUnavailable):
+        await direct.call("start")
 
 
 async def test_connections_that_nobody_uses_are_closed(direct: Direct, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,8 @@ async def test_events_that_come_together_are_one_write_and_the_end_with_them() -
     assert [event.id for event in got] == [*(str(number + 1) for number in range(50)), "4"]
 
 
-async def test_an_opening_and_text_that_comes_at_once_are_one_write() -> None:
+async def test_an_opening_and_text_that_comes_at_once_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "OPENING_SECONDS", 5)
     sent: list[dict[str, Any]] = []
 
     async def answered() -> AsyncGenerator[Event, None]:
@@ -293,3 +294,22 @@ async def test_an_answers_head_does_not_wait_for_the_first_event(drain: bool) ->
     async with streaming(silent, drain=drain) as client, client.get("/") as answer:
         seen.set()
         assert [event.name async for event in events.read(answer)] == ["done"]
+
+
+async def test_an_opening_behind_something_else_does_not_wait() -> None:
+    seen = asyncio.Event()
+
+    async def late() -> AsyncGenerator[Event, None]:
+        yield Delta("one", 3)
+        await asyncio.sleep(stream.OPENING_SECONDS / 5)
+        yield OPENED
+        await asyncio.wait_for(seen.wait(), 5)
+        yield END
+
+    async with streaming(late, drain=True) as client, client.get("/") as answer:
+        names = []
+        async for event in events.read(answer):
+            names.append(event.name)
+            if event.name == "turn":
+                seen.set()
+        assert names == ["delta", "turn", "done"]
