@@ -40,8 +40,7 @@ class Settings(BaseModel):
     switchboard_database_url: SecretStr | None = None
     """The database as the login `switchboard_login`, for a process that lives long. Absent: all goes to PostgREST."""
     switchboard_database_connections: int = Field(default=2, ge=1, le=100)
-    """How many of these connections this process uses as long as they are quick, half of them for what starts turns; eight
-    more where they are not."""
+    """How many of these connections this process uses as long as calls are quick; eight more where they are not."""
     switchboard_trusted_proxies: int = Field(default=0, ge=0, le=10)
     switchboard_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     enable_chat_sessions: bool = True
