@@ -5,10 +5,10 @@ with its arguments by name, out of one JSON document, and what it said of its an
 the role `switchboard` by itself and is good for nothing else (supabase/migrations/*_create_direct_login.sql).
 
 Calls share few connections. A backend that is used again and again finds its plans and caches warm; the same calls over
-ten in turn cost Postgres half as much again (docs/measurements.md). What starts turns has a part of them to itself:
-such calls of one space would only wait for each other's commit in the database, and a backend that does one thing over
-and over is warmer still. Only calls that take long, because they wait for a lock for instance, do not count among the
-few, so that they hold up nobody else.
+ten in turn cost Postgres half as much again (docs/measurements.md). What starts turns keeps to a part of them and
+everything else to the others, as long as nobody waits: a backend that does one thing over and over is warmer still, and
+starts of turns in one space would only wait for each other's commit. Calls that take long, because they wait for a lock
+for instance, do not count among the few, so that they hold up nobody else.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import json
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import asyncpg
 
@@ -39,7 +40,7 @@ MOST_LONG = 8
 """How many long calls there are beyond the few, at most."""
 
 STARTING = frozenset({"start_turn"})
-"""The functions that have half of the connections to themselves, where there is more than one."""
+"""The functions that half of the connections are for first of all, where there is more than one."""
 
 _SIGNATURE = """
 select p.proargnames[:p.pronargs] as names,
@@ -69,13 +70,13 @@ async def call(
     Raises Lost. A call that is cancelled while it is under way hangs up.
     """
     connections = _connections(url, few)
-    lane = connections.starting if name in STARTING else connections.others
+    places = connections.places
     sent = False
     try:
         async with asyncio.timeout(seconds):
-            place = await lane.places.take()
+            place = await places.take(places.starting if name in STARTING else places.others)
             try:
-                connection = await connections.take(lane, connect_seconds)
+                connection = await connections.take(place.lane, connect_seconds)
                 good = False
                 try:
                     place.begin()
@@ -83,7 +84,7 @@ async def call(
                     answer = await connections.run(connection, name, tuple(names), claims, arguments)
                     good = True
                 finally:
-                    connections.give(lane, connection, good)
+                    connections.give(place.lane, connection, good)
             finally:
                 somebody_waits = place.give()
     except asyncpg.InternalClientError as failure:
@@ -136,69 +137,69 @@ class _Connection:
         return Answer(int(status) if status else 200, "null" if content is None else content)
 
 
-def _wake(waiting: collections.deque[asyncio.Future[None]]) -> bool:
-    """Let the first of those who wait go on; whether somebody waited."""
+Granted = TypeVar("Granted")
+
+
+def _wake(waiting: collections.deque[asyncio.Future[Granted]], granted: Granted) -> bool:
+    """Let the first of those who wait go on with what it is granted; whether somebody waited."""
     while waiting:
         if not (first := waiting.popleft()).done():
-            first.set_result(None)
+            first.set_result(granted)
             return True
     return False
 
 
-@dataclass(slots=True)
-class _Spare:
-    """How many more long calls there may be."""
+class _Lane:
+    """What one kind of calls has before others: some of the few places, who waits for them, and unused connections."""
 
-    left: int
+    def __init__(self, few: int) -> None:
+        self.few = few
+        self.waiting: collections.deque[asyncio.Future[_Lane]] = collections.deque()
+        self.idle: Pool[_Connection] = Pool(few + MOST_LONG, KEEP_SECONDS)
 
 
 class _Places:
-    """Who may call: few at a time, in the order in which they came, and besides them those whose call takes long."""
+    """Who may call: few at a time, and besides them those whose call takes long.
 
-    def __init__(self, few: int, spare: _Spare) -> None:
-        self._few = few
-        self._spare = spare
-        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+    A place is for its lane's calls in the order in which they came. Where none of them waits, it is for the other's.
+    """
+
+    def __init__(self, few: int, most_long: int) -> None:
+        apart = few // 2
+        self.others = _Lane(few - apart)
+        self.starting = _Lane(apart) if apart else self.others
+        self.lanes = {self.others, self.starting}
+        self.spare = most_long
         self.loop = asyncio.get_running_loop()
 
-    async def take(self) -> "_Place":
+    async def take(self, lane: _Lane) -> "_Place":
         """Wait for a place among the few."""
-        if self._few > 0:
-            self._few -= 1
-        else:
-            waiting = self.loop.create_future()
-            self._waiting.append(waiting)
-            try:
-                await waiting
-            except asyncio.CancelledError:
-                if not waiting.cancelled():  # it was given the place in this very moment
-                    self.give(long=False)
-                raise
-        return _Place(self)
+        for each in (lane, *self.lanes):
+            if each.few > 0:
+                each.few -= 1
+                return _Place(self, each)
+        waiting: asyncio.Future[_Lane] = self.loop.create_future()
+        lane.waiting.append(waiting)
+        try:
+            return _Place(self, await waiting)
+        except asyncio.CancelledError:
+            if not waiting.cancelled():  # it was given the place in this very moment
+                self.give(waiting.result())
+            raise
 
-    def give(self, *, long: bool) -> bool:
+    def give(self, lane: _Lane) -> bool:
         """Give a place back; whether somebody who waited has it now."""
-        if long:
-            self._spare.left += 1
-            return False
-        if _wake(self._waiting):
+        if any(_wake(each.waiting, lane) for each in (lane, *self.lanes)):
             return True
-        self._few += 1
+        lane.few += 1
         return False
-
-    def step_aside(self) -> bool:
-        """Give a place among the few back for one among the long calls, where there is one."""
-        if self._spare.left == 0:
-            return False
-        self._spare.left -= 1
-        self.give(long=False)
-        return True
 
 
 class _Place:
     """One call's place."""
 
-    def __init__(self, places: _Places) -> None:
+    def __init__(self, places: _Places, lane: _Lane) -> None:
+        self.lane = lane
         self._places = places
         self._long = False
         self._clock: asyncio.TimerHandle | None = None
@@ -211,31 +212,26 @@ class _Place:
         """Give it back; whether somebody who waited has it now."""
         if self._clock is not None:
             self._clock.cancel()
-        return self._places.give(long=self._long)
+        if self._long:
+            self._places.spare += 1
+            return False
+        return self._places.give(self.lane)
 
     def _look(self) -> None:
-        self._long = self._places.step_aside()
-        if not self._long:
+        """Give the place among the few back for one among the long calls, where there is one."""
+        if self._places.spare > 0:
+            self._places.spare -= 1
+            self._long = True
+            self._places.give(self.lane)
+        else:
             self.begin()
-
-
-class _Lane:
-    """The places and the unused connections of one kind of calls."""
-
-    def __init__(self, few: int, spare: _Spare) -> None:
-        self.places = _Places(few, spare)
-        self.idle: Pool[_Connection] = Pool(few + MOST_LONG, KEEP_SECONDS)
 
 
 class _Connections:
     """One event loop's connections to one database."""
 
     def __init__(self, url: str, few: int) -> None:
-        self.spare = _Spare(MOST_LONG)
-        apart = few // 2
-        self.others = _Lane(few - apart, self.spare)
-        self.starting = _Lane(apart, self.spare) if apart else self.others
-        self._lanes = {self.others, self.starting}
+        self.places = _Places(few, MOST_LONG)
         self._most = few + MOST_LONG
         self._loop = asyncio.get_running_loop()
         self._url = url
@@ -260,9 +256,9 @@ class _Connections:
                                 raise
                             self._hoping.append(hoping := self._loop.create_future())
                             await hoping
-                connection = next(filter(None, (each.idle.take() for each in (lane, *self._lanes))), None)
+                connection = next(filter(None, (each.idle.take() for each in (lane, *self.places.lanes))), None)
         except BaseException:
-            _wake(self._hoping)  # who hopes may have been told of what this one did not take
+            _wake(self._hoping, None)  # who hopes may have been told of what this one did not take
             raise
         self._in_use += 1
         return connection
@@ -285,15 +281,15 @@ class _Connections:
             lane.idle.keep(connection)
         else:
             connection.hang_up()
-        _wake(self._hoping)
+        _wake(self._hoping, None)
 
     def empty(self) -> None:
         """Close the unused ones."""
-        for lane in self._lanes:
+        for lane in self.places.lanes:
             lane.idle.empty()
 
     def _kept(self) -> int:
-        return sum(lane.idle.size for lane in self._lanes)
+        return sum(lane.idle.size for lane in self.places.lanes)
 
     async def run(
         self, connection: _Connection, name: str, names: tuple[str, ...], claims: str, arguments: str

@@ -138,7 +138,7 @@ async def test_claims_end_with_their_call(anywhere: Direct) -> None:
     assert await connection.fetchval("select private.claims()::text") == "{}"
     await connection.close()
     (pool,) = postgres._all[asyncio.get_running_loop()].values()
-    kept = pool.others.idle.take()
+    kept = pool.places.others.idle.take()
     assert kept is not None
     assert await kept.wire.fetchval("select private.claims()::text") == "{}"
 
@@ -344,31 +344,32 @@ async def test_quick_calls_share_few_connections(
     direct: Direct, settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "LONG_SECONDS", 5)
-    settings(SWITCHBOARD_DATABASE_CONNECTIONS="4")
+    settings(SWITCHBOARD_DATABASE_CONNECTIONS="2")
     await direct.define("return to_jsonb(pg_backend_pid())")
     assert len(set(await asyncio.gather(*(direct.call() for _ in range(40))))) == 2
     assert len(await direct.backends()) == 2
 
 
-@pytest.mark.parametrize(("connections", "lanes"), [("1", 1), ("2", 2), ("3", 3)])
-async def test_what_starts_turns_has_connections_of_its_own(
-    direct: Direct,
-    settings: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    starting: None,
-    connections: str,
-    lanes: int,
+@pytest.mark.parametrize(("connections", "lanes"), [("1", 1), ("2", 2), ("3", 2)])
+async def test_what_starts_turns_keeps_to_connections_of_its_own(
+    direct: Direct, settings: Callable[..., None], starting: None, connections: str, lanes: int
+) -> None:
+    settings(SWITCHBOARD_DATABASE_CONNECTIONS=connections)
+    for name in ("do_it", "start"):
+        await direct.define("return to_jsonb(pg_backend_pid())", name=name)
+    found = [await direct.call(name) for _ in range(5) for name in ("start", "do_it", "do_it")]
+    assert len(set(found[::3])) == 1
+    assert len(set(found)) == lanes
+    assert set(found[1::3]) == set(found[2::3])
+
+
+@pytest.mark.parametrize("name", ["do_it", "start"])
+async def test_no_connection_waits_while_a_call_does(
+    direct: Direct, monkeypatch: pytest.MonkeyPatch, starting: None, name: str
 ) -> None:
     monkeypatch.setattr(postgres, "LONG_SECONDS", 5)
-    settings(SWITCHBOARD_DATABASE_CONNECTIONS=connections)
-    await direct.define("return to_jsonb(pg_backend_pid())")
-    await direct.define("return to_jsonb(pg_backend_pid())", name="start")
-    calls = [call for _ in range(20) for call in (direct.call("start"), direct.call())]
-    found = await asyncio.gather(*calls)
-    start, others = set(found[::2]), set(found[1::2])
-    assert len(start | others) == lanes
-    assert len(start) == 1
-    assert (start == others) is (lanes == 1)
+    await direct.define("perform pg_sleep(0.1); return to_jsonb(pg_backend_pid())", name=name)
+    assert len(set(await asyncio.gather(*(direct.call(name) for _ in range(6))))) == 2
 
 
 async def test_the_functions_that_start_turns_are_there(direct: Direct) -> None:
@@ -377,8 +378,9 @@ async def test_the_functions_that_start_turns_are_there(direct: Direct) -> None:
 
 
 async def test_the_next_call_goes_out_before_an_answer_is_worked_on(
-    direct: Direct, monkeypatch: pytest.MonkeyPatch
+    direct: Direct, settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settings(SWITCHBOARD_DATABASE_CONNECTIONS="1")
     await direct.define("return to_jsonb(number)", "number int")
     await direct.call(number=0)
     seen = []
@@ -439,7 +441,7 @@ async def test_where_there_is_no_room_for_more_connections_calls_wait_for_the_fe
     # And every place was given back.
     await direct.owner.execute(f"alter database {direct.database} connection limit -1")
     await direct.define("perform pg_sleep(1.5); return to_jsonb(pg_backend_pid())")
-    assert len(set(await asyncio.gather(*(direct.call() for _ in range(10))))) == 1 + postgres.MOST_LONG
+    assert len(set(await asyncio.gather(*(direct.call() for _ in range(10))))) == 2 + postgres.MOST_LONG
 
 
 async def test_where_there_is_no_room_one_kind_of_calls_takes_the_connections_of_the_other(
@@ -479,8 +481,8 @@ async def test_every_place_comes_back_whatever_becomes_of_the_calls(direct: Dire
         for done in await asyncio.gather(*calls, return_exceptions=True):
             assert done is None or isinstance(done, asyncio.CancelledError), done
     (connections,) = postgres._all[asyncio.get_running_loop()].values()
-    assert [lane.places._few for lane in (connections.starting, connections.others)] == [1, 1]
-    assert (connections.spare.left, connections._in_use) == (postgres.MOST_LONG, 0)
+    assert [lane.few for lane in (connections.places.starting, connections.places.others)] == [1, 1]
+    assert (connections.places.spare, connections._in_use) == (postgres.MOST_LONG, 0)
     assert await direct.call(seconds=0.0) == 0
 
 
