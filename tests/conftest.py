@@ -1,5 +1,6 @@
 """What every test may use: one running stack for the whole session, and connections to its database."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -29,9 +30,19 @@ def state_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def stack(state_dir: Path) -> Iterator[Stack]:
-    """The whole stack, on free ports; its processes end with the session, however it ends."""
+    """The whole stack, on free ports; its processes end with the session, however it ends.
+
+    What is scheduled less often than every minute stays off: it would meet one run of the tests in many.
+    """
     with start_stack(state_dir) as running:
+        asyncio.run(_keep_every_minute(running.admin_url))
         yield running
+
+
+async def _keep_every_minute(admin_url: str) -> None:
+    connection = await asyncpg.connect(admin_url)
+    await connection.execute("update cron.job set active = false where schedule <> '* * * * *'")
+    await connection.close()
 
 
 @pytest.fixture(scope="session")
