@@ -1,8 +1,7 @@
 """Log lines as JSON on standard error, one object a line, each with the id of the request it belongs to.
 
 Nothing here looks into messages, bodies or headers: callers name what they log, and they log ids, codes and
-durations, never what people wrote and never a secret. Not through `logging`,
-none of whose choices a line here needs.
+durations, never what people wrote and never a secret. Not through `logging`, none of whose choices a line here needs.
 """
 
 import contextlib

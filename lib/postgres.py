@@ -42,6 +42,8 @@ MOST_LONG = 8
 STARTING = frozenset({"start_turn"})
 """The functions that half of the connections are for first of all, where there is more than one."""
 
+Granted = TypeVar("Granted")
+
 _SIGNATURE = """
 select p.proargnames[:p.pronargs] as names,
        array(select format_type(t.type, null)
@@ -135,9 +137,6 @@ class _Connection:
             raise RuntimeError("a call is one row")
         content, status = row
         return Answer(int(status) if status else 200, "null" if content is None else content)
-
-
-Granted = TypeVar("Granted")
 
 
 def _wake(waiting: collections.deque[asyncio.Future[Granted]], granted: Granted) -> bool:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,22 @@ async def streaming(source: Source, *, drain: bool, **options: Any) -> AsyncIter
 
     async with serving(app, **options) as origin, aiohttp.ClientSession(origin) as session:
         yield session
+
+
+def answering(
+    source: Source, *, drain: bool = True, each_takes: float = 0
+) -> tuple[Coroutine[Any, Any, None], list[dict[str, Any]]]:
+    """An answer to a reader who stays, not begun yet, and what it sends, each of which takes so many seconds."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(each_takes)
+        sent.append(dict(message))
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    return Stream(source(), drain=drain)({"type": "http"}, receive, send), sent
 
 
 async def test_each_event_goes_out_before_the_next_is_made() -> None:
@@ -85,21 +101,14 @@ async def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_a_heartbeat_behind_the_last_event_does_not_keep_the_stream_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.02)
-    sent: list[dict[str, Any]] = []
 
     async def short() -> AsyncGenerator[Event, None]:
         yield Delta("one", 3)
         await asyncio.sleep(0.01)
         yield END
 
-    async def send(message: Any) -> None:
-        await asyncio.sleep(0.1)
-        sent.append(dict(message))
-
-    async def receive() -> Any:
-        await asyncio.sleep(60)
-
-    await asyncio.wait_for(Stream(short(), drain=True)({"type": "http"}, receive, send), 5)
+    answer, sent = answering(short, each_takes=0.1)
+    await asyncio.wait_for(answer, 5)
     assert sent[-1]["more_body"] is False
     assert b"event: done" in b"".join(message.get("body", b"") for message in sent)
 
@@ -193,20 +202,14 @@ async def test_a_server_that_stops_lets_the_source_put_things_in_order() -> None
 @pytest.mark.parametrize(("drain", "code"), [(True, "turn_interrupted"), (False, "stream_limit")])
 async def test_a_reader_is_told_when_the_server_stops_before_the_end(drain: bool, code: str) -> None:
     started = asyncio.Event()
-    sent: list[dict[str, Any]] = []
 
     async def endless() -> AsyncGenerator[Event, None]:
         yield Delta("one", 3)
         started.set()
         await asyncio.sleep(60)
 
-    async def send(message: Any) -> None:
-        sent.append(dict(message))
-
-    async def receive() -> Any:
-        await asyncio.sleep(60)
-
-    running = asyncio.create_task(Stream(endless(), drain=drain)({"type": "http"}, receive, send))
+    answer, sent = answering(endless, drain=drain)
+    running = asyncio.create_task(answer)
     await started.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -218,20 +221,14 @@ async def test_a_reader_is_told_when_the_server_stops_before_the_end(drain: bool
 
 
 async def test_events_that_come_together_are_one_write_and_the_end_with_them() -> None:
-    sent: list[dict[str, Any]] = []
 
     async def at_once() -> AsyncGenerator[Event, None]:
         for number in range(50):
             yield Delta("x", number + 1)
         yield END
 
-    async def send(message: Any) -> None:
-        sent.append(dict(message))
-
-    async def receive() -> Any:
-        await asyncio.sleep(60)
-
-    await Stream(at_once(), drain=True)({"type": "http"}, receive, send)
+    answer, sent = answering(at_once)
+    await answer
     start, body = sent
     assert start["type"] == "http.response.start"
     assert body["more_body"] is False
@@ -242,7 +239,6 @@ async def test_events_that_come_together_are_one_write_and_the_end_with_them() -
 
 async def test_an_opening_and_text_that_comes_at_once_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "OPENING_SECONDS", 5)
-    sent: list[dict[str, Any]] = []
 
     async def answered() -> AsyncGenerator[Event, None]:
         yield OPENED
@@ -251,13 +247,8 @@ async def test_an_opening_and_text_that_comes_at_once_are_one_write(monkeypatch:
         await asyncio.sleep(0.05)
         yield END
 
-    async def send(message: Any) -> None:
-        sent.append(dict(message))
-
-    async def receive() -> Any:
-        await asyncio.sleep(60)
-
-    await Stream(answered(), drain=True)({"type": "http"}, receive, send)
+    answer, sent = answering(answered)
+    await answer
     assert sent[0]["type"] == "http.response.start"
     parser = events.Parser()
     assert [[event.name for event in parser.feed(part["body"])] for part in sent[1:]] == [["turn", "delta"], ["done"]]

@@ -1,4 +1,4 @@
-"""What the login for direct connections may do, whoever has its password; test_direct_connection.py has the calls."""
+"""What the login for direct connections may do, whoever has its password; test_direct_calls.py has the calls."""
 
 from collections.abc import Callable
 
