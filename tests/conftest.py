@@ -35,13 +35,14 @@ def stack(state_dir: Path) -> Iterator[Stack]:
     What is scheduled less often than every minute stays off: it would meet one run of the tests in many.
     """
     with start_stack(state_dir) as running:
-        asyncio.run(_keep_every_minute(running.admin_url))
+        asyncio.run(keep_every_minute(running.admin_url))
         yield running
 
 
-async def _keep_every_minute(admin_url: str) -> None:
+async def keep_every_minute(admin_url: str) -> None:
+    """Turn the seldom schedules of a stack off, at once: without word of it they are looked at every few seconds."""
     connection = await asyncpg.connect(admin_url)
-    await connection.execute("update cron.job set active = false where schedule <> '* * * * *'")
+    await connection.execute("update cron.job set active = false where schedule <> '* * * * *'; notify pg_cron")
     await connection.close()
 
 

@@ -6,6 +6,7 @@ against another stack: turns with all that comes of them, refusals, limits, outa
 
 # ruff: noqa: F403 (the tests of those files are what is wanted)
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from local.stack import Stack, start_stack
+from tests.conftest import keep_every_minute
 from tests.functions.test_archive import *
 from tests.functions.test_cancel import *
 from tests.functions.test_chat import *
@@ -27,8 +29,9 @@ from tests.functions.test_workspaces import *
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """A stack whose functions know no database but PostgREST."""
+    """A stack whose functions know no database but PostgREST; as in conftest, without the seldom schedules."""
     folder = Path(tempfile.mkdtemp(prefix="switchboard-"))
     with start_stack(folder, functions_env={"SWITCHBOARD_DATABASE_URL": ""}) as running:
+        asyncio.run(keep_every_minute(running.admin_url))
         yield running
     shutil.rmtree(folder, ignore_errors=True)
