@@ -456,7 +456,9 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "running_2": _job("running_2", "two", running=True),
     },
     "public.rate_limits": {
-        label: _in(label, name="test", subject=f"subject of {label}", taken=5) for label in ("one", "two")
+        # A window that is not over however late it is looked at.
+        label: _in(label, name="test", subject=f"subject of {label}", taken=5, window_started_at=SOON)
+        for label in ("one", "two")
     },
     "public.persona_breakers": {
         label: _in(label, persona_id=uid("personas", label), failures=2) for label in ("one", "two")
