@@ -1,6 +1,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -52,13 +53,21 @@ def new() -> Flusher:
     return Flusher(db.acting_as(auth.Anonymous(), auth.Scope(workspace_id=uuid4())), TURN)
 
 
-async def test_what_is_said_quickly_is_stored_in_few_batches(chunks: Chunks) -> None:
+async def until(claim: Callable[[], bool]) -> None:
+    """Wait for something; fails when it does not happen in time."""
+    async with asyncio.timeout(5):
+        while not claim():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_what_is_said_quickly_is_stored_in_few_batches(chunks: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flusher, "PAUSE_SECONDS", 0.2)
     writer = new()
     running = asyncio.create_task(writer.run())
     for _ in range(20):
         writer.add("word ")
         await asyncio.sleep(0.002)
-    await asyncio.sleep(0.06)
+    await until(lambda: chunks.text() == "word " * 20)
     chunks.status = "completed"
     assert await asyncio.wait_for(running, 5) == "completed"
     assert chunks.text() == "word " * 20
@@ -79,19 +88,20 @@ async def test_a_full_batch_does_not_wait(chunks: Chunks, monkeypatch: pytest.Mo
 
 
 async def test_silence_renews_the_lease_now_and_then(chunks: Chunks) -> None:
+    begun = time.monotonic()
     running = asyncio.create_task(new().run())
-    await asyncio.sleep(0.35)
+    await until(lambda: len(chunks.flushes) == 3)
     running.cancel()
-    assert 2 <= len(chunks.flushes) <= 4
+    assert time.monotonic() - begun >= 3 * flusher.SILENCE_SECONDS
     assert set(chunks.flushes) == {(0, "")}
 
 
-async def test_who_watches_asks_every_pause(chunks: Chunks) -> None:
+async def test_who_watches_asks_every_pause(chunks: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flusher, "SILENCE_SECONDS", 30)
     writer = new()
     writer.watch()
     running = asyncio.create_task(writer.run())
-    await asyncio.sleep(0.2)
-    assert len(chunks.flushes) >= 5
+    await until(lambda: len(chunks.flushes) >= 5)
     chunks.status = "completed"
     assert await asyncio.wait_for(running, 5) == "completed"
 
@@ -105,15 +115,15 @@ async def test_a_batch_whose_answer_was_lost_is_repeated_as_it_was(chunks: Chunk
     running = asyncio.create_task(writer.run())
     postgrest.functions["flush_turn"] = stored_and_lost
     writer.add("one ")
-    await asyncio.sleep(0.05)
+    await until(lambda: chunks.flushes != [])
     writer.add("two ")
-    await asyncio.sleep(0.05)
+    # A call tries three times by itself.
+    await until(lambda: len(chunks.flushes) > 3)
     assert set(chunks.flushes) == {(0, "one ")}
     postgrest.functions["flush_turn"] = chunks.flush
     writer.add("three")
-    await asyncio.sleep(0.1)
+    await until(lambda: chunks.text() == "one two three")
     running.cancel()
-    assert chunks.text() == "one two three"
 
 
 async def test_a_flush_that_hangs_is_given_up_before_a_cancel_takes_us_for_gone(configure: Configure) -> None:
