@@ -316,7 +316,7 @@ async def test_silence_in_the_middle_ends_the_wait(n8n: N8n) -> None:
 
 
 async def test_silence_is_counted_from_the_last_byte_on(n8n: N8n) -> None:
-    status, body = await fetch(n8n.url("stream?seconds=0.15"), idle_seconds=0.4)
+    status, body = await fetch(n8n.url("stream?seconds=0.6"), idle_seconds=1.5)
     assert status == 200
     assert body.count(b'"item"') == 3
 

@@ -160,17 +160,18 @@ async def test_what_asking_again_does_not_mend_ends_it(
 )
 async def test_asking_ends_with_the_turns_limit(n8n: N8n, how: str, reason: str) -> None:
     started = time.monotonic()
-    heard = await ask(n8n, n8n.url(f"job?times=99&how={how}"), time_limit=2)
+    # The last of few polls comes long before the limit, so that it is answered.
+    heard = await ask(n8n, n8n.url(f"job?times=99&how={how}"), time_limit=2, poll_seconds=0.7)
     assert heard.error is not None
     assert (heard.code, reason in heard.error.detail) == ("persona_timeout", True), heard.error
-    assert 1.9 < time.monotonic() - started < 2.5
+    assert 1.9 < time.monotonic() - started < 4
 
 
 async def test_the_time_of_the_first_call_counts_as_well(n8n: N8n) -> None:
     started = time.monotonic()
     heard = await ask(n8n, n8n.say("never", b'{"status": "running"}'), path="slow?seconds=1.2", time_limit=2)
     assert heard.code == "persona_timeout"
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 3
 
 
 async def test_a_first_call_that_fails_is_not_followed_by_polls(n8n: N8n) -> None:
@@ -188,7 +189,10 @@ async def test_who_is_cancelled_asks_no_more(n8n: N8n, how: str) -> None:
             await anext(answer)
 
     listening = asyncio.create_task(listen())
-    await asyncio.sleep(0.7)
+    async with asyncio.timeout(10):
+        while not polls(n8n):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
     listening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await listening

@@ -409,7 +409,7 @@ async def test_a_slow_model_is_given_up_within_the_turns_limit(
     started = time.monotonic()
     heard = await ask(openai.base_url(behaviour), time_limit=1, **config)
     assert (heard.code, heard.text) == ("persona_timeout", kept)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 4
 
 
 async def test_a_model_that_is_down_is_unreachable() -> None:
