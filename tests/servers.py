@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
@@ -122,7 +122,7 @@ def running(version: int, settings: Mapping[str, str] | None = None) -> Iterator
     cluster = Cluster(
         bin_dir=binaries,
         data_dir=folder / "data",
-        port=free_port(),
+        port=0,
         password="keys",
         run_as=server_user(),
         settings=settings or {},
@@ -130,6 +130,8 @@ def running(version: int, settings: Mapping[str, str] | None = None) -> Iterator
     )
     try:
         cluster.init()
+        # As late as can be: nothing keeps a free port free, and files that run side by side ask for many.
+        cluster = replace(cluster, port=free_port())
         cluster.start()
         yield Server(version, cluster)
     finally:
