@@ -235,6 +235,7 @@ MEMBER = "00000000-0000-4000-8000-0000000000aa"
 ANN = "00000000-0000-4000-8000-0000000000bb"
 
 FILL = f"""
+set session_replication_role = replica;
 insert into auth.users (id, email, email_confirmed_at) values ('{MEMBER}', 'member@example.test', now());
 insert into public.workspace_members (workspace_id, user_id, role) values ('{WORKSPACE}', '{MEMBER}', 'admin');
 insert into public.contacts (id, workspace_id, created_at) values ('{ANN}', '{WORKSPACE}', now() - interval '1 year');
@@ -254,6 +255,7 @@ select workspace_id, c.id, contact_id, persona_id, 'archived', 'completed', 1, 2
 insert into public.audit_events (workspace_id, verb, object_id, created_at)
 select '{WORKSPACE}', 'contact.registered', '{ANN}', now() - interval '1 year' + n * interval '1 hour'
   from generate_series(1, {SESSIONS}) n;
+reset session_replication_role;
 analyze;
 """
 
