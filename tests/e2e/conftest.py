@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import asyncpg
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from local.stack import Stack
 from tests.e2e.shops import Shop
@@ -39,6 +39,10 @@ async def browser() -> AsyncIterator[Browser]:
         yield launched
         await launched.close()
 
+
+PATIENCE = 15_000
+"""Milliseconds, for what a page does and for what it is expected to show: several browsers share few cores."""
+expect.set_options(timeout=PATIENCE)
 
 SLOW = {"delay_ms": 40}
 
@@ -74,7 +78,7 @@ def faults() -> Faults:
 async def context(browser: Browser, faults: Faults) -> AsyncIterator[BrowserContext]:
     """A browser without history; whatever any of its pages complains of fails the test."""
     opened = await browser.new_context()
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(PATIENCE)
     opened.on("page", faults.watch)
     yield opened
     await opened.close()
