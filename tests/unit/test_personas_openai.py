@@ -213,7 +213,8 @@ async def test_a_connection_that_stays_open_holds_nobody_up(openai: OpenAI, quer
     started = time.monotonic()
     heard = await ask(openai.base_url("open", query))
     assert (heard.text, heard.error) == (ANSWER, None)
-    assert time.monotonic() - started < (1 if "done" in query else 4)
+    # Two seconds is how long the figures are waited for behind the last word.
+    assert time.monotonic() - started < (2 if "done" in query else 8)
 
 
 async def test_an_answer_cut_by_its_token_limit_is_an_answer_and_says_so(openai: OpenAI) -> None:
