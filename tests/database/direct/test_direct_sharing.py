@@ -114,7 +114,8 @@ async def test_where_there_is_no_room_for_more_connections_calls_wait_for_the_fe
     assert await asyncio.gather(*(direct.call() for _ in range(20))) == [1] * 20
     # And every place was given back.
     await direct.owner.execute(f"alter database {direct.database} connection limit -1")
-    await direct.define("perform pg_sleep(1.5); return to_jsonb(pg_backend_pid())")
+    # Until all of them have connected.
+    await direct.define("perform pg_sleep(3); return to_jsonb(pg_backend_pid())")
     assert len(set(await asyncio.gather(*(direct.call() for _ in range(10))))) == 2 + postgres.MOST_LONG
 
 
