@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib import db, errors, log, personas, turns
+from lib.answers import clean
 from lib.batches import Batches
 from lib.events import Broken, Delta, Event
 from lib.flusher import Flusher
 from lib.personas import Deferred, PersonaError, Text, Usage
+from lib.personas.spoken import Spoken
 from lib.turns import Status, Turn
 
 GRACE_SECONDS = 1.0
 """What a persona gets beyond its time limit to say itself that it ran out of time."""
+
+STOP_SECONDS = 5.0
+"""What a persona that is stopped gets to leave in order; after that nobody waits for it any more."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class _Outcome:
 
 
 _INTERRUPTED = _Outcome("failed", "turn_interrupted", "The process stopped.")
+_BROKEN = _Outcome("failed", "internal_error", "The answering broke down.")
 
 
 @dataclass
@@ -87,11 +93,12 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
         await _stop([speaking, *flusher.end()])
         async for event in _end(turn, outcome, answer):
             yield event
-    except (GeneratorExit, asyncio.CancelledError):
+    except BaseException as end:
         clock.cancel()
         await _stop([speaking, *flusher.end()])
         if not answer.finished:
-            await _finish_anyhow(turn, outcome or _INTERRUPTED, answer)
+            why = _INTERRUPTED if isinstance(end, GeneratorExit | asyncio.CancelledError) else _BROKEN
+            await _finish_anyhow(turn, outcome or why, answer)
         raise
 
 
@@ -124,15 +131,18 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _Answer) -> AsyncGenerator
 
 async def _speak(turn: Turn, signals: Batches[_Signal]) -> None:
     """Pass on what the persona says, and how it ended."""
-    outcome = _Outcome("completed")
+    outcome, spoken = _Outcome("completed"), Spoken()
     try:
         pieces = personas.find(turn.persona_kind).answer(turn.for_persona)
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
-                signals.put(piece)
+                if (fit := spoken.take(piece)) is not None:
+                    signals.put(fit)
+        if (rest := spoken.finish()) is not None:
+            signals.put(rest)
     except PersonaError as failure:
         status: Status = "timeout" if failure.code == "persona_timeout" else "failed"
-        outcome = _Outcome(status, failure.code, failure.detail)
+        outcome = _Outcome(status, failure.code, clean(str(failure.detail)))
     except Exception as unexpected:
         log.error("persona_broke", turn_id=turn.id, kind=turn.persona_kind)
         outcome = _Outcome("failed", "internal_error", type(unexpected).__name__)
@@ -148,7 +158,7 @@ def _wind_the_clock(turn: Turn, signals: Batches[_Signal]) -> asyncio.TimerHandl
 
 def _judge(outcome: _Outcome, answer: _Answer) -> _Outcome:
     """An answer without a word is no answer."""
-    if outcome.status == "completed" and not answer.pieces:
+    if outcome.status == "completed" and not answer.text.strip():
         return _Outcome("failed", "persona_bad_answer", "The persona said nothing.")
     return outcome
 
@@ -189,8 +199,13 @@ async def _finish_anyhow(turn: Turn, outcome: _Outcome, answer: _Answer) -> None
 
 
 async def _stop(tasks: list["asyncio.Task[None]"]) -> None:
+    """Cancel and wait, whoever cancels us meanwhile; a persona may keep its task for itself, but not the turn."""
     for task in tasks:
         task.cancel()
+    until = time.monotonic() + STOP_SECONDS
     while not all(task.done() for task in tasks):
+        if (seconds := until - time.monotonic()) <= 0:
+            log.error("persona_does_not_stop")
+            return
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=seconds)

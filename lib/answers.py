@@ -13,6 +13,9 @@ import re
 TEXT_KEYS = ("output", "text", "message", "answer", "response", "reply", "content", "data")
 _MAX_DEPTH = 6
 
+MAX_CHARACTERS = 1_000_000
+"""Of one answer."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _LONE = re.compile("[\ud800-\udfff]")

@@ -55,7 +55,8 @@ def _not_blank(text: str) -> str:
     return text
 
 
-def _storable_json(value: Any, depth: int = 0) -> Any:
+def storable_json(value: Any, depth: int = 0) -> Any:
+    """The JSON value itself; ValueError if a text in it is not storable, or it is nested too deeply."""
     if depth > DEEPEST:
         raise ValueError(f"must not be nested more than {DEEPEST} levels deep")
     if isinstance(value, str):
@@ -63,10 +64,10 @@ def _storable_json(value: Any, depth: int = 0) -> Any:
     elif isinstance(value, dict):
         for name, member in value.items():
             storable(name)
-            _storable_json(member, depth + 1)
+            storable_json(member, depth + 1)
     elif isinstance(value, list):
         for member in value:
-            _storable_json(member, depth + 1)
+            storable_json(member, depth + 1)
     return value
 
 
@@ -96,7 +97,7 @@ def _tellable(moment: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, AfterValidator(_tellable)]
 """A time with its offset, in the years 1 to 9999 of UTC: the database keeps others, but they cannot be told."""
 
-Attributes = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+Attributes = Annotated[dict[str, Any], AfterValidator(storable_json)]
 """Free-form JSON that is kept with a row."""
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -72,14 +72,14 @@ class PersonaTurn:
 
 
 class Text(NamedTuple):
-    """The next piece of the answer, never empty; the pieces joined are the answer."""
+    """The next piece of the answer; the pieces joined are the answer. What cannot be stored is taken out of it."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the answer cost, in the persona's own units; at most once, after the text."""
+    """What the answer cost, in the persona's own units, as JSON; at most once, after the text."""
 
     usage: Mapping[str, Any]
 

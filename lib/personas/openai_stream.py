@@ -24,9 +24,6 @@ from lib.answers import Joiner, excerpt, find_text, quote
 from lib.personas import PersonaError
 from lib.sse_reader import Reader, Received
 
-MAX_TEXT_LENGTH = 1_000_000
-"""Characters of one answer."""
-
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _MOST_TOKENS = 10**12
 _BLANK = b" \t\r\n"
@@ -68,8 +65,7 @@ class Completion:
     def feed(self, chunk: bytes) -> Iterator[str]:
         """The texts that this chunk completes.
 
-        Raises PersonaError: persona_failed when the server says so, persona_bad_answer for what is no chat
-        completion, persona_too_large.
+        Raises PersonaError: persona_failed when the server says so, persona_bad_answer for what is no chat completion.
         """
         if self._form == "unknown":
             self._start += chunk
@@ -192,8 +188,6 @@ class Completion:
                 self._waiting = text
                 return ""
         self._length += len(text)
-        if self._length > MAX_TEXT_LENGTH:
-            raise PersonaError("persona_too_large", f"the answer has more than {MAX_TEXT_LENGTH} characters")
         return text
 
     def _name_model(self, model: object) -> None:

@@ -19,11 +19,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from lib.answers import excerpt, find_text
+from lib.answers import MAX_CHARACTERS, excerpt, find_text
 from lib.errors import FieldError, InvalidBody, InvalidJson, SecretInvalid
 from lib.providers import AsyncAnswer
 
-MAX_TEXT_LENGTH = 200_000
 MAX_ERROR_LENGTH = 500
 
 _TEXT_KEYS = ("output", "text", "message", "answer")
@@ -54,8 +53,8 @@ def parse(body: bytes) -> AsyncAnswer:
     error = _error(fields.get("error"))
     if text is None and error is None:
         raise InvalidBody([FieldError("output", "there must be a text, or an error")])
-    if text is not None and len(text) > MAX_TEXT_LENGTH:
-        raise InvalidBody([FieldError("output", f"must have at most {MAX_TEXT_LENGTH} characters")])
+    if text is not None and len(text) > MAX_CHARACTERS:
+        raise InvalidBody([FieldError("output", f"must have at most {MAX_CHARACTERS} characters")])
     digest = hashlib.sha256(json.dumps([text, error]).encode()).hexdigest()
     return AsyncAnswer(turn_id, text, error, f"{turn_id}:{digest}")
 

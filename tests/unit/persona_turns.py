@@ -7,6 +7,7 @@ from typing import Any
 
 from lib import personas
 from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Text
+from lib.personas.spoken import Spoken
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 
@@ -57,12 +58,14 @@ class Heard:
 
 
 async def hear(kind: str, turn: PersonaTurn) -> Heard:
-    """What a persona answers, to the end."""
+    """What a persona answers, to the end, as turns take it."""
     pieces: list[Piece] = []
+    spoken = Spoken()
     try:
         async with aclosing(personas.find(kind).answer(turn)) as answer:
             async for piece in answer:
-                pieces.append(piece)  # noqa: PERF401 (kept when the next one raises)
+                pieces += [fit] if (fit := spoken.take(piece)) is not None else []
+        assert spoken.finish() is None
     except PersonaError as error:
         return Heard(pieces, error)
     return Heard(pieces, None)

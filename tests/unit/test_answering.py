@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 
 from lib import answering, db, flusher, personas, turns
 from lib.events import Broken, Delta, Done, Event, Failed, Opened
-from lib.personas import Deferred, PersonaError, PersonaTurn, Piece, Text, Usage
+from lib.personas import Deferred, PersonaError, PersonaTurn, Piece, Text, Usage, spoken
 from lib.turns import Turn
 from tests.unit.postgrest import PostgRest, raised
 from tests.unit.turn import Database, start
@@ -137,13 +138,133 @@ async def test_a_persona_with_a_bug_is_an_internal_error(
     assert any("ZeroDivisionError" in line.get("traceback", "") for line in log_lines)
 
 
-async def test_an_answer_without_a_word_is_a_bad_one(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("nothing", [Usage({}), Text(""), Text("\x00"), Text(" \n")])
+async def test_an_answer_without_a_word_is_a_bad_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch, nothing: Piece
+) -> None:
     async def say_nothing(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
-        yield Usage({})
+        yield nothing
 
     speak(monkeypatch, say_nothing)
-    assert (await answer())[-1] == Failed("persona_bad_answer", position=0)
+    last = (await answer())[-1]
+    assert isinstance(last, Failed)
+    assert last.code == "persona_bad_answer"
     assert database.status == "failed"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "text",
+        None,
+        Text(None),  # type: ignore[arg-type]
+        Text(b"bytes"),  # type: ignore[arg-type]
+        Usage({"price": float("nan")}),
+        Usage({"price": b"1"}),
+        Usage({"model": "\x00"}),
+        Usage([1]),  # type: ignore[arg-type]
+    ],
+    ids=repr,
+)
+async def test_what_is_no_piece_of_an_answer_ends_it_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch, log_lines: list[dict[str, Any]], wrong: Piece
+) -> None:
+    async def slip(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
+        yield Text("Hel")
+        yield wrong
+        await asyncio.sleep(60)
+
+    speak(monkeypatch, slip)
+    assert (await answer())[-1] == Failed("internal_error", position=3)
+    assert (database.status, database.text) == ("failed", "Hel")
+    assert any("spoken.py" in line.get("traceback", "") for line in log_lines)
+
+
+async def test_of_what_is_said_all_that_can_be_stored_goes_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stammer(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
+        for text in ("a\x00b", "", "\ud83d", "\ude42", "c", "\ud83d"):
+            yield Text(text)
+
+    speak(monkeypatch, stammer)
+    events = await answer()
+    assert said(events) == database.text == "ab🙂c\ufffd"
+    assert [event.text for event in events if isinstance(event, Delta)] == ["ab", "🙂", "c", "\ufffd"]
+
+
+async def test_an_answer_has_an_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spoken, "MAX_CHARACTERS", 7)
+
+    async def go_on(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
+        while True:
+            yield Text("on ")
+            await asyncio.sleep(0)
+
+    speak(monkeypatch, go_on)
+    assert (await answer())[-1] == Failed("persona_too_large", position=6)
+    assert (database.status, database.text) == ("failed", "on on ")
+
+
+async def test_a_persona_that_does_not_stop_is_left_behind(
+    database: Database, monkeypatch: pytest.MonkeyPatch, log_lines: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(answering, "STOP_SECONDS", 0.1)
+    database.time_limit = 1
+    release = asyncio.Event()
+
+    async def cling(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
+        yield Text("Hel")
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+        yield Text("lo")
+
+    speak(monkeypatch, cling)
+    assert (await asyncio.wait_for(answer(), 10))[-1] == Failed("persona_timeout", position=3)
+    assert (database.status, database.text) == ("timeout", "Hel")
+    assert "persona_does_not_stop" in [line["event"] for line in log_lines]
+    release.set()
+
+
+async def test_whatever_breaks_the_turn_ends_and_so_does_all_that_worked_on_it(
+    database: Database, postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = asyncio.Event()
+
+    async def hang(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
+        try:
+            await asyncio.sleep(0.1)  # until the first pause is over and texts are stored
+            yield Text("Hel")
+            await asyncio.sleep(60)
+        finally:
+            closed.set()
+
+    def break_down(self: flusher.Flusher, text: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(flusher.Flusher, "add", break_down)
+    speak(monkeypatch, hang)
+    with pytest.raises(ZeroDivisionError):
+        await answer()
+    assert closed.is_set()
+    assert (database.status, database.finished_with["error_code"]) == ("failed", "internal_error")
+    calls = postgrest.names()
+    await asyncio.sleep(0.2)
+    assert "flush_turn" in calls
+    assert postgrest.names() == calls
+
+
+async def test_a_failures_detail_is_kept_as_far_as_it_can_be(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
+        yield Text("Hel")
+        raise PersonaError("persona_failed", "no\x00thing")
+
+    speak(monkeypatch, fail)
+    assert (await answer())[-1] == Failed("persona_failed", position=3)
+    assert database.finished_with["error_detail"] == "nothing"
 
 
 async def test_a_persona_that_never_ends_is_stopped_at_the_turns_limit(

@@ -225,7 +225,7 @@ async def test_a_workflow_that_answers_later_is_only_asked(n8n: N8n) -> None:
         ("failing", "persona_refused", "500"),
         ("respond?status=418", "persona_refused", "418"),
         ("redirect", "persona_refused", "not followed"),
-        ("huge", "persona_too_large", "bytes"),
+        ("huge", "persona_too_large", "characters"),
         ("respond-text?type=application/pdf", "persona_bad_answer", "application/pdf"),
         ("respond-text?type=text/event-stream", "persona_bad_answer", "text/event-stream"),
         ("respond-text?type=application/json", "persona_bad_answer", "not the JSON"),

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from lib import outbound, personas
-from lib.personas import HistoryMessage, Text, Usage, openai_stream
+from lib.personas import HistoryMessage, Text, Usage, spoken
 from tests.standins.openai import DONE, MODEL, SECRET, USAGE, OpenAI, chunk, document, event, usage_chunk
 from tests.unit.persona_turns import Heard, hear, make_turn, said
 
@@ -389,7 +389,7 @@ async def test_an_answer_that_was_stopped_has_its_price(openai: OpenAI) -> None:
 
 
 async def test_a_text_without_end_is_not_taken(openai: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_stream, "MAX_TEXT_LENGTH", 7)
+    monkeypatch.setattr(spoken, "MAX_CHARACTERS", 7)
     heard = await ask(openai.say("long", HELLO, event(chunk("12")), event(chunk("3")), STOP))
     assert (heard.code, heard.text) == ("persona_too_large", "Hello12")
 

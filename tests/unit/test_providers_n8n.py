@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import providers
+from lib.answers import MAX_CHARACTERS
 from lib.errors import InvalidBody, InvalidJson, NotFound, Problem, SecretInvalid
 from lib.providers import n8n
 
@@ -143,7 +144,7 @@ def test_what_says_nothing_is_refused(fields: dict[str, object]) -> None:
 
 
 def test_an_answer_has_a_limit() -> None:
-    longest = "a" * n8n.MAX_TEXT_LENGTH
+    longest = "a" * MAX_CHARACTERS
     assert n8n.parse(body_of({"turnId": TURN, "output": longest})).text == longest
     with refused(InvalidBody, "output"):
         n8n.parse(body_of({"turnId": TURN, "output": longest + "a"}))
