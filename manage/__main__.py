@@ -1,6 +1,5 @@
 """`switchboard …`: the commands with which operators set workspaces up and look contacts up."""
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
@@ -27,15 +26,6 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
         return command
 
     return decorate
-
-
-def _json_file(_: click.Context, __: click.Parameter, file: Any) -> Any:
-    if file is None:
-        return None
-    try:
-        return json.load(file)
-    except ValueError:
-        raise click.BadParameter("is not JSON") from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -66,6 +56,8 @@ workspace_settings = _options(
     click.option(
         "--archive-status", "archive_statuses", multiple=True, help="A terminal state to archive; repeatable."
     ),
+    click.option("--no-archive-statuses", is_flag=True, help="No session is archived."),
+    click.option("--session-timeout-hours", type=int, help="Idle sessions time out after so many hours; 0: never."),
     click.option("--messages-per-minute-by-contact", type=int, help="What one contact may send."),
     click.option("--messages-per-minute-by-user", type=int, help="What one user may send."),
     click.option("--messages-per-minute-by-space", type=int, help="What one space takes."),
@@ -121,6 +113,9 @@ def show_workspace(workspace_id: UUID, as_json: bool) -> None:
 @workspace.command("update")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.option("--name")
+@click.option(
+    "--instance-session-timeout", "no_session_timeout_hours", is_flag=True, help="They time out as the instance says."
+)
 @workspace_settings
 @as_json
 def update_workspace(workspace_id: UUID, as_json: bool, **values: Any) -> None:
@@ -262,18 +257,16 @@ def list_spaces(workspace_id: UUID, as_json: bool) -> None:
 @click.argument("space_id", metavar="SPACE", type=click.UUID)
 @click.option("--name")
 @click.option("--persona", "persona_id", type=click.UUID, help="Who answers there.")
-@click.option("--no-origins", is_flag=True, help="No page may call any more.")
+@click.option("--no-origins", "no_allowed_origins", is_flag=True, help="No page may call any more.")
 @space_settings
 @as_json
-def update_space(space_id: UUID, no_origins: bool, as_json: bool, **values: Any) -> None:
+def update_space(space_id: UUID, as_json: bool, **values: Any) -> None:
     """Change the settings that are given. Origins are replaced as a whole.
 
     \b
     switchboard space update SPACE --origin https://www.example.com --origin https://shop.example.com
     """
-    if no_origins and values["allowed_origins"]:
-        raise click.UsageError("Either --origin or --no-origins.")
-    changes = running.model(spaces.SpaceChanges, {**values, **({"allowed_origins": []} if no_origins else {})})
+    changes = running.model(spaces.SpaceChanges, values)
     output.one(running.run(lambda database: spaces.change(database, space_id, changes)), as_json=as_json)
 
 
@@ -318,7 +311,7 @@ def persona() -> None:
 
 
 persona_settings = _options(
-    click.option("--config", type=click.File(), callback=_json_file, help="The kind's settings: a file of JSON, or -."),
+    running.json_option("--config", "The kind's settings"),
     click.option("--session-policy", type=click.Choice(["per_conversation", "per_message"])),
     click.option("--turn-policy", type=click.Choice(["refuse", "interrupt"]), help="A message during an answer."),
     click.option("--history-limit", type=int, help="How many earlier messages it is given."),

@@ -24,9 +24,12 @@ def contact() -> None:
 @click.option("--last-name")
 @click.option("--title", help="What a group is called.")
 @click.option("--source")
+@running.json_option("--attributes", "What else is known of them")
 @click.option(
     "--verified-by", help="What stands behind the identities, a provider for instance; else they are asserted."
 )
+@click.option("--group", "group_id", type=click.UUID, help="The group that a person is a participant of.")
+@click.option("--group-role", help="As what.")
 @as_json
 def resolve_contact(
     workspace_id: UUID, identities: tuple[str, ...], verified_by: str | None, as_json: bool, **values: Any

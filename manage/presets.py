@@ -18,7 +18,9 @@ def template() -> None:
 
 def _members(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
+        running.json_option("--metadata", "Kept with each session"),
         click.option("--say", "first_messages", multiple=True, help="What the persona says first; repeatable."),
+        running.json_option("--workflow-state", "What the workflow begins with"),
         click.option("--step", "workflow_step", help="The step that it begins with."),
         click.option("--workflow", help="The workflow that a session follows."),
         click.option("--persona", "persona_id", type=click.UUID, help="Who answers; else whoever starts one says."),
@@ -61,15 +63,21 @@ def list_templates(workspace_id: UUID, as_json: bool) -> None:
 @template.command("update")
 @click.argument("template_id", metavar="TEMPLATE", type=click.UUID)
 @click.option("--name")
+@click.option("--no-persona", "no_persona_id", is_flag=True, help="Whoever starts one says who answers.")
+@click.option("--no-workflow", is_flag=True, help="A session follows none, and begins with no step.")
+@click.option("--no-first-messages", is_flag=True, help="The persona says nothing first.")
 @_members
 @as_json
 def update_template(template_id: UUID, as_json: bool, **values: Any) -> None:
-    """Change what is given. First messages are replaced as a whole.
+    """Change what is given. First messages, metadata and the workflow's state are replaced as a whole.
 
     \b
     switchboard template update TEMPLATE --say "Good evening." --say "Where would you like to go?"
     """
-    changes = running.model(templates.TemplateChanges, values)
+    if values["no_workflow"] and values["workflow_step"] is not None:
+        raise click.UsageError("Either --step or --no-workflow.")
+    taken_away = {"no_workflow_step": values["no_workflow"]}
+    changes = running.model(templates.TemplateChanges, {**values, **taken_away})
     output.one(running.run(lambda database: templates.change(database, template_id, changes)), as_json=as_json)
 
 

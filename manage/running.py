@@ -21,6 +21,7 @@ from manage.backend import Backend, BackendError
 
 Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Failure(click.ClickException):
@@ -54,13 +55,28 @@ def run(work: Callable[[Backend], Awaitable[Result]]) -> Result:
 
 
 def model(kind: type[Model], values: Mapping[str, Any]) -> Model:
-    """What the options say, as the body of the same request; what was not given is left out. Raises Failure."""
-    given = {name: value for name, value in values.items() if value is not None and value != ()}
+    """What the options say, as the body of the same request; what was not given is left out.
+
+    A flag ``no_<member>`` takes that member away: null, or an empty list where several may be given. Raises Failure,
+    and UsageError for a member that is both given and taken away.
+    """
+    flags = {name for name in values if name.startswith("no_")}
+    given = {name: value for name, value in values.items() if name not in flags and value is not None and value != ()}
+    for flag in sorted(flag for flag in flags if values[flag]):
+        member = flag.removeprefix("no_")
+        if member in given:
+            raise click.UsageError(f"Either {_spelled(member)} or {_spelled(flag)}.")
+        given[member] = () if values[member] == () else None
     try:
         return kind.model_validate(given)
     except ValidationError as invalid:
         faults = bodies.field_errors(invalid)
     _refuse_fields(faults)
+
+
+def json_option(name: str, about: str) -> Callable[[Command], Command]:
+    """An option that takes a file with a JSON object, or standard input."""
+    return click.option(name, type=click.File("rb"), callback=_json_object, help=f"{about}: a file of JSON, or -.")
 
 
 async def every(read: Callable[[Paging], Awaitable[Page[Model]]]) -> list[Model]:
@@ -81,6 +97,19 @@ def secret() -> GivenSecret:
     else:
         text = sys.stdin.read().removesuffix("\n").removesuffix("\r")
     return model(GivenSecret, {"secret": text})
+
+
+def _json_object(_: click.Context, __: click.Parameter, file: Any) -> Any:
+    if file is None:
+        return None
+    if (document := bodies.parse_object(file.read())) is None:
+        raise click.BadParameter("is no JSON object")
+    return document
+
+
+def _spelled(name: str) -> str:
+    """How the running command's option for this is typed."""
+    return next(option.opts[0] for option in click.get_current_context().command.params if option.name == name)
 
 
 def _refuse_fields(faults: Any) -> NoReturn:

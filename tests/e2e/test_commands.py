@@ -106,6 +106,12 @@ async def test_settings_are_changed_one_by_one_and_shown(stack: Stack, workspace
     changed = await told(stack, "workspace", "update", workspace_id, "--archive-after-days", "30")
     assert changed == {**before, "archive_after_days": 30}
     assert changed in await told(stack, "workspace", "list")
+    limited = await told(
+        stack, "workspace", "update", workspace_id, "--session-timeout-hours", "0", "--no-archive-statuses"
+    )
+    assert limited == {**changed, "session_timeout_hours": 0, "archive_statuses": []}
+    as_before = await told(stack, "workspace", "update", workspace_id, "--instance-session-timeout")
+    assert as_before == {**limited, "session_timeout_hours": None}
 
     made = await told(stack, "persona", "create", workspace_id, "demo", "One")
     updated = await told(stack, "persona", "update", made["id"], "--turn-policy", "interrupt", "--disable")
@@ -305,7 +311,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
     assert explained == 32
 
 
-async def test_contacts_are_resolved_listed_and_shown(stack: Stack, workspace_id: str) -> None:
+async def test_contacts_are_resolved_listed_and_shown(stack: Stack, workspace_id: str, tmp_path: Path) -> None:
     unknown = await switchboard(stack, "contact", "resolve", workspace_id, "telegram:42")
     assert (unknown.returncode, "contact_not_found" in unknown.stderr) == (3, True)
     asked = ("contact", "resolve", workspace_id, "telegram:42", "email:ann@example.com", "--create")
@@ -315,6 +321,13 @@ async def test_contacts_are_resolved_listed_and_shown(stack: Stack, workspace_id
         ("email", "telegram", "service"),
     }
     assert [one["id"] for one in await told(stack, "contact", "list", workspace_id, "--text", "ann")] == [made["id"]]
+    group = await told(stack, "contact", "resolve", workspace_id, "discord:channel:7", "--create", "--title", "Crew")
+    more = tmp_path / "more.json"
+    more.write_text('{"seat": "window"}')
+    joined = ("--group", group["id"], "--group-role", "guest", "--attributes", str(more))
+    assert (await told(stack, *asked, *joined))["attributes"] == {"seat": "window"}
+    participants = (await told(stack, "contact", "show", group["id"]))["participants"]
+    assert [(one["contact_id"], one["role"]) for one in participants] == [(made["id"], "guest")]
     assert (await told(stack, "contact", "show", made["id"]))["identities"] == made["identities"]
     await told(stack, "contact", "resolve", workspace_id, "omi:u1", "--create")
     conflict = await switchboard(stack, "contact", "resolve", workspace_id, "telegram:42", "omi:u1")
@@ -356,6 +369,21 @@ async def test_templates_are_made_changed_listed_and_removed(stack: Stack, works
     assert (no_step.returncode, "step_not_allowed" in no_step.stderr) == (4, True)
     await told(stack, "template", "remove", made["id"])
     assert await told(stack, "template", "list", workspace_id) == []
+
+
+async def test_a_template_keeps_all_that_a_command_says_until_it_is_taken_away(
+    stack: Stack, workspace_id: str, tmp_path: Path
+) -> None:
+    persona = await told(stack, "persona", "create", workspace_id, "demo", "One")
+    kept, state = tmp_path / "metadata.json", tmp_path / "state.json"
+    kept.write_text('{"campaign": "spring"}')
+    state.write_text('{"budget": 20000}')
+    begins = ("--workflow", "charter", "--step", "understanding_request", "--workflow-state", str(state))
+    says = ("--persona", persona["id"], "--metadata", str(kept), "--say", "Hello.")
+    made = await told(stack, "template", "create", workspace_id, "Trip", *begins, *says)
+    assert (made["metadata"], made["workflow_state"]) == ({"campaign": "spring"}, {"budget": 20_000})
+    bare = await told(stack, "template", "update", made["id"], "--no-workflow", "--no-persona", "--no-first-messages")
+    assert bare == {**made, "workflow": None, "workflow_step": None, "persona_id": None, "first_messages": []}
 
 
 async def test_contacts_are_merged_and_parted_and_conflicts_listed(stack: Stack, workspace_id: str) -> None:
