@@ -49,7 +49,7 @@ def run(work: Callable[[Backend], Awaitable[Result]]) -> Result:
         raise Failure("The backend cannot be reached now.", 5) from None
     except errors.Refused as refused:
         text = f"{refused.detail or refused.title} ({refused.code})"
-        raise Failure(text, 3 if refused.status == 404 else 4) from None
+        raise Failure(text, {404: 3, 422: 2}.get(refused.status, 4)) from None
     except BackendError as error:
         raise Failure(str(error), 1) from None
 

@@ -365,6 +365,11 @@ async def test_templates_are_made_changed_listed_and_removed(stack: Stack, works
     changed = await told(stack, "template", "update", made["id"], "--name", "Journey")
     assert changed == {**made, "name": "Journey"}
     assert await told(stack, "template", "list", workspace_id) == [changed]
+    for half in (("--step", "first"), ("--workflow", "charter")):
+        for command in (("template", "update", made["id"]), ("template", "create", workspace_id, "Half")):
+            ran = await switchboard(stack, *command, *half)
+            said = "Error: A workflow and its first step come together. (invalid_body)\n"
+            assert (ran.returncode, ran.stderr) == (2, said)
     no_step = await switchboard(stack, "template", "update", made["id"], "--workflow", "none", "--step", "first")
     assert (no_step.returncode, "step_not_allowed" in no_step.stderr) == (4, True)
     await told(stack, "template", "remove", made["id"])
