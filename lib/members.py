@@ -24,7 +24,7 @@ class Invitation(Grant):
 
 
 class Member(Stored):
-    """A user with a role; ``email`` only where members are listed."""
+    """A user with a role; ``email`` where members are listed, or were found by it."""
 
     user_id: UUID
     email: str | None = None
@@ -45,12 +45,10 @@ async def add(database: Database, workspace_id: UUID, invitation: Invitation) ->
     was not found is in the audit. Raises Refused (workspace_not_found, forbidden, user_not_found, member_exists,
     rate_limited) and BackendUnavailable.
     """
-    arguments = {
-        "workspace_id": workspace_id,
-        "email": invitation.email.strip().lower(),
-        "role": invitation.role,
-    }
-    return await database.call("add_member", arguments, Member)
+    email = invitation.email.strip().lower()
+    arguments = {"workspace_id": workspace_id, "email": email, "role": invitation.role}
+    added = await database.call("add_member", arguments, Member)
+    return added.model_copy(update={"email": email})
 
 
 async def put(database: Database, workspace_id: UUID, user_id: UUID, grant: Grant) -> Member:

@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 
 from lib import members, responders, spaces, workspaces
-from lib.management import Rotation
+from lib.management import Database, Paging, Rotation
 from manage import output, people, presets, running
 from manage.output import as_json
 
@@ -168,11 +168,19 @@ def add_member(workspace_id: UUID, email: str | None, user_id: UUID | None, role
         raise click.UsageError("Name the user by --email or by --user-id.")
     if user_id is not None:
         grant, known = running.model(members.Grant, {"role": role}), user_id
-        made = running.run(lambda database: members.put(database, workspace_id, known, grant))
+        made = running.run(lambda database: _grant(database, workspace_id, known, grant))
     else:
         invitation = running.model(members.Invitation, {"email": email, "role": role})
         made = running.run(lambda database: members.add(database, workspace_id, invitation))
     output.one(made, as_json=as_json)
+
+
+async def _grant(database: Database, workspace_id: UUID, user_id: UUID, grant: members.Grant) -> members.Member:
+    """Give a user a role, and show the member as the list does: the answer has no email where it was not asked by."""
+    made = await members.put(database, workspace_id, user_id, grant)
+    # The list is in the order of ids, and a page begins behind its cursor.
+    page = await members.list_all(database, workspace_id, Paging(limit=1, cursor=UUID(int=user_id.int - 1)))
+    return next((listed for listed in page.items if listed.user_id == user_id), made)
 
 
 @member.command("remove")

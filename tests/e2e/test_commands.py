@@ -135,10 +135,12 @@ async def test_a_table_is_for_people(stack: Stack, workspace_id: str) -> None:
 
 async def test_members_come_and_go(stack: Stack, database: asyncpg.Connection, workspace_id: str) -> None:
     user_id, email = await _user(database)
-    added = await told(stack, "member", "add", workspace_id, "--email", email)
-    assert (added["user_id"], added["role"]) == (str(user_id), "agent")
+    added = await told(stack, "member", "add", workspace_id, "--email", f" {email.upper()}")
+    assert (added["user_id"], added["role"], added["email"]) == (str(user_id), "agent", email)
+    assert added in await told(stack, "member", "list", workspace_id)
     promoted = await told(stack, "member", "add", workspace_id, "--user-id", str(user_id), "--role", "owner")
-    assert promoted["role"] == "owner"
+    assert promoted == {**added, "role": "owner"}
+    assert promoted in await told(stack, "member", "list", workspace_id)
     first = next(item for item in await told(stack, "member", "list", workspace_id) if item["user_id"] != str(user_id))
     assert await told(stack, "member", "remove", workspace_id, first["user_id"]) == {"done": True}
     last = await switchboard(stack, "member", "remove", workspace_id, str(user_id))

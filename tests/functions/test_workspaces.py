@@ -261,6 +261,7 @@ async def test_an_admin_adds_an_agent_by_email_and_takes_them_out(workspace: Wor
     invitation = {"email": staff.stranger.email.upper(), "role": "agent"}
     made = await staff.admin.done("POST", path, invitation)
     assert (made["user_id"], made["role"]) == (str(staff.stranger.id), "agent")
+    assert made in (await staff.admin.done("GET", path))["items"], "with the email as it is stored"
     assert await staff.admin.done("POST", path, invitation) == made, "again, nothing changes"
     assert (await staff.stranger.ask("GET", path))[0] == 200
     assert (await staff.admin.ask("DELETE", f"{path}/{staff.stranger.id}"))[0] == 204
