@@ -302,6 +302,8 @@ def rotate_hmac_secret(space_id: UUID, overlap_seconds: int | None, remove: bool
     \b
     switchboard space rotate-hmac-secret SPACE --overlap-seconds 86400
     """
+    if remove and overlap_seconds is not None:
+        raise click.UsageError("Either --overlap-seconds or --remove.")
     if remove:
         running.run(lambda database: spaces.remove_hmac_secret(database, space_id))
         output.done("Removed.", as_json=as_json)
@@ -422,6 +424,8 @@ def rotate_callback_secret(persona_id: UUID, overlap_seconds: int | None, remove
     \b
     switchboard persona rotate-callback-secret PERSONA --overlap-seconds 86400
     """
+    if remove and overlap_seconds is not None:
+        raise click.UsageError("Either --overlap-seconds or --remove.")
     if remove:
         running.run(lambda database: responders.remove_callback_secret(database, persona_id))
         output.done("Removed.", as_json=as_json)

@@ -39,6 +39,10 @@ def resolve_contact(
     \b
     switchboard contact resolve WORKSPACE telegram:42 --create --verified-by telegram
     """
+    written = {name: value for name, value in values.items() if name not in ("create", "kind")}
+    for name, value in {**written, "verified_by": verified_by}.items():
+        if value is not None and not values["create"]:
+            raise click.UsageError(f"{running.spelled(name)} needs --create, without which nothing is written.")
     evidence = {"verified_by": verified_by} if verified_by else None
     named = {"workspace_id": workspace_id, "identities": list(identities), "evidence": evidence}
     asked = running.model(contacts.Resolution, {**values, **named})
@@ -63,6 +67,8 @@ def list_contacts(as_json: bool, **values: Any) -> None:
     \b
     switchboard contact list WORKSPACE --tag vip
     """
+    if values["session_id"] is not None and values["has_session"] is False:
+        raise click.UsageError("Either --session or --no-session.")
     search = running.model(contacts.Search, values)
     page = running.run(lambda database: contacts.find(database, search))
     columns = ("id", "kind", "first_name", "last_name", "title", "tags", "created_at")

@@ -65,7 +65,7 @@ def model(kind: type[Model], values: Mapping[str, Any]) -> Model:
     for flag in sorted(flag for flag in flags if values[flag]):
         member = flag.removeprefix("no_")
         if member in given:
-            raise click.UsageError(f"Either {_spelled(member)} or {_spelled(flag)}.")
+            raise click.UsageError(f"Either {spelled(member)} or {spelled(flag)}.")
         given[member] = () if values[member] == () else None
     try:
         return kind.model_validate(given)
@@ -99,17 +99,17 @@ def secret() -> GivenSecret:
     return model(GivenSecret, {"secret": text})
 
 
+def spelled(name: str) -> str:
+    """How the running command's option for this is typed."""
+    return next(option.opts[0] for option in click.get_current_context().command.params if option.name == name)
+
+
 def _json_object(_: click.Context, __: click.Parameter, file: Any) -> Any:
     if file is None:
         return None
     if (document := bodies.parse_object(file.read())) is None:
         raise click.BadParameter("is no JSON object")
     return document
-
-
-def _spelled(name: str) -> str:
-    """How the running command's option for this is typed."""
-    return next(option.opts[0] for option in click.get_current_context().command.params if option.name == name)
 
 
 def _refuse_fields(faults: Any) -> NoReturn:

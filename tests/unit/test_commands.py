@@ -91,6 +91,14 @@ def test_every_body_that_managing_takes_has_a_command() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (f"space rotate-hmac-secret {ID} --remove --overlap-seconds 5", "Either --overlap-seconds or --remove."),
+        (f"persona rotate-callback-secret {ID} --remove --overlap-seconds 0", "Either --overlap-seconds or --remove."),
+        (f"contact resolve {ID} omi:u1 --first-name Ann", "--first-name needs --create"),
+        (f"contact resolve {ID} omi:u1 --verified-by omi", "--verified-by needs --create"),
+        (f"contact resolve {ID} omi:u1 --group {ID}", "--group needs --create"),
+        (f"contact list {ID} --session {ID} --no-session", "Either --session or --no-session."),
+        (f"workspace create x --owner-id {ID} --owner-email a@example.com", "not by both"),
+        (f"member add {ID} --user-id {ID} --email a@example.com", "--email or by --user-id"),
         (f"space update {ID} --origin * --no-origins", "Either --origin or --no-origins."),
         (f"template update {ID} --persona {ID} --no-persona", "Either --persona or --no-persona."),
         (f"template update {ID} --workflow x --no-workflow", "Either --workflow or --no-workflow."),
@@ -114,6 +122,8 @@ def test_what_contradicts_itself_is_refused(typed: Typed, arguments: str, said: 
 def test_each_alone_is_not(typed: Typed) -> None:
     for arguments in (
         f"space update {ID} --no-origins", f"template update {ID} --no-persona --no-workflow --no-first-messages",
+        f"space rotate-hmac-secret {ID} --remove", f"space rotate-hmac-secret {ID} --overlap-seconds 0",
+        f"contact resolve {ID} omi:u1 --kind person", f"contact resolve {ID} omi:u1 --create --first-name Ann",
         f"template update {ID} --workflow x --step y", f"workspace update {ID} --instance-session-timeout",
     ):  # fmt: skip
         assert typed(*arguments.split()).exit_code == 5, arguments
