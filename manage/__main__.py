@@ -81,7 +81,7 @@ def create_workspace(as_json: bool, **values: Any) -> None:
     if values["owner_email"] is None and values["owner_id"] is None:
         raise click.UsageError("Name the first owner: --owner-email or --owner-id.")
     new = running.model(workspaces.NewWorkspace, values)
-    output.one(running.run(lambda database: workspaces.create(database, new)), as_json=as_json)
+    output.made(running.run(lambda database: workspaces.create(database, new)), new, as_json=as_json)
 
 
 @workspace.command("list")
@@ -243,7 +243,7 @@ def create_space(workspace_id: UUID, as_json: bool, **values: Any) -> None:
     switchboard space create WORKSPACE "Website" --persona PERSONA --origin https://www.example.com
     """
     new = running.model(spaces.NewSpace, values)
-    output.one(running.run(lambda database: spaces.create(database, workspace_id, new)), as_json=as_json)
+    output.made(running.run(lambda database: spaces.create(database, workspace_id, new)), new, as_json=as_json)
 
 
 @space.command("list")
@@ -346,7 +346,7 @@ def create_persona(workspace_id: UUID, as_json: bool, **values: Any) -> None:
     switchboard persona create WORKSPACE n8n "Concierge" --config concierge.json
     """
     new = running.model(responders.NewPersona, values)
-    output.one(running.run(lambda database: responders.create(database, workspace_id, new)), as_json=as_json)
+    output.made(running.run(lambda database: responders.create(database, workspace_id, new)), new, as_json=as_json)
 
 
 @persona.command("list")

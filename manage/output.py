@@ -7,6 +7,8 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from lib.management import Changes
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """The option that every command has."""
 
@@ -20,6 +22,15 @@ def one(model: BaseModel, *, as_json: bool) -> None:
     width = max(map(len, document))
     for name, value in document.items():
         click.echo(f"{name:>{width}}: {_text(value)}")
+
+
+def made(model: BaseModel, asked: Changes, *, as_json: bool) -> None:
+    """What was made, or was there under its id before; standard error names what differs from what is asked."""
+    one(model, as_json=as_json)
+    document = model.model_dump(mode="json")
+    differing = [name for name, value in asked.document().items() if name in document and document[name] != value]
+    if differing:
+        click.echo(f"Note: this was made before and stays as it is. It differs in: {', '.join(differing)}.", err=True)
 
 
 def several(models: Sequence[BaseModel], columns: Sequence[str], *, as_json: bool) -> None:

@@ -42,7 +42,7 @@ def create_template(workspace_id: UUID, as_json: bool, **values: Any) -> None:
     switchboard template create WORKSPACE "Trip" --persona PERSONA --say "Where would you like to go?"
     """
     new = running.model(templates.NewTemplate, values)
-    output.one(running.run(lambda database: templates.create(database, workspace_id, new)), as_json=as_json)
+    output.made(running.run(lambda database: templates.create(database, workspace_id, new)), new, as_json=as_json)
 
 
 @template.command("list")

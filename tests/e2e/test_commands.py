@@ -154,6 +154,35 @@ async def test_what_is_made_under_an_id_is_made_once(stack: Stack, workspace_id:
     assert len(await told(stack, "persona", "list", workspace_id)) == 1
 
 
+async def test_what_was_made_before_under_another_name_is_said_to_be(
+    stack: Stack, database: asyncpg.Connection, tmp_path: Path
+) -> None:
+    _, email = await _user(database)
+    ids = {noun: str(uuid4()) for noun in ("workspace", "persona", "space", "template")}
+    file = tmp_path / "file.json"
+    file.write_text('{"delay_ms": 0}')
+    limits = ("--archive-status", "timeout", "--archive-status", "failed", "--session-timeout-hours", "0")
+    made = {
+        "workspace": ("create", "One", "--owner-email", email, *limits),
+        "persona": ("create", ids["workspace"], "demo", "One", "--config", str(file), "--disable"),
+        "space": ("create", ids["workspace"], "One", "--persona", ids["persona"], "--origin", "HTTPS://A.example:443"),
+        "template": ("create", ids["workspace"], "One", "--workflow", "CHARTER", "--step", "understanding_request",
+                     "--say", "Hello.", "--metadata", str(file), "--persona", ids["persona"]),
+    }  # fmt: skip
+    for noun, arguments in made.items():
+        first, again = [await switchboard(stack, noun, *arguments, "--id", ids[noun]) for _ in range(2)]
+        assert (first.returncode, first.stderr) == (0, ""), noun
+        assert (again.returncode, again.stdout, again.stderr) == (0, first.stdout, ""), noun
+        other = ["Two" if argument == "One" else argument for argument in arguments]
+        named = await switchboard(stack, noun, *other, "--id", ids[noun])
+        note = "Note: this was made before and stays as it is. It differs in: name.\n"
+        assert (named.returncode, named.stdout, named.stderr) == (0, first.stdout, note), noun
+    changed = await switchboard(
+        stack, "space", *made["space"], "--origin", "https://b.example", "--disable", "--id", ids["space"]
+    )
+    assert changed.stderr.endswith("It differs in: allowed_origins, enabled.\n")
+
+
 async def test_a_secret_is_read_from_standard_input_and_shown_to_nobody(
     stack: Stack, database: asyncpg.Connection, workspace_id: str
 ) -> None:
