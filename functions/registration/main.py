@@ -13,19 +13,21 @@ from lib import auth, bodies, clients, http, limits
 from lib.registration import Arrival, Registration, SpaceKind, register
 
 
-class _Contact(BaseModel):
+class _Model(BaseModel):
+    model_config = ConfigDict(defer_build=True, frozen=True)
+
+
+class _Contact(_Model):
     id: UUID
 
 
-class _Session(BaseModel):
+class _Session(_Model):
     id: UUID
     status: str
 
 
-class Registered(BaseModel):
+class Registered(_Model):
     """The answer: the same for somebody known and somebody new."""
-
-    model_config = ConfigDict(frozen=True)
 
     success: Literal[True] = True
     contact: _Contact

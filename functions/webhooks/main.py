@@ -15,7 +15,7 @@ BODY_LIMIT = 1024 * 1024
 class Received(BaseModel):
     """The acknowledgement; ``duplicate``: the delivery had come before, and changed nothing."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     received: Literal[True] = True
     duplicate: bool
