@@ -15,6 +15,7 @@ import asyncpg
 import click
 import pytest
 
+from lib import personas
 from local.place import REPOSITORY
 from local.stack import Stack
 from manage.__main__ import main
@@ -286,7 +287,7 @@ async def test_what_goes_wrong_is_a_sentence_and_an_exit_status(
         (("workspace", "update", workspace_id, "--archive-after-days", "0"), 2, "archive_after_days: "),
         (("member", "add", workspace_id), 2, "--email or by --user-id"),
         (("member", "add", workspace_id, "--email", unconfirmed), 3, "(user_not_found)"),
-        (("persona", "create", workspace_id, "nobody", "x"), 2, "kind: must be one of demo, n8n, openai"),
+        (("persona", "create", workspace_id, "nobody", "x"), 2, f"kind: must be one of {', '.join(personas.kinds())}"),
         (("persona", "create", workspace_id, "n8n", "x"), 2, "config.url: "),
         (("space", "create", workspace_id, "x", "--persona", str(uuid4())), 3, "(persona_not_found)"),
         (("space", "list", str(uuid4())), 3, "(workspace_not_found)"),

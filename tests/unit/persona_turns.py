@@ -1,4 +1,4 @@
-"""Turns to ask personas with, and what they said."""
+"""Turns to ask personas with, what they said, and the kinds that are ours."""
 
 import ipaddress
 from contextlib import aclosing
@@ -8,6 +8,9 @@ from typing import Any
 from lib import personas
 from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Text
 from lib.personas.spoken import Spoken
+
+SHIPPED = ("demo", "n8n", "openai")
+"""The kinds that ship; a tree may have more (docs/personas.md)."""
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 

@@ -2,10 +2,11 @@
 
 import re
 
-from lib import errors
+from lib import errors, personas
 from lib.config import Settings
 from lib.routes import ROUTES
 from local.place import REPOSITORY
+from tests.unit.persona_turns import SHIPPED
 
 API = (REPOSITORY / "docs" / "api.md").read_text()
 README = (REPOSITORY / "README.md").read_text()
@@ -85,4 +86,6 @@ def test_the_house_names_every_module_and_function() -> None:
     named = set(re.findall(r"[a-z_0-9]+", house[0]))
     modules = {path.stem for path in (REPOSITORY / "lib").rglob("*.py")} - {"__init__"}
     functions = {path.parent.name for path in (REPOSITORY / "functions").glob("*/main.py")}
-    assert (modules | functions) - named == set()
+    # Of the kinds of personas it names ours: one that somebody adds is a module and nothing else (docs/personas.md).
+    added = set(personas.kinds()) - set(SHIPPED)
+    assert (modules - added) | functions <= named
