@@ -16,9 +16,9 @@ from pydantic import (
 
 from lib import errors, identities
 from lib.bodies import Attributes, Body, Label, Moment, Name, in_any_case, storable
+from lib.emails import EmailText
 from lib.identities import ContactKind, Identity
 from lib.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
-from lib.registration import EmailText
 from lib.tags import Tag
 
 

@@ -9,8 +9,23 @@ import functools
 import unicodedata
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
 
 LONGEST = 320
+
+
+def _parsed(text: str) -> str:
+    parse(text)
+    return text
+
+
+EmailText = Annotated[str, Field(max_length=LONGEST), AfterValidator(_parsed)]
+"""An email address as somebody typed it."""
+
+EmailHmac = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
+"""HMAC-SHA256 of the email under the space's secret, in hexadecimal."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Literal
 from uuid import UUID
 
 from lib.bodies import Body
+from lib.emails import EmailText
 from lib.management import Database, Done, Page, Paging, Stored
-from lib.registration import EmailText
 
 Role = Literal["owner", "admin", "agent"]
 

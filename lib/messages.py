@@ -1,14 +1,14 @@
 """Messages that come by another way than the chat: what a contact or a member said elsewhere."""
 
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from lib import auth, db
 from lib.bodies import Attributes, Body, Label, Message
 from lib.clients import Client
-from lib.takeovers import Sent
 
 
 class FollowUp(Body):
@@ -26,6 +26,20 @@ class FollowUp(Body):
     session_id: UUID | None = None
     space_id: UUID | None = None
     persona_id: UUID | None = None
+
+
+class Sent(BaseModel):
+    """A message without a turn; not ``created`` where the same client message had been taken in before."""
+
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
+
+    message_id: UUID
+    session_id: UUID
+    conversation_id: UUID
+    role: Literal["contact", "user", "member"]
+    text: str
+    created_at: datetime
+    created: bool
 
 
 async def capture(user: auth.User, contact_id: UUID, follow_up: FollowUp, client: Client) -> Sent:

@@ -5,31 +5,21 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lib import auth, db, emails, phones
 from lib.bodies import Attributes, Body, Label, Name, storable
 from lib.clients import Client
+from lib.emails import EmailHmac, EmailText
 from lib.limits import Limit
 
 SpaceKind = Literal["embed", "landing"]
-
-
-def _email(text: str) -> str:
-    emails.parse(text)
-    return text
 
 
 def _phone(text: str) -> str:
     phones.parse(text)
     return text
 
-
-EmailText = Annotated[str, Field(max_length=emails.LONGEST), AfterValidator(_email)]
-"""An email address as somebody typed it."""
-
-EmailHmac = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
-"""HMAC-SHA256 of the email under the space's secret, in hexadecimal."""
 
 PhoneText = Annotated[str, Field(max_length=64), AfterValidator(storable), AfterValidator(_phone)]
 """A phone number as somebody typed it."""

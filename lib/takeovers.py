@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lib import auth, db
 from lib.bodies import Body, Label, Message
-from lib.personas import Role
+from lib.messages import Sent
 from lib.sessions import Status
 from lib.turns import INTERRUPT_PAUSE_SECONDS, INTERRUPT_SECONDS
 
@@ -32,18 +32,6 @@ class Takeover(_Model):
 
 class _Taking(Takeover):
     stopping: bool
-
-
-class Sent(_Model):
-    """A message without a turn; not ``created`` where the same client message had been taken in before."""
-
-    message_id: UUID
-    session_id: UUID
-    conversation_id: UUID
-    role: Role
-    text: str
-    created_at: datetime
-    created: bool
 
 
 class MembersMessage(Body):

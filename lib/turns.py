@@ -13,10 +13,10 @@ from lib import addresses, auth, bodies, db, emails, errors, log
 from lib.bodies import Attributes, Body, Label, Message
 from lib.clients import Client
 from lib.db import Rpc
+from lib.emails import EmailHmac, EmailText
 from lib.events import Broken, Delta, Done, Event, Failed, Opened
 from lib.limits import Limit
 from lib.personas import HistoryMessage, PersonaTurn, Role
-from lib.registration import EmailHmac, EmailText
 
 INTERRUPT_PAUSE_SECONDS = 0.3
 INTERRUPT_SECONDS = 10.0

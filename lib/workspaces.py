@@ -6,8 +6,8 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from lib.bodies import Body, Name
+from lib.emails import EmailText
 from lib.management import Changes, Database, Dated, Done, Page, Paging
-from lib.registration import EmailText
 
 ArchivedStatus = Literal["completed", "failed", "timeout", "cancelled"]
 PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]

@@ -4,7 +4,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, clients, db, http, journeys, merges, messages, takeovers
+from lib import auth, bodies, clients, db, http, journeys, merges, messages
 from lib import contacts as domain
 from lib.management import managing_as
 
@@ -34,7 +34,7 @@ async def read_activity(request: Request) -> domain.Activity:
     return await domain.activity(db.reading_as(user), contact_id)
 
 
-async def capture_message(request: Request) -> Response | takeovers.Sent:
+async def capture_message(request: Request) -> Response | messages.Sent:
     """Add what was said elsewhere; 201 unless the same message was taken in before."""
     contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
     follow_up = await bodies.read(request, messages.FollowUp)

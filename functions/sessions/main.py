@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from lib import auth, bodies, clients, config, errors, http, session_batches, statistics, takeovers, trips, workflow
 from lib import sessions as domain
+from lib.messages import Sent
 
 CLEANUP_BUDGET_SECONDS = 20.0
 
@@ -89,7 +90,7 @@ async def hand_back(request: Request) -> takeovers.Takeover:
     return await takeovers.hand_back(user, session_id)
 
 
-async def say(request: Request) -> Response | takeovers.Sent:
+async def say(request: Request) -> Response | Sent:
     """Say something in the persona's place; 201 unless the same message was taken in before."""
     session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
     sent = await takeovers.say(user, session_id, await bodies.read(request, takeovers.MembersMessage))
