@@ -30,6 +30,34 @@ ALLOWED = {
 }
 """By top-level package, beyond functions-framework; each with what it is for, or who brings it."""
 
+EVERYWHERE = "auth config cors db emails errors http limits log pool postgrest routes signing wire"
+"""The modules of lib that every function starts with."""
+
+BESIDES = {
+    "archive": "archive",
+    "chat": """
+        addresses answering answers batches bodies clients events flusher personas protocols sse stream
+        turns ui_messages widget
+    """,
+    "contacts": "bodies clients contacts identities journeys management merges messages phones tags",
+    "conversations": """
+        addresses answers batches bodies clients conversations events management personas refs sessions sse
+        stream tags trips turns
+    """,
+    "registration": "bodies clients phones registration",
+    "sessions": """
+        addresses answers bodies clients events management messages personas refs session_batches sessions
+        sse statistics tags takeovers trips turns workflow
+    """,
+    "webhooks": "addresses answers bodies clients events inbound jobs personas providers sse turns",
+    "worker": "addresses answers bodies clients events inbound jobs personas providers sse turns",
+    "workspaces": """
+        answers bodies clients management members personas phones refs registration responders spaces
+        templates transitions trips workspaces
+    """,
+}
+"""And those that each starts with besides: what a request may need, and what that needs."""
+
 LATER = {
     "a token of ours": ("auth.contact_token(UUID(int=1), UUID(int=2), UUID(int=3), 'verified')", set()),
     "a switchboard token": ("auth.switchboard_token(auth.Anonymous(), auth.Scope())", set()),
@@ -50,11 +78,14 @@ def packages():
     ours = {"lib", "functions", "main", "__main__"}
     return sorted(name for name in names - set(sys.stdlib_module_names) - ours if not name.startswith("_"))
 
+def modules():
+    return sorted(name.removeprefix("lib.") for name in sys.modules if name.startswith("lib."))
+
 import functions_framework.aio
 found = {"framework": packages()}
 name, source, step = sys.argv[1:]
 app = functions_framework.aio.create_asgi_app(name, source, "http")
-found["function"] = packages()
+found["function"], found["modules"] = packages(), modules()
 
 async def request():
     sent = []
@@ -67,7 +98,7 @@ async def request():
     return sent[0]["status"]
 
 found["status"] = asyncio.run(request())
-found["healthz"] = packages()
+found["healthz"], found["modules after healthz"] = packages(), modules()
 if step:
     from lib import auth, emails, personas
     eval(step)
@@ -100,6 +131,8 @@ def test_a_function_imports_what_it_needs_and_nothing_else(function: str) -> Non
     brought = set(found["function"]) - set(found["framework"])
     assert brought == set(ALLOWED) - set(found["framework"])
     assert set(found["healthz"]) == set(found["function"])
+    assert set(found["modules"]) == {*EVERYWHERE.split(), *BESIDES[function].split()}
+    assert found["modules after healthz"] == found["modules"]
 
 
 @pytest.mark.parametrize("step", sorted(LATER))
