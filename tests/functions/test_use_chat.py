@@ -276,8 +276,8 @@ async def test_the_page_of_the_docs_works_as_it_stands(
     space_id = await workspace.add_space(persona_id=persona_id)
     written = re.search(r"```jsx\n(.*?)```", STREAMS.read_text(), re.DOTALL)
     assert written is not None
-    page = written[1].replace("https://chat.example/space/SPACE", f"{stack.api_url}/space/{space_id}")
-    assert stack.api_url in page
+    page = written[1].replace("https://chat.example", stack.api_url).replace("SPACE", str(space_id))
+    assert (page.count(stack.api_url), page.count(str(space_id))) == (1, 1)
     (tmp_path / "page.jsx").write_text(page)
     # So that the page finds the same React as the script that shows it.
     os.symlink(REPOSITORY / "node_modules", tmp_path / "node_modules")
@@ -287,18 +287,28 @@ async def test_the_page_of_the_docs_works_as_it_stands(
     )  # fmt: skip
     assert await esbuild.wait() == 0
 
-    seen = await use_chat(stack, "page", space_id, module=tmp_path / "page.mjs", texts=["hello", "again"])
+    given = {"texts": ["hello", "again"], "long": "word " * 200}
+    seen = await use_chat(stack, "page", space_id, module=tmp_path / "page.mjs", **given)
 
     assert [seen["before"][0], seen["before"][2]] == ["hello", "again"]
     assert "hello" in seen["before"][1]
     assert "2 earlier messages" in seen["before"][3]
     assert len(seen["shown"]) > 10, "words are shown as they come"
-    (resumed,) = seen["after"]
-    assert resumed.startswith(seen["stopped"])
-    texts = await workspace.database.fetch(
-        "select text from public.messages where workspace_id = $1 and role = 'persona'", workspace.id
+    assert seen["then"]["refused"] is None, "the answer has ended when the page takes the next message"
+    turns = await workspace.database.fetch(
+        """
+        select t.status::text, m.text
+          from public.turns t left join public.messages m on m.turn_id = t.id and m.role = 'persona'
+         where t.workspace_id = $1 order by t.id""",
+        workspace.id,
     )
-    assert resumed in [row["text"] for row in texts], "what is shown in the end is what is stored"
+    assert [turn["status"] for turn in turns] == ["completed", "completed", "cancelled", "completed", "completed"]
+    texts = [turn["text"] for turn in turns]
+    assert texts[:2] == seen["before"][1::2]
+    assert texts[2].startswith(seen["stopped"]), "what was seen of the answer that was stopped is kept"
+    assert seen["then"]["lines"] == ["at once", texts[3]]
+    assert texts[4].startswith(seen["left"])
+    assert seen["after"] == [texts[4]], "what is shown in the end is what is stored"
 
 
 async def test_a_cancel_beside_stop_ends_the_answer_itself(

@@ -190,7 +190,10 @@ const scenarios = {
     return { resumed, after: await transport.reconnectToStream(options) };
   },
 
-  /** The page of docs/streams.md, used through its DOM: a message, another, and a reload while the third is answered. */
+  /**
+   * The page of docs/streams.md, used through its DOM: messages, one whose answer is stopped and another at once, and a
+   * reload while the last is answered.
+   */
   async page() {
     const { Chat } = await import(pathToFileURL(given.module).href);
     const show = () => {
@@ -210,20 +213,30 @@ const scenarios = {
       await until(() => button() === "Send", "a page to write in");
       const count = lines().length;
       send(text);
-      await until(() => lines().length > count && button() === "Stop reading", "a page that waits");
+      await until(() => lines().length > count && button() === "Stop", "a page that waits");
       await until(() => (shown.add(lines().at(-1)), button() === "Send"), "an answer");
     }
     const before = lines();
-    send("a last word");
-    await until(() => lines().length === before.length + 2 && lines().at(-1).length > 4, "the last answer's begin");
+    const begun = (count) => until(() => lines().length === count && lines().at(-1).length > 4, "an answer's begin");
+    send(given.long);
+    await begun(before.length + 2);
     document.querySelector("button").click();
-    await until(() => button() === "Send", "the end of reading");
+    await until(() => button() === "Send", "the end of the answer");
     const stopped = lines().at(-1);
+    send("at once");
+    const refused = () => document.querySelector("[role=alert]")?.textContent;
+    const answered = () => lines().length === before.length + 4 && button() === "Send";
+    await until(() => refused() || answered(), "an answer or a refusal");
+    const then = { lines: lines().slice(before.length + 2), refused: refused() ?? null };
+    if (then.refused) return { before, shown: [...shown], stopped, then };
+    send("a last word");
+    await begun(before.length + 6);
+    const left = lines().at(-1);
     root.unmount();
     document.body.replaceChildren();
     root = show();
     await until(() => lines().length > 0 && button() === "Send", "the resumed answer");
-    return { before, shown: [...shown], stopped, after: lines(), token: sessionStorage.token };
+    return { before, shown: [...shown], stopped, then, left, after: lines(), token: sessionStorage.token };
   },
 };
 
