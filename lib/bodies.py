@@ -1,9 +1,11 @@
 """Request bodies: read with a limit, parsed strictly, and the field types they are made of."""
 
+import asyncio
+import contextlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -15,6 +17,12 @@ from lib import errors
 
 JSON_LIMIT = 256 * 1024
 """Bytes of a JSON body: enough for the longest message with every character written as a \\u escape."""
+
+DISCARD_LIMIT = 16 * 1024 * 1024
+"""Bytes of a body that is too large which are read and thrown away, so that its sender gets to read the refusal."""
+
+DISCARD_SECONDS = 2.0
+"""How long a refusal waits for them at most."""
 
 DEEPEST = 32
 """How deeply free-form JSON in a body may be nested."""
@@ -152,23 +160,46 @@ def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
 
 
 async def read_raw(request: Request, *, limit: int) -> bytes:
-    """The body's bytes. Raises BodyTooLarge as soon as the limit (in bytes) is known to be passed.
+    """The body's bytes, of which no more than the limit and a chunk are ever kept. InvalidJson means that the sender
+    broke off.
 
-    A declared length above the limit is refused unread; an undeclared or understated one is cut off on
-    the way. InvalidJson means that the sender broke off.
+    Raises BodyTooLarge when the limit (in bytes) is known to be passed: by the declared length before anything is
+    kept, or on the way. What the sender is still writing is thrown away first: a server that closes with bytes unread
+    resets the connection, and whoever reads only after writing would find that in place of the answer.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
+    rest, body = request.stream(), bytearray()
+    if (declared := _declared(request)) > limit:
+        # Who asks first, as curl does, sends nothing once refused; what would not come to its end is not begun.
+        if declared <= DISCARD_LIMIT and "expect" not in request.headers:
+            await _discard(rest)
         raise errors.BodyTooLarge(f"At most {limit} bytes are accepted.")
-    body = bytearray()
     try:
-        async for chunk in request.stream():
+        async for chunk in rest:
             body += chunk
             if len(body) > limit:
+                body.clear()
+                await _discard(rest)
                 raise errors.BodyTooLarge(f"At most {limit} bytes are accepted.")
     except ClientDisconnect:
         raise errors.InvalidJson("The body ended early.") from None
     return bytes(body)
+
+
+def _declared(request: Request) -> int:
+    """The length that is declared; 0 where none is, or no possible one."""
+    text = request.headers.get("content-length", "")
+    return int(text[:20]) if text.isascii() and text.isdigit() else 0
+
+
+async def _discard(rest: AsyncIterator[bytes]) -> None:
+    """Read on without keeping anything, within both bounds."""
+    size = 0
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            async for chunk in rest:
+                size += len(chunk)
+                if size >= DISCARD_LIMIT:
+                    return
 
 
 def parse(content: bytes) -> Any:

@@ -55,27 +55,50 @@ def test_the_body_is_whole_or_refused_whatever_its_chunks(chunks: list[bytes], l
             asyncio.run(bodies.read_raw(request(chunks, {}), limit=limit))
 
 
-async def test_a_declared_length_above_the_limit_is_refused_unread() -> None:
+@pytest.mark.parametrize(
+    "headers", [{"content-length": "99999999999"}, {"content-length": "101", "expect": "100-continue"}]
+)
+async def test_a_declared_length_above_the_limit_is_refused_unread(headers: dict[str, str]) -> None:
     async def never() -> AsgiMessage:
         raise AssertionError("the body was read")
 
-    big = Request({"type": "http", "method": "POST", "headers": [(b"content-length", b"101")]}, never)
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    big = Request({"type": "http", "method": "POST", "headers": raw}, never)
     with pytest.raises(errors.BodyTooLarge):
         await bodies.read_raw(big, limit=100)
 
 
-async def test_reading_stops_at_the_limit_when_the_declared_length_lies() -> None:
-    read_chunks = 0
+@pytest.mark.parametrize("declared", ["10", "101"])
+async def test_what_is_too_large_is_read_on_up_to_a_bound(declared: str) -> None:
+    size = 0
 
     async def endless() -> AsgiMessage:
-        nonlocal read_chunks
-        read_chunks += 1
-        return {"type": "http.request", "body": b"x" * 60, "more_body": True}
+        nonlocal size
+        size += 60_000
+        return {"type": "http.request", "body": b"x" * 60_000, "more_body": True}
 
-    lying = Request({"type": "http", "method": "POST", "headers": [(b"content-length", b"10")]}, endless)
+    lying = Request({"type": "http", "method": "POST", "headers": [(b"content-length", declared.encode())]}, endless)
     with pytest.raises(errors.BodyTooLarge):
         await bodies.read_raw(lying, limit=100)
-    assert read_chunks == 2
+    assert bodies.DISCARD_LIMIT <= size <= bodies.DISCARD_LIMIT + 120_000
+
+
+async def test_a_sender_who_stops_in_the_middle_of_too_much_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "DISCARD_SECONDS", 0.05)
+
+    async def stuck() -> AsgiMessage:
+        await asyncio.sleep(60)
+        raise AssertionError("it was waited for")
+
+    slow = Request({"type": "http", "method": "POST", "headers": [(b"content-length", b"101")]}, stuck)
+    async with asyncio.timeout(20):
+        with pytest.raises(errors.BodyTooLarge):
+            await bodies.read_raw(slow, limit=100)
+
+
+async def test_a_sender_who_breaks_off_too_much_is_refused_for_that() -> None:
+    with pytest.raises(errors.BodyTooLarge):
+        await bodies.read_raw(request([b"x" * 60, b"x" * 60], {}, breaks_off=True), limit=100)
 
 
 @pytest.mark.parametrize("length", ["", "-5", "ten", "٣", "9" * 5000])

@@ -1,6 +1,8 @@
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
+from http.client import HTTPConnection
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -228,6 +230,31 @@ async def test_a_chunked_body_without_end_is_cut_off_at_the_limit(client: aiohtt
 
 async def test_a_huge_declared_body_is_refused_before_it_is_sent(client: aiohttp.ClientSession) -> None:
     status, document = await raw(client, JSON_HEAD + f"Content-Length: {10**12}")
+    assert (status, document["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_who_writes_much_before_reading_is_told_that_it_is_too_much(
+    client: aiohttp.ClientSession, declared: bool
+) -> None:
+    """As Node's fetch and Python's http.client do: of a connection that is reset they would read nothing."""
+    port = client._base_url.port  # type: ignore[union-attr]
+
+    def post() -> tuple[int, Any]:
+        with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+            body: Any = b" " * 5_000_000 if declared else iter([b" " * 50_000] * 100)
+            connection.request("POST", PATH, body, {"Content-Type": "application/json"}, encode_chunked=not declared)
+            answer = connection.getresponse()
+            refusal = answer.status, json.loads(answer.read())["code"]
+            # Nothing of it was left over.
+            connection.request("POST", PATH, '{"message": "hello"}', {"Content-Type": "application/json"})
+            return connection.getresponse().status, refusal
+
+    assert await asyncio.to_thread(post) == (201, (413, "body_too_large"))
+
+
+async def test_who_asks_before_sending_too_much_need_not_send_it(client: aiohttp.ClientSession) -> None:
+    status, document = await raw(client, JSON_HEAD + "Content-Length: 5000000\r\nExpect: 100-continue")
     assert (status, document["code"]) == (413, "body_too_large")
 
 
