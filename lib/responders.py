@@ -1,9 +1,10 @@
 """Personas as a workspace sets them up: who answers, how, and with which secrets. lib/personas has the kinds."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from lib import personas
 from lib.bodies import Attributes, Name
@@ -36,6 +37,19 @@ class NewPersona(PersonaChanges):
     name: Name
 
 
+class Breaker(BaseModel):
+    """How a persona is doing: failures in a row, messages refused since its breaker opened last, and until when an open
+    one refuses, or a half-open one gives the turn that finds out at most."""
+
+    model_config = ConfigDict(defer_build=True, frozen=True)
+
+    state: Literal["closed", "open", "half_open"]
+    failures: int
+    refused: int
+    opened_at: datetime | None = None
+    retry_at: datetime | None = None
+
+
 class Persona(Dated):
     """A persona as its workspace's members see it."""
 
@@ -53,6 +67,7 @@ class Persona(Dated):
     enabled: bool
     has_secret: bool
     has_callback_secret: bool
+    breaker: Breaker
 
 
 async def create(database: Database, workspace_id: UUID, new: NewPersona) -> Persona:

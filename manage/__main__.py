@@ -361,7 +361,7 @@ def list_personas(workspace_id: UUID, as_json: bool) -> None:
     found = running.run(
         lambda database: running.every(lambda paging: responders.list_all(database, workspace_id, paging)),
     )
-    columns = ("id", "kind", "name", "enabled", "has_secret", "has_callback_secret")
+    columns = ("id", "kind", "name", "enabled", "has_secret", "has_callback_secret", "breaker.state")
     output.several(found, columns, as_json=as_json)
 
 

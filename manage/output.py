@@ -1,6 +1,8 @@
 """What a command prints: a table for people, JSON for programs."""
 
+import functools
 import json
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,12 +36,12 @@ def made(model: BaseModel, asked: Changes, *, as_json: bool) -> None:
 
 
 def several(models: Sequence[BaseModel], columns: Sequence[str], *, as_json: bool) -> None:
-    """Things, one a line with these columns; in JSON an array of them whole."""
+    """Things, one a line with these columns (`a.b`: of a member its own); in JSON an array of them whole."""
     documents = [model.model_dump(mode="json") for model in models]
     if as_json:
         click.echo(json.dumps(documents))
         return
-    rows = [list(columns), *([_text(document[name]) for name in columns] for document in documents)]
+    rows = [list(columns), *([_text(_member(document, name)) for name in columns] for document in documents)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
     for row in rows:
         click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -48,6 +50,10 @@ def several(models: Sequence[BaseModel], columns: Sequence[str], *, as_json: boo
 def done(text: str, *, as_json: bool) -> None:
     """A change that has nothing to show."""
     click.echo(json.dumps({"done": True}) if as_json else text)
+
+
+def _member(document: dict[str, Any], path: str) -> Any:
+    return functools.reduce(operator.getitem, path.split("."), document)
 
 
 def _text(value: Any) -> str:

@@ -132,6 +132,9 @@ async def test_a_table_is_for_people(stack: Stack, workspace_id: str) -> None:
     heading, owner = listed.stdout.splitlines()
     assert heading.split() == ["user_id", "role", "email"]
     assert owner.split()[1] == "owner"
+    await told(stack, "persona", "create", workspace_id, "demo", "Concierge")
+    heading, persona = (await switchboard(stack, "persona", "list", workspace_id)).stdout.splitlines()
+    assert (heading.split()[-1], persona.split()[-1]) == ("breaker.state", "closed")
 
 
 async def test_members_come_and_go(stack: Stack, database: asyncpg.Connection, workspace_id: str) -> None:

@@ -308,6 +308,41 @@ async def test_a_persona_is_made_changed_and_answers(
     ]
 
 
+async def test_members_see_how_a_personas_breaker_stands(workspace: Workspace, staff: Staff) -> None:
+    persona_id = await workspace.add_persona("demo", {})
+    path, personas = f"/personas/{persona_id}", f"/workspaces/{workspace.id}/personas"
+
+    async def shown() -> dict[str, Any]:
+        one = await staff.agent.done("GET", path)
+        (listed,) = [each for each in (await staff.agent.done("GET", personas))["items"] if each["id"] == one["id"]]
+        assert listed == one == await staff.owner.done("GET", path)
+        breaker: dict[str, Any] = one["breaker"]
+        return breaker
+
+    assert await shown() == {"state": "closed", "failures": 0, "refused": 0}, "it never failed"
+    for state, probe in (("open", None), ("half_open", uuid4())):
+        await workspace.database.execute(
+            "insert into public.persona_breakers (persona_id, workspace_id, state, failures, refused, opened_at, "
+            "retry_at, probe_turn_id) values ($1, $2, $3, 5, 2, '2026-01-01T00:00Z', '2026-01-01T00:01Z', $4) "
+            "on conflict (persona_id) do update set state = excluded.state, probe_turn_id = excluded.probe_turn_id",
+            persona_id,
+            workspace.id,
+            state,
+            probe,
+        )
+        assert await shown() == {
+            "state": state,
+            "failures": 5,
+            "refused": 2,
+            "opened_at": "2026-01-01T00:00:00Z",
+            "retry_at": "2026-01-01T00:01:00Z",
+        }
+    assert await staff.stranger.refused("GET", path) == (404, "persona_not_found")
+    # Without a breaker it is always asked, whatever was counted.
+    changed = await staff.admin.done("PATCH", path, {"breaker_failures": 0})
+    assert (changed["breaker"]["state"], changed["breaker"].get("retry_at")) == ("closed", None)
+
+
 async def test_making_a_persona_twice_under_one_id_makes_one(workspace: Workspace, staff: Staff) -> None:
     path = f"/workspaces/{workspace.id}/personas"
     new = {"id": str(uuid4()), "name": "Once", "kind": "demo"}

@@ -244,7 +244,7 @@ MANAGEMENT_STEPS = (
     ),
     _described("workspace", "one", {"name": "Workspace one"}),
     _described("space", "chat", {"has_hmac_secret": False}),
-    _described("persona", "one", {"has_secret": False, "has_callback_secret": False}),
+    _described("persona", "one", {"has_secret": False, "has_callback_secret": False, "breaker": {"state": "closed"}}),
     _applied("workspace", "one"),
     _applied("space", "chat"),
     _applied("persona", "one"),
