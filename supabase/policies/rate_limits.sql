@@ -1,8 +1,11 @@
--- Who may see what the limits count: admins and owners; a subject may be a person's address.
+-- Who may see what the limits count: members, where the subject is an id (a contact, a user, a space). Anything else is a
+-- person's address, which is for admins and owners.
 
-create policy "Admins read their workspace's rate limits"
+create policy "Members read their workspace's rate limits"
     on public.rate_limits for select to authenticated
-    using (workspace_id in (select private.admin_workspaces()));
+    using (workspace_id in (select private.member_workspaces())
+           and (subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                or workspace_id in (select private.admin_workspaces())));
 
 create policy "Switchboard reads the workspace it entered"
     on public.rate_limits for select to switchboard

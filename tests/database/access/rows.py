@@ -456,9 +456,21 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "running_2": _job("running_2", "two", running=True),
     },
     "public.rate_limits": {
-        # A window that is not over however late it is looked at.
-        label: _in(label, name="test", subject=f"subject of {label}", taken=5, window_started_at=SOON)
-        for label in ("one", "two")
+        # A window that is not over however late it is looked at. Of a subject that is no id agents see nothing.
+        **{
+            label: _in(label, name="test", subject=f"subject of {label}", taken=5, window_started_at=SOON)
+            for label in ("one", "two")
+        },
+        **{
+            f"address_{number}": _in("one", name="test", subject=subject, taken=5, window_started_at=SOON)
+            for number, subject in enumerate(("192.0.2.1", "2001:db8:1:2::/64", "::ffff:192.0.2.1"))
+        },
+        **{
+            f"contact_{label}": _in(
+                workspace, name="test", subject=uid("contacts", label), taken=5, window_started_at=SOON
+            )
+            for label, workspace in (("a", "one"), ("c", "two"))
+        },
     },
     "public.persona_breakers": {
         label: _in(label, persona_id=uid("personas", label), failures=2) for label in ("one", "two")

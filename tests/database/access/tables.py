@@ -363,7 +363,7 @@ TABLES = (
         "public.rate_limits",
         new=lambda side: {"workspace_id": side.workspace, "name": "test", "subject": "another"},
         change={"taken": 77},
-        select={**ENTERED, **ADMINS_READ},
+        select={**ENTERED, **ADMINS_READ, AGENT: "contact_a"},
         insert=ENTERED,
         update=ENTERED,
         delete=OPERATORS,
