@@ -27,6 +27,15 @@ async def _let_it_rest(desk: Desk) -> None:
     await desk.admin.execute("update public.persona_breakers set retry_at = clock_timestamp()")
 
 
+async def _age(desk: Desk, turn: Answer, *, seconds: float) -> None:
+    """As if nobody had flushed for so much longer."""
+    await desk.admin.execute(
+        "update public.turns set lease_until = lease_until - $1 * interval '1 second' where id = $2",
+        seconds,
+        turn["turn_id"],
+    )
+
+
 async def _verbs(desk: Desk) -> list[str]:
     rows = await desk.admin.fetch("select verb from public.audit_events where object_id = $1 order by id", PERSONA)
     return [row["verb"] for row in rows]
@@ -133,6 +142,49 @@ async def test_a_turn_that_never_came_back_is_given_up(desk: Desk) -> None:
     await _let_it_rest(desk)
 
     assert (await desk.start(bob)).status == 200
+
+
+async def test_a_turn_that_finds_out_and_that_nobody_answers_any_more_is_replaced_by_one(desk: Desk) -> None:
+    everybody = await _contacts(desk, 11)
+    await _fail(desk, everybody[0], 5)
+    await _let_it_rest(desk)
+    lost = await desk.start(everybody[0])
+    await _age(desk, lost, seconds=5)
+    assert (await desk.start(everybody[1])).status == 503, "it may still flush"
+    await desk.flush(lost, 0, "")
+    await _age(desk, lost, seconds=5)
+    assert (await desk.start(everybody[1])).status == 503, "it did"
+    await _age(desk, lost, seconds=1.5)
+
+    async with Desk(desk.gate_url, desk.admin_url, connections=10) as crowd:
+        came = await asyncio.gather(*(crowd.start(each) for each in everybody[1:]))
+
+    assert sorted(each.status for each in came) == [200] + [503] * 9
+    # Whoever was replaced is not heard, nor is the sweep that ends it.
+    await desk.let_lease_run_out(lost)
+    assert await desk.expire() == 1
+    assert (await _breaker(desk))["state"] == "half_open"
+    (probe,) = (each for each in came if each.status == 200)
+    await desk.finish(probe)
+    assert (await _breaker(desk))["state"] == "closed"
+
+
+async def test_whoever_waits_for_a_turn_that_finds_out_waits_as_long_as_it_has_taken(desk: Desk) -> None:
+    ann, bob = await _contacts(desk, 2)
+    await _fail(desk, ann, 5)
+    await _let_it_rest(desk)
+    probe = await desk.start(ann)
+    told = []
+    for age in (0, 12, 300):
+        await desk.admin.execute("update public.turns set created_at = clock_timestamp() - $1 * interval '1 s' "
+                                 "where id = $2", age, probe["turn_id"])  # fmt: skip
+        told.append((await desk.start(bob)).retry_after)
+    await desk.admin.execute("update public.personas set breaker_seconds = 3")
+    told.append((await desk.start(bob)).retry_after)
+
+    assert told[0] == 5
+    assert told[1] in (12, 13, 14)
+    assert told[2:] == [30, 3], "no longer than if it failed now"
 
 
 async def test_a_persona_without_a_breaker_is_always_asked(desk: Desk) -> None:

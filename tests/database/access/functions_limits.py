@@ -20,6 +20,11 @@ def _feed(label: str, status: str, code: str) -> str:
     return f"private.feed_breaker({record('turns', label)}, {record('personas', _PERSONA[label])}, '{status}', {code})"
 
 
+def _lost(label: str) -> str:
+    half_open = f"""'{{"state": "half_open", "probe_turn_id": "{uid("turns", label)}"}}'"""
+    return f"private.probe_is_lost(pg_catalog.jsonb_populate_record(null::public.persona_breakers, {half_open}))"
+
+
 _UNAVAILABLE = f"""'{{"code": "persona_unavailable", "persona_id": "{uid("personas", "two")}"}}'"""
 _PERSONA = {"a": "one", "c": "two"}
 _WORKSPACE = (
@@ -98,6 +103,15 @@ LIMITS = (
                 f"private.breaker_refusal({record('persona_breakers', 'one')})",
                 {SWITCHBOARD: {"status": 503, "code": "persona_unavailable", "persona_id": "personas.one"}},
             ),
+        ),
+    ),
+    Function(
+        "private.probe_is_lost(public.persona_breakers)",
+        _SWITCHBOARD,
+        (
+            # A turn that is not seen is answered by nobody.
+            Call(_lost("a"), {SWITCHBOARD: True, IN_ONE: False}),
+            Call(_lost("c"), {SWITCHBOARD: True, FOR_C: False}, foreign=True),
         ),
     ),
     Function(
