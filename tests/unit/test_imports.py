@@ -36,7 +36,7 @@ EVERYWHERE = "auth config cors db emails errors http limits log pool postgrest r
 BESIDES = {
     "archive": "archive",
     "chat": """
-        addresses answering answers batches bodies clients events flusher personas protocols sse stream
+        addresses answering answers batches bodies clients events flusher personas personas.spoken protocols sse stream
         turns ui_messages widget
     """,
     "contacts": "bodies clients contacts identities journeys management merges messages phones tags",
