@@ -6,7 +6,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: -r
 COPY deploy/run.sh run.sh
 COPY lib lib
 COPY functions functions
-COPY widget widget
+COPY web/widget web/widget
 ENV HOST=0.0.0.0
 USER nobody
 CMD ["./run.sh"]

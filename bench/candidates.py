@@ -28,7 +28,7 @@ Candidate = Callable[[str, Headers, int], AbstractAsyncContextManager[Call]]
 
 @contextlib.asynccontextmanager
 async def _switchboard(url: str, headers: Headers, _most: int) -> AsyncIterator[Call]:
-    from lib import postgrest
+    from lib.database import postgrest
 
     base, slash, path = url.rpartition("/rpc/")
 
@@ -226,7 +226,7 @@ async def _pycurl(url: str, headers: Headers, most: int) -> AsyncIterator[Call]:
 
 
 CANDIDATES: Mapping[str, tuple[Candidate, str]] = {
-    "switchboard": (_switchboard, "lib.postgrest"),
+    "switchboard": (_switchboard, "lib.database.postgrest"),
     "h11": (_h11, "h11"),
     "aiohttp": (_aiohttp, "aiohttp"),
     "pycurl": (_pycurl, "pycurl"),

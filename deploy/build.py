@@ -1,4 +1,4 @@
-"""Build what is deployed: one zip with functions, lib, widget and the locked dependencies, for Python on x86-64 Linux.
+"""Build the deployed zip: functions, lib, the widget and the locked dependencies, for Python on x86-64 Linux.
 
     python deploy/build.py [--output build/functions.zip] [--python 3.13]
 
@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "functions.zip"
 PYTHON = "3.13"
+PARTS = ("functions", "lib", "web/widget")
 
 # What AWS Lambda's Python 3.13 (Amazon Linux 2023, glibc 2.34) runs.
 _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")
@@ -36,7 +37,7 @@ def build(output: Path = OUTPUT, python: str = PYTHON) -> Path:
         entries = {
             "run.sh": ROOT / "deploy" / "run.sh",
             **{f"vendor/{name}": path for name, path in _files(vendor)},
-            **{f"{part}/{name}": path for part in ("functions", "lib", "widget") for name, path in _files(ROOT / part)},
+            **{f"{part}/{name}": path for part in PARTS for name, path in _files(ROOT / part)},
         }
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_suffix(".partial")

@@ -26,11 +26,11 @@ HTTP, DATABASE, MODEL, OWN, CLIENTS, LOOP = PARTS = (
 
 _FRAME = re.compile(r"\(([^()]+?)(?::\d+)?\)$")
 _OWNERS = (
-    (re.compile(r"(^|/)lib/(db|postgres|postgrest|pool)\.py$|(^|/)asyncpg/"), DATABASE),
-    (re.compile(r"(^|/)lib/(outbound|addresses|answers|sse_reader|personas/\w+)\.py$"), MODEL),
-    (re.compile(r"(^|/)lib/(http|serving|stream|sse|events|ui_messages|cors|bodies)\.py$"), HTTP),
+    (re.compile(r"(^|/)lib/(database/\w+|outbound/pool)\.py$|(^|/)asyncpg/"), DATABASE),
+    (re.compile(r"(^|/)lib/(outbound/(?!wire\.)\w+|personas/\w+)\.py$"), MODEL),
+    (re.compile(r"(^|/)lib/(http/\w+|chat/(events|ai_sdk))\.py$"), HTTP),
     (re.compile(r"(^|/)(uvicorn|starlette|functions_framework|h11|local)/"), HTTP),
-    (re.compile(r"(^|/)lib/(?!wire\.)\w+\.py$"), OWN),
+    (re.compile(r"(^|/)lib/(?!outbound/)(\w+/)*\w+\.py$"), OWN),
     (re.compile(r"(^|/)functions/\w+/main\.py$|^main\.py$"), OWN),
 )
 # The innermost frame of what runs the loop; those above it are in every stack.
@@ -83,7 +83,7 @@ def _owner(stack: list[str]) -> str:
         for pattern, part in _OWNERS:
             if pattern.search(file):
                 return part
-    return CLIENTS if any(file.endswith("lib/wire.py") for file in ours) else LOOP
+    return CLIENTS if any(file.endswith("lib/outbound/wire.py") for file in ours) else LOOP
 
 
 def milliseconds(found: Mapping[str, float], turns: int, cpu_ms: float) -> dict[str, float]:

@@ -4,19 +4,20 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import archive as archives
-from lib import auth, http
+from lib.archive import sweep as archives
+from lib.auth import callers
+from lib.http import app
 
 BUDGET_SECONDS = 20.0
 
 
 async def run(request: Request) -> archives.Report:
     """Archive what is old enough until done or the time is over."""
-    auth.require_cron(request)
+    callers.require_cron(request)
     return await archives.run(budget_seconds=BUDGET_SECONDS)
 
 
-_serve = http.function("archive", {"run": run})
+_serve = app.function("archive", {"run": run})
 
 
 @functions_framework.aio.http

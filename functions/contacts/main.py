@@ -4,84 +4,88 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, clients, db, http, journeys, merges, messages
-from lib import contacts as domain
-from lib.management import managing_as
+from lib.auth import callers, client_info
+from lib.contacts import contacts as domain
+from lib.contacts import merges, timeline
+from lib.conversations import follow_ups
+from lib.database import commands
+from lib.database.management import managing_as
+from lib.http import app, request_body
 
 
 async def resolve_contact(request: Request) -> Response | domain.Resolved:
     """The contact behind platform:id; 201 where it was created for that."""
-    user = await auth.require_user(request)
-    resolved = await domain.resolve(managing_as(user), await bodies.read(request, domain.Resolution))
-    return http.created(resolved) if resolved.created else resolved
+    user = await callers.require_user(request)
+    resolved = await domain.resolve(managing_as(user), await request_body.read(request, domain.Resolution))
+    return app.created(resolved) if resolved.created else resolved
 
 
 async def list_contacts(request: Request) -> domain.ContactPage:
     """A workspace's contacts that fit the query."""
-    user = await auth.require_user(request)
-    return await domain.find(db.reading_as(user), bodies.read_query(request, domain.Search))
+    user = await callers.require_user(request)
+    return await domain.find(commands.reading_as(user), request_body.read_query(request, domain.Search))
 
 
 async def read_contact(request: Request) -> domain.ContactInFull:
     """One contact."""
-    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
-    return await domain.read(db.reading_as(user), contact_id)
+    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    return await domain.read(commands.reading_as(user), contact_id)
 
 
 async def read_activity(request: Request) -> domain.Activity:
     """What there is of a contact."""
-    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
-    return await domain.activity(db.reading_as(user), contact_id)
+    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    return await domain.activity(commands.reading_as(user), contact_id)
 
 
-async def capture_message(request: Request) -> Response | messages.Sent:
+async def capture_message(request: Request) -> Response | follow_ups.Sent:
     """Add what was said elsewhere; 201 unless the same message was taken in before."""
-    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
-    follow_up = await bodies.read(request, messages.FollowUp)
-    sent = await messages.capture(user, contact_id, follow_up, clients.of(request))
-    return http.created(sent) if sent.created else sent
+    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    follow_up = await request_body.read(request, follow_ups.FollowUp)
+    sent = await follow_ups.capture(user, contact_id, follow_up, client_info.of(request))
+    return app.created(sent) if sent.created else sent
 
 
-async def read_journey(request: Request) -> journeys.Journey:
+async def read_journey(request: Request) -> timeline.Journey:
     """What became of a contact."""
-    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
-    return await journeys.read(db.reading_as(user), contact_id, bodies.read_query(request, journeys.Paging))
+    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    return await timeline.read(commands.reading_as(user), contact_id, request_body.read_query(request, timeline.Paging))
 
 
 async def merge_contact(request: Request) -> merges.Merged:
     """Join a contact to another, or say what that would move."""
-    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
-    return await merges.merge(managing_as(user), contact_id, await bodies.read(request, merges.NewMerge))
+    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    return await merges.merge(managing_as(user), contact_id, await request_body.read(request, merges.NewMerge))
 
 
 async def unmerge_contact(request: Request) -> merges.Merged:
     """Take a contact apart again."""
-    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
+    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await merges.unmerge(managing_as(user), contact_id)
 
 
 async def list_conflicts(request: Request) -> merges.ConflictPage:
     """The contacts that somebody called the same."""
-    user = await auth.require_user(request)
-    return await merges.conflicts(db.reading_as(user), bodies.read_query(request, merges.ConflictSearch))
+    user = await callers.require_user(request)
+    return await merges.conflicts(commands.reading_as(user), request_body.read_query(request, merges.ConflictSearch))
 
 
 async def dismiss_conflict(request: Request) -> merges.Conflict:
     """Say that two contacts are not the same."""
-    conflict_id, user = http.path_id(request, "conflict_id"), await auth.require_user(request)
+    conflict_id, user = app.path_id(request, "conflict_id"), await callers.require_user(request)
     return await merges.dismiss(managing_as(user), conflict_id)
 
 
 async def tag_contact(request: Request) -> domain.Tags:
     """Replace a contact's tags."""
-    contact_id, user = http.path_id(request, "contact_id"), await auth.require_user(request)
-    return await domain.tag(managing_as(user), contact_id, await bodies.read(request, domain.NewTags))
+    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    return await domain.tag(managing_as(user), contact_id, await request_body.read(request, domain.NewTags))
 
 
 async def tag_session(request: Request) -> domain.Tags:
     """Replace a session's tags."""
-    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
-    return await domain.tag_session(managing_as(user), session_id, await bodies.read(request, domain.NewTags))
+    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
+    return await domain.tag_session(managing_as(user), session_id, await request_body.read(request, domain.NewTags))
 
 
 _HANDLERS = (
@@ -91,7 +95,7 @@ _HANDLERS = (
 )  # fmt: skip
 
 # The routes are named after their handlers.
-_serve = http.function("contacts", {handler.__name__: handler for handler in _HANDLERS})
+_serve = app.function("contacts", {handler.__name__: handler for handler in _HANDLERS})
 
 
 @functions_framework.aio.http

@@ -7,17 +7,20 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, db, errors, http
-from lib import conversations as domain
-from lib.stream import Stream
+from lib import errors
+from lib.auth import callers
+from lib.conversations import stream as domain
+from lib.database import commands
+from lib.http import app
+from lib.http.streaming import Stream
 
 
 async def stream(request: Request) -> Response:
     """Stream a conversation's messages from one on, and then as they come."""
-    conversation_id = http.path_id(request, "conversation_id")
-    caller = await auth.require_reader(request)
+    conversation_id = app.path_id(request, "conversation_id")
+    caller = await callers.require_reader(request)
     after = _after(request)
-    rpc = db.reading_as(caller)
+    rpc = commands.reading_as(caller)
     part = await domain.read(rpc, conversation_id, after)
     known = after if isinstance(after, UUID) else None
     return Stream(domain.follow(rpc, conversation_id, part, known), drain=False, encoder=domain.Encoder())
@@ -25,18 +28,18 @@ async def stream(request: Request) -> Response:
 
 def _after(request: Request) -> UUID | Literal["latest"] | None:
     """The last message that the reader has. Last-Event-ID, which a reader keeps up to date, comes before ?after=."""
-    if (last := http.as_id(request.headers.get("last-event-id"))) is not None:
+    if (last := app.as_id(request.headers.get("last-event-id"))) is not None:
         return last
     if (asked := request.query_params.get("after")) is None:
         return None
     if asked == "latest":
         return "latest"
-    if (message_id := http.as_id(asked)) is None:
+    if (message_id := app.as_id(asked)) is None:
         raise errors.InvalidBody([errors.FieldError("after", "must be a message's id, or latest")])
     return message_id
 
 
-_serve = http.function("conversations", {"stream": stream})
+_serve = app.function("conversations", {"stream": stream})
 
 
 @functions_framework.aio.http

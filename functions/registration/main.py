@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, clients, http, limits
-from lib.registration import Arrival, Registration, SpaceKind, register
+from lib.auth import callers, client_info
+from lib.contacts.registration import Arrival, Registration, SpaceKind, register
+from lib.database import rate_limits
+from lib.http import app, request_body
 
 
 class _Model(BaseModel):
@@ -40,21 +42,21 @@ class Registered(_Model):
 async def register_in_space(request: Request) -> Response:
     """Register a person in an embedded chat."""
     registration = await _register(request, "space_id", "embed")
-    return http.created(_answer(registration), limits.headers(registration.limits))
+    return app.created(_answer(registration), rate_limits.headers(registration.limits))
 
 
 async def register_on_landing(request: Request) -> Response:
     """Register a person on a landing page; the answer repeats the contact's id on its first level."""
     registration = await _register(request, "app_id", "landing")
     answer = _answer(registration).model_copy(update={"contact_id": registration.contact_id})
-    return http.created(answer, limits.headers(registration.limits))
+    return app.created(answer, rate_limits.headers(registration.limits))
 
 
 async def _register(request: Request, id_name: str, kind: SpaceKind) -> Registration:
-    space_id = http.path_id(request, id_name)
-    caller = await auth.caller_of(request)
-    arrival = await bodies.read(request, Arrival)
-    return await register(caller, space_id, kind, arrival, clients.of(request))
+    space_id = app.path_id(request, id_name)
+    caller = await callers.caller_of(request)
+    arrival = await request_body.read(request, Arrival)
+    return await register(caller, space_id, kind, arrival, client_info.of(request))
 
 
 def _answer(registration: Registration) -> Registered:
@@ -66,7 +68,7 @@ def _answer(registration: Registration) -> Registered:
     )
 
 
-_serve = http.function(
+_serve = app.function(
     "registration", {"register_in_space": register_in_space, "register_on_landing": register_on_landing}
 )
 

@@ -7,184 +7,190 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, bodies, clients, config, errors, http, session_batches, statistics, takeovers, trips, workflow
-from lib import sessions as domain
-from lib.messages import Sent
+from lib import config, errors
+from lib.auth import callers, client_info
+from lib.conversations.follow_ups import Sent
+from lib.http import app, request_body
+from lib.sessions import bulk, statistics, takeovers
+from lib.sessions import sessions as domain
+from lib.workflow import quoting, workflow
 
 CLEANUP_BUDGET_SECONDS = 20.0
 
 
 async def list_sessions(request: Request) -> domain.Page:
     """A member's workspace's sessions, or the caller's own."""
-    caller = await auth.require_reader(request)
+    caller = await callers.require_reader(request)
     query: dict[str, object] = {**request.query_params}
     if "status" in query:
         query["status"] = request.query_params.getlist("status")
-    return await domain.find(caller, bodies.validate(domain.Search, query))
+    return await domain.find(caller, request_body.validate(domain.Search, query))
 
 
 async def list_conversation_sessions(request: Request) -> domain.Page:
     """The sessions of one conversation."""
-    conversation_id = http.path_id(request, "conversation_id")
-    caller = await auth.require_reader(request)
-    return await domain.find_in_conversation(caller, conversation_id, bodies.read_query(request, domain.Paging))
+    conversation_id = app.path_id(request, "conversation_id")
+    caller = await callers.require_reader(request)
+    return await domain.find_in_conversation(caller, conversation_id, request_body.read_query(request, domain.Paging))
 
 
 async def read_statistics(request: Request) -> statistics.Statistics:
     """Figures over a workspace's sessions, or over those that the caller may read."""
-    caller = await auth.require_user(request)
-    return await statistics.read(caller, bodies.read_query(request, statistics.Question))
+    caller = await callers.require_user(request)
+    return await statistics.read(caller, request_body.read_query(request, statistics.Question))
 
 
 async def read_session(request: Request) -> domain.SessionInFull:
     """One session with turns, messages and timeline."""
-    session_id = http.path_id(request, "session_id")
-    caller = await auth.require_reader(request)
-    return await domain.read(caller, session_id, bodies.read_query(request, domain.MessagePaging))
+    session_id = app.path_id(request, "session_id")
+    caller = await callers.require_reader(request)
+    return await domain.read(caller, session_id, request_body.read_query(request, domain.MessagePaging))
 
 
 async def start_session(request: Request) -> domain.Started | Response:
     """The conversation's live session, or a new one."""
-    caller = await auth.require_reader(request)
-    new = domain.NewSession() if bodies.is_missing(request) else await bodies.read(request, domain.NewSession)
-    started = await domain.start(caller, new, clients.of(request))
-    return http.created(started) if started.created else started
+    caller = await callers.require_reader(request)
+    new = (
+        domain.NewSession() if request_body.is_missing(request) else await request_body.read(request, domain.NewSession)
+    )
+    started = await domain.start(caller, new, client_info.of(request))
+    return app.created(started) if started.created else started
 
 
 async def change(status: domain.Wanted, request: Request) -> domain.Changed:
     """Pause, resume or cancel a session."""
-    session_id = http.path_id(request, "session_id")
-    caller = await auth.require_reader(request)
+    session_id = app.path_id(request, "session_id")
+    caller = await callers.require_reader(request)
     return await domain.change(caller, session_id, status)
 
 
-async def change_several(request: Request) -> session_batches.Outcome:
+async def change_several(request: Request) -> bulk.Outcome:
     """The same for many, each on its own."""
-    caller = await auth.require_reader(request)
-    return await session_batches.change(caller, await bodies.read(request, session_batches.NewStatus))
+    caller = await callers.require_reader(request)
+    return await bulk.change(caller, await request_body.read(request, bulk.NewStatus))
 
 
 async def complete(request: Request) -> domain.Changed:
     """End a session whose work is done."""
-    session_id = http.path_id(request, "session_id")
-    caller = await auth.require_reader(request)
+    session_id = app.path_id(request, "session_id")
+    caller = await callers.require_reader(request)
     return await workflow.complete_chat_session(caller, session_id)
 
 
 async def recover(request: Request) -> domain.Recovered:
     """Make a timed-out or interrupted session go on, with its history."""
-    session_id = http.path_id(request, "session_id")
-    caller = await auth.require_reader(request)
+    session_id = app.path_id(request, "session_id")
+    caller = await callers.require_reader(request)
     return await domain.recover(caller, session_id)
 
 
 async def take_over(request: Request) -> takeovers.Takeover:
     """Answer in the persona's place from now on."""
-    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
+    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
     return await takeovers.take_over(user, session_id)
 
 
 async def hand_back(request: Request) -> takeovers.Takeover:
     """Let the persona answer again."""
-    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
+    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
     return await takeovers.hand_back(user, session_id)
 
 
 async def say(request: Request) -> Response | Sent:
     """Say something in the persona's place; 201 unless the same message was taken in before."""
-    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
-    sent = await takeovers.say(user, session_id, await bodies.read(request, takeovers.MembersMessage))
-    return http.created(sent) if sent.created else sent
+    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
+    sent = await takeovers.say(user, session_id, await request_body.read(request, takeovers.MembersMessage))
+    return app.created(sent) if sent.created else sent
 
 
 async def assign(request: Request) -> takeovers.Takeover:
     """Have a member look after a session, or nobody in particular."""
-    session_id, user = http.path_id(request, "session_id"), await auth.require_user(request)
-    return await takeovers.assign(user, session_id, await bodies.read(request, takeovers.Assignment))
+    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
+    return await takeovers.assign(user, session_id, await request_body.read(request, takeovers.Assignment))
 
 
 async def create_or_update(request: Request) -> workflow.StartedWork | Response:
     """A contact's live session, or a new one, moved on."""
-    caller = await auth.require_user(request)
-    wanted = await bodies.read(request, workflow.WantedSession)
-    started = await workflow.create_or_update_chat_session(caller, wanted, clients.of(request))
-    return http.created(started) if started.created else started
+    caller = await callers.require_user(request)
+    wanted = await request_body.read(request, workflow.WantedSession)
+    started = await workflow.create_or_update_chat_session(caller, wanted, client_info.of(request))
+    return app.created(started) if started.created else started
 
 
 async def list_active_sessions(request: Request) -> domain.Page:
     """The caller's own live sessions."""
-    caller = await auth.require_reader(request)
-    return await workflow.get_user_active_chat_sessions(caller, bodies.read_query(request, domain.Paging))
+    caller = await callers.require_reader(request)
+    return await workflow.get_user_active_chat_sessions(caller, request_body.read_query(request, domain.Paging))
 
 
 async def read_active_session(request: Request) -> domain.Session:
     """A conversation's live session."""
-    conversation_id = http.path_id(request, "conversation_id")
-    caller = await auth.require_reader(request)
+    conversation_id = app.path_id(request, "conversation_id")
+    caller = await callers.require_reader(request)
     return await workflow.get_active_chat_session(caller, conversation_id)
 
 
 async def read_session_of_request(request: Request) -> domain.Session:
     """The session that works on a request."""
-    request_id = http.path_id(request, "request_id")
-    caller = await auth.require_reader(request)
+    request_id = app.path_id(request, "request_id")
+    caller = await callers.require_reader(request)
     return await workflow.get_chat_session_by_request(caller, request_id)
 
 
 async def list_sessions_of_trip(request: Request) -> domain.Page:
     """The sessions about a trip, by any of its ids."""
-    caller = await auth.require_user(request)
-    search = bodies.read_query(request, workflow.TripSearch)
+    caller = await callers.require_user(request)
+    search = request_body.read_query(request, workflow.TripSearch)
     return await workflow.get_chat_sessions_by_trip_id(caller, request.path_params["trip_id"], search)
 
 
 async def change_workflow(request: Request) -> workflow.Work:
     """Move a session to another step."""
-    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
-    changes = await bodies.read(request, workflow.WorkChanges)
+    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
+    changes = await request_body.read(request, workflow.WorkChanges)
     return await workflow.update_chat_session_workflow(caller, session_id, changes)
 
 
 async def set_request(request: Request) -> workflow.Work:
     """What is known of a session's trip."""
-    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
-    trip = await bodies.read(request, trips.TripInfo)
+    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
+    trip = await request_body.read(request, quoting.TripInfo)
     return await workflow.update_chat_session_with_trip_info(caller, session_id, trip)
 
 
 async def remove_ref(request: Request) -> Response:
     """Take a reference away."""
-    session_id, ref_id = http.path_id(request, "session_id"), http.path_id(request, "ref_id")
-    caller = await auth.require_user(request)
+    session_id, ref_id = app.path_id(request, "session_id"), app.path_id(request, "ref_id")
+    caller = await callers.require_user(request)
     await workflow.remove_chat_session_ref(caller, session_id, ref_id)
-    return http.nothing()
+    return app.nothing()
 
 
 async def set_quote(request: Request) -> workflow.Work:
     """What an operator was asked or gave."""
-    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
-    news = await bodies.read(request, trips.QuoteNews)
+    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
+    news = await request_body.read(request, quoting.QuoteNews)
     return await workflow.update_chat_session_with_quote(caller, session_id, request.path_params["operator"], news)
 
 
 async def set_proposal(request: Request) -> workflow.Work:
     """What is proposed."""
-    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
-    news = await bodies.read(request, trips.ProposalNews)
+    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
+    news = await request_body.read(request, quoting.ProposalNews)
     return await workflow.update_chat_session_with_proposal(caller, session_id, news)
 
 
 async def note_activity(request: Request) -> workflow.Work:
     """Something came in on another way."""
-    session_id, caller = http.path_id(request, "session_id"), await auth.require_user(request)
+    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
     return await workflow.update_chat_session_activity(caller, session_id)
 
 
 async def clean_up(request: Request) -> domain.Cleaned:
     """Time out idle sessions: a workspace's for its admins, all for the schedule."""
-    caller = await auth.require_user_or_cron(request)
-    cleanup = await bodies.read(request, domain.Cleanup)
-    if not isinstance(caller, auth.System):
+    caller = await callers.require_user_or_cron(request)
+    cleanup = await request_body.read(request, domain.Cleanup)
+    if not isinstance(caller, callers.System):
         _require_enabled()
     return await domain.clean_up(caller, cleanup, budget_seconds=CLEANUP_BUDGET_SECONDS)
 
@@ -194,7 +200,7 @@ def _require_enabled() -> None:
         raise errors.NotFound()
 
 
-def _where_enabled(handler: http.Handler) -> http.Handler:
+def _where_enabled(handler: app.Handler) -> app.Handler:
     """On an instance without sessions there is nothing here, whoever asks."""
 
     async def handle(request: Request) -> Response | BaseModel:
@@ -204,7 +210,7 @@ def _where_enabled(handler: http.Handler) -> http.Handler:
     return handle
 
 
-_HANDLERS: dict[str, http.Handler] = {
+_HANDLERS: dict[str, app.Handler] = {
     "list_sessions": list_sessions,
     "list_conversation_sessions": list_conversation_sessions,
     "read_statistics": read_statistics,
@@ -233,7 +239,7 @@ _HANDLERS: dict[str, http.Handler] = {
     "note_activity": note_activity,
 }
 
-_serve = http.function(
+_serve = app.function(
     "sessions", {name: _where_enabled(handler) for name, handler in _HANDLERS.items()} | {"clean_up": clean_up}
 )
 

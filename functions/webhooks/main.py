@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import bodies, http, inbound
+from lib.http import app, request_body
+from lib.webhooks import deliveries
 
 BODY_LIMIT = 1024 * 1024
 
@@ -23,12 +24,12 @@ class Received(BaseModel):
 
 async def receive(request: Request) -> Received:
     """Take a provider's delivery; answered once it is stored."""
-    body = await bodies.read_raw(request, limit=BODY_LIMIT)
-    receipt = await inbound.receive(request.path_params["provider"], request.headers, body)
+    body = await request_body.read_raw(request, limit=BODY_LIMIT)
+    receipt = await deliveries.receive(request.path_params["provider"], request.headers, body)
     return Received(duplicate=receipt.duplicate)
 
 
-_serve = http.function("webhooks", {"receive": receive})
+_serve = app.function("webhooks", {"receive": receive})
 
 
 @functions_framework.aio.http

@@ -4,18 +4,21 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import auth, http, inbound, jobs
+from lib.auth import callers
+from lib.http import app
+from lib.jobs import queue
+from lib.webhooks import deliveries
 
 BUDGET_SECONDS = 20.0
 
 
-async def run(request: Request) -> jobs.Report:
+async def run(request: Request) -> queue.Report:
     """Work on due jobs until none is left or the time is over."""
-    auth.require_cron(request)
-    return await jobs.run_due(inbound.HANDLERS, budget_seconds=BUDGET_SECONDS)
+    callers.require_cron(request)
+    return await queue.run_due(deliveries.HANDLERS, budget_seconds=BUDGET_SECONDS)
 
 
-_serve = http.function("worker", {"run": run})
+_serve = app.function("worker", {"run": run})
 
 
 @functions_framework.aio.http

@@ -20,8 +20,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from lib.answers import excerpt
 from lib.errors import FieldError, InvalidBody
+from lib.personas.text import excerpt
 
 Role = Literal["contact", "user", "persona", "member"]
 ErrorCode = Literal[

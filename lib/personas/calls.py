@@ -8,7 +8,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
-from lib import outbound
+from lib.outbound import client
 from lib.personas import ErrorCode, PersonaError, PersonaTurn
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -41,15 +41,15 @@ class HeaderAuth(BaseModel):
 @functools.lru_cache(maxsize=1_024)
 def _callable(url: str) -> str:
     try:
-        outbound.checked_url(url)
-    except outbound.AddressError:
+        client.checked_url(url)
+    except client.AddressError:
         pass  # whether the address is allowed is the workspace's to say, when it is called
-    except outbound.UrlError as error:
+    except client.UrlError as error:
         raise ValueError(error.detail) from None
     return url
 
 
-Url = Annotated[str, Field(min_length=1, max_length=outbound.MAX_URL_LENGTH), AfterValidator(_callable)]
+Url = Annotated[str, Field(min_length=1, max_length=client.MAX_URL_LENGTH), AfterValidator(_callable)]
 """An absolute http or https URL without credentials."""
 
 Auth = Annotated[
@@ -71,9 +71,9 @@ class Patience(BaseModel):
     first_byte_seconds: float | None = Field(default=None, gt=0, le=840)
     idle_seconds: float = Field(default=60, gt=0, le=840)
 
-    def within(self, total_seconds: float, *, max_bytes: int = MAX_BYTES) -> outbound.Limits:
+    def within(self, total_seconds: float, *, max_bytes: int = MAX_BYTES) -> client.Limits:
         """The limits of one call that may take so long altogether."""
-        return outbound.Limits(
+        return client.Limits(
             connect_seconds=min(self.connect_seconds, total_seconds),
             first_byte_seconds=min(self.first_byte_seconds or total_seconds, total_seconds),
             idle_seconds=min(self.idle_seconds, total_seconds),
@@ -93,7 +93,7 @@ def credentials(turn: PersonaTurn, auth: HeaderAuth | Literal["bearer", "none"])
     return {auth.header: turn.secret}
 
 
-def failed(error: outbound.OutboundError) -> PersonaError:
+def failed(error: client.OutboundError) -> PersonaError:
     """The call's error as the persona's."""
     code = cast("ErrorCode", f"persona_{error.code}")
     return PersonaError(code, error.detail, retryable=error.retryable)

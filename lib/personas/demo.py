@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lib.answers import excerpt
 from lib.personas import PersonaError, PersonaTurn, Piece, Text, Usage, configured
+from lib.personas.text import excerpt
 
 _WORD = re.compile(r"\S+\s*|\s+")
 _QUOTED_MESSAGES = 3

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from lib import outbound
+from lib.outbound import client
 from lib.personas import Deferred, PersonaTurn, Piece, Text, calls, configured, n8n_answer, n8n_poll
 
 
@@ -53,7 +53,7 @@ class N8n:
         headers = n8n_answer.ACCEPTED | calls.credentials(turn, config.auth)
         deadline = asyncio.get_running_loop().time() + turn.time_limit_seconds
         try:
-            async with outbound.post(
+            async with client.post(
                 config.url,
                 json=_payload(turn),
                 headers=headers,
@@ -71,7 +71,7 @@ class N8n:
                             yield Text(text)
                     return
                 acknowledgement = await n8n_poll.acknowledgement(answer)
-        except outbound.OutboundError as error:
+        except client.OutboundError as error:
             raise calls.failed(error) from error
         polling = n8n_poll.Polling(config.poll_url, config.poll_seconds, config, headers, deadline)
         yield Text(await n8n_poll.wait(turn, polling, acknowledgement))

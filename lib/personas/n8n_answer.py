@@ -14,10 +14,10 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from lib import outbound
-from lib.answers import clean, excerpt, find_text, quote
+from lib.outbound import client
 from lib.personas import PersonaError, calls
 from lib.personas.n8n_stream import Lines
+from lib.personas.text import clean, excerpt, find_text, quote
 
 ACCEPTED = {"Accept": "application/json, text/plain;q=0.9"}
 
@@ -37,7 +37,7 @@ class NotYet(Exception):  # noqa: N818 (it is no error)
     """A workflow that was asked for its answer is still at work."""
 
 
-async def refusal(answer: outbound.Answer, secret: str | None) -> PersonaError:
+async def refusal(answer: client.Answer, secret: str | None) -> PersonaError:
     """The error for a status that is no success; says what it usually means with n8n."""
     status = answer.status
     said = quote((await answer.excerpt(2_048)).decode("utf-8", "replace"), secret)
@@ -54,7 +54,7 @@ async def refusal(answer: outbound.Answer, secret: str | None) -> PersonaError:
     )
 
 
-async def texts(answer: outbound.Answer, secret: str | None, *, polled: bool = False) -> AsyncGenerator[str, None]:
+async def texts(answer: client.Answer, secret: str | None, *, polled: bool = False) -> AsyncGenerator[str, None]:
     """The answer's pieces; white space before the first word waits for it, and alone is no answer.
 
     `polled`: a JSON document may also say by its `status` that there is no answer yet, or none any more.
@@ -82,14 +82,14 @@ async def texts(answer: outbound.Answer, secret: str | None, *, polled: bool = F
         raise PersonaError("persona_bad_answer", "the answer is empty")
 
 
-async def _from_json(answer: outbound.Answer, secret: str | None, *, polled: bool) -> AsyncIterator[str]:
+async def _from_json(answer: client.Answer, secret: str | None, *, polled: bool) -> AsyncIterator[str]:
     """Streamed lines, or one JSON document: only the content tells them apart, both are application/json."""
     lines = Lines(secret)
     try:
         async for chunk in answer.chunks():
             for text in lines.feed(chunk):
                 yield text
-    except outbound.OutboundError as error:
+    except client.OutboundError as error:
         raise lines.failure() or error from error
     for text in lines.finish():
         yield text
@@ -132,7 +132,7 @@ def _judge_status(value: Any, secret: str | None) -> None:
         raise PersonaError("persona_failed", "the workflow failed" + quote(said, secret))
 
 
-async def _from_text(answer: outbound.Answer) -> AsyncIterator[str]:
+async def _from_text(answer: client.Answer) -> AsyncIterator[str]:
     if answer.charset.lower() not in _CHARSETS:  # Python's own list has compressors in it
         raise PersonaError("persona_bad_answer", "the answer is in an unknown character set")
     decoder = codecs.getincrementaldecoder(answer.charset)("replace")
@@ -141,7 +141,7 @@ async def _from_text(answer: outbound.Answer) -> AsyncIterator[str]:
     yield clean(decoder.decode(b"", final=True))
 
 
-async def _from_html(answer: outbound.Answer) -> AsyncIterator[str]:
+async def _from_html(answer: client.Answer) -> AsyncIterator[str]:
     """Text that n8n labels as HTML for want of a content type. Real HTML is a login page or an error page."""
     text = "".join([piece async for piece in _from_text(answer)])
     if _MARKUP.match(text):

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from lib import outbound
+from lib.outbound import client
 from lib.personas import PersonaError, PersonaTurn, calls, n8n_answer
 
 MAX_ACKNOWLEDGEMENT_BYTES = 16 * 1024
@@ -44,7 +44,7 @@ class _NotNow(Exception):  # noqa: N818 (the next poll may do better)
         self.retry_after = retry_after
 
 
-async def acknowledgement(answer: outbound.Answer) -> Any:
+async def acknowledgement(answer: client.Answer) -> Any:
     """What the workflow acknowledged: its JSON, else its text, None when it said nothing.
 
     Raises PersonaError when that is too much to send back with every poll, and OutboundError.
@@ -85,7 +85,7 @@ async def wait(turn: PersonaTurn, polling: Polling, acknowledged: Any) -> str:
 async def _ask(turn: PersonaTurn, polling: Polling, acknowledged: Any, seconds: float) -> str:
     """One poll's answer. Raises NotYet, _NotNow, and PersonaError for what asking again will not mend."""
     try:
-        async with outbound.post(
+        async with client.post(
             polling.url,
             json={
                 "turnId": turn.turn_id,
@@ -106,13 +106,13 @@ async def _ask(turn: PersonaTurn, polling: Polling, acknowledged: Any, seconds: 
                 raise refusal
             async with aclosing(n8n_answer.texts(answer, turn.secret, polled=True)) as texts:
                 return "".join([text async for text in texts])
-    except outbound.OutboundError as error:
+    except client.OutboundError as error:
         if error.retryable:
             raise _NotNow(error.detail) from error
         raise calls.failed(error) from error
 
 
-def _retry_after(answer: outbound.Answer) -> float:
+def _retry_after(answer: client.Answer) -> float:
     """The seconds that a refusal asks us to wait, 0 where it does not say so in seconds."""
     value = answer.headers.get("Retry-After", "")
     return float(value[:6]) if value.isascii() and value.isdigit() else 0

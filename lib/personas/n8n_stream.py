@@ -15,8 +15,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from lib.answers import Joiner, quote
 from lib.personas import PersonaError
+from lib.personas.text import Joiner, quote
 
 _TYPES = {"begin", "item", "end", "error"}
 

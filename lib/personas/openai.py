@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from lib import outbound
-from lib.answers import quote
+from lib.outbound import client
 from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Role, Text, Usage, calls, configured
 from lib.personas.openai_stream import Completion, error_text
+from lib.personas.text import quote
 
 # A chunk of one token is some 200 to 400 bytes: room for 64,000 tokens, thought or said.
 _MAX_BYTES = 24 * 1024 * 1024
@@ -108,7 +108,7 @@ class OpenAI:
         config = configured(Config, turn)
         completion = Completion(turn.secret)
         try:
-            async with outbound.post(
+            async with client.post(
                 config.url,
                 json=_payload(turn, config),
                 headers={
@@ -133,7 +133,7 @@ class OpenAI:
                             yield Text("".join(together))
                         if failure is not None:
                             raise failure
-        except outbound.OutboundError as error:
+        except client.OutboundError as error:
             raise calls.failed(error) from error
         for text in completion.finish():
             yield Text(text)
@@ -193,7 +193,7 @@ def _alternating(messages: list[dict[str, str]]) -> list[dict[str, str]]:
     return joined
 
 
-async def _body(answer: outbound.Answer, completion: Completion) -> AsyncGenerator[bytes, None]:
+async def _body(answer: client.Answer, completion: Completion) -> AsyncGenerator[bytes, None]:
     """The body's pieces, for as long as they matter: how a connection ends behind a whole answer does not."""
     loop = asyncio.get_running_loop()
     body, limit = answer.chunks(), inf
@@ -206,7 +206,7 @@ async def _body(answer: outbound.Answer, completion: Completion) -> AsyncGenerat
             else:
                 async with asyncio.timeout_at(limit):
                     chunk = await anext(body, None)
-        except (TimeoutError, outbound.OutboundError):
+        except (TimeoutError, client.OutboundError):
             if not completion.whole:
                 raise
             return
@@ -218,7 +218,7 @@ async def _body(answer: outbound.Answer, completion: Completion) -> AsyncGenerat
             yield chunk[start : start + _MOUTHFUL_BYTES]
 
 
-async def _refusal(answer: outbound.Answer, secret: str | None) -> PersonaError:
+async def _refusal(answer: client.Answer, secret: str | None) -> PersonaError:
     """The error for a status that is no success; says what it usually means."""
     status = answer.status
     raw = (await answer.excerpt(8_192)).decode("utf-8", "replace")

@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
-from lib.answers import Joiner, excerpt, find_text, quote
+from lib.outbound.sse_reader import Reader, Received
 from lib.personas import PersonaError
-from lib.sse_reader import Reader, Received
+from lib.personas.text import Joiner, excerpt, find_text, quote
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _MOST_TOKENS = 10**12

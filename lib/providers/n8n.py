@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from lib.answers import MAX_CHARACTERS, excerpt, find_text
 from lib.errors import FieldError, InvalidBody, InvalidJson, SecretInvalid
+from lib.personas.text import MAX_CHARACTERS, excerpt, find_text
 from lib.providers import AsyncAnswer
 
 MAX_ERROR_LENGTH = 500

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lib import identities
+from lib.fields import identities
 from tests.database.desk import (
     JSON,
     SPACE,
@@ -43,7 +43,7 @@ async def member(desk: Desk, role: str = "admin") -> JSON:
 
 
 async def resolve(desk: Desk, *texts: str, token: JSON = OPERATOR, **more: Any) -> Answer:
-    """Resolve identities as lib/contacts.py asks for it."""
+    """Resolve identities as lib/contacts/contacts.py asks for it."""
     named = tuple(identities.parse(text) for text in texts)
     more.setdefault("workspace_id", WORKSPACE)
     more.setdefault("kind", identities.contact_kind(named))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lib import identities
+from lib.fields import identities
 from tests.database.desk import JSON, SPACE, WORKSPACE, Answer, Desk, Raised, claims, signed, user, with_token
 from tests.database.merging import (
     OPERATOR,

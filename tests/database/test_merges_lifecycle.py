@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from lib import identities
+from lib.fields import identities
 from tests.database.desk import JSON, WORKSPACE, Answer, Desk, Raised, signed, with_token
 from tests.database.merging import OPERATOR, SECRET, merge, unmerge
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from lib import identities
+from lib.fields import identities
 from tests.database.desk import JSON, SPACE, WORKSPACE, Answer, Desk, Raised, call, claims, signed, user, with_token
 from tests.database.merging import OPERATOR, SECRET, belongings, managing, member, merge, unmerge
 
@@ -48,7 +48,7 @@ async def crowd(desk: Desk) -> AsyncIterator[Desk]:
 
 
 async def answered(ask: Callable[[], Awaitable[Answer]]) -> Answer | str:
-    """The answer, or the code of a refusal; what the database rolled back is asked again, as lib/db.py does."""
+    """The answer, or the code of a refusal; a rolled-back call is retried, as lib/database/commands.py does."""
     for _ in range(3):
         try:
             return await ask()

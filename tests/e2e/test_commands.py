@@ -15,10 +15,10 @@ import asyncpg
 import click
 import pytest
 
+from cli.__main__ import main
 from lib import personas
 from local.place import REPOSITORY
 from local.stack import Stack
-from manage.__main__ import main
 
 Ran = subprocess.CompletedProcess[str]
 Changed = dict[str, str | None]
@@ -35,7 +35,7 @@ async def switchboard(stack: Stack, *arguments: str, stdin: str = "", changed: C
     environment: dict[str, str | None] = {**_environment(stack), **(changed or {})}
     return await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "manage", *arguments],
+        [sys.executable, "-m", "cli", *arguments],
         input=stdin,
         capture_output=True,
         text=True,
@@ -218,7 +218,7 @@ async def test_at_a_terminal_a_secret_is_asked_for_and_not_echoed(
         pid, terminal = pty.fork()
         if pid == 0:
             os.chdir(REPOSITORY)
-            arguments = [sys.executable, "-m", "manage", "persona", "set-secret", made["id"]]
+            arguments = [sys.executable, "-m", "cli", "persona", "set-secret", made["id"]]
             os.execve(sys.executable, arguments, _environment(stack))  # noqa: S606
         for _ in range(2):
             while not shown.endswith(b": "):

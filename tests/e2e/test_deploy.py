@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from deploy.build import OUTPUT, build
-from lib import widget
 from lib.config import Settings
+from lib.http import widget
 from lib.routes import FUNCTIONS, ROUTES
 from local.ports import free_port
 
@@ -163,7 +163,7 @@ def test_the_artifact_holds_the_code_and_nothing_of_the_machine(artifact: Path) 
     with zipfile.ZipFile(artifact) as archive:
         names = archive.namelist()
         texts = b"".join(archive.read(name) for name in names if name.endswith((".py", ".sh", ".txt")))
-    assert {name.split("/")[0] for name in names} == {"functions", "lib", "run.sh", "vendor", "widget"}
+    assert {name.split("/")[0] for name in names} == {"functions", "lib", "run.sh", "vendor", "web"}
     assert {f"functions/{function}/main.py" for function in FUNCTIONS} <= set(names)
     assert not [name for name in names if name.endswith((".pyc", "/RECORD")) or "/bin/" in name]
     assert str(ROOT).encode() not in texts

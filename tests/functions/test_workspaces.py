@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from lib import auth, routes
+from lib import routes
+from lib.auth import callers
 from local.stack import Stack
 from tests.functions.conftest import Workspace, add_workspace
 from tests.functions.people import Person, Staff, audit, setup_of, sign_up, staff_of
@@ -362,10 +363,10 @@ async def test_a_caller_asks_for_ten_emails_a_minute(workspace: Workspace, staff
 
 
 async def test_a_token_that_was_signed_for_a_chat_manages_nothing(workspace: Workspace, staff: Staff) -> None:
-    caller = auth.User(staff.owner.id, staff.owner.email, "", operator=True).claims()
+    caller = callers.User(staff.owner.id, staff.owner.email, "", operator=True).claims()
     expected = {
-        auth.Scope(workspace_id=workspace.id, space_id=workspace.space_id): (None, False),
-        auth.Scope(management=True): ("owner", True),
+        callers.Scope(workspace_id=workspace.id, space_id=workspace.space_id): (None, False),
+        callers.Scope(management=True): ("owner", True),
     }
     for scope, found in expected.items():
         claims = json.dumps({"role": "switchboard", "scope": scope.claims(), "caller": caller})

@@ -11,8 +11,11 @@ import uvicorn
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lib import auth, config, cors, db, log
-from lib.http import Function
+from lib import config, log
+from lib.auth import callers
+from lib.database import commands
+from lib.http import cors
+from lib.http.app import Function
 from tests.unit.postgrest import PostgRest
 
 JWT_SECRET = "a-secret-of-the-project-that-is-long-enough"
@@ -30,7 +33,7 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         config.settings.cache_clear()
-        auth._switchboard_token.cache_clear()
+        callers._switchboard_token.cache_clear()
         cors._spaces.clear()
 
     for name in ("SWITCHBOARD_SIGNING_KEY", "SWITCHBOARD_TRUSTED_PROXIES", "SUPABASE_REST_URL"):
@@ -52,7 +55,7 @@ async def postgrest(configure: Configure) -> AsyncIterator[PostgRest]:
     async with PostgRest() as running:
         configure(SUPABASE_REST_URL=running.url)
         yield running
-        await db.close()
+        await commands.close()
 
 
 @pytest.fixture
@@ -75,7 +78,7 @@ async def serving(app: ASGIApp, **options: Any) -> AsyncIterator[str]:
     import asyncio  # noqa: PLC0415
 
     settings = uvicorn.Config(
-        app, port=0, lifespan="off", log_level="error", proxy_headers=False, http="lib.serving:Protocol", **options
+        app, port=0, lifespan="off", log_level="error", proxy_headers=False, http="lib.http.serving:Protocol", **options
     )
     server = _Server(settings)
     running = asyncio.create_task(server.serve())

@@ -7,7 +7,7 @@ from typing import Any
 
 from lib import personas
 from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Text
-from lib.personas.spoken import Spoken
+from lib.personas.sanitizer import Spoken
 
 SHIPPED = ("demo", "n8n", "openai")
 """The kinds that ship; a tree may have more (docs/personas.md)."""

@@ -72,7 +72,7 @@ def test_the_example_environment_has_every_setting() -> None:
 
 
 def test_every_file_opens_with_what_it_is_for() -> None:
-    for folder in ("lib", "functions", "local", "manage", "bench"):
+    for folder in ("lib", "functions", "local", "cli", "bench"):
         for file in (REPOSITORY / folder).rglob("*.py"):
             assert file.read_text().startswith('"""'), file
     for file in (REPOSITORY / "supabase").rglob("*.sql"):

@@ -23,49 +23,74 @@ ALLOWED = {
     "httptools": "reads the answers to our calls",
     "aiohappyeyeballs": "connects our calls",
     "tenacity": "repeats calls to PostgREST",
-    "uvicorn_worker": "serves; lib/http.py sets its HTTP parser",
+    "uvicorn_worker": "serves; lib/http/app.py sets its HTTP parser",
     "uvicorn": "uvicorn_worker",
     "gunicorn": "uvicorn_worker",
     "packaging": "gunicorn",
 }
 """By top-level package, beyond functions-framework; each with what it is for, or who brings it."""
 
-EVERYWHERE = "auth config cors db emails errors http limits log pool postgrest routes signing wire"
+EVERYWHERE = """
+    auth auth.callers auth.signing config database database.commands database.postgrest database.rate_limits
+    errors fields fields.emails http http.app http.cors log outbound outbound.pool outbound.wire routes
+"""
 """The modules of lib that every function starts with."""
 
 BESIDES = {
-    "archive": "archive",
+    "archive": """
+        archive archive.sweep
+    """,
     "chat": """
-        addresses answering answers batches bodies clients events flusher personas personas.spoken protocols sse stream
-        turns ui_messages widget
+        auth.client_info chat chat.ai_sdk chat.batch_queue chat.events chat.protocols chat.turn_runner
+        chat.turn_writer chat.turns fields.models fields.types http.request_body http.sse http.streaming
+        http.widget outbound.addresses personas personas.sanitizer personas.text
     """,
-    "contacts": "bodies clients contacts identities journeys management merges messages phones tags",
+    "contacts": """
+        auth.client_info contacts contacts.contacts contacts.merges contacts.timeline conversations
+        conversations.follow_ups database.management fields.identities fields.models fields.phones
+        fields.tags fields.types http.request_body
+    """,
     "conversations": """
-        addresses answers batches bodies clients conversations events management personas refs sessions sse
-        stream tags trips turns
+        auth.client_info chat chat.batch_queue chat.events chat.turns conversations conversations.stream
+        database.management fields.external_refs fields.models fields.tags fields.types
+        http.sse http.streaming outbound.addresses personas personas.text sessions sessions.sessions
+        workflow workflow.quoting
     """,
-    "registration": "bodies clients phones registration",
+    "registration": """
+        auth.client_info contacts contacts.registration fields.models fields.phones fields.types
+        http.request_body
+    """,
     "sessions": """
-        addresses answers bodies clients events management messages personas refs session_batches sessions
-        sse statistics tags takeovers trips turns workflow
+        auth.client_info chat chat.events chat.turns conversations conversations.follow_ups
+        database.management fields.external_refs fields.models fields.tags fields.types http.request_body
+        http.sse outbound.addresses personas personas.text sessions sessions.bulk sessions.sessions
+        sessions.statistics sessions.takeovers workflow workflow.quoting workflow.workflow
     """,
-    "webhooks": "addresses answers bodies clients events inbound jobs personas providers sse turns",
-    "worker": "addresses answers bodies clients events inbound jobs personas providers sse turns",
+    "webhooks": """
+        auth.client_info chat chat.events chat.turns fields.models fields.types http.request_body http.sse
+        jobs jobs.queue outbound.addresses personas personas.text providers webhooks webhooks.deliveries
+    """,
+    "worker": """
+        auth.client_info chat chat.events chat.turns fields.models fields.types http.sse
+        jobs jobs.queue outbound.addresses personas personas.text providers webhooks webhooks.deliveries
+    """,
     "workspaces": """
-        answers bodies clients management members personas phones refs registration responders spaces
-        templates transitions trips workspaces
+        auth.client_info contacts contacts.registration database.management fields.external_refs
+        fields.models fields.phones fields.types http.request_body personas personas.text sessions
+        sessions.session_templates workflow workflow.quoting workflow.workflow_transitions workspaces
+        workspaces.members workspaces.personas workspaces.spaces workspaces.workspaces
     """,
 }
 """And those that each starts with besides: what a request may need, and what that needs."""
 
 LATER = {
-    "a token of ours": ("auth.contact_token(UUID(int=1), UUID(int=2), UUID(int=3), 'verified')", set()),
-    "a switchboard token": ("auth.switchboard_token(auth.Anonymous(), auth.Scope())", set()),
+    "a token of ours": ("callers.contact_token(UUID(int=1), UUID(int=2), UUID(int=3), 'verified')", set()),
+    "a switchboard token": ("callers.switchboard_token(callers.Anonymous(), callers.Scope())", set()),
     "an email": ("emails.parse('ana@example.com')", {"email_validator", "idna"}),
     "the demo persona": ("personas.find('demo')", set()),
     "a call out": ("personas.find('n8n')", set()),
-    "a direct connection": ("importlib.import_module('lib.postgres')", {"asyncpg"}),
-    "a token that is shown": ("importlib.import_module('lib.tokens')", {"jwt", "cryptography"}),
+    "a direct connection": ("importlib.import_module('lib.database.postgres')", {"asyncpg"}),
+    "a token that is shown": ("importlib.import_module('lib.auth.tokens')", {"jwt", "cryptography"}),
 }
 """What a step that not every request takes may import besides."""
 
@@ -100,7 +125,9 @@ async def request():
 found["status"] = asyncio.run(request())
 found["healthz"], found["modules after healthz"] = packages(), modules()
 if step:
-    from lib import auth, emails, personas
+    from lib import personas
+    from lib.auth import callers
+    from lib.fields import emails
     eval(step)
     found["step"] = packages()
 print(json.dumps(found))

@@ -3,9 +3,10 @@
 from typing import Any
 from uuid import uuid4
 
-from lib import auth, turns
-from lib.clients import Client
-from lib.turns import ChatMessage, Turn
+from lib.auth import callers
+from lib.auth.client_info import Client
+from lib.chat import turns
+from lib.chat.turns import ChatMessage, Turn
 from tests.unit.postgrest import PostgRest
 
 SPACE, WORKSPACE = uuid4(), uuid4()
@@ -89,7 +90,7 @@ class Database:
         }
 
 
-async def start(caller: auth.Caller | None = None, **message: Any) -> Turn:
+async def start(caller: callers.Caller | None = None, **message: Any) -> Turn:
     """Take a message in."""
     body = ChatMessage(**{"message": "hello", **message})
-    return await turns.start(caller or auth.Anonymous(), SPACE, body, Client(None, None, None))
+    return await turns.start(caller or callers.Anonymous(), SPACE, body, Client(None, None, None))

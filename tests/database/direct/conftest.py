@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 import pytest_asyncio
 
-from lib import config, postgres
+from lib import config
+from lib.database import postgres
 from tests.database.direct.direct import Direct, opened
 from tests.servers import VERSIONS, Server
 

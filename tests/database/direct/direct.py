@@ -8,13 +8,14 @@ from uuid import uuid4
 import asyncpg
 from pydantic import RootModel
 
-from lib import auth, db
+from lib.auth import callers
+from lib.database import commands
 from local import standins
 from tests.servers import Server
 
 PASSWORD = "let-me-in"
-SCOPE = auth.Scope(workspace_id=uuid4())
-ONCE = db.Patience(tries=1, longest_pause=0, try_seconds=10, seconds=10)
+SCOPE = callers.Scope(workspace_id=uuid4())
+ONCE = commands.Patience(tries=1, longest_pause=0, try_seconds=10, seconds=10)
 
 
 class Anything(RootModel[Any]):
@@ -38,10 +39,10 @@ class Direct:
         )
         await self.owner.execute(f"grant execute on function public.{name} to switchboard")
 
-    async def call(self, name: str = "do_it", /, *, patience: db.Patience = ONCE, **arguments: Any) -> Any:
+    async def call(self, name: str = "do_it", /, *, patience: commands.Patience = ONCE, **arguments: Any) -> Any:
         """What the functions get from a call; `repeatable` by name is the caller's promise."""
         repeatable = arguments.pop("repeatable", False)
-        rpc = db.acting_as(auth.Anonymous(), SCOPE)
+        rpc = commands.acting_as(callers.Anonymous(), SCOPE)
         return (await rpc.call(name, arguments, Anything, repeatable=repeatable, patience=patience)).root
 
     async def backends(self) -> list[int]:
@@ -61,6 +62,6 @@ async def opened(server: Server, settings: Callable[..., None]) -> AsyncIterator
         settings(SWITCHBOARD_DATABASE_URL=direct.url, SWITCHBOARD_DATABASE_CONNECTIONS="2")
         yield direct
     finally:
-        await db.close()
+        await commands.close()
         await owner.close()
         await server.drop(name)

@@ -13,7 +13,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from lib import auth, db, errors, postgres
+from lib import errors
+from lib.auth import callers
+from lib.database import commands, postgres
 from tests.database.direct.direct import ONCE, PASSWORD, SCOPE, Anything, Direct
 
 
@@ -158,7 +160,7 @@ async def test_a_deadlock_or_a_lock_that_is_not_got_is_asked_for_again(direct: D
     await direct.define(
         "if nextval('public.tries') < 3 then raise sqlstate '40P01'; end if; return to_jsonb('done'::text)"
     )
-    assert await direct.call(patience=db.BRIEF) == "done"
+    assert await direct.call(patience=commands.BRIEF) == "done"
 
 
 async def test_a_connection_that_was_cut_while_unused_is_replaced(direct: Direct) -> None:
@@ -168,7 +170,7 @@ async def test_a_connection_that_was_cut_while_unused_is_replaced(direct: Direct
     async with asyncio.timeout(5):
         while before in await direct.backends():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    assert await direct.call(patience=db.BRIEF) != before
+    assert await direct.call(patience=commands.BRIEF) != before
 
 
 def gone(pid: int) -> bool:
@@ -198,7 +200,7 @@ async def test_a_call_that_is_cut_is_made_again_only_where_that_is_harmless(dire
         "if nextval('public.tries') = 1 then perform pg_sleep(30); end if; insert into public.done values (now());"
         " return to_jsonb(1)"
     )
-    calling = asyncio.create_task(direct.call(repeatable=repeatable, patience=db.BRIEF))
+    calling = asyncio.create_task(direct.call(repeatable=repeatable, patience=commands.BRIEF))
     async with asyncio.timeout(5):
         while not await direct.owner.fetchval("select is_called from public.tries"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -214,7 +216,7 @@ async def test_a_call_that_is_cut_is_made_again_only_where_that_is_harmless(dire
 
 async def test_a_call_that_takes_too_long_is_given_up_and_its_connection_with_it(direct: Direct) -> None:
     await direct.define("perform pg_sleep(seconds); return to_jsonb(seconds)", "seconds float")
-    impatient = db.Patience(tries=1, longest_pause=0, try_seconds=0.2, seconds=0.2)
+    impatient = commands.Patience(tries=1, longest_pause=0, try_seconds=0.2, seconds=0.2)
     with pytest.raises(errors.BackendUnavailable):
         await direct.call(seconds=3.0, patience=impatient)
     # Whatever the first one still answers, it is not taken for this one's answer.
@@ -247,14 +249,14 @@ async def test_a_database_that_does_not_answer_is_told_and_found_again(
     for wrong in (direct.url.replace(PASSWORD, "wrong"), "postgresql://switchboard_login:x@127.0.0.1:9/postgres"):
         settings(SWITCHBOARD_DATABASE_URL=wrong)
         with pytest.raises(errors.BackendUnavailable):
-            await direct.call(patience=db.BRIEF)
+            await direct.call(patience=commands.BRIEF)
     settings(SWITCHBOARD_DATABASE_URL=direct.url)
     assert await direct.call() == 1
 
 
 async def test_readers_go_to_postgrest_with_their_own_token(direct: Direct) -> None:
     await direct.define("return to_jsonb(1)")
-    reader = db.reading_as(auth.User(uuid4(), None, "the-users-own-token"))
+    reader = commands.reading_as(callers.User(uuid4(), None, "the-users-own-token"))
     with pytest.raises(errors.BackendUnavailable):
         await reader.call("do_it", {}, Anything, patience=ONCE)
 

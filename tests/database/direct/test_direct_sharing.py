@@ -9,7 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from lib import db, errors, postgres
+from lib import errors
+from lib.database import commands, postgres
 from tests.database.direct.direct import ONCE, Direct
 
 
@@ -137,7 +138,7 @@ async def test_every_place_comes_back_whatever_becomes_of_the_calls(direct: Dire
     for name in ("do_it", "start"):
         await direct.define("perform pg_sleep(seconds); return to_jsonb(seconds)", "seconds float", name=name)
     chance = random.Random(7)  # noqa: S311 - to be repeatable
-    impatient = db.Patience(tries=1, longest_pause=0, try_seconds=0.1, seconds=0.1)
+    impatient = commands.Patience(tries=1, longest_pause=0, try_seconds=0.1, seconds=0.1)
 
     async def call() -> None:
         patience = chance.choice((ONCE, impatient))
@@ -173,7 +174,7 @@ async def test_who_cannot_connect_takes_what_the_other_kind_of_calls_has_left(
 
     monkeypatch.setattr(postgres._Connections, "_connect", refused)
     assert await direct.call("start") == one
-    await db.close()
+    await commands.close()
     with pytest.raises(errors.BackendUnavailable):
         await direct.call("start")
 
@@ -194,7 +195,7 @@ async def test_a_connection_that_has_been_used_for_long_is_replaced(
     await direct.define("return to_jsonb(pg_backend_pid())")
     young = await direct.call()
     assert await direct.call() == young
-    await db.close()
+    await commands.close()
 
     monkeypatch.setattr(postgres, "LIFE_SECONDS", 1)
     first = await direct.call()
@@ -212,7 +213,7 @@ async def test_every_event_loop_has_connections_of_its_own(direct: Direct) -> No
         try:
             return await direct.call()
         finally:
-            await db.close()
+            await commands.close()
 
     assert await asyncio.to_thread(lambda: asyncio.run(once())) == 1
     assert await direct.call() == 1

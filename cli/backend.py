@@ -1,0 +1,82 @@
+"""The SQL functions, called as the service role by a command that runs once."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+
+from cli.target import Target
+from lib import errors
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+TRY_SECONDS = 15
+"""Longer than the database's own statement timeout."""
+
+
+class BackendError(Exception):
+    """The backend answered with something that is no refusal of ours; the text says what it was."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One project's SQL functions."""
+
+    target: Target
+    session: aiohttp.ClientSession
+
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], returns: type[Answer], *, repeatable: bool = False
+    ) -> Answer:
+        """Call a function once; whoever typed the command decides whether to type it again.
+
+        Raises Refused for what the database refuses, BackendUnavailable when it cannot be reached, and BackendError.
+        """
+        del repeatable
+        key = self.target.service_key
+        headers = {"Content-Type": "application/json", "apikey": key}
+        if key.count(".") == 2:  # a JWT; the newer sb_secret_… keys stand in `apikey` alone
+            headers["Authorization"] = f"Bearer {key}"
+        body = json.dumps(arguments, default=str).encode()
+        try:
+            # A redirect would take the key along to wherever it leads.
+            async with self.session.post(
+                f"{self.target.rest_url}/rpc/{name}", data=body, headers=headers, allow_redirects=False
+            ) as response:
+                status, content = response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            raise errors.BackendUnavailable() from None
+        if status != 200:
+            raise _refusal(status, content)
+        try:
+            return returns.model_validate_json(content)
+        except ValidationError:
+            raise BackendError(f"the backend's answer to {name} is not what it should be") from None
+
+
+@contextlib.asynccontextmanager
+async def opened(target: Target) -> AsyncIterator[Backend]:
+    """A backend for as long as a command runs."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TRY_SECONDS, sock_connect=5)) as session:
+        yield Backend(target, session)
+
+
+def _refusal(status: int, content: bytes) -> Exception:
+    """What an answer other than 200 means: our codes come in PT errors, others are PostgREST's or Postgres's."""
+    try:
+        document: Any = json.loads(content)
+    except ValueError:
+        document = None
+    said = document if isinstance(document, dict) else {}
+    code, message = str(said.get("code", "")), str(said.get("message") or "no reason given")
+    if code.startswith("PT"):
+        return errors.Refused(status, message, detail=said.get("details"))
+    if status in (401, 403):
+        return BackendError(f"the service key is not accepted ({status}: {message})")
+    if status >= 500 and not code.startswith("PGRST2"):
+        return errors.BackendUnavailable()
+    return BackendError(f"the backend answered {status}: {message}")

@@ -1,0 +1,64 @@
+"""What a command prints: a table for people, JSON for programs."""
+
+import functools
+import json
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+from lib.database.management import Changes
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""The option that every command has."""
+
+
+def one(model: BaseModel, *, as_json: bool) -> None:
+    """A thing, one member a line."""
+    document = model.model_dump(mode="json")
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    width = max(map(len, document))
+    for name, value in document.items():
+        click.echo(f"{name:>{width}}: {_text(value)}")
+
+
+def made(model: BaseModel, asked: Changes, *, as_json: bool) -> None:
+    """What was made, or was there under its id before; standard error names what differs from what is asked."""
+    one(model, as_json=as_json)
+    document = model.model_dump(mode="json")
+    differing = [name for name, value in asked.document().items() if name in document and document[name] != value]
+    if differing:
+        click.echo(f"Note: this was made before and stays as it is. It differs in: {', '.join(differing)}.", err=True)
+
+
+def several(models: Sequence[BaseModel], columns: Sequence[str], *, as_json: bool) -> None:
+    """Things, one a line with these columns (`a.b`: of a member its own); in JSON an array of them whole."""
+    documents = [model.model_dump(mode="json") for model in models]
+    if as_json:
+        click.echo(json.dumps(documents))
+        return
+    rows = [list(columns), *([_text(_member(document, name)) for name in columns] for document in documents)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
+    for row in rows:
+        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def done(text: str, *, as_json: bool) -> None:
+    """A change that has nothing to show."""
+    click.echo(json.dumps({"done": True}) if as_json else text)
+
+
+def _member(document: dict[str, Any], path: str) -> Any:
+    return functools.reduce(operator.getitem, path.split("."), document)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "-"
+    return json.dumps(value) if isinstance(value, dict | bool) else str(value)

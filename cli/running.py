@@ -1,0 +1,118 @@
+"""Running one command against the backend, and turning what goes wrong into a sentence and an exit status.
+
+0  done            2  the command line, the settings or a value is wrong     3  there is no such thing
+1  anything else   4  refused: a conflict, or not allowed                    5  the backend cannot be reached
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+from uuid import UUID
+
+import click
+from pydantic import BaseModel, ValidationError
+
+from cli import backend, target
+from cli.backend import Backend, BackendError
+from lib import errors
+from lib.database.management import LONGEST_PAGE, GivenSecret, Page, Paging
+from lib.http import request_body
+
+Model = TypeVar("Model", bound=BaseModel)
+Result = TypeVar("Result")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Failure(click.ClickException):
+    """A command that did not succeed."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        setattr(self, "exit_code", status)  # noqa: B010 (click declares it for the class)
+
+
+def run(work: Callable[[Backend], Awaitable[Result]]) -> Result:
+    """Do something with the backend. Raises Failure."""
+
+    async def connected() -> Result:
+        async with backend.opened(target.find(os.environ)) as opened:
+            return await work(opened)
+
+    try:
+        return asyncio.run(connected())
+    except errors.ConfigError as missing:
+        raise Failure(str(missing), 2) from None
+    except errors.InvalidBody as invalid:
+        _refuse_fields(invalid.errors)
+    except errors.BackendUnavailable:
+        raise Failure("The backend cannot be reached now.", 5) from None
+    except errors.Refused as refused:
+        text = f"{refused.detail or refused.title} ({refused.code})"
+        raise Failure(text, {404: 3, 422: 2}.get(refused.status, 4)) from None
+    except BackendError as error:
+        raise Failure(str(error), 1) from None
+
+
+def model(kind: type[Model], values: Mapping[str, Any]) -> Model:
+    """What the options say, as the body of the same request; what was not given is left out.
+
+    A flag ``no_<member>`` takes that member away: null, or an empty list where several may be given. Raises Failure,
+    and UsageError for a member that is both given and taken away.
+    """
+    flags = {name for name in values if name.startswith("no_")}
+    given = {name: value for name, value in values.items() if name not in flags and value is not None and value != ()}
+    for flag in sorted(flag for flag in flags if values[flag]):
+        member = flag.removeprefix("no_")
+        if member in given:
+            raise click.UsageError(f"Either {spelled(member)} or {spelled(flag)}.")
+        given[member] = () if values[member] == () else None
+    try:
+        return kind.model_validate(given)
+    except ValidationError as invalid:
+        faults = request_body.field_errors(invalid)
+    _refuse_fields(faults)
+
+
+def json_option(name: str, about: str) -> Callable[[Command], Command]:
+    """An option that takes a file with a JSON object, or standard input."""
+    return click.option(name, type=click.File("rb"), callback=_json_object, help=f"{about}: a file of JSON, or -.")
+
+
+async def every(read: Callable[[Paging], Awaitable[Page[Model]]]) -> list[Model]:
+    """All pages of a list."""
+    items: list[Model] = []
+    cursor: UUID | None = None
+    while True:
+        page = await read(Paging(limit=LONGEST_PAGE, cursor=cursor))
+        items += page.items
+        if (cursor := page.next_cursor) is None:
+            return items
+
+
+def secret() -> GivenSecret:
+    """A secret from standard input, or asked for unseen. Never from the command line, which others can read."""
+    if sys.stdin.isatty():
+        text = click.prompt("Secret", hide_input=True, confirmation_prompt=True)
+    else:
+        text = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    return model(GivenSecret, {"secret": text})
+
+
+def spelled(name: str) -> str:
+    """How the running command's option for this is typed."""
+    return next(option.opts[0] for option in click.get_current_context().command.params if option.name == name)
+
+
+def _json_object(_: click.Context, __: click.Parameter, file: Any) -> Any:
+    if file is None:
+        return None
+    if (document := request_body.parse_object(file.read())) is None:
+        raise click.BadParameter("is no JSON object")
+    return document
+
+
+def _refuse_fields(faults: Any) -> NoReturn:
+    lines = (f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults)
+    raise Failure("; ".join(lines), 2)

@@ -1,0 +1,1 @@
+"""Archive: old finished sessions leave the live lists."""

@@ -1,0 +1,1 @@
+"""Callers and tokens: who calls, and the tokens that the functions verify and sign."""

@@ -1,0 +1,288 @@
+"""Who is calling, and the tokens we sign.
+
+Three kinds of secret reach us: contact tokens, which we signed at registration; user tokens from
+Supabase Auth; and the cron secret, which the database's own schedules send. One kind leaves us besides
+contact tokens: the switchboard token, good for one minute, with which a function enters the database
+on a caller's behalf.
+"""
+
+import contextlib
+import functools
+import hmac
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from lib import config, errors
+from lib.auth import signing
+from lib.fields import emails
+
+CONTACT_TOKEN_LIFE = timedelta(days=30)
+SWITCHBOARD_TOKEN_LIFE = timedelta(seconds=60)
+
+_ISSUER = "switchboard"
+_OPERATOR = "operator"
+
+Proof = Literal["asserted", "verified"]
+
+
+@dataclass(frozen=True)
+class Anonymous:
+    """Somebody who showed no token."""
+
+    def claims(self) -> dict[str, str]:
+        """How the database is told."""
+        return {"kind": "anonymous"}
+
+
+@dataclass(frozen=True)
+class Contact:
+    """A contact with a token of ours: one conversation in one workspace. ``token`` is what they showed."""
+
+    workspace_id: UUID
+    contact_id: UUID
+    conversation_id: UUID
+    proof: Proof
+    token: str = field(repr=False)
+
+    def claims(self) -> dict[str, str]:
+        """How the database is told."""
+        return {
+            "kind": "contact",
+            "contact_id": str(self.contact_id),
+            "conversation_id": str(self.conversation_id),
+            "proof": self.proof,
+        }
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody signed in through Supabase Auth, anonymously perhaps. ``token`` is what they showed."""
+
+    user_id: UUID
+    email: str | None
+    token: str = field(repr=False)
+    operator: bool = False
+    """Whether they run this instance: `"switchboard_role": "operator"` in their app_metadata, which only the project's
+    owner writes. What users write of themselves, user_metadata, is never asked."""
+
+    def claims(self) -> dict[str, str]:
+        """How the database is told: with the email's key, so that it can look for the proof behind it."""
+        claims = {"kind": "user", "user_id": str(self.user_id)}
+        if self.operator:
+            claims["switchboard_role"] = _OPERATOR
+        if self.email is not None:
+            with contextlib.suppress(ValueError):
+                claims |= {"email": self.email, "email_key": emails.parse(self.email).key}
+        return claims
+
+
+@dataclass(frozen=True)
+class System:
+    """Ourselves: a schedule, a job, or a provider's delivery whose secret was right."""
+
+    def claims(self) -> dict[str, str]:
+        """How the database is told."""
+        return {"kind": "system"}
+
+
+Caller = Anonymous | Contact | User | System
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How far a switchboard token reaches: a space, a workspace (perhaps at a space), the system step, or managing what
+    the caller has a role for.
+    """
+
+    workspace_id: UUID | None = None
+    space_id: UUID | None = None
+    system: bool = False
+    management: bool = False
+
+    @classmethod
+    def of(cls, caller: Caller, space_id: UUID) -> "Scope":
+        """The scope of a caller at a space: a contact brings the workspace, everybody else only the space."""
+        workspace_id = caller.workspace_id if isinstance(caller, Contact) else None
+        return cls(workspace_id=workspace_id, space_id=space_id)
+
+    @classmethod
+    def at_home(cls, caller: "Contact | User") -> "Scope":
+        """The scope of a caller who names what they act on: the database finds its workspace, and whether they may."""
+        return cls(workspace_id=caller.workspace_id if isinstance(caller, Contact) else None)
+
+    def claims(self) -> dict[str, Any]:
+        """How the database is told."""
+        if self.system:
+            return {"system": True}
+        if self.management:
+            return {"management": True}
+        ids = {"workspace_id": self.workspace_id, "space_id": self.space_id}
+        return {name: str(value) for name, value in ids.items() if value is not None}
+
+
+SYSTEM_SCOPE = Scope(system=True)
+
+
+class _ContactClaims(BaseModel):
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
+
+    role: Literal["contact"]
+    workspace_id: UUID
+    contact_id: UUID
+    conversation_id: UUID
+    proof: Proof
+
+
+class _UserClaims(BaseModel):
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
+
+    role: Literal["authenticated"]
+    sub: UUID
+    email: str | None = None
+    app_metadata: Any = None
+
+
+@dataclass(frozen=True)
+class SignedToken:
+    """A token and the moment it ends."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
+
+
+async def caller_of(request: Request) -> Caller:
+    """Who sends the request: Anonymous without an Authorization header.
+
+    Raises TokenInvalid or TokenExpired for a bearer token that is not good here, and
+    BackendUnavailable when the keys of Supabase Auth cannot be fetched.
+    """
+    header = request.headers.get("authorization")
+    return Anonymous() if header is None else await identify(_bearer(header))
+
+
+async def require_reader(request: Request) -> Contact | User:
+    """The contact or user who sends the request. Raises as caller_of, and TokenMissing without a token."""
+    caller = await caller_of(request)
+    if not isinstance(caller, Contact | User):
+        raise errors.TokenMissing()
+    return caller
+
+
+async def require_user(request: Request) -> User:
+    """The Supabase user who sends the request. Raises as require_reader, and Forbidden for a contact."""
+    caller = await require_reader(request)
+    if not isinstance(caller, User):
+        raise errors.Forbidden()
+    return caller
+
+
+async def require_user_or_cron(request: Request) -> User | System:
+    """The Supabase user who sends the request, or the database's schedules. Raises as require_user."""
+    return System() if _shows_cron_secret(request) else await require_user(request)
+
+
+def require_cron(request: Request) -> System:
+    """Let the database's schedules in; SecretInvalid for everybody else."""
+    if not _shows_cron_secret(request):
+        raise errors.SecretInvalid()
+    return System()
+
+
+def _shows_cron_secret(request: Request) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    expected = config.settings().cron_secret.get_secret_value()
+    return scheme.lower() == "bearer" and same_secret(given.strip(), expected)
+
+
+def same_secret(given: str, expected: str) -> bool:
+    """Whether two secrets are equal, in a time that tells nothing about where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode("utf-8", "replace"))
+
+
+async def identify(token: str) -> Contact | User:
+    """The contact or user behind a bearer token. Raises as caller_of."""
+    from lib.auth import tokens  # noqa: PLC0415 (brings cryptography along; see lib/tokens.py)
+
+    unverified = tokens.take_apart(token)
+    try:
+        if unverified.issuer == _ISSUER:
+            contact = _ContactClaims.model_validate(tokens.verify_ours(unverified, audience="contact", issuer=_ISSUER))
+            return Contact(
+                workspace_id=contact.workspace_id,
+                contact_id=contact.contact_id,
+                conversation_id=contact.conversation_id,
+                proof=contact.proof,
+                token=token,
+            )
+        user = _UserClaims.model_validate(await tokens.verify_supabase(unverified, audience="authenticated"))
+    except ValidationError:
+        raise errors.TokenInvalid() from None
+    known = user.app_metadata if isinstance(user.app_metadata, dict) else {}
+    operator = known.get("switchboard_role") == _OPERATOR
+    return User(user_id=user.sub, email=user.email or None, token=token, operator=operator)
+
+
+def contact_token(workspace_id: UUID, contact_id: UUID, conversation_id: UUID, proof: Proof) -> SignedToken:
+    """A token for one contact's one conversation, good for 30 days; PostgREST accepts it too."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    expires_at = now + CONTACT_TOKEN_LIFE
+    claims = {
+        "iss": _ISSUER,
+        "aud": "contact",
+        "role": "contact",
+        "sub": str(contact_id),
+        "workspace_id": str(workspace_id),
+        "contact_id": str(contact_id),
+        "conversation_id": str(conversation_id),
+        "proof": proof,
+        "iat": int(now.timestamp()),
+        "exp": int(expires_at.timestamp()),
+    }
+    return SignedToken(token=_sign(claims), expires_at=expires_at)
+
+
+def switchboard_token(caller: Caller, scope: Scope) -> str:
+    """A token with which a function enters the database for this caller, no further than the scope.
+
+    It lives 60 s and the same one is handed out for 30 s, so at least 30 s of it are left.
+    """
+    return _switchboard_token(caller, scope, int(time.time() // 30))
+
+
+@functools.lru_cache(maxsize=1_024)
+def switchboard_claims(caller: Caller, scope: Scope) -> str:
+    """What such a token says, as JSON, for a connection that needs no token."""
+    return json.dumps(_claims(caller, scope))
+
+
+@functools.lru_cache(maxsize=1_024)
+def _switchboard_token(caller: Caller, scope: Scope, half_minute: int) -> str:
+    return _sign(_claims(caller, scope) | {"exp": half_minute * 30 + int(SWITCHBOARD_TOKEN_LIFE.total_seconds())})
+
+
+def _claims(caller: Caller, scope: Scope) -> dict[str, Any]:
+    return {
+        "iss": _ISSUER,
+        "aud": _ISSUER,
+        "role": "switchboard",
+        "scope": scope.claims(),
+        "caller": caller.claims(),
+    }
+
+
+def _bearer(header: str) -> str:
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise errors.TokenInvalid()
+    return token.strip()
+
+
+def _sign(claims: dict[str, Any]) -> str:
+    return signing.sign(claims)

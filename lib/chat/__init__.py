@@ -1,0 +1,1 @@
+"""Turns: a message, the persona's answer, and the stream that carries it."""

@@ -1,0 +1,179 @@
+"""The AI SDK's side: its UI message stream for an answer, and the body that its `useChat` sends.
+
+The stream is version 1 of github.com/vercel/ai, packages/ai/src/ui-message-stream: JSON chunks as server-sent events
+without names and ids, `[DONE]` at the end. Older releases of `ai` 5 and 6 refuse a chunk with a member that they do not
+know, so chunks hold only what all of them take. What else we know goes where the protocol leaves room: into message
+metadata, and the token, which must not be kept with a message, into a transient data part.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from lib import errors
+from lib.auth import callers
+from lib.chat.events import Broken, Delta, Done, Event, Failed, Opened
+from lib.chat.turns import ChatMessage
+from lib.fields.models import Body
+from lib.fields.types import Attributes
+from lib.http import request_body, sse
+
+BODY_LIMIT = 4 * 1024 * 1024
+"""Bytes of a body: useChat sends the whole chat with each message. AWS Lambda takes 6 MB."""
+
+HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
+
+_TEXT = "answer"
+_DONE = b"data: [DONE]\n\n"
+
+_Chunk = Mapping[str, Any]
+
+_OUR_FIELDS = ("email", "email_hmac", "persona_id", "metadata")
+
+
+class Encoder:
+    """A turn's events as the chunks of one assistant message, whose id is the turn's. One encoder serves one stream."""
+
+    headers: Mapping[str, str] = HEADERS
+
+    def __init__(self) -> None:
+        self._speaking = False
+        self._ended = False
+
+    def encode(self, event: Event) -> bytes:
+        """The chunks of an event; nothing after the end."""
+        if self._ended:
+            return b""
+        wire = b"".join(sse.encode_data(chunk) for chunk in self._chunks(event))
+        self._ended = not isinstance(event, Opened | Delta)
+        return wire + _DONE if self._ended else wire
+
+    def _chunks(self, event: Event) -> Iterator[_Chunk]:
+        if isinstance(event, Opened):
+            yield from _opening(event)
+        elif isinstance(event, Delta):
+            if not self._speaking:
+                self._speaking = True
+                yield {"type": "text-start", "id": _TEXT}
+            yield {"type": "text-delta", "id": _TEXT, "delta": event.text}
+        else:
+            if self._speaking:
+                yield {"type": "text-end", "id": _TEXT}
+            yield from _ending(event)
+
+
+def _opening(event: Opened) -> Iterator[_Chunk]:
+    metadata = {
+        "turn_id": str(event.turn_id),
+        "session_id": str(event.session_id),
+        "conversation_id": str(event.conversation_id),
+        "contact_id": str(event.contact_id) if event.contact_id else None,
+    }
+    yield {"type": "start", "messageId": str(event.turn_id), "messageMetadata": metadata}
+    if event.token is not None:
+        # Apps keep messages with their metadata; what is transient is only told.
+        yield {"type": "data-switchboard", "data": {"token": event.token}, "transient": True}
+
+
+def _ending(event: Done | Failed | Broken) -> Iterator[_Chunk]:
+    if not isinstance(event, Done):
+        problem = errors.failure_document(event.code)
+        yield {"type": "message-metadata", "messageMetadata": {"error": problem}}
+        yield {"type": "error", "errorText": problem["title"]}
+        return
+    outcome: dict[str, Any] = {
+        "status": event.status,
+        "message_id": str(event.message_id) if event.message_id else None,
+        "text_length": event.text_length,
+    }
+    outcome |= {"usage": event.usage} if event.usage else {}
+    outcome |= {"taken_over": True} if event.taken_over else {}
+    if event.status == "cancelled":
+        yield {"type": "message-metadata", "messageMetadata": outcome}
+        yield {"type": "abort"}
+    else:
+        yield {"type": "finish", "messageMetadata": outcome}
+
+
+class _Sent(Body):
+    """What useChat sends. An app adds members of its own to it, of which ours are read and the others left."""
+
+    model_config = ConfigDict(defer_build=True, extra="ignore")
+
+    messages: list[Any] = Field(min_length=1)
+    id: str | None = None
+    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    message_id: str | None = None
+    thread_key: str | None = None
+    client_message_id: str | None = None
+    email: Any = None
+    email_hmac: Any = None
+    persona_id: Any = None
+    metadata: Attributes | None = None
+
+
+class _Part(Body):
+    model_config = ConfigDict(defer_build=True, extra="ignore")
+
+    type: str
+    text: str | None = None
+
+
+class _Message(Body):
+    model_config = ConfigDict(defer_build=True, extra="ignore")
+
+    role: Literal["user"]
+    parts: list[_Part]
+    id: str | None = None
+    metadata: Any = None
+
+
+async def read(request: Request, caller: callers.Caller) -> ChatMessage:
+    """The message in a body of useChat, or in one of ours. Raises as request_body.read.
+
+    The last message must be the user's; its text parts, joined, are what is said, and its id is the client message
+    id, so that sending it again is the same turn. What is to be answered anew (regenerated, or edited) has no such
+    id. For a signed-in user the chat's id is the thread key. Of the messages before, nothing is read: the database
+    has them.
+    """
+    document = await request_body.read_json(request, limit=BODY_LIMIT)
+    if not isinstance(document, dict) or "messages" not in document:
+        return request_body.validate(ChatMessage, document)
+    sent = request_body.validate(_Sent, document)
+    message, text = _said(sent.messages)
+    thread_key = sent.thread_key or (sent.id if isinstance(caller, callers.User) else None)
+    fields: dict[str, Any] = {
+        "message": text,
+        "client_message_id": sent.client_message_id or _repeatable_id(sent, message),
+        "thread_key": thread_key or None,
+        "metadata": message.metadata if isinstance(message.metadata, dict) else {},
+    }
+    ours = {name: value for name in _OUR_FIELDS if (value := getattr(sent, name)) is not None}
+    return request_body.validate(ChatMessage, fields | ours)
+
+
+def _said(messages: list[Any]) -> tuple[_Message, str]:
+    """The last message and its text. Raises InvalidBody where it is not the user's or not text alone."""
+    place = f"messages.{len(messages) - 1}"
+    try:
+        message = _Message.model_validate(messages[-1])
+    except ValidationError as invalid:
+        faults = request_body.field_errors(invalid)
+    else:
+        faults = [
+            errors.FieldError(f"parts.{number}", f"must be text: parts of type {part.type[:40]} are not taken")
+            for number, part in enumerate(message.parts)
+            if part.type != "text" or part.text is None
+        ]
+        if not faults:
+            return message, "".join(part.text or "" for part in message.parts)
+    raise errors.InvalidBody(
+        [errors.FieldError(f"{place}.{fault.field}".rstrip("."), fault.message) for fault in faults]
+    )
+
+
+def _repeatable_id(sent: _Sent, message: _Message) -> str | None:
+    edited = sent.message_id is not None and sent.message_id == message.id
+    return None if sent.trigger == "regenerate-message" or edited else message.id or None

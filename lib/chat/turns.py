@@ -1,0 +1,378 @@
+"""Turns: a message and its answer, taken in, streamed, stored and followed."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from lib import errors, log
+from lib.auth import callers
+from lib.auth.client_info import Client
+from lib.chat.events import Broken, Delta, Done, Event, Failed, Opened
+from lib.database import commands
+from lib.database.commands import Rpc
+from lib.database.rate_limits import Limit
+from lib.fields import emails, types
+from lib.fields.emails import EmailHmac, EmailText
+from lib.fields.models import Body
+from lib.fields.types import Attributes, Label, Message
+from lib.outbound import addresses
+from lib.personas import HistoryMessage, PersonaTurn, Role
+
+INTERRUPT_PAUSE_SECONDS = 0.3
+INTERRUPT_SECONDS = 10.0
+"""How long a message waits for the answer that it interrupts, and a cancel for the one that it stops: above the 6 s
+after which the database ends it itself."""
+
+FOLLOW_PAUSE_SECONDS = 0.5
+FOLLOW_LIMIT_SECONDS = 300.0
+"""How long one stream follows a turn; whoever reads repeats the last id and follows on."""
+
+Status = Literal["active", "completed", "failed", "timeout", "cancelled"]
+
+
+class ChatMessage(Body):
+    """What a person says, and who they say they are when they have no token."""
+
+    message: Message
+    client_message_id: Label | None = None
+    email: EmailText | None = None
+    email_hmac: EmailHmac | None = None
+    thread_key: Label | None = None
+    persona_id: UUID | None = None
+    metadata: Attributes = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _hmac_is_of_an_email(self) -> "ChatMessage":
+        if self.email_hmac is not None and self.email is None:
+            raise ValueError("email_hmac needs email")
+        return self
+
+
+class _Answered(BaseModel):
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
+
+
+class _Persona(_Answered):
+    id: UUID
+    kind: str
+    config: Mapping[str, Any]
+    secret: SecretStr | None
+    time_limit_seconds: int
+
+
+class _Said(_Answered):
+    role: Role
+    text: str
+    created_at: str
+
+
+class _Started(_Answered):
+    repeat: bool
+    status: Status
+    taken_over: bool = False
+    workspace_id: UUID
+    turn_id: UUID
+    session_id: UUID
+    conversation_id: UUID
+    contact_id: UUID | None
+    user_id: UUID | None
+    proof: callers.Proof | None
+    history: tuple[_Said, ...]
+    persona: _Persona
+    allowed_networks: tuple[str, ...]
+    limits: tuple[Limit, ...] = ()
+
+
+class TurnState(_Answered):
+    """What stands of a turn: ``text`` is what follows the asked position, ``position`` where it ends."""
+
+    turn_id: UUID
+    session_id: UUID
+    conversation_id: UUID
+    contact_id: UUID | None
+    status: Status
+    position: int
+    text: str
+    message_id: UUID | None
+    error_code: str | None
+    usage: Mapping[str, Any] | None = None
+    taken_over: bool = False
+
+    def opened(self) -> Opened:
+        """The turn's opening, for a reader from the beginning."""
+        return Opened(self.turn_id, self.session_id, self.conversation_id, self.contact_id)
+
+
+class Stopped(_Answered):
+    """How a turn stands that was asked to stop."""
+
+    turn_id: UUID
+    status: Status
+    message_id: UUID | None
+    text_length: int
+
+
+class Finished(_Answered):
+    """How a turn ended. Not ``changed`` where somebody else had ended it before."""
+
+    changed: bool
+    status: Status
+    message_id: UUID | None
+    text_length: int
+
+
+class _Active(_Answered):
+    turn: TurnState | None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message taken in, with all that is needed to answer it.
+
+    ``repeated``: the same client message was taken in before, so there is nothing to answer, only to follow.
+    ``taken_over``: a member answers in the persona's place, so the turn is over.
+    ``started_at`` is the event loop's clock when the message came in.
+    """
+
+    id: UUID
+    repeated: bool
+    taken_over: bool
+    opened: Opened
+    persona_kind: str
+    for_persona: PersonaTurn = field(repr=False)
+    rpc: Rpc = field(repr=False)
+    started_at: float
+    limits: tuple[Limit, ...] = ()
+
+
+async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, client: Client) -> Turn:
+    """Take a message in: find or open conversation and session, store it, and open a turn.
+
+    The same client message again gives the same turn. Where the persona lets a message interrupt the answer before,
+    that answer is stopped first. Raises Refused (turn_in_progress, rate_limited, persona_unavailable, space_not_found,
+    persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed) and BackendUnavailable.
+    """
+    email = emails.parse(message.email) if message.email is not None else None
+    rpc = commands.acting_as(caller, callers.Scope.of(caller, space_id))
+    arguments: dict[str, Any] = {
+        "space_id": space_id,
+        "persona_id": message.persona_id,
+        "message": message.message,
+        "client_message_id": message.client_message_id,
+        "email": email.typed if email else None,
+        "email_key": email.key if email else None,
+        "email_hmac": message.email_hmac,
+        "thread_key": message.thread_key,
+        "request_id": uuid4(),
+        "metadata": message.metadata,
+        "client": client.facts(),
+    }
+    patience_ends = time.monotonic() + INTERRUPT_SECONDS
+    while True:
+        started_at = time.monotonic()
+        arguments["last_try"] = started_at > patience_ends
+        try:
+            started = await rpc.call("start_turn", arguments, _Started, repeatable=_is_repeatable(caller, message))
+            break
+        except errors.Refused as refused:
+            if not refused.extra.get("stopping"):
+                raise
+        await asyncio.sleep(INTERRUPT_PAUSE_SECONDS)
+    return Turn(
+        id=started.turn_id,
+        repeated=started.repeat,
+        taken_over=started.taken_over,
+        opened=Opened(
+            turn_id=started.turn_id,
+            session_id=started.session_id,
+            conversation_id=started.conversation_id,
+            contact_id=started.contact_id,
+            token=_new_token(caller, started),
+        ),
+        persona_kind=started.persona.kind,
+        for_persona=_for_persona(started, message.message),
+        rpc=commands.acting_as(caller, callers.Scope(workspace_id=started.workspace_id)),
+        started_at=started_at,
+        limits=started.limits,
+    )
+
+
+async def read(rpc: Rpc, turn_id: UUID, after: int = 0, *, patience: commands.Patience = commands.BRIEF) -> TurnState:
+    """What stands of a turn. Raises Refused (turn_not_found) for one that the token's holder may not see."""
+    arguments = {"turn_id": turn_id, "after": after}
+    return await rpc.call("read_turn", arguments, TurnState, repeatable=True, patience=patience)
+
+
+async def stand(turn: Turn) -> TurnState:
+    """What stands of a turn that is not ours to answer, from its beginning. Raises as read."""
+    if not turn.taken_over:
+        return await read(turn.rpc, turn.id)
+    return TurnState(
+        turn_id=turn.id,
+        session_id=turn.opened.session_id,
+        conversation_id=turn.opened.conversation_id,
+        contact_id=turn.opened.contact_id,
+        status="completed",
+        position=0,
+        text="",
+        message_id=None,
+        error_code=None,
+        taken_over=True,
+    )
+
+
+async def read_active(rpc: Rpc, space_id: UUID, thread_key: str) -> TurnState | None:
+    """The turn under way in the conversation of the token's holder, from its beginning; None where none is.
+
+    A contact's conversation is their token's; a user's is the one with this thread key and the space's persona.
+    """
+    if not types.is_label(thread_key):
+        return None
+    arguments = {"space_id": space_id, "thread_key": thread_key}
+    return (await rpc.call("read_active_turn", arguments, _Active, repeatable=True)).turn
+
+
+async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:
+    """What stands of a turn beyond the position that a reader names; None is a reader from the beginning.
+
+    A position beyond the end counts as the end. Raises as read.
+    """
+    return await read(rpc, turn_id, after or 0)
+
+
+async def cancel(caller: callers.Contact | callers.User, turn_id: UUID) -> Stopped:
+    """Stop a turn and wait until it has stopped; what its reader has seen is kept. One that has ended stays as it is.
+
+    Raises Refused (turn_not_found) for one that the caller may not see.
+    """
+    rpc = commands.acting_as(caller, callers.Scope.at_home(caller))
+    patience_ends = time.monotonic() + INTERRUPT_SECONDS
+    while True:
+        stopped = await rpc.call("cancel_turn", {"turn_id": turn_id}, Stopped, repeatable=True)
+        if stopped.status != "active" or time.monotonic() > patience_ends:
+            return stopped
+        await asyncio.sleep(INTERRUPT_PAUSE_SECONDS)
+
+
+async def finish(
+    rpc: Rpc,
+    turn_id: UUID,
+    status: Status,
+    answer: str | None,
+    *,
+    usage: Mapping[str, Any] | None = None,
+    error_code: str | None = None,
+    error_detail: str | None = None,
+    first_token_ms: int | None = None,
+) -> Finished:
+    """End a turn and store its answer (None: what was flushed). Tries for 24 s.
+
+    Where the turn had ended before, nothing changes and the result says how it stands.
+    """
+    return await rpc.call(
+        "finish_turn",
+        {
+            "turn_id": turn_id,
+            "status": status,
+            "answer": answer,
+            "usage": usage,
+            "error_code": error_code,
+            "error_detail": error_detail,
+            "first_token_ms": first_token_ms,
+        },
+        Finished,
+        repeatable=True,
+        patience=commands.PERSISTENT,
+    )
+
+
+async def follow(rpc: Rpc, state: TurnState, opened: Opened | None) -> AsyncGenerator[Event, None]:
+    """The events of a turn from a state that was read on: what is stored at once, then what is added.
+
+    Begins with ``opened`` if there is one, and always ends with Done, Failed or Broken.
+    """
+    if opened is not None:
+        yield opened
+    limit = time.monotonic() + FOLLOW_LIMIT_SECONDS
+    while True:
+        if state.text:
+            yield Delta(text=state.text, position=state.position)
+        if state.status != "active":
+            break
+        if time.monotonic() > limit:
+            yield Broken("stream_limit")
+            return
+        await asyncio.sleep(FOLLOW_PAUSE_SECONDS)
+        try:
+            state = await read(rpc, state.turn_id, state.position)
+        except errors.Problem as problem:
+            log.warning("follow_broke", turn_id=state.turn_id, code=problem.code)
+            yield Broken(problem.code)
+            return
+    yield ending(
+        status=state.status,
+        code=state.error_code,
+        position=state.position,
+        text_length=state.position,
+        message_id=state.message_id,
+        usage=state.usage,
+        taken_over=state.taken_over,
+    )
+
+
+def ending(
+    *,
+    status: str,
+    code: str | None,
+    position: int,
+    text_length: int,
+    message_id: UUID | None,
+    usage: Mapping[str, Any] | None = None,
+    taken_over: bool = False,
+) -> Done | Failed:
+    """The last event of a turn that ended with this status, for a reader who is at this position."""
+    if status in ("completed", "cancelled"):
+        return Done(status, message_id, text_length, position, usage, taken_over)
+    return Failed(code or ("persona_timeout" if status == "timeout" else "internal_error"), position)
+
+
+def _is_repeatable(caller: callers.Caller, message: ChatMessage) -> bool:
+    """Whether sending the message twice is one message: its sender is known, or its id is."""
+    if message.client_message_id is None:
+        return False
+    if not isinstance(caller, callers.Anonymous):
+        return True
+    try:
+        return str(UUID(message.client_message_id)) == message.client_message_id.lower()
+    except ValueError:
+        return False
+
+
+def _new_token(caller: callers.Caller, started: _Started) -> str | None:
+    """A contact token for whoever came without one."""
+    if not isinstance(caller, callers.Anonymous) or started.contact_id is None or started.proof is None:
+        return None
+    return callers.contact_token(started.workspace_id, started.contact_id, started.conversation_id, started.proof).token
+
+
+def _for_persona(started: _Started, message: str) -> PersonaTurn:
+    persona = started.persona
+    return PersonaTurn(
+        turn_id=str(started.turn_id),
+        session_id=str(started.session_id),
+        conversation_id=str(started.conversation_id),
+        persona_id=str(persona.id),
+        contact_id=str(started.contact_id) if started.contact_id else None,
+        user_id=str(started.user_id) if started.user_id else None,
+        message=message,
+        history=tuple(HistoryMessage(said.role, said.text, said.created_at) for said in started.history),
+        time_limit_seconds=persona.time_limit_seconds,
+        config=persona.config,
+        secret=persona.secret.get_secret_value() if persona.secret else None,
+        allowed_networks=addresses.networks(started.allowed_networks),
+    )

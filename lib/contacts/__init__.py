@@ -1,0 +1,1 @@
+"""Contacts: registration, lookup, merges, timeline."""

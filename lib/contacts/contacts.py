@@ -1,0 +1,321 @@
+"""Contacts: who is known by what, and how members find and tag them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from lib import errors
+from lib.database.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
+from lib.fields import identities
+from lib.fields.emails import EmailText
+from lib.fields.identities import ContactKind, Identity
+from lib.fields.models import Body
+from lib.fields.tags import Tag
+from lib.fields.types import Attributes, Label, Moment, Name, in_any_case, storable
+
+
+def _identity(text: str) -> str:
+    identities.parse(text)
+    return text
+
+
+IdentityText = Annotated[
+    str, Field(max_length=identities.LONGEST + 20), AfterValidator(storable), AfterValidator(_identity)
+]
+"""An identity as ``platform:id``."""
+
+PlatformId = Annotated[str, Field(max_length=identities.LONGEST), AfterValidator(storable)]
+
+Verifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
+
+
+class Evidence(Body):
+    """What stands behind the identities that are brought: the name of who verified them, a provider for instance."""
+
+    verified_by: Verifier
+
+
+class Resolution(Body):
+    """Whom to look for, and what to write down when they are created or more is known of them now."""
+
+    workspace_id: UUID | None = None
+    identities: tuple[IdentityText, ...] = Field(default=(), max_length=20)
+    platform: Label | None = None
+    platform_id: PlatformId | None = None
+    create: bool = False
+    kind: ContactKind | None = None
+    first_name: Name | None = None
+    last_name: Name | None = None
+    title: Name | None = None
+    source: Label | None = None
+    attributes: Attributes = Field(default_factory=dict)
+    evidence: Evidence | None = None
+    group_id: UUID | None = None
+    group_role: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(storable)] | None = None
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if (self.platform is None) != (self.platform_id is None):
+            raise ValueError("platform and platform_id come together")
+        named = self.named()
+        if not named:
+            raise ValueError("name at least one identity")
+        kind = identities.contact_kind(named)
+        if kind is not None and self.kind is not None and kind != self.kind:
+            raise ValueError(f"these are the identities of a {kind}")
+        if self.title is not None and (self.kind or kind) != "group":
+            raise ValueError("only a group has a title")
+        if (self.first_name or self.last_name) and (self.kind or kind) == "group":
+            raise ValueError("a group has a title instead of a name")
+        if self.create and any(one.is_user for one in named):
+            raise ValueError("only a user's own token links them to a contact")
+        if self.group_id is not None and (not self.create or (self.kind or kind) == "group"):
+            raise ValueError("group_id is for persons, and needs create")
+        if self.group_role is not None and self.group_id is None:
+            raise ValueError("group_role needs group_id")
+        return self
+
+    def named(self) -> tuple[Identity, ...]:
+        """The identities. Raises ValueError."""
+        given = [identities.parse(text) for text in self.identities]
+        if self.platform is not None and self.platform_id is not None:
+            given.append(identities.of(self.platform, self.platform_id))
+        return tuple(given)
+
+    def arguments(self) -> dict[str, Any]:
+        """How the database is asked."""
+        named = self.named()
+        profile = self.model_dump(
+            mode="json", include={"first_name", "last_name", "title", "source", "attributes"}, exclude_defaults=True
+        )
+        return {
+            "workspace_id": self.workspace_id,
+            "identities": identities.documents(named),
+            "make": self.create,
+            "kind": self.kind or identities.contact_kind(named),
+            "profile": profile,
+            "verified_by": self.evidence.verified_by if self.evidence else None,
+            "group_id": self.group_id,
+            "group_role": self.group_role,
+        }
+
+
+class KnownBy(Stored):
+    """An identity with its evidence: who said so first and when, what stands behind it since when. Times are in UTC."""
+
+    kind: identities.Kind
+    key: str
+    value: str
+    evidence: Literal["asserted", "verified"]
+    asserted_by: Literal["contact", "member", "service"]
+    asserted_at: datetime
+    verified_by: str | None
+    verified_at: datetime | None
+
+
+class Contact(Stored):
+    """A contact as its workspace's members see it. ``session_id`` is the session first linked."""
+
+    id: UUID
+    workspace_id: UUID
+    kind: ContactKind
+    first_name: str | None
+    last_name: str | None
+    title: str | None
+    source: str | None
+    attributes: dict[str, Any]
+    session_id: UUID | None
+    created_at: datetime
+    identities: tuple[KnownBy, ...]
+    tags: tuple[str, ...]
+
+
+class Participant(Stored):
+    """A person in a group; ``left_at``: who was in it."""
+
+    contact_id: UUID
+    first_name: str | None
+    last_name: str | None
+    role: str | None
+    joined_at: datetime
+    left_at: datetime | None
+
+
+class Participation(Stored):
+    """A group that a person is in, or was."""
+
+    contact_id: UUID
+    title: str | None
+    role: str | None
+    joined_at: datetime
+    left_at: datetime | None
+
+
+class MergedContact(Stored):
+    """A contact that was merged into this one: by a member, or where it followed from proof."""
+
+    contact_id: UUID
+    automatic: bool
+    merged_by: UUID | None
+    merged_at: datetime
+
+
+class ContactInFull(Contact):
+    """A contact with the groups they are in, a group with its participants; and who was merged into it."""
+
+    participants: tuple[Participant, ...]
+    groups: tuple[Participation, ...]
+    merged: tuple[MergedContact, ...]
+
+
+class LatestSession(Stored):
+    """One of a contact's sessions."""
+
+    session_id: UUID
+    conversation_id: UUID
+    persona_id: UUID
+    status: str
+    message_count: int
+    created_at: datetime
+    last_activity_at: datetime
+
+
+class Activity(Contact):
+    """A contact with what there is of them, in the sessions that the caller may see: ``sessions`` counts by status."""
+
+    message_count: int
+    last_activity_at: datetime | None
+    sessions: dict[str, int]
+    latest_sessions: tuple[LatestSession, ...]
+
+
+class Resolved(Stored):
+    """The contact that somebody is, and whether it was made for them just now."""
+
+    contact: Contact
+    created: bool
+
+
+class _Outcome(Stored):
+    contact: Contact | None = None
+    created: bool = False
+    conflict: tuple[UUID, ...] = ()
+
+
+class Tags(Stored):
+    """All tags of a contact or a session, in order."""
+
+    tags: tuple[str, ...]
+
+
+class NewTags(Body):
+    """The tags that there are to be, and no others."""
+
+    tags: tuple[Tag, ...] = Field(max_length=100)
+
+
+class ContactPage(BaseModel):
+    """Some contacts, newest first; ``next_cursor`` goes on after them and is absent at the end."""
+
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
+
+    items: tuple[Contact, ...]
+    next_cursor: str | None = None
+
+
+class Search(Body):
+    """Which contacts are asked for: all that is given must be true of them."""
+
+    workspace_id: UUID | None = None
+    email: EmailText | None = None
+    identity: IdentityText | None = None
+    space_id: UUID | None = None
+    session_id: UUID | None = None
+    has_session: bool | None = None
+    tag: Tag | None = None
+    active_after: Moment | None = None
+    active_before: Moment | None = None
+    kind: Annotated[ContactKind | None, BeforeValidator(in_any_case)] = None
+    text: Label | None = None
+    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=LONGEST_PAGE)
+    cursor: (
+        Annotated[str, StringConstraints(pattern=r"^[0-9]{1,17}\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None
+    ) = None
+
+    def arguments(self) -> dict[str, Any]:
+        """How the database is asked."""
+        plain = {"space_id", "session_id", "has_session", "tag", "active_after", "active_before", "kind", "text"}
+        filters = self.model_dump(mode="json", include=plain, exclude_none=True)
+        if self.email is not None:
+            filters["email_key"] = identities.of("email", self.email).key
+        if self.identity is not None:
+            asked = identities.parse(self.identity)
+            filters["identity"] = {"kind": asked.kind, "key": asked.key}
+        return {
+            "workspace_id": self.workspace_id,
+            "filters": filters,
+            "after": self.cursor,
+            "page_size": self.limit,
+        }
+
+
+async def resolve(database: Database, asked: Resolution) -> Resolved:
+    """The contact known by the identities; created, or told more of, where that is asked for.
+
+    Of many who bring the same new sender at once, one creates the contact. Raises Refused: contact_not_found when
+    nobody is known by them, identity_conflict (with ``contact_ids``) when they are several contacts',
+    workspace_not_found, workspace_required, group_not_found, forbidden; and BackendUnavailable, as do all of these.
+    """
+    outcome = await database.call("resolve_contact", asked.arguments(), _Outcome, repeatable=True)
+    if outcome.contact is None:
+        ids = sorted(map(str, outcome.conflict))
+        raise errors.Refused(
+            409,
+            "identity_conflict",
+            detail=f"They belong to: {', '.join(ids)}. A member decides who these are.",
+            extra={"contact_ids": ids},
+        )
+    return Resolved(contact=outcome.contact, created=outcome.created)
+
+
+async def find(database: Database, search: Search) -> ContactPage:
+    """A page of a workspace's contacts, newest first. Raises Refused (workspace_not_found, workspace_required)."""
+    return await database.call("list_contacts", search.arguments(), ContactPage, repeatable=True)
+
+
+async def read(database: Database, contact_id: UUID) -> ContactInFull:
+    """One contact. Raises Refused (contact_not_found), and Moved where it was merged into another."""
+    return await database.call("read_contact", {"contact_id": contact_id}, ContactInFull, repeatable=True)
+
+
+async def activity(database: Database, contact_id: UUID) -> Activity:
+    """What there is of a contact, as far as the caller may see its sessions. Raises as read does."""
+    return await database.call("read_contact_activity", {"contact_id": contact_id}, Activity, repeatable=True)
+
+
+async def tag(database: Database, contact_id: UUID, new: NewTags) -> Tags:
+    """Replace a contact's tags. Raises Refused (contact_not_found)."""
+    return await database.call(
+        "set_contact_tags", {"contact_id": contact_id, "names": _names(new)}, Tags, repeatable=True
+    )
+
+
+async def tag_session(database: Database, session_id: UUID, new: NewTags) -> Tags:
+    """Replace a session's tags. Raises Refused (session_not_found)."""
+    return await database.call(
+        "set_session_tags", {"session_id": session_id, "names": _names(new)}, Tags, repeatable=True
+    )
+
+
+def _names(new: NewTags) -> list[str]:
+    return sorted(set(new.tags))

@@ -1,0 +1,105 @@
+"""Registration: a person who arrives in a space becomes a contact with a session."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from lib.auth import callers
+from lib.auth.client_info import Client
+from lib.database import commands
+from lib.database.rate_limits import Limit
+from lib.fields import emails, phones
+from lib.fields.emails import EmailHmac, EmailText
+from lib.fields.models import Body
+from lib.fields.types import Attributes, Label, Name, storable
+
+SpaceKind = Literal["embed", "landing"]
+
+
+def _phone(text: str) -> str:
+    phones.parse(text)
+    return text
+
+
+PhoneText = Annotated[str, Field(max_length=64), AfterValidator(storable), AfterValidator(_phone)]
+"""A phone number as somebody typed it."""
+
+
+class Arrival(Body):
+    """What a person tells of themselves when they register."""
+
+    email: EmailText
+    first_name: Name | None = None
+    last_name: Name | None = None
+    phone: PhoneText | None = None
+    source: Label | None = None
+    attributes: Attributes = Field(default_factory=dict)
+    email_hmac: EmailHmac | None = None
+
+
+class _Registered(BaseModel):
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
+
+    workspace_id: UUID
+    contact_id: UUID
+    conversation_id: UUID
+    session_id: UUID
+    session_status: str
+    proof: callers.Proof
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A contact with their session, and the token with which they go on. ``expires_at`` is in UTC."""
+
+    contact_id: UUID
+    session_id: UUID
+    session_status: str
+    token: str
+    expires_at: datetime
+    limits: tuple[Limit, ...]
+
+
+async def register(
+    caller: callers.Caller, space_id: UUID, kind: SpaceKind, arrival: Arrival, client: Client
+) -> Registration:
+    """Find or create the contact behind the email, open or find their session, and sign a token for it.
+
+    Tells nothing about whether the person was known before. Raises Refused (space_not_found,
+    email_hmac_invalid, rate_limited) and BackendUnavailable.
+    """
+    email = emails.parse(arrival.email)
+    phone = phones.parse(arrival.phone) if arrival.phone is not None else None
+    registered = await commands.acting_as(caller, callers.Scope.of(caller, space_id)).call(
+        "register_contact",
+        {
+            "space_id": space_id,
+            "space_kind": kind,
+            "email": email.typed,
+            "email_key": email.key,
+            "email_hmac": arrival.email_hmac,
+            "first_name": arrival.first_name,
+            "last_name": arrival.last_name,
+            "phone": phone.typed if phone else None,
+            "phone_key": phone.key if phone else None,
+            "source": arrival.source,
+            "attributes": arrival.attributes,
+            "client": client.facts(),
+        },
+        _Registered,
+    )
+    signed = callers.contact_token(
+        registered.workspace_id, registered.contact_id, registered.conversation_id, registered.proof
+    )
+    return Registration(
+        contact_id=registered.contact_id,
+        session_id=registered.session_id,
+        session_status=registered.session_status,
+        token=signed.token,
+        expires_at=signed.expires_at,
+        limits=registered.limits,
+    )

@@ -1,0 +1,1 @@
+"""Conversations: the live stream of messages, and follow-ups from other channels."""

@@ -1,0 +1,1 @@
+"""Commands: SQL functions, called on behalf of a caller."""

@@ -1,0 +1,1 @@
+"""Field types of requests and rows: email, phone, identity, tag, text."""

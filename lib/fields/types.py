@@ -1,0 +1,76 @@
+"""Field types of text, times and free-form JSON, with their limits."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, Field
+
+DEEPEST = 32
+"""How deeply free-form JSON in a body may be nested."""
+
+_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """The text itself; ValueError if it holds control characters other than tab and line breaks."""
+    if _UNSTORABLE.search(text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def in_any_case(value: object) -> object:
+    """A text in lower case, anything else as it is: for words of ours that a query may hold in any case."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def storable_json(value: Any, depth: int = 0) -> Any:
+    """The JSON value itself; ValueError if a text in it is not storable, or it is nested too deeply."""
+    if depth > DEEPEST:
+        raise ValueError(f"must not be nested more than {DEEPEST} levels deep")
+    if isinstance(value, str):
+        storable(value)
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            storable(name)
+            storable_json(member, depth + 1)
+    elif isinstance(value, list):
+        for member in value:
+            storable_json(member, depth + 1)
+    return value
+
+
+Message = Annotated[str, Field(max_length=16_000), AfterValidator(storable), AfterValidator(_not_blank)]
+"""What somebody says: up to 16,000 characters, not blank."""
+
+Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
+"""A short text, such as a key."""
+
+Name = Annotated[Label, AfterValidator(_not_blank)]
+"""What somebody or something is called: a Label that is not blank."""
+
+
+def is_label(text: str) -> bool:
+    """Whether a text from elsewhere, such as a path, could be a Label."""
+    return 1 <= len(text) <= 200 and not _UNSTORABLE.search(text)
+
+
+def _tellable(moment: datetime) -> datetime:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be in the years 1 to 9999 in UTC") from None
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_tellable)]
+"""A time with its offset, in the years 1 to 9999 of UTC: the database keeps others, but they cannot be told."""
+
+Attributes = Annotated[dict[str, Any], AfterValidator(storable_json)]
+"""Free-form JSON that is kept with a row."""

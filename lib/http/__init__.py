@@ -1,0 +1,1 @@
+"""Requests and responses: the application of a function, CORS, request bodies, streaming."""

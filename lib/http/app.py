@@ -1,0 +1,200 @@
+"""The edge of every function: from a request to the handler that the route table names, and back.
+
+A handler takes the request and returns a response, or a model that becomes one. Whatever it raises becomes
+problem+json here, so that one place decides what a caller may see.
+"""
+
+import contextlib
+import gc
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
+
+from lib import config, errors, log, routes
+from lib.http import cors
+from lib.routes import Route
+
+Handler = Callable[[Request], Awaitable[Response | BaseModel]]
+Function = Callable[[Request], Awaitable[Response]]
+
+PROBLEM_TYPE = "application/problem+json"
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NOUNS = {"app_id": "space"}
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    route: Route
+    pattern: re.Pattern[str]
+    handler: Handler
+
+
+@dataclass(frozen=True)
+class _Match:
+    endpoint: _Endpoint
+    path_params: Mapping[str, str]
+
+    @property
+    def space_id(self) -> UUID | None:
+        """The space in the path, where the route has one and it is a UUID."""
+        text = self.path_params.get("space_id") or self.path_params.get("app_id") or ""
+        return as_id(text)
+
+
+def function(name: str, handlers: Mapping[str, Handler]) -> Function:
+    """The HTTP function of this name, made of one handler for each of its routes in the table.
+
+    Raises ConfigError when the environment is not complete, and ValueError when handlers and table differ.
+    """
+    config.settings()
+    _set_the_servers_protocols()
+    _spare_the_collector()
+    table = routes.of(name)
+    if {route.name for route in table} != set(handlers):
+        raise ValueError(f"{name} has handlers for {list(handlers)}, which are not its routes")
+    endpoints = [_Endpoint(route, compile_path(route.path)[0], handlers[route.name]) for route in table]
+
+    async def serve(request: Request) -> Response:
+        started = time.perf_counter()
+        request_id = log.begin_request(request.headers.get("x-request-id"))
+        response, route = await _answer(name, endpoints, request)
+        response.headers["X-Request-Id"] = request_id
+        log.info(
+            "request",
+            function=name,
+            route=route.name if route else None,
+            method=request.method,
+            status=response.status_code,
+            milliseconds=round((time.perf_counter() - started) * 1000, 1),
+        )
+        return response
+
+    return serve
+
+
+def _set_the_servers_protocols() -> None:
+    """Have functions-framework's server read requests with h11 (lib/http/serving.py), and take none for a WebSocket.
+
+    Left to itself it takes httptools wherever that is installed, and lib/outbound/wire.py brings it for answers. Under
+    uvicorn it loses the body of a request that offers an upgrade, as Java's client and `curl --http2` do over plain
+    HTTP.
+    """
+    with contextlib.suppress(ImportError):  # where there is no gunicorn, as on Windows
+        from uvicorn_worker import UvicornWorker  # noqa: PLC0415
+
+        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "lib.http.serving:Protocol", "ws": "none"}
+
+
+def _spare_the_collector() -> None:
+    """Have the garbage collector, which comes seldom (lib/__init__.py), not look at what was imported, which stays."""
+    gc.freeze()
+
+
+def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
+    """The model as a 201 answer."""
+    response = _json(model, status=201)
+    response.headers.update(headers or {})
+    return response
+
+
+def nothing() -> Response:
+    """A 204 answer: there is nothing to tell."""
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+
+
+def path_id(request: Request, name: str) -> UUID:
+    """The UUID in the path. Raises the same NotFound as an id that nobody has when it is no UUID."""
+    found = as_id(request.path_params[name])
+    if found is None:
+        raise errors.NotFound(_NOUNS.get(name, name.removesuffix("_id")))
+    return found
+
+
+def as_id(text: str | None) -> UUID | None:
+    """A text as an id, or None where it is absent or no UUID."""
+    return UUID(text) if text is not None and _UUID.fullmatch(text) else None
+
+
+async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tuple[Response, Route | None]:
+    origin = request.headers.get("origin")
+    match: _Match | None = None
+    cross_origin: Mapping[str, str] = {}
+    try:
+        path = _path(request)
+        if path == "/healthz":
+            return _health(name, request), None
+        asked = request.headers.get("access-control-request-method")
+        if request.method == "OPTIONS" and origin is not None and asked is not None:
+            match = _match(endpoints, path, asked)
+            headers = await cors.preflight(match.endpoint.route, match.space_id, origin)
+            return Response(status_code=204, headers=dict(headers)), match.endpoint.route
+        match = _match(endpoints, path, request.method)
+        if origin is not None:
+            cross_origin = await cors.headers(match.endpoint.route, match.space_id, origin)
+        request.scope["path_params"] = dict(match.path_params)
+        answer = await match.endpoint.handler(request)
+        response = answer if isinstance(answer, Response) else _json(answer, status=200)
+    except errors.Moved as moved:
+        response = _problem(moved)
+        response.headers["Location"] = _moved(request, moved)
+    except errors.Problem as problem:
+        response = _problem(problem)
+    except Exception:
+        log.error("unexpected_error", function=name)
+        response = _problem(errors.InternalError())
+    response.headers.update({name: value for name, value in cross_origin.items() if name != "Vary"})
+    if "Vary" in cross_origin:
+        response.headers.add_vary_header(cross_origin["Vary"])
+    return response, match.endpoint.route if match else None
+
+
+def _moved(request: Request, moved: errors.Moved) -> str:
+    """Where the same is to be asked of what stands for it now: the path as it was sent, and the query."""
+    path = request.url.path.replace(request.path_params[moved.parameter], moved.standing_id)
+    return f"{path}?{request.url.query}" if request.url.query else path
+
+
+def _path(request: Request) -> str:
+    path: str = request.scope["path"]
+    return path.removeprefix("/api") if path.startswith("/api/") else path
+
+
+def _match(endpoints: list[_Endpoint], path: str, method: str) -> _Match:
+    """The endpoint of a path and method. Raises NotFound or MethodNotAllowed."""
+    allowed = []
+    # A path that is written out comes before one with a place for an id.
+    written_out = [endpoint for endpoint in endpoints if endpoint.route.path == path]
+    for endpoint in written_out or endpoints:
+        found = endpoint.pattern.match(path)
+        if found is None:
+            continue
+        if endpoint.route.method == method:
+            return _Match(endpoint, found.groupdict())
+        allowed.append(endpoint.route.method)
+    if allowed:
+        raise errors.MethodNotAllowed(allowed)
+    raise errors.NotFound()
+
+
+def _health(name: str, request: Request) -> Response:
+    if request.method not in ("GET", "HEAD"):
+        raise errors.MethodNotAllowed(["GET"])
+    return JSONResponse({"status": "ok", "function": name}, headers={"Cache-Control": "no-store"})
+
+
+def _json(model: BaseModel, *, status: int) -> Response:
+    content = model.model_dump_json(exclude_none=True)
+    return Response(content, status_code=status, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _problem(problem: errors.Problem) -> Response:
+    headers = {**problem.response_headers(), "Cache-Control": "no-store"}
+    return JSONResponse(problem.document(), status_code=problem.status, media_type=PROBLEM_TYPE, headers=headers)

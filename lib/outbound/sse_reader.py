@@ -1,0 +1,96 @@
+"""Reading server-sent events from bytes as they come in; `lib/http/sse` writes them.
+
+Our own, after the HTML standard, because no library fits: httpx-sse brings httpx and keeps its decoder to
+itself, sseclient-py reads from blocking files, launchdarkly-eventsource stops at a byte that is no UTF-8 and
+has no public parser, aiosseclient opens its own connections, which would pass by the checks of
+`lib/outbound/client`, and axio-sse needs a newer Python than we do.
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_BYTE_ORDER_MARK = "\ufeff"
+_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Received(NamedTuple):
+    """One event: its name, `message` unless it has one, and its data, whose lines are joined by newlines."""
+
+    name: str
+    data: str
+
+
+class Reader:
+    """Takes the stream in any pieces and gives each event as soon as the empty line behind it is there.
+
+    Lines end in LF, CR or CRLF; what is no UTF-8 becomes U+FFFD. Ids and retry times are passed over: the
+    answer to a POST cannot be taken up again. Holds one event at most, so whoever feeds it bounds its size.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = _decoder("replace")
+        self._line: list[str] = []
+        self._at_start = True
+        self._after_cr = False
+        self._name = ""
+        self._data: list[str] = []
+
+    def feed(self, chunk: bytes) -> Iterator[Received]:
+        """The events that end in this chunk."""
+        text = self._decoder.decode(chunk)
+        if not text:
+            return
+        if self._at_start:
+            self._at_start = False
+            text = text.removeprefix(_BYTE_ORDER_MARK)
+        elif self._after_cr and text[0] == "\n":  # the second half of a line end that was cut in two
+            text = text[1:]
+        self._after_cr = chunk.endswith(b"\r")
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        lines = text.split("\n")
+        last = lines.pop()  # whose end is still to come
+        for line in lines:
+            if self._line:
+                self._line.append(line)
+                line = "".join(self._line)  # noqa: PLW2901
+                self._line.clear()
+            if line:
+                self._take(line)
+            elif self._data:
+                yield Received(
+                    self._name or "message", self._data[0] if len(self._data) == 1 else "\n".join(self._data)
+                )
+                self._name, self._data = "", []
+            else:
+                self._name = ""
+        if last:
+            self._line.append(last)
+
+    def finish(self) -> Received | None:
+        """The event that the end of the stream left without its empty line, if there is one.
+
+        The standard drops it. Servers that forget the last line end mean it, so the caller decides.
+        """
+        self._line.append(self._decoder.decode(b"", final=True))
+        if line := "".join(self._line):
+            self._take(line)
+        self._line.clear()
+        name, data = self._name or "message", self._data
+        self._name, self._data = "", []
+        return Received(name, "\n".join(data)) if data else None
+
+    def _take(self, line: str) -> None:
+        """Read a line without its end, which is not empty."""
+        if line.startswith("data:"):
+            self._data.append(line[6:] if line[5:6] == " " else line[5:])
+        else:
+            field, _, value = line.partition(":")
+            if field == "event":
+                self._name = value.removeprefix(" ")
+            elif field == "data":
+                self._data.append("")

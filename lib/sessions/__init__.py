@@ -1,0 +1,1 @@
+"""Sessions: lifecycle, lists, takeovers, templates, statistics."""

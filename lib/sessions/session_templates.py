@@ -1,0 +1,88 @@
+"""Session templates: named presets that a workspace's sessions are started by."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from pydantic import Field
+
+from lib.database.management import Changes, Database, Dated, Done, Page, Paging
+from lib.fields.types import Attributes, Message, Name
+from lib.workflow.quoting import Name as StepName
+
+MOST_FIRST_MESSAGES = 10
+
+
+class TemplateChanges(Changes):
+    """A template's members. ``workflow`` and ``workflow_step``, with which it begins, come together.
+
+    ``first_messages`` are the persona's, in order; ``metadata`` is beneath the context that a session is started with.
+    """
+
+    nullable: ClassVar[frozenset[str]] = frozenset({"persona_id", "workflow", "workflow_step"})
+
+    name: Name | None = None
+    persona_id: UUID | None = None
+    workflow: StepName | None = None
+    workflow_step: StepName | None = None
+    workflow_state: Attributes | None = None
+    first_messages: tuple[Message, ...] | None = Field(default=None, max_length=MOST_FIRST_MESSAGES)
+    metadata: Attributes | None = None
+
+
+class NewTemplate(TemplateChanges):
+    """A template to make."""
+
+    id: UUID | None = None
+    name: Name
+
+
+class Template(Dated):
+    """A session template as its workspace's members see it."""
+
+    id: UUID
+    workspace_id: UUID
+    name: str
+    persona_id: UUID | None
+    workflow: str | None
+    workflow_step: str | None
+    workflow_state: Attributes
+    first_messages: tuple[str, ...]
+    metadata: Attributes
+
+
+async def create(database: Database, workspace_id: UUID, new: NewTemplate) -> Template:
+    """Add a template; the same id again gives the same one.
+
+    Raises Refused (workspace_not_found, persona_not_found, step_not_allowed for one with which the workflow cannot
+    begin, name_taken, id_taken, forbidden) and BackendUnavailable, as do all of these.
+    """
+    arguments = {"workspace_id": workspace_id, "template": new.document()}
+    return await database.call("create_session_template", arguments, Template, repeatable=new.id is not None)
+
+
+async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Template]:
+    """A workspace's templates. Raises Refused (workspace_not_found)."""
+    arguments = {"workspace_id": workspace_id, **paging.arguments()}
+    return await database.call("list_session_templates", arguments, Page[Template], repeatable=True)
+
+
+async def read(database: Database, template_id: UUID) -> Template:
+    """A template. Raises Refused (template_not_found)."""
+    return await database.call("read_session_template", {"template_id": template_id}, Template, repeatable=True)
+
+
+async def change(database: Database, template_id: UUID, changes: TemplateChanges) -> Template:
+    """Change the named members; sessions started by it stay as they are.
+
+    Raises Refused (template_not_found, persona_not_found, step_not_allowed, name_taken, forbidden).
+    """
+    arguments = {"template_id": template_id, "changes": changes.document()}
+    return await database.call("change_session_template", arguments, Template, repeatable=True)
+
+
+async def remove(database: Database, template_id: UUID) -> None:
+    """Remove a template; sessions started by it stay. Raises Refused (template_not_found, forbidden).
+
+    Not repeated by itself: of one that is gone, nobody knows whose it was.
+    """
+    await database.call("remove_session_template", {"template_id": template_id}, Done)

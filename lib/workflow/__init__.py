@@ -1,0 +1,1 @@
+"""Workflow: the requests, quotes and proposals that a session works towards."""

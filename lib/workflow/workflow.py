@@ -1,0 +1,207 @@
+"""Workflow: how far a session came with what it works towards, and by whom it is found.
+
+Each function is one SQL function of nearly the same name. Those that change something are for members who work on the
+session; all of them raise Refused session_not_found for one that the caller may not see, forbidden for one that they
+may see and do not work on, and BackendUnavailable.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from lib import errors
+from lib.auth import callers
+from lib.auth.client_info import Client
+from lib.database import commands
+from lib.database.management import Done
+from lib.fields import external_refs
+from lib.fields.models import Body
+from lib.fields.types import Attributes
+from lib.sessions import sessions
+from lib.sessions.sessions import NewSession, Session, Status
+from lib.workflow.quoting import (
+    Name,
+    PrimaryQuote,
+    Proposal,
+    ProposalNews,
+    Quote,
+    QuoteCounts,
+    QuoteNews,
+    Request,
+    Shown,
+    ShownRef,
+    TripInfo,
+)
+
+
+class Work(Shown):
+    """What a session works towards and how far it came; ``changed``: by this call."""
+
+    session_id: UUID
+    conversation_id: UUID
+    contact_id: UUID | None
+    status: Status
+    last_activity_at: datetime
+    workflow: str | None
+    workflow_step: str | None
+    workflow_state: Mapping[str, Any]
+    request: Request | None
+    primary_quote: PrimaryQuote | None
+    quote_counts: QuoteCounts
+    proposal: Proposal | None
+    refs: tuple[ShownRef, ...]
+    changed: bool
+    quote: Quote | None = None
+
+
+class StartedWork(Work):
+    """The same of a session that may have been started just now (``created``)."""
+
+    created: bool
+
+
+class WorkChanges(Body):
+    """How a session moves on, all of it together or not at all.
+
+    ``step`` alone is one of the workflow it follows, else of the built-in one; ``workflow`` alone begins it. Members of
+    ``workflow_state`` are replaced one by one, null takes one away.
+    """
+
+    workflow: Name | None = None
+    step: Name | None = None
+    workflow_state: Attributes | None = None
+    trip: TripInfo | None = None
+
+    def document(self) -> dict[str, Any]:
+        """What the database is handed."""
+        named = {"workflow": self.workflow, "step": self.step, "workflow_state": self.workflow_state}
+        trip = {} if self.trip is None else {"trip": self.trip.document()}
+        return {name: value for name, value in named.items() if value is not None} | trip
+
+
+class WantedSession(WorkChanges, NewSession):
+    """A contact's session to start or go on with, and how it moves on."""
+
+    contact_id: UUID
+
+    def opening(self) -> dict[str, Any]:
+        """Where the session is."""
+        return self.model_dump(include=set(NewSession.model_fields))
+
+
+class TripSearch(sessions.Paging):
+    """Whose sessions about a trip are looked for."""
+
+    workspace_id: UUID | None = None
+
+
+async def create_or_update_chat_session(caller: callers.User, wanted: WantedSession, client: Client) -> StartedWork:
+    """A contact's live session, or a new one, moved on. Where a change is refused, nothing is started either.
+
+    Raises as lib.sessions.sessions.start and update_chat_session_workflow.
+    """
+    arguments = wanted.opening() | {"client": client.facts(), "changes": wanted.document()}
+    return await _working(caller).call("create_or_update_chat_session", arguments, StartedWork, repeatable=True)
+
+
+async def get_active_chat_session(caller: callers.Contact | callers.User, conversation_id: UUID) -> Session:
+    """A conversation's active or paused session. Raises Refused (conversation_not_found, session_not_found)."""
+    return await commands.reading_as(caller).call(
+        "get_active_chat_session", {"conversation_id": conversation_id}, Session, repeatable=True
+    )
+
+
+async def get_chat_session_by_request(caller: callers.Contact | callers.User, request_id: UUID) -> Session:
+    """The session that works on a request: of several the live one, else the newest. Raises Refused
+    (request_not_found, session_not_found).
+    """
+    return await commands.reading_as(caller).call(
+        "get_chat_session_by_request", {"request_id": request_id}, Session, repeatable=True
+    )
+
+
+async def get_chat_sessions_by_trip_id(caller: callers.User, trip_id: str, search: TripSearch) -> sessions.Page:
+    """The sessions about a trip, by its id or its short code, newest first; for members. Raises InvalidBody for what
+    can be neither, and Refused (workspace_required).
+    """
+    try:
+        trip_ids = external_refs.spellings(trip_id)
+    except ValueError as unfit:
+        raise errors.InvalidBody([errors.FieldError("trip_id", str(unfit))]) from None
+    arguments = {"trip_ids": trip_ids, "workspace_id": search.workspace_id}
+    return await sessions.read_page(caller, "get_chat_sessions_by_trip_id", arguments, search)
+
+
+async def get_user_active_chat_sessions(
+    caller: callers.Contact | callers.User, paging: sessions.Paging
+) -> sessions.Page:
+    """The live sessions that the caller holds or that are assigned to them, in all workspaces, newest first."""
+    return await sessions.read_page(caller, "get_user_active_chat_sessions", {}, paging)
+
+
+async def update_chat_session_workflow(caller: callers.User, session_id: UUID, changes: WorkChanges) -> Work:
+    """Move a session to another step, keep its state, learn of its trip. The step it stands at changes nothing.
+
+    Raises Refused: step_not_allowed with ``workflow``, ``workflow_step`` and ``allowed_steps``, workflow_not_found,
+    transition_not_allowed with ``session_status`` for one that is over, request_not_found.
+    """
+    return await _change(caller, "update_chat_session_workflow", session_id, changes=changes.document())
+
+
+async def update_chat_session_with_trip_info(caller: callers.User, session_id: UUID, trip: TripInfo) -> Work:
+    """Write down what is known of a session's trip. Raises Refused (request_not_found, transition_not_allowed)."""
+    return await _change(caller, "update_chat_session_with_trip_info", session_id, trip=trip.document())
+
+
+async def update_chat_session_with_quote(
+    caller: callers.User, session_id: UUID, operator: str, news: QuoteNews
+) -> Work:
+    """Write down what an operator was asked or gave: one quote each, however often and in whatever order it comes.
+
+    That one was asked is older news than anything that came of it, and changes nothing. For a session that is over it
+    is kept as late. Raises InvalidBody for an operator without a name, and Refused (transition_not_allowed with
+    ``quote_status`` and ``allowed``).
+    """
+    try:
+        key, name = external_refs.operator_key(operator), external_refs.operator_name(operator)
+    except ValueError as unfit:
+        raise errors.InvalidBody([errors.FieldError("operator", str(unfit))]) from None
+    # Named as it was asked under, until somebody gives the operator's name.
+    quote = {"asked_as": name} | news.document()
+    return await _change(caller, "update_chat_session_with_quote", session_id, operator_key=key, quote=quote)
+
+
+async def update_chat_session_with_proposal(caller: callers.User, session_id: UUID, news: ProposalNews) -> Work:
+    """Write down what is proposed. After one that was declined or withdrawn it is a new one.
+
+    Raises Refused (transition_not_allowed with ``proposal_status`` and ``allowed``, quote_not_found).
+    """
+    return await _change(caller, "update_chat_session_with_proposal", session_id, proposal=news.document())
+
+
+async def update_chat_session_activity(caller: callers.User, session_id: UUID) -> Work:
+    """Something came in on another way: the idle time-out counts from now.
+
+    Raises Refused (transition_not_allowed with ``session_status``) for a session that is over.
+    """
+    return await _change(caller, "update_chat_session_activity", session_id)
+
+
+async def complete_chat_session(caller: callers.Contact | callers.User, session_id: UUID) -> sessions.Changed:
+    """Complete a session, as lib.sessions.sessions.change does."""
+    return await sessions.change(caller, session_id, "completed")
+
+
+async def remove_chat_session_ref(caller: callers.User, session_id: UUID, ref_id: UUID) -> None:
+    """Take away a reference that was not the session's after all. Raises Refused (ref_not_found)."""
+    arguments = {"session_id": session_id, "ref_id": ref_id}
+    await _working(caller).call("remove_chat_session_ref", arguments, Done)
+
+
+def _working(caller: callers.User) -> commands.Rpc:
+    return commands.acting_as(caller, callers.Scope.at_home(caller))
+
+
+async def _change(caller: callers.User, name: str, session_id: UUID, **arguments: Any) -> Work:
+    return await _working(caller).call(name, {"session_id": session_id, **arguments}, Work, repeatable=True)

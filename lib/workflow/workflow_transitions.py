@@ -1,0 +1,62 @@
+"""Transitions: which steps a workspace's workflows have, and which may follow which."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import model_validator
+
+from lib.database.management import Database, Done, Page, Paging, Stored
+from lib.fields.models import Body
+from lib.workflow.quoting import Name
+
+
+class Transition(Stored):
+    """A step that may follow another; no ``from_step``: the workflow may begin with it."""
+
+    id: UUID
+    workflow: str
+    from_step: str | None
+    to_step: str
+    built_in: bool
+    created_at: datetime
+
+
+class AddedTransition(Transition):
+    """The same; ``created``: there was none such until now."""
+
+    created: bool
+
+
+class NewTransition(Body):
+    """A step that may follow another from now on."""
+
+    workflow: Name
+    from_step: Name | None = None
+    to_step: Name
+
+    @model_validator(mode="after")
+    def _moves(self) -> "NewTransition":
+        if self.from_step == self.to_step:
+            raise ValueError("a step does not follow itself")
+        return self
+
+
+async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Transition]:
+    """The steps of a workspace's workflows, built-in ones first. Raises Refused (workspace_not_found)."""
+    arguments = {"workspace_id": workspace_id, **paging.arguments()}
+    return await database.call("list_workflow_transitions", arguments, Page[Transition], repeatable=True)
+
+
+async def add(database: Database, workspace_id: UUID, new: NewTransition) -> AddedTransition:
+    """Let a step follow another in a workspace. Raises Refused (workspace_not_found, forbidden)."""
+    arguments = {"workspace_id": workspace_id, "transition": new.model_dump()}
+    return await database.call("add_workflow_transition", arguments, AddedTransition, repeatable=True)
+
+
+async def remove(database: Database, workspace_id: UUID, transition_id: UUID) -> None:
+    """Take a workspace's own transition away; sessions stay where they are.
+
+    Raises Refused (workspace_not_found, transition_not_found, also for a built-in one, forbidden).
+    """
+    arguments = {"workspace_id": workspace_id, "transition_id": transition_id}
+    await database.call("remove_workflow_transition", arguments, Done)

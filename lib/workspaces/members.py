@@ -1,0 +1,68 @@
+"""Members: the users who work in a workspace, and what each may do."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from lib.database.management import Database, Done, Page, Paging, Stored
+from lib.fields.emails import EmailText
+from lib.fields.models import Body
+
+Role = Literal["owner", "admin", "agent"]
+
+
+class Grant(Body):
+    """The role that a user is given."""
+
+    role: Role
+
+
+class Invitation(Grant):
+    """The same for the user who has confirmed this email."""
+
+    email: EmailText
+
+
+class Member(Stored):
+    """A user with a role; ``email`` where members are listed, or were found by it."""
+
+    user_id: UUID
+    email: str | None = None
+    role: Role
+    created_at: datetime
+
+
+async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Member]:
+    """A workspace's members, for its members. Raises Refused (workspace_not_found) and BackendUnavailable."""
+    arguments = {"workspace_id": workspace_id, **paging.arguments()}
+    return await database.call("list_members", arguments, Page[Member], repeatable=True)
+
+
+async def add(database: Database, workspace_id: UUID, invitation: Invitation) -> Member:
+    """Make the user behind an email a member; somebody who is one in that role already stays as they are.
+
+    The answer tells whether an email is known here, so a caller may ask ten times a minute (rate_limited), and what
+    was not found is in the audit. Raises Refused (workspace_not_found, forbidden, user_not_found, member_exists,
+    rate_limited) and BackendUnavailable.
+    """
+    email = invitation.email.strip().lower()
+    arguments = {"workspace_id": workspace_id, "email": email, "role": invitation.role}
+    added = await database.call("add_member", arguments, Member)
+    return added.model_copy(update={"email": email})
+
+
+async def put(database: Database, workspace_id: UUID, user_id: UUID, grant: Grant) -> Member:
+    """Give a user this role in a workspace, whichever they had.
+
+    Raises Refused (workspace_not_found, forbidden, user_not_found, last_owner) and BackendUnavailable.
+    """
+    arguments = {"workspace_id": workspace_id, "user_id": user_id, "role": grant.role}
+    return await database.call("set_member", arguments, Member, repeatable=True)
+
+
+async def remove(database: Database, workspace_id: UUID, user_id: UUID) -> None:
+    """Take a member out of a workspace.
+
+    Raises Refused (workspace_not_found, member_not_found, forbidden, last_owner) and BackendUnavailable.
+    """
+    await database.call("remove_member", {"workspace_id": workspace_id, "user_id": user_id}, Done)

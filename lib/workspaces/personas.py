@@ -1,0 +1,137 @@
+"""Personas as a workspace sets them up: who answers, how, and with which secrets. lib/personas has the kinds."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lib import personas
+from lib.database.management import Changes, Database, Dated, Done, GivenSecret, NewSecret, Page, Paging, Rotation
+from lib.fields.types import Attributes, Name
+
+Kind = Annotated[str, Field(max_length=32)]
+SessionPolicy = Literal["per_conversation", "per_message"]
+TurnPolicy = Literal["refuse", "interrupt"]
+
+
+class PersonaChanges(Changes):
+    """A persona's settings; ``config`` is replaced as a whole and must fit the persona's kind."""
+
+    name: Name | None = None
+    config: Attributes | None = None
+    session_policy: SessionPolicy | None = None
+    turn_policy: TurnPolicy | None = None
+    history_limit: int | None = Field(default=None, strict=True, ge=0, le=200)
+    time_limit_seconds: int | None = Field(default=None, strict=True, ge=1, le=840)
+    breaker_failures: int | None = Field(default=None, strict=True, ge=0, le=1_000)
+    breaker_seconds: int | None = Field(default=None, strict=True, ge=1, le=3_600)
+    enabled: bool | None = Field(default=None, strict=True)
+
+
+class NewPersona(PersonaChanges):
+    """A persona to make."""
+
+    id: UUID | None = None
+    kind: Kind
+    name: Name
+
+
+class Breaker(BaseModel):
+    """How a persona is doing: failures in a row, messages refused since its breaker opened last, and until when an open
+    one refuses, or a half-open one gives the turn that finds out at most."""
+
+    model_config = ConfigDict(defer_build=True, frozen=True)
+
+    state: Literal["closed", "open", "half_open"]
+    failures: int
+    refused: int
+    opened_at: datetime | None = None
+    retry_at: datetime | None = None
+
+
+class Persona(Dated):
+    """A persona as its workspace's members see it."""
+
+    id: UUID
+    workspace_id: UUID
+    kind: str
+    name: str
+    config: dict[str, Any]
+    session_policy: SessionPolicy
+    turn_policy: TurnPolicy
+    history_limit: int
+    time_limit_seconds: int
+    breaker_failures: int
+    breaker_seconds: int
+    enabled: bool
+    has_secret: bool
+    has_callback_secret: bool
+    breaker: Breaker
+
+
+async def create(database: Database, workspace_id: UUID, new: NewPersona) -> Persona:
+    """Add a persona; the same id again gives the same persona.
+
+    Raises InvalidBody for a kind that does not exist or a config that does not fit it, Refused (workspace_not_found,
+    id_taken, forbidden) and BackendUnavailable, as do all of these.
+    """
+    personas.check(new.kind, new.config or {})
+    arguments = {"workspace_id": workspace_id, "persona": new.document()}
+    return await database.call("create_persona", arguments, Persona, repeatable=new.id is not None)
+
+
+async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Persona]:
+    """A workspace's personas. Raises Refused (workspace_not_found)."""
+    arguments = {"workspace_id": workspace_id, **paging.arguments()}
+    return await database.call("list_personas", arguments, Page[Persona], repeatable=True)
+
+
+async def read(database: Database, persona_id: UUID) -> Persona:
+    """A persona. Raises Refused (persona_not_found)."""
+    return await database.call("read_persona", {"persona_id": persona_id}, Persona, repeatable=True)
+
+
+async def change(reading: Database, database: Database, persona_id: UUID, changes: PersonaChanges) -> Persona:
+    """Change the named settings. What a config must fit is read first: a persona's kind never changes.
+
+    Raises InvalidBody for a config that does not fit, Refused (persona_not_found, forbidden).
+    """
+    if changes.config is not None:
+        personas.check((await read(reading, persona_id)).kind, changes.config)
+    arguments = {"persona_id": persona_id, "changes": changes.document()}
+    return await database.call("change_persona", arguments, Persona, repeatable=True)
+
+
+async def delete(database: Database, persona_id: UUID) -> None:
+    """Delete a persona and its secrets.
+
+    Raises Refused (persona_not_found, forbidden, persona_in_use: a space or a session template names it, or it has
+    conversations).
+    """
+    await database.call("delete_persona", {"persona_id": persona_id}, Done)
+
+
+async def set_secret(database: Database, persona_id: UUID, given: GivenSecret) -> None:
+    """Keep what the persona sends with its calls. Raises Refused (persona_not_found, forbidden)."""
+    arguments = {"persona_id": persona_id, "secret": given.secret}
+    await database.call("set_persona_secret", arguments, Done, repeatable=True)
+
+
+async def remove_secret(database: Database, persona_id: UUID) -> None:
+    """The persona sends no secret any more. Raises Refused (persona_not_found, forbidden)."""
+    await database.call("remove_persona_secret", {"persona_id": persona_id}, Done, repeatable=True)
+
+
+async def rotate_callback_secret(database: Database, persona_id: UUID, rotation: Rotation) -> NewSecret:
+    """Make the new secret that asynchronous answers must carry. Raises Refused (persona_not_found, forbidden).
+
+    Not repeated by itself: each call makes another one. Those before stay accepted for the overlap.
+    """
+    arguments = {"persona_id": persona_id, "overlap_seconds": rotation.overlap_seconds}
+    return await database.call("rotate_callback_secret", arguments, NewSecret)
+
+
+async def remove_callback_secret(database: Database, persona_id: UUID) -> None:
+    """From now on no asynchronous answer is taken. Raises Refused (persona_not_found, forbidden)."""
+    await database.call("remove_callback_secret", {"persona_id": persona_id}, Done, repeatable=True)

@@ -1,0 +1,134 @@
+"""Spaces: the places where contacts arrive, as their workspace sets them up."""
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from lib.contacts.registration import SpaceKind
+from lib.database.management import Changes, Database, Dated, Done, NewSecret, Page, Paging, Rotation
+from lib.fields.types import Name
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _origin(text: str) -> str:
+    """The origin as browsers write it: scheme and host in lower case, no default port, nothing behind."""
+    if text == "*":
+        return text
+    fault = "must be an origin like https://www.example.com, or *"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(fault) from None
+    host = parts.netloc.lower().removesuffix(f":{port}" if port is not None else "")
+    bare = text.lower() == f"{parts.scheme}://{parts.netloc}".lower()
+    if parts.scheme not in _DEFAULT_PORTS or not bare or not _HOST.fullmatch(host):
+        raise ValueError(fault)
+    return f"{parts.scheme}://{host}" + ("" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}")
+
+
+def _any_or_these(origins: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if origins is not None and "*" in origins and len(origins) > 1:
+        raise ValueError("* allows every page, so nothing stands beside it")
+    return origins
+
+
+Origin = Annotated[str, Field(max_length=255), AfterValidator(_origin)]
+"""An origin whose pages may call from a browser; * for any."""
+
+PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+
+class SpaceChanges(Changes):
+    """A space's settings. What pages may call takes effect within a minute."""
+
+    name: Name | None = None
+    persona_id: UUID | None = None
+    allowed_origins: Annotated[tuple[Origin, ...] | None, AfterValidator(_any_or_these)] = Field(
+        default=None, max_length=100
+    )
+    arrivals_per_minute: PerMinute | None = None
+    arrivals_per_minute_by_address: PerMinute | None = None
+    enabled: bool | None = Field(default=None, strict=True)
+
+
+class NewSpace(SpaceChanges):
+    """A space to make."""
+
+    id: UUID | None = None
+    kind: SpaceKind = "embed"
+    name: Name
+    persona_id: UUID
+
+    def document(self) -> dict[str, object]:
+        """What was named, and the kind."""
+        return {**super().document(), "kind": self.kind}
+
+
+class Space(Dated):
+    """A space as its workspace's members see it."""
+
+    id: UUID
+    workspace_id: UUID
+    kind: SpaceKind
+    name: str
+    persona_id: UUID
+    allowed_origins: tuple[str, ...]
+    arrivals_per_minute: int
+    arrivals_per_minute_by_address: int
+    enabled: bool
+    has_hmac_secret: bool
+
+
+async def create(database: Database, workspace_id: UUID, new: NewSpace) -> Space:
+    """Add a space; the same id again gives the same space.
+
+    Raises Refused (workspace_not_found, persona_not_found, id_taken, forbidden) and BackendUnavailable, as do all of
+    these.
+    """
+    arguments = {"workspace_id": workspace_id, "space": new.document()}
+    return await database.call("create_space", arguments, Space, repeatable=new.id is not None)
+
+
+async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Space]:
+    """A workspace's spaces. Raises Refused (workspace_not_found)."""
+    arguments = {"workspace_id": workspace_id, **paging.arguments()}
+    return await database.call("list_spaces", arguments, Page[Space], repeatable=True)
+
+
+async def read(database: Database, space_id: UUID) -> Space:
+    """A space. Raises Refused (space_not_found)."""
+    return await database.call("read_space", {"space_id": space_id}, Space, repeatable=True)
+
+
+async def change(database: Database, space_id: UUID, changes: SpaceChanges) -> Space:
+    """Change the named settings. Raises Refused (space_not_found, persona_not_found, forbidden)."""
+    arguments = {"space_id": space_id, "changes": changes.document()}
+    return await database.call("change_space", arguments, Space, repeatable=True)
+
+
+async def delete(database: Database, space_id: UUID) -> None:
+    """Delete a space and its secrets; what was said there stays.
+
+    Raises Refused (space_not_found, forbidden, space_in_use: a session that began there is active or paused).
+    """
+    await database.call("delete_space", {"space_id": space_id}, Done)
+
+
+async def rotate_hmac_secret(database: Database, space_id: UUID, rotation: Rotation) -> NewSecret:
+    """Make the new secret under which emails are signed. Raises Refused (space_not_found, forbidden).
+
+    Not repeated by itself: each call makes another one. Those before stay accepted for the overlap.
+    """
+    arguments = {"space_id": space_id, "overlap_seconds": rotation.overlap_seconds}
+    return await database.call("rotate_hmac_secret", arguments, NewSecret)
+
+
+async def remove_hmac_secret(database: Database, space_id: UUID) -> None:
+    """From now on no signature is good. Raises Refused (space_not_found, forbidden)."""
+    await database.call("remove_hmac_secret", {"space_id": space_id}, Done, repeatable=True)

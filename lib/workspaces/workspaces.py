@@ -1,0 +1,110 @@
+"""Workspaces: the tenants, made by operators and kept by their owners and admins."""
+
+from typing import Annotated, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from lib.database.management import Changes, Database, Dated, Done, Page, Paging
+from lib.fields.emails import EmailText
+from lib.fields.models import Body
+from lib.fields.types import Name
+
+ArchivedStatus = Literal["completed", "failed", "timeout", "cancelled"]
+PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+
+class WorkspaceChanges(Changes):
+    """A workspace's settings. Which private networks it may call is not among them: the database's owner sets that."""
+
+    nullable: ClassVar[frozenset[str]] = frozenset({"session_timeout_hours"})
+
+    name: Name | None = None
+    archive_after_days: int | None = Field(default=None, strict=True, ge=1, le=3_650)
+    archive_statuses: tuple[ArchivedStatus, ...] | None = Field(default=None, max_length=4)
+    session_timeout_hours: int | None = Field(default=None, ge=0, le=8_760)
+    messages_per_minute_by_contact: PerMinute | None = None
+    messages_per_minute_by_user: PerMinute | None = None
+    messages_per_minute_by_space: PerMinute | None = None
+    messages_per_minute_by_address: PerMinute | None = None
+
+
+class NewWorkspace(WorkspaceChanges):
+    """A workspace to make. Its first owner is a user's id or confirmed email, or whoever makes it."""
+
+    id: UUID | None = None
+    name: Name
+    owner_id: UUID | None = None
+    owner_email: EmailText | None = None
+
+    @model_validator(mode="after")
+    def _one_owner(self) -> "NewWorkspace":
+        if self.owner_id is not None and self.owner_email is not None:
+            raise ValueError("the owner is named by owner_id or by owner_email, not by both")
+        return self
+
+
+class Confirmation(Body):
+    """What is repeated to delete a workspace: its name, as it is written."""
+
+    name: str = Field(max_length=200)
+
+
+class Workspace(Dated):
+    """A workspace as its members see it."""
+
+    id: UUID
+    name: str
+    allowed_networks: tuple[str, ...]
+    archive_after_days: int
+    archive_statuses: tuple[str, ...]
+    session_timeout_hours: int | None = None
+    messages_per_minute_by_contact: int
+    messages_per_minute_by_user: int
+    messages_per_minute_by_space: int
+    messages_per_minute_by_address: int
+
+
+async def create(database: Database, new: NewWorkspace) -> Workspace:
+    """Make a workspace with its first owner; the same id again gives the same workspace.
+
+    Raises Forbidden for everybody but operators, Refused (user_not_found, id_taken) and BackendUnavailable, as do
+    all of these.
+    """
+    settings = new.document()
+    owner = {name: settings.pop(name, None) for name in ("owner_id", "owner_email")}
+    if owner["owner_email"] is not None:
+        owner["owner_email"] = owner["owner_email"].strip().lower()
+    return await database.call(
+        "create_workspace", {"workspace": settings, **owner}, Workspace, repeatable=new.id is not None
+    )
+
+
+async def list_all(database: Database, paging: Paging) -> Page[Workspace]:
+    """The caller's workspaces; every one for operators."""
+    return await database.call("list_workspaces", paging.arguments(), Page[Workspace], repeatable=True)
+
+
+async def read(database: Database, workspace_id: UUID) -> Workspace:
+    """One of the caller's workspaces. Raises Refused (workspace_not_found)."""
+    return await database.call("read_workspace", {"workspace_id": workspace_id}, Workspace, repeatable=True)
+
+
+async def change(database: Database, workspace_id: UUID, changes: WorkspaceChanges) -> Workspace:
+    """Change the named settings. Raises Refused (workspace_not_found, forbidden)."""
+    return await database.call(
+        "change_workspace",
+        {"workspace_id": workspace_id, "changes": changes.document()},
+        Workspace,
+        repeatable=True,
+    )
+
+
+async def delete(database: Database, workspace_id: UUID, confirmation: Confirmation) -> None:
+    """Delete a workspace with everything in it, its secrets and its audit too; nothing brings it back.
+
+    In one transaction: one that takes longer than the database allows (BackendUnavailable) has deleted nothing. Raises
+    Refused (workspace_not_found, forbidden, wrong_name).
+    """
+    arguments = {"workspace_id": workspace_id, "name": confirmation.name}
+    await database.call("delete_workspace", arguments, Done)

@@ -1,0 +1,46 @@
+import json
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.auth import signing
+from tests.unit.conftest import JWT_SECRET, Configure
+
+CLAIMS = st.dictionaries(st.text(max_size=20), st.text(max_size=50) | st.integers() | st.none(), max_size=5)
+
+
+def jwk(key: ec.EllipticCurvePrivateKey, **members: str) -> str:
+    return json.dumps(jwt.algorithms.ECAlgorithm.to_jwk(key, as_dict=True) | members)
+
+
+@given(claims=CLAIMS)
+def test_what_the_secret_signs_another_library_believes(claims: dict[str, Any]) -> None:
+    claims = {f"c {name}": value for name, value in claims.items()}  # no registered names, which must have their types
+    token = signing.sign(claims)
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
+    assert jwt.decode(token, JWT_SECRET, algorithms=["HS256"]) == claims
+
+
+def test_what_the_key_signs_another_library_believes(configure: Configure) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    configure(SWITCHBOARD_SIGNING_KEY=jwk(key, kid="ours"))
+    for number in range(600):  # so many that some halves of a signature begin with a zero byte
+        token = signing.sign({"number": number})
+        assert jwt.decode(token, key.public_key(), algorithms=["ES256"]) == {"number": number}
+    assert jwt.get_unverified_header(token) == {"alg": "ES256", "typ": "JWT", "kid": "ours"}
+
+
+def test_a_key_without_an_id_signs_without_one(configure: Configure) -> None:
+    configure(SWITCHBOARD_SIGNING_KEY=jwk(ec.generate_private_key(ec.SECP256R1())))
+    assert jwt.get_unverified_header(signing.sign({})) == {"alg": "ES256", "typ": "JWT"}
+
+
+def test_a_private_half_that_belongs_to_another_public_one_signs_nothing(configure: Configure) -> None:
+    one, other = (json.loads(jwk(ec.generate_private_key(ec.SECP256R1()))) for _ in range(2))
+    configure(SWITCHBOARD_SIGNING_KEY=json.dumps(one | {"d": other["d"]}))
+    with pytest.raises(ValueError, match="key"):
+        signing.sign({})

@@ -1,0 +1,145 @@
+"""The operators' commands without a backend: what can be said to them, and what contradicts itself."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from pydantic import BaseModel
+
+from cli.__main__ import main
+from lib.contacts import contacts, merges
+from lib.database.management import Changes, GivenSecret, Rotation
+from lib.sessions import session_templates
+from lib.workflow import workflow_transitions
+from lib.workspaces import members, personas, spaces, workspaces
+from local.place import REPOSITORY
+
+Typed = Callable[..., Result]
+
+ID = "01a1fe15-0000-7000-8000-000000000001"
+
+BODIES: dict[str, type[BaseModel]] = {
+    "workspace create": workspaces.NewWorkspace,
+    "workspace update": workspaces.WorkspaceChanges,
+    "member add --email": members.Invitation,
+    "member add --user-id": members.Grant,
+    "space create": spaces.NewSpace,
+    "space update": spaces.SpaceChanges,
+    "space rotate-hmac-secret": Rotation,
+    "persona create": personas.NewPersona,
+    "persona update": personas.PersonaChanges,
+    "persona set-secret": GivenSecret,
+    "persona rotate-callback-secret": Rotation,
+    "template create": session_templates.NewTemplate,
+    "template update": session_templates.TemplateChanges,
+    "transition add": workflow_transitions.NewTransition,
+    "contact resolve": contacts.Resolution,
+    "contact merge": merges.NewMerge,
+}
+
+SAID_OTHERWISE = {
+    "persona set-secret": {"secret"},  # on standard input
+    "contact resolve": {"platform", "platform_id", "evidence"},  # as platform:id; by --verified-by
+}
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Typed:
+    """Runs a command where there is no backend: what is not refused before it is asked exits with 5."""
+    monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", "key")
+    monkeypatch.delenv("SUPABASE_REST_URL", raising=False)
+
+    def run(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(main, arguments, stdin)
+
+    return run
+
+
+def members_of(typed_as: str) -> set[str]:
+    """What a command's arguments and options are about."""
+    noun, verb, *_ = typed_as.split()
+    group = main.commands[noun]
+    assert isinstance(group, click.Group)
+    return {parameter.name or "" for parameter in group.commands[verb].params}
+
+
+@pytest.mark.parametrize("typed_as", BODIES)
+def test_a_command_can_say_everything_that_its_route_takes(typed_as: str) -> None:
+    fields = set(BODIES[typed_as].model_fields) - SAID_OTHERWISE.get(typed_as, set())
+    assert fields - members_of(typed_as) == set()
+
+
+@pytest.mark.parametrize("typed_as", [name for name in BODIES if name.endswith(" update")])
+def test_a_command_can_take_away_everything_that_its_route_can(typed_as: str) -> None:
+    body = BODIES[typed_as]
+    assert issubclass(body, Changes)
+    lists = {name for name, field in body.model_fields.items() if "tuple" in str(field.annotation)}
+    taken_away = {f"no_{name}" for name in body.nullable | lists}
+    # A workflow goes with its step.
+    assert taken_away - {"no_workflow_step"} - members_of(typed_as) == set()
+
+
+def test_every_body_that_managing_takes_has_a_command() -> None:
+    source = (REPOSITORY / "functions" / "workspaces" / "main.py").read_text()
+    read = set(re.findall(r"request_body\.read\(request, (?:\w+\.)?(\w+)\)", source))
+    assert len(read) > 10
+    assert read - {body.__name__ for body in BODIES.values()} == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (f"space rotate-hmac-secret {ID} --remove --overlap-seconds 5", "Either --overlap-seconds or --remove."),
+        (f"persona rotate-callback-secret {ID} --remove --overlap-seconds 0", "Either --overlap-seconds or --remove."),
+        (f"contact resolve {ID} omi:u1 --first-name Ann", "--first-name needs --create"),
+        (f"contact resolve {ID} omi:u1 --verified-by omi", "--verified-by needs --create"),
+        (f"contact resolve {ID} omi:u1 --group {ID}", "--group needs --create"),
+        (f"contact list {ID} --session {ID} --no-session", "Either --session or --no-session."),
+        (f"workspace create x --owner-id {ID} --owner-email a@example.com", "not by both"),
+        (f"member add {ID} --user-id {ID} --email a@example.com", "--email or by --user-id"),
+        (f"space update {ID} --origin * --no-origins", "Either --origin or --no-origins."),
+        (f"template update {ID} --persona {ID} --no-persona", "Either --persona or --no-persona."),
+        (f"template update {ID} --workflow x --no-workflow", "Either --workflow or --no-workflow."),
+        (f"template update {ID} --step x --no-workflow", "Either --step or --no-workflow."),
+        (f"template update {ID} --say x --no-first-messages", "Either --say or --no-first-messages."),
+        (
+            f"workspace update {ID} --archive-status failed --no-archive-statuses",
+            "Either --archive-status or --no-archive-statuses.",
+        ),
+        (
+            f"workspace update {ID} --session-timeout-hours 0 --instance-session-timeout",
+            "Either --session-timeout-hours or --instance-session-timeout.",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_refused(typed: Typed, arguments: str, said: str) -> None:
+    ran = typed(*arguments.split())
+    assert (ran.exit_code, said in ran.stderr) == (2, True), ran.stderr
+
+
+def test_each_alone_is_not(typed: Typed) -> None:
+    for arguments in (
+        f"space update {ID} --no-origins", f"template update {ID} --no-persona --no-workflow --no-first-messages",
+        f"space rotate-hmac-secret {ID} --remove", f"space rotate-hmac-secret {ID} --overlap-seconds 0",
+        f"contact resolve {ID} omi:u1 --kind person", f"contact resolve {ID} omi:u1 --create --first-name Ann",
+        f"template update {ID} --workflow x --step y", f"workspace update {ID} --instance-session-timeout",
+    ):  # fmt: skip
+        assert typed(*arguments.split()).exit_code == 5, arguments
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "null", '{"a": NaN}', "no JSON"])
+def test_a_file_of_json_is_an_object(typed: Typed, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "file.json"
+    for option in ("--metadata", "--workflow-state"):
+        file.write_text(content)
+        wrong = typed("template", "update", ID, option, str(file))
+        assert (wrong.exit_code, "is no JSON object" in wrong.stderr) == (2, True), wrong.stderr
+        file.write_text(json.dumps({"a": 1}))
+        assert typed("template", "update", ID, option, str(file)).exit_code == 5
+    wrong = typed("persona", "update", ID, "--config", "-", stdin=content)
+    assert (wrong.exit_code, "is no JSON object" in wrong.stderr) == (2, True), wrong.stderr

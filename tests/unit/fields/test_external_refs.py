@@ -1,0 +1,80 @@
+"""References and operators: two spellings of one id are one, and nothing else is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.fields import external_refs
+from lib.workflow.quoting import TripInfo
+
+IDS = st.text(st.characters(blacklist_categories=("Cs", "Cc"), max_codepoint=0x2FF), min_size=1, max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("atrip-64956150", "atrip-64956150"),
+        (" ATrip-64956150 ", "atrip-64956150"),
+        ("arfq-Ab1", "arfq-Ab1"),
+        ("ARFQ-Ab1", "arfq-Ab1"),
+        ("a1b2c3", "A1B2C3"),
+        ("A1B2C3", "A1B2C3"),
+        ("A1 B2", "A1 B2"),
+    ],
+)
+def test_both_forms_of_an_avinode_id_are_stored_as_one_of_each(typed: str, stored: str) -> None:
+    assert external_refs.of("avinode", "trip", typed).external_id == stored
+    assert stored in external_refs.spellings(typed)
+
+
+def test_another_systems_id_is_kept_as_it_is() -> None:
+    assert external_refs.of("crm", "deal", " deal-a1B ").external_id == "deal-a1B"
+    assert "deal-a1B" in external_refs.spellings("deal-a1B")
+
+
+@pytest.mark.parametrize("typed", ["", " ", "x" * 201, "a\x00b", "a\nb", "\ud800"])
+def test_what_is_no_id_is_refused(typed: str) -> None:
+    for read in (lambda: external_refs.of("avinode", "trip", typed), lambda: external_refs.operator_key(typed)):
+        with pytest.raises(ValueError, match="must"):
+            read()
+
+
+@given(st.sampled_from(["avinode", "crm"]), IDS)
+def test_whatever_is_stored_is_found_by_what_was_typed_and_by_itself(system: str, typed: str) -> None:
+    try:
+        stored = external_refs.of(system, "trip", typed)
+    except ValueError:
+        return
+    assert stored.external_id in external_refs.spellings(typed)
+    assert stored.external_id in external_refs.spellings(stored.external_id)
+    assert external_refs.of(system, "trip", stored.external_id) == stored
+
+
+@given(IDS)
+def test_an_operators_key_is_its_own(name: str) -> None:
+    try:
+        key = external_refs.operator_key(name)
+    except ValueError:
+        return
+    assert external_refs.operator_key(key) == key
+    assert external_refs.operator_key(f"  {name} ") == key
+
+
+def test_a_trip_brings_all_its_references_once() -> None:
+    trip = TripInfo.model_validate(
+        {
+            "tripId": "ATRIP-1",
+            "trip_code": "a1b2",
+            "rfq_ids": ["arfq-1", "ARFQ-1"],
+            "refs": [{"system": "Avinode", "kind": "Trip", "external_id": "atrip-1"}],
+            "passengers": None,
+        }
+    )
+    document = trip.document()
+    assert document["refs"] == [
+        {"system": "avinode", "kind": "trip", "external_id": "atrip-1"},
+        {"system": "avinode", "kind": "trip", "external_id": "A1B2"},
+        {"system": "avinode", "kind": "rfq", "external_id": "arfq-1"},
+    ]
+    # What is named takes away, what is not stays.
+    assert (document["passengers"], "origin" in document) == (None, False)

@@ -1,0 +1,122 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.fields import identities
+
+BLANKS = st.sampled_from(["", " ", "\t", "\n"])
+USER = st.from_regex(r"[A-Za-z0-9]{1,128}", fullmatch=True)
+
+
+@given(st.integers(min_value=-(2**63), max_value=2**63 - 1).filter(bool), st.integers(0, 1), BLANKS)
+def test_a_telegram_id_has_one_key_however_many_zeros_or_blanks(number: int, zeros: int, blank: str) -> None:
+    typed = f"{'-' if number < 0 else ''}{'0' * zeros}{abs(number)}"
+    found = identities.parse(f"{blank}Telegram{blank}:{blank}{typed}{blank}")
+    assert (found.kind, found.key) == ("telegram", str(number))
+    assert found.contact_kind == ("group" if number < 0 else "person")
+
+
+@given(st.sampled_from(["US", "us", "Us"]), st.sampled_from(["", "ENT.", "ent."]), USER)
+def test_a_business_scoped_id_keeps_its_letters_and_its_parent_form_apart(country: str, parent: str, user: str) -> None:
+    found = identities.of("whatsapp", f"{country}.{parent}{user}")
+    assert found.key == f"US.{parent.upper()}{user}"
+    assert (found.contact_kind, found.implied) == ("person", None)
+
+
+@given(st.from_regex(r"[1-9][0-9]{6,14}", fullmatch=True))
+def test_a_whatsapp_number_has_one_key_which_is_the_phones(digits: str) -> None:
+    spellings = (digits, f"+{digits}", f"00{digits}", f"+{digits[:2]} {digits[2:]}", f"+{digits[:2]}-({digits[2:]})")
+    found = [identities.of("whatsapp", spelling) for spelling in spellings]
+    assert {one.key for one in found} == {f"+{digits}", identities.of("phone", f"+{digits}").key}
+    assert {(one.implied.kind, one.implied.key) for one in found if one.implied} == {("phone", f"+{digits}")}
+
+
+@given(st.integers(min_value=1, max_value=2**64 - 1))
+def test_a_discord_channel_is_no_user_with_the_same_number(number: int) -> None:
+    user, channel = identities.of("discord", str(number)), identities.of("discord", f"channel:{number}")
+    assert (user.contact_kind, channel.contact_kind) == ("person", "group")
+    assert user.key != channel.key
+
+
+KINDS = ("email", "phone", "telegram", "whatsapp", "discord", "omi", "external")
+TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.from_regex(r"[+0-9 ().-]{1,20}", fullmatch=True),
+    st.from_regex(r"[A-Za-z]{2}\.(ENT\.)?[A-Za-z0-9]{1,20}", fullmatch=True),
+    st.from_regex(r"(group|channel|crm|auth|CRM) ?: ?[0-9A-Za-z@.-]{1,40}", fullmatch=True),
+    st.from_regex(r"[0-9]{1,20}@g\.us", fullmatch=True),
+)
+
+
+@given(st.sampled_from(KINDS), TEXTS)
+def test_any_text_is_refused_or_has_a_key_that_is_its_own(kind: str, text: str) -> None:
+    try:
+        found = identities.of(kind, text)
+    except ValueError:
+        return
+    again = identities.of(kind, found.key)
+    assert (again.kind, again.key, again.contact_kind) == (found.kind, found.key, found.contact_kind)
+    assert 1 <= len(found.key) <= identities.LONGEST
+    assert unicodedata.is_normalized("NFC", found.key)
+    assert found.value == text.strip()
+    # With a blank around it is the same one.
+    assert identities.parse(f" {kind.upper()} : {text} ").key == found.key
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "contact_kind"),
+    [
+        ("email: Ana@Example.COM ", "ana@example.com", "person"),
+        ("phone:+49 (30) 123-456", "+4930123456", "person"),
+        ("telegram:42", "42", "person"),
+        ("telegram:-1001234567890", "-1001234567890", "group"),
+        ("telegram:9007199254740993", "9007199254740993", "person"),
+        ("whatsapp:16505551234", "+16505551234", "person"),
+        ("whatsapp:US.13491208655302741918", "US.13491208655302741918", "person"),
+        ("whatsapp:us.ent.11815799212886844830", "US.ENT.11815799212886844830", "person"),
+        ("whatsapp:120363041234567890@g.us", "group:120363041234567890@g.us", "group"),
+        ("whatsapp:group:Y2FwaV9n", "group:Y2FwaV9n", "group"),
+        ("discord:18446744073709551615", "18446744073709551615", "person"),
+        ("discord:channel:0042", "channel:42", "group"),
+        ("omi:vFx9QmKb0gX", "vFx9QmKb0gX", "person"),
+        ("external:CRM: A-4711 ", "crm:A-4711", None),
+        ("external:auth:{00000000-0000-4000-8000-00000000000A}", "auth:00000000-0000-4000-8000-00000000000a", "person"),
+    ],
+)
+def test_an_identity_has_one_key(text: str, key: str, contact_kind: str | None) -> None:
+    found = identities.parse(text)
+    assert (found.key, found.contact_kind) == (key, contact_kind)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "42", "", ":", "telegram:", "telegram:4 2", "telegram:+42", "telegram:0", "telegram:-0", "telegram:٤٢",
+        "telegram:1e3", "telegram:9223372036854775808", "discord:18446744073709551616", "discord:-5", "discord:user:5",
+        "icq:42", "phone:0151 1234567", "whatsapp:0151 1234567", "whatsapp:USA.123", "whatsapp:US.", "whatsapp:US.ENT.",
+        "whatsapp:US.1-2", "whatsapp:US." + "1" * 129, "email:ana", "omi:", "omi:two words", "external:4711",
+        "external::4711", "external:crm:", "external:auth:ana", "external:crm:" + "x" * 400, "omi:a\x00b",
+    ],
+)  # fmt: skip
+def test_what_is_no_identity_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must be|platform"):
+        identities.parse(text)
+
+
+def test_what_follows_from_an_identity_is_told_once_and_as_such() -> None:
+    given = tuple(identities.parse(text) for text in ("whatsapp:+15551234567", "whatsapp:15551234567", "telegram:42"))
+    told = [(one["kind"], one["key"], one["implied"]) for one in identities.documents(given)]
+    assert told == [
+        ("whatsapp", "+15551234567", False),
+        ("telegram", "42", False),
+        ("phone", "+15551234567", True),
+    ]
+    both = (identities.parse("whatsapp:+15551234567"), identities.parse("phone:+15551234567"))
+    assert [one["implied"] for one in identities.documents(both)] == [False, False]
+
+
+def test_a_persons_and_a_groups_identities_are_never_one_contacts() -> None:
+    with pytest.raises(ValueError, match="person's"):
+        identities.contact_kind((identities.parse("telegram:-5"), identities.parse("email:ana@example.com")))

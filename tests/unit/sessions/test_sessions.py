@@ -1,0 +1,106 @@
+"""What an instance's settings do to the sessions function, and how long ending a session waits."""
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from lib import config, errors, routes
+from lib.auth import callers
+from lib.sessions import sessions
+from tests.unit.conftest import CRON_SECRET, Configure, serving
+from tests.unit.postgrest import PostgRest
+from tests.unit.test_config import COMPLETE
+from tests.unit.test_routes import app
+
+
+def test_the_defaults_are_those_of_the_docs() -> None:
+    settings = config.read(COMPLETE)
+    assert settings.enable_chat_sessions is True
+    assert (settings.chat_session_timeout_hours, settings.chat_session_cleanup_interval) == (24, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENABLE_CHAT_SESSIONS", "perhaps"),
+        ("CHAT_SESSION_TIMEOUT_HOURS", "-1"),
+        ("CHAT_SESSION_TIMEOUT_HOURS", "soon"),
+        ("CHAT_SESSION_CLEANUP_INTERVAL", "0"),
+    ],
+)
+def test_an_impossible_setting_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(errors.ConfigError, match=name):
+        config.read(COMPLETE | {name: value})
+
+
+async def test_without_sessions_every_route_is_not_there_and_the_schedule_does_nothing(configure: Configure) -> None:
+    configure(ENABLE_CHAT_SESSIONS="false")
+    async with serving(app("sessions")) as origin, aiohttp.ClientSession(origin) as session:
+        for route in routes.of("sessions"):
+            path = re.sub(r"\{\w+\}", str(uuid4()), route.path)
+            if route.name == "clean_up":
+                continue
+            async with session.request(route.method, path) as answer:
+                assert answer.status == 404
+                assert (await answer.json(content_type=None))["code"] == "not_found"
+        headers = {"Authorization": f"Bearer {CRON_SECRET}"}
+        async with session.post("/chat-sessions/cleanup", json={}, headers=headers) as answer:
+            assert (answer.status, await answer.json()) == (200, {"timed_out": 0, "remaining": False})
+
+
+async def test_the_sweep_is_told_the_instances_hours(postgrest: PostgRest, configure: Configure) -> None:
+    configure(CHAT_SESSION_TIMEOUT_HOURS="48", CHAT_SESSION_CLEANUP_INTERVAL="12")
+    asked: list[dict[str, Any]] = []
+
+    def expire_idle_sessions(arguments: dict[str, Any]) -> dict[str, Any]:
+        asked.append(arguments)
+        return {"timed_out": 500 if len(asked) == 1 else 3, "remaining": len(asked) == 1}
+
+    postgrest.functions["expire_idle_sessions"] = expire_idle_sessions
+    headers = {"Authorization": f"Bearer {CRON_SECRET}"}
+    async with (
+        serving(app("sessions")) as origin,
+        aiohttp.ClientSession(origin) as session,
+        session.post("/chat-sessions/cleanup", json={}, headers=headers) as answer,
+    ):
+        assert await answer.json() == {"timed_out": 503, "remaining": False}
+    assert asked == [{"default_hours": 48, "interval_hours": 12, "max_sessions": 500}] * 2
+
+
+async def test_whoever_ends_a_session_waits_for_its_answer_to_stop(postgrest: PostgRest) -> None:
+    session_id, conversation_id, asked = uuid4(), uuid4(), []
+
+    def change_session_status(arguments: dict[str, Any]) -> Any:
+        asked.append(arguments)
+        if len(asked) < 3:
+            stopping = {"code": "turn_in_progress", "title": "x", "stopping": True, "retry_after": 1}
+            return web.json_response(stopping, status=409)
+        # As a session of one message has ended with its answer by then.
+        return {
+            "session_id": str(session_id),
+            "conversation_id": str(conversation_id),
+            "status": "cancelled",
+            "changed": False,
+        }
+
+    postgrest.functions["change_session_status"] = change_session_status
+    caller = callers.User(user_id=uuid4(), email=None, token="x")
+    changed = await sessions.change(caller, session_id, "cancelled")
+    assert (changed.status, changed.changed, len(asked)) == ("cancelled", True, 3)
+
+
+async def test_an_answer_that_does_not_stop_is_told(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "INTERRUPT_SECONDS", 0.5)
+    stopping = {"code": "turn_in_progress", "title": "x", "stopping": True, "retry_after": 1}
+    postgrest.functions["change_session_status"] = lambda _: web.json_response(stopping, status=409)
+    with pytest.raises(errors.Refused) as refused:
+        await sessions.change(callers.User(user_id=uuid4(), email=None, token="x"), uuid4(), "completed")
+    assert (refused.value.status, refused.value.code, refused.value.extra) == (
+        409,
+        "turn_in_progress",
+        {"stopping": True},
+    )
