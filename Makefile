@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset policies replay clients cold-start cost compare growth faults test lint lock
+.PHONY: help install install-dev run up down status reset migration replay clients cold-start cost compare growth faults test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,8 @@ status: install ## Print the URLs and keys of what runs
 reset: install ## Stop everything and empty the database
 	@$(BIN)/python -m local reset
 
-policies: install ## Write changed policies of supabase/policies into a new migration
-	@$(BIN)/python -m local policies
+migration: install ## Write what changed in supabase/schemas and supabase/policies into a migration: NAME=verb_object
+	@$(BIN)/python -m local migration $(NAME)
 
 replay: install ## Play FILE, a file of dialogues, through the functions of the running stack
 	@$(BIN)/python -m bench.replay $(or $(FILE),bench/data/dialogues.json) $(ARGS)

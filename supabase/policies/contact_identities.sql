@@ -1,5 +1,9 @@
 -- Who may see identities: members. A contact is not shown what the workspace knows it by.
 
+grant select on public.contact_identities to authenticated;
+grant select, insert, update on public.contact_identities to switchboard;
+grant all on public.contact_identities to service_role;
+
 create policy "Members read their workspace's identities"
     on public.contact_identities for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

@@ -1,5 +1,9 @@
 -- Who may see which contacts were merged: members, who see the contacts.
 
+grant select on public.contact_merges to authenticated;
+grant select, insert, update on public.contact_merges to switchboard;
+grant all on public.contact_merges to service_role;
+
 create policy "Members read their workspace's merges"
     on public.contact_merges for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

@@ -1,5 +1,8 @@
 -- Who may see the ledger of moves: nobody but the functions that write it and undo by it.
 
+grant select, insert on public.contact_moves to switchboard;
+grant all on public.contact_moves to service_role;
+
 create policy "Switchboard reads the workspace it entered"
     on public.contact_moves for select to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);

@@ -1,5 +1,13 @@
 -- Who may see a contact: members, and the contact once there is proof of who it is.
 
+grant select (
+    id, workspace_id, first_name, last_name, source, attributes, created_at, kind, title, name_key, last_name_key,
+    merged_into_id
+) on public.contacts to contact;
+grant select on public.contacts to authenticated;
+grant select, insert, update on public.contacts to switchboard;
+grant all on public.contacts to service_role;
+
 create policy "Members read their workspace's contacts"
     on public.contacts for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

@@ -1,6 +1,10 @@
 -- Who may see conversations: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose
 -- token is for it.
 
+grant select on public.conversations to authenticated, contact;
+grant select, insert, update on public.conversations to switchboard;
+grant all on public.conversations to service_role;
+
 create policy "Admins read all conversations, users and agents their own"
     on public.conversations for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_conversations()));

@@ -1,5 +1,9 @@
 -- Who may see who is in a group: members. Nobody in it is shown the others.
 
+grant select on public.group_participants to authenticated;
+grant select, insert, update on public.group_participants to switchboard;
+grant all on public.group_participants to service_role;
+
 create policy "Members read their workspace's groups"
     on public.group_participants for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

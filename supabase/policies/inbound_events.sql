@@ -1,5 +1,9 @@
 -- Who may see raw deliveries: admins and owners; they may hold anything a sender sent.
 
+grant select on public.inbound_events to authenticated;
+grant select, insert on public.inbound_events to switchboard;
+grant all on public.inbound_events to service_role;
+
 create policy "Admins read their workspace's inbound events"
     on public.inbound_events for select to authenticated
     using (workspace_id in (select private.admin_workspaces()));

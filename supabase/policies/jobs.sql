@@ -1,5 +1,9 @@
 -- Who may see the queue: admins and owners.
 
+grant select on public.jobs to authenticated;
+grant select, insert, update on public.jobs to switchboard;
+grant all on public.jobs to service_role;
+
 create policy "Admins read their workspace's jobs"
     on public.jobs for select to authenticated
     using (workspace_id in (select private.admin_workspaces()));

@@ -1,5 +1,13 @@
 -- Who may see messages: whoever may see their session.
 
+grant select (
+    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, metadata,
+    created_at
+) on public.messages to contact;
+grant select on public.messages to authenticated;
+grant select, insert on public.messages to switchboard;
+grant all on public.messages to service_role;
+
 create policy "Admins read all messages, users and agents their own"
     on public.messages for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()));

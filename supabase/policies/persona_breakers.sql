@@ -1,5 +1,9 @@
 -- Who may see how a persona is doing: members.
 
+grant select on public.persona_breakers to authenticated;
+grant select, insert, update on public.persona_breakers to switchboard;
+grant all on public.persona_breakers to service_role;
+
 create policy "Members read their workspace's breakers"
     on public.persona_breakers for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

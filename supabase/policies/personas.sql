@@ -1,5 +1,9 @@
 -- Who may see personas: members. Their secrets are in Vault.
 
+grant select on public.personas to authenticated;
+grant select, insert, update, delete on public.personas to switchboard;
+grant all on public.personas to service_role;
+
 create policy "Members read their workspace's personas"
     on public.personas for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

@@ -1,5 +1,12 @@
 -- Who may see proposals: whoever may see their session, and drafts only members.
 
+grant select (
+    id, workspace_id, request_id, session_id, status, title, details, created_at, updated_at
+) on public.proposals to contact;
+grant select on public.proposals to authenticated;
+grant select, insert, update on public.proposals to switchboard;
+grant all on public.proposals to service_role;
+
 create policy "Admins read all proposals, users and agents their own"
     on public.proposals for select to authenticated
     using (

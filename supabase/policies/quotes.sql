@@ -1,6 +1,10 @@
 -- Who may see quotes: members who see the session that asked, or one that works on the request. Whose session it is does
 -- not: what operators ask is between them and the workspace.
 
+grant select on public.quotes to authenticated;
+grant select, insert, update on public.quotes to switchboard;
+grant all on public.quotes to service_role;
+
 create policy "Admins read all quotes, agents those of their sessions"
     on public.quotes for select to authenticated
     using (

@@ -1,6 +1,10 @@
 -- Who may see what the limits count: members, where the subject is an id (a contact, a user, a space). Anything else is a
 -- person's address, which is for admins and owners.
 
+grant select on public.rate_limits to authenticated;
+grant select, insert, update on public.rate_limits to switchboard;
+grant all on public.rate_limits to service_role;
+
 create policy "Members read their workspace's rate limits"
     on public.rate_limits for select to authenticated
     using (workspace_id in (select private.member_workspaces())

@@ -1,5 +1,9 @@
 -- Who may see requests: whoever may see a session that works on one.
 
+grant select on public.requests to authenticated, contact;
+grant select, insert, update on public.requests to switchboard;
+grant all on public.requests to service_role;
+
 create policy "Admins read all requests, users and agents their own"
     on public.requests for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_requests()));

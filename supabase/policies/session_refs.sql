@@ -1,5 +1,9 @@
 -- Who may see by what other systems know a session: the members who see the session.
 
+grant select on public.session_refs to authenticated;
+grant select, insert, delete on public.session_refs to switchboard;
+grant all on public.session_refs to service_role;
+
 create policy "Members read the references of the sessions they see"
     on public.session_refs for select to authenticated
     using (

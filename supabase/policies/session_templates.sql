@@ -1,5 +1,9 @@
 -- Who may see session templates: members. Owners and admins change them through the functions, which enter to manage.
 
+grant select on public.session_templates to authenticated;
+grant select, insert, update, delete on public.session_templates to switchboard;
+grant all on public.session_templates to service_role;
+
 create policy "Members read their workspace's session templates"
     on public.session_templates for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

@@ -1,6 +1,15 @@
 -- Who may see sessions: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose token
 -- is for its conversation.
 
+grant select (
+    id, workspace_id, conversation_id, contact_id, user_id, persona_id, status, turn_count, message_count, metadata,
+    error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive, workflow,
+    workflow_step, request_id, taken_over_at, first_message_at
+) on public.sessions to contact;
+grant select on public.sessions to authenticated;
+grant select, insert, update on public.sessions to switchboard;
+grant all on public.sessions to service_role;
+
 create policy "Admins read all sessions, users and agents their own"
     on public.sessions for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_sessions()));

@@ -1,5 +1,9 @@
 -- Who may see spaces: members.
 
+grant select on public.spaces to authenticated;
+grant select, insert, update, delete on public.spaces to switchboard;
+grant all on public.spaces to service_role;
+
 create policy "Members read their workspace's spaces"
     on public.spaces for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

@@ -1,6 +1,10 @@
 -- Who may see tags: members, on contacts all of them, on sessions those of the sessions they may see. Tags are said among
 -- members: not even the user whose session it is reads them.
 
+grant select on public.tags to authenticated;
+grant select, insert, update, delete on public.tags to switchboard;
+grant all on public.tags to service_role;
+
 create policy "Members read tags of contacts and of the sessions they see"
     on public.tags for select to authenticated
     using (

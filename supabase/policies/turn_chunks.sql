@@ -1,5 +1,9 @@
 -- Who may see an answer in the making: whoever may see its turn.
 
+grant select on public.turn_chunks to authenticated, contact;
+grant select, insert, delete on public.turn_chunks to switchboard;
+grant all on public.turn_chunks to service_role;
+
 create policy "Admins read all chunks, users and agents their own"
     on public.turn_chunks for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or turn_id in (select private.own_active_turns()));

@@ -1,5 +1,9 @@
 -- Who may see what went wrong in words: admins and owners. A caller is told the turn's error code.
 
+grant insert on public.turn_errors to switchboard;
+grant select on public.turn_errors to authenticated;
+grant all on public.turn_errors to service_role;
+
 create policy "Admins read their workspace's turn errors"
     on public.turn_errors for select to authenticated
     using (workspace_id in (select private.admin_workspaces()));

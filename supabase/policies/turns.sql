@@ -1,5 +1,9 @@
 -- Who may see turns: whoever may see their session.
 
+grant select on public.turns to authenticated, contact;
+grant select, insert, update on public.turns to switchboard;
+grant all on public.turns to service_role;
+
 create policy "Admins read all turns, users and agents their own"
     on public.turns for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()));

@@ -1,5 +1,9 @@
 -- Who may see which steps a session took: the members who see the session.
 
+grant select on public.workflow_steps to authenticated;
+grant select, insert on public.workflow_steps to switchboard;
+grant all on public.workflow_steps to service_role;
+
 create policy "Members read the steps of the sessions they see"
     on public.workflow_steps for select to authenticated
     using (

@@ -1,5 +1,9 @@
 -- Who may see workflows: the built-in ones everybody who signed in, a workspace's own its members.
 
+grant select on public.workflow_transitions to authenticated;
+grant select, insert, delete on public.workflow_transitions to switchboard;
+grant all on public.workflow_transitions to service_role;
+
 create policy "Users read built-in workflows, members their workspace's"
     on public.workflow_transitions for select to authenticated
     using (workspace_id is null or workspace_id in (select private.member_workspaces()));

@@ -1,5 +1,9 @@
 -- Who may see who works in a workspace: everybody who does.
 
+grant select on public.workspace_members to authenticated;
+grant select, insert, update, delete on public.workspace_members to switchboard;
+grant all on public.workspace_members to service_role;
+
 create policy "Members read their workspace's members"
     on public.workspace_members for select to authenticated
     using (workspace_id in (select private.member_workspaces()));

@@ -1,5 +1,9 @@
 -- Who may see a workspace: its members. Owners and admins change it through the functions, which enter it to manage it.
 
+grant select on public.workspaces to authenticated;
+grant select, insert, update, delete on public.workspaces to switchboard;
+grant all on public.workspaces to service_role;
+
 create policy "Members read their workspaces"
     on public.workspaces for select to authenticated
     using (id in (select private.member_workspaces()));

@@ -1,5 +1,7 @@
 """What a database consists of, in words that every Postgres version says alike."""
 
+from collections.abc import Sequence
+
 import asyncpg
 
 Catalogue = dict[str, list[tuple[object, ...]]]
@@ -94,14 +96,15 @@ _QUERIES = {
 }
 
 
-async def read(connection: asyncpg.Connection) -> Catalogue:
-    """Everything that migrations make, by kind and sorted."""
+async def read(connection: asyncpg.Connection, leave_out: Sequence[str] = ()) -> Catalogue:
+    """Everything that migrations create, by kind and sorted. ``leave_out`` names kinds."""
     # So that names come out with their schema, whoever reads.
     await connection.execute("set search_path = ''")
     try:
         return {
             kind: sorted((tuple(row) for row in await connection.fetch(query)), key=repr)
             for kind, query in _QUERIES.items()
+            if kind not in leave_out
         }
     finally:
         await connection.execute("reset search_path")

@@ -1,0 +1,569 @@
+-- Generated from supabase/schemas/10_workspaces.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Workspaces (the tenant), their members, their audit log, and the checks that management functions share.
+
+create type public.member_role as enum ('owner', 'admin', 'agent');
+comment on type public.member_role is 'owner and admin see and change the whole workspace; agent sees own and assigned sessions.';
+
+create type public.session_status as enum ('active', 'paused', 'completed', 'failed', 'timeout', 'cancelled', 'archived');
+comment on type public.session_status is 'active <-> paused; active | paused -> completed | failed | timeout | cancelled -> archived (-> its former state on restore)';
+
+create table public.workspaces (
+    id                             uuid                    not null default private.uuid7(),
+    name                           text                    not null,
+    allowed_networks               cidr[]                  not null default '{}',
+    archive_after_days             integer                 not null default 90,
+    archive_statuses               public.session_status[] not null default '{completed,failed,timeout,cancelled}',
+    created_at                     timestamptz             not null default now(),
+    messages_per_minute_by_contact integer                 not null default 60,
+    messages_per_minute_by_user    integer                 not null default 120,
+    messages_per_minute_by_address integer                 not null default 600,
+    messages_per_minute_by_space   integer                 not null default 6000,
+    session_timeout_hours          integer,
+    constraint workspaces_pkey                  primary key (id),
+    constraint workspaces_name_length           check (length(name) between 1 and 200),
+    constraint workspaces_archive_after_days    check (archive_after_days between 1 and 3650),
+    constraint workspaces_archive_statuses      check (archive_statuses <@ '{completed,failed,timeout,cancelled}'),
+    -- A workspace is one row; checking them all takes no time.
+    constraint workspaces_messages_per_minute   check (
+        messages_per_minute_by_contact > 0 and messages_per_minute_by_user > 0
+        and messages_per_minute_by_address > 0 and messages_per_minute_by_space > 0),
+    -- A workspace is one row; checking them all takes no time.
+    constraint workspaces_session_timeout_hours check (session_timeout_hours between 0 and 8760)
+);
+comment on table public.workspaces is 'The tenant; every row belongs to one.';
+comment on column public.workspaces.allowed_networks is 'Private networks that this workspace''s personas may call; everything private is refused otherwise. Set by operators only.';
+comment on column public.workspaces.archive_after_days is 'A finished session is archived this many days after its last activity.';
+comment on column public.workspaces.archive_statuses is 'Which terminal states are archived.';
+comment on column public.workspaces.messages_per_minute_by_contact is 'Messages that one contact may send in a minute.';
+comment on column public.workspaces.messages_per_minute_by_user is 'Messages that one signed-in user may send in a minute.';
+comment on column public.workspaces.messages_per_minute_by_address is 'Messages that may come from one address (IPv6: one /64) in a minute.';
+comment on column public.workspaces.messages_per_minute_by_space is 'Messages that one space takes in a minute.';
+comment on column public.workspaces.session_timeout_hours is 'A session times out this many hours after the last message came in; 0: never; null: as the instance says.';
+alter table public.workspaces enable row level security;
+
+create table public.workspace_members (
+    workspace_id uuid               not null,
+    user_id      uuid               not null,
+    role         public.member_role not null,
+    created_at   timestamptz        not null default now(),
+    constraint workspace_members_pkey              primary key (workspace_id, user_id),
+    constraint workspace_members_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
+    constraint workspace_members_user_id_fkey      foreign key (user_id) references auth.users (id) on delete cascade
+);
+comment on table public.workspace_members is 'Users with a role in a workspace.';
+alter table public.workspace_members enable row level security;
+create index workspace_members_user_id_idx on public.workspace_members (user_id, workspace_id) include (role);
+
+create table public.audit_events (
+    id           uuid        not null default private.uuid7(),
+    workspace_id uuid        not null,
+    verb         text        not null,
+    object_id    uuid        not null,
+    actor_id     uuid,
+    code         text,
+    created_at   timestamptz not null default now(),
+    constraint audit_events_pkey              primary key (id),
+    constraint audit_events_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
+    constraint audit_events_lengths           check (length(verb) between 1 and 64 and length(code) <= 64)
+);
+comment on table public.audit_events is 'What happened, in ids and verbs only: nothing here has to be erased with a contact.';
+comment on column public.audit_events.verb is 'noun.participle, like contact.registered or turn.failed.';
+comment on column public.audit_events.object_id is 'What it happened to.';
+comment on column public.audit_events.actor_id is 'The contact or user who did it; null for the system.';
+alter table public.audit_events enable row level security;
+create index audit_events_workspace_id_idx on public.audit_events (workspace_id, created_at);
+create index audit_events_object_created_at_idx on public.audit_events (object_id, created_at, id);
+create index audit_events_merges_idx on public.audit_events (object_id) where verb in ('contact.merged', 'contact.unmerged');
+
+create function private.member_workspaces()
+    returns setof uuid language sql stable security definer set search_path = ''
+as $$
+    select m.workspace_id
+      from public.workspace_members m
+     where m.user_id = (select auth.uid());
+$$;
+comment on function private.member_workspaces is 'The workspaces the signed-in user is a member of.';
+
+create function private.admin_workspaces()
+    returns setof uuid language sql stable security definer set search_path = ''
+as $$
+    select m.workspace_id
+      from public.workspace_members m
+     where m.user_id = (select auth.uid())
+       and m.role in ('owner', 'admin');
+$$;
+comment on function private.admin_workspaces is 'The workspaces the signed-in user owns or administers.';
+
+create function private.email_is_confirmed(user_id uuid, email text)
+    returns boolean language plpgsql stable security definer set search_path = ''
+as $$
+begin
+    return exists (select
+                     from auth.users u
+                    where u.id = email_is_confirmed.user_id
+                      and lower(u.email) = lower(email_is_confirmed.email)
+                      and u.email_confirmed_at is not null);
+end;
+$$;
+comment on function private.email_is_confirmed is 'Whether a Supabase user has confirmed the email that their token names.';
+
+create function private.is_member(user_id uuid)
+    returns boolean language plpgsql stable set search_path = ''
+as $$
+begin
+    return exists (select
+                     from public.workspace_members m
+                    where m.user_id = is_member.user_id
+                      and m.workspace_id = private.entered_workspace());
+end;
+$$;
+comment on function private.is_member is 'Whether a user is a member of the entered workspace.';
+
+create function private.record_audit(verb text, object_id uuid, actor_id uuid, code text)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    insert into public.audit_events (workspace_id, verb, object_id, actor_id, code)
+    values (private.entered_workspace(), record_audit.verb, record_audit.object_id, record_audit.actor_id, record_audit.code);
+end;
+$$;
+comment on function private.record_audit is 'Adds to the audit of the entered workspace.';
+
+create function private.caller_role(workspace_id uuid)
+    returns public.member_role language sql stable security definer set search_path = ''
+as $$
+    -- A token that was signed for something else, a chat for instance, manages nothing.
+    select case
+               when private.claims() ->> 'role' = 'service_role' then 'owner'::public.member_role
+               when private.claims() ->> 'role' = 'switchboard'
+                    and (private.claims() #>> '{scope,management}')::boolean
+                    and private.claims() #>> '{caller,kind}' = 'user'
+               then (select m.role
+                       from public.workspace_members m
+                      where m.workspace_id = w.id
+                        and m.user_id = (private.claims() #>> '{caller,user_id}')::uuid)
+           end
+      from public.workspaces w
+     where w.id = caller_role.workspace_id;
+$$;
+comment on function private.caller_role is 'What the caller of a token for managing may do in a workspace; operators are as owners; null for everybody else, and where there is no such workspace.';
+
+create function private.enter_to_manage(noun text, object_id uuid)
+    returns public.member_role language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid               := private.workspace_of(noun, object_id);
+    role      constant public.member_role := private.caller_role(workspace);
+begin
+    if role is null then
+        raise sqlstate 'PT404' using message = noun || '_not_found', detail = 'There is no such ' || noun || '.';
+    end if;
+    perform set_config('switchboard.workspace_id', workspace::text, true);
+    -- The policies for writing what makes up a workspace compare with this one, which no other way in sets.
+    if role in ('owner', 'admin') then
+        perform set_config('switchboard.managed_workspace_id', workspace::text, true);
+    end if;
+    return role;
+end;
+$$;
+comment on function private.enter_to_manage is 'Enters the workspace of a workspace, space or persona in order to manage it, and gives the caller''s role; not found for whoever has none.';
+
+create function private.enter_as_admin(noun text, object_id uuid)
+    returns uuid language plpgsql set search_path = ''
+as $$
+begin
+    if private.enter_to_manage(noun, object_id) = 'agent' then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+    end if;
+    return private.workspace_of(noun, object_id);
+end;
+$$;
+comment on function private.enter_as_admin is 'The same for owners and admins only; gives the workspace.';
+
+create function private.find_user(user_id uuid, email text)
+    returns uuid language plpgsql stable security definer set search_path = ''
+as $$
+begin
+    -- Only where somebody may add members, or a workspace: it tells whether an email is known on this instance.
+    if coalesce(private.caller_role(nullif(current_setting('switchboard.managed_workspace_id', true), '')::uuid),
+                'agent') = 'agent' and not private.is_operator() then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners, admins and operators look for users.';
+    end if;
+    -- An email that nobody confirmed is not yet its owner's. Two users have one email only where single sign-on is used:
+    -- those are added by their ids.
+    return (select u.id
+              from auth.users u
+             where u.deleted_at is null
+               and not u.is_anonymous
+               and (u.id = find_user.user_id
+                    or (find_user.user_id is null and u.email = find_user.email and not u.is_sso_user
+                        and u.email_confirmed_at is not null)));
+end;
+$$;
+comment on function private.find_user is 'The Supabase user with this id, or else this confirmed email (in lower case); null where there is none.';
+
+create function private.is_operator()
+    returns boolean language sql stable set search_path = ''
+as $$
+    select coalesce(private.claims() ->> 'role' = 'service_role'
+                    or (private.claims() ->> 'role' = 'switchboard'
+                        and (private.claims() #>> '{scope,management}')::boolean
+                        and private.claims() #>> '{caller,switchboard_role}' = 'operator'), false);
+$$;
+comment on function private.is_operator is 'Whether the caller runs this instance: the service key, or a user whose app_metadata says so.';
+
+create function private.member_emails(workspace_id uuid)
+    returns table (user_id uuid, email text)
+    language sql
+    stable
+    security definer
+    set search_path = ''
+as $$
+    select m.user_id, u.email::text
+      from public.workspace_members m
+      join auth.users u on u.id = m.user_id
+     where m.workspace_id = member_emails.workspace_id
+       and (private.claims() ->> 'role' = 'service_role' or m.workspace_id in (select private.member_workspaces()));
+$$;
+comment on function private.member_emails is 'The emails of a workspace''s members, for its members.';
+
+create function private.record_change(workspace_id uuid, verb text, object_id uuid, code text default null)
+    returns void language sql set search_path = ''
+as $$
+    insert into public.audit_events (workspace_id, verb, object_id, actor_id, code)
+    values (record_change.workspace_id, record_change.verb, record_change.object_id, private.calling_user(), record_change.code);
+$$;
+comment on function private.record_change is 'Adds what somebody changed to the audit; no actor: an operator''s command.';
+
+create function private.describe_workspace(workspace public.workspaces)
+    returns jsonb language sql stable set search_path = ''
+as $$
+    select to_jsonb(workspace);
+$$;
+comment on function private.describe_workspace is 'A workspace as its members see it.';
+
+create function private.apply_to_workspace(workspace public.workspaces, changes jsonb)
+    returns public.workspaces language sql set search_path = ''
+as $$
+    -- Only what is listed here changes: which private networks may be called is for operators with access to the database.
+    update public.workspaces w
+       set (name, archive_after_days, archive_statuses, session_timeout_hours, messages_per_minute_by_contact,
+            messages_per_minute_by_user, messages_per_minute_by_space, messages_per_minute_by_address)
+         = (select n.name, n.archive_after_days, n.archive_statuses, n.session_timeout_hours, n.messages_per_minute_by_contact,
+                   n.messages_per_minute_by_user, n.messages_per_minute_by_space, n.messages_per_minute_by_address
+              from jsonb_populate_record(w, changes) n)
+     where w.id = workspace.id
+    returning w.*;
+$$;
+comment on function private.apply_to_workspace is 'Writes the given members of a workspace''s settings; the others stay.';
+
+create function public.create_workspace(workspace jsonb, owner_id uuid default null, owner_email text default null)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    wanted constant uuid := coalesce((workspace ->> 'id')::uuid, private.uuid7());
+    made   public.workspaces;
+    owner  uuid;
+begin
+    if not private.is_operator() then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only operators make workspaces.';
+    end if;
+    if owner_email is null then
+        owner_id := coalesce(owner_id, private.calling_user());
+    end if;
+    owner := private.find_user(owner_id, owner_email);
+    if owner is null then
+        raise sqlstate 'PT404' using message = 'user_not_found', detail = 'There is no such user to own the workspace.';
+    end if;
+    perform set_config('switchboard.workspace_id', wanted::text, true);
+    perform set_config('switchboard.managed_workspace_id', wanted::text, true);
+
+    insert into public.workspaces (id, name)
+    values (wanted, workspace ->> 'name')
+    on conflict on constraint workspaces_pkey do nothing
+    returning * into made;
+    if not found then
+        select w.* into made
+          from public.workspaces w
+          join public.workspace_members m on m.workspace_id = w.id and m.user_id = owner and m.role = 'owner'
+         where w.id = wanted;
+        if not found then
+            raise sqlstate 'PT409' using message = 'id_taken', detail = 'Something else has this id.';
+        end if;
+        return private.describe_workspace(made);
+    end if;
+    made := private.apply_to_workspace(made, workspace);
+    insert into public.workspace_members (workspace_id, user_id, role) values (made.id, owner, 'owner');
+    perform private.record_change(made.id, 'workspace.created', made.id);
+    perform private.record_change(made.id, 'member.added', owner, 'owner');
+    return private.describe_workspace(made);
+end;
+$$;
+comment on function public.create_workspace is 'Makes a workspace with its first owner (the caller unless another is named); operators only. The same id again gives the same workspace.';
+
+create function public.list_workspaces(after uuid default null, page_size integer default 50)
+    returns jsonb language sql stable set search_path = ''
+as $$
+    select private.page(jsonb_agg(private.describe_workspace(w) order by w.id), page_size, 'id')
+      from (select w.*
+              from public.workspaces w
+             where list_workspaces.after is null or w.id > list_workspaces.after
+             order by w.id
+             limit page_size + 1) w;
+$$;
+comment on function public.list_workspaces is 'A page of the workspaces that the caller may see: their own, or all for operators.';
+
+create function public.read_workspace(workspace_id uuid)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    found_workspace public.workspaces;
+begin
+    select w.* into found_workspace from public.workspaces w where w.id = read_workspace.workspace_id;
+    if not found then
+        raise sqlstate 'PT404' using message = 'workspace_not_found', detail = 'There is no such workspace.';
+    end if;
+    return private.describe_workspace(found_workspace);
+end;
+$$;
+comment on function public.read_workspace is 'A workspace that the caller is a member of.';
+
+create function public.change_workspace(workspace_id uuid, changes jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.enter_as_admin('workspace', workspace_id);
+    before public.workspaces;
+    made   public.workspaces;
+begin
+    select w.* into before from public.workspaces w where w.id = workspace for no key update;
+    made := private.apply_to_workspace(before, changes);
+    if made is distinct from before then
+        perform private.record_change(workspace, 'workspace.changed', workspace);
+    end if;
+    return private.describe_workspace(made);
+end;
+$$;
+comment on function public.change_workspace is 'Changes the given settings of a workspace; for its owners and admins.';
+
+create function public.list_members(workspace_id uuid, after uuid default null, page_size integer default 50)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    perform public.read_workspace(workspace_id);
+    return (select private.page(jsonb_agg(to_jsonb(m) order by m.user_id), page_size, 'user_id')
+              from (select m.user_id, e.email, m.role, m.created_at
+                      from public.workspace_members m
+                      left join private.member_emails(list_members.workspace_id) e on e.user_id = m.user_id
+                     where m.workspace_id = list_members.workspace_id
+                       and (list_members.after is null or m.user_id > list_members.after)
+                     order by m.user_id
+                     limit page_size + 1) m);
+end;
+$$;
+comment on function public.list_members is 'A page of a workspace''s members: {user_id, email, role, created_at}.';
+
+create function private.require_another_owner(workspace_id uuid, user_id uuid)
+    returns void language plpgsql stable set search_path = ''
+as $$
+begin
+    if not exists (select
+                     from public.workspace_members m
+                    where m.workspace_id = require_another_owner.workspace_id
+                      and m.user_id <> require_another_owner.user_id
+                      and m.role = 'owner') then
+        raise sqlstate 'PT409' using message = 'last_owner', detail = 'A workspace keeps at least one owner.';
+    end if;
+end;
+$$;
+comment on function private.require_another_owner is 'Refuses to take the last owner from a workspace, which is locked by then.';
+
+create function private.put_member(workspace_id uuid, user_id uuid, role public.member_role, granted_by public.member_role)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    before public.member_role;
+    made   public.workspace_members;
+begin
+    -- One at a time: two owners who demote each other at once must not both succeed.
+    perform from public.workspaces w where w.id = put_member.workspace_id for no key update;
+    select m.role into before
+      from public.workspace_members m
+     where m.workspace_id = put_member.workspace_id and m.user_id = put_member.user_id;
+    if granted_by <> 'owner' and (role <> 'agent' or coalesce(before, 'agent') <> 'agent') then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners make or change owners and admins.';
+    end if;
+    if before = 'owner' and role <> 'owner' then
+        perform private.require_another_owner(workspace_id, user_id);
+    end if;
+    insert into public.workspace_members as m (workspace_id, user_id, role)
+    values (put_member.workspace_id, put_member.user_id, put_member.role)
+    on conflict on constraint workspace_members_pkey do update set role = excluded.role
+    returning m.* into made;
+    if before is distinct from role then
+        perform private.record_change(
+            put_member.workspace_id, case when before is null then 'member.added' else 'member.changed' end, user_id, role::text);
+    end if;
+    return jsonb_build_object('user_id', made.user_id, 'role', made.role, 'created_at', made.created_at);
+end;
+$$;
+comment on function private.put_member is 'Gives a user a role in a workspace, if whoever grants it has the role for that.';
+
+create function public.set_member(workspace_id uuid, user_id uuid, role public.member_role)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.enter_as_admin('workspace', workspace_id);
+begin
+    if private.find_user(user_id, null) is null then
+        raise sqlstate 'PT404' using message = 'user_not_found', detail = 'There is no such user.';
+    end if;
+    return private.put_member(workspace, user_id, role, private.caller_role(workspace));
+end;
+$$;
+comment on function public.set_member is 'Makes a user a member, or gives a member another role. Admins manage agents, owners everybody; the last owner stays one.';
+
+create function public.add_member(workspace_id uuid, email text, role public.member_role)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace  constant uuid := private.enter_as_admin('workspace', workspace_id);
+    granted_by constant public.member_role := private.caller_role(workspace);
+    limited    constant boolean := private.calling_user() is not null;
+    found_user uuid;
+    before     public.member_role;
+    refusal    text;
+begin
+    -- Before anybody is looked for: put_member would say so only of an email that is known, and its error would undo the count.
+    if granted_by <> 'owner' and role <> 'agent' then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners make or change owners and admins.';
+    end if;
+    if limited then
+        -- The answer tells whether an email is known on this instance. Every question is counted, also the one with a yes.
+        begin
+            perform private.take_limits(jsonb_build_object('members_by_email', jsonb_build_object(
+                'place', 1, 'subject', private.calling_user(), 'quota', 10, 'object_id', private.calling_user())));
+        exception when sqlstate 'SB001' then
+            get stacked diagnostics refusal = pg_exception_detail;
+            perform private.count_refusal(refusal::jsonb);
+            return private.refuse(refusal::jsonb - '{subject,object_id}'::text[]);
+        end;
+    end if;
+    found_user := private.find_user(null, email);
+    if found_user is null then
+        if not limited then
+            raise sqlstate 'PT404' using message = 'user_not_found', detail = 'No user has confirmed this email.';
+        end if;
+        perform private.record_change(workspace, 'member.sought', workspace, 'user_not_found');
+        return private.refuse(jsonb_build_object(
+            'status', 404, 'code', 'user_not_found', 'title', 'There is no such user.',
+            'detail', 'No user has confirmed this email.'));
+    end if;
+    select m.role into before from public.workspace_members m where m.workspace_id = workspace and m.user_id = found_user;
+    if before <> role then
+        raise sqlstate 'PT409' using message = 'member_exists', detail = 'This user is a member with another role.';
+    end if;
+    return private.put_member(workspace, found_user, role, granted_by);
+end;
+$$;
+comment on function public.add_member is 'Makes the user with this confirmed email a member; ten such questions a minute and caller, operators aside. A member with another role is a conflict.';
+
+create function public.remove_member(workspace_id uuid, user_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    caller_role constant public.member_role := private.enter_to_manage('workspace', workspace_id);
+    before public.member_role;
+begin
+    if caller_role = 'agent' and user_id is distinct from private.calling_user() then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+    end if;
+    -- Whoever leaves manages themselves.
+    perform set_config('switchboard.managed_workspace_id', workspace_id::text, true);
+    perform from public.workspaces w where w.id = remove_member.workspace_id for no key update;
+    select m.role into before
+      from public.workspace_members m
+     where m.workspace_id = remove_member.workspace_id and m.user_id = remove_member.user_id;
+    if not found then
+        raise sqlstate 'PT404' using message = 'member_not_found', detail = 'There is no such member.';
+    end if;
+    if caller_role = 'admin' and before <> 'agent' and user_id is distinct from private.calling_user() then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners remove owners and admins.';
+    end if;
+    if before = 'owner' then
+        perform private.require_another_owner(workspace_id, user_id);
+    end if;
+    delete from public.workspace_members m
+     where m.workspace_id = remove_member.workspace_id and m.user_id = remove_member.user_id;
+    perform private.record_change(workspace_id, 'member.removed', user_id, before::text);
+    return jsonb_build_object('removed', true);
+end;
+$$;
+comment on function public.remove_member is 'Takes a member out of a workspace; everybody may leave. Admins remove agents, owners everybody but the last owner.';
+
+create function private.calling_actor()
+    returns uuid language sql stable set search_path = ''
+as $$
+    select coalesce(c.caller ->> 'contact_id', c.caller ->> 'user_id')::uuid
+      from (select private.claims() -> 'caller' as caller) c;
+$$;
+comment on function private.calling_actor is 'The contact or user on whose behalf a function of ours calls; null for the system.';
+
+create function private.enter_as_owner(noun text, object_id uuid)
+    returns uuid language plpgsql set search_path = ''
+as $$
+begin
+    if private.enter_to_manage(noun, object_id) <> 'owner' then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners may delete this.';
+    end if;
+    return private.workspace_of(noun, object_id);
+end;
+$$;
+comment on function private.enter_as_owner is 'Enters as enter_as_admin does, for owners and operators'' commands only; gives the workspace.';
+
+create function public.delete_workspace(workspace_id uuid, name text)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.enter_as_owner('workspace', workspace_id);
+    present   text;
+begin
+    select w.name into present from public.workspaces w where w.id = workspace for update;
+    if not found then
+        raise sqlstate 'PT404' using message = 'workspace_not_found', detail = 'There is no such workspace.';
+    end if;
+    if present is distinct from delete_workspace.name then
+        raise sqlstate 'PT409' using message = 'wrong_name', detail = 'The workspace has another name.';
+    end if;
+    delete from public.workspaces w where w.id = workspace;
+    return jsonb_build_object('removed', true);
+end;
+$$;
+comment on function public.delete_workspace is 'Deletes a workspace and everything in it, if its name is given: contacts, conversations, secrets, its audit. For owners; it cannot be undone.';
+
+grant execute on function
+    private.member_workspaces, private.admin_workspaces
+    to authenticated;
+
+grant execute on function
+    private.email_is_confirmed, private.is_member, private.record_audit
+    to switchboard;
+
+grant execute on function
+    private.caller_role, private.enter_to_manage, private.enter_as_admin, private.find_user, private.is_operator,
+    private.record_change, private.apply_to_workspace, public.create_workspace, public.change_workspace,
+    private.require_another_owner, private.put_member, public.set_member, public.add_member, public.remove_member,
+    private.calling_actor, private.enter_as_owner, public.delete_workspace
+    to service_role, switchboard;
+
+grant execute on function
+    private.member_emails, public.list_workspaces, public.read_workspace, public.list_members
+    to authenticated, service_role;
+
+grant execute on function
+    private.describe_workspace
+    to authenticated, service_role, switchboard;

@@ -1,0 +1,186 @@
+-- Generated from supabase/schemas/18_rate_limits.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Rate limits: counters per minute, taken last in a transaction because many transactions wait for the same row.
+
+create table public.rate_limits (
+    workspace_id      uuid        not null,
+    name              text        not null,
+    subject           text        not null,
+    window_started_at timestamptz not null default now(),
+    taken             integer     not null default 0,
+    refused           integer     not null default 0,
+    constraint rate_limits_pkey              primary key (workspace_id, name, subject),
+    constraint rate_limits_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
+    constraint rate_limits_lengths           check (length(name) between 1 and 64 and length(subject) between 1 and 200)
+);
+comment on table public.rate_limits is 'How much of each limit is used in its current window (one minute).';
+comment on column public.rate_limits.subject is 'Whom it limits: a contact''s, user''s or space''s id, a network address.';
+comment on column public.rate_limits.refused is 'Refusals within the window.';
+alter table public.rate_limits enable row level security;
+
+create function private.count_refusal(refusal jsonb)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    times integer;
+begin
+    if refusal ? 'limit' then
+        insert into public.rate_limits as r (workspace_id, name, subject, refused)
+        values (private.entered_workspace(), refusal ->> 'limit', refusal ->> 'subject', 1)
+        on conflict on constraint rate_limits_pkey do update
+           set refused = r.refused + 1
+        returning r.refused into times;
+        -- Once a minute says it; how often is in the count.
+        if times = 1 then
+            perform private.record_audit('limit.exceeded', (refusal ->> 'object_id')::uuid, null, refusal ->> 'limit');
+        end if;
+    end if;
+end;
+$$;
+comment on function private.count_refusal is 'Keeps count of a refusal by a limit, after the writes it undid; the minute''s first is audited.';
+
+create function private.limit_subject(address text)
+    returns text language plpgsql immutable set search_path = ''
+as $$
+begin
+    -- Whoever has an IPv6 address has at least a /64 of them.
+    return case when address like '%:%'
+                then network(set_masklen(address::inet, 64))::text
+                else address end;
+end;
+$$;
+comment on function private.limit_subject is 'What a limit by address counts: an IPv4 address, or the /64 of an IPv6 one.';
+
+create function private.arrival_limits(space public.spaces, address text)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    limits jsonb := jsonb_build_object(
+        'arrivals_by_space', jsonb_build_object(
+            'place', 6, 'subject', space.id, 'quota', space.arrivals_per_minute, 'object_id', space.id));
+begin
+    if address is not null then
+        limits := limits || jsonb_build_object(
+            'arrivals_by_address', jsonb_build_object(
+                'place', 5, 'subject', private.limit_subject(address), 'quota', space.arrivals_per_minute_by_address, 'object_id', space.id));
+    end if;
+    return limits;
+end;
+$$;
+comment on function private.arrival_limits is 'The limits on who arrives without a token: {name: {place, subject, quota (per minute), object_id}}.';
+
+create function private.message_limits(workspace public.workspaces, space public.spaces, address text)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    caller constant jsonb := private.claims() -> 'caller';
+begin
+    -- From the least shared to the most: the row that everybody waits for is held for the shortest time. What is not there
+    -- has no limit.
+    return jsonb_strip_nulls(jsonb_build_object(
+        'messages_by_contact', case when caller ->> 'contact_id' is not null then jsonb_build_object(
+            'place', 1, 'subject', caller -> 'contact_id', 'quota', workspace.messages_per_minute_by_contact, 'object_id', caller -> 'contact_id') end,
+        'messages_by_user', case when caller ->> 'user_id' is not null then jsonb_build_object(
+            'place', 2, 'subject', caller -> 'user_id', 'quota', workspace.messages_per_minute_by_user, 'object_id', caller -> 'user_id') end,
+        'messages_by_address', case when address is not null then jsonb_build_object(
+            'place', 3, 'subject', private.limit_subject(address), 'quota', workspace.messages_per_minute_by_address, 'object_id', space.id) end,
+        'messages_by_space', jsonb_build_object(
+            'place', 4, 'subject', space.id, 'quota', workspace.messages_per_minute_by_space, 'object_id', space.id)));
+end;
+$$;
+comment on function private.message_limits is 'The limits on the caller''s messages: {name: {place, subject, quota (per minute), object_id}}.';
+
+create function private.limit_refusal(limits jsonb, name text, seconds integer)
+    returns jsonb language sql immutable set search_path = ''
+as $$
+    select jsonb_build_object(
+               'status', 429, 'code', 'rate_limited', 'title', 'Too many requests.',
+               'retry_after', greatest(seconds, 1), 'limit', name,
+               'limits', jsonb_build_array(jsonb_build_object(
+                   'name', name, 'quota', limits -> name -> 'quota', 'remaining', 0, 'reset', greatest(seconds, 1))),
+               'subject', limits -> name -> 'subject', 'object_id', limits -> name -> 'object_id');
+$$;
+comment on function private.limit_refusal is 'What is said of a limit that is used up for so many seconds.';
+
+create function private.check_limits(limits jsonb)
+    returns void language plpgsql stable set search_path = ''
+as $$
+declare
+    used_up public.rate_limits;
+begin
+    select r.* into used_up
+      from jsonb_each(limits) as l (name, terms)
+      join public.rate_limits r
+        on r.workspace_id = private.entered_workspace() and r.name = l.name and r.subject = l.terms ->> 'subject'
+     where r.window_started_at > now() - interval '1 minute'
+       and r.taken >= (l.terms -> 'quota')::integer
+     order by l.terms -> 'place'
+     limit 1;
+    if found then
+        perform private.raise_refusal(private.limit_refusal(limits, used_up.name, ceil(
+            extract(epoch from used_up.window_started_at + interval '1 minute' - now()))::integer));
+    end if;
+end;
+$$;
+comment on function private.check_limits is 'Refuses early, without a lock, what a used-up limit would refuse in the end.';
+
+create function private.take_limits(limits jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.entered_workspace();
+    taken     jsonb;
+    fewest    integer;
+    refused   jsonb;
+begin
+    with used as (
+        -- In the order of their places: two callers then never wait for each other in a circle.
+        insert into public.rate_limits as r (workspace_id, name, subject, taken)
+        select workspace, l.name, l.terms ->> 'subject', 1
+          from jsonb_each(limits) as l (name, terms)
+         order by l.terms -> 'place'
+        on conflict on constraint rate_limits_pkey do update
+           set taken             = case when r.window_started_at > now() - interval '1 minute' then r.taken + 1 else 1 end,
+               refused           = case when r.window_started_at > now() - interval '1 minute' then r.refused   else 0 end,
+               window_started_at = case when r.window_started_at > now() - interval '1 minute' then r.window_started_at else now() end
+        returning r.name, (limits -> r.name -> 'quota')::integer - r.taken as remaining,
+                  ceil(extract(epoch from r.window_started_at + interval '1 minute' - now()))::integer as seconds
+    )
+    select jsonb_agg(jsonb_build_object(
+               'name', u.name, 'quota', limits -> u.name -> 'quota', 'remaining', u.remaining, 'reset', u.seconds)),
+           min(u.remaining)
+      into taken, fewest
+      from used u;
+    if fewest < 0 then
+        -- The first of them in their order says it.
+        select t.state into refused
+          from jsonb_array_elements(taken) with ordinality as t (state, place)
+         where (t.state -> 'remaining')::integer < 0
+         order by t.place
+         limit 1;
+        perform private.raise_refusal(private.limit_refusal(limits, refused ->> 'name', (refused -> 'reset')::integer));
+    end if;
+    return coalesce(taken, '[]');
+end;
+$$;
+comment on function private.take_limits is 'Takes one from each limit of the current minute, or refuses: [{name, quota, remaining, reset (s)}]. Hot rows: call it last.';
+
+create function private.count_attempt(limits jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    return private.take_limits(limits);
+exception when sqlstate 'SB001' then
+    -- Refused already, for another reason.
+    return '[]'::jsonb;
+end;
+$$;
+comment on function private.count_attempt is 'Takes from the limits for a request that is refused for another reason, as nobody tries for free; what take_limits says, [] where one was used up.';
+
+grant execute on function
+    private.count_refusal, private.limit_subject, private.arrival_limits, private.message_limits,
+    private.limit_refusal, private.check_limits, private.take_limits, private.count_attempt
+    to switchboard;

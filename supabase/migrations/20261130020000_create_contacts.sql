@@ -1,0 +1,625 @@
+-- Generated from supabase/schemas/20_contacts.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Contacts and groups, and the identities by which they are recognised.
+
+create type public.identity_kind as enum ('email', 'phone', 'telegram', 'whatsapp', 'discord', 'omi', 'external');
+comment on type public.identity_kind is 'email, phone, telegram, whatsapp, discord, omi: an address or id there; external: an id of another system, written system:id (auth:… is a Supabase user).';
+
+create type public.proof as enum ('asserted', 'verified');
+comment on type public.proof is 'asserted: somebody typed it; verified: a token, a confirmed user, an HMAC or a service stands behind it. asserted -> verified';
+
+create type public.contact_kind as enum ('person', 'group');
+comment on type public.contact_kind is 'person: somebody; group: a chat of several, whose participants are persons. It never changes.';
+
+create table public.contacts (
+    -- Random, not time-ordered: the id of a contact tells nothing about when they came.
+    id             uuid                not null default gen_random_uuid(),
+    workspace_id   uuid                not null,
+    first_name     text,
+    last_name      text,
+    source         text,
+    attributes     jsonb               not null default '{}',
+    session_id     uuid,
+    created_at     timestamptz         not null default now(),
+    kind           public.contact_kind not null default 'person',
+    title          text,
+    -- Lists search the beginning of a name. Beside a policy only comparisons that are leakproof are conditions for an index:
+    -- like is not, and neither is lower(); an order by bytes of what is stored in lower case is.
+    name_key       text                collate "C" generated always as (lower(coalesce(title, coalesce(first_name || ' ', '') || coalesce(last_name, '')))) stored,
+    last_name_key  text                collate "C" generated always as (lower(last_name)) stored,
+    merged_into_id uuid,
+    constraint contacts_pkey                primary key (id),
+    constraint contacts_workspace_key       unique (workspace_id, id),
+    constraint contacts_kind_key            unique (workspace_id, id, kind),
+    constraint contacts_workspace_id_fkey   foreign key (workspace_id) references public.workspaces (id) on delete cascade,
+    constraint contacts_merged_into_id_fkey foreign key (workspace_id, merged_into_id)
+        references public.contacts (workspace_id, id) on delete cascade,
+    constraint contacts_lengths             check (length(first_name) <= 200 and length(last_name) <= 200 and length(source) <= 200),
+    constraint contacts_attributes_object   check (jsonb_typeof(attributes) = 'object'),
+    constraint contacts_title               check (title is null or (kind = 'group' and length(title) between 1 and 200)),
+    constraint contacts_merged_into_another check (merged_into_id <> id)
+);
+comment on table public.contacts is 'An outside person or group the workspace talks with.';
+comment on column public.contacts.session_id is 'The session first linked; never silently repointed.';
+comment on column public.contacts.title is 'What a group is called.';
+comment on column public.contacts.name_key is 'A person''s first and last name, a group''s title, in lower case: what lists search.';
+comment on column public.contacts.last_name_key is 'The last name in lower case.';
+comment on column public.contacts.merged_into_id is 'The contact that it was merged into, which may have been merged further; null: it stands. What is gone with that one goes with it.';
+alter table public.contacts enable row level security;
+create index contacts_session_id_idx on public.contacts (session_id);
+create index contacts_newest_idx on public.contacts (workspace_id, created_at, id);
+-- Groups are few among many: a list of them alone does not walk past everybody.
+create index contacts_groups_idx on public.contacts (workspace_id, created_at, id) where kind = 'group';
+create index contacts_name_key_idx on public.contacts (workspace_id, name_key);
+create index contacts_last_name_key_idx on public.contacts (workspace_id, last_name_key);
+create index contacts_merged_into_id_idx on public.contacts (merged_into_id);
+create index contacts_id_idx on public.contacts using hash (id);
+
+create table public.contact_identities (
+    id           uuid                 not null default private.uuid7(),
+    workspace_id uuid                 not null,
+    contact_id   uuid                 not null,
+    kind         public.identity_kind not null,
+    key          text                 not null,
+    value        text                 not null,
+    evidence     public.proof         not null,
+    verified_by  text,
+    verified_at  timestamptz,
+    created_at   timestamptz          not null default now(),
+    contact_kind public.contact_kind  not null default 'person',
+    asserted_by  text                 not null default 'contact',
+    constraint contact_identities_pkey            primary key (id),
+    -- The key before the kind: under row-level security an enum's comparison is no condition for an index (its operator is
+    -- not leakproof), and what stands behind it in the index would not be one either.
+    constraint contact_identities_key             unique (workspace_id, key, kind),
+    constraint contact_identities_contact_id_fkey foreign key (workspace_id, contact_id, contact_kind)
+        references public.contacts (workspace_id, id, kind) on delete cascade,
+    constraint contact_identities_lengths         check (length(key) between 1 and 400 and length(value) between 1 and 400),
+    constraint contact_identities_evidence        check ((evidence = 'verified') = (verified_by is not null and verified_at is not null)),
+    constraint contact_identities_asserted_by     check (asserted_by in ('contact', 'member', 'service')),
+    constraint contact_identities_of_group        check (case
+        when kind = 'telegram'                 then (key like '-%') = (contact_kind = 'group')
+        when kind in ('whatsapp', 'discord')   then (key ~ '^(group|channel):') = (contact_kind = 'group')
+        when kind in ('email', 'phone', 'omi') then contact_kind = 'person'
+        else true
+        end)
+);
+comment on table public.contact_identities is 'One way to recognise a contact, with its evidence.';
+comment on column public.contact_identities.key is 'The compared form, normalised once, in lib/identities.py.';
+comment on column public.contact_identities.value is 'What was typed.';
+comment on column public.contact_identities.verified_by is 'What stands behind it: supabase_auth, hmac, or what a service says (telegram, whatsapp, …); null while asserted.';
+comment on column public.contact_identities.contact_kind is 'The kind of the contact, held to it by the foreign key.';
+comment on column public.contact_identities.asserted_by is 'Whose word it was first, at created_at: contact (typed it), member (entered it), service (a program or provider brought it).';
+alter table public.contact_identities enable row level security;
+create index contact_identities_contact_idx on public.contact_identities using hash (contact_id);
+
+create table public.group_participants (
+    group_id     uuid                not null,
+    contact_id   uuid                not null,
+    workspace_id uuid                not null,
+    group_kind   public.contact_kind not null default 'group',
+    contact_kind public.contact_kind not null default 'person',
+    role         text,
+    joined_at    timestamptz         not null default now(),
+    left_at      timestamptz,
+    constraint group_participants_pkey            primary key (group_id, contact_id),
+    constraint group_participants_group_id_fkey   foreign key (workspace_id, group_id, group_kind)
+        references public.contacts (workspace_id, id, kind) on delete cascade,
+    constraint group_participants_contact_id_fkey foreign key (workspace_id, contact_id, contact_kind)
+        references public.contacts (workspace_id, id, kind) on delete cascade,
+    constraint group_participants_kinds           check (group_kind = 'group' and contact_kind = 'person'),
+    constraint group_participants_role            check (length(role) between 1 and 64)
+);
+comment on table public.group_participants is 'A person in a group, or who was in it.';
+comment on column public.group_participants.group_kind is 'Always group: only groups have participants.';
+comment on column public.group_participants.contact_kind is 'Always person: a group is in no group.';
+comment on column public.group_participants.role is 'What the platform calls them there: administrator, member, ….';
+comment on column public.group_participants.left_at is 'Since when they are not in it any more; null while they are.';
+alter table public.group_participants enable row level security;
+create index group_participants_contact_id_idx on public.group_participants (contact_id);
+
+create function private.find_or_create_contact(kind public.identity_kind, key text, value text, verified_by text, profile jsonb)
+    returns uuid language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.entered_workspace();
+    known     public.contact_identities;
+    contact   uuid;
+begin
+    if verified_by = 'supabase_auth' and kind = 'email' then
+        contact := private.contact_of_user(key, value, profile);
+        if contact is not null then
+            return contact;
+        end if;
+    end if;
+    -- One writer per identity: of many who bring the same new one at once, the first creates the contact.
+    perform pg_advisory_xact_lock(hashtextextended(workspace::text || kind::text || key, 0));
+
+    loop
+        select i.* into known
+          from public.contact_identities i
+         where i.workspace_id = workspace
+           and i.kind = find_or_create_contact.kind
+           and i.key = find_or_create_contact.key;
+        exit when not found;
+        if verified_by is null
+           or (known.evidence = 'verified' and profile = '{}' and (verified_by <> 'supabase_auth' or kind <> 'email')) then
+            -- Nobody's word changes what stands, and here is nothing to change.
+            return known.contact_id;
+        end if;
+        -- Locked before it is judged: somebody else may be proving another of its identities, or a member joining it.
+        contact := private.lock_standing(known.contact_id);
+        exit when exists (select from public.contact_identities i where i.id = known.id and i.contact_id = contact);
+    end loop;
+
+    if known.id is not null then
+        if known.evidence = 'asserted' then
+            -- Somebody else proved to be this contact, and the identity was only ever typed: it belongs to whoever proves it.
+            if exists (select
+                         from public.contact_identities other
+                        where other.contact_id = contact
+                          and other.evidence = 'verified') then
+                contact := private.create_contact(profile);
+            end if;
+            update public.contact_identities i
+               set contact_id = contact, evidence = 'verified', verified_by = find_or_create_contact.verified_by,
+                   verified_at = now()
+             where i.id = known.id;
+            -- What was typed before there was proof gives way.
+            update public.contacts c
+               set first_name = coalesce(profile ->> 'first_name', c.first_name),
+                   last_name  = coalesce(profile ->> 'last_name', c.last_name),
+                   source     = coalesce(c.source, profile ->> 'source'),
+                   attributes = c.attributes || coalesce(profile -> 'attributes', '{}')
+             where c.id = contact
+               and profile <> '{}';
+        elsif profile <> '{}' then
+            update public.contacts c
+               set first_name = coalesce(c.first_name, profile ->> 'first_name'),
+                   last_name  = coalesce(c.last_name, profile ->> 'last_name'),
+                   source     = coalesce(c.source, profile ->> 'source'),
+                   attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
+             where c.id = contact;
+        end if;
+        perform private.link_user(contact, kind, verified_by);
+        return contact;
+    end if;
+
+    contact := private.create_contact(profile);
+    insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, verified_by, verified_at)
+    values (workspace, contact, find_or_create_contact.kind, find_or_create_contact.key, find_or_create_contact.value,
+            case when verified_by is null then 'asserted' else 'verified' end::public.proof,
+            find_or_create_contact.verified_by, case when verified_by is not null then now() end);
+    perform private.link_user(contact, kind, verified_by);
+    return contact;
+end;
+$$;
+comment on function private.find_or_create_contact is 'The contact behind an identity; verified_by says what stands behind it, null where somebody only typed it.';
+
+create function private.create_contact(profile jsonb)
+    returns uuid language plpgsql set search_path = ''
+as $$
+declare
+    contact uuid;
+begin
+    insert into public.contacts (workspace_id, first_name, last_name, source, attributes)
+    values (private.entered_workspace(), profile ->> 'first_name', profile ->> 'last_name', profile ->> 'source',
+            coalesce(profile -> 'attributes', '{}'))
+    returning id into contact;
+    perform private.record_audit('contact.created', contact, contact, null);
+    return contact;
+end;
+$$;
+comment on function private.create_contact is 'A contact that nobody knows yet: profile is {first_name, last_name, source, attributes}, all optional.';
+
+create function private.join_group(workspace_id uuid, group_id uuid, contact_id uuid, role text)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    if not exists (select
+                     from public.contacts g
+                    where g.id = join_group.group_id
+                      and g.workspace_id = join_group.workspace_id
+                      and g.kind = 'group') then
+        raise sqlstate 'PT404' using message = 'group_not_found', detail = 'There is no such group.';
+    end if;
+    insert into public.group_participants as p (group_id, contact_id, workspace_id, role)
+    values (join_group.group_id, join_group.contact_id, join_group.workspace_id, join_group.role)
+    on conflict on constraint group_participants_pkey do update
+       set role      = coalesce(excluded.role, p.role),
+           joined_at = case when p.left_at is null then p.joined_at else excluded.joined_at end,
+           left_at   = null
+     where p.left_at is not null or excluded.role is distinct from p.role;
+end;
+$$;
+comment on function private.join_group is 'Notes that a person is in a group of the entered workspace, with their role there; again after they left.';
+
+create function private.leave_group(workspace_id uuid, group_id uuid, contact_id uuid)
+    returns boolean language plpgsql set search_path = ''
+as $$
+begin
+    update public.group_participants p
+       set left_at = now()
+     where p.group_id = leave_group.group_id
+       and p.contact_id = leave_group.contact_id
+       and p.workspace_id = leave_group.workspace_id
+       and p.left_at is null;
+    return found;
+end;
+$$;
+comment on function private.leave_group is 'Notes that a person left a group; whether they were in it. The row stays: they were there.';
+
+create function private.sole_workspace()
+    returns uuid language sql stable security definer set search_path = ''
+as $$
+    -- Of the token's own caller: with their own token, or through a function of ours that manages for them.
+    select (array_agg(m.workspace_id))[1]
+      from public.workspace_members m
+     where m.user_id = case private.claims() ->> 'role'
+                           when 'authenticated' then auth.uid()
+                           when 'switchboard'   then case when (private.claims() #>> '{scope,management}')::boolean
+                                                          then private.calling_user() end
+                       end
+    having count(*) = 1;
+$$;
+comment on function private.sole_workspace is 'The workspace of a caller who is a member of just one; null for everybody else.';
+
+create function private.named_workspace(workspace_id uuid)
+    returns uuid language plpgsql stable set search_path = ''
+as $$
+declare
+    workspace constant uuid := coalesce(workspace_id, private.sole_workspace());
+begin
+    if workspace is null then
+        raise sqlstate 'PT422' using message = 'workspace_required', detail = 'Name the workspace with workspace_id.';
+    end if;
+    return workspace;
+end;
+$$;
+comment on function private.named_workspace is 'The workspace that was named, or else the only one of the caller.';
+
+create function private.workspace_of_contact(contact_id uuid)
+    returns uuid language sql stable security definer set search_path = ''
+as $$
+    select c.workspace_id from public.contacts c where c.id = workspace_of_contact.contact_id;
+$$;
+comment on function private.workspace_of_contact is 'The workspace of a contact that somebody wants to change; null for any other id.';
+
+create function private.enter_contact(contact_id uuid)
+    returns public.member_role language plpgsql set search_path = ''
+as $$
+begin
+    return private.enter_to_manage('workspace', private.workspace_of_contact(contact_id));
+exception when sqlstate 'PT404' then
+    raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
+end;
+$$;
+comment on function private.enter_contact is 'Enters the workspace of a contact as one of its members, and gives the role; not found for everybody else.';
+
+create function private.describe_contact(contact public.contacts)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    -- By plans that are kept: a page asks it for every contact.
+    return to_jsonb(contact) - '{name_key,last_name_key,merged_into_id}'::text[]
+           || jsonb_build_object(
+                  -- Under the policies of whoever reads.
+                  'session_id', (select s.id from public.sessions s where s.id = contact.session_id),
+                  'identities', coalesce((select jsonb_agg(jsonb_build_object(
+                                                     'kind', i.kind, 'key', i.key, 'value', i.value, 'evidence', i.evidence,
+                                                     'asserted_by', i.asserted_by, 'asserted_at', i.created_at,
+                                                     'verified_by', i.verified_by, 'verified_at', i.verified_at) order by i.created_at, i.id)
+                                            from public.contact_identities i
+                                           where i.contact_id = contact.id), '[]'),
+                  'tags', coalesce((select jsonb_agg(t.name order by t.name)
+                                      from public.tags t
+                                     where t.contact_id = contact.id), '[]'));
+end;
+$$;
+comment on function private.describe_contact is 'A contact as its workspace''s members see it, with identities and tags; of the session first linked only whoever may read it is told.';
+
+create function private.is_proven(contact_id uuid)
+    returns boolean language sql stable set search_path = ''
+as $$
+    select exists (select
+                     from public.contact_identities i
+                    where i.contact_id = is_proven.contact_id
+                      and i.evidence = 'verified');
+$$;
+comment on function private.is_proven is 'Whether somebody has proved to be this contact, by any of its identities.';
+
+create function private.lock_identities(workspace_id uuid, identities jsonb)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    one text;
+begin
+    -- The same locks as find_or_create_contact takes, and always in one order: of many who bring the same new sender at
+    -- once the first makes the contact, and two who bring the same ones in another order do not wait in a circle.
+    for one in
+        select distinct workspace_id::text || (asked.value ->> 'kind') || (asked.value ->> 'key')
+          from jsonb_array_elements(identities) asked
+         order by 1
+    loop
+        perform pg_advisory_xact_lock(hashtextextended(one, 0));
+    end loop;
+end;
+$$;
+comment on function private.lock_identities is 'Waits until nobody else finds or makes contacts by these identities; until the transaction ends.';
+
+create function private.known_contacts(workspace_id uuid, identities jsonb)
+    returns table (contact_id uuid, implied boolean, evidence public.proof)
+    language sql
+    stable
+    set search_path = ''
+as $$
+    select known.contact_id, coalesce((asked.value ->> 'implied')::boolean, false), known.evidence
+      from jsonb_array_elements(identities) asked
+     -- One look-up each, whatever the planner thinks of how many are asked for.
+     cross join lateral (select i.contact_id, i.evidence
+                           from public.contact_identities i
+                          where i.workspace_id = known_contacts.workspace_id
+                            and i.key = asked.value ->> 'key'
+                            and i.kind = (asked.value ->> 'kind')::public.identity_kind
+                         offset 0) known;
+$$;
+comment on function private.known_contacts is 'Who is known by identities [{kind, key, implied?}], a row each: implied are those that only follow from another one.';
+
+create function public.resolve_contact(
+    identities   jsonb,
+    workspace_id uuid                default null,
+    make         boolean             default false,
+    kind         public.contact_kind default null,
+    profile      jsonb               default '{}',
+    verified_by  text                default null,
+    group_id     uuid                default null,
+    group_role   text                default null
+)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.enter_as_admin('workspace', private.named_workspace(workspace_id));
+    locked    uuid[];
+    known     uuid[];
+    hinted    uuid[];
+    typed     boolean;
+    contact   public.contacts;
+    made      boolean := false;
+    written   integer;
+begin
+    if make then
+        perform private.lock_identities(workspace, identities);
+        loop
+            -- Locked before they are judged: somebody else may be proving another of their identities, or joining them.
+            locked := array(select k.contact_id from private.known_contacts(workspace, identities) k
+                             union
+                            select private.standing_contact(resolve_contact.group_id) where resolve_contact.group_id is not null);
+            perform private.lock_contacts(locked);
+            exit when locked @> array(select k.contact_id from private.known_contacts(workspace, identities) k
+                                       union
+                                      select private.standing_contact(resolve_contact.group_id) where resolve_contact.group_id is not null);
+        end loop;
+    end if;
+    select array_agg(distinct k.contact_id) filter (where not k.implied),
+           -- A number that was only typed says nothing of somebody who is known by more than words.
+           array_agg(distinct k.contact_id) filter (where k.implied and (k.evidence = 'verified' or not private.is_proven(k.contact_id))),
+           coalesce(bool_and(k.evidence = 'asserted') filter (where not k.implied), false)
+      into known, hinted, typed
+      from private.known_contacts(workspace, identities) k;
+
+    known := coalesce(known, hinted);
+    if cardinality(known) > 1 then
+        -- Nobody is joined in passing: a member decides who these are.
+        if make then
+            perform private.record_change(workspace, 'identity.conflict', one, 'resolve') from unnest(known) one;
+            perform private.open_conflict(known[1], other, 'resolve') from unnest(known[2:]) other;
+        end if;
+        return jsonb_build_object('conflict', to_jsonb(known));
+    end if;
+    select c.* into contact from public.contacts c where c.id = known[1] and c.workspace_id = workspace;
+    if contact.kind <> resolve_contact.kind then
+        return jsonb_build_object('conflict', to_jsonb(array[contact.id]));
+    end if;
+
+    if not make then
+        if contact.id is null then
+            raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'Nobody is known by that.';
+        end if;
+        return jsonb_build_object('contact', private.describe_contact(contact), 'created', false);
+    end if;
+
+    if typed and verified_by is not null and private.is_proven(contact.id) then
+        -- Somebody else proved to be this contact, and what was asked for was only ever typed: it belongs to whoever proves it.
+        contact := null;
+    end if;
+    if contact.id is null then
+        insert into public.contacts (workspace_id, kind, first_name, last_name, title, source, attributes)
+        values (workspace, coalesce(resolve_contact.kind, 'person'), profile ->> 'first_name', profile ->> 'last_name',
+                profile ->> 'title', profile ->> 'source', coalesce(profile -> 'attributes', '{}'))
+        returning * into contact;
+        made := true;
+        perform private.record_change(workspace, 'contact.created', contact.id, 'resolve');
+    elsif profile <> '{}' then
+        -- What is known stays; only what is missing is filled in.
+        update public.contacts c
+           set first_name = coalesce(c.first_name, profile ->> 'first_name'),
+               last_name  = coalesce(c.last_name, profile ->> 'last_name'),
+               title      = coalesce(c.title, profile ->> 'title'),
+               source     = coalesce(c.source, profile ->> 'source'),
+               attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
+         where c.id = contact.id
+        returning c.* into contact;
+    end if;
+
+    insert into public.contact_identities as i
+           (workspace_id, contact_id, contact_kind, kind, key, value, evidence, asserted_by, verified_by, verified_at)
+    select distinct on (asked.value ->> 'kind', asked.value ->> 'key')
+           workspace, contact.id, contact.kind, (asked.value ->> 'kind')::public.identity_kind, asked.value ->> 'key', asked.value ->> 'value',
+           case when resolve_contact.verified_by is null then 'asserted' else 'verified' end::public.proof,
+           case when private.calling_user() is null then 'service' else 'member' end,
+           resolve_contact.verified_by, case when resolve_contact.verified_by is not null then now() end
+      from jsonb_array_elements(identities) asked
+    on conflict on constraint contact_identities_key do update
+       set contact_id = excluded.contact_id, contact_kind = excluded.contact_kind, evidence = 'verified',
+           verified_by = excluded.verified_by, verified_at = excluded.verified_at
+     -- Words change nothing that stands, and proof nothing that was proved before.
+     where i.evidence = 'asserted' and excluded.evidence = 'verified';
+    get diagnostics written = row_count;
+    if written > 0 and not made then
+        perform private.record_change(workspace, 'contact.identified', contact.id, verified_by);
+    end if;
+    if resolve_contact.group_id is not null then
+        if contact.kind = 'group' then
+            raise sqlstate 'PT422' using message = 'group_in_group', detail = 'A group is no participant of a group.';
+        end if;
+        perform private.join_group(workspace, private.standing_contact(resolve_contact.group_id), contact.id, group_role);
+    end if;
+    return jsonb_build_object('contact', private.describe_contact(contact), 'created', made);
+end;
+$$;
+comment on function public.resolve_contact is 'The contact known by identities [{kind, key, value, implied?}]: {contact, created}, or {conflict: [ids]} when they are several''s; make: creates it, and adds what is missing. For owners and admins.';
+
+create function private.replace_tags(workspace_id uuid, contact_id uuid, session_id uuid, names text[])
+    returns boolean language plpgsql set search_path = ''
+as $$
+declare
+    gone  integer;
+    added integer;
+begin
+    delete from public.tags t
+     where (t.contact_id = replace_tags.contact_id or t.session_id = replace_tags.session_id)
+       and t.name <> all (names);
+    get diagnostics gone = row_count;
+    insert into public.tags (workspace_id, contact_id, session_id, name)
+    select replace_tags.workspace_id, replace_tags.contact_id, replace_tags.session_id, given.name
+      from unnest(names) given (name)
+    on conflict do nothing;
+    get diagnostics added = row_count;
+    return gone + added > 0;
+end;
+$$;
+comment on function private.replace_tags is 'Makes the tags of a contact or a session, which is locked, exactly these; whether that changed anything.';
+
+create function public.set_contact_tags(contact_id uuid, names text[])
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.workspace_of_contact(contact_id);
+    contact   uuid;
+begin
+    perform private.enter_contact(contact_id);
+    -- Two who replace the set at once come one after the other: it is the one's or the other's, never both.
+    contact := private.lock_standing(contact_id);
+    if private.replace_tags(workspace, contact, null, names) then
+        perform private.record_change(workspace, 'contact.tagged', contact);
+    end if;
+    return (select jsonb_build_object('tags', coalesce(jsonb_agg(t.name order by t.name), '[]'))
+              from public.tags t
+             where t.contact_id = contact);
+end;
+$$;
+comment on function public.set_contact_tags is 'Replaces a contact''s tags, for its workspace''s members: {tags}.';
+
+create function private.contact_of_user(email_key text, email text, profile jsonb)
+    returns uuid language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.entered_workspace();
+    auth_key  constant text := 'auth:' || (private.claims() #>> '{caller,user_id}');
+    contact   uuid;
+    known     public.contact_identities;
+begin
+    if auth_key is null then
+        return null;
+    end if;
+    perform private.lock_identities(workspace, jsonb_build_array(
+        jsonb_build_object('kind', 'external', 'key', auth_key), jsonb_build_object('kind', 'email', 'key', email_key)));
+    select i.contact_id into contact
+      from public.contact_identities i
+     where i.workspace_id = workspace and i.key = auth_key and i.kind = 'external';
+    if not found then
+        return null;
+    end if;
+    select i.* into known
+      from public.contact_identities i
+     where i.workspace_id = workspace and i.key = email_key and i.kind = 'email';
+    -- An email that somebody else proved stays theirs, and the user who they are, until a member joins the two.
+    if known.evidence = 'verified' and profile = '{}' then
+        return contact;
+    end if;
+    contact := private.lock_standing(contact);
+    if known.id is null then
+        insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, verified_by, verified_at)
+        values (workspace, contact, 'email', email_key, email, 'verified', 'supabase_auth', now());
+    elsif known.evidence = 'asserted' then
+        -- It was only ever typed: it belongs to whoever proves it, and leaves everything else.
+        update public.contact_identities i
+           set contact_id = contact, evidence = 'verified', verified_by = 'supabase_auth', verified_at = now()
+         where i.id = known.id;
+    end if;
+    update public.contacts c
+       set first_name = coalesce(c.first_name, profile ->> 'first_name'),
+           last_name  = coalesce(c.last_name, profile ->> 'last_name'),
+           source     = coalesce(c.source, profile ->> 'source'),
+           attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
+     where c.id = contact
+       and profile <> '{}';
+    return contact;
+end;
+$$;
+comment on function private.contact_of_user is 'The contact that the calling user already is, who has confirmed this email; null for a user without one. The email becomes theirs unless somebody else has proved it.';
+
+create function private.standing_contact(contact_id uuid)
+    returns uuid language plpgsql stable set search_path = ''
+as $$
+declare
+    standing uuid := contact_id;
+    further  uuid;
+begin
+    loop
+        select c.merged_into_id into further from public.contacts c where c.id = standing;
+        exit when further is null;
+        standing := further;
+    end loop;
+    return standing;
+end;
+$$;
+comment on function private.standing_contact is 'The contact that stands for one that was merged, as far as the caller may see it; of any other id itself.';
+
+create function private.lock_standing(contact_id uuid)
+    returns uuid language plpgsql set search_path = ''
+as $$
+declare
+    standing uuid;
+begin
+    loop
+        standing := private.standing_contact(contact_id);
+        perform from public.contacts c where c.id = standing for no key update;
+        -- Who merged or parted it meanwhile held this lock.
+        exit when standing is not distinct from private.standing_contact(contact_id);
+    end loop;
+    return standing;
+end;
+$$;
+comment on function private.lock_standing is 'The contact that stands for this one, locked, and until the transaction ends it goes on standing. Before any conversation is locked.';
+
+grant execute on function
+    private.find_or_create_contact, private.create_contact, private.contact_of_user
+    to switchboard;
+
+grant execute on function
+    private.join_group, private.leave_group, private.workspace_of_contact, private.enter_contact, private.is_proven,
+    private.lock_identities, private.known_contacts, public.resolve_contact, private.replace_tags,
+    public.set_contact_tags, private.lock_standing
+    to service_role, switchboard;
+
+grant execute on function
+    private.sole_workspace, private.named_workspace, private.describe_contact
+    to authenticated, service_role, switchboard;
+
+grant execute on function
+    private.standing_contact
+    to authenticated, contact, service_role, switchboard;

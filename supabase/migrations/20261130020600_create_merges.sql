@@ -1,0 +1,678 @@
+-- Generated from supabase/schemas/26_merges.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Merging contacts, undoing a merge, and conflicts that a member has to decide.
+
+create type public.conflict_status as enum ('open', 'merged', 'dismissed');
+comment on type public.conflict_status is 'open -> merged | dismissed; merged -> open: the merge was undone.';
+
+create table public.contact_merges (
+    id           uuid        not null default private.uuid7(),
+    workspace_id uuid        not null,
+    contact_id   uuid        not null,
+    into_id      uuid        not null,
+    automatic    boolean     not null default false,
+    verified_by  text,
+    merged_by    uuid,
+    created_at   timestamptz not null default clock_timestamp(),
+    undone_at    timestamptz,
+    undone_by    uuid,
+    constraint contact_merges_pkey            primary key (id),
+    constraint contact_merges_workspace_key   unique (workspace_id, id),
+    constraint contact_merges_contact_id_fkey foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
+    constraint contact_merges_into_id_fkey    foreign key (workspace_id, into_id) references public.contacts (workspace_id, id) on delete cascade,
+    constraint contact_merges_differ          check (contact_id <> into_id),
+    constraint contact_merges_automatic       check (automatic = (verified_by is not null) and not (automatic and merged_by is not null)),
+    constraint contact_merges_undone          check (undone_by is null or undone_at is not null)
+);
+comment on table public.contact_merges is 'That one contact was merged into another, and perhaps parted from it again.';
+comment on column public.contact_merges.automatic is 'Whether it followed from proof; else a member did it, or an operator.';
+comment on column public.contact_merges.verified_by is 'What stood behind the identity, where it followed from proof.';
+comment on column public.contact_merges.merged_by is 'The member; null where it followed from proof, and for an operator''s command.';
+alter table public.contact_merges enable row level security;
+-- A contact is merged once at a time.
+create unique index contact_merges_standing_idx on public.contact_merges (contact_id) where undone_at is null;
+create index contact_merges_contact_id_idx on public.contact_merges (contact_id, created_at);
+create index contact_merges_into_id_idx on public.contact_merges (into_id);
+
+create table public.contact_moves (
+    merge_id     uuid  not null,
+    relation     text  not null,
+    row_id       uuid  not null,
+    workspace_id uuid  not null,
+    former       jsonb not null,
+    given        jsonb not null default '{}',
+    constraint contact_moves_pkey          primary key (merge_id, relation, row_id),
+    constraint contact_moves_merge_id_fkey foreign key (workspace_id, merge_id) references public.contact_merges (workspace_id, id) on delete cascade,
+    constraint contact_moves_objects       check (jsonb_typeof(former) = 'object' and jsonb_typeof(given) = 'object')
+);
+comment on table public.contact_moves is 'What a merge moved or filled in, row by row: the ledger from which it is undone.';
+comment on column public.contact_moves.relation is 'The table, as private.merged_tables names it; contacts: what the standing contact was given.';
+comment on column public.contact_moves.former is 'What the columns held before that the merge wrote; of a tag all that it takes to make it again.';
+comment on column public.contact_moves.given is 'What the merge wrote instead, where that is not the standing contact''s id: only what still holds it is put back.';
+alter table public.contact_moves enable row level security;
+create index contact_moves_row_id_idx on public.contact_moves (row_id);
+
+create table public.contact_conflicts (
+    id               uuid                   not null default private.uuid7(),
+    workspace_id     uuid                   not null,
+    contact_id       uuid                   not null,
+    other_contact_id uuid                   not null,
+    found_by         text                   not null,
+    status           public.conflict_status not null default 'open',
+    merge_id         uuid,
+    closed_by        uuid,
+    created_at       timestamptz            not null default clock_timestamp(),
+    closed_at        timestamptz,
+    constraint contact_conflicts_pkey                  primary key (id),
+    constraint contact_conflicts_contact_id_fkey       foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
+    constraint contact_conflicts_other_contact_id_fkey foreign key (workspace_id, other_contact_id)
+        references public.contacts (workspace_id, id) on delete cascade,
+    constraint contact_conflicts_merge_id_fkey         foreign key (workspace_id, merge_id)
+        references public.contact_merges (workspace_id, id) on delete set null (merge_id),
+    constraint contact_conflicts_differ                check (contact_id <> other_contact_id),
+    constraint contact_conflicts_found_by              check (length(found_by) between 1 and 64),
+    constraint contact_conflicts_closed                check ((status = 'open') = (closed_at is null))
+);
+comment on table public.contact_conflicts is 'Two contacts that somebody called the same, for a member to decide.';
+comment on column public.contact_conflicts.found_by is 'What said so: resolve (several identities that were brought together), asserted (somebody''s word), or what stood behind a proof.';
+comment on column public.contact_conflicts.merge_id is 'The merge that settled it.';
+alter table public.contact_conflicts enable row level security;
+-- Once for a pair while it is open, whoever of the two is named first.
+create unique index contact_conflicts_open_idx
+ on public.contact_conflicts (least(contact_id, other_contact_id), greatest(contact_id, other_contact_id)) where status = 'open';
+create index contact_conflicts_newest_idx on public.contact_conflicts (workspace_id, created_at, id);
+create index contact_conflicts_contact_id_idx on public.contact_conflicts (contact_id);
+create index contact_conflicts_other_contact_id_idx on public.contact_conflicts (other_contact_id);
+create index contact_conflicts_merge_id_idx on public.contact_conflicts (merge_id);
+
+create function private.merged_tables()
+    returns table (relation text, owner text, row_key text, one_of text, remade boolean)
+    language sql
+    immutable
+    set search_path = ''
+as $$
+    values ('contact_identities', 'contact_id', 'id',         null,         false),
+           ('conversations',      'contact_id', 'id',         null,         false),
+           ('tags',               'contact_id', 'id',         'name',       true),
+           ('group_participants', 'contact_id', 'group_id',   'group_id',   false),
+           ('group_participants', 'group_id',   'contact_id', 'contact_id', false);
+$$;
+comment on function private.merged_tables is 'What moves with a contact: the table, the column that says whose a row is, the one that names the row; one_of: where the standing contact has a row with the same value, the other''s stays; remade: deleted meanwhile, it is made again when the merge is undone.';
+
+create function private.followed_tables()
+    returns table (relation text, back_only boolean)
+    language sql
+    immutable
+    set search_path = ''
+as $$
+    -- A message stays with who spoke. What was said for the standing contact in a conversation that goes back was the other's.
+    values ('sessions', false), ('messages', true);
+$$;
+comment on function private.followed_tables is 'What goes where its conversation goes, by conversation_id and contact_id; back_only: only when it goes back.';
+
+create function private.follow_conversations(conversation_ids uuid[], from_id uuid, to_id uuid, back boolean)
+    returns void language plpgsql security definer set search_path = ''
+as $$
+declare
+    workspace constant uuid := nullif(current_setting('switchboard.workspace_id', true), '')::uuid;
+    one text;
+begin
+    for one in select f.relation from private.followed_tables() f where back or not f.back_only loop
+        execute format(
+            'update public.%I r set contact_id = $3 where r.conversation_id = any ($1) and r.contact_id = $2 and r.workspace_id = $4'
+            ' and exists (select from public.conversations c where c.id = r.conversation_id and c.contact_id = $3)', one)
+          using conversation_ids, from_id, to_id, workspace;
+    end loop;
+end;
+$$;
+comment on function private.follow_conversations is 'Takes sessions after their conversations, which have moved from one contact of the entered workspace to another; back: the messages that were said meanwhile, too.';
+
+create function private.open_conflict(contact_id uuid, other_contact_id uuid, found_by text)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    insert into public.contact_conflicts (workspace_id, contact_id, other_contact_id, found_by)
+    select c.workspace_id, c.id, open_conflict.other_contact_id, open_conflict.found_by
+      from public.contacts c
+     where c.id = open_conflict.contact_id
+       and c.id <> open_conflict.other_contact_id
+    on conflict do nothing;
+end;
+$$;
+comment on function private.open_conflict is 'Parks that two contacts of the entered workspace were called the same, once while it is open.';
+
+create function private.describe_merge(merge public.contact_merges)
+    returns jsonb language plpgsql immutable set search_path = ''
+as $$
+begin
+    return to_jsonb(merge) - 'workspace_id';
+end;
+$$;
+comment on function private.describe_merge is 'A merge as its workspace''s members see it.';
+
+create function private.filled_fields(contact public.contacts, standing public.contacts)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    return jsonb_strip_nulls(jsonb_build_object(
+        -- A name is one thing: half of one and half of the other is nobody's.
+        'first_name', case when standing.first_name is null and standing.last_name is null then contact.first_name end,
+        'last_name',  case when standing.first_name is null and standing.last_name is null then contact.last_name end,
+        'title',      case when standing.title is null then contact.title end,
+        'source',     case when standing.source is null then contact.source end,
+        'session_id', case when standing.session_id is null then contact.session_id end,
+        'attributes', (select jsonb_object_agg(a.key, a.value)
+                         from jsonb_each(contact.attributes) a
+                        where not standing.attributes ? a.key
+                          and a.value <> 'null')));
+end;
+$$;
+comment on function private.filled_fields is 'What a standing contact takes over from another, because it has none of its own.';
+
+create function private.preview_merge(contact public.contacts, standing public.contacts)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    moves    jsonb := '{}'::jsonb;
+    stays    jsonb := '{}'::jsonb;
+    one      record;
+    counted  bigint;
+    colliding bigint;
+    identities jsonb;
+    tags       jsonb;
+    threads    jsonb;
+    fields     jsonb;
+    attributes jsonb;
+begin
+    for one in select * from private.merged_tables() loop
+        execute format('select count(*), count(*) filter (where %s) from public.%I r where r.%I = $1',
+                                  case when one.one_of is null then 'false'
+                                       else format('exists (select from public.%I o where o.%I = $2 and o.%3$I = r.%3$I)',
+                                                              one.relation, one.owner, one.one_of) end,
+                                  one.relation, one.owner)
+           into counted, colliding
+          using contact.id, standing.id;
+        moves := moves || jsonb_build_object(one.relation, coalesce((moves ->> one.relation)::bigint, 0) + counted - colliding);
+        stays := stays || jsonb_build_object(one.relation, coalesce((stays ->> one.relation)::bigint, 0) + colliding);
+    end loop;
+    moves := moves || jsonb_build_object(
+        'sessions', (select count(*) from public.sessions s where s.contact_id = contact.id),
+        'messages', (select count(*) from public.conversations c join public.messages m on m.conversation_id = c.id
+                      where c.contact_id = contact.id));
+    select coalesce(jsonb_agg(jsonb_build_object('kind', i.kind, 'key', i.key, 'value', i.value, 'evidence', i.evidence)
+                                         order by i.created_at, i.id), '[]')
+      into identities
+      from public.contact_identities i
+     where i.contact_id = contact.id;
+    select coalesce(jsonb_agg(t.name order by t.name), '[]')
+      into tags
+      from public.tags t
+     where t.contact_id = contact.id
+       and not exists (select from public.tags o where o.contact_id = standing.id and o.name = t.name);
+    select coalesce(jsonb_agg(jsonb_build_object(
+                        'conversation_id', c.id, 'other_conversation_id', o.id, 'persona_id', c.persona_id, 'channel', c.channel,
+                        'thread_key', c.thread_key) order by c.id), '[]')
+      into threads
+      from public.conversations c
+      join public.conversations o on o.contact_id = standing.id and o.persona_id = c.persona_id and o.channel = c.channel
+                                 and o.thread_key = c.thread_key and o.user_id is not distinct from c.user_id
+     where c.contact_id = contact.id;
+    select coalesce(jsonb_object_agg(f.name, jsonb_build_object('kept', f.kept, 'other', f.other)), '{}')
+      into fields
+      from (values ('name', private.contact_name(standing), private.contact_name(contact))) f (name, kept, other)
+     where lower(f.kept) <> lower(f.other);
+    select coalesce(jsonb_agg(a.key order by a.key), '[]')
+      into attributes
+      from jsonb_each(contact.attributes) a
+     where standing.attributes -> a.key <> a.value;
+    return jsonb_build_object(
+        'contact_id', contact.id, 'into_id', standing.id,
+        'moves', (moves || jsonb_build_object(
+                     'groups', moves -> 'group_participants', 'identities', moves -> 'contact_identities'))
+                 - '{group_participants,contact_identities}'::text[],
+        'identities', identities, 'tags', tags, 'takes_over', private.filled_fields(contact, standing),
+        'collides', fields || jsonb_build_object(
+            'threads', threads, 'attributes', attributes, 'tags', stays -> 'tags', 'groups', stays -> 'group_participants',
+            'session', case when contact.session_id <> standing.session_id
+                            then jsonb_build_object('kept', standing.session_id, 'other', contact.session_id) end));
+end;
+$$;
+comment on function private.preview_merge is 'What merging one contact into another moves and what collides: {contact_id, into_id, moves, identities, tags, takes_over, collides}.';
+
+create function private.contact_name(contact public.contacts)
+    returns text language plpgsql immutable set search_path = ''
+as $$
+begin
+    return nullif(btrim(coalesce(contact.title, concat_ws(' ', contact.first_name, contact.last_name))), '');
+end;
+$$;
+comment on function private.contact_name is 'A person''s first and last name, a group''s title; null where there is none.';
+
+create function private.lock_contacts(contact_ids uuid[])
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    perform from public.contacts c where c.id = any (contact_ids) order by c.id for no key update;
+end;
+$$;
+comment on function private.lock_contacts is 'Locks contacts, always in one order.';
+
+create function private.join_contacts(contact public.contacts, standing public.contacts, verified_by text)
+    returns public.contact_merges language plpgsql set search_path = ''
+as $$
+declare
+    merge  public.contact_merges;
+    one    record;
+    filled jsonb := private.filled_fields(contact, standing);
+begin
+    perform from public.conversations c where c.contact_id = contact.id order by c.id for no key update;
+    perform from public.sessions s where s.contact_id = contact.id order by s.id for no key update;
+    insert into public.contact_merges (workspace_id, contact_id, into_id, automatic, verified_by, merged_by)
+    values (standing.workspace_id, contact.id, standing.id, join_contacts.verified_by is not null, join_contacts.verified_by,
+            case when join_contacts.verified_by is null then private.calling_user() end)
+    returning * into merge;
+
+    -- A thread that both have goes on in the standing contact's; the other keeps its own under a key that nobody asks for.
+    with taken as (
+        select c.id, c.thread_key, 'arrival:' || private.uuid7() as new_key
+          from public.conversations c
+         where c.contact_id = contact.id
+           and exists (select
+                         from public.conversations o
+                        where o.contact_id = standing.id
+                          and o.persona_id = c.persona_id
+                          and o.channel = c.channel
+                          and o.thread_key = c.thread_key
+                          and o.user_id is not distinct from c.user_id)
+    ), renamed as (
+        update public.conversations c
+           set thread_key = t.new_key
+          from taken t
+         where c.id = t.id
+        returning c.id, c.workspace_id, t.thread_key, t.new_key
+    )
+    insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former, given)
+    select merge.id, 'conversations', r.id, r.workspace_id,
+           jsonb_build_object('contact_id', contact.id, 'thread_key', r.thread_key),
+           jsonb_build_object('thread_key', r.new_key)
+      from renamed r;
+
+    for one in select * from private.merged_tables() loop
+        execute format(
+            'with moved as (update public.%1$I r set %2$I = $2 where r.%2$I = $1%3$s returning r.*)'
+            ' insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)'
+            ' select $3, %1$L, r.%4$I, r.workspace_id, %5$s jsonb_build_object(%2$L, $1) from moved r'
+            ' on conflict on constraint contact_moves_pkey do nothing',
+            one.relation, one.owner,
+            case when one.one_of is null then ''
+                 else format(' and not exists (select from public.%I o where o.%I = $2 and o.%3$I = r.%3$I)',
+                                        one.relation, one.owner, one.one_of) end,
+            one.row_key, case when one.remade then 'to_jsonb(r) ||' else '' end)
+          using contact.id, standing.id, merge.id;
+    end loop;
+    perform private.follow_conversations(
+        array(select m.row_id from public.contact_moves m where m.merge_id = merge.id and m.relation = 'conversations'),
+        contact.id, standing.id, false);
+
+    if filled <> '{}' then
+        update public.contacts c
+           set first_name = coalesce(c.first_name, filled ->> 'first_name'),
+               last_name  = coalesce(c.last_name, filled ->> 'last_name'),
+               title      = coalesce(c.title, filled ->> 'title'),
+               source     = coalesce(c.source, filled ->> 'source'),
+               session_id = coalesce(c.session_id, (filled ->> 'session_id')::uuid),
+               attributes = coalesce(filled -> 'attributes', '{}') || c.attributes
+         where c.id = standing.id;
+        insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former, given)
+        values (merge.id, 'contacts', standing.id, standing.workspace_id, '{}', filled);
+    end if;
+    update public.contacts c set merged_into_id = standing.id where c.id = contact.id;
+
+    -- Whatever was parked about any two who are one now.
+    update public.contact_conflicts k
+       set status = 'merged', merge_id = merge.id, closed_by = merge.merged_by, closed_at = clock_timestamp()
+     where k.status = 'open'
+       and k.workspace_id = merge.workspace_id
+       and (k.contact_id in (select private.contacts_of(standing.id)) or k.other_contact_id in (select private.contacts_of(standing.id)))
+       and private.standing_contact(k.contact_id) = private.standing_contact(k.other_contact_id);
+    -- In both their logs; the code is the other one's id.
+    perform private.record_change(merge.workspace_id, 'contact.merged', contact.id, standing.id::text);
+    perform private.record_change(merge.workspace_id, 'contact.merged', standing.id, contact.id::text);
+    return merge;
+end;
+$$;
+comment on function private.join_contacts is 'Merges a contact into another, both locked and standing, and writes the ledger; verified_by: what it follows from, null where somebody decided it.';
+
+create function private.contacts_of(contact_id uuid)
+    returns setof uuid language plpgsql stable set search_path = ''
+as $$
+begin
+    return query
+        with recursive merged (id) as (
+            values (contacts_of.contact_id)
+             union all
+            select c.id from merged m join public.contacts c on c.merged_into_id = m.id
+        )
+        select m.id from merged m;
+end;
+$$;
+comment on function private.contacts_of is 'A contact and all that it stands for.';
+
+create function private.part_contacts(merge public.contact_merges)
+    returns public.contact_merges language plpgsql set search_path = ''
+as $$
+declare
+    undone public.contact_merges;
+    one    record;
+    moved  uuid[];
+    filled jsonb;
+    back   uuid[];
+begin
+    perform
+       from public.conversations c
+      where c.id in (select m.row_id from public.contact_moves m where m.merge_id = merge.id and m.relation = 'conversations')
+      order by c.id
+        for no key update;
+    perform
+       from public.sessions s
+      where s.conversation_id in (select m.row_id from public.contact_moves m where m.merge_id = merge.id and m.relation = 'conversations')
+      order by s.id
+        for no key update;
+    update public.contacts c set merged_into_id = null where c.id = merge.contact_id;
+    update public.contact_merges m
+       set undone_at = clock_timestamp(), undone_by = private.calling_user()
+     where m.id = merge.id
+    returning * into undone;
+
+    for one in select * from private.merged_tables() loop
+        -- What somebody else brought since (a typed identity that was proved elsewhere, and came with that contact) is theirs.
+        moved := array(
+            select m.row_id
+              from public.contact_moves m
+             where m.merge_id = merge.id
+               and m.relation = one.relation
+               and m.former ? one.owner
+               and not exists (select
+                                 from public.contact_moves later
+                                 join public.contact_merges o on o.id = later.merge_id
+                                where later.row_id = m.row_id
+                                  and later.relation = m.relation
+                                  and later.former ? one.owner
+                                  and o.into_id = merge.into_id
+                                  and o.undone_at is null
+                                  and (o.created_at, o.id) > (merge.created_at, merge.id)));
+        if one.relation = 'conversations' then
+            back := array(select c.id from public.conversations c where c.id = any (moved) and c.contact_id = merge.into_id);
+            perform private.return_conversations(merge, back);
+            continue;
+        end if;
+        execute format('update public.%1$I r set %2$I = $1 where r.%3$I = any ($2) and r.%2$I = $3', one.relation, one.owner, one.row_key)
+          using merge.contact_id, moved, merge.into_id;
+        if one.remade then
+            execute format(
+                'insert into public.%1$I select (jsonb_populate_record(null::public.%1$I, m.former)).*'
+                ' from public.contact_moves m where m.merge_id = $1 and m.relation = %1$L and m.row_id = any ($2) on conflict do nothing',
+                one.relation)
+              using merge.id, moved;
+        end if;
+    end loop;
+    perform private.follow_conversations(back, merge.into_id, merge.contact_id, true);
+
+    select m.given into filled from public.contact_moves m where m.merge_id = merge.id and m.relation = 'contacts';
+    if found then
+        -- What has been changed since is the standing contact's own.
+        update public.contacts c
+           set first_name = case when c.first_name = filled ->> 'first_name' then null else c.first_name end,
+               last_name  = case when c.last_name = filled ->> 'last_name' then null else c.last_name end,
+               title      = case when c.title = filled ->> 'title' then null else c.title end,
+               source     = case when c.source = filled ->> 'source' then null else c.source end,
+               session_id = case when c.session_id = (filled ->> 'session_id')::uuid then null else c.session_id end,
+               attributes = c.attributes - array(select a.key
+                                                   from jsonb_each(filled -> 'attributes') a
+                                                  where c.attributes -> a.key = a.value)
+         where c.id = merge.into_id;
+    end if;
+    update public.contact_conflicts k
+       set status = 'open', merge_id = null, closed_by = null, closed_at = null
+     where k.merge_id = merge.id
+       and not exists (select
+                         from public.contact_conflicts o
+                        where o.status = 'open'
+                          and least(o.contact_id, o.other_contact_id) = least(k.contact_id, k.other_contact_id)
+                          and greatest(o.contact_id, o.other_contact_id) = greatest(k.contact_id, k.other_contact_id));
+    perform private.record_change(merge.workspace_id, 'contact.unmerged', merge.contact_id, merge.into_id::text);
+    perform private.record_change(merge.workspace_id, 'contact.unmerged', merge.into_id, merge.contact_id::text);
+    return undone;
+end;
+$$;
+comment on function private.part_contacts is 'Undoes a merge whose contacts are locked, by its ledger: everything that is still where it was put goes back as it was, and with a conversation what was said in it since.';
+
+create function private.return_conversations(merge public.contact_merges, conversation_ids uuid[])
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    one record;
+begin
+    for one in
+        select m.row_id, m.former ->> 'thread_key' as former_key, m.given ->> 'thread_key' as given_key
+          from public.contact_moves m
+         where m.merge_id = merge.id
+           and m.relation = 'conversations'
+           and m.row_id = any (conversation_ids)
+         order by m.row_id
+    loop
+        begin
+            update public.conversations c
+               set contact_id = merge.contact_id,
+                   thread_key = case when c.thread_key = one.given_key then one.former_key else c.thread_key end
+             where c.id = one.row_id;
+        exception when unique_violation then
+            -- Another of theirs was given this key meanwhile, and that is where they go on.
+            update public.conversations c
+               set contact_id = merge.contact_id, thread_key = 'arrival:' || private.uuid7()
+             where c.id = one.row_id;
+        end;
+    end loop;
+end;
+$$;
+comment on function private.return_conversations is 'Gives conversations back to the contact that they came from, under their former keys.';
+
+create function private.enter_contact_as_admin(contact_id uuid)
+    returns uuid language plpgsql set search_path = ''
+as $$
+begin
+    if private.enter_contact(contact_id) = 'agent' then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+    end if;
+    return private.workspace_of_contact(contact_id);
+end;
+$$;
+comment on function private.enter_contact_as_admin is 'Enters the workspace of a contact as one of its owners or admins, and gives it; not found for whoever is no member.';
+
+create function public.merge_contacts(contact_id uuid, into_id uuid, preview boolean default false)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.enter_contact_as_admin(contact_id);
+    target   uuid;
+    contact  public.contacts;
+    standing public.contacts;
+    merge    public.contact_merges;
+    described jsonb;
+begin
+    if not exists (select from public.contacts c where c.id = merge_contacts.into_id and c.workspace_id = workspace) then
+        raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
+    end if;
+    if not preview then
+        -- One merge of a workspace after the other: what the next one wants may have moved meanwhile.
+        perform pg_advisory_xact_lock(hashtextextended('merges' || workspace::text, 0));
+    end if;
+    loop
+        target := private.standing_contact(into_id);
+        exit when preview;
+        perform private.lock_contacts(array[contact_id, target]);
+        exit when target = private.standing_contact(into_id);
+    end loop;
+    select c.* into strict contact from public.contacts c where c.id = merge_contacts.contact_id;
+    select c.* into strict standing from public.contacts c where c.id = target;
+    if contact.merged_into_id = standing.id and not preview then
+        select m.* into strict merge
+          from public.contact_merges m
+         where m.contact_id = contact.id
+           and m.undone_at is null;
+        return jsonb_build_object('merge', private.describe_merge(merge), 'changed', false);
+    end if;
+    if contact.id = standing.id then
+        raise sqlstate 'PT409' using message = 'same_contact', detail = 'These are one contact already.';
+    elsif contact.merged_into_id is not null then
+        raise sqlstate 'PT409' using message = 'already_merged',
+              detail = 'It was merged already; the contact that stands for it is ' || private.standing_contact(contact.id) || '.';
+    elsif contact.kind <> standing.kind then
+        raise sqlstate 'PT409' using message = 'kinds_differ', detail = 'A person is no group.';
+    end if;
+    described := private.preview_merge(contact, standing);
+    if preview then
+        return jsonb_build_object('preview', described, 'changed', false);
+    end if;
+    merge := private.join_contacts(contact, standing, null);
+    return jsonb_build_object('merge', private.describe_merge(merge), 'preview', described, 'changed', true);
+end;
+$$;
+comment on function public.merge_contacts is 'Merges a contact into another of its workspace, for owners and admins: {merge, preview, changed}; preview: says what that would move and what collides, and changes nothing.';
+
+create function public.unmerge_contact(contact_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.enter_contact_as_admin(contact_id);
+    merge public.contact_merges;
+    stood uuid;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('merges' || workspace::text, 0));
+    loop
+        select m.* into merge
+          from public.contact_merges m
+         where m.contact_id = unmerge_contact.contact_id
+           and m.undone_at is null;
+        if not found then
+            raise sqlstate 'PT409' using message = 'not_merged', detail = 'This contact stands for itself.';
+        end if;
+        perform private.lock_contacts(array[merge.contact_id, merge.into_id]);
+        exit when exists (select from public.contact_merges m where m.id = merge.id and m.undone_at is null);
+    end loop;
+    select c.merged_into_id into stood from public.contacts c where c.id = merge.into_id;
+    if stood is not null then
+        raise sqlstate 'PT409' using message = 'merged_further',
+              detail = 'The contact it was merged into, ' || merge.into_id || ', was merged itself: undo that first.';
+    end if;
+    return jsonb_build_object('merge', private.describe_merge(private.part_contacts(merge)), 'changed', true);
+end;
+$$;
+comment on function public.unmerge_contact is 'Undoes the merge of a contact, for owners and admins: {merge, changed}. Refused while the contact it was merged into is itself merged.';
+
+create function public.list_contact_conflicts(
+    workspace_id uuid                   default null,
+    status       public.conflict_status default 'open',
+    after        uuid                   default null,
+    page_size    integer                default 50
+)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.named_workspace(workspace_id);
+    most      constant integer := least(greatest(page_size, 1), 200);
+begin
+    perform public.read_workspace(workspace);
+    return (select private.page(jsonb_agg(private.describe_conflict(k) order by k.created_at desc, k.id desc), most, 'id')
+              from (select c.*
+                      from public.contact_conflicts c
+                     where c.workspace_id = workspace
+                       and c.status = list_contact_conflicts.status
+                       and (list_contact_conflicts.after is null
+                            or (c.created_at, c.id) < (select p.created_at, p.id
+                                                         from public.contact_conflicts p
+                                                        where p.id = list_contact_conflicts.after))
+                     order by c.created_at desc, c.id desc
+                     limit most + 1) k);
+end;
+$$;
+comment on function public.list_contact_conflicts is 'A page of the pairs of contacts that were called the same, newest first, for the workspace''s members.';
+
+create function private.describe_conflict(conflict public.contact_conflicts)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    return to_jsonb(conflict) || jsonb_build_object(
+        'contact', private.brief_contact(conflict.contact_id), 'other_contact', private.brief_contact(conflict.other_contact_id));
+end;
+$$;
+comment on function private.describe_conflict is 'A conflict as its workspace''s members see it.';
+
+create function private.brief_contact(contact_id uuid)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    return (select jsonb_build_object('id', c.id, 'kind', c.kind, 'name', private.contact_name(c), 'standing_id', private.standing_contact(c.id))
+              from public.contacts c
+             where c.id = brief_contact.contact_id);
+end;
+$$;
+comment on function private.brief_contact is 'A contact in a line: {id, kind, name, standing_id}.';
+
+create function private.workspace_of_conflict(conflict_id uuid)
+    returns uuid language plpgsql stable security definer set search_path = ''
+as $$
+begin
+    return (select k.workspace_id from public.contact_conflicts k where k.id = workspace_of_conflict.conflict_id);
+end;
+$$;
+comment on function private.workspace_of_conflict is 'The workspace of a conflict that somebody wants to dismiss; null for any other id.';
+
+create function public.dismiss_contact_conflict(conflict_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    conflict public.contact_conflicts;
+    role     public.member_role;
+begin
+    begin
+        role := private.enter_to_manage('workspace', private.workspace_of_conflict(conflict_id));
+    exception when sqlstate 'PT404' then
+        raise sqlstate 'PT404' using message = 'conflict_not_found', detail = 'There is no such conflict.';
+    end;
+    if role = 'agent' then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+    end if;
+    select k.* into strict conflict from public.contact_conflicts k where k.id = dismiss_contact_conflict.conflict_id for no key update;
+    if conflict.status = 'merged' then
+        raise sqlstate 'PT409' using message = 'already_merged', detail = 'The two have been merged.';
+    elsif conflict.status = 'open' then
+        update public.contact_conflicts k
+           set status = 'dismissed', closed_by = private.calling_user(), closed_at = clock_timestamp()
+         where k.id = conflict.id
+        returning k.* into conflict;
+        perform private.record_change(conflict.workspace_id, 'contact.conflict_dismissed', conflict.contact_id, conflict.other_contact_id::text);
+    end if;
+    return private.describe_conflict(conflict);
+end;
+$$;
+comment on function public.dismiss_contact_conflict is 'Closes a conflict: the two are not the same. For owners and admins; a dismissed one stays so.';
+
+grant execute on function
+    private.merged_tables, private.followed_tables, private.follow_conversations, private.open_conflict,
+    private.describe_merge, private.filled_fields, private.preview_merge, private.lock_contacts,
+    private.join_contacts, private.contacts_of, private.part_contacts, private.return_conversations,
+    private.enter_contact_as_admin, public.merge_contacts, public.unmerge_contact, private.workspace_of_conflict,
+    public.dismiss_contact_conflict
+    to service_role, switchboard;
+
+grant execute on function
+    private.contact_name, private.describe_conflict, private.brief_contact
+    to authenticated, service_role, switchboard;
+
+grant execute on function
+    public.list_contact_conflicts
+    to authenticated, service_role;

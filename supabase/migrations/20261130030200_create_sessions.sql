@@ -1,0 +1,566 @@
+-- Generated from supabase/schemas/32_sessions.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Sessions: the episodes of a conversation, their lifecycle, and tags.
+
+create table public.sessions (
+    id                    uuid                  not null default private.uuid7(),
+    workspace_id          uuid                  not null,
+    conversation_id       uuid                  not null,
+    contact_id            uuid,
+    user_id               uuid,
+    persona_id            uuid                  not null,
+    assigned_user_id      uuid,
+    status                public.session_status not null default 'active',
+    turn_count            integer               not null default 0,
+    message_count         integer               not null default 0,
+    metadata              jsonb                 not null default '{}',
+    error_message         text,
+    created_at            timestamptz           not null default clock_timestamp(),
+    last_activity_at      timestamptz           not null default clock_timestamp(),
+    ended_at              timestamptz,
+    archived_at           timestamptz,
+    status_before_archive public.session_status,
+    workflow              text,
+    workflow_step         text,
+    workflow_state        jsonb                 not null default '{}',
+    request_id            uuid,
+    primary_quote_id      uuid,
+    proposal_id           uuid,
+    taken_over_by         uuid,
+    taken_over_at         timestamptz,
+    first_message_at      timestamptz,
+    constraint sessions_pkey                  primary key (id),
+    constraint sessions_workspace_key         unique (workspace_id, id),
+    constraint sessions_conversation_key      unique (workspace_id, conversation_id, id),
+    constraint sessions_conversation_id_fkey  foreign key (workspace_id, conversation_id) references public.conversations (workspace_id, id) on delete cascade,
+    constraint sessions_contact_id_fkey       foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
+    constraint sessions_persona_id_fkey       foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
+    constraint sessions_taken_over_by_fkey    foreign key (workspace_id, taken_over_by)
+        references public.workspace_members (workspace_id, user_id) on delete set null (taken_over_by),
+    constraint sessions_metadata_object       check (jsonb_typeof(metadata) = 'object'),
+    constraint sessions_ended                 check ((status in ('active', 'paused')) = (ended_at is null)),
+    constraint sessions_archived              check ((status = 'archived') = (archived_at is not null and status_before_archive is not null)),
+    constraint sessions_workflow              check ((workflow is null) = (workflow_step is null)),
+    constraint sessions_workflow_state_object check (jsonb_typeof(workflow_state) = 'object'),
+    constraint sessions_taken_over            check ((taken_over_by is null) = (taken_over_at is null)),
+    constraint sessions_taken_over_live       check (taken_over_by is null or status in ('active', 'paused'))
+) with (fillfactor=90);
+comment on table public.sessions is 'One episode of a conversation, with status and counters.';
+comment on column public.sessions.assigned_user_id is 'The agent who looks after it.';
+comment on column public.sessions.turn_count is 'Equals the session''s turns; moved in the transaction that adds one.';
+comment on column public.sessions.message_count is 'Equals the session''s messages; moved in the transaction that adds one.';
+comment on column public.sessions.metadata is 'Where it came from: user agent, address, device, source, and what was typed at registration.';
+comment on column public.sessions.workflow is 'The workflow it follows, if any; workflow_transitions has its steps.';
+comment on column public.sessions.workflow_step is 'Where it stands in its workflow; workflow_steps says how it came there.';
+comment on column public.sessions.workflow_state is 'What the workflow''s owner keeps of it.';
+comment on column public.sessions.request_id is 'The request it works on.';
+comment on column public.sessions.primary_quote_id is 'The quote that stands for it in lists: a received one of its request, null where there is none.';
+comment on column public.sessions.proposal_id is 'The proposal it led to.';
+comment on column public.sessions.taken_over_by is 'The member who answers in the persona''s place; null: the persona answers.';
+comment on column public.sessions.first_message_at is 'When its first message came in; null: none yet.';
+alter table public.sessions enable row level security;
+create unique index sessions_one_live_idx on public.sessions (conversation_id) where status in ('active', 'paused');
+create index sessions_conversation_id_idx on public.sessions (conversation_id, status);
+create index sessions_contact_id_idx on public.sessions (contact_id, persona_id, status);
+create index sessions_user_id_idx
+ on public.sessions (user_id, workspace_id, created_at, id) include (contact_id) where user_id is not null;
+create index sessions_assigned_user_id_idx
+ on public.sessions (assigned_user_id, workspace_id, created_at, id) include (conversation_id) where assigned_user_id is not null;
+create index sessions_last_activity_at_idx on public.sessions (last_activity_at);
+create index sessions_archivable_idx on public.sessions (workspace_id, last_activity_at)
+    where status in ('completed', 'failed', 'timeout', 'cancelled');
+create index sessions_created_at_idx on public.sessions (workspace_id, created_at, id);
+create index sessions_active_idx on public.sessions (workspace_id, created_at, id) where status = 'active';
+create index sessions_paused_idx on public.sessions (workspace_id, created_at, id) where status = 'paused';
+create index sessions_completed_idx on public.sessions (workspace_id, created_at, id) where status = 'completed';
+create index sessions_failed_idx on public.sessions (workspace_id, created_at, id) where status = 'failed';
+create index sessions_timeout_idx on public.sessions (workspace_id, created_at, id) where status = 'timeout';
+create index sessions_cancelled_idx on public.sessions (workspace_id, created_at, id) where status = 'cancelled';
+create index sessions_archived_idx on public.sessions (workspace_id, created_at, id) where status = 'archived';
+create index sessions_persona_created_at_idx on public.sessions (persona_id, created_at, id);
+create index sessions_idle_idx on public.sessions (workspace_id, last_activity_at) where status in ('active', 'paused');
+create index sessions_request_id_idx on public.sessions (request_id) where request_id is not null;
+create index sessions_primary_quote_id_idx on public.sessions (primary_quote_id) where primary_quote_id is not null;
+create index sessions_proposal_id_idx on public.sessions (proposal_id) where proposal_id is not null;
+create index sessions_workflow_step_idx on public.sessions (workspace_id, workflow_step, created_at, id) where workflow_step is not null;
+create index sessions_workflow_idx on public.sessions (workspace_id, workflow, created_at, id) where workflow is not null;
+create index sessions_with_quote_idx on public.sessions (workspace_id, created_at, id) where primary_quote_id is not null;
+create index sessions_taken_over_idx on public.sessions (workspace_id, created_at, id) where taken_over_at is not null;
+create index sessions_taken_over_by_idx on public.sessions (taken_over_by) where taken_over_by is not null;
+-- Of sessions that are over, in the order of each thing that becomes of one; those that live have no entry here, so a turn
+create index sessions_contact_opened_idx on public.sessions (contact_id, created_at, id) where ended_at is not null;
+create index sessions_contact_first_message_idx on public.sessions (contact_id, first_message_at, id) where ended_at is not null;
+create index sessions_contact_ended_idx on public.sessions (contact_id, ended_at, id) where ended_at is not null;
+create index sessions_contact_archived_idx on public.sessions (contact_id, archived_at, id) where archived_at is not null;
+create index sessions_contact_workflow_idx on public.sessions (contact_id) where workflow is not null or request_id is not null;
+
+-- squawk-ignore adding-foreign-key-constraint, constraint-missing-not-valid
+alter table public.contacts add constraint contacts_session_id_fkey foreign key (workspace_id, session_id)
+        references public.sessions (workspace_id, id) on delete set null (session_id);
+
+create table public.tags (
+    id           uuid        not null default private.uuid7(),
+    workspace_id uuid        not null,
+    name         text        not null,
+    contact_id   uuid,
+    session_id   uuid,
+    created_at   timestamptz not null default now(),
+    constraint tags_pkey            primary key (id),
+    constraint tags_contact_key     unique (contact_id, name),
+    constraint tags_session_key     unique (session_id, name),
+    constraint tags_contact_id_fkey foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
+    constraint tags_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
+    constraint tags_one_owner       check (num_nonnulls(contact_id, session_id) = 1),
+    constraint tags_name            check (length(name) between 1 and 64)
+);
+comment on table public.tags is 'One tag on one contact or one session.';
+comment on column public.tags.name is 'Normalised once, in lib/contacts.py: trimmed, NFC, lower case.';
+alter table public.tags enable row level security;
+create index tags_name_idx on public.tags (workspace_id, name, contact_id, session_id);
+
+create function private.own_sessions()
+    returns setof uuid language sql stable security definer set search_path = ''
+as $$
+    select s.id
+      from public.sessions s
+     where s.user_id = (select auth.uid())
+       and (s.contact_id is not null or s.workspace_id in (select private.member_workspaces()))
+    union
+    select s.id
+      from public.sessions s
+     where s.assigned_user_id = (select auth.uid())
+       and s.workspace_id in (select private.member_workspaces());
+$$;
+comment on function private.own_sessions is 'The sessions the signed-in user holds (the owner''s side only while a member), or was assigned as a member.';
+
+create function private.find_or_create_session(conversation public.conversations, metadata jsonb)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+declare
+    session public.sessions;
+begin
+    select s.* into session
+      from public.sessions s
+     where s.conversation_id = conversation.id
+       and s.status in ('active', 'paused')
+       for no key update;
+    if not found then
+        insert into public.sessions (workspace_id, conversation_id, contact_id, user_id, persona_id, metadata)
+        values (conversation.workspace_id, conversation.id, conversation.contact_id, conversation.user_id,
+                conversation.persona_id, find_or_create_session.metadata)
+        returning * into session;
+        -- The link to the session first opened is set once and never repointed.
+        update public.contacts c
+           set session_id = session.id
+         where c.id = conversation.contact_id
+           and c.session_id is null;
+    end if;
+    return session;
+end;
+$$;
+comment on function private.find_or_create_session is 'The live session of a locked conversation, or a new one, to which a contact without a session is linked.';
+
+create function private.refuse_transition(session public.sessions)
+    returns jsonb language sql set search_path = ''
+as $$
+    select private.refuse(jsonb_build_object(
+               'status', 409, 'code', 'transition_not_allowed', 'title', 'The session''s state does not allow this.',
+               'session_id', session.id, 'session_status', session.status));
+$$;
+comment on function private.refuse_transition is 'Refuses a change that the session''s state does not allow, and tells the state.';
+
+create function private.audit_resumed_session()
+    returns trigger language plpgsql set search_path = ''
+as $$
+begin
+    insert into public.audit_events (workspace_id, verb, object_id, actor_id)
+    values (new.workspace_id, 'session.resumed', new.id, private.calling_actor());
+    return null;
+end;
+$$;
+comment on function private.audit_resumed_session is 'Audits that a paused session goes on: a member resumed it, or its contact wrote.';
+
+create function private.works_on_session(session public.sessions)
+    returns boolean language sql stable set search_path = ''
+as $$
+    select exists (select
+                     from public.workspace_members m
+                    where m.workspace_id = session.workspace_id
+                      and private.claims() #>> '{caller,kind}' = 'user'
+                      and m.user_id = (private.claims() #>> '{caller,user_id}')::uuid
+                      and (m.role in ('owner', 'admin') or m.user_id in (session.user_id, session.assigned_user_id)));
+$$;
+comment on function private.works_on_session is 'Whether the caller is a member whose session it is: owners and admins all, agents their own and assigned.';
+
+create function public.change_session_status(session_id uuid, status public.session_status)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    session public.sessions;
+    turn    public.turns;
+    ends    constant boolean := status in ('completed', 'cancelled');
+begin
+    if not ends and status not in ('active', 'paused') then
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A session is paused, resumed, completed or cancelled.';
+    end if;
+    -- A token for managing a workspace is for no session.
+    if private.claims() -> 'scope' ? 'management' then
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+    end if;
+    perform private.enter_session(session_id);
+    -- The conversation before its sessions, the session before its turns, as start_turn locks them.
+    perform
+       from public.conversations c
+      where c.id = (select s.conversation_id from public.sessions s where s.id = change_session_status.session_id)
+        for no key update;
+    select s.* into strict session from public.sessions s where s.id = change_session_status.session_id for no key update;
+    if status <> 'cancelled' and not private.works_on_session(session) then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only members do this; a session of one''s own can be cancelled.';
+    end if;
+
+    if session.status not in ('active', 'paused') and session.status <> status then
+        return private.refuse_transition(session);
+    end if;
+    if session.status <> status and ends then
+        select t.* into turn from public.turns t where t.session_id = session.id and t.status = 'active' for no key update;
+        if found then
+            if turn.lease_until <= clock_timestamp() then
+                -- Whoever worked on it is gone; the sweep would say so within the minute.
+                perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
+            elsif not private.stop_turn(turn) then
+                if turn.cancel_requested_at is null then
+                    perform private.record_audit('turn.cancel_requested', turn.id, private.calling_actor(), null);
+                end if;
+                return private.refuse(jsonb_build_object(
+                    'status', 409, 'code', 'turn_in_progress', 'title', 'The last message is still being answered.',
+                    'retry_after', 1, 'stopping', true, 'turn_id', turn.id, 'session_id', session.id));
+            end if;
+            -- A session of one message has ended with its turn.
+            select s.* into strict session from public.sessions s where s.id = change_session_status.session_id;
+            if session.status = status then
+                return jsonb_build_object(
+                    'session_id', session.id, 'conversation_id', session.conversation_id, 'status', session.status, 'changed', true);
+            elsif session.status not in ('active', 'paused') then
+                return private.refuse_transition(session);
+            end if;
+        end if;
+    end if;
+
+    if session.status = status then
+        return jsonb_build_object(
+            'session_id', session.id, 'conversation_id', session.conversation_id, 'status', session.status, 'changed', false);
+    end if;
+    update public.sessions s
+       set status = change_session_status.status, ended_at = case when ends then clock_timestamp() end
+     where s.id = session.id;
+    -- Going on is audited where it happens, since a contact's message does it too.
+    if status <> 'active' then
+        perform private.record_audit('session.' || status, session.id, private.calling_actor(), null);
+    end if;
+    return jsonb_build_object(
+        'session_id', session.id, 'conversation_id', session.conversation_id, 'status', status, 'changed', true);
+end;
+$$;
+comment on function public.change_session_status is 'Pauses, resumes, completes or cancels a session: {session_id, conversation_id, status, changed}. Ending one stops its turn first; refused with stopping: true until it has stopped, ask again.';
+
+create function private.enter_beside_contact(contact_id uuid)
+    returns public.member_role language plpgsql security definer set search_path = ''
+as $$
+declare
+    caller    constant jsonb := private.claims() -> 'caller';
+    workspace uuid;
+    role      public.member_role;
+begin
+    select m.workspace_id, m.role into workspace, role
+      from public.contacts c
+      join public.workspace_members m on m.workspace_id = c.workspace_id
+     where c.id = enter_beside_contact.contact_id
+       and caller ->> 'kind' = 'user'
+       and not coalesce(private.claims() -> 'scope' ? 'management', false)
+       and m.user_id = (caller ->> 'user_id')::uuid;
+    if not found then
+        raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
+    end if;
+    perform set_config('switchboard.workspace_id', workspace::text, true);
+    return role;
+end;
+$$;
+comment on function private.enter_beside_contact is 'Enters the workspace of a contact that the caller is a member of, and gives their role; 404 for everybody else.';
+
+create function private.open_for_contact(contact_id uuid, space public.spaces, persona_id uuid, thread_key text)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+declare
+    wanted uuid := coalesce(persona_id, space.persona_id);
+begin
+    if thread_key ~ '^(arrival|first):' then
+        raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'Thread keys do not begin with arrival: or first:.';
+    end if;
+    if wanted is null then
+        select case when count(*) = 1 then (array_agg(p.id))[1] end into wanted
+          from public.personas p
+         where p.workspace_id = private.entered_workspace()
+           and p.enabled;
+        if wanted is null then
+            raise sqlstate 'PT422' using message = 'persona_required', detail = 'The workspace has several personas, or none.';
+        end if;
+    end if;
+    if not exists (select from public.personas p where p.id = wanted and p.enabled) then
+        raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona.';
+    end if;
+    -- The contact before the conversation: the session that comes next may be linked to it.
+    return private.find_or_create_conversation(
+        private.lock_standing(contact_id), null, wanted, space.id, coalesce(thread_key, 'main'), 'verified');
+end;
+$$;
+comment on function private.open_for_contact is 'The conversation that a member opens for a contact, with the named persona, the space''s, or the workspace''s only one; locked for this transaction.';
+
+create function public.start_session(
+    contact_id uuid  default null,
+    space_id   uuid  default null,
+    persona_id uuid  default null,
+    thread_key text  default null,
+    context    jsonb default '{}',
+    client     jsonb default '{}',
+    template   text  default null
+)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    caller       constant jsonb := private.claims() -> 'caller';
+    facts        jsonb := client;
+    role         public.member_role;
+    workspace    public.workspaces;
+    space        public.spaces;
+    conversation public.conversations;
+    session      public.sessions;
+    preset       public.session_templates;
+    is_new       boolean;
+    limits       jsonb;
+    refusal      text;
+begin
+    if coalesce(caller ->> 'kind', '') not in ('contact', 'user') then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Sessions are started by contacts and users.';
+    end if;
+    if contact_id is not null and caller ->> 'kind' = 'user' then
+        role := private.enter_beside_contact(contact_id);
+    else
+        if space_id is not null then
+            perform private.enter_space(space_id);
+        else
+            perform private.enter();
+        end if;
+        if contact_id <> (caller ->> 'contact_id')::uuid then
+            raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
+        end if;
+    end if;
+    if space_id is not null then
+        select s.* into space from public.spaces s where s.id = start_session.space_id and s.enabled;
+        if not found then
+            raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+        end if;
+    end if;
+    if template is not null then
+        -- Whether there is such a one is for members.
+        if role is null and not private.is_member(private.calling_user()) then
+            raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only members start a session by a template.';
+        end if;
+        preset := private.require_template(template);
+        facts  := facts || jsonb_build_object('template', preset.name);
+    end if;
+    if coalesce(preset.metadata, '{}') || context <> '{}' then
+        facts := facts || jsonb_build_object('context', coalesce(preset.metadata, '{}') || context);
+    end if;
+
+    begin
+        if role is not null then
+            conversation := private.open_for_contact(contact_id, space, coalesce(persona_id, preset.persona_id), thread_key);
+        else
+            conversation := private.open_conversation(space, null, null, null, thread_key, null, client);
+            if not exists (select
+                             from public.personas p
+                            where p.id = conversation.persona_id
+                              and p.enabled
+                              and p.id = coalesce(start_session.persona_id, preset.persona_id, p.id)) then
+                raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona here.';
+            end if;
+        end if;
+        -- Locked, so that one which ends in this moment is not taken for the one that comes after it.
+        perform
+           from public.sessions s
+          where s.conversation_id = conversation.id
+            and s.status in ('active', 'paused')
+            for no key update;
+        is_new  := not found;
+        session := private.find_or_create_session(conversation, facts);
+        if role = 'agent' and is_new then
+            -- Whoever opens it looks after it: an agent sees no other.
+            update public.sessions s set assigned_user_id = private.calling_actor() where s.id = session.id;
+        elsif role = 'agent' and not private.works_on_session(session) then
+            raise sqlstate 'PT403' using message = 'forbidden', detail = 'The contact''s session is not assigned to you.';
+        end if;
+        if is_new then
+            if preset.id is not null then
+                session := private.begin_by_template(session, preset);
+            end if;
+            perform private.record_audit('session.started', session.id, private.calling_actor(), null);
+            if role is null then
+                -- As a message would, and a new conversation of a user as an arrival.
+                if space.id is null then
+                    select s.* into space from public.spaces s where s.id = conversation.space_id;
+                end if;
+                select w.* into strict workspace from public.workspaces w where w.id = conversation.workspace_id;
+                limits := private.message_limits(workspace, space, client ->> 'address');
+                if space.id is null then
+                    limits := limits - 'messages_by_space';
+                end if;
+                if caller ->> 'kind' = 'user' and conversation.contact_id is not null and conversation.created_at = now() then
+                    limits := private.arrival_limits(space, client ->> 'address') || limits;
+                end if;
+                perform private.take_limits(limits);
+            end if;
+        end if;
+    exception when sqlstate 'SB001' then
+        get stacked diagnostics refusal = pg_exception_detail;
+        perform private.count_refusal(refusal::jsonb);
+        return private.refuse(refusal::jsonb - '{subject,object_id}'::text[]);
+    end;
+    return jsonb_build_object(
+        'session_id', session.id, 'conversation_id', session.conversation_id, 'contact_id', session.contact_id,
+        'user_id', session.user_id, 'persona_id', session.persona_id, 'status', session.status,
+        'created_at', session.created_at, 'created', is_new);
+end;
+$$;
+comment on function public.start_session is 'The live session of a conversation, or a new one: a member''s for a contact, a contact''s own, a user''s own at a space; a new one by a template, where a member names one. {session_id, conversation_id, status, created, …}';
+
+create function public.set_session_tags(session_id uuid, names text[])
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    perform private.enter_session(session_id);
+    -- Tags are the members' own words: whoever else may act on a session is not told that they exist.
+    if private.caller_role(private.entered_workspace()) is null then
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+    end if;
+    perform from public.sessions s where s.id = set_session_tags.session_id for no key update;
+    if private.replace_tags(private.entered_workspace(), null, session_id, names) then
+        perform private.record_change(private.entered_workspace(), 'session.tagged', session_id);
+    end if;
+    return (select jsonb_build_object('tags', coalesce(jsonb_agg(t.name order by t.name), '[]'))
+              from public.tags t
+             where t.session_id = set_session_tags.session_id);
+end;
+$$;
+comment on function public.set_session_tags is 'Replaces a session''s tags, for the members who may see it: {tags}.';
+
+create function public.change_sessions_status(session_ids uuid[], status public.session_status)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    most    constant integer := 100;
+    asked   constant uuid[]  := array(select distinct i from unnest(session_ids) i where i is not null order by i);
+    one     uuid;
+    places  jsonb            := '[]'::jsonb;
+    entered uuid;
+    changed jsonb;
+    code    text;
+    items   jsonb            := '[]'::jsonb;
+begin
+    if cardinality(asked) > most then
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'At most 100 sessions at once.';
+    end if;
+    if status not in ('active', 'paused', 'completed', 'cancelled') then
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A session is paused, resumed, completed or cancelled.';
+    end if;
+    foreach one in array asked loop
+        begin
+            perform private.enter_session(one);
+            places := places || (select jsonb_build_object(
+                                            'id', s.id, 'workspace_id', s.workspace_id, 'conversation_id', s.conversation_id,
+                                            'persona_id', s.persona_id)
+                                   from public.sessions s
+                                  where s.id = one);
+        exception when sqlstate 'PT404' then
+            items := items || jsonb_build_object('id', one, 'code', 'session_not_found');
+        end;
+    end loop;
+
+    -- All conversations before all sessions, each kind in one order: two who change the same ones never wait in a circle.
+    for entered in select distinct p.workspace_id from jsonb_to_recordset(places) p (workspace_id uuid) order by 1 loop
+        perform set_config('switchboard.workspace_id', entered::text, true);
+        perform
+           from public.conversations c
+          where c.id in (select p.conversation_id
+                           from jsonb_to_recordset(places) p (workspace_id uuid, conversation_id uuid)
+                          where p.workspace_id = entered)
+          order by c.id
+            for no key update;
+    end loop;
+    for entered in select distinct p.workspace_id from jsonb_to_recordset(places) p (workspace_id uuid) order by 1 loop
+        perform set_config('switchboard.workspace_id', entered::text, true);
+        perform
+           from public.sessions s
+          where s.id in (select p.id from jsonb_to_recordset(places) p (id uuid, workspace_id uuid) where p.workspace_id = entered)
+          order by s.id
+            for no key update;
+    end loop;
+
+    -- By persona, since a turn that is ended here may lock its breaker until the end, as the sweep of turns does.
+    for one in select p.id from jsonb_to_recordset(places) p (id uuid, persona_id uuid) order by p.persona_id, p.id loop
+        begin
+            changed := public.change_session_status(one, status);
+        exception when sqlstate 'PT403' or sqlstate 'PT404' then
+            get stacked diagnostics code = message_text;
+            changed := jsonb_build_object('code', code);
+        end;
+        items := items || (changed - '{session_id,conversation_id}'::text[] || jsonb_build_object('id', one));
+    end loop;
+    -- A refusal of one is not the answer's.
+    perform set_config('response.status', '', true);
+    perform set_config('response.headers', '', true);
+    return jsonb_build_object('items', items);
+end;
+$$;
+comment on function public.change_sessions_status is 'Does to each of up to 100 sessions what change_session_status does to one: {items}, each {id, status, changed} or {id, code, …}; with stopping: true those to ask again.';
+
+create function private.note_first_message()
+    returns trigger language plpgsql set search_path = ''
+as $$
+begin
+    new.first_message_at := new.last_activity_at;
+    return new;
+end;
+$$;
+comment on function private.note_first_message is 'Notes that a session''s first message came in with this change.';
+
+create trigger sessions_audit_resumed
+    after update of status on public.sessions
+    for each row
+    when (old.status = 'paused' and new.status = 'active')
+    execute function private.audit_resumed_session();
+
+-- What comes in moves last_activity_at; what the persona or a member says does not, and a recovery brings no message.
+create trigger sessions_note_first_message
+    before update of message_count on public.sessions
+    for each row
+    when (old.first_message_at is null and new.message_count > old.message_count and new.last_activity_at <> old.last_activity_at)
+    execute function private.note_first_message();
+
+create trigger sessions_note_first_message_at_once
+    before insert on public.sessions
+    for each row
+    when (new.first_message_at is null and new.turn_count > 0)
+    execute function private.note_first_message();
+
+grant execute on function
+    private.own_sessions
+    to authenticated;
+
+grant execute on function
+    private.find_or_create_session, private.refuse_transition, private.works_on_session,
+    public.change_session_status, private.enter_beside_contact, private.open_for_contact, public.start_session,
+    public.set_session_tags, public.change_sessions_status
+    to switchboard;

@@ -1,0 +1,186 @@
+-- Generated from supabase/schemas/41_breakers.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Circuit breakers: a persona that fails repeatedly is not called for a while.
+
+create type public.breaker_state as enum ('closed', 'open', 'half_open');
+comment on type public.breaker_state is 'closed -> open (failures in a row) -> half_open (one turn finds out) -> closed (it was answered) | open (it was not)';
+
+create table public.persona_breakers (
+    persona_id    uuid                 not null,
+    workspace_id  uuid                 not null,
+    state         public.breaker_state not null default 'closed',
+    failures      integer              not null default 0,
+    opened_at     timestamptz,
+    retry_at      timestamptz,
+    probe_turn_id uuid,
+    refused       bigint               not null default 0,
+    constraint persona_breakers_pkey            primary key (persona_id),
+    constraint persona_breakers_persona_id_fkey foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade,
+    constraint persona_breakers_state           check ((state = 'closed') = (retry_at is null) and (state = 'half_open') = (probe_turn_id is not null))
+);
+comment on table public.persona_breakers is 'What is known of a persona''s health since it first failed.';
+comment on column public.persona_breakers.failures is 'Failed turns in a row.';
+comment on column public.persona_breakers.opened_at is 'When it opened last.';
+comment on column public.persona_breakers.retry_at is 'open: when a turn may find out whether it is back; half_open: when the one that tries is given up.';
+comment on column public.persona_breakers.probe_turn_id is 'The turn that finds out.';
+comment on column public.persona_breakers.refused is 'Messages refused since it opened last.';
+alter table public.persona_breakers enable row level security;
+create index persona_breakers_workspace_id_idx on public.persona_breakers (workspace_id);
+
+create function private.breaker_refusal(breaker public.persona_breakers)
+    returns jsonb language sql stable set search_path = ''
+as $$
+    select jsonb_build_object(
+               'status', 503, 'code', 'persona_unavailable', 'title', 'The persona is not available at the moment.',
+               'persona_id', breaker.persona_id,
+               'retry_after', case when breaker.state = 'open'
+                                   then greatest(1, ceil(extract(epoch from breaker.retry_at - clock_timestamp())))::integer
+                                   -- How long a turn that finds out will take is not known: as long again as it has taken,
+                                   -- and no longer than if it failed now.
+                                   else coalesce(
+                                       (select least(greatest(5, ceil(extract(epoch from clock_timestamp() - t.created_at))),
+                                                     p.breaker_seconds)::integer
+                                          from public.personas p
+                                          left join public.turns t on t.id = breaker.probe_turn_id
+                                         where p.id = breaker.persona_id), 5) end);
+$$;
+comment on function private.breaker_refusal is 'What is said while a persona is left alone.';
+
+create function private.check_breaker(persona public.personas)
+    returns boolean language plpgsql stable set search_path = ''
+as $$
+declare
+    breaker public.persona_breakers;
+begin
+    select b.* into breaker
+      from public.persona_breakers b
+     where b.persona_id = persona.id
+       and b.state <> 'closed';
+    if not found or persona.breaker_failures = 0 then
+        return false;
+    end if;
+    if breaker.retry_at > clock_timestamp() and not private.probe_is_lost(breaker) then
+        perform private.raise_refusal(private.breaker_refusal(breaker));
+    end if;
+    return true;
+end;
+$$;
+comment on function private.check_breaker is 'Refuses early, without a lock, what an open breaker would refuse in the end; whether a turn has to pass it.';
+
+create function private.pass_breaker(persona public.personas, turn public.turns)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    breaker public.persona_breakers;
+begin
+    -- Of all who come when the time is over, in whatever process, one finds the row as it was: that turn finds out. It is
+    -- locked before it is judged, so that whoever comes next sees that turn too.
+    select b.* into breaker
+      from public.persona_breakers b
+     where b.persona_id = persona.id
+       and b.state <> 'closed'
+       for no key update;
+    if not found then
+        return;
+    end if;
+    if breaker.retry_at > clock_timestamp() and not private.probe_is_lost(breaker) then
+        perform private.raise_refusal(private.breaker_refusal(breaker));
+    end if;
+    update public.persona_breakers b
+       set state = 'half_open', probe_turn_id = turn.id, retry_at = turn.deadline + interval '30 seconds'
+     where b.persona_id = persona.id;
+    perform private.record_audit('breaker.half_opened', persona.id, null, null);
+end;
+$$;
+comment on function private.pass_breaker is 'Lets a turn through a breaker that is not closed, or refuses; where it was open for long enough, one turn of all goes through.';
+
+create function private.count_breaker_refusal(refusal jsonb)
+    returns void language sql set search_path = ''
+as $$
+    update public.persona_breakers b
+       set refused = b.refused + 1
+     where b.persona_id = (refusal ->> 'persona_id')::uuid
+       and refusal ->> 'code' = 'persona_unavailable';
+$$;
+comment on function private.count_breaker_refusal is 'Keeps count of a refusal by a breaker, after the writes it undid.';
+
+create function private.feed_breaker(turn public.turns, persona public.personas, status public.turn_status, error_code text)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    moment constant timestamptz := clock_timestamp();
+    -- One that declines is well: otherwise whoever asks for what it may not say would keep it from everybody.
+    well   constant boolean     := status = 'completed' or coalesce(error_code = 'persona_declined', false);
+    -- What a persona did wrong, and not its caller, the process or the database.
+    failed constant boolean     := not well and coalesce(error_code like 'persona\_%' or error_code = 'internal_error', false);
+    before public.persona_breakers;
+begin
+    select b.* into before from public.persona_breakers b where b.persona_id = persona.id;
+    -- Nothing to learn: it is well and was well.
+    if not failed and (not found or (before.state = 'closed' and before.failures = 0)) then
+        return;
+    end if;
+    if failed then
+        insert into public.persona_breakers (persona_id, workspace_id) values (persona.id, persona.workspace_id)
+        on conflict on constraint persona_breakers_pkey do nothing;
+    end if;
+    select b.* into before from public.persona_breakers b where b.persona_id = persona.id for no key update;
+    -- A turn from before it opened says nothing that is not known, however late it ends.
+    if turn.created_at < before.opened_at then
+        return;
+    end if;
+
+    if before.state = 'closed' then
+        before.failures := case when failed then before.failures + 1 when well then 0 else before.failures end;
+        if persona.breaker_failures > 0 and before.failures >= persona.breaker_failures then
+            update public.persona_breakers b
+               set state = 'open', failures = before.failures, opened_at = moment, refused = 0,
+                   retry_at = moment + make_interval(secs => persona.breaker_seconds)
+             where b.persona_id = persona.id;
+            insert into public.audit_events (workspace_id, verb, object_id, code)
+            values (persona.workspace_id, 'breaker.opened', persona.id, error_code);
+        else
+            update public.persona_breakers b set failures = before.failures where b.persona_id = persona.id;
+        end if;
+    elsif before.probe_turn_id = turn.id then
+        if well then
+            update public.persona_breakers b
+               set state = 'closed', failures = 0, retry_at = null, probe_turn_id = null
+             where b.persona_id = persona.id;
+            insert into public.audit_events (workspace_id, verb, object_id)
+            values (persona.workspace_id, 'breaker.closed', persona.id);
+        else
+            -- It failed again; or it was cancelled, or lost with its process, and the next one finds out.
+            update public.persona_breakers b
+               set state = 'open', probe_turn_id = null, failures = b.failures + failed::integer,
+                   retry_at = case when failed then moment + make_interval(secs => persona.breaker_seconds) else moment end
+             where b.persona_id = persona.id;
+        end if;
+    end if;
+end;
+$$;
+comment on function private.feed_breaker is 'Tells a persona''s breaker how a turn ended: opens it after enough failures in a row, closes it when the one that finds out is answered.';
+
+create function private.probe_is_lost(breaker public.persona_breakers)
+    returns boolean language plpgsql stable set search_path = ''
+as $$
+begin
+    -- A lease is 30 s from the last flush, and after six without one there is nobody (private.stop_turn). Where it was the
+    -- database that was away, two find out instead of one, and what the first one says is not heard.
+    return breaker.state = 'half_open'
+       and not exists (select
+                         from public.turns t
+                        where t.id = breaker.probe_turn_id
+                          and t.status = 'active'
+                          and t.lease_until > clock_timestamp() + interval '24 seconds');
+end;
+$$;
+comment on function private.probe_is_lost is 'Whether nobody answers any more the turn that finds out.';
+
+grant execute on function
+    private.breaker_refusal, private.check_breaker, private.pass_breaker, private.count_breaker_refusal,
+    private.feed_breaker, private.probe_is_lost
+    to switchboard;

@@ -1,0 +1,192 @@
+-- Generated from supabase/schemas/44_cancel.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Cancelling and recovering: a turn is stopped, expired turns end, a session resumes.
+
+create function private.expire_turns(max_turns integer default 1000)
+    returns integer language plpgsql set search_path = ''
+as $$
+declare
+    turn    public.turns;
+    expired integer := 0;
+begin
+    for turn in
+        select t.*
+          from public.turns t
+          join public.sessions s on s.id = t.session_id
+         where t.status = 'active'
+           and t.lease_until < clock_timestamp()
+         -- Each may lock its persona's breaker until the end: two sweeps then never wait for each other in a circle.
+         order by s.persona_id, t.lease_until
+         limit max_turns
+           for no key update skip locked
+    loop
+        perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
+        expired := expired + 1;
+    end loop;
+    return expired;
+end;
+$$;
+comment on function private.expire_turns is 'Ends turns whose lease ran out, keeping what was flushed; how many. Run by pg_cron as the owner, over all workspaces.';
+
+create function private.enter_session(session_id uuid)
+    returns void language plpgsql security definer set search_path = ''
+as $$
+declare
+    scope   constant jsonb := coalesce(private.claims() -> 'scope', '{}');
+    session public.sessions;
+begin
+    select s.* into session
+      from public.sessions s
+     where s.id = enter_session.session_id
+       and s.workspace_id = coalesce((scope ->> 'workspace_id')::uuid, s.workspace_id);
+    if not found or not private.may_act_on(session) then
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+    end if;
+    perform set_config('switchboard.workspace_id', session.workspace_id::text, true);
+end;
+$$;
+comment on function private.enter_session is 'Enters the workspace of a session that the caller may act on; 404 for any other.';
+
+create function private.enter_turn(turn_id uuid)
+    returns public.turns language plpgsql security definer set search_path = ''
+as $$
+declare
+    turn public.turns;
+begin
+    select t.* into turn from public.turns t where t.id = enter_turn.turn_id;
+    begin
+        perform private.enter_session(turn.session_id);
+    exception when sqlstate 'PT404' then
+        raise sqlstate 'PT404' using message = 'turn_not_found', detail = 'There is no such turn.';
+    end;
+    return turn;
+end;
+$$;
+comment on function private.enter_turn is 'Enters the workspace of a turn that the caller may act on, and returns it; 404 for any other.';
+
+create function private.stop_turn(turn public.turns)
+    returns boolean language plpgsql set search_path = ''
+as $$
+declare
+    quiet boolean;
+begin
+    -- The session before the turn, as everywhere.
+    perform from public.sessions s where s.id = turn.session_id for no key update;
+    -- A lease is 30 s from the last flush, and whoever answers flushes every two seconds even when there is nothing to
+    -- store: after six without one there is nobody, and nothing that a reader has seen beyond what is flushed. Unless it
+    -- was the database that was away: then flushes wait as this wish did, and whoever answers has three seconds for one.
+    update public.turns t
+       set cancel_requested_at = coalesce(t.cancel_requested_at, clock_timestamp())
+     where t.id = turn.id
+       and t.status = 'active'
+    returning t.lease_until <= clock_timestamp() + interval '24 seconds'
+              and t.cancel_requested_at <= clock_timestamp() - interval '3 seconds' into quiet;
+    if quiet then
+        perform private.close_turn(turn, 'cancelled', null, null, null, null, null);
+    end if;
+    return coalesce(quiet, true);
+end;
+$$;
+comment on function private.stop_turn is 'Asks whoever answers a turn to stop, or ends it where nobody does; whether it has ended.';
+
+create function public.cancel_turn(turn_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    turn public.turns := private.enter_turn(turn_id);
+begin
+    if turn.status = 'active' then
+        -- The session before the turn, as everywhere; and locked before it is judged.
+        perform from public.sessions s where s.id = turn.session_id for no key update;
+        select t.* into strict turn from public.turns t where t.id = turn.id;
+    end if;
+    if turn.status = 'active' then
+        if turn.cancel_requested_at is null then
+            perform private.record_audit('turn.cancel_requested', turn.id, private.calling_actor(), null);
+        end if;
+        perform private.stop_turn(turn);
+    end if;
+    return private.turn_state(turn.id) || jsonb_build_object('turn_id', turn.id);
+end;
+$$;
+comment on function public.cancel_turn is 'Asks for a turn to be stopped, on behalf of somebody who may see it: {turn_id, status, message_id, text_length}. It has stopped when status says so; ask again until then.';
+
+create function public.recover_session(session_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    caller  constant jsonb := private.claims() -> 'caller';
+    session public.sessions;
+    last    public.turns;
+    live    uuid;
+    changed boolean := false;
+begin
+    perform private.enter_session(session_id);
+    -- The conversation before its sessions, as start_turn locks them.
+    perform
+       from public.conversations c
+      where c.id = (select s.conversation_id from public.sessions s where s.id = recover_session.session_id)
+        for no key update;
+    select s.* into strict session from public.sessions s where s.id = recover_session.session_id for no key update;
+
+    -- Locked before its lease is judged: a flush may be renewing it.
+    select t.* into last
+      from public.turns t
+     where t.session_id = session.id
+     order by t.created_at desc
+     limit 1
+       for no key update;
+    if last.status = 'active' and last.lease_until <= clock_timestamp() then
+        perform private.close_turn(last, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
+        changed := true;
+        select s.* into strict session from public.sessions s where s.id = recover_session.session_id;
+        select t.* into strict last from public.turns t where t.id = last.id;
+    end if;
+
+    if session.status = 'timeout' then
+        select s.id into live
+          from public.sessions s
+         where s.conversation_id = session.conversation_id
+           and s.status in ('active', 'paused');
+        if found then
+            return private.refuse_transition(session) || jsonb_build_object('live_session_id', live);
+        end if;
+        update public.sessions s
+           set status = 'active', ended_at = null, error_message = null, last_activity_at = clock_timestamp()
+         where s.id = session.id
+        returning * into session;
+        perform private.record_audit('session.recovered', session.id,
+                                     coalesce(caller ->> 'contact_id', caller ->> 'user_id')::uuid, null);
+        changed := true;
+    elsif session.status not in ('active', 'paused') then
+        return private.refuse_transition(session);
+    end if;
+
+    return jsonb_build_object(
+        'changed', changed, 'session_id', session.id, 'conversation_id', session.conversation_id, 'status', session.status,
+        'messages', (select coalesce(jsonb_agg(jsonb_build_object(
+                                'id', h.id, 'role', h.role, 'text', h.text, 'partial', h.partial, 'turn_id', h.turn_id, 'created_at', h.created_at)
+                                order by h.created_at, h.id), '[]')
+                       from (select m.*
+                               from public.messages m
+                              where m.conversation_id = session.conversation_id
+                                -- An agent may have been given this session and none of those before.
+                                and m.session_id in (select s.id
+                                                       from public.sessions s
+                                                      where s.conversation_id = session.conversation_id
+                                                        and private.may_act_on(s))
+                              order by m.created_at desc, m.id desc
+                              limit 200) h),
+        'last_turn', case when last.id is not null then jsonb_build_object(
+                              'turn_id', last.id, 'status', last.status, 'error_code', last.error_code,
+                              'client_message_id', last.client_message_id) end);
+end;
+$$;
+comment on function public.recover_session is 'Makes a timed-out session active again, or finds a live one whose answer was interrupted: {changed, session_id, status, messages (the last 200 of the conversation that the caller may read), last_turn}.';
+
+grant execute on function
+    private.enter_session, private.enter_turn, private.stop_turn, public.cancel_turn, public.recover_session
+    to switchboard;

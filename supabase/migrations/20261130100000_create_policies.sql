@@ -1,0 +1,742 @@
+-- Generated from supabase/policies/.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Who may see the audit: admins and owners. It only grows.
+
+grant insert on public.audit_events to switchboard;
+grant select on public.audit_events to authenticated;
+grant all on public.audit_events to service_role;
+
+create policy "Admins read their workspace's audit events"
+    on public.audit_events for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.audit_events for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see which contacts were called the same: members, who see the contacts.
+
+grant select on public.contact_conflicts to authenticated;
+grant select, insert, update on public.contact_conflicts to switchboard;
+grant all on public.contact_conflicts to service_role;
+
+create policy "Members read their workspace's conflicts"
+    on public.contact_conflicts for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.contact_conflicts for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.contact_conflicts for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.contact_conflicts for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see identities: members. A contact is not shown what the workspace knows it by.
+
+grant select on public.contact_identities to authenticated;
+grant select, insert, update on public.contact_identities to switchboard;
+grant all on public.contact_identities to service_role;
+
+create policy "Members read their workspace's identities"
+    on public.contact_identities for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.contact_identities for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.contact_identities for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.contact_identities for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see which contacts were merged: members, who see the contacts.
+
+grant select on public.contact_merges to authenticated;
+grant select, insert, update on public.contact_merges to switchboard;
+grant all on public.contact_merges to service_role;
+
+create policy "Members read their workspace's merges"
+    on public.contact_merges for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.contact_merges for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.contact_merges for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.contact_merges for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see the ledger of moves: nobody but the functions that write it and undo by it.
+
+grant select, insert on public.contact_moves to switchboard;
+grant all on public.contact_moves to service_role;
+
+create policy "Switchboard reads the workspace it entered"
+    on public.contact_moves for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.contact_moves for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see a contact: members, and the contact once there is proof of who it is.
+
+grant select (
+    id, workspace_id, first_name, last_name, source, attributes, created_at, kind, title, name_key, last_name_key,
+    merged_into_id
+) on public.contacts to contact;
+grant select on public.contacts to authenticated;
+grant select, insert, update on public.contacts to switchboard;
+grant all on public.contacts to service_role;
+
+create policy "Members read their workspace's contacts"
+    on public.contacts for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Contacts with proof read themselves"
+    on public.contacts for select to contact
+    using (id = (select private.verified_contact()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.contacts for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.contacts for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.contacts for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see conversations: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose
+-- token is for it.
+
+grant select on public.conversations to authenticated, contact;
+grant select, insert, update on public.conversations to switchboard;
+grant all on public.conversations to service_role;
+
+create policy "Admins read all conversations, users and agents their own"
+    on public.conversations for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_conversations()));
+
+create policy "Contacts read their token's conversation"
+    on public.conversations for select to contact
+    using (id = (select private.token_conversation()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.conversations for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.conversations for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.conversations for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see who is in a group: members. Nobody in it is shown the others.
+
+grant select on public.group_participants to authenticated;
+grant select, insert, update on public.group_participants to switchboard;
+grant all on public.group_participants to service_role;
+
+create policy "Members read their workspace's groups"
+    on public.group_participants for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.group_participants for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.group_participants for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.group_participants for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see raw deliveries: admins and owners; they may hold anything a sender sent.
+
+grant select on public.inbound_events to authenticated;
+grant select, insert on public.inbound_events to switchboard;
+grant all on public.inbound_events to service_role;
+
+create policy "Admins read their workspace's inbound events"
+    on public.inbound_events for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.inbound_events for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.inbound_events for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see the queue: admins and owners.
+
+grant select on public.jobs to authenticated;
+grant select, insert, update on public.jobs to switchboard;
+grant all on public.jobs to service_role;
+
+create policy "Admins read their workspace's jobs"
+    on public.jobs for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.jobs for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.jobs for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.jobs for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see messages: whoever may see their session.
+
+grant select (
+    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, metadata,
+    created_at
+) on public.messages to contact;
+grant select on public.messages to authenticated;
+grant select, insert on public.messages to switchboard;
+grant all on public.messages to service_role;
+
+create policy "Admins read all messages, users and agents their own"
+    on public.messages for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()));
+
+create policy "Contacts read their conversation's messages"
+    on public.messages for select to contact
+    using (conversation_id = (select private.token_conversation()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.messages for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.messages for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see how a persona is doing: members.
+
+grant select on public.persona_breakers to authenticated;
+grant select, insert, update on public.persona_breakers to switchboard;
+grant all on public.persona_breakers to service_role;
+
+create policy "Members read their workspace's breakers"
+    on public.persona_breakers for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.persona_breakers for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.persona_breakers for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.persona_breakers for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see personas: members. Their secrets are in Vault.
+
+grant select on public.personas to authenticated;
+grant select, insert, update, delete on public.personas to switchboard;
+grant all on public.personas to service_role;
+
+create policy "Members read their workspace's personas"
+    on public.personas for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.personas for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.personas for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it manages"
+    on public.personas for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it manages"
+    on public.personas for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+-- Who may see proposals: whoever may see their session, and drafts only members.
+
+grant select (
+    id, workspace_id, request_id, session_id, status, title, details, created_at, updated_at
+) on public.proposals to contact;
+grant select on public.proposals to authenticated;
+grant select, insert, update on public.proposals to switchboard;
+grant all on public.proposals to service_role;
+
+create policy "Admins read all proposals, users and agents their own"
+    on public.proposals for select to authenticated
+    using (
+        workspace_id in (select private.admin_workspaces())
+        or (session_id in (select private.own_sessions())
+            and (status <> 'draft' or workspace_id in (select private.member_workspaces())))
+    );
+
+create policy "Contacts read what was proposed to them"
+    on public.proposals for select to contact
+    using (
+        status <> 'draft'
+        and session_id in (select s.id from public.sessions s where s.conversation_id = (select private.token_conversation()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.proposals for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.proposals for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.proposals for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see quotes: members who see the session that asked, or one that works on the request. Whose session it is does
+-- not: what operators ask is between them and the workspace.
+
+grant select on public.quotes to authenticated;
+grant select, insert, update on public.quotes to switchboard;
+grant all on public.quotes to service_role;
+
+create policy "Admins read all quotes, agents those of their sessions"
+    on public.quotes for select to authenticated
+    using (
+        workspace_id in (select private.member_workspaces())
+        and (workspace_id in (select private.admin_workspaces())
+             or session_id in (select private.own_sessions())
+             or request_id in (select private.own_requests()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.quotes for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.quotes for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.quotes for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see what the limits count: members, where the subject is an id (a contact, a user, a space). Anything else is a
+-- person's address, which is for admins and owners.
+
+grant select on public.rate_limits to authenticated;
+grant select, insert, update on public.rate_limits to switchboard;
+grant all on public.rate_limits to service_role;
+
+create policy "Members read their workspace's rate limits"
+    on public.rate_limits for select to authenticated
+    using (workspace_id in (select private.member_workspaces())
+           and (subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                or workspace_id in (select private.admin_workspaces())));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.rate_limits for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.rate_limits for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.rate_limits for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see requests: whoever may see a session that works on one.
+
+grant select on public.requests to authenticated, contact;
+grant select, insert, update on public.requests to switchboard;
+grant all on public.requests to service_role;
+
+create policy "Admins read all requests, users and agents their own"
+    on public.requests for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_requests()));
+
+create policy "Contacts read the requests of their conversation's sessions"
+    on public.requests for select to contact
+    using (
+        id in (select s.request_id from public.sessions s where s.conversation_id = (select private.token_conversation()))
+        or session_id in (select s.id from public.sessions s where s.conversation_id = (select private.token_conversation()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.requests for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.requests for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.requests for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see by what other systems know a session: the members who see the session.
+
+grant select on public.session_refs to authenticated;
+grant select, insert, delete on public.session_refs to switchboard;
+grant all on public.session_refs to service_role;
+
+create policy "Members read the references of the sessions they see"
+    on public.session_refs for select to authenticated
+    using (
+        workspace_id in (select private.member_workspaces())
+        and (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.session_refs for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.session_refs for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.session_refs for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see a workspace's figures: admins and owners. The functions that count write them.
+
+grant select on public.session_stats_periods to authenticated;
+grant all on public.session_stats_periods to service_role;
+
+create policy "Admins read their workspace's figures"
+    on public.session_stats_periods for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+-- Who may see session templates: members. Owners and admins change them through the functions, which enter to manage.
+
+grant select on public.session_templates to authenticated;
+grant select, insert, update, delete on public.session_templates to switchboard;
+grant all on public.session_templates to service_role;
+
+create policy "Members read their workspace's session templates"
+    on public.session_templates for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.session_templates for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.session_templates for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it manages"
+    on public.session_templates for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it manages"
+    on public.session_templates for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+-- Who may see sessions: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose token
+-- is for its conversation.
+
+grant select (
+    id, workspace_id, conversation_id, contact_id, user_id, persona_id, status, turn_count, message_count, metadata,
+    error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive, workflow,
+    workflow_step, request_id, taken_over_at, first_message_at
+) on public.sessions to contact;
+grant select on public.sessions to authenticated;
+grant select, insert, update on public.sessions to switchboard;
+grant all on public.sessions to service_role;
+
+create policy "Admins read all sessions, users and agents their own"
+    on public.sessions for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_sessions()));
+
+create policy "Contacts read their conversation's sessions"
+    on public.sessions for select to contact
+    using (conversation_id = (select private.token_conversation()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.sessions for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.sessions for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.sessions for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see spaces: members.
+
+grant select on public.spaces to authenticated;
+grant select, insert, update, delete on public.spaces to switchboard;
+grant all on public.spaces to service_role;
+
+create policy "Members read their workspace's spaces"
+    on public.spaces for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.spaces for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.spaces for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it manages"
+    on public.spaces for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it manages"
+    on public.spaces for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+-- Who may see tags: members, on contacts all of them, on sessions those of the sessions they may see. Tags are said among
+-- members: not even the user whose session it is reads them.
+
+grant select on public.tags to authenticated;
+grant select, insert, update, delete on public.tags to switchboard;
+grant all on public.tags to service_role;
+
+create policy "Members read tags of contacts and of the sessions they see"
+    on public.tags for select to authenticated
+    using (
+        workspace_id in (select private.member_workspaces())
+        and (session_id is null
+             or workspace_id in (select private.admin_workspaces())
+             or session_id in (select private.own_sessions()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.tags for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.tags for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.tags for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.tags for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see an answer in the making: whoever may see its turn.
+
+grant select on public.turn_chunks to authenticated, contact;
+grant select, insert, delete on public.turn_chunks to switchboard;
+grant all on public.turn_chunks to service_role;
+
+create policy "Admins read all chunks, users and agents their own"
+    on public.turn_chunks for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or turn_id in (select private.own_active_turns()));
+
+create policy "Contacts read their conversation's chunks"
+    on public.turn_chunks for select to contact
+    using (conversation_id = (select private.token_conversation()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.turn_chunks for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.turn_chunks for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.turn_chunks for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see what went wrong in words: admins and owners. A caller is told the turn's error code.
+
+grant insert on public.turn_errors to switchboard;
+grant select on public.turn_errors to authenticated;
+grant all on public.turn_errors to service_role;
+
+create policy "Admins read their workspace's turn errors"
+    on public.turn_errors for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.turn_errors for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see turns: whoever may see their session.
+
+grant select on public.turns to authenticated, contact;
+grant select, insert, update on public.turns to switchboard;
+grant all on public.turns to service_role;
+
+create policy "Admins read all turns, users and agents their own"
+    on public.turns for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()));
+
+create policy "Contacts read their conversation's turns"
+    on public.turns for select to contact
+    using (conversation_id = (select private.token_conversation()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.turns for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.turns for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.turns for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see which steps a session took: the members who see the session.
+
+grant select on public.workflow_steps to authenticated;
+grant select, insert on public.workflow_steps to switchboard;
+grant all on public.workflow_steps to service_role;
+
+create policy "Members read the steps of the sessions they see"
+    on public.workflow_steps for select to authenticated
+    using (
+        workspace_id in (select private.member_workspaces())
+        and (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.workflow_steps for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.workflow_steps for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see workflows: the built-in ones everybody who signed in, a workspace's own its members.
+
+grant select on public.workflow_transitions to authenticated;
+grant select, insert, delete on public.workflow_transitions to switchboard;
+grant all on public.workflow_transitions to service_role;
+
+create policy "Users read built-in workflows, members their workspace's"
+    on public.workflow_transitions for select to authenticated
+    using (workspace_id is null or workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads built-in ones and the workspace it entered"
+    on public.workflow_transitions for select to switchboard
+    using (
+        coalesce(workspace_id, nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
+        = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid
+    );
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.workflow_transitions for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it manages"
+    on public.workflow_transitions for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+-- Who may see who works in a workspace: everybody who does.
+
+grant select on public.workspace_members to authenticated;
+grant select, insert, update, delete on public.workspace_members to switchboard;
+grant all on public.workspace_members to service_role;
+
+create policy "Members read their workspace's members"
+    on public.workspace_members for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.workspace_members for select to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.workspace_members for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it manages"
+    on public.workspace_members for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it manages"
+    on public.workspace_members for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+-- Who may see a workspace: its members. Owners and admins change it through the functions, which enter it to manage it.
+
+grant select on public.workspaces to authenticated;
+grant select, insert, update, delete on public.workspaces to switchboard;
+grant all on public.workspaces to service_role;
+
+create policy "Members read their workspaces"
+    on public.workspaces for select to authenticated
+    using (id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.workspaces for select to switchboard
+    using (id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.workspaces for insert to switchboard
+    with check (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it manages"
+    on public.workspaces for update to switchboard
+    using (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
+    with check (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes the workspace it manages"
+    on public.workspaces for delete to switchboard
+    using (id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);

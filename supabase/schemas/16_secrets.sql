@@ -1,0 +1,228 @@
+-- Secrets in Vault: read, verified, rotated and deleted. Secret values never leave the database by any other way.
+
+create table private.retired_secrets (
+    id             uuid        not null default private.uuid7(),
+    workspace_id   uuid        not null,
+    space_id       uuid,
+    persona_id     uuid,
+    secret_id      uuid        not null,
+    accepted_until timestamptz not null,
+    constraint retired_secrets_pkey              primary key (id),
+    constraint retired_secrets_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
+    constraint retired_secrets_space_id_fkey     foreign key (workspace_id, space_id) references public.spaces (workspace_id, id) on delete cascade,
+    constraint retired_secrets_persona_id_fkey   foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade,
+    constraint retired_secrets_one_owner         check (num_nonnulls(space_id, persona_id) = 1)
+);
+comment on table private.retired_secrets is 'Secrets that were replaced and are accepted for a while yet: a space''s HMAC secrets, a persona''s callback secrets.';
+comment on column private.retired_secrets.secret_id is 'The Vault secret; it goes with this row, unless it has a name or something else uses it.';
+comment on column private.retired_secrets.accepted_until is 'From then on it is refused, and forgotten at the next rotation or within a day.';
+alter table private.retired_secrets enable row level security;
+create index retired_secrets_workspace_id_idx on private.retired_secrets (workspace_id);
+create index retired_secrets_space_id_idx on private.retired_secrets (space_id);
+create index retired_secrets_persona_id_idx on private.retired_secrets (persona_id);
+
+create function private.persona_secret(persona_id uuid)
+    returns text language plpgsql stable security definer set search_path = ''
+as $$
+begin
+    return (select v.decrypted_secret
+              from public.personas p
+              join vault.decrypted_secrets v on v.id = p.secret_id
+             where p.id = persona_secret.persona_id
+               and p.workspace_id = private.entered_workspace());
+end;
+$$;
+comment on function private.persona_secret is 'What a persona of the entered workspace sends with its calls.';
+
+create function private.hmac_sha256(key bytea, message bytea)
+    returns bytea language plpgsql immutable strict set search_path = ''
+as $$
+-- RFC 2104 over the built-in sha256: pgcrypto is not on every server this runs on, and so the secret stays in the database.
+declare
+    block bytea := case when length(key) > 64 then sha256(key) else key end;
+    inner_pad bytea;
+    outer_pad bytea;
+begin
+    block     := block || decode(repeat('00', 64 - length(block)), 'hex');
+    inner_pad := block;
+    outer_pad := block;
+    for i in 0..63 loop
+        inner_pad := set_byte(inner_pad, i, get_byte(block, i) # 54);
+        outer_pad := set_byte(outer_pad, i, get_byte(block, i) # 92);
+    end loop;
+    return sha256(outer_pad || sha256(inner_pad || message));
+end;
+$$;
+comment on function private.hmac_sha256 is 'HMAC-SHA256 of a message.';
+
+create function private.email_is_signed(space_id uuid, email text, email_key text, email_hmac text)
+    returns boolean language sql stable security definer set search_path = ''
+as $$
+    -- The customer's server signs what it has: the email as typed or the normalised one. Digests of digests are compared,
+    -- so that the time taken tells nothing about the right one; and of hex text: what is no hex is then merely wrong.
+    select coalesce(bool_or(
+               sha256(convert_to(encode(private.hmac_sha256(
+                   convert_to(v.decrypted_secret, 'UTF8'), convert_to(signed.text, 'UTF8')), 'hex'), 'UTF8'))
+             = sha256(convert_to(lower(email_is_signed.email_hmac), 'UTF8'))), false)
+      from public.spaces s
+     cross join lateral (select s.hmac_secret_id
+                          union all
+                         select r.secret_id
+                           from private.retired_secrets r
+                          where r.space_id = s.id
+                            and r.accepted_until > now()) as accepted (secret_id)
+      join vault.decrypted_secrets v on v.id = accepted.secret_id
+     cross join (values (email_is_signed.email), (email_is_signed.email_key)) as signed (text)
+     where s.id = email_is_signed.space_id
+       and s.workspace_id = private.entered_workspace();
+$$;
+comment on function private.email_is_signed is 'Whether an HMAC stands behind an email, under the space''s secret or one that was replaced and is accepted yet.';
+
+create function private.callback_secret(turn_id uuid)
+    returns jsonb language plpgsql stable security definer set search_path = ''
+as $$
+begin
+    perform private.require_system();
+    return (select jsonb_build_object(
+                       'workspace_id', t.workspace_id,
+                       'secrets', jsonb_agg(v.decrypted_secret order by accepted.until desc))
+              from public.turns t
+              join public.sessions s on s.id = t.session_id
+              join public.personas p on p.id = s.persona_id
+             cross join lateral (select p.callback_secret_id, 'infinity'::timestamptz
+                                  union all
+                                 select r.secret_id, r.accepted_until
+                                   from private.retired_secrets r
+                                  where r.persona_id = p.id
+                                    and r.accepted_until > now()) as accepted (secret_id, until)
+              join vault.decrypted_secrets v on v.id = accepted.secret_id
+             where t.id = callback_secret.turn_id
+               -- Whoever answers in the stream has no second way to answer.
+               and p.config ->> 'mode' = 'async'
+             group by t.workspace_id);
+end;
+$$;
+comment on function private.callback_secret is 'What an asynchronous answer to a turn must carry, any of {secrets}, the present one first, and the turn''s workspace; null for any other id.';
+
+create function public.webhook_secret(provider text, reference text)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    found_secret jsonb;
+begin
+    perform private.require_system();
+    if provider = 'n8n' and reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+        found_secret := private.callback_secret(reference::uuid);
+    end if;
+    if found_secret is null then
+        raise sqlstate 'PT404' using message = 'not_found', detail = 'There is no secret for this delivery.';
+    end if;
+    return found_secret;
+end;
+$$;
+comment on function public.webhook_secret is 'Whose delivery it would be, and the secrets of which it must prove to know one: {workspace_id, secrets}. n8n: reference is the turn''s id.';
+
+create function private.new_secret()
+    returns text language sql set search_path = ''
+as $$
+    -- Two random UUIDs hold 244 random bits, from the server's strong generator.
+    select encode(sha256(uuid_send(gen_random_uuid())
+                                               || uuid_send(gen_random_uuid())), 'hex');
+$$;
+comment on function private.new_secret is 'A new secret, in hex.';
+
+create function private.drop_secrets()
+    returns trigger language plpgsql security definer set search_path = ''
+as $$
+declare
+    held constant jsonb := to_jsonb(old);
+begin
+    -- One that was put in by hand may serve several, and one with a name somebody else altogether.
+    delete from vault.secrets v
+     where v.id in ((held ->> 'secret_id')::uuid, (held ->> 'callback_secret_id')::uuid, (held ->> 'hmac_secret_id')::uuid)
+       and v.name is null
+       and not exists (select from public.personas p where v.id in (p.secret_id, p.callback_secret_id))
+       and not exists (select from public.spaces s where v.id = s.hmac_secret_id)
+       and not exists (select from private.retired_secrets r where v.id = r.secret_id);
+    return null;
+end;
+$$;
+comment on function private.drop_secrets is 'Deletes the secrets of a row that is gone from Vault, unless something else uses them.';
+
+create function private.forget_secrets(owner_id uuid default null)
+    returns integer language sql set search_path = ''
+as $$
+    -- Vault's rows go by the trigger. Whatever somebody else is forgetting in this moment is theirs.
+    with gone as (
+        delete from private.retired_secrets r
+         where r.id in (select d.id
+                          from private.retired_secrets d
+                         where d.accepted_until <= clock_timestamp()
+                           and (forget_secrets.owner_id is null or forget_secrets.owner_id in (d.space_id, d.persona_id))
+                           for update skip locked)
+        returning r.id
+    )
+    select count(*)::integer from gone;
+$$;
+comment on function private.forget_secrets is 'Deletes replaced secrets whose time is over from Vault, of one space or persona or of all; how many.';
+
+create function private.replace_secret(slot text, owner_id uuid, secret text, overlap_seconds integer)
+    returns boolean language plpgsql security definer set search_path = ''
+as $$
+declare
+    noun           constant text        := case slot when 'hmac' then 'space' else 'persona' end;
+    workspace      constant uuid        := private.workspace_of(noun, owner_id);
+    overlap_ends   constant timestamptz := clock_timestamp() + make_interval(secs => overlap_seconds);
+    former uuid;
+    kept   uuid;
+begin
+    if coalesce(private.caller_role(workspace), 'agent') = 'agent' then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+    end if;
+    if secret is not null then
+        kept := vault.create_secret(secret, null, 'Switchboard: ' || slot || ' of the ' || noun || ' ' || owner_id);
+    end if;
+    -- The row is locked first: two rotations at once each retire what the other made.
+    case slot
+        when 'hmac' then
+            select s.hmac_secret_id into former from public.spaces s where s.id = owner_id for no key update;
+            update public.spaces s set hmac_secret_id = kept where s.id = owner_id;
+        when 'callback' then
+            select p.callback_secret_id into former from public.personas p where p.id = owner_id for no key update;
+            update public.personas p set callback_secret_id = kept where p.id = owner_id;
+        when 'secret' then
+            select p.secret_id into former from public.personas p where p.id = owner_id for no key update;
+            update public.personas p set secret_id = kept where p.id = owner_id;
+    end case;
+    if slot <> 'secret' then
+        -- No older one outlives this: with no overlap, whatever leaked is refused at once.
+        update private.retired_secrets r
+           set accepted_until = overlap_ends
+         where owner_id in (r.space_id, r.persona_id)
+           and r.accepted_until > overlap_ends;
+    end if;
+    if former is not null then
+        insert into private.retired_secrets (workspace_id, space_id, persona_id, secret_id, accepted_until)
+        values (workspace, case when noun = 'space' then owner_id end, case when noun = 'persona' then owner_id end, former,
+                overlap_ends);
+    end if;
+    perform private.forget_secrets(owner_id);
+    return former is not null;
+end;
+$$;
+comment on function private.replace_secret is 'Keeps a new secret in Vault (null: none any more) as the hmac of a space, or the secret or callback of a persona; the former one stays accepted for the overlap. Whether there was one.';
+
+create trigger retired_secrets_drop after delete on private.retired_secrets for each row execute function private.drop_secrets();
+
+create trigger personas_drop_secrets after delete on public.personas for each row execute function private.drop_secrets();
+
+create trigger spaces_drop_secrets after delete on public.spaces for each row execute function private.drop_secrets();
+
+grant execute on function
+    private.persona_secret, private.hmac_sha256, private.email_is_signed, private.callback_secret,
+    public.webhook_secret
+    to switchboard;
+
+grant execute on function
+    private.new_secret, private.replace_secret
+    to service_role, switchboard;

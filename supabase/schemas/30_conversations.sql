@@ -1,0 +1,179 @@
+-- Conversations: the lasting thread between a contact (or a user) and a persona.
+
+create table public.conversations (
+    id           uuid         not null default private.uuid7(),
+    workspace_id uuid         not null,
+    contact_id   uuid,
+    user_id      uuid,
+    persona_id   uuid         not null,
+    space_id     uuid,
+    channel      text         not null default 'web',
+    thread_key   text         not null,
+    proof        public.proof,
+    created_at   timestamptz  not null default now(),
+    constraint conversations_pkey              primary key (id),
+    constraint conversations_workspace_key     unique (workspace_id, id),
+    constraint conversations_key               unique nulls not distinct (workspace_id, contact_id, user_id, persona_id, channel, thread_key),
+    constraint conversations_contact_id_fkey   foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
+    constraint conversations_persona_id_fkey   foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
+    constraint conversations_space_id_fkey     foreign key (workspace_id, space_id) references public.spaces (workspace_id, id) on delete set null (space_id),
+    constraint conversations_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
+    constraint conversations_thread_key        check (length(thread_key) between 1 and 200),
+    constraint conversations_somebody          check (contact_id is not null or user_id is not null),
+    constraint conversations_proof             check ((proof is null) = (contact_id is null))
+);
+comment on table public.conversations is 'The lasting thread between one contact (or one user) and one persona, under a channel and a thread key.';
+comment on column public.conversations.contact_id is 'Null: the owner''s side (a member talking to the persona).';
+comment on column public.conversations.user_id is 'A Supabase user; kept when the user is deleted, so that the key stays.';
+comment on column public.conversations.proof is 'asserted: opened on somebody''s word, apart from everything the contact has elsewhere.';
+alter table public.conversations enable row level security;
+create index conversations_contact_id_idx on public.conversations (contact_id);
+create index conversations_user_id_idx on public.conversations (user_id);
+create index conversations_persona_id_idx on public.conversations (persona_id);
+create index conversations_space_id_idx on public.conversations (space_id, thread_key);
+create index conversations_id_idx on public.conversations using hash (id);
+
+create function private.own_conversations()
+    returns setof uuid language sql stable security definer set search_path = ''
+as $$
+    select c.id
+      from public.conversations c
+     where c.user_id = (select auth.uid())
+       and (c.contact_id is not null or c.workspace_id in (select private.member_workspaces()))
+    union
+    select s.conversation_id
+      from public.sessions s
+     where s.assigned_user_id = (select auth.uid())
+       and s.workspace_id in (select private.member_workspaces());
+$$;
+comment on function private.own_conversations is 'The conversations the signed-in user holds (the owner''s side only while a member), or was assigned as a member.';
+
+create function private.find_or_create_conversation(
+    contact_id uuid, user_id uuid, persona_id uuid, space_id uuid, thread_key text, proof public.proof)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+declare
+    conversation public.conversations;
+    contact      uuid := contact_id;
+    standing     uuid;
+begin
+    loop
+        -- The lock is what makes the messages of one conversation come one after the other.
+        -- Two ways to ask, because "is not distinct from" is no condition for an index.
+        if contact is not null then
+            select c.* into conversation
+              from public.conversations c
+             where c.contact_id = contact
+               and c.user_id is not distinct from find_or_create_conversation.user_id
+               and c.persona_id = find_or_create_conversation.persona_id
+               and c.channel = 'web'
+               and c.thread_key = find_or_create_conversation.thread_key
+               for no key update;
+        else
+            select c.* into conversation
+              from public.conversations c
+             where c.contact_id is null
+               and c.user_id = find_or_create_conversation.user_id
+               and c.persona_id = find_or_create_conversation.persona_id
+               and c.channel = 'web'
+               and c.thread_key = find_or_create_conversation.thread_key
+               for no key update;
+        end if;
+        exit when found;
+        if contact is not null then
+            -- It moves with its contact: there it may be.
+            standing := private.lock_standing(contact);
+            if standing <> contact then
+                contact := standing;
+                continue;
+            end if;
+        end if;
+        insert into public.conversations (workspace_id, contact_id, user_id, persona_id, space_id, thread_key, proof)
+        values (private.entered_workspace(), contact, find_or_create_conversation.user_id,
+                find_or_create_conversation.persona_id, find_or_create_conversation.space_id,
+                find_or_create_conversation.thread_key, find_or_create_conversation.proof)
+        on conflict on constraint conversations_key do nothing
+        returning * into conversation;
+        exit when found;
+    end loop;
+    return conversation;
+end;
+$$;
+comment on function private.find_or_create_conversation is 'The conversation under a key, locked for this transaction; of a merged contact that of the one that stands for it.';
+
+-- A message's place is (created_at, id). Every message is inserted by whoever holds its session's row, with the clock's time of
+-- that moment, and a conversation has one live session: so whatever is committed later lies behind all that could be seen.
+create function public.follow_conversation(
+    conversation_id uuid,
+    after           uuid    default null,
+    only_new        boolean default false,
+    message_limit   integer default 100
+)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    most   constant integer := least(greatest(message_limit, 1), 200);
+    -- The place before all: a condition that is left out now and then would make a plan that reads the whole conversation.
+    since  timestamptz      := '-infinity'::timestamptz;
+    beyond uuid             := coalesce(after, '00000000-0000-0000-0000-000000000000');
+    said   jsonb;
+    stands jsonb;
+begin
+    if not exists (select from public.conversations c where c.id = follow_conversation.conversation_id) then
+        raise sqlstate 'PT404' using message = 'conversation_not_found', detail = 'There is no such conversation.';
+    end if;
+    if after is not null then
+        select m.created_at into since
+          from public.messages m
+         where m.id = after
+           and m.conversation_id = follow_conversation.conversation_id;
+        if not found then
+            raise sqlstate 'PT404' using message = 'message_not_found', detail = 'There is no such message in this conversation.';
+        end if;
+    end if;
+    if only_new and after is null then
+        -- From now on: nothing but the place from which to go on.
+        select m.id into after
+          from public.messages m
+         where m.conversation_id = follow_conversation.conversation_id
+         order by m.created_at desc, m.id desc
+         limit 1;
+    else
+        select jsonb_agg(jsonb_build_object(
+                   'id', m.id, 'session_id', m.session_id, 'turn_id', m.turn_id, 'role', m.role, 'text', m.text,
+                   'partial', m.partial, 'created_at', m.created_at)
+                   order by m.created_at, m.id)
+          into said
+          from (select m.id, m.session_id, m.turn_id, m.role, m.text, m.partial, m.created_at
+                  from public.messages m
+                 where m.conversation_id = follow_conversation.conversation_id
+                   and (m.created_at, m.id) > (since, beyond)
+                 order by m.created_at, m.id
+                 limit most) m;
+        after := coalesce((said -> -1 ->> 'id')::uuid, after);
+    end if;
+    -- The live one, or how the last one ended.
+    select jsonb_build_object('session_id', s.id, 'status', s.status, 'taken_over', s.taken_over_at is not null)
+      into stands
+      from public.sessions s
+     where s.conversation_id = follow_conversation.conversation_id
+     order by (s.ended_at is null) desc, s.created_at desc, s.id desc
+     limit 1;
+    return jsonb_build_object(
+        'messages', coalesce(said, '[]'), 'last', after, 'session', stands,
+        'more', coalesce(jsonb_array_length(said) = most, false));
+end;
+$$;
+comment on function public.follow_conversation is 'What was said in a conversation after a message, or from its beginning: {messages, last, session {session_id, status, taken_over}, more}. only_new: nothing, but last, from which to go on. Under the caller''s own policies.';
+
+grant execute on function
+    private.own_conversations
+    to authenticated;
+
+grant execute on function
+    private.find_or_create_conversation
+    to switchboard;
+
+grant execute on function
+    public.follow_conversation
+    to authenticated, contact;

@@ -1,0 +1,263 @@
+-- Registration: a contact arrives in a space and gets a session.
+
+create function private.email_proof(space_id uuid, email text, email_key text, email_hmac text)
+    returns text language plpgsql stable set search_path = ''
+as $$
+declare
+    caller constant jsonb := private.claims() -> 'caller';
+begin
+    if email_hmac is not null then
+        if not private.email_is_signed(space_id, email, email_key, email_hmac) then
+            raise sqlstate 'PT401' using message = 'email_hmac_invalid', detail = 'The HMAC does not belong to this email and space.';
+        end if;
+        return 'hmac';
+    end if;
+    if caller ->> 'kind' = 'user' and caller ->> 'email_key' = email_key
+       and private.email_is_confirmed((caller ->> 'user_id')::uuid, caller ->> 'email') then
+        return 'supabase_auth';
+    end if;
+    return null;
+end;
+$$;
+comment on function private.email_proof is 'What stands behind an email: hmac, supabase_auth, or null for somebody''s word.';
+
+create function public.register_contact(
+    space_id   uuid,
+    space_kind public.space_kind,
+    email      text,
+    email_key  text,
+    email_hmac text  default null,
+    first_name text  default null,
+    last_name  text  default null,
+    phone      text  default null,
+    phone_key  text  default null,
+    source     text  default null,
+    attributes jsonb default '{}',
+    client     jsonb default '{}'
+)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    caller       constant jsonb := private.claims() -> 'caller';
+    space        public.spaces;
+    identity     constant jsonb := jsonb_build_array(jsonb_build_object('kind', 'email', 'key', email_key));
+    visitor      public.conversations;
+    conversation public.conversations;
+    session      public.sessions;
+    contact      uuid;
+    known        uuid;
+    verified_by  text;
+    joined       boolean := false;
+    profile      constant jsonb := jsonb_strip_nulls(jsonb_build_object(
+                     'first_name', first_name, 'last_name', last_name, 'source', source, 'attributes', attributes));
+    limits       jsonb;
+    refusal      text;
+begin
+    perform private.enter_space(space_id);
+    select s.* into space
+      from public.spaces s
+     where s.id = register_contact.space_id and s.kind = register_contact.space_kind and s.enabled;
+    if not found then
+        raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+    end if;
+
+    limits := private.arrival_limits(space, client ->> 'address');
+    begin
+        perform private.check_limits(limits);
+        verified_by  := private.email_proof(space.id, email, email_key, email_hmac);
+        if caller ->> 'kind' = 'contact' then
+            perform private.lock_identities(space.workspace_id, identity);
+            visitor := private.unknown_visitor(identity, verified_by is not null);
+            select k.contact_id into known from private.known_contacts(space.workspace_id, identity) k;
+        end if;
+        if visitor.id is not null and (known is null or verified_by is null) then
+            conversation := private.introduce_visitor(
+                                visitor, case when known is null then email_key end, email, verified_by, profile);
+            contact      := conversation.contact_id;
+        else
+            -- The contact before any conversation: a new session may be linked to it.
+            contact := private.lock_standing(private.find_or_create_contact('email', email_key, email, verified_by, profile));
+            -- Who proves a known email is that contact, and with them what they said before they told.
+            joined := visitor.id is not null and private.join_visitor(visitor.contact_id, contact, verified_by);
+        end if;
+        if visitor.id is not null and known is not null and not joined then
+            -- Kept apart until a member joins them. Without proof the answer is the one that a new email gets, too.
+            perform private.record_audit('identity.conflict', known, visitor.contact_id, coalesce(verified_by, 'asserted'));
+            perform private.open_conflict(visitor.contact_id, case when verified_by is null then known else contact end,
+                                          coalesce(verified_by, 'asserted'));
+        end if;
+        if verified_by = 'supabase_auth' and not exists (select
+                                                           from private.known_contacts(space.workspace_id, identity) k
+                                                          where k.contact_id = contact) then
+            perform private.record_audit('identity.conflict', k.contact_id, contact, verified_by),
+                    private.open_conflict(contact, k.contact_id, verified_by)
+               from private.known_contacts(space.workspace_id, identity) k;
+        end if;
+        -- A typed phone goes to a contact that is new, or to one whose email is proven; nobody adds to somebody else's.
+        if phone_key is not null
+           and (verified_by is not null or contact = visitor.contact_id or exists (select from public.contacts c where c.id = contact and c.created_at = now())) then
+            insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)
+            values (space.workspace_id, contact, 'phone', register_contact.phone_key, register_contact.phone, 'asserted')
+            on conflict on constraint contact_identities_key do nothing;
+        end if;
+        if conversation.id is null then
+            -- Without proof the arrival gets a conversation of its own and so sees nothing from before.
+            conversation := private.find_or_create_conversation(
+                                contact, case when verified_by = 'supabase_auth' then (caller ->> 'user_id')::uuid end,
+                                space.persona_id, space.id,
+                                case when verified_by is null then 'arrival:' || private.uuid7() else 'main' end,
+                                case when verified_by is null then 'asserted' else 'verified' end::public.proof);
+        end if;
+        session      := private.find_or_create_session(
+                            conversation,
+                            client || jsonb_build_object('registration', profile || jsonb_strip_nulls(
+                                jsonb_build_object('email', email, 'phone', phone))));
+        if conversation.id = visitor.id then
+            update public.sessions s
+               set metadata = s.metadata || jsonb_build_object('registration', profile || jsonb_strip_nulls(
+                       jsonb_build_object('email', email, 'phone', phone)))
+             where s.id = session.id;
+        end if;
+        perform private.record_audit('contact.registered', contact, contact, verified_by);
+        limits := private.take_limits(limits);
+    exception when sqlstate 'SB001' then
+        get stacked diagnostics refusal = pg_exception_detail;
+        perform private.count_refusal(refusal::jsonb);
+        return private.refuse(refusal::jsonb - '{subject,object_id}'::text[]);
+    end;
+
+    return jsonb_build_object(
+        'workspace_id', space.workspace_id, 'contact_id', contact, 'conversation_id', conversation.id,
+        'session_id', session.id, 'session_status', session.status, 'proof', conversation.proof, 'limits', limits);
+end;
+$$;
+comment on function public.register_contact is 'Registers a person in a space: finds or creates the contact, or makes the visitor whose token is shown known; opens or finds the session, links them, counts the arrival.';
+
+create function private.link_user(contact_id uuid, kind public.identity_kind, verified_by text)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, asserted_by, verified_by, verified_at)
+    select private.entered_workspace(), link_user.contact_id, 'external', 'auth:' || caller.user_id, 'auth:' || caller.user_id, 'verified',
+           'service', 'supabase_auth', now()
+      from (select private.claims() #>> '{caller,user_id}' as user_id) caller
+     where link_user.verified_by = 'supabase_auth'
+       and link_user.kind = 'email'
+       and caller.user_id is not null
+    on conflict on constraint contact_identities_key do nothing;
+end;
+$$;
+comment on function private.link_user is 'Remembers which user proved an email, so that they stay this contact whatever becomes of it.';
+
+create function private.unknown_visitor(identities jsonb, proven boolean)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+declare
+    me      constant uuid := (private.claims() #>> '{caller,contact_id}')::uuid;
+    visitor public.conversations;
+begin
+    -- Before the locks as well: only a visitor is held while somebody else is asked for, so that two who tell each other's
+    -- emails do not wait in a circle.
+    if exists (select from public.contact_identities i where i.contact_id = me) then
+        return null;
+    end if;
+    -- Both contacts before the conversation, as a merge locks them.
+    perform private.lock_contacts(array(select k.contact_id from private.known_contacts(private.entered_workspace(), identities) k) || me);
+    select c.* into visitor
+      from public.conversations c
+     where c.id = (private.claims() #>> '{caller,conversation_id}')::uuid
+       and c.contact_id = me
+       and (c.space_id is null or private.workspace_of_space(c.space_id) is not null)
+       for no key update;
+    -- After the lock: who tells two emails at once becomes known by one of them.
+    if exists (select from public.contact_identities i where i.contact_id = visitor.contact_id)
+       -- Who told one that somebody else has is asked no second time either: a next answer would tell that it was. Whoever
+       -- has proof is told nothing that is not theirs.
+       or (not proven and exists (select
+                                    from public.sessions s
+                                   where s.conversation_id = visitor.id
+                                     and s.metadata ? 'registration')) then
+        return null;
+    end if;
+    return visitor;
+end;
+$$;
+comment on function private.unknown_visitor is 'The conversation of the contact token that is shown, where nobody has told yet who its contact is; else nulls. It is locked, and before it the contact and those that the identities belong to; proven: whether the identities are.';
+
+create function private.introduce_visitor(visitor public.conversations, email_key text, email text, verified_by text, profile jsonb)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+declare
+    conversation public.conversations := visitor;
+begin
+    if email_key is not null then
+        insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, verified_by, verified_at)
+        values (visitor.workspace_id, visitor.contact_id, 'email', email_key, email,
+                case when verified_by is null then 'asserted' else 'verified' end::public.proof, introduce_visitor.verified_by,
+                case when introduce_visitor.verified_by is not null then now() end);
+    end if;
+    update public.contacts c
+       set first_name = coalesce(c.first_name, profile ->> 'first_name'),
+           last_name  = coalesce(c.last_name, profile ->> 'last_name'),
+           source     = coalesce(c.source, profile ->> 'source'),
+           attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
+     where c.id = visitor.contact_id;
+    if verified_by is not null then
+        -- Now it is their lasting one. Its former key, under which who sent the first message found it again without a token,
+        -- must not open it any more.
+        begin
+            update public.conversations c
+               set proof = 'verified', thread_key = 'main'
+             where c.id = visitor.id
+            returning c.* into conversation;
+        exception when unique_violation then
+            -- A member has opened one for them already, and that is where they go on elsewhere.
+            update public.conversations c
+               set proof = 'verified', thread_key = 'arrival:' || private.uuid7()
+             where c.id = visitor.id
+            returning c.* into conversation;
+        end;
+    end if;
+    return conversation;
+end;
+$$;
+comment on function private.introduce_visitor is 'Gives a visitor whom nobody knew a name and an email (null: somebody else has it); with proof the conversation becomes their lasting one.';
+
+create function private.join_visitor(contact_id uuid, standing_id uuid, verified_by text)
+    returns boolean language plpgsql set search_path = ''
+as $$
+declare
+    contact  public.contacts;
+    standing public.contacts;
+    collides jsonb;
+begin
+    select c.* into strict contact from public.contacts c where c.id = join_visitor.contact_id;
+    select c.* into strict standing from public.contacts c where c.id = standing_id;
+    if contact.id = standing.id then
+        return true;
+    end if;
+    collides := private.preview_merge(contact, standing) -> 'collides';
+    -- That both have a session is no contradiction: the standing contact keeps its own.
+    if contact.merged_into_id is not null or standing.merged_into_id is not null
+       or contact.kind <> 'person' or standing.kind <> 'person'
+       or exists (select from public.contact_identities i where i.contact_id = contact.id)
+       or collides ? 'name' or collides -> 'threads' <> '[]' or collides -> 'attributes' <> '[]'
+       -- Somebody has said that these are two.
+       or exists (select from public.contact_merges m where m.contact_id = contact.id and m.into_id = standing.id and m.undone_at is not null)
+       or exists (select
+                    from public.contact_conflicts k
+                   where k.status = 'dismissed'
+                     and k.contact_id in (contact.id, standing.id)
+                     and k.other_contact_id in (contact.id, standing.id)) then
+        return false;
+    end if;
+    perform private.join_contacts(contact, standing, verified_by);
+    return true;
+end;
+$$;
+comment on function private.join_visitor is 'Merges somebody whom nobody knew into the contact that they proved to be, both locked; false where anything contradicts it, and then nothing is changed.';
+
+grant execute on function
+    private.email_proof, public.register_contact, private.link_user, private.unknown_visitor,
+    private.introduce_visitor, private.join_visitor
+    to switchboard;

@@ -1,0 +1,419 @@
+-- Turns, their streamed chunks, and messages.
+
+-- A persona with conversations cannot be deleted, but a workspace with both can: hence its keys are checked at the end.
+create type public.turn_status as enum ('active', 'completed', 'failed', 'timeout', 'cancelled');
+comment on type public.turn_status is 'active -> completed | failed | timeout | cancelled';
+
+create type public.message_role as enum ('contact', 'user', 'persona', 'member');
+comment on type public.message_role is 'Who speaks: a contact, a signed-in user for themselves, the persona, or a member in its place.';
+
+create table public.turns (
+    id                  uuid               not null default private.uuid7(),
+    workspace_id        uuid               not null,
+    conversation_id     uuid               not null,
+    session_id          uuid               not null,
+    client_message_id   text,
+    request_id          uuid,
+    status              public.turn_status not null default 'active',
+    deadline            timestamptz        not null,
+    lease_until         timestamptz        not null,
+    first_token_ms      integer,
+    usage               jsonb,
+    error_code          text,
+    created_at          timestamptz        not null default clock_timestamp(),
+    finished_at         timestamptz,
+    cancel_requested_at timestamptz,
+    taken_over          boolean            not null default false,
+    constraint turns_pkey                  primary key (id),
+    constraint turns_conversation_key      unique (workspace_id, conversation_id, id),
+    constraint turns_client_message_id_key unique (conversation_id, client_message_id),
+    constraint turns_session_id_fkey       foreign key (workspace_id, conversation_id, session_id) references public.sessions (workspace_id, conversation_id, id) on delete cascade,
+    constraint turns_client_message_id     check (length(client_message_id) between 1 and 200),
+    constraint turns_finished              check ((status = 'active') = (finished_at is null))
+);
+comment on table public.turns is 'One message and its answer: what is streamed, timed, cancelled and retried.';
+comment on column public.turns.request_id is 'The request that started it: when it asks again because an answer was lost, it is still the one to answer the turn.';
+comment on column public.turns.deadline is 'The persona''s time limit; a lease ends at most 30 s after it.';
+comment on column public.turns.lease_until is 'Renewed by every flush; past it nobody works on the turn and the sweep ends it.';
+comment on column public.turns.first_token_ms is 'Milliseconds from the start of the turn to the answer''s first characters.';
+comment on column public.turns.error_code is 'What a caller is told; turn_errors has the rest.';
+comment on column public.turns.cancel_requested_at is 'Somebody wants it to stop; whoever answers learns so with the next flush and ends it as cancelled.';
+comment on column public.turns.taken_over is 'A member had taken the session over: the turn was completed at once, without an answer of the persona''s.';
+alter table public.turns enable row level security;
+create unique index turns_one_active_idx on public.turns (session_id) where status = 'active';
+create index turns_session_id_idx on public.turns (session_id, created_at);
+create index turns_lease_until_idx on public.turns (lease_until) where status = 'active';
+
+create table public.turn_chunks (
+    turn_id         uuid    not null,
+    position        integer not null,
+    workspace_id    uuid    not null,
+    conversation_id uuid    not null,
+    piece           text    not null,
+    constraint turn_chunks_pkey         primary key (turn_id, position),
+    constraint turn_chunks_turn_id_fkey foreign key (workspace_id, conversation_id, turn_id) references public.turns (workspace_id, conversation_id, id) on delete cascade,
+    constraint turn_chunks_position     check (position >= 0),
+    constraint turn_chunks_piece        check (piece <> '')
+);
+comment on table public.turn_chunks is 'What an active turn has answered so far; gone once the answer is a message.';
+comment on column public.turn_chunks.position is 'Characters of the answer before this piece.';
+alter table public.turn_chunks enable row level security;
+
+create table public.turn_errors (
+    turn_id         uuid        not null,
+    workspace_id    uuid        not null,
+    conversation_id uuid        not null,
+    detail          text        not null,
+    created_at      timestamptz not null default now(),
+    constraint turn_errors_pkey         primary key (turn_id),
+    constraint turn_errors_turn_id_fkey foreign key (workspace_id, conversation_id, turn_id) references public.turns (workspace_id, conversation_id, id) on delete cascade,
+    constraint turn_errors_detail       check (length(detail) <= 2000)
+);
+comment on table public.turn_errors is 'What went wrong with a turn, in words for the workspace''s admins: addresses and answers of its services.';
+alter table public.turn_errors enable row level security;
+
+create table public.messages (
+    id                uuid                not null default private.uuid7(),
+    workspace_id      uuid                not null,
+    conversation_id   uuid                not null,
+    session_id        uuid                not null,
+    turn_id           uuid,
+    role              public.message_role not null,
+    contact_id        uuid,
+    user_id           uuid,
+    persona_id        uuid,
+    text              text                not null,
+    partial           boolean             not null default false,
+    metadata          jsonb               not null default '{}',
+    created_at        timestamptz         not null default clock_timestamp(),
+    client_message_id text,
+    constraint messages_pkey              primary key (id),
+    constraint messages_session_id_fkey   foreign key (workspace_id, conversation_id, session_id) references public.sessions (workspace_id, conversation_id, id) on delete cascade,
+    constraint messages_turn_id_fkey      foreign key (workspace_id, conversation_id, turn_id) references public.turns (workspace_id, conversation_id, id) on delete cascade,
+    constraint messages_contact_id_fkey   foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
+    constraint messages_persona_id_fkey   foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
+    constraint messages_text              check (text <> ''),
+    constraint messages_metadata_object   check (jsonb_typeof(metadata) = 'object'),
+    constraint messages_sender            check (case role
+        when 'contact' then contact_id is not null and persona_id is null
+        when 'persona' then persona_id is not null and contact_id is null and user_id is null
+        else user_id is not null and contact_id is null and persona_id is null
+        end),
+    -- New and null everywhere: there is nothing to check.
+    constraint messages_client_message_id check (length(client_message_id) between 1 and 200)
+);
+comment on table public.messages is 'What was said; every message names its sender.';
+comment on column public.messages.partial is 'The answer stopped before its end (cancelled, timed out or failed); this much was seen.';
+comment on column public.messages.client_message_id is 'What a member''s client calls a message without a turn: sent again, it is the same one. A message with a turn has the turn''s.';
+alter table public.messages enable row level security;
+create index messages_conversation_id_idx on public.messages (conversation_id, created_at);
+create index messages_session_id_idx on public.messages (session_id, created_at);
+create index messages_turn_id_idx on public.messages (turn_id);
+create index messages_contact_id_idx on public.messages (contact_id) where contact_id is not null;
+create index messages_persona_id_idx on public.messages (persona_id) where persona_id is not null;
+-- The words of a message's first 50,000 characters (a tsvector holds a megabyte), and its workspace as one more word, so
+-- that one tenant's search does not read what another's messages say.
+create index messages_words_idx on public.messages using gin ((
+    array_to_tsvector(array['workspace:' || workspace_id::text])
+    || to_tsvector('simple'::regconfig, left(text, 50000))));
+-- Nothing is in it, but a table with many rows is read through for that: build it there by hand first, concurrently.
+create unique index messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
+
+create function private.own_active_turns()
+    returns setof uuid language sql stable security definer set search_path = ''
+as $$
+    select t.id
+      from public.turns t
+     where t.session_id in (select private.own_sessions())
+       and t.status = 'active';
+$$;
+comment on function private.own_active_turns is 'The turns under way in the signed-in user''s own and assigned sessions.';
+
+create function private.close_turn(
+    turn           public.turns,
+    status         public.turn_status,
+    answer         text,
+    usage          jsonb,
+    error_code     text,
+    error_detail   text,
+    first_token_ms integer
+)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    body    text := answer;
+    known   record;
+    ended   record;
+begin
+    -- Always the session before the turn, as start_turn locks them: two writers then never wait for each other in a circle.
+    -- With both locked, the statements below see all that a flush has stored.
+    select t.workspace_id, t.conversation_id, t.session_id, t.status, s.persona_id,
+           -- Who took a session over keeps it: it ends with the first answer after it was handed back.
+           p.session_policy = 'per_message' and s.status in ('active', 'paused') and s.taken_over_by is null as ends_session
+      into known
+      from public.turns t
+      join public.sessions s on s.id = t.session_id
+      join public.personas p on p.id = s.persona_id
+     where t.id = turn.id
+       for no key update of s, t;
+    if not found then
+        return null;
+    end if;
+    -- First writer wins: whoever comes later finds it closed.
+    if known.status <> 'active' then
+        return private.turn_state(turn.id) || '{"changed": false}';
+    end if;
+
+    if body is null then
+        select string_agg(c.piece, '' order by c.position) into body from public.turn_chunks c where c.turn_id = turn.id;
+    end if;
+    with closed as (
+        update public.turns t
+           set status = close_turn.status, finished_at = clock_timestamp(), usage = close_turn.usage,
+               error_code = close_turn.error_code, first_token_ms = close_turn.first_token_ms
+         where t.id = turn.id
+    ), dropped as (
+        delete from public.turn_chunks c where c.turn_id = turn.id
+    ), written as (
+        insert into public.messages as m (workspace_id, conversation_id, session_id, turn_id, role, persona_id, text, partial)
+        select known.workspace_id, known.conversation_id, known.session_id, turn.id, 'persona', known.persona_id,
+               body, close_turn.status <> 'completed'
+         where body <> ''
+        returning m.id
+    ), counted as (
+        update public.sessions s
+           set message_count = s.message_count + coalesce(body <> '', false)::integer,
+               error_message = coalesce(close_turn.error_code, s.error_message),
+               status        = case when known.ends_session then close_turn.status::text::public.session_status else s.status end,
+               ended_at      = case when known.ends_session then clock_timestamp() else s.ended_at end
+         where s.id = known.session_id
+    )
+    select (select w.id from written w) as message_id, length(body) as length,
+           -- A persona that is well and was well teaches nothing.
+           close_turn.status = 'completed' and not exists (
+               select from public.persona_breakers b where b.persona_id = known.persona_id and (b.state <> 'closed' or b.failures > 0)) as ordinary
+      into ended;
+
+    if status <> 'completed' or error_detail <> '' then
+        insert into public.turn_errors (turn_id, workspace_id, conversation_id, detail)
+        select turn.id, known.workspace_id, known.conversation_id, left(error_detail, 2000)
+         where error_detail <> '';
+        insert into public.audit_events (workspace_id, verb, object_id, code)
+        select known.workspace_id, 'turn.' || status, turn.id, close_turn.error_code
+         where status <> 'completed';
+    end if;
+    if not ended.ordinary then
+        perform private.feed_breaker(t, p, close_turn.status, close_turn.error_code)
+           from public.turns t, public.personas p
+          where t.id = turn.id
+            and p.id = known.persona_id;
+    end if;
+    return jsonb_build_object(
+        'changed', true, 'status', status, 'message_id', ended.message_id, 'text_length', coalesce(ended.length, 0));
+end;
+$$;
+comment on function private.close_turn is 'Ends a turn once: stores the answer (null: what was flushed), moves the counters, ends a per_message session, audits a failure. Of the turn only its id is looked at; null where it cannot be seen.';
+
+create function private.turn_state(turn_id uuid)
+    returns jsonb language sql stable set search_path = ''
+as $$
+    select jsonb_build_object(
+               'status', t.status, 'message_id', m.id, 'text_length', coalesce(length(m.text), 0))
+      from public.turns t
+      left join public.messages m on m.turn_id = t.id and m.role = 'persona'
+     where t.id = turn_state.turn_id;
+$$;
+comment on function private.turn_state is 'What stands of a turn: {status, message_id, text_length}; null where it cannot be seen.';
+
+create function private.turn_history(conversation_id uuid, before_message uuid, message_limit integer)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    return (select coalesce(jsonb_agg(jsonb_build_object('role', h.role, 'text', h.text, 'created_at', h.created_at)
+                                                 order by h.created_at, h.id), '[]')
+              from (select m.id, m.role, m.text, m.created_at
+                      from public.messages m
+                     where m.conversation_id = turn_history.conversation_id
+                       and m.id is distinct from before_message
+                     order by m.created_at desc, m.id desc
+                     limit message_limit) h);
+end;
+$$;
+comment on function private.turn_history is 'A conversation''s last messages, oldest first, without the new one.';
+
+create function private.require_turn(turn_id uuid)
+    returns public.turns language plpgsql stable set search_path = ''
+as $$
+declare
+    turn public.turns;
+begin
+    select t.* into turn from public.turns t where t.id = require_turn.turn_id;
+    if not found then
+        raise sqlstate 'PT404' using message = 'turn_not_found', detail = 'There is no such turn.';
+    end if;
+    return turn;
+end;
+$$;
+comment on function private.require_turn is 'A turn that the caller may see; 404 for any other.';
+
+create function public.flush_turn(turn_id uuid, "position" integer, piece text)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    turn public.turns;
+begin
+    perform private.enter();
+    turn := private.require_turn(turn_id);
+    update public.turns t
+       set lease_until = least(clock_timestamp() + interval '30 seconds', t.deadline + interval '30 seconds')
+     where t.id = turn.id
+       and t.status = 'active';
+    if found and piece <> '' then
+        insert into public.turn_chunks (turn_id, position, workspace_id, conversation_id, piece)
+        values (turn.id, flush_turn."position", turn.workspace_id, turn.conversation_id, flush_turn.piece)
+        on conflict on constraint turn_chunks_pkey do nothing;
+    end if;
+    return (select jsonb_build_object('status', t.status, 'stop', t.status = 'active' and t.cancel_requested_at is not null)
+              from public.turns t
+             where t.id = turn.id);
+end;
+$$;
+comment on function public.flush_turn is 'Stores the next piece of an answer, renews the lease, and tells the turn''s status and whether to stop: {status, stop}. Repeating it changes nothing.';
+
+create function public.finish_turn(
+    turn_id        uuid,
+    status         public.turn_status,
+    answer         text    default null,
+    usage          jsonb   default null,
+    error_code     text    default null,
+    error_detail   text    default null,
+    first_token_ms integer default null
+)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    turn  public.turns;
+    ended jsonb;
+begin
+    perform private.enter();
+    if status = 'active' then
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A turn cannot be finished as active.';
+    end if;
+    turn.id := turn_id;
+    ended   := private.close_turn(turn, status, answer, usage, error_code, error_detail, first_token_ms);
+    if ended is null then
+        raise sqlstate 'PT404' using message = 'turn_not_found', detail = 'There is no such turn.';
+    end if;
+    return ended;
+end;
+$$;
+comment on function public.finish_turn is 'Ends a turn: {changed, status, message_id, text_length}; changed is false for a late writer, with what stands.';
+
+create function public.read_turn(turn_id uuid, after integer default 0)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    -- No answer is longer; a position beyond it counts as the end.
+    start  constant integer := least(greatest(after, 0), 100000000);
+    turn   public.turns;
+    body   text;
+    length integer;
+    told   uuid;
+begin
+    -- Whoever acts for a caller enters; a contact or a user reads by their own policies.
+    if private.claims() ->> 'role' = 'switchboard' then
+        perform private.enter();
+    end if;
+    turn := private.require_turn(turn_id);
+    if turn.status = 'active' then
+        -- Pieces lie one behind the other from position 0; what ends before the asked position is left out.
+        select substr(string_agg(c.piece, '' order by c.position), greatest(start - min(c.position), 0) + 1)
+          into body
+          from public.turn_chunks c
+         where c.turn_id = turn.id
+           and c.position + length(c.piece) > start;
+        length := start + coalesce(length(body), 0);
+    else
+        select m.id, substr(m.text, start + 1), length(m.text)
+          into told, body, length
+          from public.messages m
+         where m.turn_id = turn.id
+           and m.role = 'persona';
+    end if;
+    return jsonb_build_object(
+        'turn_id', turn.id, 'status', turn.status, 'taken_over', turn.taken_over, 'position', coalesce(length, 0),
+        'text', coalesce(body, ''), 'message_id', told, 'error_code', turn.error_code, 'usage', turn.usage,
+        'session_id', turn.session_id, 'conversation_id', turn.conversation_id,
+        'contact_id', (select c.contact_id from public.conversations c where c.id = turn.conversation_id));
+end;
+$$;
+comment on function public.read_turn is 'A turn''s state and the characters of its answer after a position.';
+
+create function private.may_act_on(session public.sessions)
+    returns boolean language sql stable set search_path = ''
+as $$
+    -- The same people as the policies on sessions let read it.
+    select coalesce(
+        case c.caller ->> 'kind'
+            when 'contact' then session.conversation_id = (c.caller ->> 'conversation_id')::uuid
+                            and session.contact_id in ((c.caller ->> 'contact_id')::uuid,
+                                                       private.standing_contact((c.caller ->> 'contact_id')::uuid))
+            when 'user'    then (session.user_id = (c.caller ->> 'user_id')::uuid and session.contact_id is not null)
+                             or exists (select
+                                          from public.workspace_members m
+                                         where m.workspace_id = session.workspace_id
+                                           and m.user_id = (c.caller ->> 'user_id')::uuid
+                                           and (m.role in ('owner', 'admin') or m.user_id in (session.user_id, session.assigned_user_id)))
+        end, false)
+      from (select private.claims() -> 'caller' as caller) c;
+$$;
+comment on function private.may_act_on is 'Whether the caller on whose behalf a function of ours calls may see a session, and so act on it.';
+
+create function public.read_active_turn(space_id uuid, thread_key text)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    claims constant jsonb := private.claims();
+    asked  uuid;
+    active uuid;
+begin
+    if claims ->> 'role' = 'contact' then
+        -- A contact's token is for one conversation, whatever the page calls its chat.
+        asked := (claims ->> 'conversation_id')::uuid;
+    else
+        select c.id into asked
+          from public.conversations c
+         where c.user_id = (claims ->> 'sub')::uuid
+           and c.persona_id = private.persona_of_space(read_active_turn.space_id)
+           and c.channel = 'web'
+           and c.thread_key = read_active_turn.thread_key
+         order by c.created_at desc
+         limit 1;
+    end if;
+    select t.id into active
+      from public.turns t
+     where t.conversation_id = asked
+       and t.status = 'active'
+     order by t.created_at desc
+     limit 1;
+    return jsonb_build_object('turn', case when active is not null then public.read_turn(active, 0) end);
+end;
+$$;
+comment on function public.read_active_turn is 'The turn under way in the caller''s conversation, as read_turn tells it: {turn}, null where none is. Under the caller''s own policies.';
+
+grant execute on function
+    private.own_active_turns
+    to authenticated;
+
+grant execute on function
+    private.close_turn, private.turn_state, private.turn_history, public.flush_turn, public.finish_turn,
+    private.may_act_on
+    to switchboard;
+
+grant execute on function
+    private.require_turn, public.read_turn
+    to authenticated, contact, switchboard;
+
+grant execute on function
+    public.read_active_turn
+    to authenticated, contact;

@@ -1,0 +1,164 @@
+-- Follow-ups: messages that members send to contacts outside a running turn.
+
+create function private.conversation_to_capture_in(contact_id uuid, role public.member_role)
+    returns uuid language plpgsql stable set search_path = ''
+as $$
+declare
+    found_one uuid;
+    threads   integer;
+begin
+    -- What somebody opened on their word alone is shown to whoever gave it: what the contact says elsewhere does not go there.
+    select s.conversation_id into found_one
+      from public.sessions s
+      join public.conversations c on c.id = s.conversation_id
+     where s.contact_id = conversation_to_capture_in.contact_id
+       and s.status in ('active', 'paused')
+       and c.proof = 'verified'
+       and (role <> 'agent' or private.works_on_session(s))
+     order by s.created_at desc, s.id desc
+     limit 1;
+    if found then
+        return found_one;
+    end if;
+    select c.id into found_one
+      from public.conversations c
+     where c.contact_id = conversation_to_capture_in.contact_id
+       and c.proof = 'verified'
+     order by c.created_at desc, c.id desc
+     limit 1;
+    if found then
+        return found_one;
+    end if;
+    -- Unless it is all there is of the contact, and so the one that a member who names the contact means.
+    select count(*), (array_agg(c.id))[1] into threads, found_one
+      from public.conversations c
+     where c.contact_id = conversation_to_capture_in.contact_id;
+    return case when threads = 1
+                 and not exists (select
+                                   from public.contact_identities i
+                                  where i.contact_id = conversation_to_capture_in.contact_id
+                                    and i.evidence = 'verified') then found_one end;
+end;
+$$;
+comment on function private.conversation_to_capture_in is 'The conversation in which a contact''s follow-up belongs: of the newest live session that has proof, else the newest with proof, else the only one; null where one is to be opened.';
+
+create function public.capture_message(
+    contact_id        uuid,
+    text              text,
+    role              public.message_role,
+    source            text,
+    client_message_id text  default null,
+    metadata          jsonb default '{}',
+    session_id        uuid  default null,
+    space_id          uuid  default null,
+    persona_id        uuid  default null,
+    client            jsonb default '{}'
+)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    caller_role  constant public.member_role := private.enter_beside_contact(contact_id);
+    member       constant uuid               := private.calling_actor();
+    contact      uuid;
+    space        public.spaces;
+    conversation public.conversations;
+    session      public.sessions;
+    message      public.messages;
+    target       uuid;
+    is_new       boolean;
+begin
+    if role not in ('contact', 'member') then
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A follow-up is a contact''s or a member''s.';
+    end if;
+    -- The contact before conversation and session, and the one that stands for it; and the same message sent twice at once
+    -- finds itself.
+    contact := private.lock_standing(contact_id);
+    select m.* into message
+      from public.sessions s
+      join public.messages m on m.session_id = s.id and m.client_message_id = capture_message.client_message_id
+     where s.contact_id = contact
+     limit 1;
+    if found then
+        select s.* into strict session from public.sessions s where s.id = message.session_id;
+        if not private.works_on_session(session) then
+            raise sqlstate 'PT403' using message = 'forbidden', detail = 'The contact''s session is not assigned to you.';
+        end if;
+        return private.describe_message(message, false);
+    end if;
+
+    if session_id is not null then
+        select s.* into session
+          from public.sessions s
+         where s.id = capture_message.session_id
+           and s.contact_id = contact;
+        if not found or not private.works_on_session(session) then
+            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'The contact has no such session.';
+        end if;
+        target := session.conversation_id;
+    else
+        target := private.conversation_to_capture_in(contact, caller_role);
+    end if;
+    if target is not null then
+        select c.* into strict conversation from public.conversations c where c.id = target for no key update;
+        if session_id is not null then
+            select s.* into strict session from public.sessions s where s.id = capture_message.session_id for no key update;
+            if session.status not in ('active', 'paused') then
+                return private.refuse_transition(session);
+            end if;
+        end if;
+    else
+        if space_id is not null then
+            select s.* into space from public.spaces s where s.id = capture_message.space_id and s.enabled;
+            if not found then
+                raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+            end if;
+        end if;
+        conversation := private.open_for_contact(
+            contact, space,
+            coalesce(persona_id, space.persona_id,
+                     -- Whom the contact has talked with last.
+                     (select c.persona_id
+                        from public.conversations c
+                       where c.contact_id = contact
+                       order by c.created_at desc, c.id desc
+                       limit 1)), null);
+    end if;
+    -- Locked, so that one which ends in this moment is not taken for the one that comes after it.
+    perform
+       from public.sessions s
+      where s.conversation_id = conversation.id
+        and s.status in ('active', 'paused')
+        for no key update;
+    is_new  := not found;
+    session := private.find_or_create_session(conversation, client || jsonb_build_object('source', source));
+    if is_new then
+        if caller_role = 'agent' then
+            -- Whoever opens it looks after it: an agent sees no other.
+            update public.sessions s set assigned_user_id = member where s.id = session.id;
+        end if;
+        perform private.record_audit('session.started', session.id, member, null);
+    elsif not private.works_on_session(session) then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'The contact''s session is not assigned to you.';
+    end if;
+
+    -- The session is locked, so messages of one session are created in the order in which they can be seen.
+    insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, user_id, text, metadata, client_message_id)
+    values (session.workspace_id, session.conversation_id, session.id, capture_message.role,
+            case when role = 'contact' then contact end, case when role = 'member' then member end,
+            capture_message.text, metadata || jsonb_build_object('source', source), capture_message.client_message_id)
+    returning * into message;
+    update public.sessions s
+       set message_count    = s.message_count + 1,
+           -- What comes in moves the clock and resumes a paused session, as a contact's message in the chat does.
+           last_activity_at = case when capture_message.role = 'contact' then clock_timestamp() else s.last_activity_at end,
+           status           = case when capture_message.role = 'contact' and s.taken_over_by is null then 'active' else s.status end
+     where s.id = session.id;
+    perform private.record_audit('message.captured', message.id, member, null);
+    return private.describe_message(message, true);
+end;
+$$;
+comment on function public.capture_message is 'Adds what was said elsewhere to a contact''s live session, or opens one: {message_id, session_id, conversation_id, role, text, created_at, created}. No persona answers it; the same client message again is the first one.';
+
+grant execute on function
+    private.conversation_to_capture_in, public.capture_message
+    to switchboard;

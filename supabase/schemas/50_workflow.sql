@@ -1,0 +1,604 @@
+-- The workflow of a session: requests, references to other systems, steps and transitions.
+
+create table public.requests (
+    id           uuid        not null default private.uuid7(),
+    workspace_id uuid        not null,
+    session_id   uuid        not null,
+    origin       text,
+    destination  text,
+    departs_at   timestamptz,
+    passengers   integer,
+    details      jsonb       not null default '{}',
+    created_at   timestamptz not null default clock_timestamp(),
+    updated_at   timestamptz not null default clock_timestamp(),
+    constraint requests_pkey            primary key (id),
+    constraint requests_workspace_key   unique (workspace_id, id),
+    constraint requests_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
+    constraint requests_lengths         check (length(origin) between 1 and 200 and length(destination) between 1 and 200),
+    constraint requests_passengers      check (passengers between 1 and 1000),
+    -- What has a year of other than four digits cannot be told to whoever reads it, nor the page that it is on.
+    constraint requests_departs_at      check (departs_at >= '0001-01-01T00:00:00Z' and departs_at < '10000-01-01T00:00:00Z'),
+    constraint requests_details_object  check (jsonb_typeof(details) = 'object')
+);
+comment on table public.requests is 'What somebody asks for: a trip with its route and date.';
+comment on column public.requests.session_id is 'The session it was first understood in; others may work on it too.';
+comment on column public.requests.origin is 'Where from, as the asking system names it: an airport''s code, or a place.';
+comment on column public.requests.destination is 'Where to, likewise.';
+alter table public.requests enable row level security;
+create index requests_session_id_idx on public.requests (session_id);
+
+-- squawk-ignore adding-foreign-key-constraint, constraint-missing-not-valid
+alter table public.sessions add constraint sessions_request_id_fkey foreign key (workspace_id, request_id)
+        references public.requests (workspace_id, id) on delete set null (request_id);
+
+create table public.session_refs (
+    id           uuid        not null default private.uuid7(),
+    workspace_id uuid        not null,
+    session_id   uuid        not null,
+    system       text        not null,
+    kind         text        not null,
+    external_id  text        not null,
+    created_at   timestamptz not null default clock_timestamp(),
+    constraint session_refs_pkey            primary key (id),
+    constraint session_refs_key             unique (workspace_id, external_id, system, kind, session_id),
+    constraint session_refs_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
+    constraint session_refs_names           check (system ~ '^[a-z][a-z0-9_]{0,62}$' and kind ~ '^[a-z][a-z0-9_]{0,62}$'),
+    constraint session_refs_external_id     check (length(external_id) between 1 and 200)
+);
+comment on table public.session_refs is 'By what another system knows what a session works on: a trip, an RFP, an RFQ.';
+alter table public.session_refs enable row level security;
+create index session_refs_session_id_idx on public.session_refs (session_id);
+
+create table public.workflow_steps (
+    id           uuid        not null default private.uuid7(),
+    workspace_id uuid        not null,
+    session_id   uuid        not null,
+    workflow     text        not null,
+    from_step    text,
+    to_step      text        not null,
+    actor_id     uuid,
+    created_at   timestamptz not null default clock_timestamp(),
+    constraint workflow_steps_pkey            primary key (id),
+    constraint workflow_steps_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade
+);
+comment on table public.workflow_steps is 'A step that a session took, in the order they were taken.';
+comment on column public.workflow_steps.actor_id is 'Who moved it; null for the system.';
+alter table public.workflow_steps enable row level security;
+create index workflow_steps_session_id_idx on public.workflow_steps (session_id, created_at);
+
+create table public.workflow_transitions (
+    id           uuid        not null default private.uuid7(),
+    workspace_id uuid,
+    workflow     text        not null,
+    from_step    text,
+    to_step      text        not null,
+    created_at   timestamptz not null default now(),
+    constraint workflow_transitions_pkey              primary key (id),
+    constraint workflow_transitions_key               unique nulls not distinct (workspace_id, workflow, from_step, to_step),
+    constraint workflow_transitions_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
+    constraint workflow_transitions_names             check (workflow ~ '^[a-z][a-z0-9_]{0,62}$' and from_step ~ '^[a-z][a-z0-9_]{0,62}$'
+        and to_step ~ '^[a-z][a-z0-9_]{0,62}$'),
+    constraint workflow_transitions_differ            check (from_step is distinct from to_step)
+);
+comment on table public.workflow_transitions is 'A step that may follow another in a workflow.';
+comment on column public.workflow_transitions.workspace_id is 'Null: built in, for every workspace.';
+comment on column public.workflow_transitions.from_step is 'Null: the workflow may begin with to_step.';
+alter table public.workflow_transitions enable row level security;
+
+-- What every workspace has. The ids are the same everywhere, so that a row can be named.
+insert into public.workflow_transitions (id, workflow, from_step, to_step)
+values ('01900000-0000-7000-8000-000000000001', 'charter', null,                    'understanding_request'),
+       ('01900000-0000-7000-8000-000000000002', 'charter', 'understanding_request', 'searching_aircraft'),
+       ('01900000-0000-7000-8000-000000000003', 'charter', 'searching_aircraft',    'requesting_quotes'),
+       ('01900000-0000-7000-8000-000000000004', 'charter', 'requesting_quotes',     'proposal_ready'),
+       -- Back: the request was understood anew, another aircraft is wanted, more operators are asked.
+       ('01900000-0000-7000-8000-000000000005', 'charter', 'searching_aircraft',    'understanding_request'),
+       ('01900000-0000-7000-8000-000000000006', 'charter', 'requesting_quotes',     'understanding_request'),
+       ('01900000-0000-7000-8000-000000000007', 'charter', 'requesting_quotes',     'searching_aircraft'),
+       ('01900000-0000-7000-8000-000000000008', 'charter', 'proposal_ready',        'understanding_request'),
+       ('01900000-0000-7000-8000-000000000009', 'charter', 'proposal_ready',        'searching_aircraft'),
+       ('01900000-0000-7000-8000-00000000000a', 'charter', 'proposal_ready',        'requesting_quotes');
+
+create function private.own_requests()
+    returns setof uuid language sql stable security definer set search_path = ''
+as $$
+    with own as materialized (
+        select o.id from private.own_sessions() o (id)
+    )
+    select s.request_id
+      from own o
+      join public.sessions s on s.id = o.id
+     where s.request_id is not null
+    union
+    select r.id
+      from own o
+      join public.requests r on r.session_id = o.id;
+$$;
+comment on function private.own_requests is 'The requests that the signed-in user''s own and assigned sessions work on, or were the first to.';
+
+create function private.take_step(session public.sessions, workflow text, step text)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+declare
+    -- Whoever names none means the built-in one.
+    wanted  constant text := coalesce(take_step.workflow, session.workflow, 'charter');
+    present constant text := case when session.workflow = wanted then session.workflow_step end;
+    allowed text[];
+    target  text := step;
+begin
+    if target is null and present is not null then
+        return session;
+    end if;
+    if present = target then
+        return session;
+    end if;
+    if session.status not in ('active', 'paused') then
+        perform private.raise_refusal(jsonb_build_object(
+            'status', 409, 'code', 'transition_not_allowed', 'title', 'The session''s state does not allow this.',
+            'session_id', session.id, 'session_status', session.status));
+    end if;
+    select array_agg(distinct t.to_step order by t.to_step) into allowed
+      from public.workflow_transitions t
+     where t.workflow = wanted
+       and t.from_step is not distinct from present;
+    if allowed is null and not exists (select from public.workflow_transitions t where t.workflow = wanted) then
+        raise sqlstate 'PT404' using message = 'workflow_not_found', detail = 'There is no such workflow.';
+    end if;
+    if target is null and cardinality(allowed) = 1 then
+        target := allowed[1];
+    end if;
+    if target is null or allowed is null or target <> all (allowed) then
+        perform private.raise_refusal(jsonb_build_object(
+            'status', 409, 'code', 'step_not_allowed', 'title', 'The workflow does not allow this step now.',
+            'session_id', session.id, 'workflow', wanted, 'workflow_step', present,
+            'allowed_steps', to_jsonb(coalesce(allowed, '{}'))));
+    end if;
+    update public.sessions s set workflow = wanted, workflow_step = target where s.id = session.id returning * into session;
+    if not found then
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+    end if;
+    insert into public.workflow_steps (workspace_id, session_id, workflow, from_step, to_step, actor_id)
+    values (session.workspace_id, session.id, wanted, present, target, private.calling_actor());
+    return session;
+end;
+$$;
+comment on function private.take_step is 'Moves a session, which is locked, to another step of its workflow, or begins one; the step it stands at changes nothing. Raises SB001 where no transition leads there.';
+
+create function private.keep_workflow_state(session public.sessions, changes jsonb)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+declare
+    kept constant jsonb := (session.workflow_state || changes)
+                           - array(select c.key from jsonb_each(changes) c where c.value = 'null');
+begin
+    if length(kept::text) > 65536 then
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A workflow''s state is 65,536 characters of JSON at most.';
+    end if;
+    if kept <> session.workflow_state then
+        update public.sessions s set workflow_state = kept where s.id = session.id returning * into session;
+        if not found then
+            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        end if;
+    end if;
+    return session;
+end;
+$$;
+comment on function private.keep_workflow_state is 'Replaces the named members of a locked session''s workflow_state; null takes one away.';
+
+create function private.lock_request(session_id uuid)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+declare
+    session public.sessions;
+    request uuid;
+    locked  uuid[];
+begin
+    loop
+        select s.request_id into request from public.sessions s where s.id = lock_request.session_id;
+        if not found then
+            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        end if;
+        begin
+            select array_agg(l.id) into locked
+              from (select s.id
+                      from public.sessions s
+                     where s.id = lock_request.session_id or s.request_id = request
+                     order by s.id
+                       for no key update) l;
+            perform from public.requests r where r.id = request for no key update;
+            select s.* into strict session from public.sessions s where s.id = lock_request.session_id;
+            -- Between looking and locking the session may have got another request, or the request another session.
+            if session.request_id is distinct from request
+               or exists (select from public.sessions s where s.request_id = request and s.id <> all (locked)) then
+                raise sqlstate 'SB002';
+            end if;
+            exit;
+        exception when sqlstate 'SB002' then
+            -- The locks are gone with the block: again, in order.
+            null;
+        end;
+    end loop;
+    return session;
+end;
+$$;
+comment on function private.lock_request is 'Locks a session, all others that work on its request, and the request; gives the session. 404 for one that is not of the entered workspace.';
+
+create function private.open_request(session public.sessions)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+declare
+    request uuid := session.request_id;
+begin
+    if request is null then
+        insert into public.requests (workspace_id, session_id) values (session.workspace_id, session.id) returning id into request;
+        update public.sessions s set request_id = request where s.id = session.id returning * into session;
+    end if;
+    return session;
+end;
+$$;
+comment on function private.open_request is 'A locked session with its request; of which nothing is known yet where there was none.';
+
+create function private.take_up_request(session public.sessions, request_id uuid)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+declare
+    first public.sessions;
+begin
+    if session.request_id = request_id then
+        return session;
+    end if;
+    select s.* into first
+      from public.requests r
+      join public.sessions s on s.id = r.session_id
+     where r.id = take_up_request.request_id;
+    -- The same person's, and by members who work on both.
+    if first.id is null
+       or first.contact_id is distinct from session.contact_id
+       or first.user_id is distinct from session.user_id
+       or not (private.works_on_session(first) or private.claims() #>> '{caller,kind}' = 'system') then
+        raise sqlstate 'PT404' using message = 'request_not_found', detail = 'There is no such request.';
+    end if;
+    perform from public.requests r where r.id = take_up_request.request_id for no key update;
+    update public.sessions s set request_id = take_up_request.request_id where s.id = session.id;
+    perform private.choose_primary_quote(request_id);
+    select s.* into strict session from public.sessions s where s.id = session.id;
+    return session;
+end;
+$$;
+comment on function private.take_up_request is 'Has a locked session go on with a request that another session of the same contact (or the same user) had; 404 for any other.';
+
+create function private.learn_of_trip(session public.sessions, trip jsonb)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+begin
+    if session.status not in ('active', 'paused') then
+        perform private.raise_refusal(jsonb_build_object(
+            'status', 409, 'code', 'transition_not_allowed', 'title', 'The session''s state does not allow this.',
+            'session_id', session.id, 'session_status', session.status));
+    end if;
+    if trip ->> 'request_id' is not null then
+        session := private.take_up_request(session, (trip ->> 'request_id')::uuid);
+    end if;
+    if trip ?| '{origin,destination,departs_at,passengers,details}' or trip -> 'refs' <> '[]' then
+        session := private.open_request(session);
+    end if;
+    if trip ?| '{origin,destination,departs_at,passengers,details}' then
+        update public.requests r
+           set origin      = case when trip ? 'origin'      then trip ->> 'origin' else r.origin end,
+               destination = case when trip ? 'destination' then trip ->> 'destination' else r.destination end,
+               departs_at  = case when trip ? 'departs_at'  then (trip ->> 'departs_at')::timestamptz else r.departs_at end,
+               passengers  = case when trip ? 'passengers'  then (trip ->> 'passengers')::integer else r.passengers end,
+               details     = case when trip ? 'details'     then coalesce(nullif(trip -> 'details', 'null'), '{}') else r.details end,
+               updated_at  = clock_timestamp()
+         where r.id = session.request_id;
+    end if;
+    insert into public.session_refs (workspace_id, session_id, system, kind, external_id)
+    select session.workspace_id, session.id, n.system, n.kind, n.external_id
+      from jsonb_to_recordset(coalesce(trip -> 'refs', '[]')) as n (system text, kind text, external_id text)
+    on conflict do nothing;
+    return session;
+end;
+$$;
+comment on function private.learn_of_trip is 'Writes down what is known of the trip that a locked, live session is about: {request_id | origin, destination, departs_at, passengers, details; refs: [{system, kind, external_id}]}. What is not named stays.';
+
+create function private.note_activity(session public.sessions)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+begin
+    if session.status not in ('active', 'paused') then
+        perform private.raise_refusal(jsonb_build_object(
+            'status', 409, 'code', 'transition_not_allowed', 'title', 'The session''s state does not allow this.',
+            'session_id', session.id, 'session_status', session.status));
+    end if;
+    update public.sessions s
+       set last_activity_at = clock_timestamp()
+     where s.id = session.id
+    returning * into session;
+    if not found then
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+    end if;
+    return session;
+end;
+$$;
+comment on function private.note_activity is 'Something came in for a locked, live session: its idle time-out counts from now.';
+
+create function private.enter_work(session_id uuid)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    session public.sessions;
+begin
+    -- A token for managing a workspace is for no session.
+    if private.claims() -> 'scope' ? 'management' then
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+    end if;
+    perform private.enter_session(session_id);
+    select s.* into strict session from public.sessions s where s.id = enter_work.session_id;
+    if not private.works_on_session(session) then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only members who work on the session do this.';
+    end if;
+end;
+$$;
+comment on function private.enter_work is 'Enters the workspace of a session that the caller works on as a member; 403 for whoever else may see it, 404 for everybody who may not.';
+
+create function private.lock_session(session_id uuid)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+declare
+    session public.sessions;
+begin
+    select s.* into session from public.sessions s where s.id = lock_session.session_id for no key update;
+    if not found then
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+    end if;
+    return session;
+end;
+$$;
+comment on function private.lock_session is 'A session of the entered workspace, locked; 404 for any other.';
+
+create function private.change_work(session_id uuid, changes jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    before constant public.sessions := private.lock_session(session_id);
+    after  public.sessions          := before;
+    was    constant jsonb           := private.describe_work(before);
+begin
+    if changes ?| '{workflow,step}' then
+        after := private.take_step(after, changes ->> 'workflow', changes ->> 'step');
+    end if;
+    if changes -> 'workflow_state' <> 'null' then
+        after := private.keep_workflow_state(after, changes -> 'workflow_state');
+    end if;
+    if changes -> 'trip' <> 'null' then
+        after := private.learn_of_trip(after, changes -> 'trip');
+    end if;
+    if (changes ->> 'activity')::boolean then
+        after := private.note_activity(after);
+    end if;
+    if changes -> 'proposal' <> 'null' then
+        after := private.note_proposal(after, changes -> 'proposal');
+    end if;
+    return private.describe_work(after) || jsonb_build_object('changed', private.describe_work(after) <> was);
+end;
+$$;
+comment on function private.change_work is 'Changes what is named of a session''s work in the entered workspace: {workflow, step, workflow_state, trip, activity, proposal}; how it stands then, and whether that is new. Raises SB001 for what is refused, and then nothing is changed.';
+
+create function private.work(session_id uuid, changes jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    refusal text;
+begin
+    perform private.enter_work(session_id);
+    return private.change_work(session_id, changes);
+exception when sqlstate 'SB001' then
+    get stacked diagnostics refusal = pg_exception_detail;
+    return private.refuse(refusal::jsonb);
+end;
+$$;
+comment on function private.work is 'The same for a member who works on the session; a refusal is answered.';
+
+create function public.update_chat_session_workflow(session_id uuid, changes jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    return private.work(session_id, jsonb_strip_nulls(jsonb_build_object(
+                            'workflow', changes -> 'workflow', 'step', changes -> 'step'))
+                        || jsonb_build_object('workflow_state', changes -> 'workflow_state', 'trip', changes -> 'trip'));
+end;
+$$;
+comment on function public.update_chat_session_workflow is 'Moves a session on: {workflow, step, workflow_state, trip}, all optional and done together or not at all; the session''s work, and changed.';
+
+create function public.update_chat_session_with_trip_info(session_id uuid, trip jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    return private.work(session_id, jsonb_build_object('trip', trip));
+end;
+$$;
+comment on function public.update_chat_session_with_trip_info is 'Writes down what is known of a session''s trip: route, date, passengers, and by what other systems know it; the session''s work, and changed.';
+
+create function public.update_chat_session_activity(session_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    return private.work(session_id, '{"activity": true}');
+end;
+$$;
+comment on function public.update_chat_session_activity is 'Something came in for a session on another way: its idle time-out counts from now. Refused for one that is over.';
+
+create function public.update_chat_session_with_proposal(session_id uuid, proposal jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    return private.work(session_id, jsonb_build_object('proposal', proposal));
+end;
+$$;
+comment on function public.update_chat_session_with_proposal is 'What is proposed in a session: {status, title, quote_id, details}; the session''s work, and changed.';
+
+create function public.update_chat_session_with_quote(session_id uuid, operator_key text, quote jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    noted   jsonb;
+    refusal text;
+begin
+    perform private.enter_work(session_id);
+    noted := private.note_quote(session_id, operator_key, quote);
+    return private.describe_work(private.lock_session(session_id))
+        || jsonb_build_object('quote', noted - 'changed', 'changed', noted -> 'changed');
+exception when sqlstate 'SB001' then
+    get stacked diagnostics refusal = pg_exception_detail;
+    return private.refuse(refusal::jsonb);
+end;
+$$;
+comment on function public.update_chat_session_with_quote is 'What an operator was asked or gave: {status, operator, external_id, amount, currency, details, primary}; the session''s work, the quote, and changed.';
+
+create function public.create_or_update_chat_session(
+    changes    jsonb,
+    contact_id uuid  default null,
+    space_id   uuid  default null,
+    persona_id uuid  default null,
+    thread_key text  default null,
+    context    jsonb default '{}',
+    client     jsonb default '{}',
+    template   text  default null
+)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    started jsonb;
+    refusal text;
+begin
+    started := public.start_session(
+        contact_id => contact_id, space_id => space_id, persona_id => persona_id, thread_key => thread_key,
+        context => context, client => client, template => template);
+    if not started ? 'created' then
+        return started;
+    end if;
+    perform private.enter_work((started ->> 'session_id')::uuid);
+    return private.change_work((started ->> 'session_id')::uuid, changes)
+        || jsonb_build_object('created', started -> 'created');
+exception when sqlstate 'SB001' then
+    get stacked diagnostics refusal = pg_exception_detail;
+    -- A session that was started here is undone with all else, so its id is nobody's.
+    return private.refuse(refusal::jsonb - case when (started ->> 'created')::boolean then 'session_id' else '' end);
+end;
+$$;
+comment on function public.create_or_update_chat_session is 'A conversation''s live session, or a new one, as start_session, with changes to its work; the session''s work, changed, and created. Nothing is started where the changes are refused.';
+
+create function public.remove_chat_session_ref(session_id uuid, ref_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    perform private.enter_work(session_id);
+    delete from public.session_refs r where r.id = ref_id and r.session_id = remove_chat_session_ref.session_id;
+    if not found then
+        raise sqlstate 'PT404' using message = 'ref_not_found', detail = 'There is no such reference of this session.';
+    end if;
+    return jsonb_build_object('removed', true);
+end;
+$$;
+comment on function public.remove_chat_session_ref is 'Takes away what a session was not known by after all.';
+
+create function private.describe_transition(transition public.workflow_transitions)
+    returns jsonb language sql stable set search_path = ''
+as $$
+    select jsonb_build_object(
+               'id', transition.id, 'workflow', transition.workflow, 'from_step', transition.from_step, 'to_step', transition.to_step,
+               'built_in', transition.workspace_id is null, 'created_at', transition.created_at);
+$$;
+comment on function private.describe_transition is 'A transition as members see it.';
+
+create function public.list_workflow_transitions(workspace_id uuid, after uuid default null, page_size integer default 50)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    perform public.read_workspace(workspace_id);
+    return (select private.page(jsonb_agg(private.describe_transition(t) order by t.id), page_size, 'id')
+              from (select t.*
+                      from public.workflow_transitions t
+                     where (t.workspace_id is null or t.workspace_id = list_workflow_transitions.workspace_id)
+                       and (list_workflow_transitions.after is null or t.id > list_workflow_transitions.after)
+                     order by t.id
+                     limit page_size + 1) t);
+end;
+$$;
+comment on function public.list_workflow_transitions is 'A page of the steps that may follow another in a workspace''s workflows, the built-in ones first; for its members.';
+
+create function public.add_workflow_transition(workspace_id uuid, transition jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    added   public.workflow_transitions;
+    is_new  boolean := true;
+begin
+    perform private.enter_as_admin('workspace', workspace_id);
+    -- One after the other, so that the same one twice is one.
+    perform from public.workspaces w where w.id = add_workflow_transition.workspace_id for no key update;
+    select t.* into added
+      from public.workflow_transitions t
+     where (t.workspace_id is null or t.workspace_id = add_workflow_transition.workspace_id)
+       and t.workflow = transition ->> 'workflow'
+       and t.from_step is not distinct from transition ->> 'from_step'
+       and t.to_step = transition ->> 'to_step'
+     order by t.workspace_id nulls first
+     limit 1;
+    if found then
+        is_new := false;
+    else
+        if (select count(*) from public.workflow_transitions t where t.workspace_id = add_workflow_transition.workspace_id) >= 1000 then
+            raise sqlstate 'PT409' using message = 'too_many_transitions', detail = 'A workspace has 1,000 transitions of its own at most.';
+        end if;
+        insert into public.workflow_transitions (workspace_id, workflow, from_step, to_step)
+        values (add_workflow_transition.workspace_id, transition ->> 'workflow', transition ->> 'from_step', transition ->> 'to_step')
+        returning * into added;
+        perform private.record_change(workspace_id, 'workflow.extended', added.id);
+    end if;
+    return private.describe_transition(added) || jsonb_build_object('created', is_new);
+end;
+$$;
+comment on function public.add_workflow_transition is 'Lets a step follow another, {workflow, from_step, to_step}; the same one again, or a built-in one, is answered with created: false. Owners and admins.';
+
+create function public.remove_workflow_transition(workspace_id uuid, transition_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    perform private.enter_as_admin('workspace', workspace_id);
+    delete from public.workflow_transitions t
+     where t.id = transition_id
+       and t.workspace_id = remove_workflow_transition.workspace_id;
+    if not found then
+        raise sqlstate 'PT404' using message = 'transition_not_found', detail = 'The workspace has no such transition of its own.';
+    end if;
+    perform private.record_change(workspace_id, 'workflow.narrowed', transition_id);
+    return jsonb_build_object('removed', true);
+end;
+$$;
+comment on function public.remove_workflow_transition is 'Takes a workspace''s own transition away; sessions that took it stay where they are. Owners and admins.';
+
+grant execute on function
+    private.own_requests
+    to authenticated;
+
+grant execute on function
+    private.take_step, private.keep_workflow_state, private.lock_request, private.open_request,
+    private.take_up_request, private.learn_of_trip, private.note_activity, private.enter_work, private.lock_session,
+    private.change_work, private.work, public.update_chat_session_workflow,
+    public.update_chat_session_with_trip_info, public.update_chat_session_activity,
+    public.update_chat_session_with_proposal, public.update_chat_session_with_quote,
+    public.create_or_update_chat_session, public.remove_chat_session_ref
+    to switchboard;
+
+grant execute on function
+    private.describe_transition
+    to authenticated, service_role, switchboard;
+
+grant execute on function
+    public.list_workflow_transitions
+    to authenticated, service_role;
+
+grant execute on function
+    public.add_workflow_transition, public.remove_workflow_transition
+    to service_role, switchboard;

@@ -1,0 +1,74 @@
+-- Schedules (pg_cron) and the calls out of the database (pg_net).
+
+do $$
+begin
+    if to_regnamespace('cron') is null and exists (select from pg_catalog.pg_available_extensions where name = 'pg_cron') then
+        create extension pg_cron;
+    end if;
+    if to_regnamespace('net') is null and exists (select from pg_catalog.pg_available_extensions where name = 'pg_net') then
+        create extension pg_net with schema extensions;
+    end if;
+    if to_regnamespace('cron') is null or to_regnamespace('net') is null or to_regnamespace('vault') is null then
+        raise exception 'Switchboard needs pg_cron, pg_net and Vault. Enable them under Database > Extensions, then push again.';
+    end if;
+end
+$$;
+
+create function private.call_function(name text)
+    returns bigint language sql set search_path = ''
+as $$
+    -- No address or no secret in Vault: nobody to call.
+    select net.http_post(
+               url                  := address.decrypted_secret,
+               body                 := '{}'::jsonb,
+               headers              := jsonb_build_object('Content-Type', 'application/json',
+                                                                     'Authorization', 'Bearer ' || secret.decrypted_secret),
+               timeout_milliseconds := 60000)
+      from vault.decrypted_secrets address
+      join vault.decrypted_secrets secret on secret.name = 'cron_secret'
+     where address.name = call_function.name || '_url';
+$$;
+comment on function private.call_function is 'Calls a function of ours: the address is the Vault secret <name>_url, the bearer cron_secret.';
+
+create function private.wake(name text)
+    returns boolean language plpgsql security definer set search_path = ''
+as $$
+begin
+    perform private.require_system();
+    if not pg_try_advisory_xact_lock(hashtextextended('switchboard.wake.' || name, 0)) then
+        return false;
+    end if;
+    insert into private.wakes as w (name) values (wake.name)
+    on conflict on constraint wakes_pkey do update
+       set woken_at = now()
+     where w.woken_at <= now() - interval '1 second';
+    if not found then
+        return false;
+    end if;
+    return private.call_function(name) is not null;
+end;
+$$;
+comment on function private.wake is 'Calls a function of ours out of turn, at most once a second; whether it did.';
+
+create function public.wake_worker()
+    returns jsonb language sql set search_path = ''
+as $$
+    select jsonb_build_object('woken', private.wake('worker'));
+$$;
+comment on function public.wake_worker is 'Wakes the worker for jobs that are due now; the schedule would within the minute. {woken}';
+
+grant execute on function
+    private.wake, public.wake_worker
+    to switchboard;
+
+select cron.schedule('switchboard-expire-turns', '* * * * *',  'select private.expire_turns()');
+select cron.schedule('switchboard-worker',       '* * * * *',  $$select private.call_function('worker')$$);
+select cron.schedule('switchboard-archive',      '15 3 * * *', $$select private.call_function('archive')$$);
+-- pg_cron never prunes its own log, and a limit's row of yesterday counts nothing.
+select cron.schedule('switchboard-prune',        '45 3 * * *', $$
+    delete from cron.job_run_details where end_time < now() - interval '7 days';
+    delete from public.rate_limits where window_started_at < now() - interval '1 day';
+$$);
+select cron.schedule('switchboard-forget-secrets', '50 3 * * *', 'select private.forget_secrets()');
+select cron.schedule('switchboard-session-cleanup', '25 * * * *', $$select private.call_function('session_cleanup')$$);
+select cron.schedule('switchboard-session-stats', '6-59/10 * * * *', 'select private.count_past_sessions()');
