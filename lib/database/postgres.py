@@ -2,7 +2,7 @@
 
 What PostgREST does with a call, in one statement of its own transaction: the caller's claims are set, the function runs
 with its arguments by name, out of one JSON document, and what it said of its answer's status is read. The login takes
-the role `switchboard` by itself and is good for nothing else (supabase/migrations/*_create_direct_login.sql).
+the role `switchboard` by itself and is good for nothing else (supabase/schemas/00_access.sql).
 
 Calls share few connections. A backend that is used again and again finds its plans and caches warm; the same calls over
 ten in turn cost Postgres half as much again (docs/measurements.md). What starts turns keeps to a part of them and
