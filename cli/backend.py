@@ -74,7 +74,7 @@ def _refusal(status: int, content: bytes) -> Exception:
     said = document if isinstance(document, dict) else {}
     code, message = str(said.get("code", "")), str(said.get("message") or "no reason given")
     if code.startswith("PT"):
-        return errors.Refused(status, message, detail=said.get("details"))
+        return errors.Refused(status, message, detail=errors.detail(message, said.get("details") or said.get("hint")))
     if status in (401, 403):
         return BackendError(f"the service key is not accepted ({status}: {message})")
     if status >= 500 and not code.startswith("PGRST2"):

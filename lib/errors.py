@@ -216,7 +216,7 @@ class Moved(Problem):
     status, code, title = 307, "contact_merged", "The contact was merged into another."
 
     def __init__(self, standing_id: str) -> None:
-        super().__init__(f"It was merged into {standing_id}.", extra={"contact_id": standing_id})
+        super().__init__(detail(self.code, standing_id), extra={"contact_id": standing_id})
         self.parameter, self.standing_id = "contact_id", standing_id
 
 
@@ -234,6 +234,11 @@ class BackendUnavailable(Problem):
 
 
 TITLES: Mapping[str, str] = {
+    "job_not_found": "There is no such job.",
+    "space_in_use": "The space is in use.",
+    "persona_in_use": "The persona is in use.",
+    "wrong_name": "The workspace has another name.",
+    "persona_unavailable": "The persona is not available at the moment.",
     "turn_in_progress": "The conversation is still answering the message before.",
     "rate_limited": "Too many requests.",
     "space_not_found": "There is no such space.",
@@ -277,7 +282,52 @@ TITLES: Mapping[str, str] = {
     "taken_over": "Another member has taken the session over.",
     "not_taken_over": "Nobody has taken the session over.",
 }
-"""Titles of the codes that come without a title of their own: from the database, as a rule."""
+"""Titles of the codes that the database raises or returns; it knows codes and facts, not sentences."""
+
+DETAILS: Mapping[str, str] = {
+    "contact_merged": "The contact was merged into {fact}.",
+    "already_merged": "The contact was merged into {fact}.",
+    "merged_further": "The contact was merged into {fact}, which was merged itself. Undo that merge first.",
+    "persona_in_use": "A space or a session template uses the persona, or it has conversations. Assign another persona "
+    "to them, and disable this one.",
+    "space_in_use": "The space has active or paused sessions. Disable the space, and delete it when they have ended.",
+    "too_many_transitions": "A workspace has at most 1,000 transitions of its own.",
+}
+"""Details by code; ``fact`` is what the database adds, such as an id."""
+
+REASONS: Mapping[str, str] = {
+    "contact_not_assigned": "The contact's session is not assigned to you.",
+    "email_not_confirmed": "No user has confirmed this email.",
+    "first_step_without_workflow": "A workflow and its first step are given together.",
+    "follow_up_role": "A follow-up has the role contact or member.",
+    "max_age_hours_too_small": "max_age_hours must be at least 1.",
+    "members_only": "Only members may do this.",
+    "no_live_session": "The conversation has no active or paused session.",
+    "not_a_first_step": "The workflow does not begin with this step.",
+    "not_a_session_of_contact": "The contact has no such session.",
+    "operators_only": "Only operators create workspaces.",
+    "owners_and_admins_only": "Only owners and admins may do this.",
+    "owners_only": "Only owners may do this.",
+    "session_members_only": "Only members who work on the session may do this.",
+    "several_workspaces": "You are a member of several workspaces: name one with workspace_id.",
+    "status_not_settable": "A session can be paused, resumed, completed or cancelled.",
+    "status_not_terminal": "A turn cannot be finished as active.",
+    "thread_key_needs_proof": "A thread key needs proof of identity.",
+    "thread_key_reserved": "A thread key must not begin with arrival: or first:.",
+    "token_for_one_conversation": "A contact token is for one conversation.",
+    "too_many_sessions": "At most 100 sessions can be changed at once.",
+    "workflow_state_too_large": "The state of a workflow is limited to 65,536 characters of JSON.",
+    "workspace_not_named": "Name the workspace with workspace_id.",
+}
+"""Details by the reason that the database gives with a code."""
+
+
+def detail(code: str, fact: str | None) -> str | None:
+    """The sentence for a code and for the reason or fact that the database gives with it; None if there is none."""
+    if fact is not None and fact in REASONS:
+        return REASONS[fact]
+    template = DETAILS.get(code)
+    return template and template.format(fact=fact)
 
 
 @dataclass(frozen=True)

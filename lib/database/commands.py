@@ -208,7 +208,7 @@ def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: 
         if status in _GATEWAY_STATUSES:
             log.warning("backend_unavailable", call=name, status=status)
             return _Unreachable(harmless=False)
-    elif "title" in document and (400 <= status < 500 or code == "persona_unavailable"):
+    elif code in errors.TITLES and (400 <= status < 500 or code == "persona_unavailable"):
         return _refusal(status, document)
     elif code.startswith("PT") and (400 <= status < 500 or status == HTTPStatus.TEMPORARY_REDIRECT):
         return _raised(status, document)
@@ -226,7 +226,8 @@ def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: 
 def _raised(status: int, document: Mapping[str, Any]) -> errors.Problem:
     if status == HTTPStatus.TEMPORARY_REDIRECT:
         return errors.Moved(str(document.get("hint")))
-    code, detail = str(document.get("message")), _text(document.get("details"))
+    code = str(document.get("message"))
+    detail = errors.detail(code, _text(document.get("details")))
     if (status, code) == (errors.InvalidBody.status, errors.InvalidBody.code):
         return errors.InvalidBody([errors.FieldError("", detail or "does not fit")])
     return errors.Refused(status, code, detail=detail)
@@ -252,7 +253,6 @@ def _refusal(status: int, document: Mapping[str, Any]) -> errors.Refused:
     return errors.Refused(
         status,
         str(document["code"]),
-        title=str(document["title"]),
         detail=_text(document.get("detail")),
         retry_after=int(retry_after) if isinstance(retry_after, int | float) else None,
         extra={name: value for name, value in document.items() if name not in known},

@@ -139,9 +139,9 @@ begin
     if scope ? 'space_id' or scope ->> 'workspace_id' is null then
         -- A space is where somebody arrives, perhaps without a name. It is no way in to what others have started.
         if scope ? 'space_id' then
-            raise sqlstate 'PT403' using message = 'forbidden', detail = 'This needs the scope of a workspace.';
+            raise sqlstate 'PT403' using message = 'forbidden';
         end if;
-        raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+        raise sqlstate 'PT404' using message = 'space_not_found';
     end if;
     return set_config('switchboard.workspace_id', (scope ->> 'workspace_id')::uuid::text, true)::uuid;
 end;
@@ -153,7 +153,7 @@ create function private.require_system()
 as $$
 begin
     if coalesce((private.claims() -> 'scope' ->> 'system')::boolean, false) is not true then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'This needs the system scope.';
+        raise sqlstate 'PT403' using message = 'forbidden';
     end if;
 end;
 $$;

@@ -97,7 +97,7 @@ create function private.limit_refusal(limits jsonb, name text, seconds integer)
     returns jsonb language sql immutable set search_path = ''
 as $$
     select jsonb_build_object(
-               'status', 429, 'code', 'rate_limited', 'title', 'Too many requests.',
+               'status', 429, 'code', 'rate_limited',
                'retry_after', greatest(seconds, 1), 'limit', name,
                'limits', jsonb_build_array(jsonb_build_object(
                    'name', name, 'quota', limits -> name -> 'quota', 'remaining', 0, 'reset', greatest(seconds, 1))),

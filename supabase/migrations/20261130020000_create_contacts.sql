@@ -224,7 +224,7 @@ begin
                     where g.id = join_group.group_id
                       and g.workspace_id = join_group.workspace_id
                       and g.kind = 'group') then
-        raise sqlstate 'PT404' using message = 'group_not_found', detail = 'There is no such group.';
+        raise sqlstate 'PT404' using message = 'group_not_found';
     end if;
     insert into public.group_participants as p (group_id, contact_id, workspace_id, role)
     values (join_group.group_id, join_group.contact_id, join_group.workspace_id, join_group.role)
@@ -274,7 +274,7 @@ declare
     workspace constant uuid := coalesce(workspace_id, private.sole_workspace());
 begin
     if workspace is null then
-        raise sqlstate 'PT422' using message = 'workspace_required', detail = 'Name the workspace with workspace_id.';
+        raise sqlstate 'PT422' using message = 'workspace_required', detail = 'workspace_not_named';
     end if;
     return workspace;
 end;
@@ -294,7 +294,7 @@ as $$
 begin
     return private.enter_to_manage('workspace', private.workspace_of_contact(contact_id));
 exception when sqlstate 'PT404' then
-    raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
+    raise sqlstate 'PT404' using message = 'contact_not_found';
 end;
 $$;
 comment on function private.enter_contact is 'Enters the workspace of a contact as one of its members, and gives the role; not found for everybody else.';
@@ -426,7 +426,7 @@ begin
 
     if not make then
         if contact.id is null then
-            raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'Nobody is known by that.';
+            raise sqlstate 'PT404' using message = 'contact_not_found';
         end if;
         return jsonb_build_object('contact', private.describe_contact(contact), 'created', false);
     end if;
@@ -473,7 +473,7 @@ begin
     end if;
     if resolve_contact.group_id is not null then
         if contact.kind = 'group' then
-            raise sqlstate 'PT422' using message = 'group_in_group', detail = 'A group is no participant of a group.';
+            raise sqlstate 'PT422' using message = 'group_in_group';
         end if;
         perform private.join_group(workspace, private.standing_contact(resolve_contact.group_id), contact.id, group_role);
     end if;

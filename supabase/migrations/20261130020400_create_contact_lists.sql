@@ -117,12 +117,11 @@ declare
 begin
     select c.* into contact from public.contacts c where c.id = require_contact.contact_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
+        raise sqlstate 'PT404' using message = 'contact_not_found';
     end if;
     if contact.merged_into_id is not null then
         -- The old id keeps answering: where to ask instead.
-        raise sqlstate 'PT307' using message = 'contact_merged', hint = private.standing_contact(contact.id)::text,
-              detail = 'It was merged into ' || private.standing_contact(contact.id) || '.';
+        raise sqlstate 'PT307' using message = 'contact_merged', hint = private.standing_contact(contact.id)::text;
     end if;
     return contact;
 end;

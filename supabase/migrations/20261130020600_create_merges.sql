@@ -485,7 +485,7 @@ create function private.enter_contact_as_admin(contact_id uuid)
 as $$
 begin
     if private.enter_contact(contact_id) = 'agent' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
     return private.workspace_of_contact(contact_id);
 end;
@@ -504,7 +504,7 @@ declare
     described jsonb;
 begin
     if not exists (select from public.contacts c where c.id = merge_contacts.into_id and c.workspace_id = workspace) then
-        raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
+        raise sqlstate 'PT404' using message = 'contact_not_found';
     end if;
     if not preview then
         -- One merge of a workspace after the other: what the next one wants may have moved meanwhile.
@@ -526,12 +526,11 @@ begin
         return jsonb_build_object('merge', private.describe_merge(merge), 'changed', false);
     end if;
     if contact.id = standing.id then
-        raise sqlstate 'PT409' using message = 'same_contact', detail = 'These are one contact already.';
+        raise sqlstate 'PT409' using message = 'same_contact';
     elsif contact.merged_into_id is not null then
-        raise sqlstate 'PT409' using message = 'already_merged',
-              detail = 'It was merged already; the contact that stands for it is ' || private.standing_contact(contact.id) || '.';
+        raise sqlstate 'PT409' using message = 'already_merged', detail = private.standing_contact(contact.id)::text;
     elsif contact.kind <> standing.kind then
-        raise sqlstate 'PT409' using message = 'kinds_differ', detail = 'A person is no group.';
+        raise sqlstate 'PT409' using message = 'kinds_differ';
     end if;
     described := private.preview_merge(contact, standing);
     if preview then
@@ -558,15 +557,14 @@ begin
          where m.contact_id = unmerge_contact.contact_id
            and m.undone_at is null;
         if not found then
-            raise sqlstate 'PT409' using message = 'not_merged', detail = 'This contact stands for itself.';
+            raise sqlstate 'PT409' using message = 'not_merged';
         end if;
         perform private.lock_contacts(array[merge.contact_id, merge.into_id]);
         exit when exists (select from public.contact_merges m where m.id = merge.id and m.undone_at is null);
     end loop;
     select c.merged_into_id into stood from public.contacts c where c.id = merge.into_id;
     if stood is not null then
-        raise sqlstate 'PT409' using message = 'merged_further',
-              detail = 'The contact it was merged into, ' || merge.into_id || ', was merged itself: undo that first.';
+        raise sqlstate 'PT409' using message = 'merged_further', detail = merge.into_id::text;
     end if;
     return jsonb_build_object('merge', private.describe_merge(private.part_contacts(merge)), 'changed', true);
 end;
@@ -641,14 +639,14 @@ begin
     begin
         role := private.enter_to_manage('workspace', private.workspace_of_conflict(conflict_id));
     exception when sqlstate 'PT404' then
-        raise sqlstate 'PT404' using message = 'conflict_not_found', detail = 'There is no such conflict.';
+        raise sqlstate 'PT404' using message = 'conflict_not_found';
     end;
     if role = 'agent' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
     select k.* into strict conflict from public.contact_conflicts k where k.id = dismiss_contact_conflict.conflict_id for no key update;
     if conflict.status = 'merged' then
-        raise sqlstate 'PT409' using message = 'already_merged', detail = 'The two have been merged.';
+        raise sqlstate 'PT409' using message = 'already_merged';
     elsif conflict.status = 'open' then
         update public.contact_conflicts k
            set status = 'dismissed', closed_by = private.calling_user(), closed_at = clock_timestamp()

@@ -167,7 +167,7 @@ create function private.refuse_transition(session public.sessions)
     returns jsonb language sql set search_path = ''
 as $$
     select private.refuse(jsonb_build_object(
-               'status', 409, 'code', 'transition_not_allowed', 'title', 'The session''s state does not allow this.',
+               'status', 409, 'code', 'transition_not_allowed',
                'session_id', session.id, 'session_status', session.status));
 $$;
 comment on function private.refuse_transition is 'Refuses a change that the session''s state does not allow, and tells the state.';
@@ -204,11 +204,11 @@ declare
     ends    constant boolean := status in ('completed', 'cancelled');
 begin
     if not ends and status not in ('active', 'paused') then
-        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A session is paused, resumed, completed or cancelled.';
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'status_not_settable';
     end if;
     -- A token for managing a workspace is for no session.
     if private.claims() -> 'scope' ? 'management' then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform private.enter_session(session_id);
     -- The conversation before its sessions, the session before its turns, as start_turn locks them.
@@ -218,7 +218,7 @@ begin
         for no key update;
     select s.* into strict session from public.sessions s where s.id = change_session_status.session_id for no key update;
     if status <> 'cancelled' and not private.works_on_session(session) then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only members do this; a session of one''s own can be cancelled.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'members_only';
     end if;
 
     if session.status not in ('active', 'paused') and session.status <> status then
@@ -235,7 +235,7 @@ begin
                     perform private.record_audit('turn.cancel_requested', turn.id, private.calling_actor(), null);
                 end if;
                 return private.refuse(jsonb_build_object(
-                    'status', 409, 'code', 'turn_in_progress', 'title', 'The last message is still being answered.',
+                    'status', 409, 'code', 'turn_in_progress',
                     'retry_after', 1, 'stopping', true, 'turn_id', turn.id, 'session_id', session.id));
             end if;
             -- A session of one message has ended with its turn.
@@ -282,7 +282,7 @@ begin
        and not coalesce(private.claims() -> 'scope' ? 'management', false)
        and m.user_id = (caller ->> 'user_id')::uuid;
     if not found then
-        raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
+        raise sqlstate 'PT404' using message = 'contact_not_found';
     end if;
     perform set_config('switchboard.workspace_id', workspace::text, true);
     return role;
@@ -297,7 +297,7 @@ declare
     wanted uuid := coalesce(persona_id, space.persona_id);
 begin
     if thread_key ~ '^(arrival|first):' then
-        raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'Thread keys do not begin with arrival: or first:.';
+        raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_reserved';
     end if;
     if wanted is null then
         select case when count(*) = 1 then (array_agg(p.id))[1] end into wanted
@@ -305,11 +305,11 @@ begin
          where p.workspace_id = private.entered_workspace()
            and p.enabled;
         if wanted is null then
-            raise sqlstate 'PT422' using message = 'persona_required', detail = 'The workspace has several personas, or none.';
+            raise sqlstate 'PT422' using message = 'persona_required';
         end if;
     end if;
     if not exists (select from public.personas p where p.id = wanted and p.enabled) then
-        raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona.';
+        raise sqlstate 'PT404' using message = 'persona_not_found';
     end if;
     -- The contact before the conversation: the session that comes next may be linked to it.
     return private.find_or_create_conversation(
@@ -343,7 +343,7 @@ declare
     refusal      text;
 begin
     if coalesce(caller ->> 'kind', '') not in ('contact', 'user') then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Sessions are started by contacts and users.';
+        raise sqlstate 'PT403' using message = 'forbidden';
     end if;
     if contact_id is not null and caller ->> 'kind' = 'user' then
         role := private.enter_beside_contact(contact_id);
@@ -354,19 +354,19 @@ begin
             perform private.enter();
         end if;
         if contact_id <> (caller ->> 'contact_id')::uuid then
-            raise sqlstate 'PT404' using message = 'contact_not_found', detail = 'There is no such contact.';
+            raise sqlstate 'PT404' using message = 'contact_not_found';
         end if;
     end if;
     if space_id is not null then
         select s.* into space from public.spaces s where s.id = start_session.space_id and s.enabled;
         if not found then
-            raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+            raise sqlstate 'PT404' using message = 'space_not_found';
         end if;
     end if;
     if template is not null then
         -- Whether there is such a one is for members.
         if role is null and not private.is_member(private.calling_user()) then
-            raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only members start a session by a template.';
+            raise sqlstate 'PT403' using message = 'forbidden', detail = 'members_only';
         end if;
         preset := private.require_template(template);
         facts  := facts || jsonb_build_object('template', preset.name);
@@ -385,7 +385,7 @@ begin
                             where p.id = conversation.persona_id
                               and p.enabled
                               and p.id = coalesce(start_session.persona_id, preset.persona_id, p.id)) then
-                raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona here.';
+                raise sqlstate 'PT404' using message = 'persona_not_found';
             end if;
         end if;
         -- Locked, so that one which ends in this moment is not taken for the one that comes after it.
@@ -400,7 +400,7 @@ begin
             -- Whoever opens it looks after it: an agent sees no other.
             update public.sessions s set assigned_user_id = private.calling_actor() where s.id = session.id;
         elsif role = 'agent' and not private.works_on_session(session) then
-            raise sqlstate 'PT403' using message = 'forbidden', detail = 'The contact''s session is not assigned to you.';
+            raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
         end if;
         if is_new then
             if preset.id is not null then
@@ -443,7 +443,7 @@ begin
     perform private.enter_session(session_id);
     -- Tags are the members' own words: whoever else may act on a session is not told that they exist.
     if private.caller_role(private.entered_workspace()) is null then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform from public.sessions s where s.id = set_session_tags.session_id for no key update;
     if private.replace_tags(private.entered_workspace(), null, session_id, names) then
@@ -470,10 +470,10 @@ declare
     items   jsonb            := '[]'::jsonb;
 begin
     if cardinality(asked) > most then
-        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'At most 100 sessions at once.';
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'too_many_sessions';
     end if;
     if status not in ('active', 'paused', 'completed', 'cancelled') then
-        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A session is paused, resumed, completed or cancelled.';
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'status_not_settable';
     end if;
     foreach one in array asked loop
         begin

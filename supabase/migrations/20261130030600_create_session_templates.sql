@@ -49,7 +49,7 @@ as $$
 begin
     return private.enter_as_admin('workspace', private.workspace_of_template(template_id));
 exception when sqlstate 'PT404' then
-    raise sqlstate 'PT404' using message = 'template_not_found', detail = 'There is no such session template.';
+    raise sqlstate 'PT404' using message = 'template_not_found';
 end;
 $$;
 comment on function private.enter_template is 'Enters the workspace of a session template as one of its owners or admins, and gives it; not found for whoever is no member.';
@@ -65,7 +65,7 @@ begin
                           and t.workflow = require_first_step.workflow
                           and t.from_step is null
                           and t.to_step = require_first_step.step) then
-        raise sqlstate 'PT409' using message = 'step_not_allowed', detail = 'The workflow does not begin with this step.';
+        raise sqlstate 'PT409' using message = 'step_not_allowed', detail = 'not_a_first_step';
     end if;
 end;
 $$;
@@ -93,9 +93,9 @@ begin
     return made;
 exception
     when unique_violation then
-        raise sqlstate 'PT409' using message = 'name_taken', detail = 'Another session template has this name.';
+        raise sqlstate 'PT409' using message = 'name_taken';
     when check_violation then
-        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A workflow and its first step come together.';
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'first_step_without_workflow';
 end;
 $$;
 comment on function private.apply_to_template is 'Writes the given members of a session template; the others stay.';
@@ -114,7 +114,7 @@ begin
      order by t.id::text = lower(template) desc
      limit 1;
     if not found then
-        raise sqlstate 'PT404' using message = 'template_not_found', detail = 'There is no such session template.';
+        raise sqlstate 'PT404' using message = 'template_not_found';
     end if;
     return found_template;
 end;
@@ -168,9 +168,9 @@ begin
                         from public.session_templates t
                        where t.workspace_id = workspace
                          and t.name = template ->> 'name') then
-            raise sqlstate 'PT409' using message = 'name_taken', detail = 'Another session template has this name.';
+            raise sqlstate 'PT409' using message = 'name_taken';
         end if;
-        raise sqlstate 'PT409' using message = 'id_taken', detail = 'Something else has this id.';
+        raise sqlstate 'PT409' using message = 'id_taken';
     end if;
     made := private.apply_to_template(made, template);
     perform private.record_change(workspace, 'template.created', made.id);
@@ -190,7 +190,7 @@ begin
     select t.* into before from public.session_templates t where t.id = template_id and t.workspace_id = workspace for no key update;
     if not found then
         -- Somebody removed it in this moment.
-        raise sqlstate 'PT404' using message = 'template_not_found', detail = 'There is no such session template.';
+        raise sqlstate 'PT404' using message = 'template_not_found';
     end if;
     made := private.apply_to_template(before, changes);
     if made is distinct from before then
@@ -240,7 +240,7 @@ declare
 begin
     select t.* into found_template from public.session_templates t where t.id = read_session_template.template_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'template_not_found', detail = 'There is no such session template.';
+        raise sqlstate 'PT404' using message = 'template_not_found';
     end if;
     return to_jsonb(found_template);
 end;

@@ -141,7 +141,7 @@ as $$
 begin
     perform private.enter_as_admin('workspace', workspace_id);
     if max_age_hours is null or max_age_hours < 1 then
-        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'max_age_hours is at least 1.';
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'max_age_hours_too_small';
     end if;
     return private.expire_idle_sessions(max_age_hours, max_sessions);
 end;

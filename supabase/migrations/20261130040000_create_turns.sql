@@ -254,7 +254,7 @@ declare
 begin
     select t.* into turn from public.turns t where t.id = require_turn.turn_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'turn_not_found', detail = 'There is no such turn.';
+        raise sqlstate 'PT404' using message = 'turn_not_found';
     end if;
     return turn;
 end;
@@ -302,12 +302,12 @@ declare
 begin
     perform private.enter();
     if status = 'active' then
-        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A turn cannot be finished as active.';
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'status_not_terminal';
     end if;
     turn.id := turn_id;
     ended   := private.close_turn(turn, status, answer, usage, error_code, error_detail, first_token_ms);
     if ended is null then
-        raise sqlstate 'PT404' using message = 'turn_not_found', detail = 'There is no such turn.';
+        raise sqlstate 'PT404' using message = 'turn_not_found';
     end if;
     return ended;
 end;

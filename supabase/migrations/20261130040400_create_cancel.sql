@@ -43,7 +43,7 @@ begin
      where s.id = enter_session.session_id
        and s.workspace_id = coalesce((scope ->> 'workspace_id')::uuid, s.workspace_id);
     if not found or not private.may_act_on(session) then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform set_config('switchboard.workspace_id', session.workspace_id::text, true);
 end;
@@ -60,7 +60,7 @@ begin
     begin
         perform private.enter_session(turn.session_id);
     exception when sqlstate 'PT404' then
-        raise sqlstate 'PT404' using message = 'turn_not_found', detail = 'There is no such turn.';
+        raise sqlstate 'PT404' using message = 'turn_not_found';
     end;
     return turn;
 end;

@@ -73,7 +73,7 @@ declare
     is_new       boolean;
 begin
     if role not in ('contact', 'member') then
-        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A follow-up is a contact''s or a member''s.';
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'follow_up_role';
     end if;
     -- The contact before conversation and session, and the one that stands for it; and the same message sent twice at once
     -- finds itself.
@@ -86,7 +86,7 @@ begin
     if found then
         select s.* into strict session from public.sessions s where s.id = message.session_id;
         if not private.works_on_session(session) then
-            raise sqlstate 'PT403' using message = 'forbidden', detail = 'The contact''s session is not assigned to you.';
+            raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
         end if;
         return private.describe_message(message, false);
     end if;
@@ -97,7 +97,7 @@ begin
          where s.id = capture_message.session_id
            and s.contact_id = contact;
         if not found or not private.works_on_session(session) then
-            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'The contact has no such session.';
+            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'not_a_session_of_contact';
         end if;
         target := session.conversation_id;
     else
@@ -115,7 +115,7 @@ begin
         if space_id is not null then
             select s.* into space from public.spaces s where s.id = capture_message.space_id and s.enabled;
             if not found then
-                raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+                raise sqlstate 'PT404' using message = 'space_not_found';
             end if;
         end if;
         conversation := private.open_for_contact(
@@ -143,7 +143,7 @@ begin
         end if;
         perform private.record_audit('session.started', session.id, member, null);
     elsif not private.works_on_session(session) then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'The contact''s session is not assigned to you.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
     end if;
 
     -- The session is locked, so messages of one session are created in the order in which they can be seen.

@@ -139,7 +139,7 @@ begin
     end if;
     if session.status not in ('active', 'paused') then
         perform private.raise_refusal(jsonb_build_object(
-            'status', 409, 'code', 'transition_not_allowed', 'title', 'The session''s state does not allow this.',
+            'status', 409, 'code', 'transition_not_allowed',
             'session_id', session.id, 'session_status', session.status));
     end if;
     select array_agg(distinct t.to_step order by t.to_step) into allowed
@@ -147,20 +147,20 @@ begin
      where t.workflow = wanted
        and t.from_step is not distinct from present;
     if allowed is null and not exists (select from public.workflow_transitions t where t.workflow = wanted) then
-        raise sqlstate 'PT404' using message = 'workflow_not_found', detail = 'There is no such workflow.';
+        raise sqlstate 'PT404' using message = 'workflow_not_found';
     end if;
     if target is null and cardinality(allowed) = 1 then
         target := allowed[1];
     end if;
     if target is null or allowed is null or target <> all (allowed) then
         perform private.raise_refusal(jsonb_build_object(
-            'status', 409, 'code', 'step_not_allowed', 'title', 'The workflow does not allow this step now.',
+            'status', 409, 'code', 'step_not_allowed',
             'session_id', session.id, 'workflow', wanted, 'workflow_step', present,
             'allowed_steps', to_jsonb(coalesce(allowed, '{}'))));
     end if;
     update public.sessions s set workflow = wanted, workflow_step = target where s.id = session.id returning * into session;
     if not found then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     insert into public.workflow_steps (workspace_id, session_id, workflow, from_step, to_step, actor_id)
     values (session.workspace_id, session.id, wanted, present, target, private.calling_actor());
@@ -177,12 +177,12 @@ declare
                            - array(select c.key from jsonb_each(changes) c where c.value = 'null');
 begin
     if length(kept::text) > 65536 then
-        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'A workflow''s state is 65,536 characters of JSON at most.';
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'workflow_state_too_large';
     end if;
     if kept <> session.workflow_state then
         update public.sessions s set workflow_state = kept where s.id = session.id returning * into session;
         if not found then
-            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+            raise sqlstate 'PT404' using message = 'session_not_found';
         end if;
     end if;
     return session;
@@ -201,7 +201,7 @@ begin
     loop
         select s.request_id into request from public.sessions s where s.id = lock_request.session_id;
         if not found then
-            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+            raise sqlstate 'PT404' using message = 'session_not_found';
         end if;
         begin
             select array_agg(l.id) into locked
@@ -261,7 +261,7 @@ begin
        or first.contact_id is distinct from session.contact_id
        or first.user_id is distinct from session.user_id
        or not (private.works_on_session(first) or private.claims() #>> '{caller,kind}' = 'system') then
-        raise sqlstate 'PT404' using message = 'request_not_found', detail = 'There is no such request.';
+        raise sqlstate 'PT404' using message = 'request_not_found';
     end if;
     perform from public.requests r where r.id = take_up_request.request_id for no key update;
     update public.sessions s set request_id = take_up_request.request_id where s.id = session.id;
@@ -278,7 +278,7 @@ as $$
 begin
     if session.status not in ('active', 'paused') then
         perform private.raise_refusal(jsonb_build_object(
-            'status', 409, 'code', 'transition_not_allowed', 'title', 'The session''s state does not allow this.',
+            'status', 409, 'code', 'transition_not_allowed',
             'session_id', session.id, 'session_status', session.status));
     end if;
     if trip ->> 'request_id' is not null then
@@ -312,7 +312,7 @@ as $$
 begin
     if session.status not in ('active', 'paused') then
         perform private.raise_refusal(jsonb_build_object(
-            'status', 409, 'code', 'transition_not_allowed', 'title', 'The session''s state does not allow this.',
+            'status', 409, 'code', 'transition_not_allowed',
             'session_id', session.id, 'session_status', session.status));
     end if;
     update public.sessions s
@@ -320,7 +320,7 @@ begin
      where s.id = session.id
     returning * into session;
     if not found then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     return session;
 end;
@@ -335,12 +335,12 @@ declare
 begin
     -- A token for managing a workspace is for no session.
     if private.claims() -> 'scope' ? 'management' then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform private.enter_session(session_id);
     select s.* into strict session from public.sessions s where s.id = enter_work.session_id;
     if not private.works_on_session(session) then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only members who work on the session do this.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'session_members_only';
     end if;
 end;
 $$;
@@ -354,7 +354,7 @@ declare
 begin
     select s.* into session from public.sessions s where s.id = lock_session.session_id for no key update;
     if not found then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     return session;
 end;
@@ -500,7 +500,7 @@ begin
     perform private.enter_work(session_id);
     delete from public.session_refs r where r.id = ref_id and r.session_id = remove_chat_session_ref.session_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'ref_not_found', detail = 'There is no such reference of this session.';
+        raise sqlstate 'PT404' using message = 'ref_not_found';
     end if;
     return jsonb_build_object('removed', true);
 end;
@@ -554,7 +554,7 @@ begin
         is_new := false;
     else
         if (select count(*) from public.workflow_transitions t where t.workspace_id = add_workflow_transition.workspace_id) >= 1000 then
-            raise sqlstate 'PT409' using message = 'too_many_transitions', detail = 'A workspace has 1,000 transitions of its own at most.';
+            raise sqlstate 'PT409' using message = 'too_many_transitions';
         end if;
         insert into public.workflow_transitions (workspace_id, workflow, from_step, to_step)
         values (add_workflow_transition.workspace_id, transition ->> 'workflow', transition ->> 'from_step', transition ->> 'to_step')
@@ -575,7 +575,7 @@ begin
      where t.id = transition_id
        and t.workspace_id = remove_workflow_transition.workspace_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'transition_not_found', detail = 'The workspace has no such transition of its own.';
+        raise sqlstate 'PT404' using message = 'transition_not_found';
     end if;
     perform private.record_change(workspace_id, 'workflow.narrowed', transition_id);
     return jsonb_build_object('removed', true);

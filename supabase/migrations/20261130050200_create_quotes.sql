@@ -146,7 +146,7 @@ begin
                        else array['received'] end;
         if moves and wanted <> all (allowed) then
             perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed', 'title', 'The quote''s state does not allow this.',
+                'status', 409, 'code', 'transition_not_allowed',
                 'session_id', session.id, 'quote_id', present.id, 'quote_status', present.status,
                 'allowed', to_jsonb(allowed)));
         end if;
@@ -168,7 +168,7 @@ begin
     if (quote ->> 'primary')::boolean then
         if stored.status <> 'received' then
             perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed', 'title', 'Only a received quote stands for its session.',
+                'status', 409, 'code', 'transition_not_allowed',
                 'session_id', session.id, 'quote_id', present.id, 'quote_status', stored.status, 'allowed', '[]'::jsonb));
         end if;
         update public.sessions s
@@ -199,7 +199,7 @@ begin
     if present.id is null or (present.status in ('declined', 'withdrawn') and wanted in ('draft', 'sent')) then
         if session.status not in ('active', 'paused') then
             perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed', 'title', 'The session''s state does not allow this.',
+                'status', 409, 'code', 'transition_not_allowed',
                 'session_id', session.id, 'session_status', session.status));
         end if;
         session := private.open_request(session);
@@ -210,12 +210,12 @@ begin
                          from public.quotes q
                         where q.id = (proposal ->> 'quote_id')::uuid
                           and q.request_id = session.request_id) then
-        raise sqlstate 'PT404' using message = 'quote_not_found', detail = 'There is no such quote for this request.';
+        raise sqlstate 'PT404' using message = 'quote_not_found';
     end if;
     if present.id is null then
         if coalesce(wanted, 'draft') not in ('draft', 'sent') then
             perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed', 'title', 'The proposal''s state does not allow this.',
+                'status', 409, 'code', 'transition_not_allowed',
                 'session_id', session.id, 'proposal_status', null, 'allowed', '["draft", "sent"]'::jsonb));
         end if;
         insert into public.proposals (workspace_id, request_id, session_id, quote_id, status, title, details)
@@ -232,7 +232,7 @@ begin
                        else array[]::text[] end;
         if wanted <> present.status and wanted <> all (allowed) then
             perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed', 'title', 'The proposal''s state does not allow this.',
+                'status', 409, 'code', 'transition_not_allowed',
                 'session_id', session.id, 'proposal_id', present.id, 'proposal_status', present.status,
                 'allowed', to_jsonb(allowed)));
         end if;

@@ -189,12 +189,12 @@ declare
     session jsonb;
 begin
     if not exists (select from public.conversations c where c.id = get_active_chat_session.conversation_id) then
-        raise sqlstate 'PT404' using message = 'conversation_not_found', detail = 'There is no such conversation.';
+        raise sqlstate 'PT404' using message = 'conversation_not_found';
     end if;
     session := private.describe_sessions(private.sessions_for(private.claims()) || format(
         ' where s.conversation_id = %L::uuid and s.status in (''active'', ''paused'')', conversation_id)) -> 0;
     if session is null then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'No session of the conversation is active or paused.';
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'no_live_session';
     end if;
     return session;
 end;
@@ -208,7 +208,7 @@ declare
     session jsonb;
 begin
     if not exists (select from public.requests r where r.id = get_chat_session_by_request.request_id) then
-        raise sqlstate 'PT404' using message = 'request_not_found', detail = 'There is no such request.';
+        raise sqlstate 'PT404' using message = 'request_not_found';
     end if;
     session := private.describe_sessions(private.sessions_for(private.claims()) || format($q$
         where s.id = (select f.id
@@ -222,7 +222,7 @@ begin
                                 f.created_at desc, f.id desc
                        limit 1)$q$, request_id)) -> 0;
     if session is null then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     return session;
 end;

@@ -155,7 +155,7 @@ declare
     role      constant public.member_role := private.caller_role(workspace);
 begin
     if role is null then
-        raise sqlstate 'PT404' using message = noun || '_not_found', detail = 'There is no such ' || noun || '.';
+        raise sqlstate 'PT404' using message = noun || '_not_found';
     end if;
     perform set_config('switchboard.workspace_id', workspace::text, true);
     -- The policies for writing what makes up a workspace compare with this one, which no other way in sets.
@@ -172,7 +172,7 @@ create function private.enter_as_admin(noun text, object_id uuid)
 as $$
 begin
     if private.enter_to_manage(noun, object_id) = 'agent' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
     return private.workspace_of(noun, object_id);
 end;
@@ -186,7 +186,7 @@ begin
     -- Only where somebody may add members, or a workspace: it tells whether an email is known on this instance.
     if coalesce(private.caller_role(nullif(current_setting('switchboard.managed_workspace_id', true), '')::uuid),
                 'agent') = 'agent' and not private.is_operator() then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners, admins and operators look for users.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
     -- An email that nobody confirmed is not yet its owner's. Two users have one email only where single sign-on is used:
     -- those are added by their ids.
@@ -265,14 +265,14 @@ declare
     owner  uuid;
 begin
     if not private.is_operator() then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only operators make workspaces.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'operators_only';
     end if;
     if owner_email is null then
         owner_id := coalesce(owner_id, private.calling_user());
     end if;
     owner := private.find_user(owner_id, owner_email);
     if owner is null then
-        raise sqlstate 'PT404' using message = 'user_not_found', detail = 'There is no such user to own the workspace.';
+        raise sqlstate 'PT404' using message = 'user_not_found';
     end if;
     perform set_config('switchboard.workspace_id', wanted::text, true);
     perform set_config('switchboard.managed_workspace_id', wanted::text, true);
@@ -287,7 +287,7 @@ begin
           join public.workspace_members m on m.workspace_id = w.id and m.user_id = owner and m.role = 'owner'
          where w.id = wanted;
         if not found then
-            raise sqlstate 'PT409' using message = 'id_taken', detail = 'Something else has this id.';
+            raise sqlstate 'PT409' using message = 'id_taken';
         end if;
         return private.describe_workspace(made);
     end if;
@@ -320,7 +320,7 @@ declare
 begin
     select w.* into found_workspace from public.workspaces w where w.id = read_workspace.workspace_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'workspace_not_found', detail = 'There is no such workspace.';
+        raise sqlstate 'PT404' using message = 'workspace_not_found';
     end if;
     return private.describe_workspace(found_workspace);
 end;
@@ -371,7 +371,7 @@ begin
                     where m.workspace_id = require_another_owner.workspace_id
                       and m.user_id <> require_another_owner.user_id
                       and m.role = 'owner') then
-        raise sqlstate 'PT409' using message = 'last_owner', detail = 'A workspace keeps at least one owner.';
+        raise sqlstate 'PT409' using message = 'last_owner';
     end if;
 end;
 $$;
@@ -390,7 +390,7 @@ begin
       from public.workspace_members m
      where m.workspace_id = put_member.workspace_id and m.user_id = put_member.user_id;
     if granted_by <> 'owner' and (role <> 'agent' or coalesce(before, 'agent') <> 'agent') then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners make or change owners and admins.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_only';
     end if;
     if before = 'owner' and role <> 'owner' then
         perform private.require_another_owner(workspace_id, user_id);
@@ -415,7 +415,7 @@ declare
     workspace constant uuid := private.enter_as_admin('workspace', workspace_id);
 begin
     if private.find_user(user_id, null) is null then
-        raise sqlstate 'PT404' using message = 'user_not_found', detail = 'There is no such user.';
+        raise sqlstate 'PT404' using message = 'user_not_found';
     end if;
     return private.put_member(workspace, user_id, role, private.caller_role(workspace));
 end;
@@ -435,7 +435,7 @@ declare
 begin
     -- Before anybody is looked for: put_member would say so only of an email that is known, and its error would undo the count.
     if granted_by <> 'owner' and role <> 'agent' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners make or change owners and admins.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_only';
     end if;
     if limited then
         -- The answer tells whether an email is known on this instance. Every question is counted, also the one with a yes.
@@ -451,16 +451,16 @@ begin
     found_user := private.find_user(null, email);
     if found_user is null then
         if not limited then
-            raise sqlstate 'PT404' using message = 'user_not_found', detail = 'No user has confirmed this email.';
+            raise sqlstate 'PT404' using message = 'user_not_found', detail = 'email_not_confirmed';
         end if;
         perform private.record_change(workspace, 'member.sought', workspace, 'user_not_found');
         return private.refuse(jsonb_build_object(
-            'status', 404, 'code', 'user_not_found', 'title', 'There is no such user.',
+            'status', 404, 'code', 'user_not_found',
             'detail', 'No user has confirmed this email.'));
     end if;
     select m.role into before from public.workspace_members m where m.workspace_id = workspace and m.user_id = found_user;
     if before <> role then
-        raise sqlstate 'PT409' using message = 'member_exists', detail = 'This user is a member with another role.';
+        raise sqlstate 'PT409' using message = 'member_exists';
     end if;
     return private.put_member(workspace, found_user, role, granted_by);
 end;
@@ -475,7 +475,7 @@ declare
     before public.member_role;
 begin
     if caller_role = 'agent' and user_id is distinct from private.calling_user() then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
     -- Whoever leaves manages themselves.
     perform set_config('switchboard.managed_workspace_id', workspace_id::text, true);
@@ -484,10 +484,10 @@ begin
       from public.workspace_members m
      where m.workspace_id = remove_member.workspace_id and m.user_id = remove_member.user_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'member_not_found', detail = 'There is no such member.';
+        raise sqlstate 'PT404' using message = 'member_not_found';
     end if;
     if caller_role = 'admin' and before <> 'agent' and user_id is distinct from private.calling_user() then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners remove owners and admins.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_only';
     end if;
     if before = 'owner' then
         perform private.require_another_owner(workspace_id, user_id);
@@ -513,7 +513,7 @@ create function private.enter_as_owner(noun text, object_id uuid)
 as $$
 begin
     if private.enter_to_manage(noun, object_id) <> 'owner' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners may delete this.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_only';
     end if;
     return private.workspace_of(noun, object_id);
 end;
@@ -529,10 +529,10 @@ declare
 begin
     select w.name into present from public.workspaces w where w.id = workspace for update;
     if not found then
-        raise sqlstate 'PT404' using message = 'workspace_not_found', detail = 'There is no such workspace.';
+        raise sqlstate 'PT404' using message = 'workspace_not_found';
     end if;
     if present is distinct from delete_workspace.name then
-        raise sqlstate 'PT409' using message = 'wrong_name', detail = 'The workspace has another name.';
+        raise sqlstate 'PT409' using message = 'wrong_name';
     end if;
     delete from public.workspaces w where w.id = workspace;
     return jsonb_build_object('removed', true);

@@ -75,7 +75,7 @@ begin
                      from public.personas p
                     where p.id = require_persona.persona_id
                       and p.workspace_id = require_persona.workspace_id) then
-        raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona.';
+        raise sqlstate 'PT404' using message = 'persona_not_found';
     end if;
 end;
 $$;
@@ -110,7 +110,7 @@ begin
     if not found then
         select p.* into made from public.personas p where p.id = wanted and p.workspace_id = workspace;
         if not found then
-            raise sqlstate 'PT409' using message = 'id_taken', detail = 'Something else has this id.';
+            raise sqlstate 'PT409' using message = 'id_taken';
         end if;
         return private.describe_persona(made);
     end if;
@@ -233,7 +233,7 @@ declare
 begin
     select p.* into found_persona from public.personas p where p.id = read_persona.persona_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona.';
+        raise sqlstate 'PT404' using message = 'persona_not_found';
     end if;
     return private.describe_persona(found_persona);
 end;
@@ -251,13 +251,11 @@ begin
     begin
         delete from public.personas p where p.id = delete_persona.persona_id and p.workspace_id = workspace;
         if not found then
-            raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona.';
+            raise sqlstate 'PT404' using message = 'persona_not_found';
         end if;
         set constraints all immediate;
     exception when foreign_key_violation then
-        raise sqlstate 'PT409' using
-            message = 'persona_in_use',
-            detail  = 'A space or a session template names it, or it has conversations. Give these another persona, and disable it.';
+        raise sqlstate 'PT409' using message = 'persona_in_use';
     end;
     perform private.record_change(workspace, 'persona.deleted', persona_id);
     return jsonb_build_object('removed', true);

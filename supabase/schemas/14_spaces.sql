@@ -61,7 +61,7 @@ begin
     if workspace is null
        or (scope ->> 'space_id')::uuid is distinct from space_id
        or workspace <> (scope ->> 'workspace_id')::uuid then
-        raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+        raise sqlstate 'PT404' using message = 'space_not_found';
     end if;
     perform set_config('switchboard.workspace_id', workspace::text, true);
 end;
@@ -111,7 +111,7 @@ begin
     if not found then
         select s.* into made from public.spaces s where s.id = wanted and s.workspace_id = workspace;
         if not found then
-            raise sqlstate 'PT409' using message = 'id_taken', detail = 'Something else has this id.';
+            raise sqlstate 'PT409' using message = 'id_taken';
         end if;
         return private.describe_space(made);
     end if;
@@ -195,7 +195,7 @@ declare
 begin
     select s.* into found_space from public.spaces s where s.id = read_space.space_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+        raise sqlstate 'PT404' using message = 'space_not_found';
     end if;
     return private.describe_space(found_space);
 end;
@@ -211,7 +211,7 @@ begin
     -- Locked first: a conversation that is opened in this moment waits, and does not find the space any more.
     perform from public.spaces s where s.id = delete_space.space_id and s.workspace_id = workspace for update;
     if not found then
-        raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+        raise sqlstate 'PT404' using message = 'space_not_found';
     end if;
     if exists (select
                  from public.conversations c
@@ -220,9 +220,7 @@ begin
                   and c.space_id = delete_space.space_id
                   and s.workspace_id = workspace
                   and s.status in ('active', 'paused')) then
-        raise sqlstate 'PT409' using
-            message = 'space_in_use',
-            detail  = 'Sessions that began there are active or paused. Disable the space, and delete it once they have ended.';
+        raise sqlstate 'PT409' using message = 'space_in_use';
     end if;
     delete from public.spaces s where s.id = delete_space.space_id and s.workspace_id = workspace;
     perform private.record_change(workspace, 'space.deleted', space_id);

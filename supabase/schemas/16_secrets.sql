@@ -115,7 +115,7 @@ begin
         found_secret := private.callback_secret(reference::uuid);
     end if;
     if found_secret is null then
-        raise sqlstate 'PT404' using message = 'not_found', detail = 'There is no secret for this delivery.';
+        raise sqlstate 'PT404' using message = 'not_found';
     end if;
     return found_secret;
 end;
@@ -177,7 +177,7 @@ declare
     kept   uuid;
 begin
     if coalesce(private.caller_role(workspace), 'agent') = 'agent' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins may change this.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
     if secret is not null then
         kept := vault.create_secret(secret, null, 'Switchboard: ' || slot || ' of the ' || noun || ' ' || owner_id);

@@ -120,7 +120,7 @@ declare
     stands jsonb;
 begin
     if not exists (select from public.conversations c where c.id = follow_conversation.conversation_id) then
-        raise sqlstate 'PT404' using message = 'conversation_not_found', detail = 'There is no such conversation.';
+        raise sqlstate 'PT404' using message = 'conversation_not_found';
     end if;
     if after is not null then
         select m.created_at into since
@@ -128,7 +128,7 @@ begin
          where m.id = after
            and m.conversation_id = follow_conversation.conversation_id;
         if not found then
-            raise sqlstate 'PT404' using message = 'message_not_found', detail = 'There is no such message in this conversation.';
+            raise sqlstate 'PT404' using message = 'message_not_found';
         end if;
     end if;
     if only_new and after is null then

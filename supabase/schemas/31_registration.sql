@@ -8,7 +8,7 @@ declare
 begin
     if email_hmac is not null then
         if not private.email_is_signed(space_id, email, email_key, email_hmac) then
-            raise sqlstate 'PT401' using message = 'email_hmac_invalid', detail = 'The HMAC does not belong to this email and space.';
+            raise sqlstate 'PT401' using message = 'email_hmac_invalid';
         end if;
         return 'hmac';
     end if;
@@ -58,7 +58,7 @@ begin
       from public.spaces s
      where s.id = register_contact.space_id and s.kind = register_contact.space_kind and s.enabled;
     if not found then
-        raise sqlstate 'PT404' using message = 'space_not_found', detail = 'There is no such space.';
+        raise sqlstate 'PT404' using message = 'space_not_found';
     end if;
 
     limits := private.arrival_limits(space, client ->> 'address');

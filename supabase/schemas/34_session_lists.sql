@@ -229,7 +229,7 @@ begin
           from public.workspace_members m
          where m.user_id = me;
         if workspace is null and (select count(*) from jsonb_object_keys(roles)) > 1 then
-            raise sqlstate 'PT422' using message = 'workspace_required', detail = 'You are a member of several workspaces.';
+            raise sqlstate 'PT422' using message = 'workspace_required', detail = 'several_workspaces';
         end if;
         workspace := coalesce(workspace, (select k::uuid from jsonb_object_keys(roles) k));
         role := roles ->> workspace::text;
@@ -306,7 +306,7 @@ declare
 begin
     if filters ? 'conversation_id'
        and not exists (select from public.conversations c where c.id = (filters ->> 'conversation_id')::uuid) then
-        raise sqlstate 'PT404' using message = 'conversation_not_found', detail = 'There is no such conversation.';
+        raise sqlstate 'PT404' using message = 'conversation_not_found';
     end if;
     one := private.session_query(filters, private.claims())
         || case when before_created_at is not null and before_id is not null
@@ -362,12 +362,12 @@ declare
     messages jsonb;
 begin
     if session is null then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     if before is not null then
         select m.created_at into since from public.messages m where m.id = before and m.session_id = read_session.session_id;
         if not found then
-            raise sqlstate 'PT404' using message = 'message_not_found', detail = 'There is no such message in this session.';
+            raise sqlstate 'PT404' using message = 'message_not_found';
         end if;
     end if;
     if private.claims() ->> 'role' <> 'contact' then

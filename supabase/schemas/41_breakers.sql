@@ -29,7 +29,7 @@ create function private.breaker_refusal(breaker public.persona_breakers)
     returns jsonb language sql stable set search_path = ''
 as $$
     select jsonb_build_object(
-               'status', 503, 'code', 'persona_unavailable', 'title', 'The persona is not available at the moment.',
+               'status', 503, 'code', 'persona_unavailable',
                'persona_id', breaker.persona_id,
                'retry_after', case when breaker.state = 'open'
                                    then greatest(1, ceil(extract(epoch from breaker.retry_at - clock_timestamp())))::integer

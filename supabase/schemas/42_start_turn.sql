@@ -22,12 +22,12 @@ declare
 begin
     -- The keys made here stand for conversations opened without proof: nobody asks for one of them by name.
     if thread_key ~ '^(arrival|first):' then
-        raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'Thread keys do not begin with arrival: or first:.';
+        raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_reserved';
     end if;
 
     if caller ->> 'kind' = 'contact' then
         if thread_key is not null then
-            raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'A contact token is for one conversation.';
+            raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'token_for_one_conversation';
         end if;
         select c.* into conversation
           from public.conversations c
@@ -39,7 +39,7 @@ begin
         if not found
            or (conversation.contact_id is distinct from (caller ->> 'contact_id')::uuid
                and conversation.contact_id is distinct from private.standing_contact((caller ->> 'contact_id')::uuid)) then
-            raise sqlstate 'PT404' using message = 'conversation_not_found', detail = 'There is no such conversation.';
+            raise sqlstate 'PT404' using message = 'conversation_not_found';
         end if;
         return conversation;
     end if;
@@ -65,7 +65,7 @@ begin
         conversation := private.find_or_create_conversation(contact, null, space.persona_id, space.id, coalesce(thread_key, 'main'), 'verified');
     else
         if thread_key is not null then
-            raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'A thread of one''s own needs proof of who one is.';
+            raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_needs_proof';
         end if;
         -- A client message id that is a UUID cannot be guessed, so whoever repeats it soon after is who sent it, and finds the
         -- conversation that it opened. Any other id, and any later, opens a new one. Only a digest of it is kept in the key.
@@ -186,7 +186,7 @@ begin
            and p.enabled
            and (start_turn.persona_id is null or p.id = start_turn.persona_id);
         if not found then
-            raise sqlstate 'PT404' using message = 'persona_not_found', detail = 'There is no such persona in this space.';
+            raise sqlstate 'PT404' using message = 'persona_not_found';
         end if;
         persona := known.persona;
         turn    := known.turn;
@@ -226,7 +226,7 @@ begin
                     perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
                 elsif persona.turn_policy = 'refuse' or last_try or not private.stop_turn(turn) then
                     perform private.raise_refusal(jsonb_build_object(
-                        'status', 409, 'code', 'turn_in_progress', 'title', 'The last message is still being answered.',
+                        'status', 409, 'code', 'turn_in_progress',
                         'retry_after', 1, 'turn_id', turn.id)
                         || case when persona.turn_policy = 'interrupt' and not last_try then '{"stopping": true}' else '{}' end::jsonb);
                 end if;

@@ -59,7 +59,7 @@ declare
 begin
     -- A token for managing a workspace is for no session.
     if private.claims() -> 'scope' ? 'management' then
-        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+        raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform private.enter_session(session_id);
     -- The conversation before its sessions, as start_turn locks them.
@@ -69,7 +69,7 @@ begin
         for no key update;
     select s.* into strict session from public.sessions s where s.id = enter_to_work_on.session_id for no key update;
     if not private.works_on_session(session) then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only members do this.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'members_only';
     end if;
     return session;
 end;
@@ -94,7 +94,7 @@ create function private.refuse_taken_over(session public.sessions)
 as $$
 begin
     return private.refuse(jsonb_build_object(
-               'status', 409, 'code', 'taken_over', 'title', 'Another member has taken the session over.',
+               'status', 409, 'code', 'taken_over',
                'session_id', session.id, 'taken_over_by', session.taken_over_by));
 end;
 $$;
@@ -138,11 +138,11 @@ begin
             returning s.* into session;
         exception when foreign_key_violation then
             -- Taken out of the workspace in this moment.
-            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+            raise sqlstate 'PT404' using message = 'session_not_found';
         end;
         -- Or made an agent who does not see it: the key's check has waited for that.
         if not private.works_on_session(session) then
-            raise sqlstate 'PT404' using message = 'session_not_found', detail = 'There is no such session.';
+            raise sqlstate 'PT404' using message = 'session_not_found';
         end if;
         perform private.record_audit('session.taken_over', session.id, member, null);
         changed := true;
@@ -215,7 +215,7 @@ begin
         return private.refuse_transition(session);
     elsif session.taken_over_by is null then
         return private.refuse(jsonb_build_object(
-            'status', 409, 'code', 'not_taken_over', 'title', 'Nobody has taken the session over.', 'session_id', session.id));
+            'status', 409, 'code', 'not_taken_over', 'session_id', session.id));
     elsif session.taken_over_by <> member then
         return private.refuse_taken_over(session);
     end if;
@@ -238,10 +238,10 @@ declare
     session public.sessions := private.enter_to_work_on(session_id);
 begin
     if not private.administers_workspace(session.workspace_id) then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'Only owners and admins assign sessions.';
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
     if user_id is not null and not private.is_member(user_id) then
-        raise sqlstate 'PT404' using message = 'member_not_found', detail = 'There is no such member.';
+        raise sqlstate 'PT404' using message = 'member_not_found';
     end if;
     if session.assigned_user_id is not distinct from user_id then
         return private.describe_takeover(session.id, false);

@@ -160,7 +160,7 @@ begin
       from public.jobs j
      where j.id = job_state.job_id;
     if not found then
-        raise sqlstate 'PT404' using message = 'job_not_found', detail = 'There is no such job.';
+        raise sqlstate 'PT404' using message = 'job_not_found';
     end if;
     return state;
 end;

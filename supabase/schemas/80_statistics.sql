@@ -449,7 +449,7 @@ declare
     stats jsonb;
 begin
     if workspace_id is null and cardinality(workspaces) > 1 then
-        raise sqlstate 'PT422' using message = 'workspace_required', detail = 'You are a member of several workspaces.';
+        raise sqlstate 'PT422' using message = 'workspace_required', detail = 'several_workspaces';
     end if;
     stats := private.session_stats(coalesce(workspace_id, workspaces[1]), filters);
     -- Names come along where the reader may see them.

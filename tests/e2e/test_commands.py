@@ -403,7 +403,7 @@ async def test_templates_are_made_changed_listed_and_removed(stack: Stack, works
     for half in (("--step", "first"), ("--workflow", "charter")):
         for command in (("template", "update", made["id"]), ("template", "create", workspace_id, "Half")):
             ran = await switchboard(stack, *command, *half)
-            said = "Error: A workflow and its first step come together. (invalid_body)\n"
+            said = "Error: A workflow and its first step are given together. (invalid_body)\n"
             assert (ran.returncode, ran.stderr) == (2, said)
     no_step = await switchboard(stack, "template", "update", made["id"], "--workflow", "none", "--step", "first")
     assert (no_step.returncode, "step_not_allowed" in no_step.stderr) == (4, True)

@@ -1,6 +1,8 @@
+import re
 from typing import get_args
 
 from lib import errors, personas
+from local.place import REPOSITORY
 
 
 def every_problem(of: type[errors.Problem] = errors.Problem) -> list[type[errors.Problem]]:
@@ -61,3 +63,13 @@ def test_every_failure_of_a_persona_can_be_shown() -> None:
 def test_an_unknown_failure_is_shown_as_an_internal_error() -> None:
     assert errors.failure("never_heard_of") is errors.FAILURES["internal_error"]
     assert errors.failure(None) is errors.FAILURES["internal_error"]
+
+
+def test_every_code_and_reason_that_sql_raises_has_its_sentence() -> None:
+    sql = "\n".join(file.read_text() for file in (REPOSITORY / "supabase" / "schemas").glob("*.sql"))
+    codes = {*re.findall(r"raise sqlstate 'PT\d+' using message = '(\w+)'", sql), *re.findall(r"'code', '(\w+)'", sql)}
+    reasons = {*re.findall(r"using message = '\w+', detail = '(\w+)'", sql)}
+    own = {"not_found", "invalid_body", "contact_merged", "lease_expired", *errors.FAILURES}
+
+    assert codes - own <= set(errors.TITLES)
+    assert reasons == set(errors.REASONS)

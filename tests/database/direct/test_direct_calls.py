@@ -112,7 +112,7 @@ async def test_a_refusal_keeps_what_was_written_and_an_error_nothing(anywhere: D
     with pytest.raises(errors.Refused) as raised:
         await anywhere.call()
     problem = raised.value
-    assert (problem.status, problem.code, problem.detail) == (404, "space_not_found", "There is no such space.")
+    assert (problem.status, problem.code, problem.detail) == (404, "space_not_found", None)
     assert [row["what"] for row in await anywhere.owner.fetch("select what from public.kept")] == ["refused"]
 
     # The status of one call is not the next one's.

@@ -53,15 +53,15 @@ async def test_what_a_function_raises_keeps_its_status_and_code(postgrest: Postg
     with pytest.raises(errors.Refused) as refusal:
         await call(repeatable=True)
     problem = refusal.value
-    assert (problem.status, problem.code, problem.detail) == (404, "space_not_found", "There is no such space.")
+    assert (problem.status, problem.code, problem.detail) == (404, "space_not_found", None)
     assert len(postgrest.calls) == 1
 
 
 async def test_a_body_that_a_function_finds_unfit_is_told_as_any_other(postgrest: PostgRest) -> None:
-    postgrest.functions["do_it"] = lambda _: raised(422, "PT422", "invalid_body", "Too long by one.")
+    postgrest.functions["do_it"] = lambda _: raised(422, "PT422", "invalid_body", "too_many_sessions")
     with pytest.raises(errors.InvalidBody) as refusal:
         await call(repeatable=True)
-    assert refusal.value.document()["errors"] == [{"field": "", "message": "Too long by one."}]
+    assert refusal.value.document()["errors"] == [{"field": "", "message": errors.REASONS["too_many_sessions"]}]
 
 
 async def test_a_refusal_keeps_its_members(postgrest: PostgRest) -> None:
@@ -72,7 +72,7 @@ async def test_a_refusal_keeps_its_members(postgrest: PostgRest) -> None:
         await call()
     assert refusal.value.document() == {
         "type": "about:blank",
-        "title": "Still answering.",
+        "title": errors.TITLES["turn_in_progress"],
         "status": 409,
         "code": "turn_in_progress",
         "detail": "Wait.",
