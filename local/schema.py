@@ -155,7 +155,7 @@ _OBJECTS = {
                          pg_get_expr(d.adbin, d.adrelid)), ''
           from pg_class c join pg_attribute a on a.attrelid = c.oid and attnum > 0 and not attisdropped
           left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
-         where relnamespace in ('public'::regnamespace, 'private'::regnamespace) and relkind in ('r', 'p')
+         where relnamespace in ('public'::regnamespace, 'private'::regnamespace) and relkind in ('r', 'p', 'c')
         union all
         select conrelid::regclass || '.' || conname, pg_get_constraintdef(oid), '' from pg_constraint
          where connamespace in ('public'::regnamespace, 'private'::regnamespace) and contype <> 'n'

@@ -124,6 +124,21 @@ create index messages_words_idx on public.messages using gin ((
 -- Nothing is in it, but a table with many rows is read through for that: build it there by hand first, concurrently.
 create unique index messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
 
+create function private.turn_lease()
+    returns interval language sql immutable parallel safe set search_path = ''
+as $$
+    select interval '30 seconds';
+$$;
+comment on function private.turn_lease is 'How long a turn lives without a flush. After it the turn counts as abandoned by its process and is ended.';
+
+create function private.is_silent(turn public.turns)
+    returns boolean language sql stable set search_path = ''
+as $$
+    -- The functions flush at least every two seconds, even when there is no text (lib/chat/turn_writer.SILENCE_SECONDS).
+    select turn.lease_until <= clock_timestamp() + private.turn_lease() - interval '6 seconds';
+$$;
+comment on function private.is_silent is 'Whether an active turn was not flushed for six seconds: no process answers it, or the database was not available.';
+
 create function private.own_active_turns()
     returns setof uuid language sql stable security definer set search_path = ''
 as $$
@@ -208,7 +223,7 @@ begin
          where status <> 'completed';
     end if;
     if not ended.ordinary then
-        perform private.feed_breaker(t, p, close_turn.status, close_turn.error_code)
+        perform private.record_result(t, p, close_turn.status, close_turn.error_code)
            from public.turns t, public.personas p
           where t.id = turn.id
             and p.id = known.persona_id;
@@ -218,6 +233,15 @@ begin
 end;
 $$;
 comment on function private.close_turn is 'Ends a turn once: stores the answer (null: what was flushed), moves the counters, ends a per_message session, audits a failure. Of the turn only its id is looked at; null where it cannot be seen.';
+
+create function private.expire_turn(turn public.turns)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'The lease was not renewed.', null);
+end;
+$$;
+comment on function private.expire_turn is 'Ends a turn whose lease has expired, because the process that answered it is gone; keeps the flushed text.';
 
 create function private.turn_state(turn_id uuid)
     returns jsonb language sql stable set search_path = ''
@@ -270,7 +294,7 @@ begin
     perform private.enter();
     turn := private.require_turn(turn_id);
     update public.turns t
-       set lease_until = least(clock_timestamp() + interval '30 seconds', t.deadline + interval '30 seconds')
+       set lease_until = least(clock_timestamp(), t.deadline) + private.turn_lease()
      where t.id = turn.id
        and t.status = 'active';
     if found and piece <> '' then
@@ -411,7 +435,7 @@ grant execute on function
     to authenticated;
 
 grant execute on function
-    private.close_turn, private.turn_state, private.turn_history, public.flush_turn, public.finish_turn,
+    private.turn_lease, private.is_silent, private.close_turn, private.expire_turn, private.turn_state, private.turn_history, public.flush_turn, public.finish_turn,
     private.may_act_on
     to switchboard;
 

@@ -70,7 +70,7 @@ end;
 $$;
 comment on function private.check_breaker is 'Refuses early, without a lock, what an open breaker would refuse in the end; whether a turn has to pass it.';
 
-create function private.pass_breaker(persona public.personas, turn public.turns)
+create function private.start_probe(persona public.personas, turn public.turns)
     returns void language plpgsql set search_path = ''
 as $$
 declare
@@ -90,12 +90,12 @@ begin
         perform private.raise_refusal(private.breaker_refusal(breaker));
     end if;
     update public.persona_breakers b
-       set state = 'half_open', probe_turn_id = turn.id, retry_at = turn.deadline + interval '30 seconds'
+       set state = 'half_open', probe_turn_id = turn.id, retry_at = turn.deadline + private.turn_lease()
      where b.persona_id = persona.id;
     perform private.record_audit('breaker.half_opened', persona.id, null, null);
 end;
 $$;
-comment on function private.pass_breaker is 'Lets a turn through a breaker that is not closed, or refuses; where it was open for long enough, one turn of all goes through.';
+comment on function private.start_probe is 'Lets a turn through a breaker that is not closed, or refuses; where it was open for long enough, one turn of all goes through.';
 
 create function private.count_breaker_refusal(refusal jsonb)
     returns void language sql set search_path = ''
@@ -107,7 +107,7 @@ as $$
 $$;
 comment on function private.count_breaker_refusal is 'Keeps count of a refusal by a breaker, after the writes it undid.';
 
-create function private.feed_breaker(turn public.turns, persona public.personas, status public.turn_status, error_code text)
+create function private.record_result(turn public.turns, persona public.personas, status public.turn_status, error_code text)
     returns void language plpgsql set search_path = ''
 as $$
 declare
@@ -162,25 +162,24 @@ begin
     end if;
 end;
 $$;
-comment on function private.feed_breaker is 'Tells a persona''s breaker how a turn ended: opens it after enough failures in a row, closes it when the one that finds out is answered.';
+comment on function private.record_result is 'Tells a persona''s breaker how a turn ended: opens it after enough failures in a row, closes it when the one that finds out is answered.';
 
 create function private.probe_is_lost(breaker public.persona_breakers)
     returns boolean language plpgsql stable set search_path = ''
 as $$
 begin
-    -- A lease is 30 s from the last flush, and after six without one there is nobody (private.stop_turn). Where it was the
-    -- database that was away, two find out instead of one, and what the first one says is not heard.
+    -- If the database was away instead of the process, two turns probe, and the result of the first is ignored.
     return breaker.state = 'half_open'
        and not exists (select
                          from public.turns t
                         where t.id = breaker.probe_turn_id
                           and t.status = 'active'
-                          and t.lease_until > clock_timestamp() + interval '24 seconds');
+                          and not private.is_silent(t));
 end;
 $$;
-comment on function private.probe_is_lost is 'Whether nobody answers any more the turn that finds out.';
+comment on function private.probe_is_lost is 'Whether no process answers the probe any more.';
 
 grant execute on function
-    private.breaker_refusal, private.check_breaker, private.pass_breaker, private.count_breaker_refusal,
-    private.feed_breaker, private.probe_is_lost
+    private.breaker_refusal, private.check_breaker, private.start_probe, private.count_breaker_refusal,
+    private.record_result, private.probe_is_lost
     to switchboard;

@@ -102,28 +102,170 @@ end;
 $$;
 comment on function private.open_conversation is 'The conversation a message belongs to, by who the caller is; locked for this transaction.';
 
+create type private.message_context as (
+    persona    public.personas,
+    turn       public.turns,
+    is_running boolean,
+    is_guarded boolean,
+    is_used_up boolean
+);
+comment on type private.message_context is
+    'What start_turn knows of a message before it stores it. turn: the turn that the same client message started before (null: none). is_running: another turn runs in the conversation; only the holder of its lock starts one. is_guarded: the persona''s breaker is not closed. is_used_up: a limit may be used up, check_limits decides.';
+
+create type private.started_turn as (turn public.turns, message_id uuid, history jsonb);
+comment on type private.started_turn is 'A new turn, the message that started it, and the earlier messages, oldest first.';
+
+create function private.read_message_context(
+    conversation      public.conversations,
+    persona_id        uuid,
+    client_message_id text,
+    limits            jsonb
+)
+    returns private.message_context language plpgsql stable set search_path = ''
+as $$
+declare
+    context private.message_context;
+begin
+    select p, t,
+           exists (select
+                     from public.sessions s
+                     join public.turns r on r.session_id = s.id and r.status = 'active'
+                    where s.conversation_id = conversation.id
+                      and s.status in ('active', 'paused')),
+           b.persona_id is not null,
+           exists (select
+                     from jsonb_each(limits) as l (name, terms)
+                    where (l.terms -> 'quota')::integer <= (
+                          select r.taken
+                            from public.rate_limits r
+                           where r.workspace_id = p.workspace_id
+                             and r.name = l.name
+                             and r.subject = l.terms ->> 'subject'))
+      into context
+      from public.personas p
+      left join public.turns t
+             on t.conversation_id = conversation.id and t.client_message_id = read_message_context.client_message_id
+      left join public.persona_breakers b on b.persona_id = p.id and b.state <> 'closed'
+     where p.id = conversation.persona_id
+       and p.enabled
+       and (read_message_context.persona_id is null or p.id = read_message_context.persona_id);
+    if not found then
+        raise sqlstate 'PT404' using message = 'persona_not_found';
+    end if;
+    return context;
+end;
+$$;
+comment on function private.read_message_context is 'Reads what a message is about to meet in its locked conversation.';
+
+create function private.end_running_turn(session public.sessions, persona public.personas, is_last_try boolean)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    turn public.turns;
+begin
+    -- Locked before its lease is checked, because a flush may be renewing it.
+    select t.* into turn from public.turns t where t.session_id = session.id and t.status = 'active' for no key update;
+    if not found then
+        return;
+    end if;
+    if turn.lease_until <= clock_timestamp() then
+        perform private.expire_turn(turn);
+    elsif persona.turn_policy = 'refuse' or is_last_try or not private.stop_turn(turn) then
+        perform private.raise_refusal(
+            jsonb_build_object('status', 409, 'code', 'turn_in_progress', 'retry_after', 1, 'turn_id', turn.id)
+            || case when persona.turn_policy = 'interrupt' and not is_last_try then '{"stopping": true}' else '{}' end::jsonb);
+    end if;
+end;
+$$;
+comment on function private.end_running_turn is
+    'Makes room for a new turn in a locked session: ends an expired turn and interrupts a running one (turn_policy interrupt), or refuses with turn_in_progress.';
+
+create function private.insert_turn(
+    conversation      public.conversations,
+    session           public.sessions,
+    persona           public.personas,
+    message           text,
+    client_message_id text,
+    request_id        uuid,
+    metadata          jsonb
+)
+    returns private.started_turn language plpgsql set search_path = ''
+as $$
+declare
+    -- A member who took the session over answers later, as a message without a turn: this turn is completed at once.
+    is_taken_over constant boolean := session.taken_over_by is not null;
+    started       private.started_turn;
+begin
+    with opened as (
+        insert into public.turns as t (workspace_id, conversation_id, session_id, client_message_id, request_id, deadline, lease_until,
+                                       taken_over, status, finished_at)
+        select conversation.workspace_id, conversation.id, session.id, insert_turn.client_message_id, insert_turn.request_id,
+               c.moment + make_interval(secs => persona.time_limit_seconds), c.moment + private.turn_lease(), is_taken_over,
+               case when is_taken_over then 'completed' else 'active' end::public.turn_status, case when is_taken_over then c.moment end
+          from clock_timestamp() as c (moment)
+        returning t as turn
+    ), asked as (
+        insert into public.messages as m (workspace_id, conversation_id, session_id, turn_id, role, contact_id, user_id, text, metadata)
+        select conversation.workspace_id, conversation.id, session.id, (o.turn).id,
+               case when conversation.contact_id is null then 'user' else 'contact' end::public.message_role,
+               conversation.contact_id, conversation.user_id, insert_turn.message, insert_turn.metadata
+          from opened o
+        returning m.id
+    ), counted as (
+        -- A contact's message resumes a paused session, unless a member took it over.
+        update public.sessions s
+           set status = case when is_taken_over then s.status else 'active' end, turn_count = s.turn_count + 1,
+               message_count = s.message_count + 1, last_activity_at = clock_timestamp()
+         where s.id = session.id
+    )
+    select o.turn, a.id,
+           -- This statement does not see its own insert: the history is without the new message.
+           private.turn_history(conversation.id, null, case when is_taken_over then 0 else persona.history_limit end)
+      into started
+      from opened o, asked a;
+    return started;
+end;
+$$;
+comment on function private.insert_turn is 'Stores a message and opens its turn in a locked session, and counts both.';
+
+create function private.refuse_turn(refusal jsonb, limits jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    perform private.count_refusal(refusal);
+    perform private.count_breaker_refusal(refusal);
+    if (refusal ->> 'stopping')::boolean then
+        -- The nested block undid the request to stop the running turn; it is made again here.
+        perform private.stop_turn(t) from public.turns t where t.id = (refusal ->> 'turn_id')::uuid;
+    elsif not refusal ? 'limit' then
+        refusal := refusal || jsonb_build_object('limits', private.count_attempt(limits));
+    end if;
+    return private.refuse(refusal - '{subject,object_id}'::text[]);
+end;
+$$;
+comment on function private.refuse_turn is 'Counts a refusal of start_turn after its writes were undone, and returns it.';
+
 create function private.describe_turn(
     turn         public.turns,
     conversation public.conversations,
     workspace    public.workspaces,
     persona      public.personas,
-    asked        uuid,
-    repeated     boolean,
+    message_id   uuid,
+    is_repeat    boolean,
     history      jsonb
 )
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
     return jsonb_build_object(
-        'repeat', repeated, 'status', turn.status, 'taken_over', turn.taken_over, 'workspace_id', turn.workspace_id, 'turn_id', turn.id,
+        'repeat', is_repeat, 'status', turn.status, 'taken_over', turn.taken_over, 'workspace_id', turn.workspace_id, 'turn_id', turn.id,
         'session_id', turn.session_id, 'conversation_id', turn.conversation_id,
         'contact_id', conversation.contact_id, 'user_id', conversation.user_id, 'proof', conversation.proof,
-        'user_message_id', asked,
-        'history', history,
+        'user_message_id', message_id, 'history', history,
         'persona', jsonb_build_object(
             'id', persona.id, 'kind', persona.kind, 'name', persona.name, 'config', persona.config,
             'time_limit_seconds', persona.time_limit_seconds,
-            'secret', case when persona.secret_id is not null and not repeated and not turn.taken_over then private.persona_secret(persona.id) end),
+            'secret', case when persona.secret_id is not null and not is_repeat and not turn.taken_over then private.persona_secret(persona.id) end),
         'allowed_networks', workspace.allowed_networks);
 end;
 $$;
@@ -148,20 +290,16 @@ as $$
 declare
     caller       constant jsonb := private.claims() -> 'caller';
     place        record;
-    known        record;
-    begun        record;
-    persona      public.personas;
+    known        private.message_context;
+    begun        private.started_turn;
     conversation public.conversations;
     session      public.sessions;
-    turn         public.turns;
-    asked        uuid;
-    repeated     boolean;
+    persona      public.personas;
     limits       jsonb;
     taken        jsonb;
-    guarded      boolean := false;
-    silent       boolean;
-    refusal      jsonb;
-    said         text;
+    is_repeat    boolean;
+    message_id   uuid;
+    refusal      text;
 begin
     perform private.enter_space(space_id);
     select s as space, w as workspace
@@ -170,141 +308,60 @@ begin
       join public.workspaces w on w.id = s.workspace_id
      where s.id = start_turn.space_id;
     limits := private.message_limits(place.workspace, place.space, client ->> 'address');
+
     begin
+        -- 1. The contact and the conversation, which is locked: messages of one conversation come one after the other.
         conversation := private.open_conversation(place.space, email, email_key, email_hmac, thread_key, client_message_id, client);
 
-        -- The conversation is locked, so this sees the turn of the same message, and what to ask more about.
-        select p as persona, t as turn, b.persona_id is not null as guarded,
-               exists (select
-                         from jsonb_each(limits) as l (name, terms)
-                        where (l.terms -> 'quota')::integer <= (
-                              select r.taken
-                                from public.rate_limits r
-                               where r.workspace_id = p.workspace_id
-                                 and r.name = l.name
-                                 and r.subject = l.terms ->> 'subject')) as used_up
-          into known
-          from public.personas p
-          left join public.turns t on t.conversation_id = conversation.id and t.client_message_id = start_turn.client_message_id
-          left join public.persona_breakers b on b.persona_id = p.id and b.state <> 'closed'
-         where p.id = conversation.persona_id
-           and p.enabled
-           and (start_turn.persona_id is null or p.id = start_turn.persona_id);
-        if not found then
-            raise sqlstate 'PT404' using message = 'persona_not_found';
-        end if;
+        -- 2. A repeat of a message that started a turn before returns that turn.
+        known   := private.read_message_context(conversation, persona_id, client_message_id, limits);
         persona := known.persona;
-        turn    := known.turn;
-        if turn.id is not null then
-            select m.id into strict asked from public.messages m where m.turn_id = turn.id and m.role <> 'persona';
-            repeated := turn.status <> 'active' or start_turn.request_id is null or turn.request_id is distinct from start_turn.request_id;
+        if (known.turn).id is not null then
+            select m.id into strict message_id from public.messages m where m.turn_id = (known.turn).id and m.role <> 'persona';
+            is_repeat := (known.turn).status <> 'active' or request_id is null or (known.turn).request_id is distinct from request_id;
             return private.describe_turn(
-                turn, conversation, place.workspace, persona, asked, repeated,
-                case when repeated then '[]' else private.turn_history(turn.conversation_id, asked, persona.history_limit) end);
+                known.turn, conversation, place.workspace, persona, message_id, is_repeat,
+                case when is_repeat then '[]' else private.turn_history(conversation.id, message_id, persona.history_limit) end);
         end if;
-        if known.used_up then
+        if known.is_used_up then
             perform private.check_limits(limits);
         end if;
-        guarded := known.guarded;
 
-        select s as session, t.id is not null as answering
-          into known
-          from public.sessions s
-          left join public.turns t on t.session_id = s.id and t.status = 'active'
-         where s.conversation_id = conversation.id
-           and s.status in ('active', 'paused')
-           for no key update of s;
-        if found then
-            session := known.session;
-        else
+        -- 3. The session, locked, with no turn running in it.
+        session := private.find_or_create_session(conversation, client);
+        known.is_guarded := known.is_guarded and session.taken_over_by is null and private.check_breaker(persona);
+        if known.is_running then
+            perform private.end_running_turn(session, persona, last_try);
+            -- A session of one message has ended with its turn.
             session := private.find_or_create_session(conversation, client);
         end if;
-        -- A persona that is not called is not asked whether it can be; locked, the session stays as it is until the end.
-        silent  := session.taken_over_by is not null;
-        guarded := case when guarded and not silent then private.check_breaker(persona) else false end;
-        if known.answering then
-            -- Locked before its lease is judged: a flush may be renewing it.
-            select t.* into turn from public.turns t where t.session_id = session.id and t.status = 'active' for no key update;
-            if found then
-                if turn.lease_until <= clock_timestamp() then
-                    -- Whoever worked on it is gone; the sweep would say so within the minute.
-                    perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
-                elsif persona.turn_policy = 'refuse' or last_try or not private.stop_turn(turn) then
-                    perform private.raise_refusal(jsonb_build_object(
-                        'status', 409, 'code', 'turn_in_progress',
-                        'retry_after', 1, 'turn_id', turn.id)
-                        || case when persona.turn_policy = 'interrupt' and not last_try then '{"stopping": true}' else '{}' end::jsonb);
-                end if;
-                session := private.find_or_create_session(conversation, client);
-                silent  := session.taken_over_by is not null;
-            end if;
-        end if;
 
-        with opened as (
-            -- A member who took over answers in the persona's place, in their own time: the turn is over at once.
-            insert into public.turns as t (workspace_id, conversation_id, session_id, client_message_id, request_id, deadline, lease_until,
-                                           taken_over, status, finished_at)
-            select conversation.workspace_id, conversation.id, session.id, start_turn.client_message_id, start_turn.request_id,
-                   c.moment + make_interval(secs => persona.time_limit_seconds), c.moment + interval '30 seconds',
-                   silent, case when silent then 'completed' else 'active' end::public.turn_status, case when silent then c.moment end
-              from clock_timestamp() as c (moment)
-            returning t as turn
-        ), asked as (
-            insert into public.messages as m (workspace_id, conversation_id, session_id, turn_id, role, contact_id, user_id, text, metadata)
-            select conversation.workspace_id, conversation.id, session.id, (o.turn).id,
-                   case when conversation.contact_id is null then 'user' else 'contact' end::public.message_role,
-                   conversation.contact_id, conversation.user_id, start_turn.message, start_turn.metadata
-              from opened o
-            returning m.id
-        ), counted as (
-            -- A contact's message resumes a paused session, unless a member took it over.
-            update public.sessions s
-               set status = case when silent then s.status else 'active' end, turn_count = s.turn_count + 1, message_count = s.message_count + 1,
-                   last_activity_at = clock_timestamp()
-             where s.id = session.id
-        )
-        select o.turn, a.id as asked,
-               -- As it was before this statement, so without the new message.
-               (select coalesce(jsonb_agg(jsonb_build_object('role', h.role, 'text', h.text, 'created_at', h.created_at)
-                                                     order by h.created_at, h.id), '[]')
-                  from (select m.id, m.role, m.text, m.created_at
-                          from public.messages m
-                         where m.conversation_id = conversation.id
-                         order by m.created_at desc, m.id desc
-                         limit case when silent then 0 else persona.history_limit end) h) as history
-          into begun
-          from opened o, asked a;
-        -- The rows that many wait for come last, and always the breaker before the limits: a turn that was ended above has
-        -- told the breaker already, and two messages then never wait for each other in a circle.
-        if guarded then
-            perform private.pass_breaker(persona, begun.turn);
+        -- 4. The message and its turn.
+        begun := private.insert_turn(conversation, session, persona, message, client_message_id, request_id, metadata);
+
+        -- 5. The rows that many transactions wait for come last: always the breaker before the limits, as end_running_turn
+        --    may have locked the breaker already. So two messages never deadlock.
+        if known.is_guarded then
+            perform private.start_probe(persona, begun.turn);
         end if;
         taken := private.take_limits(
-            -- Whoever has no token arrives with each message; a user with each conversation that is new.
+            -- A caller without a token arrives with each message; a user with each new conversation.
             case when caller ->> 'kind' = 'anonymous'
                    or (caller ->> 'kind' = 'user' and conversation.contact_id is not null and conversation.created_at = now())
                  then private.arrival_limits(place.space, client ->> 'address') || limits
                  else limits end);
     exception when sqlstate 'SB001' then
-        get stacked diagnostics said = pg_exception_detail;
-        refusal := said::jsonb;
-        perform private.count_refusal(refusal);
-        perform private.count_breaker_refusal(refusal);
-        if (refusal ->> 'stopping')::boolean then
-            -- The message comes again in a moment; what it wants stopped is told so now.
-            perform private.stop_turn(turn);
-        elsif not refusal ? 'limit' then
-            refusal := refusal || jsonb_build_object('limits', private.count_attempt(limits));
-        end if;
-        return private.refuse(refusal - '{subject,object_id}'::text[]);
+        get stacked diagnostics refusal = pg_exception_detail;
+        return private.refuse_turn(refusal::jsonb, limits);
     end;
 
-    return private.describe_turn(begun.turn, conversation, place.workspace, persona, begun.asked, false, begun.history)
+    return private.describe_turn(begun.turn, conversation, place.workspace, persona, begun.message_id, false, begun.history)
            || jsonb_build_object('limits', taken);
 end;
 $$;
-comment on function public.start_turn is 'Takes a message in: conversation, session, link, message and turn, or the turn that the same client message started before. Refused with stopping, it comes again, at last with last_try.';
+comment on function public.start_turn is 'Accepts a message: conversation, session, link, message and turn, or the turn that the same client message started before. After a refusal with stopping: true the caller tries again, at last with last_try.';
 
 grant execute on function
-    private.open_conversation, private.describe_turn, public.start_turn
+    private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
+    private.refuse_turn, private.describe_turn, public.start_turn
     to switchboard;

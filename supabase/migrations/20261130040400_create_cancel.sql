@@ -23,7 +23,7 @@ begin
          limit max_turns
            for no key update skip locked
     loop
-        perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
+        perform private.expire_turn(turn);
         expired := expired + 1;
     end loop;
     return expired;
@@ -71,26 +71,51 @@ create function private.stop_turn(turn public.turns)
     returns boolean language plpgsql set search_path = ''
 as $$
 declare
-    quiet boolean;
+    is_over boolean;
 begin
     -- The session before the turn, as everywhere.
     perform from public.sessions s where s.id = turn.session_id for no key update;
-    -- A lease is 30 s from the last flush, and whoever answers flushes every two seconds even when there is nothing to
-    -- store: after six without one there is nobody, and nothing that a reader has seen beyond what is flushed. Unless it
-    -- was the database that was away: then flushes wait as this wish did, and whoever answers has three seconds for one.
+    -- A silent turn has no process that would stop it, and its reader has seen nothing beyond the flushed text. If the
+    -- database was away, flushes wait as this request did: the process then has three seconds for one.
     update public.turns t
        set cancel_requested_at = coalesce(t.cancel_requested_at, clock_timestamp())
      where t.id = turn.id
        and t.status = 'active'
-    returning t.lease_until <= clock_timestamp() + interval '24 seconds'
-              and t.cancel_requested_at <= clock_timestamp() - interval '3 seconds' into quiet;
-    if quiet then
+    returning private.is_silent(t) and t.cancel_requested_at <= clock_timestamp() - interval '3 seconds' into is_over;
+    if is_over then
         perform private.close_turn(turn, 'cancelled', null, null, null, null, null);
     end if;
-    return coalesce(quiet, true);
+    return coalesce(is_over, true);
 end;
 $$;
-comment on function private.stop_turn is 'Asks whoever answers a turn to stop, or ends it where nobody does; whether it has ended.';
+comment on function private.stop_turn is 'Asks the process that answers a turn to stop, or ends the turn if there is none; whether it has ended.';
+
+create function private.stop_session_turn(session_id uuid)
+    returns uuid language plpgsql set search_path = ''
+as $$
+declare
+    turn public.turns;
+begin
+    select t.* into turn
+      from public.turns t
+     where t.session_id = stop_session_turn.session_id
+       and t.status = 'active'
+       for no key update;
+    if not found then
+        return null;
+    elsif turn.lease_until <= clock_timestamp() then
+        perform private.expire_turn(turn);
+        return null;
+    elsif private.stop_turn(turn) then
+        return null;
+    end if;
+    if turn.cancel_requested_at is null then
+        perform private.record_audit('turn.cancel_requested', turn.id, private.calling_actor(), null);
+    end if;
+    return turn.id;
+end;
+$$;
+comment on function private.stop_session_turn is 'Stops the running turn of a locked session. Returns its id while it is still stopping: the caller tries again.';
 
 create function public.cancel_turn(turn_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -140,7 +165,7 @@ begin
      limit 1
        for no key update;
     if last.status = 'active' and last.lease_until <= clock_timestamp() then
-        perform private.close_turn(last, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
+        perform private.expire_turn(last);
         changed := true;
         select s.* into strict session from public.sessions s where s.id = recover_session.session_id;
         select t.* into strict last from public.turns t where t.id = last.id;
@@ -188,5 +213,5 @@ $$;
 comment on function public.recover_session is 'Makes a timed-out session active again, or finds a live one whose answer was interrupted: {changed, session_id, status, messages (the last 200 of the conversation that the caller may read), last_turn}.';
 
 grant execute on function
-    private.enter_session, private.enter_turn, private.stop_turn, public.cancel_turn, public.recover_session
+    private.enter_session, private.enter_turn, private.stop_turn, private.stop_session_turn, public.cancel_turn, public.recover_session
     to switchboard;

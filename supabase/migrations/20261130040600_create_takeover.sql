@@ -126,7 +126,6 @@ declare
     session public.sessions := private.enter_to_work_on(session_id);
     member  constant uuid   := private.calling_actor();
     changed boolean         := false;
-    turn    public.turns;
 begin
     if session.status not in ('active', 'paused') then
         return private.refuse_transition(session);
@@ -153,19 +152,8 @@ begin
         changed := true;
     end if;
     -- No new answer begins from here on. The one under way is stopped, and what its reader has seen is kept.
-    select t.* into turn from public.turns t where t.session_id = session.id and t.status = 'active' for no key update;
-    if found then
-        if turn.lease_until <= clock_timestamp() then
-            -- Whoever worked on it is gone; the sweep would say so within the minute.
-            perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
-        elsif not private.stop_turn(turn) then
-            if turn.cancel_requested_at is null then
-                perform private.record_audit('turn.cancel_requested', turn.id, member, null);
-            end if;
-            return private.describe_takeover(session.id, changed) || '{"stopping": true}';
-        end if;
-    end if;
-    return private.describe_takeover(session.id, changed) || '{"stopping": false}';
+    return private.describe_takeover(session.id, changed)
+           || jsonb_build_object('stopping', private.stop_session_turn(session.id) is not null);
 end;
 $$;
 comment on function public.take_over_session is 'Lets a member answer in the persona''s place: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed, stopping}. stopping: the persona''s answer under way is being stopped, ask again until it has.';

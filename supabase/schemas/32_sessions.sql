@@ -195,7 +195,8 @@ create function public.change_session_status(session_id uuid, status public.sess
 as $$
 declare
     session public.sessions;
-    turn    public.turns;
+    turn_id uuid;
+    changed boolean          := false;
     ends    constant boolean := status in ('completed', 'cancelled');
 begin
     if not ends and status not in ('active', 'paused') then
@@ -220,43 +221,32 @@ begin
         return private.refuse_transition(session);
     end if;
     if session.status <> status and ends then
-        select t.* into turn from public.turns t where t.session_id = session.id and t.status = 'active' for no key update;
-        if found then
-            if turn.lease_until <= clock_timestamp() then
-                -- Whoever worked on it is gone; the sweep would say so within the minute.
-                perform private.close_turn(turn, 'timeout', null, null, 'lease_expired', 'Nobody renewed the lease.', null);
-            elsif not private.stop_turn(turn) then
-                if turn.cancel_requested_at is null then
-                    perform private.record_audit('turn.cancel_requested', turn.id, private.calling_actor(), null);
-                end if;
-                return private.refuse(jsonb_build_object(
-                    'status', 409, 'code', 'turn_in_progress',
-                    'retry_after', 1, 'stopping', true, 'turn_id', turn.id, 'session_id', session.id));
-            end if;
-            -- A session of one message has ended with its turn.
-            select s.* into strict session from public.sessions s where s.id = change_session_status.session_id;
-            if session.status = status then
-                return jsonb_build_object(
-                    'session_id', session.id, 'conversation_id', session.conversation_id, 'status', session.status, 'changed', true);
-            elsif session.status not in ('active', 'paused') then
-                return private.refuse_transition(session);
-            end if;
+        turn_id := private.stop_session_turn(session.id);
+        if turn_id is not null then
+            return private.refuse(jsonb_build_object(
+                'status', 409, 'code', 'turn_in_progress', 'retry_after', 1, 'stopping', true,
+                'turn_id', turn_id, 'session_id', session.id));
+        end if;
+        -- A session of one message has ended with its turn.
+        select s.* into strict session from public.sessions s where s.id = change_session_status.session_id;
+        changed := session.status not in ('active', 'paused');
+        if changed and session.status <> status then
+            return private.refuse_transition(session);
         end if;
     end if;
 
-    if session.status = status then
-        return jsonb_build_object(
-            'session_id', session.id, 'conversation_id', session.conversation_id, 'status', session.status, 'changed', false);
-    end if;
-    update public.sessions s
-       set status = change_session_status.status, ended_at = case when ends then clock_timestamp() end
-     where s.id = session.id;
-    -- Going on is audited where it happens, since a contact's message does it too.
-    if status <> 'active' then
-        perform private.record_audit('session.' || status, session.id, private.calling_actor(), null);
+    if session.status <> status then
+        update public.sessions s
+           set status = change_session_status.status, ended_at = case when ends then clock_timestamp() end
+         where s.id = session.id;
+        -- The resume of a session is audited by a trigger, since a contact's message resumes it too.
+        if status <> 'active' then
+            perform private.record_audit('session.' || status, session.id, private.calling_actor(), null);
+        end if;
+        changed := true;
     end if;
     return jsonb_build_object(
-        'session_id', session.id, 'conversation_id', session.conversation_id, 'status', status, 'changed', true);
+        'session_id', session.id, 'conversation_id', session.conversation_id, 'status', status, 'changed', changed);
 end;
 $$;
 comment on function public.change_session_status is 'Pauses, resumes, completes or cancels a session: {session_id, conversation_id, status, changed}. Ending one stops its turn first; refused with stopping: true until it has stopped, ask again.';

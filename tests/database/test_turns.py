@@ -34,7 +34,6 @@ async def test_a_second_message_meanwhile_is_told_to_wait(desk: Desk) -> None:
     assert [limit["name"] for limit in refused.body.pop("limits")] == ["messages_by_contact", "messages_by_space"]
     assert refused.body == {
         "code": "turn_in_progress",
-        "title": "The last message is still being answered.",
         "retry_after": 1,
         "turn_id": turn["turn_id"],
     }
