@@ -26,8 +26,8 @@ _QUERIES = {
           from pg_attribute a
           join pg_class c on c.oid = a.attrelid
           left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-         where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace) and c.relkind in ('r', 'v', 'm', 'p', 'c')
-           and a.attnum > 0 and not a.attisdropped
+         where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace)
+           and c.relkind in ('r', 'v', 'm', 'p', 'c') and a.attnum > 0 and not a.attisdropped
     """,
     "constraints": """
         select conrelid::regclass::text, conname, contype::text, convalidated, pg_get_constraintdef(oid)

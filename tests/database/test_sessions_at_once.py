@@ -46,7 +46,8 @@ async def test_each_session_is_changed_on_its_own(desk: Desk) -> None:
         live: {"status": "completed", "changed": True},
         paused: {"status": "completed", "changed": True},
         over: {"code": "transition_not_allowed", "session_status": "cancelled"},
-        turn["session_id"]: {"code": "turn_in_progress", "stopping": True, "turn_id": turn["turn_id"], "retry_after": 1},
+        turn["session_id"]: {
+            "code": "turn_in_progress", "stopping": True, "turn_id": turn["turn_id"], "retry_after": 1},
         foreign: {"code": "session_not_found"},
         nothing: {"code": "session_not_found"},
     }  # fmt: skip
