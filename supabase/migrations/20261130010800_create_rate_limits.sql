@@ -42,6 +42,16 @@ end;
 $$;
 comment on function private.count_refusal is 'Keeps count of a refusal by a limit, after the writes it undid; the minute''s first is audited.';
 
+create function private.count_and_refuse(refusal jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    perform private.count_refusal(refusal);
+    return private.refuse(refusal - '{subject,object_id}'::text[]);
+end;
+$$;
+comment on function private.count_and_refuse is 'Counts a refusal after its writes were undone, and returns it.';
+
 create function private.limit_subject(address text)
     returns text language plpgsql immutable set search_path = ''
 as $$
@@ -181,6 +191,6 @@ $$;
 comment on function private.count_attempt is 'Takes from the limits for a request that is refused for another reason, as nobody tries for free; what take_limits says, [] where one was used up.';
 
 grant execute on function
-    private.count_refusal, private.limit_subject, private.arrival_limits, private.message_limits,
+    private.count_refusal, private.count_and_refuse, private.limit_subject, private.arrival_limits, private.message_limits,
     private.limit_refusal, private.check_limits, private.take_limits, private.count_attempt
     to switchboard;

@@ -177,12 +177,7 @@ begin
              where c.id = contact
                and profile <> '{}';
         elsif profile <> '{}' then
-            update public.contacts c
-               set first_name = coalesce(c.first_name, profile ->> 'first_name'),
-                   last_name  = coalesce(c.last_name, profile ->> 'last_name'),
-                   source     = coalesce(c.source, profile ->> 'source'),
-                   attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
-             where c.id = contact;
+            perform private.fill_profile(contact, profile);
         end if;
         perform private.link_user(contact, kind, verified_by);
         return contact;
@@ -198,6 +193,26 @@ begin
 end;
 $$;
 comment on function private.find_or_create_contact is 'The contact behind an identity; verified_by says what stands behind it, null where somebody only typed it.';
+
+create function private.fill_profile(contact_id uuid, profile jsonb)
+    returns public.contacts language plpgsql set search_path = ''
+as $$
+declare
+    contact public.contacts;
+begin
+    update public.contacts c
+       set first_name = coalesce(c.first_name, profile ->> 'first_name'),
+           last_name  = coalesce(c.last_name, profile ->> 'last_name'),
+           title      = coalesce(c.title, profile ->> 'title'),
+           source     = coalesce(c.source, profile ->> 'source'),
+           session_id = coalesce(c.session_id, (profile ->> 'session_id')::uuid),
+           attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
+     where c.id = fill_profile.contact_id
+    returning c.* into contact;
+    return contact;
+end;
+$$;
+comment on function private.fill_profile is 'Adds to a locked contact what it does not have yet; stored values stay.';
 
 create function private.create_contact(profile jsonb)
     returns uuid language plpgsql set search_path = ''
@@ -368,6 +383,29 @@ as $$
 $$;
 comment on function private.known_contacts is 'Who is known by identities [{kind, key, implied?}], a row each: implied are those that only follow from another one.';
 
+create function private.attach_identities(contact public.contacts, identities jsonb, verified_by text)
+    returns boolean language plpgsql set search_path = ''
+as $$
+begin
+    insert into public.contact_identities as i
+           (workspace_id, contact_id, contact_kind, kind, key, value, evidence, asserted_by, verified_by, verified_at)
+    select distinct on (asked.value ->> 'kind', asked.value ->> 'key')
+           contact.workspace_id, contact.id, contact.kind, (asked.value ->> 'kind')::public.identity_kind, asked.value ->> 'key',
+           asked.value ->> 'value',
+           case when attach_identities.verified_by is null then 'asserted' else 'verified' end::public.proof,
+           case when private.calling_user() is null then 'service' else 'member' end,
+           attach_identities.verified_by, case when attach_identities.verified_by is not null then now() end
+      from jsonb_array_elements(identities) asked
+    on conflict on constraint contact_identities_key do update
+       set contact_id = excluded.contact_id, contact_kind = excluded.contact_kind, evidence = 'verified',
+           verified_by = excluded.verified_by, verified_at = excluded.verified_at
+     -- An unverified claim never overwrites a stored identity, and neither does one proof another.
+     where i.evidence = 'asserted' and excluded.evidence = 'verified';
+    return found;
+end;
+$$;
+comment on function private.attach_identities is 'Adds identities [{kind, key, value}] to a locked contact; a verified one replaces an asserted one. Whether that changed anything.';
+
 create function public.resolve_contact(
     identities   jsonb,
     workspace_id uuid                default null,
@@ -388,7 +426,6 @@ declare
     typed     boolean;
     contact   public.contacts;
     made      boolean := false;
-    written   integer;
 begin
     if make then
         perform private.lock_identities(workspace, identities);
@@ -443,32 +480,10 @@ begin
         made := true;
         perform private.record_change(workspace, 'contact.created', contact.id, 'resolve');
     elsif profile <> '{}' then
-        -- What is known stays; only what is missing is filled in.
-        update public.contacts c
-           set first_name = coalesce(c.first_name, profile ->> 'first_name'),
-               last_name  = coalesce(c.last_name, profile ->> 'last_name'),
-               title      = coalesce(c.title, profile ->> 'title'),
-               source     = coalesce(c.source, profile ->> 'source'),
-               attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
-         where c.id = contact.id
-        returning c.* into contact;
+        contact := private.fill_profile(contact.id, profile);
     end if;
 
-    insert into public.contact_identities as i
-           (workspace_id, contact_id, contact_kind, kind, key, value, evidence, asserted_by, verified_by, verified_at)
-    select distinct on (asked.value ->> 'kind', asked.value ->> 'key')
-           workspace, contact.id, contact.kind, (asked.value ->> 'kind')::public.identity_kind, asked.value ->> 'key', asked.value ->> 'value',
-           case when resolve_contact.verified_by is null then 'asserted' else 'verified' end::public.proof,
-           case when private.calling_user() is null then 'service' else 'member' end,
-           resolve_contact.verified_by, case when resolve_contact.verified_by is not null then now() end
-      from jsonb_array_elements(identities) asked
-    on conflict on constraint contact_identities_key do update
-       set contact_id = excluded.contact_id, contact_kind = excluded.contact_kind, evidence = 'verified',
-           verified_by = excluded.verified_by, verified_at = excluded.verified_at
-     -- Words change nothing that stands, and proof nothing that was proved before.
-     where i.evidence = 'asserted' and excluded.evidence = 'verified';
-    get diagnostics written = row_count;
-    if written > 0 and not made then
+    if private.attach_identities(contact, identities, verified_by) and not made then
         perform private.record_change(workspace, 'contact.identified', contact.id, verified_by);
     end if;
     if resolve_contact.group_id is not null then
@@ -560,13 +575,9 @@ begin
            set contact_id = contact, evidence = 'verified', verified_by = 'supabase_auth', verified_at = now()
          where i.id = known.id;
     end if;
-    update public.contacts c
-       set first_name = coalesce(c.first_name, profile ->> 'first_name'),
-           last_name  = coalesce(c.last_name, profile ->> 'last_name'),
-           source     = coalesce(c.source, profile ->> 'source'),
-           attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
-     where c.id = contact
-       and profile <> '{}';
+    if profile <> '{}' then
+        perform private.fill_profile(contact, profile);
+    end if;
     return contact;
 end;
 $$;
@@ -612,7 +623,8 @@ grant execute on function
 
 grant execute on function
     private.join_group, private.leave_group, private.workspace_of_contact, private.enter_contact, private.is_proven,
-    private.lock_identities, private.known_contacts, public.resolve_contact, private.replace_tags,
+    private.lock_identities, private.known_contacts, private.fill_profile, private.attach_identities,
+    public.resolve_contact, private.replace_tags,
     public.set_contact_tags, private.lock_standing
     to service_role, switchboard;
 

@@ -318,14 +318,7 @@ begin
         contact.id, standing.id, false);
 
     if filled <> '{}' then
-        update public.contacts c
-           set first_name = coalesce(c.first_name, filled ->> 'first_name'),
-               last_name  = coalesce(c.last_name, filled ->> 'last_name'),
-               title      = coalesce(c.title, filled ->> 'title'),
-               source     = coalesce(c.source, filled ->> 'source'),
-               session_id = coalesce(c.session_id, (filled ->> 'session_id')::uuid),
-               attributes = coalesce(filled -> 'attributes', '{}') || c.attributes
-         where c.id = standing.id;
+        perform private.fill_profile(standing.id, filled);
         insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former, given)
         values (merge.id, 'contacts', standing.id, standing.workspace_id, '{}', filled);
     end if;

@@ -163,14 +163,32 @@ end;
 $$;
 comment on function private.find_or_create_session is 'The live session of a locked conversation, or a new one, to which a contact without a session is linked.';
 
+create function private.transition_refusal(facts jsonb)
+    returns jsonb language sql immutable set search_path = ''
+as $$
+    select '{"status": 409, "code": "transition_not_allowed"}' || facts;
+$$;
+comment on function private.transition_refusal is 'The refusal of a change that the state of a session, quote or proposal does not allow; facts name the object and its state.';
+
 create function private.refuse_transition(session public.sessions)
     returns jsonb language sql set search_path = ''
 as $$
-    select private.refuse(jsonb_build_object(
-               'status', 409, 'code', 'transition_not_allowed',
-               'session_id', session.id, 'session_status', session.status));
+    select private.refuse(private.transition_refusal(
+               jsonb_build_object('session_id', session.id, 'session_status', session.status)));
 $$;
-comment on function private.refuse_transition is 'Refuses a change that the session''s state does not allow, and tells the state.';
+comment on function private.refuse_transition is 'Returns the refusal of a change that the session''s state does not allow.';
+
+create function private.require_live(session public.sessions)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    if session.status not in ('active', 'paused') then
+        perform private.raise_refusal(private.transition_refusal(
+            jsonb_build_object('session_id', session.id, 'session_status', session.status)));
+    end if;
+end;
+$$;
+comment on function private.require_live is 'Raises SB001 with the refusal of a change if the session has ended.';
 
 create function private.audit_resumed_session()
     returns trigger language plpgsql set search_path = ''
@@ -308,6 +326,61 @@ end;
 $$;
 comment on function private.open_for_contact is 'The conversation that a member opens for a contact, with the named persona, the space''s, or the workspace''s only one; locked for this transaction.';
 
+create type private.opened_session as (session public.sessions, is_new boolean);
+comment on type private.opened_session is 'The live session of a conversation, and whether it was created just now.';
+
+create function private.open_session(conversation public.conversations, metadata jsonb, role public.member_role)
+    returns private.opened_session language plpgsql set search_path = ''
+as $$
+declare
+    opened private.opened_session;
+begin
+    -- Locked first, so that a session which ends at this moment is not taken for the one after it.
+    perform
+       from public.sessions s
+      where s.conversation_id = conversation.id
+        and s.status in ('active', 'paused')
+        for no key update;
+    opened.is_new  := not found;
+    opened.session := private.find_or_create_session(conversation, metadata);
+    if opened.is_new then
+        if role = 'agent' then
+            -- An agent sees only own and assigned sessions.
+            update public.sessions s set assigned_user_id = private.calling_actor() where s.id = (opened.session).id;
+        end if;
+        perform private.record_audit('session.started', (opened.session).id, private.calling_actor(), null);
+    elsif role = 'agent' and not private.works_on_session(opened.session) then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
+    end if;
+    return opened;
+end;
+$$;
+comment on function private.open_session is 'The live session of a locked conversation, or a new one; role is that of the member who opens it, null for a contact or user.';
+
+create function private.take_start_limits(conversation public.conversations, space public.spaces, client jsonb)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    caller constant jsonb := private.claims() -> 'caller';
+    limits jsonb;
+begin
+    if space.id is null then
+        select s.* into space from public.spaces s where s.id = conversation.space_id;
+    end if;
+    select private.message_limits(w, space, client ->> 'address') into strict limits
+      from public.workspaces w
+     where w.id = conversation.workspace_id;
+    if space.id is null then
+        limits := limits - 'messages_by_space';
+    end if;
+    if caller ->> 'kind' = 'user' and conversation.contact_id is not null and conversation.created_at = now() then
+        limits := private.arrival_limits(space, client ->> 'address') || limits;
+    end if;
+    perform private.take_limits(limits);
+end;
+$$;
+comment on function private.take_start_limits is 'Counts the start of a session by a contact or user as a message, and a user''s new conversation as an arrival.';
+
 create function public.start_session(
     contact_id uuid  default null,
     space_id   uuid  default null,
@@ -323,13 +396,11 @@ declare
     caller       constant jsonb := private.claims() -> 'caller';
     facts        jsonb := client;
     role         public.member_role;
-    workspace    public.workspaces;
     space        public.spaces;
     conversation public.conversations;
+    opened       private.opened_session;
     session      public.sessions;
     preset       public.session_templates;
-    is_new       boolean;
-    limits       jsonb;
     refusal      text;
 begin
     if coalesce(caller ->> 'kind', '') not in ('contact', 'user') then
@@ -378,50 +449,24 @@ begin
                 raise sqlstate 'PT404' using message = 'persona_not_found';
             end if;
         end if;
-        -- Locked, so that one which ends in this moment is not taken for the one that comes after it.
-        perform
-           from public.sessions s
-          where s.conversation_id = conversation.id
-            and s.status in ('active', 'paused')
-            for no key update;
-        is_new  := not found;
-        session := private.find_or_create_session(conversation, facts);
-        if role = 'agent' and is_new then
-            -- Whoever opens it looks after it: an agent sees no other.
-            update public.sessions s set assigned_user_id = private.calling_actor() where s.id = session.id;
-        elsif role = 'agent' and not private.works_on_session(session) then
-            raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
-        end if;
-        if is_new then
+        opened  := private.open_session(conversation, facts, role);
+        session := opened.session;
+        if opened.is_new then
             if preset.id is not null then
                 session := private.begin_by_template(session, preset);
             end if;
-            perform private.record_audit('session.started', session.id, private.calling_actor(), null);
             if role is null then
-                -- As a message would, and a new conversation of a user as an arrival.
-                if space.id is null then
-                    select s.* into space from public.spaces s where s.id = conversation.space_id;
-                end if;
-                select w.* into strict workspace from public.workspaces w where w.id = conversation.workspace_id;
-                limits := private.message_limits(workspace, space, client ->> 'address');
-                if space.id is null then
-                    limits := limits - 'messages_by_space';
-                end if;
-                if caller ->> 'kind' = 'user' and conversation.contact_id is not null and conversation.created_at = now() then
-                    limits := private.arrival_limits(space, client ->> 'address') || limits;
-                end if;
-                perform private.take_limits(limits);
+                perform private.take_start_limits(conversation, space, client);
             end if;
         end if;
     exception when sqlstate 'SB001' then
         get stacked diagnostics refusal = pg_exception_detail;
-        perform private.count_refusal(refusal::jsonb);
-        return private.refuse(refusal::jsonb - '{subject,object_id}'::text[]);
+        return private.count_and_refuse(refusal::jsonb);
     end;
     return jsonb_build_object(
         'session_id', session.id, 'conversation_id', session.conversation_id, 'contact_id', session.contact_id,
         'user_id', session.user_id, 'persona_id', session.persona_id, 'status', session.status,
-        'created_at', session.created_at, 'created', is_new);
+        'created_at', session.created_at, 'created', opened.is_new);
 end;
 $$;
 comment on function public.start_session is 'The live session of a conversation, or a new one: a member''s for a contact, a contact''s own, a user''s own at a space; a new one by a template, where a member names one. {session_id, conversation_id, status, created, …}';
@@ -550,7 +595,8 @@ grant execute on function
     to authenticated;
 
 grant execute on function
-    private.find_or_create_session, private.refuse_transition, private.works_on_session,
+    private.find_or_create_session, private.transition_refusal, private.refuse_transition, private.require_live,
+    private.open_session, private.take_start_limits, private.works_on_session,
     public.change_session_status, private.enter_beside_contact, private.open_for_contact, public.start_session,
     public.set_session_tags, public.change_sessions_status
     to switchboard;

@@ -69,8 +69,8 @@ declare
     conversation public.conversations;
     session      public.sessions;
     message      public.messages;
+    opened       private.opened_session;
     target       uuid;
-    is_new       boolean;
 begin
     if role not in ('contact', 'member') then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'follow_up_role';
@@ -128,23 +128,8 @@ begin
                        order by c.created_at desc, c.id desc
                        limit 1)), null);
     end if;
-    -- Locked, so that one which ends in this moment is not taken for the one that comes after it.
-    perform
-       from public.sessions s
-      where s.conversation_id = conversation.id
-        and s.status in ('active', 'paused')
-        for no key update;
-    is_new  := not found;
-    session := private.find_or_create_session(conversation, client || jsonb_build_object('source', source));
-    if is_new then
-        if caller_role = 'agent' then
-            -- Whoever opens it looks after it: an agent sees no other.
-            update public.sessions s set assigned_user_id = member where s.id = session.id;
-        end if;
-        perform private.record_audit('session.started', session.id, member, null);
-    elsif not private.works_on_session(session) then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
-    end if;
+    opened  := private.open_session(conversation, client || jsonb_build_object('source', source), caller_role);
+    session := opened.session;
 
     -- The session is locked, so messages of one session are created in the order in which they can be seen.
     insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, user_id, text, metadata, client_message_id)

@@ -137,11 +137,7 @@ begin
     if present = target then
         return session;
     end if;
-    if session.status not in ('active', 'paused') then
-        perform private.raise_refusal(jsonb_build_object(
-            'status', 409, 'code', 'transition_not_allowed',
-            'session_id', session.id, 'session_status', session.status));
-    end if;
+    perform private.require_live(session);
     select array_agg(distinct t.to_step order by t.to_step) into allowed
       from public.workflow_transitions t
      where t.workflow = wanted
@@ -276,11 +272,7 @@ create function private.learn_of_trip(session public.sessions, trip jsonb)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 begin
-    if session.status not in ('active', 'paused') then
-        perform private.raise_refusal(jsonb_build_object(
-            'status', 409, 'code', 'transition_not_allowed',
-            'session_id', session.id, 'session_status', session.status));
-    end if;
+    perform private.require_live(session);
     if trip ->> 'request_id' is not null then
         session := private.take_up_request(session, (trip ->> 'request_id')::uuid);
     end if;
@@ -310,11 +302,7 @@ create function private.note_activity(session public.sessions)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 begin
-    if session.status not in ('active', 'paused') then
-        perform private.raise_refusal(jsonb_build_object(
-            'status', 409, 'code', 'transition_not_allowed',
-            'session_id', session.id, 'session_status', session.status));
-    end if;
+    perform private.require_live(session);
     update public.sessions s
        set last_activity_at = clock_timestamp()
      where s.id = session.id

@@ -21,6 +21,16 @@ end;
 $$;
 comment on function private.email_proof is 'What stands behind an email: hmac, supabase_auth, or null for somebody''s word.';
 
+create function private.record_identity_conflict(known_id uuid, contact_id uuid, other_id uuid, found_by text)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    perform private.record_audit('identity.conflict', known_id, contact_id, found_by);
+    perform private.open_conflict(contact_id, other_id, found_by);
+end;
+$$;
+comment on function private.record_identity_conflict is 'Audits that one identity leads to two contacts, and opens the conflict that a member resolves.';
+
 create function public.register_contact(
     space_id   uuid,
     space_kind public.space_kind,
@@ -50,13 +60,13 @@ declare
     joined       boolean := false;
     profile      constant jsonb := jsonb_strip_nulls(jsonb_build_object(
                      'first_name', first_name, 'last_name', last_name, 'source', source, 'attributes', attributes));
+    typed        constant jsonb := jsonb_build_object('registration', profile || jsonb_strip_nulls(
+                     jsonb_build_object('email', email, 'phone', phone)));
     limits       jsonb;
     refusal      text;
 begin
     perform private.enter_space(space_id);
-    select s.* into space
-      from public.spaces s
-     where s.id = register_contact.space_id and s.kind = register_contact.space_kind and s.enabled;
+    select s.* into space from public.spaces s where s.id = register_contact.space_id and s.kind = space_kind and s.enabled;
     if not found then
         raise sqlstate 'PT404' using message = 'space_not_found';
     end if;
@@ -81,21 +91,19 @@ begin
             joined := visitor.id is not null and private.join_visitor(visitor.contact_id, contact, verified_by);
         end if;
         if visitor.id is not null and known is not null and not joined then
-            -- Kept apart until a member joins them. Without proof the answer is the one that a new email gets, too.
-            perform private.record_audit('identity.conflict', known, visitor.contact_id, coalesce(verified_by, 'asserted'));
-            perform private.open_conflict(visitor.contact_id, case when verified_by is null then known else contact end,
-                                          coalesce(verified_by, 'asserted'));
+            -- They stay apart until a member merges them. Without proof the answer is the same as for a new email.
+            perform private.record_identity_conflict(known, visitor.contact_id, case when verified_by is null then known else contact end,
+                                                     coalesce(verified_by, 'asserted'));
         end if;
-        if verified_by = 'supabase_auth' and not exists (select
-                                                           from private.known_contacts(space.workspace_id, identity) k
-                                                          where k.contact_id = contact) then
-            perform private.record_audit('identity.conflict', k.contact_id, contact, verified_by),
-                    private.open_conflict(contact, k.contact_id, verified_by)
-               from private.known_contacts(space.workspace_id, identity) k;
+        if verified_by = 'supabase_auth' then
+            perform private.record_identity_conflict(k.contact_id, contact, k.contact_id, verified_by)
+               from private.known_contacts(space.workspace_id, identity) k
+              where k.contact_id <> contact;
         end if;
-        -- A typed phone goes to a contact that is new, or to one whose email is proven; nobody adds to somebody else's.
+        -- A typed phone is added to a new contact, or to one whose email is proven.
         if phone_key is not null
-           and (verified_by is not null or contact = visitor.contact_id or exists (select from public.contacts c where c.id = contact and c.created_at = now())) then
+           and (verified_by is not null or contact = visitor.contact_id
+                or exists (select from public.contacts c where c.id = contact and c.created_at = now())) then
             insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)
             values (space.workspace_id, contact, 'phone', register_contact.phone_key, register_contact.phone, 'asserted')
             on conflict on constraint contact_identities_key do nothing;
@@ -108,22 +116,13 @@ begin
                                 case when verified_by is null then 'arrival:' || private.uuid7() else 'main' end,
                                 case when verified_by is null then 'asserted' else 'verified' end::public.proof);
         end if;
-        session      := private.find_or_create_session(
-                            conversation,
-                            client || jsonb_build_object('registration', profile || jsonb_strip_nulls(
-                                jsonb_build_object('email', email, 'phone', phone))));
-        if conversation.id = visitor.id then
-            update public.sessions s
-               set metadata = s.metadata || jsonb_build_object('registration', profile || jsonb_strip_nulls(
-                       jsonb_build_object('email', email, 'phone', phone)))
-             where s.id = session.id;
-        end if;
+        session := private.find_or_create_session(conversation, client || typed);
+        update public.sessions s set metadata = s.metadata || typed where s.id = session.id and conversation.id = visitor.id;
         perform private.record_audit('contact.registered', contact, contact, verified_by);
         limits := private.take_limits(limits);
     exception when sqlstate 'SB001' then
         get stacked diagnostics refusal = pg_exception_detail;
-        perform private.count_refusal(refusal::jsonb);
-        return private.refuse(refusal::jsonb - '{subject,object_id}'::text[]);
+        return private.count_and_refuse(refusal::jsonb);
     end;
 
     return jsonb_build_object(
@@ -196,12 +195,7 @@ begin
                 case when verified_by is null then 'asserted' else 'verified' end::public.proof, introduce_visitor.verified_by,
                 case when introduce_visitor.verified_by is not null then now() end);
     end if;
-    update public.contacts c
-       set first_name = coalesce(c.first_name, profile ->> 'first_name'),
-           last_name  = coalesce(c.last_name, profile ->> 'last_name'),
-           source     = coalesce(c.source, profile ->> 'source'),
-           attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
-     where c.id = visitor.contact_id;
+    perform private.fill_profile(visitor.contact_id, profile);
     if verified_by is not null then
         -- Now it is their lasting one. Its former key, under which who sent the first message found it again without a token,
         -- must not open it any more.
@@ -258,6 +252,6 @@ $$;
 comment on function private.join_visitor is 'Merges somebody whom nobody knew into the contact that they proved to be, both locked; false where anything contradicts it, and then nothing is changed.';
 
 grant execute on function
-    private.email_proof, public.register_contact, private.link_user, private.unknown_visitor,
+    private.email_proof, private.record_identity_conflict, public.register_contact, private.link_user, private.unknown_visitor,
     private.introduce_visitor, private.join_visitor
     to switchboard;

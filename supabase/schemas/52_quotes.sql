@@ -140,10 +140,9 @@ begin
                        when 'received'  then array['withdrawn', 'expired']
                        else array['received'] end;
         if moves and wanted <> all (allowed) then
-            perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed',
+            perform private.raise_refusal(private.transition_refusal(jsonb_build_object(
                 'session_id', session.id, 'quote_id', present.id, 'quote_status', present.status,
-                'allowed', to_jsonb(allowed)));
+                'allowed', to_jsonb(allowed))));
         end if;
         update public.quotes q
            set status      = wanted,
@@ -162,9 +161,8 @@ begin
     end if;
     if (quote ->> 'primary')::boolean then
         if stored.status <> 'received' then
-            perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed',
-                'session_id', session.id, 'quote_id', present.id, 'quote_status', stored.status, 'allowed', '[]'::jsonb));
+            perform private.raise_refusal(private.transition_refusal(jsonb_build_object(
+                'session_id', session.id, 'quote_id', present.id, 'quote_status', stored.status, 'allowed', '[]'::jsonb)));
         end if;
         update public.sessions s
            set primary_quote_id = stored.id
@@ -192,11 +190,7 @@ declare
 begin
     select p.* into present from public.proposals p where p.id = session.proposal_id;
     if present.id is null or (present.status in ('declined', 'withdrawn') and wanted in ('draft', 'sent')) then
-        if session.status not in ('active', 'paused') then
-            perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed',
-                'session_id', session.id, 'session_status', session.status));
-        end if;
+        perform private.require_live(session);
         session := private.open_request(session);
         present := null;
     end if;
@@ -209,9 +203,8 @@ begin
     end if;
     if present.id is null then
         if coalesce(wanted, 'draft') not in ('draft', 'sent') then
-            perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed',
-                'session_id', session.id, 'proposal_status', null, 'allowed', '["draft", "sent"]'::jsonb));
+            perform private.raise_refusal(private.transition_refusal(jsonb_build_object(
+                'session_id', session.id, 'proposal_status', null, 'allowed', '["draft", "sent"]'::jsonb)));
         end if;
         insert into public.proposals (workspace_id, request_id, session_id, quote_id, status, title, details)
         values (session.workspace_id, session.request_id, session.id,
@@ -226,10 +219,9 @@ begin
                        when 'sent'  then array['accepted', 'declined', 'withdrawn']
                        else array[]::text[] end;
         if wanted <> present.status and wanted <> all (allowed) then
-            perform private.raise_refusal(jsonb_build_object(
-                'status', 409, 'code', 'transition_not_allowed',
+            perform private.raise_refusal(private.transition_refusal(jsonb_build_object(
                 'session_id', session.id, 'proposal_id', present.id, 'proposal_status', present.status,
-                'allowed', to_jsonb(allowed)));
+                'allowed', to_jsonb(allowed))));
         end if;
         update public.proposals p
            set status   = wanted,
