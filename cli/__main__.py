@@ -8,8 +8,10 @@ import click
 
 from cli import output, people, presets, running
 from cli.output import as_json
-from lib.database.management import Database, Paging, Rotation
+from lib.database.management import Database
+from lib.database.paging import PageRequest
 from lib.workspaces import members, personas, spaces, workspaces
+from lib.workspaces.secrets import Rotation
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -138,7 +140,7 @@ def delete_workspace(workspace_id: UUID, name: str, as_json: bool) -> None:
     \b
     switchboard workspace delete WORKSPACE --name "Example Travel"
     """
-    confirmation = running.model(workspaces.Confirmation, {"name": name})
+    confirmation = running.model(workspaces.DeleteConfirmation, {"name": name})
     running.run(lambda database: workspaces.delete(database, workspace_id, confirmation))
     output.done("Deleted.", as_json=as_json)
 
@@ -167,19 +169,19 @@ def add_member(workspace_id: UUID, email: str | None, user_id: UUID | None, role
     if (email is None) == (user_id is None):
         raise click.UsageError("Name the user by --email or by --user-id.")
     if user_id is not None:
-        grant, known = running.model(members.Grant, {"role": role}), user_id
+        grant, known = running.model(members.RoleGrant, {"role": role}), user_id
         made = running.run(lambda database: _grant(database, workspace_id, known, grant))
     else:
-        invitation = running.model(members.Invitation, {"email": email, "role": role})
+        invitation = running.model(members.NewMember, {"email": email, "role": role})
         made = running.run(lambda database: members.add(database, workspace_id, invitation))
     output.one(made, as_json=as_json)
 
 
-async def _grant(database: Database, workspace_id: UUID, user_id: UUID, grant: members.Grant) -> members.Member:
+async def _grant(database: Database, workspace_id: UUID, user_id: UUID, grant: members.RoleGrant) -> members.Member:
     """Give a user a role, and show the member as the list does: the answer has no email where it was not asked by."""
     made = await members.put(database, workspace_id, user_id, grant)
     # The list is in the order of ids, and a page begins behind its cursor.
-    page = await members.list_all(database, workspace_id, Paging(limit=1, cursor=UUID(int=user_id.int - 1)))
+    page = await members.list_all(database, workspace_id, PageRequest(limit=1, cursor=UUID(int=user_id.int - 1)))
     return next((listed for listed in page.items if listed.user_id == user_id), made)
 
 

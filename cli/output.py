@@ -9,7 +9,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from lib.database.management import Changes
+from lib.fields.models import PartialUpdate
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """The option that every command has."""
@@ -26,7 +26,7 @@ def one(model: BaseModel, *, as_json: bool) -> None:
         click.echo(f"{name:>{width}}: {_text(value)}")
 
 
-def made(model: BaseModel, asked: Changes, *, as_json: bool) -> None:
+def made(model: BaseModel, asked: PartialUpdate, *, as_json: bool) -> None:
     """What was made, or was there under its id before; standard error names what differs from what is asked."""
     one(model, as_json=as_json)
     document = model.model_dump(mode="json")

@@ -45,7 +45,7 @@ def resolve_contact(
             raise click.UsageError(f"{running.spelled(name)} needs --create, without which nothing is written.")
     evidence = {"verified_by": verified_by} if verified_by else None
     named = {"workspace_id": workspace_id, "identities": list(identities), "evidence": evidence}
-    asked = running.model(contacts.Resolution, {**values, **named})
+    asked = running.model(contacts.ResolveRequest, {**values, **named})
     output.one(running.run(lambda database: contacts.resolve(database, asked)).contact, as_json=as_json)
 
 
@@ -69,7 +69,7 @@ def list_contacts(as_json: bool, **values: Any) -> None:
     """
     if values["session_id"] is not None and values["has_session"] is False:
         raise click.UsageError("Either --session or --no-session.")
-    search = running.model(contacts.Search, values)
+    search = running.model(contacts.ContactFilter, values)
     page = running.run(lambda database: contacts.find(database, search))
     columns = ("id", "kind", "first_name", "last_name", "title", "tags", "created_at")
     output.several(page.items, columns, as_json=as_json)
@@ -98,7 +98,7 @@ def merge_contact(contact_id: UUID, into: UUID, preview: bool, as_json: bool) ->
     \b
     switchboard contact merge CONTACT INTO --preview
     """
-    asked = merges.NewMerge(into=into, preview=preview)
+    asked = merges.MergeRequest(into=into, preview=preview)
     done = running.run(lambda database: merges.merge(database, contact_id, asked))
     output.one((done.preview if preview else done.merge) or done, as_json=as_json)
 
@@ -127,6 +127,6 @@ def list_conflicts(as_json: bool, **values: Any) -> None:
     \b
     switchboard contact conflicts WORKSPACE
     """
-    search = running.model(merges.ConflictSearch, values)
+    search = running.model(merges.ConflictFilter, values)
     page = running.run(lambda database: merges.conflicts(database, search))
     output.several(page.items, ("id", "contact", "other_contact", "found_by", "status", "created_at"), as_json=as_json)

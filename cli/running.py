@@ -17,8 +17,9 @@ from pydantic import BaseModel, ValidationError
 from cli import backend, target
 from cli.backend import Backend, BackendError
 from lib import errors
-from lib.database.management import LONGEST_PAGE, GivenSecret, Page, Paging
+from lib.database.paging import MAX_PAGE_SIZE, Page, PageRequest
 from lib.http import request_body
+from lib.workspaces.secrets import GivenSecret
 
 Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result")
@@ -80,15 +81,16 @@ def json_option(name: str, about: str) -> Callable[[Command], Command]:
     return click.option(name, type=click.File("rb"), callback=_json_object, help=f"{about}: a file of JSON, or -.")
 
 
-async def every(read: Callable[[Paging], Awaitable[Page[Model]]]) -> list[Model]:
+async def every(read: Callable[[PageRequest], Awaitable[Page[Model]]]) -> list[Model]:
     """All pages of a list."""
     items: list[Model] = []
-    cursor: UUID | None = None
+    request = PageRequest(limit=MAX_PAGE_SIZE)
     while True:
-        page = await read(Paging(limit=LONGEST_PAGE, cursor=cursor))
+        page = await read(request)
         items += page.items
-        if (cursor := page.next_cursor) is None:
+        if page.next_cursor is None:
             return items
+        request = PageRequest(limit=MAX_PAGE_SIZE, cursor=UUID(page.next_cursor))
 
 
 def secret() -> GivenSecret:

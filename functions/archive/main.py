@@ -11,7 +11,7 @@ from lib.http import app
 BUDGET_SECONDS = 20.0
 
 
-async def run(request: Request) -> archives.Report:
+async def run(request: Request) -> archives.SweepReport:
     """Archive what is old enough until done or the time is over."""
     callers.require_cron(request)
     return await archives.run(budget_seconds=BUDGET_SECONDS)

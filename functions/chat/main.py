@@ -23,7 +23,7 @@ async def stream(request: Request) -> Response:
     turn = await turns.start(caller, space_id, message, client_info.of(request))
     headers = rate_limits.headers(turn.limits)
     if turn.repeated or turn.taken_over:
-        events = turns.follow(turn.rpc, await turns.stand(turn), turn.opened)
+        events = turns.follow(turn.rpc, await turns.snapshot(turn), turn.opened)
         return Stream(events, drain=False, encoder=protocol.encoder(), headers=headers)
     return Stream(turn_runner.stream_answer(turn), drain=True, encoder=protocol.encoder(), headers=headers)
 
@@ -54,7 +54,7 @@ async def resume_chat(request: Request) -> Response:
     return Stream(turns.follow(rpc, state, state.opened()), drain=False, encoder=protocol.encoder())
 
 
-async def cancel(request: Request) -> turns.Stopped:
+async def cancel(request: Request) -> turns.CancelResult:
     """Stop an answer; what was said is kept, and a turn that has ended stays as it is."""
     turn_id = app.path_id(request, "turn_id")
     caller = await callers.require_reader(request)

@@ -10,35 +10,36 @@ from lib.contacts import merges, timeline
 from lib.conversations import follow_ups
 from lib.database import commands
 from lib.database.management import managing_as
+from lib.database.paging import Page
 from lib.http import app, request_body
 
 
-async def resolve_contact(request: Request) -> Response | domain.Resolved:
+async def resolve_contact(request: Request) -> Response | domain.ResolveResult:
     """The contact behind platform:id; 201 where it was created for that."""
     user = await callers.require_user(request)
-    resolved = await domain.resolve(managing_as(user), await request_body.read(request, domain.Resolution))
+    resolved = await domain.resolve(managing_as(user), await request_body.read(request, domain.ResolveRequest))
     return app.created(resolved) if resolved.created else resolved
 
 
-async def list_contacts(request: Request) -> domain.ContactPage:
+async def list_contacts(request: Request) -> Page[domain.Contact]:
     """A workspace's contacts that fit the query."""
     user = await callers.require_user(request)
-    return await domain.find(commands.reading_as(user), request_body.read_query(request, domain.Search))
+    return await domain.find(commands.reading_as(user), request_body.read_query(request, domain.ContactFilter))
 
 
-async def read_contact(request: Request) -> domain.ContactInFull:
+async def read_contact(request: Request) -> domain.ContactDetail:
     """One contact."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await domain.read(commands.reading_as(user), contact_id)
 
 
-async def read_activity(request: Request) -> domain.Activity:
+async def read_activity(request: Request) -> domain.ContactActivity:
     """What there is of a contact."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await domain.activity(commands.reading_as(user), contact_id)
 
 
-async def capture_message(request: Request) -> Response | follow_ups.Sent:
+async def capture_message(request: Request) -> Response | follow_ups.PostedMessage:
     """Add what was said elsewhere; 201 unless the same message was taken in before."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     follow_up = await request_body.read(request, follow_ups.FollowUp)
@@ -46,28 +47,30 @@ async def capture_message(request: Request) -> Response | follow_ups.Sent:
     return app.created(sent) if sent.created else sent
 
 
-async def read_journey(request: Request) -> timeline.Journey:
+async def read_journey(request: Request) -> timeline.ContactTimeline:
     """What became of a contact."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    return await timeline.read(commands.reading_as(user), contact_id, request_body.read_query(request, timeline.Paging))
+    return await timeline.read(
+        commands.reading_as(user), contact_id, request_body.read_query(request, timeline.TimelinePageRequest)
+    )
 
 
-async def merge_contact(request: Request) -> merges.Merged:
+async def merge_contact(request: Request) -> merges.MergeResult:
     """Join a contact to another, or say what that would move."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    return await merges.merge(managing_as(user), contact_id, await request_body.read(request, merges.NewMerge))
+    return await merges.merge(managing_as(user), contact_id, await request_body.read(request, merges.MergeRequest))
 
 
-async def unmerge_contact(request: Request) -> merges.Merged:
+async def unmerge_contact(request: Request) -> merges.MergeResult:
     """Take a contact apart again."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await merges.unmerge(managing_as(user), contact_id)
 
 
-async def list_conflicts(request: Request) -> merges.ConflictPage:
+async def list_conflicts(request: Request) -> Page[merges.Conflict]:
     """The contacts that somebody called the same."""
     user = await callers.require_user(request)
-    return await merges.conflicts(commands.reading_as(user), request_body.read_query(request, merges.ConflictSearch))
+    return await merges.conflicts(commands.reading_as(user), request_body.read_query(request, merges.ConflictFilter))
 
 
 async def dismiss_conflict(request: Request) -> merges.Conflict:
@@ -79,13 +82,13 @@ async def dismiss_conflict(request: Request) -> merges.Conflict:
 async def tag_contact(request: Request) -> domain.Tags:
     """Replace a contact's tags."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    return await domain.tag(managing_as(user), contact_id, await request_body.read(request, domain.NewTags))
+    return await domain.tag(managing_as(user), contact_id, await request_body.read(request, domain.TagsUpdate))
 
 
 async def tag_session(request: Request) -> domain.Tags:
     """Replace a session's tags."""
     session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
-    return await domain.tag_session(managing_as(user), session_id, await request_body.read(request, domain.NewTags))
+    return await domain.tag_session(managing_as(user), session_id, await request_body.read(request, domain.TagsUpdate))
 
 
 _HANDLERS = (

@@ -5,30 +5,26 @@ from typing import Literal
 from uuid import UUID
 
 import functions_framework.aio
-from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lib.auth import callers, client_info
-from lib.contacts.registration import Arrival, Registration, SpaceKind, register
+from lib.contacts.registration import Registration, RegistrationRequest, SpaceKind, register
 from lib.database import rate_limits
+from lib.fields.models import Record
 from lib.http import app, request_body
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True)
-
-
-class _Contact(_Model):
+class _Contact(Record):
     id: UUID
 
 
-class _Session(_Model):
+class _Session(Record):
     id: UUID
     status: str
 
 
-class Registered(_Model):
+class Registered(Record):
     """The answer: the same for somebody known and somebody new."""
 
     success: Literal[True] = True
@@ -55,7 +51,7 @@ async def register_on_landing(request: Request) -> Response:
 async def _register(request: Request, id_name: str, kind: SpaceKind) -> Registration:
     space_id = app.path_id(request, id_name)
     caller = await callers.caller_of(request)
-    arrival = await request_body.read(request, Arrival)
+    arrival = await request_body.read(request, RegistrationRequest)
     return await register(caller, space_id, kind, arrival, client_info.of(request))
 
 

@@ -9,75 +9,78 @@ from starlette.responses import Response
 
 from lib import config, errors
 from lib.auth import callers, client_info
-from lib.conversations.follow_ups import Sent
+from lib.conversations.follow_ups import PostedMessage
+from lib.database.paging import Page
 from lib.http import app, request_body
-from lib.sessions import bulk, statistics, takeovers
+from lib.sessions import bulk, models, statistics, takeovers
 from lib.sessions import sessions as domain
 from lib.workflow import quoting, workflow
 
 CLEANUP_BUDGET_SECONDS = 20.0
 
 
-async def list_sessions(request: Request) -> domain.Page:
+async def list_sessions(request: Request) -> Page[models.Session]:
     """A member's workspace's sessions, or the caller's own."""
     caller = await callers.require_reader(request)
     query: dict[str, object] = {**request.query_params}
     if "status" in query:
         query["status"] = request.query_params.getlist("status")
-    return await domain.find(caller, request_body.validate(domain.Search, query))
+    return await domain.find(caller, request_body.validate(models.SessionFilter, query))
 
 
-async def list_conversation_sessions(request: Request) -> domain.Page:
+async def list_conversation_sessions(request: Request) -> Page[models.Session]:
     """The sessions of one conversation."""
     conversation_id = app.path_id(request, "conversation_id")
     caller = await callers.require_reader(request)
-    return await domain.find_in_conversation(caller, conversation_id, request_body.read_query(request, domain.Paging))
+    return await domain.find_in_conversation(
+        caller, conversation_id, request_body.read_query(request, models.SessionPageRequest)
+    )
 
 
 async def read_statistics(request: Request) -> statistics.Statistics:
     """Figures over a workspace's sessions, or over those that the caller may read."""
     caller = await callers.require_user(request)
-    return await statistics.read(caller, request_body.read_query(request, statistics.Question))
+    return await statistics.read(caller, request_body.read_query(request, statistics.StatisticsQuery))
 
 
-async def read_session(request: Request) -> domain.SessionInFull:
+async def read_session(request: Request) -> models.SessionDetail:
     """One session with turns, messages and timeline."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
-    return await domain.read(caller, session_id, request_body.read_query(request, domain.MessagePaging))
+    return await domain.read(caller, session_id, request_body.read_query(request, models.MessagePageRequest))
 
 
-async def start_session(request: Request) -> domain.Started | Response:
+async def start_session(request: Request) -> models.StartResult | Response:
     """The conversation's live session, or a new one."""
     caller = await callers.require_reader(request)
     new = (
-        domain.NewSession() if request_body.is_missing(request) else await request_body.read(request, domain.NewSession)
+        models.NewSession() if request_body.is_missing(request) else await request_body.read(request, models.NewSession)
     )
     started = await domain.start(caller, new, client_info.of(request))
     return app.created(started) if started.created else started
 
 
-async def change(status: domain.Wanted, request: Request) -> domain.Changed:
+async def change(status: models.TargetStatus, request: Request) -> models.StatusChange:
     """Pause, resume or cancel a session."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
     return await domain.change(caller, session_id, status)
 
 
-async def change_several(request: Request) -> bulk.Outcome:
+async def change_several(request: Request) -> bulk.BulkResult:
     """The same for many, each on its own."""
     caller = await callers.require_reader(request)
-    return await bulk.change(caller, await request_body.read(request, bulk.NewStatus))
+    return await bulk.change(caller, await request_body.read(request, bulk.BulkStatusChange))
 
 
-async def complete(request: Request) -> domain.Changed:
+async def complete(request: Request) -> models.StatusChange:
     """End a session whose work is done."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
     return await workflow.complete_chat_session(caller, session_id)
 
 
-async def recover(request: Request) -> domain.Recovered:
+async def recover(request: Request) -> models.RecoveredSession:
     """Make a timed-out or interrupted session go on, with its history."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
@@ -96,10 +99,10 @@ async def hand_back(request: Request) -> takeovers.Takeover:
     return await takeovers.hand_back(user, session_id)
 
 
-async def say(request: Request) -> Response | Sent:
+async def say(request: Request) -> Response | PostedMessage:
     """Say something in the persona's place; 201 unless the same message was taken in before."""
     session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
-    sent = await takeovers.say(user, session_id, await request_body.read(request, takeovers.MembersMessage))
+    sent = await takeovers.say(user, session_id, await request_body.read(request, takeovers.MemberMessage))
     return app.created(sent) if sent.created else sent
 
 
@@ -109,49 +112,51 @@ async def assign(request: Request) -> takeovers.Takeover:
     return await takeovers.assign(user, session_id, await request_body.read(request, takeovers.Assignment))
 
 
-async def create_or_update(request: Request) -> workflow.StartedWork | Response:
+async def create_or_update(request: Request) -> workflow.UpsertedSession | Response:
     """A contact's live session, or a new one, moved on."""
     caller = await callers.require_user(request)
-    wanted = await request_body.read(request, workflow.WantedSession)
+    wanted = await request_body.read(request, workflow.SessionUpsert)
     started = await workflow.create_or_update_chat_session(caller, wanted, client_info.of(request))
     return app.created(started) if started.created else started
 
 
-async def list_active_sessions(request: Request) -> domain.Page:
+async def list_active_sessions(request: Request) -> Page[models.Session]:
     """The caller's own live sessions."""
     caller = await callers.require_reader(request)
-    return await workflow.get_user_active_chat_sessions(caller, request_body.read_query(request, domain.Paging))
+    return await workflow.get_user_active_chat_sessions(
+        caller, request_body.read_query(request, models.SessionPageRequest)
+    )
 
 
-async def read_active_session(request: Request) -> domain.Session:
+async def read_active_session(request: Request) -> models.Session:
     """A conversation's live session."""
     conversation_id = app.path_id(request, "conversation_id")
     caller = await callers.require_reader(request)
     return await workflow.get_active_chat_session(caller, conversation_id)
 
 
-async def read_session_of_request(request: Request) -> domain.Session:
+async def read_session_of_request(request: Request) -> models.Session:
     """The session that works on a request."""
     request_id = app.path_id(request, "request_id")
     caller = await callers.require_reader(request)
     return await workflow.get_chat_session_by_request(caller, request_id)
 
 
-async def list_sessions_of_trip(request: Request) -> domain.Page:
+async def list_sessions_of_trip(request: Request) -> Page[models.Session]:
     """The sessions about a trip, by any of its ids."""
     caller = await callers.require_user(request)
-    search = request_body.read_query(request, workflow.TripSearch)
+    search = request_body.read_query(request, workflow.TripFilter)
     return await workflow.get_chat_sessions_by_trip_id(caller, request.path_params["trip_id"], search)
 
 
-async def change_workflow(request: Request) -> workflow.Work:
+async def change_workflow(request: Request) -> workflow.SessionWorkflow:
     """Move a session to another step."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
-    changes = await request_body.read(request, workflow.WorkChanges)
+    changes = await request_body.read(request, workflow.WorkflowUpdate)
     return await workflow.update_chat_session_workflow(caller, session_id, changes)
 
 
-async def set_request(request: Request) -> workflow.Work:
+async def set_request(request: Request) -> workflow.SessionWorkflow:
     """What is known of a session's trip."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
     trip = await request_body.read(request, quoting.TripInfo)
@@ -166,30 +171,30 @@ async def remove_ref(request: Request) -> Response:
     return app.nothing()
 
 
-async def set_quote(request: Request) -> workflow.Work:
+async def set_quote(request: Request) -> workflow.SessionWorkflow:
     """What an operator was asked or gave."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
-    news = await request_body.read(request, quoting.QuoteNews)
+    news = await request_body.read(request, quoting.QuoteUpdate)
     return await workflow.update_chat_session_with_quote(caller, session_id, request.path_params["operator"], news)
 
 
-async def set_proposal(request: Request) -> workflow.Work:
+async def set_proposal(request: Request) -> workflow.SessionWorkflow:
     """What is proposed."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
-    news = await request_body.read(request, quoting.ProposalNews)
+    news = await request_body.read(request, quoting.ProposalUpdate)
     return await workflow.update_chat_session_with_proposal(caller, session_id, news)
 
 
-async def note_activity(request: Request) -> workflow.Work:
+async def note_activity(request: Request) -> workflow.SessionWorkflow:
     """Something came in on another way."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
     return await workflow.update_chat_session_activity(caller, session_id)
 
 
-async def clean_up(request: Request) -> domain.Cleaned:
+async def clean_up(request: Request) -> models.CleanupResult:
     """Time out idle sessions: a workspace's for its admins, all for the schedule."""
     caller = await callers.require_user_or_cron(request)
-    cleanup = await request_body.read(request, domain.Cleanup)
+    cleanup = await request_body.read(request, models.CleanupRequest)
     if not isinstance(caller, callers.System):
         _require_enabled()
     return await domain.clean_up(caller, cleanup, budget_seconds=CLEANUP_BUDGET_SECONDS)

@@ -3,20 +3,18 @@
 from typing import Literal
 
 import functions_framework.aio
-from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lib.fields.models import Record
 from lib.http import app, request_body
 from lib.webhooks import deliveries
 
 BODY_LIMIT = 1024 * 1024
 
 
-class Received(BaseModel):
+class Received(Record):
     """The acknowledgement; ``duplicate``: the delivery had come before, and changed nothing."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True)
 
     received: Literal[True] = True
     duplicate: bool

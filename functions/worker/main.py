@@ -12,7 +12,7 @@ from lib.webhooks import deliveries
 BUDGET_SECONDS = 20.0
 
 
-async def run(request: Request) -> queue.Report:
+async def run(request: Request) -> queue.RunReport:
     """Work on due jobs until none is left or the time is over."""
     callers.require_cron(request)
     return await queue.run_due(deliveries.HANDLERS, budget_seconds=BUDGET_SECONDS)

@@ -6,7 +6,8 @@ from starlette.responses import Response
 
 from lib.auth import callers
 from lib.database import commands
-from lib.database.management import GivenSecret, NewSecret, Page, Paging, Rotation, managing_as
+from lib.database.management import managing_as
+from lib.database.paging import Page, PageRequest
 from lib.http import app, request_body
 from lib.sessions import session_templates
 from lib.sessions.session_templates import Template
@@ -15,6 +16,7 @@ from lib.workspaces import members, personas, spaces
 from lib.workspaces import workspaces as tenants
 from lib.workspaces.members import Member
 from lib.workspaces.personas import Persona
+from lib.workspaces.secrets import GivenSecret, NewSecret, Rotation
 from lib.workspaces.spaces import Space
 from lib.workspaces.workspaces import Workspace
 
@@ -29,7 +31,7 @@ async def create_workspace(request: Request) -> Response:
 async def list_workspaces(request: Request) -> Page[Workspace]:
     """The workspaces that the user is a member of."""
     user = await callers.require_user(request)
-    return await tenants.list_all(commands.reading_as(user), request_body.read_query(request, Paging))
+    return await tenants.list_all(commands.reading_as(user), request_body.read_query(request, PageRequest))
 
 
 async def read_workspace(request: Request) -> Workspace:
@@ -48,7 +50,7 @@ async def change_workspace(request: Request) -> Workspace:
 async def delete_workspace(request: Request) -> Response:
     """Delete the workspace whose name the query repeats, with everything in it."""
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    await tenants.delete(managing_as(user), workspace_id, request_body.read_query(request, tenants.Confirmation))
+    await tenants.delete(managing_as(user), workspace_id, request_body.read_query(request, tenants.DeleteConfirmation))
     return app.nothing()
 
 
@@ -56,13 +58,15 @@ async def list_members(request: Request) -> Page[Member]:
     """A workspace's members."""
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
-    return await members.list_all(commands.reading_as(user), workspace_id, request_body.read_query(request, Paging))
+    return await members.list_all(
+        commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
+    )
 
 
 async def add_member(request: Request) -> Response:
     """Make the user behind an email a member."""
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    invitation = await request_body.read(request, members.Invitation)
+    invitation = await request_body.read(request, members.NewMember)
     return app.created(await members.add(managing_as(user), workspace_id, invitation))
 
 
@@ -70,7 +74,7 @@ async def set_member(request: Request) -> Member:
     """Give a user a role."""
     workspace_id, user_id = app.path_id(request, "workspace_id"), app.path_id(request, "user_id")
     user = await callers.require_user(request)
-    grant = await request_body.read(request, members.Grant)
+    grant = await request_body.read(request, members.RoleGrant)
     return await members.put(managing_as(user), workspace_id, user_id, grant)
 
 
@@ -87,7 +91,7 @@ async def list_transitions(request: Request) -> Page[workflow_transitions.Transi
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
     return await workflow_transitions.list_all(
-        commands.reading_as(user), workspace_id, request_body.read_query(request, Paging)
+        commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
     )
 
 
@@ -118,7 +122,7 @@ async def list_spaces(request: Request) -> Page[Space]:
     """A workspace's spaces."""
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
-    return await spaces.list_all(commands.reading_as(user), workspace_id, request_body.read_query(request, Paging))
+    return await spaces.list_all(commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest))
 
 
 async def read_space(request: Request) -> Space:
@@ -166,7 +170,9 @@ async def list_personas(request: Request) -> Page[Persona]:
     """A workspace's personas."""
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
-    return await personas.list_all(commands.reading_as(user), workspace_id, request_body.read_query(request, Paging))
+    return await personas.list_all(
+        commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
+    )
 
 
 async def read_persona(request: Request) -> Persona:
@@ -230,7 +236,7 @@ async def list_templates(request: Request) -> Page[Template]:
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
     return await session_templates.list_all(
-        commands.reading_as(user), workspace_id, request_body.read_query(request, Paging)
+        commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
     )
 
 

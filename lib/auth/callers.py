@@ -16,12 +16,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 
 from lib import config, errors
 from lib.auth import signing
 from lib.fields import emails
+from lib.fields.models import Record
 
 CONTACT_TOKEN_LIFE = timedelta(days=30)
 SWITCHBOARD_TOKEN_LIFE = timedelta(seconds=60)
@@ -130,9 +131,7 @@ class Scope:
 SYSTEM_SCOPE = Scope(system=True)
 
 
-class _ContactClaims(BaseModel):
-    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
-
+class _ContactClaims(Record):
     role: Literal["contact"]
     workspace_id: UUID
     contact_id: UUID
@@ -140,9 +139,7 @@ class _ContactClaims(BaseModel):
     proof: Proof
 
 
-class _UserClaims(BaseModel):
-    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
-
+class _UserClaims(Record):
     role: Literal["authenticated"]
     sub: UUID
     email: str | None = None

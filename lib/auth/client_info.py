@@ -21,7 +21,7 @@ _MOBILE = re.compile(r"mobi|iphone|ipod|android", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Client:
+class ClientInfo:
     """The caller's program and address, as kept with a session."""
 
     user_agent: str | None
@@ -33,10 +33,10 @@ class Client:
         return {"user_agent": self.user_agent, "address": self.address, "device": self.device}
 
 
-def of(request: Request) -> Client:
+def of(request: Request) -> ClientInfo:
     """The client of a request."""
     user_agent = _user_agent(request.headers.get("user-agent", "")[: 4 * _LONGEST_USER_AGENT])
-    return Client(
+    return ClientInfo(
         user_agent=user_agent,
         address=address(
             peer=request.client.host if request.client else None,

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from lib import errors
 from lib.auth import callers
-from lib.chat.events import Broken, Delta, Done, Event, Failed, Opened
+from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
 from lib.chat.turns import ChatMessage
 from lib.fields.models import Body
 from lib.fields.types import Attributes
@@ -77,7 +77,7 @@ def _opening(event: Opened) -> Iterator[_Chunk]:
         yield {"type": "data-switchboard", "data": {"token": event.token}, "transient": True}
 
 
-def _ending(event: Done | Failed | Broken) -> Iterator[_Chunk]:
+def _ending(event: Done | Failed | StreamBroken) -> Iterator[_Chunk]:
     if not isinstance(event, Done):
         problem = errors.failure_document(event.code)
         yield {"type": "message-metadata", "messageMetadata": {"error": problem}}
@@ -97,10 +97,10 @@ def _ending(event: Done | Failed | Broken) -> Iterator[_Chunk]:
         yield {"type": "finish", "messageMetadata": outcome}
 
 
-class _Sent(Body):
+class _ChatRequest(Body):
     """What useChat sends. An app adds members of its own to it, of which ours are read and the others left."""
 
-    model_config = ConfigDict(defer_build=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     messages: list[Any] = Field(min_length=1)
     id: str | None = None
@@ -115,14 +115,14 @@ class _Sent(Body):
 
 
 class _Part(Body):
-    model_config = ConfigDict(defer_build=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     type: str
     text: str | None = None
 
 
 class _Message(Body):
-    model_config = ConfigDict(defer_build=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     role: Literal["user"]
     parts: list[_Part]
@@ -141,7 +141,7 @@ async def read(request: Request, caller: callers.Caller) -> ChatMessage:
     document = await request_body.read_json(request, limit=BODY_LIMIT)
     if not isinstance(document, dict) or "messages" not in document:
         return request_body.validate(ChatMessage, document)
-    sent = request_body.validate(_Sent, document)
+    sent = request_body.validate(_ChatRequest, document)
     message, text = _said(sent.messages)
     thread_key = sent.thread_key or (sent.id if isinstance(caller, callers.User) else None)
     fields: dict[str, Any] = {
@@ -174,6 +174,6 @@ def _said(messages: list[Any]) -> tuple[_Message, str]:
     )
 
 
-def _repeatable_id(sent: _Sent, message: _Message) -> str | None:
+def _repeatable_id(sent: _ChatRequest, message: _Message) -> str | None:
     edited = sent.message_id is not None and sent.message_id == message.id
     return None if sent.trigger == "regenerate-message" or edited else message.id or None

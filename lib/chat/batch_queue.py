@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Batches(Generic[Item]):
+class BatchQueue(Generic[Item]):
     """Unbounded; for one taker in the event loop of those who put."""
 
     def __init__(self) -> None:

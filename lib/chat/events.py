@@ -60,7 +60,7 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Broken:
+class StreamBroken:
     """The end of a stream only, as far as we know.
 
     It has no id, so that whoever repeats the last one misses nothing of what the turn still adds.
@@ -69,18 +69,18 @@ class Broken:
     code: str
 
 
-Event = Opened | Delta | Done | Failed | Broken
+Event = Opened | Delta | Done | Failed | StreamBroken
 
-Told_contra = TypeVar("Told_contra", contravariant=True)
+Event_contra = TypeVar("Event_contra", contravariant=True)
 
 
-class Encoder(Protocol[Told_contra]):
+class Encoder(Protocol[Event_contra]):
     """How the events of one stream look on the wire; ``headers`` are the answer's own."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
 
-    def encode(self, event: Told_contra) -> bytes:
+    def encode(self, event: Event_contra) -> bytes:
         """The bytes of the next event."""
         ...
 
@@ -119,5 +119,5 @@ def on_the_wire(event: Event) -> sse.Event:
             return sse.Event("done", data, id=event.position + 1)
         case Failed():
             return sse.Event("error", errors.failure_document(event.code), id=event.position + 1)
-        case Broken():
+        case StreamBroken():
             return sse.Event("error", errors.failure_document(event.code))

@@ -9,13 +9,13 @@ from typing import Any
 
 from lib import errors, log, personas
 from lib.chat import turns
-from lib.chat.batch_queue import Batches
-from lib.chat.events import Broken, Delta, Event
-from lib.chat.turn_writer import Flusher
+from lib.chat.batch_queue import BatchQueue
+from lib.chat.events import Delta, Event, StreamBroken
+from lib.chat.turn_writer import TurnWriter
 from lib.chat.turns import Status, Turn
 from lib.database import commands
 from lib.personas import Deferred, PersonaError, Text, Usage
-from lib.personas.sanitizer import Spoken
+from lib.personas.sanitizer import Sanitizer
 from lib.personas.text import clean
 
 GRACE_SECONDS = 1.0
@@ -39,7 +39,7 @@ _BROKEN = _Outcome("failed", "internal_error", "The answering broke down.")
 
 
 @dataclass
-class _Answer:
+class _AnswerSoFar:
     """What has been said so far."""
 
     pieces: list[str] = field(default_factory=list)
@@ -64,9 +64,9 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
     ended the turn elsewhere (a cancel, an asynchronous answer), or because the process stops. What was said
     by then is stored. Raises nothing that is the persona's or the database's fault: those are events.
     """
-    answer = _Answer()
-    signals = Batches[_Signal]()
-    flusher = Flusher(turn.rpc, turn.id)
+    answer = _AnswerSoFar()
+    signals = BatchQueue[_Signal]()
+    flusher = TurnWriter(turn.rpc, turn.id)
     clock = _wind_the_clock(turn, signals)
     speaking = asyncio.create_task(_speak(turn, signals))
     # It ends when the turn is to be stopped, or has ended elsewhere.
@@ -104,7 +104,7 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
         raise
 
 
-async def _end(turn: Turn, outcome: _Outcome, answer: _Answer) -> AsyncGenerator[Event, None]:
+async def _end(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> AsyncGenerator[Event, None]:
     """Finish the turn and tell how it stands: as we say, or as somebody did before us."""
     code, usage = outcome.error_code, answer.usage
     try:
@@ -119,7 +119,7 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _Answer) -> AsyncGenerator
     except errors.Problem as problem:
         # The lease runs out and the sweep ends the turn with what was flushed.
         log.error("finish_failed", turn_id=turn.id, code=problem.code)
-        yield Broken(problem.code)
+        yield StreamBroken(problem.code)
         return
     yield turns.ending(
         status=finished.status,
@@ -131,9 +131,9 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _Answer) -> AsyncGenerator
     )
 
 
-async def _speak(turn: Turn, signals: Batches[_Signal]) -> None:
+async def _speak(turn: Turn, signals: BatchQueue[_Signal]) -> None:
     """Pass on what the persona says, and how it ended."""
-    outcome, spoken = _Outcome("completed"), Spoken()
+    outcome, spoken = _Outcome("completed"), Sanitizer()
     try:
         pieces = personas.find(turn.persona_kind).answer(turn.for_persona)
         async with contextlib.aclosing(pieces):
@@ -151,21 +151,21 @@ async def _speak(turn: Turn, signals: Batches[_Signal]) -> None:
     signals.put(outcome)
 
 
-def _wind_the_clock(turn: Turn, signals: Batches[_Signal]) -> asyncio.TimerHandle:
+def _wind_the_clock(turn: Turn, signals: BatchQueue[_Signal]) -> asyncio.TimerHandle:
     """Tell when the turn has passed its limit; one clock, because one for each token costs more than the token."""
     deadline = turn.started_at + turn.for_persona.time_limit_seconds + GRACE_SECONDS
     passed = _Outcome("timeout", "persona_timeout", "The persona passed its time limit.")
     return asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), signals.put, passed)
 
 
-def _judge(outcome: _Outcome, answer: _Answer) -> _Outcome:
+def _judge(outcome: _Outcome, answer: _AnswerSoFar) -> _Outcome:
     """An answer without a word is no answer."""
     if outcome.status == "completed" and not answer.text.strip():
         return _Outcome("failed", "persona_bad_answer", "The persona said nothing.")
     return outcome
 
 
-async def _finish(turn: Turn, outcome: _Outcome, answer: _Answer) -> turns.Finished:
+async def _finish(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> turns.FinishResult:
     finished = await turns.finish(
         turn.rpc,
         turn.id,
@@ -189,7 +189,7 @@ async def _finish(turn: Turn, outcome: _Outcome, answer: _Answer) -> turns.Finis
     return finished
 
 
-async def _finish_anyhow(turn: Turn, outcome: _Outcome, answer: _Answer) -> None:
+async def _finish_anyhow(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> None:
     """Finish although we are being stopped: a server that shuts down may cancel its tasks more than once."""
     for _ in range(3):
         with contextlib.suppress(asyncio.CancelledError):

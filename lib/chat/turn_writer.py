@@ -8,10 +8,9 @@ import contextlib
 from collections.abc import Callable
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from lib import errors, log
 from lib.database.commands import Patience, Rpc
+from lib.fields.models import Record
 
 PAUSE_SECONDS = 1.0
 BATCH_CHARACTERS = 2_000
@@ -23,14 +22,12 @@ _PATIENCE = Patience(tries=3, longest_pause=0.4, try_seconds=3, seconds=3)
 """A try that hangs is given up while the next one, on another connection, still comes within those 6 s."""
 
 
-class _Flushed(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True)
-
+class _Flushed(Record):
     status: str
     stop: bool
 
 
-class Flusher:
+class TurnWriter:
     """Stores the text of one turn from the first character on."""
 
     def __init__(self, rpc: Rpc, turn_id: UUID) -> None:

@@ -7,26 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from lib import errors, log
 from lib.auth import callers
-from lib.auth.client_info import Client
-from lib.chat.events import Broken, Delta, Done, Event, Failed, Opened
+from lib.auth.client_info import ClientInfo
+from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
+from lib.chat.stopping import until_stopped
 from lib.database import commands
 from lib.database.commands import Rpc
-from lib.database.rate_limits import Limit
+from lib.database.rate_limits import RateLimit
 from lib.fields import emails, types
 from lib.fields.emails import EmailHmac, EmailText
-from lib.fields.models import Body
+from lib.fields.models import Body, Record
 from lib.fields.types import Attributes, Label, Message
 from lib.outbound import addresses
 from lib.personas import HistoryMessage, PersonaTurn, Role
-
-INTERRUPT_PAUSE_SECONDS = 0.3
-INTERRUPT_SECONDS = 10.0
-"""How long a message waits for the answer that it interrupts, and a cancel for the one that it stops: above the 6 s
-after which the database ends it itself."""
 
 FOLLOW_PAUSE_SECONDS = 0.5
 FOLLOW_LIMIT_SECONDS = 300.0
@@ -53,11 +49,7 @@ class ChatMessage(Body):
         return self
 
 
-class _Answered(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
-
-
-class _Persona(_Answered):
+class _Persona(Record):
     id: UUID
     kind: str
     config: Mapping[str, Any]
@@ -65,13 +57,13 @@ class _Persona(_Answered):
     time_limit_seconds: int
 
 
-class _Said(_Answered):
+class _HistoryEntry(Record):
     role: Role
     text: str
     created_at: str
 
 
-class _Started(_Answered):
+class _StartResult(Record):
     repeat: bool
     status: Status
     taken_over: bool = False
@@ -82,13 +74,13 @@ class _Started(_Answered):
     contact_id: UUID | None
     user_id: UUID | None
     proof: callers.Proof | None
-    history: tuple[_Said, ...]
+    history: tuple[_HistoryEntry, ...]
     persona: _Persona
     allowed_networks: tuple[str, ...]
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[RateLimit, ...] = ()
 
 
-class TurnState(_Answered):
+class TurnState(Record):
     """What stands of a turn: ``text`` is what follows the asked position, ``position`` where it ends."""
 
     turn_id: UUID
@@ -108,7 +100,7 @@ class TurnState(_Answered):
         return Opened(self.turn_id, self.session_id, self.conversation_id, self.contact_id)
 
 
-class Stopped(_Answered):
+class CancelResult(Record):
     """How a turn stands that was asked to stop."""
 
     turn_id: UUID
@@ -117,7 +109,7 @@ class Stopped(_Answered):
     text_length: int
 
 
-class Finished(_Answered):
+class FinishResult(Record):
     """How a turn ended. Not ``changed`` where somebody else had ended it before."""
 
     changed: bool
@@ -126,7 +118,7 @@ class Finished(_Answered):
     text_length: int
 
 
-class _Active(_Answered):
+class _ActiveTurn(Record):
     turn: TurnState | None
 
 
@@ -147,10 +139,10 @@ class Turn:
     for_persona: PersonaTurn = field(repr=False)
     rpc: Rpc = field(repr=False)
     started_at: float
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[RateLimit, ...] = ()
 
 
-async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, client: Client) -> Turn:
+async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, client: ClientInfo) -> Turn:
     """Take a message in: find or open conversation and session, store it, and open a turn.
 
     The same client message again gives the same turn. Where the persona lets a message interrupt the answer before,
@@ -172,17 +164,15 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
         "metadata": message.metadata,
         "client": client.facts(),
     }
-    patience_ends = time.monotonic() + INTERRUPT_SECONDS
-    while True:
+    started_at = 0.0
+
+    async def attempt(last: bool) -> _StartResult:
+        nonlocal started_at
         started_at = time.monotonic()
-        arguments["last_try"] = started_at > patience_ends
-        try:
-            started = await rpc.call("start_turn", arguments, _Started, repeatable=_is_repeatable(caller, message))
-            break
-        except errors.Refused as refused:
-            if not refused.extra.get("stopping"):
-                raise
-        await asyncio.sleep(INTERRUPT_PAUSE_SECONDS)
+        repeatable = _is_repeatable(caller, message)
+        return await rpc.call("start_turn", arguments | {"last_try": last}, _StartResult, repeatable=repeatable)
+
+    started = await until_stopped(attempt)
     return Turn(
         id=started.turn_id,
         repeated=started.repeat,
@@ -208,7 +198,7 @@ async def read(rpc: Rpc, turn_id: UUID, after: int = 0, *, patience: commands.Pa
     return await rpc.call("read_turn", arguments, TurnState, repeatable=True, patience=patience)
 
 
-async def stand(turn: Turn) -> TurnState:
+async def snapshot(turn: Turn) -> TurnState:
     """What stands of a turn that is not ours to answer, from its beginning. Raises as read."""
     if not turn.taken_over:
         return await read(turn.rpc, turn.id)
@@ -234,7 +224,7 @@ async def read_active(rpc: Rpc, space_id: UUID, thread_key: str) -> TurnState | 
     if not types.is_label(thread_key):
         return None
     arguments = {"space_id": space_id, "thread_key": thread_key}
-    return (await rpc.call("read_active_turn", arguments, _Active, repeatable=True)).turn
+    return (await rpc.call("read_active_turn", arguments, _ActiveTurn, repeatable=True)).turn
 
 
 async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:
@@ -245,18 +235,17 @@ async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:
     return await read(rpc, turn_id, after or 0)
 
 
-async def cancel(caller: callers.Contact | callers.User, turn_id: UUID) -> Stopped:
+async def cancel(caller: callers.Contact | callers.User, turn_id: UUID) -> CancelResult:
     """Stop a turn and wait until it has stopped; what its reader has seen is kept. One that has ended stays as it is.
 
     Raises Refused (turn_not_found) for one that the caller may not see.
     """
     rpc = commands.acting_as(caller, callers.Scope.at_home(caller))
-    patience_ends = time.monotonic() + INTERRUPT_SECONDS
-    while True:
-        stopped = await rpc.call("cancel_turn", {"turn_id": turn_id}, Stopped, repeatable=True)
-        if stopped.status != "active" or time.monotonic() > patience_ends:
-            return stopped
-        await asyncio.sleep(INTERRUPT_PAUSE_SECONDS)
+
+    async def attempt(_: bool) -> CancelResult:
+        return await rpc.call("cancel_turn", {"turn_id": turn_id}, CancelResult, repeatable=True)
+
+    return await until_stopped(attempt, lambda result: result.status == "active")
 
 
 async def finish(
@@ -269,7 +258,7 @@ async def finish(
     error_code: str | None = None,
     error_detail: str | None = None,
     first_token_ms: int | None = None,
-) -> Finished:
+) -> FinishResult:
     """End a turn and store its answer (None: what was flushed). Tries for 24 s.
 
     Where the turn had ended before, nothing changes and the result says how it stands.
@@ -285,7 +274,7 @@ async def finish(
             "error_detail": error_detail,
             "first_token_ms": first_token_ms,
         },
-        Finished,
+        FinishResult,
         repeatable=True,
         patience=commands.PERSISTENT,
     )
@@ -305,14 +294,14 @@ async def follow(rpc: Rpc, state: TurnState, opened: Opened | None) -> AsyncGene
         if state.status != "active":
             break
         if time.monotonic() > limit:
-            yield Broken("stream_limit")
+            yield StreamBroken("stream_limit")
             return
         await asyncio.sleep(FOLLOW_PAUSE_SECONDS)
         try:
             state = await read(rpc, state.turn_id, state.position)
         except errors.Problem as problem:
             log.warning("follow_broke", turn_id=state.turn_id, code=problem.code)
-            yield Broken(problem.code)
+            yield StreamBroken(problem.code)
             return
     yield ending(
         status=state.status,
@@ -353,14 +342,14 @@ def _is_repeatable(caller: callers.Caller, message: ChatMessage) -> bool:
         return False
 
 
-def _new_token(caller: callers.Caller, started: _Started) -> str | None:
+def _new_token(caller: callers.Caller, started: _StartResult) -> str | None:
     """A contact token for whoever came without one."""
     if not isinstance(caller, callers.Anonymous) or started.contact_id is None or started.proof is None:
         return None
     return callers.contact_token(started.workspace_id, started.contact_id, started.conversation_id, started.proof).token
 
 
-def _for_persona(started: _Started, message: str) -> PersonaTurn:
+def _for_persona(started: _StartResult, message: str) -> PersonaTurn:
     persona = started.persona
     return PersonaTurn(
         turn_id=str(started.turn_id),

@@ -6,22 +6,21 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     model_validator,
 )
 
 from lib import errors
-from lib.database.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
+from lib.database.management import Database
+from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
 from lib.fields import identities
 from lib.fields.emails import EmailText
 from lib.fields.identities import ContactKind, Identity
-from lib.fields.models import Body
+from lib.fields.models import Body, Record
 from lib.fields.tags import Tag
-from lib.fields.types import Attributes, Label, Moment, Name, in_any_case, storable
+from lib.fields.types import Attributes, DisplayName, Label, Moment, in_any_case, storable
 
 
 def _identity(text: str) -> str:
@@ -45,7 +44,7 @@ class Evidence(Body):
     verified_by: Verifier
 
 
-class Resolution(Body):
+class ResolveRequest(Body):
     """Whom to look for, and what to write down when they are created or more is known of them now."""
 
     workspace_id: UUID | None = None
@@ -54,9 +53,9 @@ class Resolution(Body):
     platform_id: PlatformId | None = None
     create: bool = False
     kind: ContactKind | None = None
-    first_name: Name | None = None
-    last_name: Name | None = None
-    title: Name | None = None
+    first_name: DisplayName | None = None
+    last_name: DisplayName | None = None
+    title: DisplayName | None = None
     source: Label | None = None
     attributes: Attributes = Field(default_factory=dict)
     evidence: Evidence | None = None
@@ -110,7 +109,7 @@ class Resolution(Body):
         }
 
 
-class KnownBy(Stored):
+class IdentityView(Record):
     """An identity with its evidence: who said so first and when, what stands behind it since when. Times are in UTC."""
 
     kind: identities.Kind
@@ -123,7 +122,7 @@ class KnownBy(Stored):
     verified_at: datetime | None
 
 
-class Contact(Stored):
+class Contact(Record):
     """A contact as its workspace's members see it. ``session_id`` is the session first linked."""
 
     id: UUID
@@ -136,11 +135,11 @@ class Contact(Stored):
     attributes: dict[str, Any]
     session_id: UUID | None
     created_at: datetime
-    identities: tuple[KnownBy, ...]
+    identities: tuple[IdentityView, ...]
     tags: tuple[str, ...]
 
 
-class Participant(Stored):
+class Participant(Record):
     """A person in a group; ``left_at``: who was in it."""
 
     contact_id: UUID
@@ -151,7 +150,7 @@ class Participant(Stored):
     left_at: datetime | None
 
 
-class Participation(Stored):
+class GroupMembership(Record):
     """A group that a person is in, or was."""
 
     contact_id: UUID
@@ -161,7 +160,7 @@ class Participation(Stored):
     left_at: datetime | None
 
 
-class MergedContact(Stored):
+class MergedContact(Record):
     """A contact that was merged into this one: by a member, or where it followed from proof."""
 
     contact_id: UUID
@@ -170,15 +169,15 @@ class MergedContact(Stored):
     merged_at: datetime
 
 
-class ContactInFull(Contact):
+class ContactDetail(Contact):
     """A contact with the groups they are in, a group with its participants; and who was merged into it."""
 
     participants: tuple[Participant, ...]
-    groups: tuple[Participation, ...]
+    groups: tuple[GroupMembership, ...]
     merged: tuple[MergedContact, ...]
 
 
-class LatestSession(Stored):
+class LatestSession(Record):
     """One of a contact's sessions."""
 
     session_id: UUID
@@ -190,7 +189,7 @@ class LatestSession(Stored):
     last_activity_at: datetime
 
 
-class Activity(Contact):
+class ContactActivity(Contact):
     """A contact with what there is of them, in the sessions that the caller may see: ``sessions`` counts by status."""
 
     message_count: int
@@ -199,41 +198,32 @@ class Activity(Contact):
     latest_sessions: tuple[LatestSession, ...]
 
 
-class Resolved(Stored):
+class ResolveResult(Record):
     """The contact that somebody is, and whether it was made for them just now."""
 
     contact: Contact
     created: bool
 
 
-class _Outcome(Stored):
+class _Outcome(Record):
     contact: Contact | None = None
     created: bool = False
     conflict: tuple[UUID, ...] = ()
 
 
-class Tags(Stored):
+class Tags(Record):
     """All tags of a contact or a session, in order."""
 
     tags: tuple[str, ...]
 
 
-class NewTags(Body):
+class TagsUpdate(Body):
     """The tags that there are to be, and no others."""
 
     tags: tuple[Tag, ...] = Field(max_length=100)
 
 
-class ContactPage(BaseModel):
-    """Some contacts, newest first; ``next_cursor`` goes on after them and is absent at the end."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
-
-    items: tuple[Contact, ...]
-    next_cursor: str | None = None
-
-
-class Search(Body):
+class ContactFilter(Body):
     """Which contacts are asked for: all that is given must be true of them."""
 
     workspace_id: UUID | None = None
@@ -247,7 +237,7 @@ class Search(Body):
     active_before: Moment | None = None
     kind: Annotated[ContactKind | None, BeforeValidator(in_any_case)] = None
     text: Label | None = None
-    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=LONGEST_PAGE)
+    limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     cursor: (
         Annotated[str, StringConstraints(pattern=r"^[0-9]{1,17}\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None
     ) = None
@@ -269,7 +259,7 @@ class Search(Body):
         }
 
 
-async def resolve(database: Database, asked: Resolution) -> Resolved:
+async def resolve(database: Database, asked: ResolveRequest) -> ResolveResult:
     """The contact known by the identities; created, or told more of, where that is asked for.
 
     Of many who bring the same new sender at once, one creates the contact. Raises Refused: contact_not_found when
@@ -285,37 +275,37 @@ async def resolve(database: Database, asked: Resolution) -> Resolved:
             detail=f"They belong to: {', '.join(ids)}. A member decides who these are.",
             extra={"contact_ids": ids},
         )
-    return Resolved(contact=outcome.contact, created=outcome.created)
+    return ResolveResult(contact=outcome.contact, created=outcome.created)
 
 
-async def find(database: Database, search: Search) -> ContactPage:
+async def find(database: Database, search: ContactFilter) -> Page[Contact]:
     """A page of a workspace's contacts, newest first. Raises Refused (workspace_not_found, workspace_required)."""
-    return await database.call("list_contacts", search.arguments(), ContactPage, repeatable=True)
+    return await database.call("list_contacts", search.arguments(), Page[Contact], repeatable=True)
 
 
-async def read(database: Database, contact_id: UUID) -> ContactInFull:
+async def read(database: Database, contact_id: UUID) -> ContactDetail:
     """One contact. Raises Refused (contact_not_found), and Moved where it was merged into another."""
-    return await database.call("read_contact", {"contact_id": contact_id}, ContactInFull, repeatable=True)
+    return await database.call("read_contact", {"contact_id": contact_id}, ContactDetail, repeatable=True)
 
 
-async def activity(database: Database, contact_id: UUID) -> Activity:
+async def activity(database: Database, contact_id: UUID) -> ContactActivity:
     """What there is of a contact, as far as the caller may see its sessions. Raises as read does."""
-    return await database.call("read_contact_activity", {"contact_id": contact_id}, Activity, repeatable=True)
+    return await database.call("read_contact_activity", {"contact_id": contact_id}, ContactActivity, repeatable=True)
 
 
-async def tag(database: Database, contact_id: UUID, new: NewTags) -> Tags:
+async def tag(database: Database, contact_id: UUID, new: TagsUpdate) -> Tags:
     """Replace a contact's tags. Raises Refused (contact_not_found)."""
     return await database.call(
         "set_contact_tags", {"contact_id": contact_id, "names": _names(new)}, Tags, repeatable=True
     )
 
 
-async def tag_session(database: Database, session_id: UUID, new: NewTags) -> Tags:
+async def tag_session(database: Database, session_id: UUID, new: TagsUpdate) -> Tags:
     """Replace a session's tags. Raises Refused (session_not_found)."""
     return await database.call(
         "set_session_tags", {"session_id": session_id, "names": _names(new)}, Tags, repeatable=True
     )
 
 
-def _names(new: NewTags) -> list[str]:
+def _names(new: TagsUpdate) -> list[str]:
     return sorted(set(new.tags))

@@ -4,25 +4,26 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from lib import errors
-from lib.database.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
+from lib.database.management import Database
+from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
 from lib.fields.identities import ContactKind
-from lib.fields.models import Body
+from lib.fields.models import Body, Record
 from lib.fields.types import in_any_case
 
 ConflictStatus = Literal["open", "merged", "dismissed"]
 
 
-class NewMerge(Body):
+class MergeRequest(Body):
     """The contact to merge into; ``preview``: only say what that would do."""
 
     into: UUID
     preview: bool = False
 
 
-class Merge(Stored):
+class Merge(Record):
     """That a contact was merged into another: by a member (none: an operator), or where it followed from proof."""
 
     id: UUID
@@ -36,7 +37,7 @@ class Merge(Stored):
     undone_by: UUID | None
 
 
-class Moves(Stored):
+class Moves(Record):
     """How many rows move; ``groups``: the person's memberships, or the group's participants."""
 
     identities: int
@@ -47,7 +48,7 @@ class Moves(Stored):
     groups: int
 
 
-class MovedIdentity(Stored):
+class MovedIdentity(Record):
     """An identity that moves."""
 
     kind: str
@@ -56,7 +57,7 @@ class MovedIdentity(Stored):
     evidence: Literal["asserted", "verified"]
 
 
-class Takeover(Stored):
+class ProfileFill(Record):
     """What the standing contact has none of and is given: also the session first linked."""
 
     first_name: str | None = None
@@ -67,21 +68,21 @@ class Takeover(Stored):
     attributes: dict[str, Any] = Field(default_factory=dict)
 
 
-class KeptName(Stored):
+class KeptName(Record):
     """Two names of which the standing contact's is kept."""
 
     kept: str
     other: str
 
 
-class KeptSession(Stored):
+class KeptSession(Record):
     """Two linked sessions of which the standing contact's is kept."""
 
     kept: UUID
     other: UUID
 
 
-class SharedThread(Stored):
+class SharedThread(Record):
     """A thread that both have: the standing contact's goes on, the other's keeps its history under a key of its own."""
 
     conversation_id: UUID
@@ -91,7 +92,7 @@ class SharedThread(Stored):
     thread_key: str
 
 
-class Collisions(Stored):
+class Collisions(Record):
     """What both have: names and linked sessions that differ, threads, names of attributes; how many tags and groups."""
 
     name: KeptName | None = None
@@ -102,7 +103,7 @@ class Collisions(Stored):
     groups: int
 
 
-class Preview(Stored):
+class MergePreview(Record):
     """What merging one contact into another moves, and what collides."""
 
     contact_id: UUID
@@ -110,19 +111,19 @@ class Preview(Stored):
     moves: Moves
     identities: tuple[MovedIdentity, ...]
     tags: tuple[str, ...]
-    takes_over: Takeover
+    takes_over: ProfileFill
     collides: Collisions
 
 
-class Merged(Stored):
+class MergeResult(Record):
     """A merge with what it did. ``changed`` is false for a preview, and where the two were merged before."""
 
     merge: Merge | None = None
-    preview: Preview | None = None
+    preview: MergePreview | None = None
     changed: bool
 
 
-class Party(Stored):
+class ConflictContact(Record):
     """One of two contacts; ``standing_id`` is another where it was merged since."""
 
     id: UUID
@@ -131,7 +132,7 @@ class Party(Stored):
     standing_id: UUID
 
 
-class Conflict(Stored):
+class Conflict(Record):
     """Two contacts that were called the same.
 
     ``found_by`` is ``resolve`` (identities that were brought together), ``asserted`` (somebody's word), or what stood
@@ -140,8 +141,8 @@ class Conflict(Stored):
 
     id: UUID
     workspace_id: UUID
-    contact: Party
-    other_contact: Party
+    contact: ConflictContact
+    other_contact: ConflictContact
     found_by: str
     status: ConflictStatus
     merge_id: UUID | None
@@ -150,21 +151,12 @@ class Conflict(Stored):
     closed_at: datetime | None
 
 
-class ConflictPage(BaseModel):
-    """Some conflicts, newest first; ``next_cursor`` goes on after them and is absent at the end."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
-
-    items: tuple[Conflict, ...]
-    next_cursor: UUID | None = None
-
-
-class ConflictSearch(Body):
+class ConflictFilter(Body):
     """Which conflicts are asked for."""
 
     workspace_id: UUID | None = None
     status: Annotated[ConflictStatus, BeforeValidator(in_any_case)] = "open"
-    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=LONGEST_PAGE)
+    limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     cursor: UUID | None = None
 
     def arguments(self) -> dict[str, Any]:
@@ -177,7 +169,7 @@ class ConflictSearch(Body):
         }
 
 
-async def merge(database: Database, contact_id: UUID, new: NewMerge) -> Merged:
+async def merge(database: Database, contact_id: UUID, new: MergeRequest) -> MergeResult:
     """Merge a contact into another of its workspace, or into the one that stands for that; again is the same merge.
 
     Raises Refused: contact_not_found for whoever is no member and for a contact of another workspace, forbidden,
@@ -186,20 +178,20 @@ async def merge(database: Database, contact_id: UUID, new: NewMerge) -> Merged:
     if new.into == contact_id:
         raise errors.Refused(409, "same_contact")
     arguments = {"contact_id": contact_id, "into_id": new.into, "preview": new.preview}
-    return await database.call("merge_contacts", arguments, Merged, repeatable=True)
+    return await database.call("merge_contacts", arguments, MergeResult, repeatable=True)
 
 
-async def unmerge(database: Database, contact_id: UUID) -> Merged:
+async def unmerge(database: Database, contact_id: UUID) -> MergeResult:
     """Undo the merge of a contact: what moved goes back as it was, with what was said in it since.
 
     Raises Refused: contact_not_found, forbidden, not_merged, merged_further (undo that merge first).
     """
-    return await database.call("unmerge_contact", {"contact_id": contact_id}, Merged)
+    return await database.call("unmerge_contact", {"contact_id": contact_id}, MergeResult)
 
 
-async def conflicts(database: Database, search: ConflictSearch) -> ConflictPage:
+async def conflicts(database: Database, search: ConflictFilter) -> Page[Conflict]:
     """A page of a workspace's conflicts, newest first. Raises Refused (workspace_not_found, workspace_required)."""
-    return await database.call("list_contact_conflicts", search.arguments(), ConflictPage, repeatable=True)
+    return await database.call("list_contact_conflicts", search.arguments(), Page[Conflict], repeatable=True)
 
 
 async def dismiss(database: Database, conflict_id: UUID) -> Conflict:

@@ -5,16 +5,16 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from lib.auth import callers
-from lib.auth.client_info import Client
+from lib.auth.client_info import ClientInfo
 from lib.database import commands
-from lib.database.rate_limits import Limit
+from lib.database.rate_limits import RateLimit
 from lib.fields import emails, phones
 from lib.fields.emails import EmailHmac, EmailText
-from lib.fields.models import Body
-from lib.fields.types import Attributes, Label, Name, storable
+from lib.fields.models import Body, Record
+from lib.fields.types import Attributes, DisplayName, Label, storable
 
 SpaceKind = Literal["embed", "landing"]
 
@@ -28,28 +28,26 @@ PhoneText = Annotated[str, Field(max_length=64), AfterValidator(storable), After
 """A phone number as somebody typed it."""
 
 
-class Arrival(Body):
+class RegistrationRequest(Body):
     """What a person tells of themselves when they register."""
 
     email: EmailText
-    first_name: Name | None = None
-    last_name: Name | None = None
+    first_name: DisplayName | None = None
+    last_name: DisplayName | None = None
     phone: PhoneText | None = None
     source: Label | None = None
     attributes: Attributes = Field(default_factory=dict)
     email_hmac: EmailHmac | None = None
 
 
-class _Registered(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
-
+class _Registered(Record):
     workspace_id: UUID
     contact_id: UUID
     conversation_id: UUID
     session_id: UUID
     session_status: str
     proof: callers.Proof
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[RateLimit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,11 @@ class Registration:
     session_status: str
     token: str
     expires_at: datetime
-    limits: tuple[Limit, ...]
+    limits: tuple[RateLimit, ...]
 
 
 async def register(
-    caller: callers.Caller, space_id: UUID, kind: SpaceKind, arrival: Arrival, client: Client
+    caller: callers.Caller, space_id: UUID, kind: SpaceKind, arrival: RegistrationRequest, client: ClientInfo
 ) -> Registration:
     """Find or create the contact behind the email, open or find their session, and sign a token for it.
 

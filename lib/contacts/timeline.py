@@ -6,14 +6,15 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from lib.database.management import DEFAULT_PAGE, LONGEST_PAGE, Database, Stored
-from lib.fields.models import Body
+from lib.database.management import Database
+from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from lib.fields.models import Body, Record
 
 
-class Paging(Body):
+class TimelinePageRequest(Body):
     """Which part of a journey is asked for."""
 
-    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=LONGEST_PAGE)
+    limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     cursor: (
         Annotated[
             str, StringConstraints(pattern=r"^[0-9]{1,17}\.[0-9]{1,2}\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
@@ -26,7 +27,7 @@ class Paging(Body):
         return {"after": self.cursor, "page_size": self.limit}
 
 
-class Entry(Stored):
+class ContactEvent(Record):
     """Something that happened; the members that its kind has. Times are in UTC.
 
     ``actor_id``: who did it; ``contact_id``: whom it was merged with, or parted from; ``identity`` is ``platform:id``.
@@ -52,14 +53,14 @@ class Entry(Stored):
     late: bool | None = None
 
 
-class Journey(Stored):
+class ContactTimeline(Record):
     """A page of entries, oldest first; ``next_cursor`` goes on after them and is absent at the end."""
 
-    items: tuple[Entry, ...]
+    items: tuple[ContactEvent, ...]
     next_cursor: str | None = None
 
 
-async def read(database: Database, contact_id: UUID, paging: Paging) -> Journey:
+async def read(database: Database, contact_id: UUID, paging: TimelinePageRequest) -> ContactTimeline:
     """What became of a contact, as far as the caller may see its sessions. Raises Refused (contact_not_found)."""
     arguments = {"contact_id": contact_id, **paging.arguments()}
-    return await database.call("read_contact_journey", arguments, Journey, repeatable=True)
+    return await database.call("read_contact_journey", arguments, ContactTimeline, repeatable=True)

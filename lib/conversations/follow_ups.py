@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lib.auth import callers
-from lib.auth.client_info import Client
+from lib.auth.client_info import ClientInfo
 from lib.database import commands
-from lib.fields.models import Body
+from lib.fields.models import Body, Record
 from lib.fields.types import Attributes, Label, Message
 
 
@@ -30,10 +30,8 @@ class FollowUp(Body):
     persona_id: UUID | None = None
 
 
-class Sent(BaseModel):
+class PostedMessage(Record):
     """A message without a turn; not ``created`` where the same client message had been taken in before."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
     message_id: UUID
     session_id: UUID
@@ -44,7 +42,7 @@ class Sent(BaseModel):
     created: bool
 
 
-async def capture(user: callers.User, contact_id: UUID, follow_up: FollowUp, client: Client) -> Sent:
+async def capture(user: callers.User, contact_id: UUID, follow_up: FollowUp, client: ClientInfo) -> PostedMessage:
     """Add a follow-up to the contact's live session, or open one; no persona answers it.
 
     What somebody opened by typing the contact's email is passed over, unless it is named or all there is. The same
@@ -54,4 +52,6 @@ async def capture(user: callers.User, contact_id: UUID, follow_up: FollowUp, cli
     """
     rpc = commands.acting_as(user, callers.Scope.at_home(user))
     arguments = {"contact_id": contact_id, **follow_up.model_dump(), "client": client.facts()}
-    return await rpc.call("capture_message", arguments, Sent, repeatable=follow_up.client_message_id is not None)
+    return await rpc.call(
+        "capture_message", arguments, PostedMessage, repeatable=follow_up.client_message_id is not None
+    )

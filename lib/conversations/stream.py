@@ -12,29 +12,24 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from lib import config, errors, log
-from lib.chat.events import Broken
+from lib.chat.events import StreamBroken
 from lib.database.commands import Rpc
+from lib.fields.models import Record
 from lib.http import sse
 from lib.personas import Role
-from lib.sessions.sessions import Status
+from lib.sessions.models import Status
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 3.0
 PAUSE_GROWTH = 1.15
 """How much longer each pause is than the one before while nothing happens: 3 s after eight quiet ones."""
 
-PART = 100
+BATCH = 100
 """How many messages one question brings at most; where there are more it is asked again at once."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
-
-
-class Said(_Model):
+class StreamedMessage(Record):
     """A message. ``turn_id`` is the turn that it asks or answers; a member's and a follow-up have none."""
 
     id: UUID
@@ -46,7 +41,7 @@ class Said(_Model):
     created_at: datetime
 
 
-class Standing(_Model):
+class SessionState(Record):
     """How the live session stands, or the last one; ``taken_over``: a member answers in the persona's place."""
 
     session_id: UUID
@@ -54,27 +49,27 @@ class Standing(_Model):
     taken_over: bool
 
 
-class Part(_Model):
+class MessageBatch(Record):
     """What was said after a message, and how things stand. ``last`` is the message from which to go on."""
 
-    messages: tuple[Said, ...]
+    messages: tuple[StreamedMessage, ...]
     last: UUID | None
-    session: Standing | None
+    session: SessionState | None
     more: bool
 
 
 @dataclass(frozen=True)
-class Stands:
+class SessionChange:
     """The session changed; whoever goes on after ``last`` misses no message."""
 
-    standing: Standing
+    standing: SessionState
     last: UUID | None
 
 
-Event = Said | Stands | Broken
+Event = StreamedMessage | SessionChange | StreamBroken
 
 
-async def read(rpc: Rpc, conversation_id: UUID, after: UUID | Literal["latest"] | None) -> Part:
+async def read(rpc: Rpc, conversation_id: UUID, after: UUID | Literal["latest"] | None) -> MessageBatch:
     """What was said after a message: None is from the beginning, latest only what comes from now on.
 
     Raises Refused (conversation_not_found, message_not_found) for what the token's holder may not see.
@@ -83,24 +78,26 @@ async def read(rpc: Rpc, conversation_id: UUID, after: UUID | Literal["latest"] 
         "conversation_id": conversation_id,
         "after": None if after == "latest" else after,
         "only_new": after == "latest",
-        "message_limit": PART,
+        "message_limit": BATCH,
     }
-    return await rpc.call("follow_conversation", arguments, Part, repeatable=True)
+    return await rpc.call("follow_conversation", arguments, MessageBatch, repeatable=True)
 
 
-async def follow(rpc: Rpc, conversation_id: UUID, part: Part, after: UUID | None) -> AsyncGenerator[Event, None]:
+async def follow(
+    rpc: Rpc, conversation_id: UUID, part: MessageBatch, after: UUID | None
+) -> AsyncGenerator[Event, None]:
     """The events of a conversation from a part that was read on, which comes after the message ``after``.
 
     Always ends with Broken: at the time's end (``stream_limit``, so that a reader comes again), or when there is
     nothing more to see for them.
     """
     end = time.monotonic() + config.settings().conversation_stream_seconds
-    standing: Standing | None = None
+    standing: SessionState | None = None
     pause = PAUSE_SECONDS
     while True:
         if part.session is not None and part.session != standing:
             standing, pause = part.session, PAUSE_SECONDS
-            yield Stands(standing, after if part.messages else part.last)
+            yield SessionChange(standing, after if part.messages else part.last)
         for said in part.messages:
             yield said
         after = part.last
@@ -109,7 +106,7 @@ async def follow(rpc: Rpc, conversation_id: UUID, part: Part, after: UUID | None
         if not part.more:
             left = end - time.monotonic()
             if left <= 0:
-                yield Broken("stream_limit")
+                yield StreamBroken("stream_limit")
                 return
             await asyncio.sleep(min(pause, left))
             pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
@@ -117,7 +114,7 @@ async def follow(rpc: Rpc, conversation_id: UUID, part: Part, after: UUID | None
             part = await read(rpc, conversation_id, after)
         except errors.Problem as problem:
             log.info("conversation_stream_ended", conversation_id=conversation_id, code=problem.code)
-            yield Broken(problem.code)
+            yield StreamBroken(problem.code)
             return
 
 
@@ -129,11 +126,11 @@ class Encoder:
     def encode(self, event: Event) -> bytes:
         """One server-sent event."""
         match event:
-            case Said():
+            case StreamedMessage():
                 data: dict[str, Any] = event.model_dump(mode="json")
                 return sse.encode(sse.Event("message", data, id=str(event.id)))
-            case Stands():
+            case SessionChange():
                 place = str(event.last) if event.last else None
                 return sse.encode(sse.Event("session", event.standing.model_dump(mode="json"), id=place))
-            case Broken():
+            case StreamBroken():
                 return sse.encode(sse.Event("error", errors.failure_document(event.code)))

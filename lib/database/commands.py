@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from lib import config, errors, log
 from lib.auth import callers
 from lib.database import postgrest, rate_limits
-from lib.database.rate_limits import Limit
+from lib.database.rate_limits import RateLimit
 from lib.outbound import wire
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -256,7 +256,7 @@ def _refusal(status: int, document: Mapping[str, Any]) -> errors.Refused:
         detail=_text(document.get("detail")),
         retry_after=int(retry_after) if isinstance(retry_after, int | float) else None,
         extra={name: value for name, value in document.items() if name not in known},
-        headers=rate_limits.headers(Limit.model_validate(state) for state in document.get("limits") or ()),
+        headers=rate_limits.headers(RateLimit.model_validate(state) for state in document.get("limits") or ()),
     )
 
 

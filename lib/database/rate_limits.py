@@ -7,15 +7,15 @@ how many seconds `t` the window ends.
 
 from collections.abc import Iterable, Mapping
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from lib.fields.models import Record
 
 WINDOW_SECONDS = 60
 
 
-class Limit(BaseModel):
+class RateLimit(Record):
     """One limit of the current minute; `reset` is in seconds."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
 
     name: str = Field(pattern=r"^[a-z_]{1,64}$")
     quota: int
@@ -23,7 +23,7 @@ class Limit(BaseModel):
     reset: int
 
 
-def headers(limits: Iterable[Limit]) -> Mapping[str, str]:
+def headers(limits: Iterable[RateLimit]) -> Mapping[str, str]:
     """The headers of an answer that these limits apply to; none where there are none."""
     listed = tuple(limits)
     if not listed:

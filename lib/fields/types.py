@@ -52,7 +52,7 @@ Message = Annotated[str, Field(max_length=16_000), AfterValidator(storable), Aft
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 """A short text, such as a key."""
 
-Name = Annotated[Label, AfterValidator(_not_blank)]
+DisplayName = Annotated[Label, AfterValidator(_not_blank)]
 """What somebody or something is called: a Label that is not blank."""
 
 

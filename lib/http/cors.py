@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from lib import errors
 from lib.auth import callers
 from lib.database import commands
+from lib.fields.models import Record
 from lib.routes import Route
 
 CACHE_SECONDS = 60
@@ -23,9 +22,7 @@ EXPOSED_HEADERS = "ratelimit, ratelimit-policy, retry-after, x-request-id, x-ver
 PREFLIGHT_SECONDS = 600
 
 
-class _Origins(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True)
-
+class _Origins(Record):
     origins: tuple[str, ...]
 
 

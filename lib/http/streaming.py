@@ -14,8 +14,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from lib import log
-from lib.chat.batch_queue import Batches
-from lib.chat.events import Broken, Encoder, Opened, ServerSentEvents
+from lib.chat.batch_queue import BatchQueue
+from lib.chat.events import Encoder, Opened, ServerSentEvents, StreamBroken
 from lib.http import sse
 
 Told = TypeVar("Told")
@@ -47,7 +47,7 @@ class Stream(StreamingResponse):
         events: AsyncGenerator[Told, None],
         *,
         drain: bool,
-        encoder: Encoder[Told | Broken] | None = None,
+        encoder: Encoder[Told | StreamBroken] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._encoder: Encoder[Any] = encoder or ServerSentEvents()
@@ -60,7 +60,7 @@ class Stream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events; returns when the source has ended."""
-        queue = Batches[bytes | None]()
+        queue = BatchQueue[bytes | None]()
         self._sent_at = time.monotonic()
         self._beat(queue)
         self._opening = asyncio.get_running_loop().call_later(OPENING_SECONDS, queue.put, b"")
@@ -82,7 +82,7 @@ class Stream(StreamingResponse):
                     await asyncio.wait({reader}, timeout=LAST_WORD_SECONDS)
             await _end(reader)
 
-    async def _pump(self, queue: Batches[bytes | None]) -> None:
+    async def _pump(self, queue: BatchQueue[bytes | None]) -> None:
         try:
             async with contextlib.aclosing(self._events) as events:
                 async for event in events:
@@ -90,15 +90,15 @@ class Stream(StreamingResponse):
                     queue.put(self._encoder.encode(event), hasten=not patient)
         except asyncio.CancelledError:
             # The reader has gone, or the server shuts down: whoever still listens is told that it is not the end.
-            queue.put(self._encoder.encode(Broken("turn_interrupted" if self._drain else "stream_limit")))
+            queue.put(self._encoder.encode(StreamBroken("turn_interrupted" if self._drain else "stream_limit")))
             raise
         except Exception:
             log.error("stream_broke")
-            queue.put(self._encoder.encode(Broken("internal_error")))
+            queue.put(self._encoder.encode(StreamBroken("internal_error")))
         finally:
             queue.put(None)
 
-    def _beat(self, queue: Batches[bytes | None]) -> None:
+    def _beat(self, queue: BatchQueue[bytes | None]) -> None:
         """Fill silence; looks now and then, because a clock for each event costs more than the event."""
         silent = time.monotonic() - self._sent_at
         if silent >= HEARTBEAT_SECONDS:
@@ -106,7 +106,7 @@ class Stream(StreamingResponse):
             silent = 0.0
         self._heart = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS - silent, self._beat, queue)
 
-    async def _send(self, queue: Batches[bytes | None], send: Send) -> None:
+    async def _send(self, queue: BatchQueue[bytes | None], send: Send) -> None:
         with contextlib.suppress(OSError):
             # Events that came together are written together: a write for each is what a stream costs most with.
             chunks = await queue.take()

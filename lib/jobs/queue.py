@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from lib import errors, log
 from lib.auth import callers
 from lib.database import commands
+from lib.fields.models import Record
 
 BATCH = 10
 LEASE_SECONDS = 60
@@ -23,11 +22,7 @@ JOB_SECONDS = 20.0
 """How long one job may take: well within its lease."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
-
-
-class InboundEvent(_Model):
+class InboundEvent(Record):
     """A delivery as it came."""
 
     id: UUID
@@ -36,7 +31,7 @@ class InboundEvent(_Model):
     raw_body: str
 
 
-class Job(_Model):
+class Job(Record):
     """A claimed piece of work."""
 
     id: UUID
@@ -47,15 +42,15 @@ class Job(_Model):
     event: InboundEvent | None
 
 
-class _Claimed(_Model):
+class _Claimed(Record):
     jobs: tuple[Job, ...]
 
 
-class _State(_Model):
+class _State(Record):
     status: str
 
 
-class Report(_Model):
+class RunReport(Record):
     """What a run of the worker did; ``remaining`` says that its time was over before the queue was empty."""
 
     processed: int
@@ -68,7 +63,7 @@ Handlers = Mapping[str, Handler]
 """What does the work, by kind of job. What it raises puts the job back or, if it is final, ends it."""
 
 
-async def run_due(handlers: Handlers, *, budget_seconds: float) -> Report:
+async def run_due(handlers: Handlers, *, budget_seconds: float) -> RunReport:
     """Work on due jobs until none is left or the time is over; a batch that was begun is ended.
 
     Raises BackendUnavailable when the queue cannot be reached.
@@ -78,11 +73,11 @@ async def run_due(handlers: Handlers, *, budget_seconds: float) -> Report:
     while time.monotonic() < end:
         batch = await _claim(BATCH)
         if not batch:
-            return Report(processed=processed, failed=failed, remaining=False)
+            return RunReport(processed=processed, failed=failed, remaining=False)
         done = await asyncio.gather(*(_run(handlers, job) for job in batch))
         processed += done.count(True)
         failed += done.count(False)
-    return Report(processed=processed, failed=failed, remaining=True)
+    return RunReport(processed=processed, failed=failed, remaining=True)
 
 
 async def run_one(handlers: Handlers, job_id: UUID) -> bool:
@@ -117,7 +112,7 @@ async def _run(handlers: Handlers, job: Job) -> bool:
     return fault is None
 
 
-class _Fault(_Model):
+class _Fault(Record):
     reason: str
     retryable: bool
 

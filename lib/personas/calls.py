@@ -6,8 +6,9 @@ import functools
 import re
 from typing import Annotated, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator
 
+from lib.fields.models import StrictRecord
 from lib.outbound import client
 from lib.personas import ErrorCode, PersonaError, PersonaTurn
 
@@ -23,10 +24,8 @@ _TAKEN_HEADERS = {
 }  # fmt: skip
 
 
-class HeaderAuth(BaseModel):
+class HeaderAuth(StrictRecord):
     """A header of one's own whose value is the persona's secret."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     header: str
 
@@ -59,13 +58,11 @@ Auth = Annotated[
 """How the persona's secret is sent: `"bearer"`, `{"header": "X-My-Key"}`, or not at all (`"none"`)."""
 
 
-class Patience(BaseModel):
+class Timeouts(StrictRecord):
     """How long a call may take, in seconds; never longer than the turn's own limit.
 
     `first_byte_seconds` defaults to that limit: a server that does not stream is silent until it is done.
     """
-
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     connect_seconds: float = Field(default=5, gt=0, le=30)
     first_byte_seconds: float | None = Field(default=None, gt=0, le=840)

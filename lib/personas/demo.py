@@ -10,8 +10,9 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from lib.fields.models import StrictRecord
 from lib.personas import PersonaError, PersonaTurn, Piece, Text, Usage, configured
 from lib.personas.text import excerpt
 
@@ -20,10 +21,8 @@ _QUOTED_MESSAGES = 3
 _QUOTED_CHARACTERS = 80
 
 
-class Config(BaseModel):
+class Config(StrictRecord):
     """`delay_ms`: milliseconds before each word; 0 answers as fast as it can."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     delay_ms: int = Field(default=30, ge=0, le=2_000)
 

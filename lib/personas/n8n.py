@@ -19,7 +19,7 @@ from lib.outbound import client
 from lib.personas import Deferred, PersonaTurn, Piece, Text, calls, configured, n8n_answer, n8n_poll
 
 
-class Config(calls.Patience):
+class Config(calls.Timeouts):
     """The settings of an n8n persona.
 
     `url` is the webhook's production URL. `mode` `sync` reads the answer from the response. With `async` and

@@ -30,7 +30,7 @@ class Polling:
 
     url: str
     seconds: float
-    patience: calls.Patience
+    patience: calls.Timeouts
     headers: Mapping[str, str]
     deadline: float
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from lib.personas import PersonaError
-from lib.personas.text import Joiner, quote
+from lib.personas.text import SurrogateJoiner, quote
 
 _TYPES = {"begin", "item", "end", "error"}
 
@@ -39,7 +39,7 @@ class Lines:
         self._line_start = 0
         self._searched = 0
         self._open: set[_Run] = set()
-        self._joiners: dict[_Run, Joiner] = {}
+        self._joiners: dict[_Run, SurrogateJoiner] = {}
         self._failures: dict[_Run, str] = {}
         self._ended = False
 
@@ -110,14 +110,14 @@ class Lines:
                 self._open.add(run)
             case "item":
                 self._open.add(run)
-                return _filled(self._joiners.setdefault(run, Joiner()).feed(text))
+                return _filled(self._joiners.setdefault(run, SurrogateJoiner()).feed(text))
             case "error":
                 self._failures[run] = text
             case _:
                 self._ended = True
                 self._open.discard(run)
                 self._failures.pop(run, None)
-                return _filled(self._joiners.pop(run, Joiner()).finish())
+                return _filled(self._joiners.pop(run, SurrogateJoiner()).finish())
         return []
 
 

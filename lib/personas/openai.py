@@ -47,7 +47,7 @@ _ROLES: dict[Role, Literal["user", "assistant"]] = {
 }
 
 
-class Config(calls.Patience):
+class Config(calls.Timeouts):
     """The settings of a language model.
 
     `base_url` is what stands before `/chat/completions`; its query string is kept. `auth` is bearer unless

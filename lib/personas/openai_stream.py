@@ -22,7 +22,7 @@ from pydantic_core import from_json
 
 from lib.outbound.sse_reader import Reader, Received
 from lib.personas import PersonaError
-from lib.personas.text import Joiner, excerpt, find_text, quote
+from lib.personas.text import SurrogateJoiner, excerpt, find_text, quote
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _MOST_TOKENS = 10**12
@@ -49,7 +49,7 @@ class Completion:
         self._form: Literal["unknown", "stream", "document"] = "unknown"
         self._start = bytearray()
         self._reader = Reader()
-        self._joiner = Joiner()
+        self._joiner = SurrogateJoiner()
         self._model = ""
         self._waiting = ""
         self._length = 0

@@ -6,10 +6,10 @@ import json
 
 from lib.fields.types import storable_json
 from lib.personas import Deferred, PersonaError, Piece, Text, Usage
-from lib.personas.text import MAX_CHARACTERS, Joiner
+from lib.personas.text import MAX_CHARACTERS, SurrogateJoiner
 
 
-class Spoken:
+class Sanitizer:
     """One answer's pieces, as they come.
 
     Only the storable part of a text is kept (lib/personas/text); a piece without any is dropped. A piece of another
@@ -17,7 +17,7 @@ class Spoken:
     """
 
     def __init__(self) -> None:
-        self._joiner = Joiner()
+        self._joiner = SurrogateJoiner()
         self._length = 0
 
     def take(self, piece: object) -> Piece | None:

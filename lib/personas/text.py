@@ -29,7 +29,7 @@ def clean(text: str) -> str:
     return _LONE.sub("\N{REPLACEMENT CHARACTER}", _CONTROL.sub("", joined))
 
 
-class Joiner:
+class SurrogateJoiner:
     """Cleans a text that comes in pieces.
 
     JavaScript cuts strings between UTF-16 units, so an emoji may come as two halves in two pieces: the

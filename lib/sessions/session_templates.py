@@ -1,18 +1,21 @@
 """Session templates: named presets that a workspace's sessions are started by."""
 
+from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
 from pydantic import Field
 
-from lib.database.management import Changes, Database, Dated, Done, Page, Paging
-from lib.fields.types import Attributes, Message, Name
-from lib.workflow.quoting import Name as StepName
+from lib.database.management import Database
+from lib.database.paging import Page, PageRequest
+from lib.fields.models import Empty, PartialUpdate, Record
+from lib.fields.types import Attributes, DisplayName, Message
+from lib.workflow.quoting import Identifier as StepName
 
-MOST_FIRST_MESSAGES = 10
+MAX_FIRST_MESSAGES = 10
 
 
-class TemplateChanges(Changes):
+class TemplateChanges(PartialUpdate):
     """A template's members. ``workflow`` and ``workflow_step``, with which it begins, come together.
 
     ``first_messages`` are the persona's, in order; ``metadata`` is beneath the context that a session is started with.
@@ -20,12 +23,12 @@ class TemplateChanges(Changes):
 
     nullable: ClassVar[frozenset[str]] = frozenset({"persona_id", "workflow", "workflow_step"})
 
-    name: Name | None = None
+    name: DisplayName | None = None
     persona_id: UUID | None = None
     workflow: StepName | None = None
     workflow_step: StepName | None = None
     workflow_state: Attributes | None = None
-    first_messages: tuple[Message, ...] | None = Field(default=None, max_length=MOST_FIRST_MESSAGES)
+    first_messages: tuple[Message, ...] | None = Field(default=None, max_length=MAX_FIRST_MESSAGES)
     metadata: Attributes | None = None
 
 
@@ -33,10 +36,10 @@ class NewTemplate(TemplateChanges):
     """A template to make."""
 
     id: UUID | None = None
-    name: Name
+    name: DisplayName
 
 
-class Template(Dated):
+class Template(Record):
     """A session template as its workspace's members see it."""
 
     id: UUID
@@ -48,6 +51,7 @@ class Template(Dated):
     workflow_state: Attributes
     first_messages: tuple[str, ...]
     metadata: Attributes
+    created_at: datetime
 
 
 async def create(database: Database, workspace_id: UUID, new: NewTemplate) -> Template:
@@ -60,7 +64,7 @@ async def create(database: Database, workspace_id: UUID, new: NewTemplate) -> Te
     return await database.call("create_session_template", arguments, Template, repeatable=new.id is not None)
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Template]:
+async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Template]:
     """A workspace's templates. Raises Refused (workspace_not_found)."""
     arguments = {"workspace_id": workspace_id, **paging.arguments()}
     return await database.call("list_session_templates", arguments, Page[Template], repeatable=True)
@@ -85,4 +89,4 @@ async def remove(database: Database, template_id: UUID) -> None:
 
     Not repeated by itself: of one that is gone, nobody knows whose it was.
     """
-    await database.call("remove_session_template", {"template_id": template_id}, Done)
+    await database.call("remove_session_template", {"template_id": template_id}, Empty)

@@ -5,21 +5,17 @@ from datetime import date
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from lib.auth import callers
 from lib.chat.turns import Status as TurnStatus
 from lib.database import commands
-from lib.fields.models import Body
+from lib.fields.models import Body, Record
 from lib.fields.types import Label
-from lib.sessions.sessions import Status
+from lib.sessions.models import Status
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True, serialize_by_alias=True)
-
-
-class Latency(_Model):
+class Latency(Record):
     """Milliseconds over ``count`` turns; a percentile is within 5 % of the value of its rank. None where count is 0."""
 
     count: int
@@ -28,7 +24,7 @@ class Latency(_Model):
     p95: float | None
 
 
-class SessionFigures(_Model):
+class SessionFigures(Record):
     """``ended``: in whatever way, archived ones included. ``success_rate``: how much of that was completed."""
 
     total: int
@@ -38,7 +34,7 @@ class SessionFigures(_Model):
     success_rate: float | None
 
 
-class TurnFigures(_Model):
+class TurnFigures(Record):
     """``failures``: turns that failed or timed out, by their ``error_code``."""
 
     total: int
@@ -46,7 +42,7 @@ class TurnFigures(_Model):
     failures: Mapping[str, int]
 
 
-class Funnel(_Model):
+class Funnel(Record):
     """Contacts by how far they got."""
 
     registered: int
@@ -55,7 +51,7 @@ class Funnel(_Model):
     proposal: int
 
 
-class Part(_Model):
+class GroupFigures(Record):
     """The figures of a part; ``response_ms`` is the average."""
 
     sessions: int
@@ -65,24 +61,26 @@ class Part(_Model):
     response_ms: float | None
 
 
-class NamedPart(Part):
+class NamedGroupFigures(GroupFigures):
     """Those of a persona or a space; None is no space. The name where the reader may see it."""
 
     id: UUID | None
     name: str | None
 
 
-class Day(Part, Funnel):
+class DayFigures(GroupFigures, Funnel):
     """Those of a day in UTC."""
 
     day: date
 
 
-class Statistics(_Model):
+class Statistics(Record):
     """Figures over the sessions of the days from ``from`` to ``to``; ``active_now`` whatever the days.
 
     ``scope``: the whole workspace, or only the caller's own and assigned sessions.
     """
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     workspace_id: UUID | None
     scope: Literal["workspace", "own"]
@@ -94,17 +92,15 @@ class Statistics(_Model):
     response_ms: Latency
     first_token_ms: Latency
     funnel: Funnel
-    by_persona: tuple[NamedPart, ...]
-    by_space: tuple[NamedPart, ...]
-    by_day: tuple[Day, ...]
+    by_persona: tuple[NamedGroupFigures, ...]
+    by_space: tuple[NamedGroupFigures, ...]
+    by_day: tuple[DayFigures, ...]
 
 
-class Question(Body):
+class StatisticsQuery(Body):
     """Over which sessions. Days are in UTC, both included; what is not given narrows nothing down."""
 
-    model_config = ConfigDict(
-        defer_build=True, loc_by_alias=True
-    )  # What does not fit is told by the name it came under: from, to.
+    model_config = ConfigDict(loc_by_alias=True)  # errors name the parameters as they were sent: from, to
 
     workspace_id: UUID | None = None
     persona_id: UUID | None = None
@@ -114,13 +110,13 @@ class Question(Body):
     last: date | None = Field(default=None, alias="to")
 
     @model_validator(mode="after")
-    def _in_order(self) -> "Question":
+    def _in_order(self) -> "StatisticsQuery":
         if self.first is not None and self.last is not None and self.last < self.first:
             raise ValueError("to must not be before from")
         return self
 
 
-async def read(caller: callers.User, question: Question) -> Statistics:
+async def read(caller: callers.User, question: StatisticsQuery) -> Statistics:
     """The figures of a workspace for its owners and admins, else those of the caller's own and assigned sessions.
 
     Raises Refused (workspace_required) for a member of several workspaces who names none.

@@ -1,26 +1,18 @@
 """Takeovers: a member answers in a session in the persona's place, and hands it back."""
 
-import asyncio
-import time
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from lib.auth import callers
-from lib.chat.turns import INTERRUPT_PAUSE_SECONDS, INTERRUPT_SECONDS
-from lib.conversations.follow_ups import Sent
+from lib.chat.stopping import until_stopped
+from lib.conversations.follow_ups import PostedMessage
 from lib.database import commands
-from lib.fields.models import Body
+from lib.fields.models import Body, Record
 from lib.fields.types import Label, Message
-from lib.sessions.sessions import Status
+from lib.sessions.models import Status
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
-
-
-class Takeover(_Model):
+class Takeover(Record):
     """Who answers in a session (None: its persona) and who looks after it; not ``changed`` where it stood so before."""
 
     session_id: UUID
@@ -32,11 +24,11 @@ class Takeover(_Model):
     changed: bool
 
 
-class _Taking(Takeover):
+class _TakeoverAttempt(Takeover):
     stopping: bool
 
 
-class MembersMessage(Body):
+class MemberMessage(Body):
     """What a member says in the persona's place."""
 
     text: Message
@@ -57,14 +49,16 @@ async def take_over(user: callers.User, session_id: UUID) -> Takeover:
     transition_not_allowed (with ``session_status``).
     """
     rpc = commands.acting_as(user, callers.Scope.at_home(user))
-    patience_ends = time.monotonic() + INTERRUPT_SECONDS
     changed = False
-    while True:
-        taken = await rpc.call("take_over_session", {"session_id": session_id}, _Taking, repeatable=True)
+
+    async def attempt(_: bool) -> _TakeoverAttempt:
+        nonlocal changed
+        taken = await rpc.call("take_over_session", {"session_id": session_id}, _TakeoverAttempt, repeatable=True)
         changed = changed or taken.changed
-        if not taken.stopping or time.monotonic() > patience_ends:
-            return Takeover(**taken.model_dump(exclude={"stopping", "changed"}), changed=changed)
-        await asyncio.sleep(INTERRUPT_PAUSE_SECONDS)
+        return taken
+
+    taken = await until_stopped(attempt, lambda taken: taken.stopping)
+    return Takeover(**taken.model_dump(exclude={"stopping", "changed"}), changed=changed)
 
 
 async def hand_back(user: callers.User, session_id: UUID) -> Takeover:
@@ -76,14 +70,14 @@ async def hand_back(user: callers.User, session_id: UUID) -> Takeover:
     return await rpc.call("hand_back_session", {"session_id": session_id}, Takeover, repeatable=True)
 
 
-async def say(user: callers.User, session_id: UUID, message: MembersMessage) -> Sent:
+async def say(user: callers.User, session_id: UUID, message: MemberMessage) -> PostedMessage:
     """Add what the member says who took the session over. The same client message again is the first one.
 
     Raises Refused: session_not_found, forbidden, not_taken_over, taken_over, transition_not_allowed.
     """
     rpc = commands.acting_as(user, callers.Scope.at_home(user))
     arguments = {"session_id": session_id, **message.model_dump()}
-    return await rpc.call("say_as_member", arguments, Sent, repeatable=message.client_message_id is not None)
+    return await rpc.call("say_as_member", arguments, PostedMessage, repeatable=message.client_message_id is not None)
 
 
 async def assign(user: callers.User, session_id: UUID, assignment: Assignment) -> Takeover:

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import SecretStr
 
 from lib import errors, log, providers
 from lib.auth import callers
 from lib.chat import turns
 from lib.database import commands
+from lib.fields.models import Record
 from lib.jobs import queue
 from lib.jobs.queue import Job
 
@@ -26,23 +27,17 @@ _KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp"
 """What is stored of the headers; the others may hold secrets."""
 
 
-class _Secret(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
-
+class _Secret(Record):
     workspace_id: UUID
     secrets: tuple[SecretStr, ...]
 
 
-class _Recorded(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True)
-
+class _Recorded(Record):
     job_id: UUID | None
     duplicate: bool
 
 
-class _Woken(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True)
-
+class _Woken(Record):
     woken: bool
 
 

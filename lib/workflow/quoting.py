@@ -9,16 +9,14 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     model_validator,
 )
 
 from lib.fields import external_refs
-from lib.fields.models import Body
+from lib.fields.models import Body, Record
 from lib.fields.types import Attributes, Label, Moment
 
 QuoteStatus = Literal["requested", "received", "declined", "expired", "withdrawn"]
@@ -43,7 +41,7 @@ def _external_id(text: str) -> str:
     return text
 
 
-Name = Annotated[str, Field(max_length=200), AfterValidator(_name)]
+Identifier = Annotated[str, Field(max_length=200), AfterValidator(_name)]
 """The name of a workflow, a step, a system or a kind: lower case, upper case is accepted."""
 
 ExternalId = Annotated[str, Field(max_length=2 * external_refs.LONGEST), AfterValidator(_external_id)]
@@ -52,13 +50,7 @@ ExternalId = Annotated[str, Field(max_length=2 * external_refs.LONGEST), AfterVa
 Currency = Annotated[str, BeforeValidator(_upper), StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
-class Shown(BaseModel):
-    """A part of a session as it is shown."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True)
-
-
-class Request(Shown):
+class TripRequest(Record):
     """A request's route and date; ``details`` only where one session is shown to those who work on it."""
 
     id: UUID
@@ -69,7 +61,7 @@ class Request(Shown):
     details: Mapping[str, Any] | None = None
 
 
-class PrimaryQuote(Shown):
+class PrimaryQuote(Record):
     """The quote that stands for a session: in the currency's main unit."""
 
     id: UUID
@@ -78,7 +70,7 @@ class PrimaryQuote(Shown):
     currency: str | None
 
 
-class QuoteCounts(Shown):
+class QuoteCounts(Record):
     """How many operators were asked (``expected``), how their quotes stand, and how many came late."""
 
     expected: int
@@ -89,7 +81,7 @@ class QuoteCounts(Shown):
     late: int
 
 
-class Quote(Shown):
+class Quote(Record):
     """What one operator was asked and gave; ``late``: when the session was over already."""
 
     id: UUID
@@ -106,7 +98,7 @@ class Quote(Shown):
     updated_at: datetime
 
 
-class Proposal(Shown):
+class Proposal(Record):
     """What is proposed; title and quote only to those who work on the session."""
 
     id: UUID
@@ -115,7 +107,7 @@ class Proposal(Shown):
     quote_id: UUID | None = None
 
 
-class ShownRef(Shown):
+class ExternalRef(Record):
     """By what another system knows what a session works on."""
 
     id: UUID
@@ -124,11 +116,11 @@ class ShownRef(Shown):
     external_id: str
 
 
-class NewRef(Body):
+class NewExternalRef(Body):
     """A reference as it is brought."""
 
-    system: Name
-    kind: Name
+    system: Identifier
+    kind: Identifier
     external_id: ExternalId
 
 
@@ -148,7 +140,7 @@ class TripInfo(Body):
     trip_code: ExternalId | None = None
     rfp_ids: tuple[ExternalId, ...] = Field(default=(), max_length=50)
     rfq_ids: tuple[ExternalId, ...] = Field(default=(), max_length=50)
-    refs: tuple[NewRef, ...] = Field(default=(), max_length=50)
+    refs: tuple[NewExternalRef, ...] = Field(default=(), max_length=50)
 
     def document(self) -> dict[str, Any]:
         """What the database is handed."""
@@ -166,7 +158,7 @@ class TripInfo(Body):
         return self.model_dump(mode="json", include=plain, exclude_unset=True) | {"refs": known}
 
 
-class QuoteNews(Body):
+class QuoteUpdate(Body):
     """What is known of an operator's quote now; what is not named stays as it is.
 
     ``primary``: it stands for the session from now on, which only a received one can.
@@ -181,7 +173,7 @@ class QuoteNews(Body):
     primary: bool = False
 
     @model_validator(mode="after")
-    def _whole_price(self) -> "QuoteNews":
+    def _whole_price(self) -> "QuoteUpdate":
         if (self.amount is None) != (self.currency is None):
             raise ValueError("an amount and its currency come together")
         return self
@@ -191,7 +183,7 @@ class QuoteNews(Body):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class ProposalNews(Body):
+class ProposalUpdate(Body):
     """What is proposed now; what is not named stays as it is, and of title and quote null takes away."""
 
     status: ProposalStatus | None = None

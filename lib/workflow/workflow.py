@@ -12,30 +12,29 @@ from uuid import UUID
 
 from lib import errors
 from lib.auth import callers
-from lib.auth.client_info import Client
+from lib.auth.client_info import ClientInfo
 from lib.database import commands
-from lib.database.management import Done
+from lib.database.paging import Page
 from lib.fields import external_refs
-from lib.fields.models import Body
+from lib.fields.models import Body, Empty, Record
 from lib.fields.types import Attributes
-from lib.sessions import sessions
-from lib.sessions.sessions import NewSession, Session, Status
+from lib.sessions import models, sessions
+from lib.sessions.models import NewSession, Session, Status
 from lib.workflow.quoting import (
-    Name,
+    ExternalRef,
+    Identifier,
     PrimaryQuote,
     Proposal,
-    ProposalNews,
+    ProposalUpdate,
     Quote,
     QuoteCounts,
-    QuoteNews,
-    Request,
-    Shown,
-    ShownRef,
+    QuoteUpdate,
     TripInfo,
+    TripRequest,
 )
 
 
-class Work(Shown):
+class SessionWorkflow(Record):
     """What a session works towards and how far it came; ``changed``: by this call."""
 
     session_id: UUID
@@ -46,30 +45,30 @@ class Work(Shown):
     workflow: str | None
     workflow_step: str | None
     workflow_state: Mapping[str, Any]
-    request: Request | None
+    request: TripRequest | None
     primary_quote: PrimaryQuote | None
     quote_counts: QuoteCounts
     proposal: Proposal | None
-    refs: tuple[ShownRef, ...]
+    refs: tuple[ExternalRef, ...]
     changed: bool
     quote: Quote | None = None
 
 
-class StartedWork(Work):
+class UpsertedSession(SessionWorkflow):
     """The same of a session that may have been started just now (``created``)."""
 
     created: bool
 
 
-class WorkChanges(Body):
+class WorkflowUpdate(Body):
     """How a session moves on, all of it together or not at all.
 
     ``step`` alone is one of the workflow it follows, else of the built-in one; ``workflow`` alone begins it. Members of
     ``workflow_state`` are replaced one by one, null takes one away.
     """
 
-    workflow: Name | None = None
-    step: Name | None = None
+    workflow: Identifier | None = None
+    step: Identifier | None = None
     workflow_state: Attributes | None = None
     trip: TripInfo | None = None
 
@@ -80,7 +79,7 @@ class WorkChanges(Body):
         return {name: value for name, value in named.items() if value is not None} | trip
 
 
-class WantedSession(WorkChanges, NewSession):
+class SessionUpsert(WorkflowUpdate, NewSession):
     """A contact's session to start or go on with, and how it moves on."""
 
     contact_id: UUID
@@ -90,19 +89,21 @@ class WantedSession(WorkChanges, NewSession):
         return self.model_dump(include=set(NewSession.model_fields))
 
 
-class TripSearch(sessions.Paging):
+class TripFilter(models.SessionPageRequest):
     """Whose sessions about a trip are looked for."""
 
     workspace_id: UUID | None = None
 
 
-async def create_or_update_chat_session(caller: callers.User, wanted: WantedSession, client: Client) -> StartedWork:
+async def create_or_update_chat_session(
+    caller: callers.User, wanted: SessionUpsert, client: ClientInfo
+) -> UpsertedSession:
     """A contact's live session, or a new one, moved on. Where a change is refused, nothing is started either.
 
     Raises as lib.sessions.sessions.start and update_chat_session_workflow.
     """
     arguments = wanted.opening() | {"client": client.facts(), "changes": wanted.document()}
-    return await _working(caller).call("create_or_update_chat_session", arguments, StartedWork, repeatable=True)
+    return await _working(caller).call("create_or_update_chat_session", arguments, UpsertedSession, repeatable=True)
 
 
 async def get_active_chat_session(caller: callers.Contact | callers.User, conversation_id: UUID) -> Session:
@@ -121,7 +122,7 @@ async def get_chat_session_by_request(caller: callers.Contact | callers.User, re
     )
 
 
-async def get_chat_sessions_by_trip_id(caller: callers.User, trip_id: str, search: TripSearch) -> sessions.Page:
+async def get_chat_sessions_by_trip_id(caller: callers.User, trip_id: str, search: TripFilter) -> Page[models.Session]:
     """The sessions about a trip, by its id or its short code, newest first; for members. Raises InvalidBody for what
     can be neither, and Refused (workspace_required).
     """
@@ -134,13 +135,15 @@ async def get_chat_sessions_by_trip_id(caller: callers.User, trip_id: str, searc
 
 
 async def get_user_active_chat_sessions(
-    caller: callers.Contact | callers.User, paging: sessions.Paging
-) -> sessions.Page:
+    caller: callers.Contact | callers.User, paging: models.SessionPageRequest
+) -> Page[models.Session]:
     """The live sessions that the caller holds or that are assigned to them, in all workspaces, newest first."""
     return await sessions.read_page(caller, "get_user_active_chat_sessions", {}, paging)
 
 
-async def update_chat_session_workflow(caller: callers.User, session_id: UUID, changes: WorkChanges) -> Work:
+async def update_chat_session_workflow(
+    caller: callers.User, session_id: UUID, changes: WorkflowUpdate
+) -> SessionWorkflow:
     """Move a session to another step, keep its state, learn of its trip. The step it stands at changes nothing.
 
     Raises Refused: step_not_allowed with ``workflow``, ``workflow_step`` and ``allowed_steps``, workflow_not_found,
@@ -149,14 +152,14 @@ async def update_chat_session_workflow(caller: callers.User, session_id: UUID, c
     return await _change(caller, "update_chat_session_workflow", session_id, changes=changes.document())
 
 
-async def update_chat_session_with_trip_info(caller: callers.User, session_id: UUID, trip: TripInfo) -> Work:
+async def update_chat_session_with_trip_info(caller: callers.User, session_id: UUID, trip: TripInfo) -> SessionWorkflow:
     """Write down what is known of a session's trip. Raises Refused (request_not_found, transition_not_allowed)."""
     return await _change(caller, "update_chat_session_with_trip_info", session_id, trip=trip.document())
 
 
 async def update_chat_session_with_quote(
-    caller: callers.User, session_id: UUID, operator: str, news: QuoteNews
-) -> Work:
+    caller: callers.User, session_id: UUID, operator: str, news: QuoteUpdate
+) -> SessionWorkflow:
     """Write down what an operator was asked or gave: one quote each, however often and in whatever order it comes.
 
     That one was asked is older news than anything that came of it, and changes nothing. For a session that is over it
@@ -172,7 +175,9 @@ async def update_chat_session_with_quote(
     return await _change(caller, "update_chat_session_with_quote", session_id, operator_key=key, quote=quote)
 
 
-async def update_chat_session_with_proposal(caller: callers.User, session_id: UUID, news: ProposalNews) -> Work:
+async def update_chat_session_with_proposal(
+    caller: callers.User, session_id: UUID, news: ProposalUpdate
+) -> SessionWorkflow:
     """Write down what is proposed. After one that was declined or withdrawn it is a new one.
 
     Raises Refused (transition_not_allowed with ``proposal_status`` and ``allowed``, quote_not_found).
@@ -180,7 +185,7 @@ async def update_chat_session_with_proposal(caller: callers.User, session_id: UU
     return await _change(caller, "update_chat_session_with_proposal", session_id, proposal=news.document())
 
 
-async def update_chat_session_activity(caller: callers.User, session_id: UUID) -> Work:
+async def update_chat_session_activity(caller: callers.User, session_id: UUID) -> SessionWorkflow:
     """Something came in on another way: the idle time-out counts from now.
 
     Raises Refused (transition_not_allowed with ``session_status``) for a session that is over.
@@ -188,7 +193,7 @@ async def update_chat_session_activity(caller: callers.User, session_id: UUID) -
     return await _change(caller, "update_chat_session_activity", session_id)
 
 
-async def complete_chat_session(caller: callers.Contact | callers.User, session_id: UUID) -> sessions.Changed:
+async def complete_chat_session(caller: callers.Contact | callers.User, session_id: UUID) -> models.StatusChange:
     """Complete a session, as lib.sessions.sessions.change does."""
     return await sessions.change(caller, session_id, "completed")
 
@@ -196,12 +201,12 @@ async def complete_chat_session(caller: callers.Contact | callers.User, session_
 async def remove_chat_session_ref(caller: callers.User, session_id: UUID, ref_id: UUID) -> None:
     """Take away a reference that was not the session's after all. Raises Refused (ref_not_found)."""
     arguments = {"session_id": session_id, "ref_id": ref_id}
-    await _working(caller).call("remove_chat_session_ref", arguments, Done)
+    await _working(caller).call("remove_chat_session_ref", arguments, Empty)
 
 
 def _working(caller: callers.User) -> commands.Rpc:
     return commands.acting_as(caller, callers.Scope.at_home(caller))
 
 
-async def _change(caller: callers.User, name: str, session_id: UUID, **arguments: Any) -> Work:
-    return await _working(caller).call(name, {"session_id": session_id, **arguments}, Work, repeatable=True)
+async def _change(caller: callers.User, name: str, session_id: UUID, **arguments: Any) -> SessionWorkflow:
+    return await _working(caller).call(name, {"session_id": session_id, **arguments}, SessionWorkflow, repeatable=True)

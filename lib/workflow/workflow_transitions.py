@@ -5,12 +5,13 @@ from uuid import UUID
 
 from pydantic import model_validator
 
-from lib.database.management import Database, Done, Page, Paging, Stored
-from lib.fields.models import Body
-from lib.workflow.quoting import Name
+from lib.database.management import Database
+from lib.database.paging import Page, PageRequest
+from lib.fields.models import Body, Empty, Record
+from lib.workflow.quoting import Identifier
 
 
-class Transition(Stored):
+class Transition(Record):
     """A step that may follow another; no ``from_step``: the workflow may begin with it."""
 
     id: UUID
@@ -30,9 +31,9 @@ class AddedTransition(Transition):
 class NewTransition(Body):
     """A step that may follow another from now on."""
 
-    workflow: Name
-    from_step: Name | None = None
-    to_step: Name
+    workflow: Identifier
+    from_step: Identifier | None = None
+    to_step: Identifier
 
     @model_validator(mode="after")
     def _moves(self) -> "NewTransition":
@@ -41,7 +42,7 @@ class NewTransition(Body):
         return self
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Transition]:
+async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Transition]:
     """The steps of a workspace's workflows, built-in ones first. Raises Refused (workspace_not_found)."""
     arguments = {"workspace_id": workspace_id, **paging.arguments()}
     return await database.call("list_workflow_transitions", arguments, Page[Transition], repeatable=True)
@@ -59,4 +60,4 @@ async def remove(database: Database, workspace_id: UUID, transition_id: UUID) ->
     Raises Refused (workspace_not_found, transition_not_found, also for a built-in one, forbidden).
     """
     arguments = {"workspace_id": workspace_id, "transition_id": transition_id}
-    await database.call("remove_workflow_transition", arguments, Done)
+    await database.call("remove_workflow_transition", arguments, Empty)

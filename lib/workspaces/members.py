@@ -4,26 +4,27 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from lib.database.management import Database, Done, Page, Paging, Stored
+from lib.database.management import Database
+from lib.database.paging import Page, PageRequest
 from lib.fields.emails import EmailText
-from lib.fields.models import Body
+from lib.fields.models import Body, Empty, Record
 
 Role = Literal["owner", "admin", "agent"]
 
 
-class Grant(Body):
+class RoleGrant(Body):
     """The role that a user is given."""
 
     role: Role
 
 
-class Invitation(Grant):
+class NewMember(RoleGrant):
     """The same for the user who has confirmed this email."""
 
     email: EmailText
 
 
-class Member(Stored):
+class Member(Record):
     """A user with a role; ``email`` where members are listed, or were found by it."""
 
     user_id: UUID
@@ -32,13 +33,13 @@ class Member(Stored):
     created_at: datetime
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Member]:
+async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Member]:
     """A workspace's members, for its members. Raises Refused (workspace_not_found) and BackendUnavailable."""
     arguments = {"workspace_id": workspace_id, **paging.arguments()}
     return await database.call("list_members", arguments, Page[Member], repeatable=True)
 
 
-async def add(database: Database, workspace_id: UUID, invitation: Invitation) -> Member:
+async def add(database: Database, workspace_id: UUID, invitation: NewMember) -> Member:
     """Make the user behind an email a member; somebody who is one in that role already stays as they are.
 
     The answer tells whether an email is known here, so a caller may ask ten times a minute (rate_limited), and what
@@ -51,7 +52,7 @@ async def add(database: Database, workspace_id: UUID, invitation: Invitation) ->
     return added.model_copy(update={"email": email})
 
 
-async def put(database: Database, workspace_id: UUID, user_id: UUID, grant: Grant) -> Member:
+async def put(database: Database, workspace_id: UUID, user_id: UUID, grant: RoleGrant) -> Member:
     """Give a user this role in a workspace, whichever they had.
 
     Raises Refused (workspace_not_found, forbidden, user_not_found, last_owner) and BackendUnavailable.
@@ -65,4 +66,4 @@ async def remove(database: Database, workspace_id: UUID, user_id: UUID) -> None:
 
     Raises Refused (workspace_not_found, member_not_found, forbidden, last_owner) and BackendUnavailable.
     """
-    await database.call("remove_member", {"workspace_id": workspace_id, "user_id": user_id}, Done)
+    await database.call("remove_member", {"workspace_id": workspace_id, "user_id": user_id}, Empty)

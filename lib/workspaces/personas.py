@@ -4,21 +4,24 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lib import personas
-from lib.database.management import Changes, Database, Dated, Done, GivenSecret, NewSecret, Page, Paging, Rotation
-from lib.fields.types import Attributes, Name
+from lib.database.management import Database
+from lib.database.paging import Page, PageRequest
+from lib.fields.models import Empty, PartialUpdate, Record
+from lib.fields.types import Attributes, DisplayName
+from lib.workspaces.secrets import GivenSecret, NewSecret, Rotation
 
 Kind = Annotated[str, Field(max_length=32)]
 SessionPolicy = Literal["per_conversation", "per_message"]
 TurnPolicy = Literal["refuse", "interrupt"]
 
 
-class PersonaChanges(Changes):
+class PersonaChanges(PartialUpdate):
     """A persona's settings; ``config`` is replaced as a whole and must fit the persona's kind."""
 
-    name: Name | None = None
+    name: DisplayName | None = None
     config: Attributes | None = None
     session_policy: SessionPolicy | None = None
     turn_policy: TurnPolicy | None = None
@@ -34,14 +37,12 @@ class NewPersona(PersonaChanges):
 
     id: UUID | None = None
     kind: Kind
-    name: Name
+    name: DisplayName
 
 
-class Breaker(BaseModel):
+class Breaker(Record):
     """How a persona is doing: failures in a row, messages refused since its breaker opened last, and until when an open
     one refuses, or a half-open one gives the turn that finds out at most."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True)
 
     state: Literal["closed", "open", "half_open"]
     failures: int
@@ -50,7 +51,7 @@ class Breaker(BaseModel):
     retry_at: datetime | None = None
 
 
-class Persona(Dated):
+class Persona(Record):
     """A persona as its workspace's members see it."""
 
     id: UUID
@@ -68,6 +69,7 @@ class Persona(Dated):
     has_secret: bool
     has_callback_secret: bool
     breaker: Breaker
+    created_at: datetime
 
 
 async def create(database: Database, workspace_id: UUID, new: NewPersona) -> Persona:
@@ -81,7 +83,7 @@ async def create(database: Database, workspace_id: UUID, new: NewPersona) -> Per
     return await database.call("create_persona", arguments, Persona, repeatable=new.id is not None)
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Persona]:
+async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Persona]:
     """A workspace's personas. Raises Refused (workspace_not_found)."""
     arguments = {"workspace_id": workspace_id, **paging.arguments()}
     return await database.call("list_personas", arguments, Page[Persona], repeatable=True)
@@ -109,18 +111,18 @@ async def delete(database: Database, persona_id: UUID) -> None:
     Raises Refused (persona_not_found, forbidden, persona_in_use: a space or a session template names it, or it has
     conversations).
     """
-    await database.call("delete_persona", {"persona_id": persona_id}, Done)
+    await database.call("delete_persona", {"persona_id": persona_id}, Empty)
 
 
 async def set_secret(database: Database, persona_id: UUID, given: GivenSecret) -> None:
     """Keep what the persona sends with its calls. Raises Refused (persona_not_found, forbidden)."""
     arguments = {"persona_id": persona_id, "secret": given.secret}
-    await database.call("set_persona_secret", arguments, Done, repeatable=True)
+    await database.call("set_persona_secret", arguments, Empty, repeatable=True)
 
 
 async def remove_secret(database: Database, persona_id: UUID) -> None:
     """The persona sends no secret any more. Raises Refused (persona_not_found, forbidden)."""
-    await database.call("remove_persona_secret", {"persona_id": persona_id}, Done, repeatable=True)
+    await database.call("remove_persona_secret", {"persona_id": persona_id}, Empty, repeatable=True)
 
 
 async def rotate_callback_secret(database: Database, persona_id: UUID, rotation: Rotation) -> NewSecret:
@@ -134,4 +136,4 @@ async def rotate_callback_secret(database: Database, persona_id: UUID, rotation:
 
 async def remove_callback_secret(database: Database, persona_id: UUID) -> None:
     """From now on no asynchronous answer is taken. Raises Refused (persona_not_found, forbidden)."""
-    await database.call("remove_callback_secret", {"persona_id": persona_id}, Done, repeatable=True)
+    await database.call("remove_callback_secret", {"persona_id": persona_id}, Empty, repeatable=True)

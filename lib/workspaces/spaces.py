@@ -1,6 +1,7 @@
 """Spaces: the places where contacts arrive, as their workspace sets them up."""
 
 import re
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -8,8 +9,11 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from lib.contacts.registration import SpaceKind
-from lib.database.management import Changes, Database, Dated, Done, NewSecret, Page, Paging, Rotation
-from lib.fields.types import Name
+from lib.database.management import Database
+from lib.database.paging import Page, PageRequest
+from lib.fields.models import Empty, PartialUpdate, Record
+from lib.fields.types import DisplayName
+from lib.workspaces.secrets import NewSecret, Rotation
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -44,10 +48,10 @@ Origin = Annotated[str, Field(max_length=255), AfterValidator(_origin)]
 PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
-class SpaceChanges(Changes):
+class SpaceChanges(PartialUpdate):
     """A space's settings. What pages may call takes effect within a minute."""
 
-    name: Name | None = None
+    name: DisplayName | None = None
     persona_id: UUID | None = None
     allowed_origins: Annotated[tuple[Origin, ...] | None, AfterValidator(_any_or_these)] = Field(
         default=None, max_length=100
@@ -62,7 +66,7 @@ class NewSpace(SpaceChanges):
 
     id: UUID | None = None
     kind: SpaceKind = "embed"
-    name: Name
+    name: DisplayName
     persona_id: UUID
 
     def document(self) -> dict[str, object]:
@@ -70,7 +74,7 @@ class NewSpace(SpaceChanges):
         return {**super().document(), "kind": self.kind}
 
 
-class Space(Dated):
+class Space(Record):
     """A space as its workspace's members see it."""
 
     id: UUID
@@ -83,6 +87,7 @@ class Space(Dated):
     arrivals_per_minute_by_address: int
     enabled: bool
     has_hmac_secret: bool
+    created_at: datetime
 
 
 async def create(database: Database, workspace_id: UUID, new: NewSpace) -> Space:
@@ -95,7 +100,7 @@ async def create(database: Database, workspace_id: UUID, new: NewSpace) -> Space
     return await database.call("create_space", arguments, Space, repeatable=new.id is not None)
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: Paging) -> Page[Space]:
+async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Space]:
     """A workspace's spaces. Raises Refused (workspace_not_found)."""
     arguments = {"workspace_id": workspace_id, **paging.arguments()}
     return await database.call("list_spaces", arguments, Page[Space], repeatable=True)
@@ -117,7 +122,7 @@ async def delete(database: Database, space_id: UUID) -> None:
 
     Raises Refused (space_not_found, forbidden, space_in_use: a session that began there is active or paused).
     """
-    await database.call("delete_space", {"space_id": space_id}, Done)
+    await database.call("delete_space", {"space_id": space_id}, Empty)
 
 
 async def rotate_hmac_secret(database: Database, space_id: UUID, rotation: Rotation) -> NewSecret:
@@ -131,4 +136,4 @@ async def rotate_hmac_secret(database: Database, space_id: UUID, rotation: Rotat
 
 async def remove_hmac_secret(database: Database, space_id: UUID) -> None:
     """From now on no signature is good. Raises Refused (space_not_found, forbidden)."""
-    await database.call("remove_hmac_secret", {"space_id": space_id}, Done, repeatable=True)
+    await database.call("remove_hmac_secret", {"space_id": space_id}, Empty, repeatable=True)

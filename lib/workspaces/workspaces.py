@@ -1,25 +1,27 @@
 """Workspaces: the tenants, made by operators and kept by their owners and admins."""
 
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from lib.database.management import Changes, Database, Dated, Done, Page, Paging
+from lib.database.management import Database
+from lib.database.paging import Page, PageRequest
 from lib.fields.emails import EmailText
-from lib.fields.models import Body
-from lib.fields.types import Name
+from lib.fields.models import Body, Empty, PartialUpdate, Record
+from lib.fields.types import DisplayName
 
 ArchivedStatus = Literal["completed", "failed", "timeout", "cancelled"]
 PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
-class WorkspaceChanges(Changes):
+class WorkspaceChanges(PartialUpdate):
     """A workspace's settings. Which private networks it may call is not among them: the database's owner sets that."""
 
     nullable: ClassVar[frozenset[str]] = frozenset({"session_timeout_hours"})
 
-    name: Name | None = None
+    name: DisplayName | None = None
     archive_after_days: int | None = Field(default=None, strict=True, ge=1, le=3_650)
     archive_statuses: tuple[ArchivedStatus, ...] | None = Field(default=None, max_length=4)
     session_timeout_hours: int | None = Field(default=None, ge=0, le=8_760)
@@ -33,7 +35,7 @@ class NewWorkspace(WorkspaceChanges):
     """A workspace to make. Its first owner is a user's id or confirmed email, or whoever makes it."""
 
     id: UUID | None = None
-    name: Name
+    name: DisplayName
     owner_id: UUID | None = None
     owner_email: EmailText | None = None
 
@@ -44,13 +46,13 @@ class NewWorkspace(WorkspaceChanges):
         return self
 
 
-class Confirmation(Body):
+class DeleteConfirmation(Body):
     """What is repeated to delete a workspace: its name, as it is written."""
 
     name: str = Field(max_length=200)
 
 
-class Workspace(Dated):
+class Workspace(Record):
     """A workspace as its members see it."""
 
     id: UUID
@@ -63,6 +65,7 @@ class Workspace(Dated):
     messages_per_minute_by_user: int
     messages_per_minute_by_space: int
     messages_per_minute_by_address: int
+    created_at: datetime
 
 
 async def create(database: Database, new: NewWorkspace) -> Workspace:
@@ -80,7 +83,7 @@ async def create(database: Database, new: NewWorkspace) -> Workspace:
     )
 
 
-async def list_all(database: Database, paging: Paging) -> Page[Workspace]:
+async def list_all(database: Database, paging: PageRequest) -> Page[Workspace]:
     """The caller's workspaces; every one for operators."""
     return await database.call("list_workspaces", paging.arguments(), Page[Workspace], repeatable=True)
 
@@ -100,11 +103,11 @@ async def change(database: Database, workspace_id: UUID, changes: WorkspaceChang
     )
 
 
-async def delete(database: Database, workspace_id: UUID, confirmation: Confirmation) -> None:
+async def delete(database: Database, workspace_id: UUID, confirmation: DeleteConfirmation) -> None:
     """Delete a workspace with everything in it, its secrets and its audit too; nothing brings it back.
 
     In one transaction: one that takes longer than the database allows (BackendUnavailable) has deleted nothing. Raises
     Refused (workspace_not_found, forbidden, wrong_name).
     """
     arguments = {"workspace_id": workspace_id, "name": confirmation.name}
-    await database.call("delete_workspace", arguments, Done)
+    await database.call("delete_workspace", arguments, Empty)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lib import personas
 from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Text
-from lib.personas.sanitizer import Spoken
+from lib.personas.sanitizer import Sanitizer
 
 SHIPPED = ("demo", "n8n", "openai")
 """The kinds that ship; a tree may have more (docs/personas.md)."""
@@ -63,7 +63,7 @@ class Heard:
 async def hear(kind: str, turn: PersonaTurn) -> Heard:
     """What a persona answers, to the end, as turns take it."""
     pieces: list[Piece] = []
-    spoken = Spoken()
+    spoken = Sanitizer()
     try:
         async with aclosing(personas.find(kind).answer(turn)) as answer:
             async for piece in answer:

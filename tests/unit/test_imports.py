@@ -32,56 +32,56 @@ ALLOWED = {
 
 EVERYWHERE = """
     auth auth.callers auth.signing config database database.commands database.postgrest database.rate_limits
-    errors fields fields.emails http http.app http.cors log outbound outbound.pool outbound.wire routes
+    errors fields fields.emails fields.models http http.app http.cors log outbound outbound.pool outbound.wire
+    routes
 """
-"""The modules of lib that every function starts with."""
+"""The modules of lib that every function imports."""
 
 BESIDES = {
     "archive": """
         archive archive.sweep
     """,
     "chat": """
-        auth.client_info chat chat.ai_sdk chat.batch_queue chat.events chat.protocols chat.turn_runner
-        chat.turn_writer chat.turns fields.models fields.types http.request_body http.sse http.streaming
+        auth.client_info chat chat.ai_sdk chat.batch_queue chat.events chat.protocols chat.stopping
+        chat.turn_runner chat.turn_writer chat.turns fields.types http.request_body http.sse http.streaming
         http.widget outbound.addresses personas personas.sanitizer personas.text
     """,
     "contacts": """
         auth.client_info contacts contacts.contacts contacts.merges contacts.timeline conversations
-        conversations.follow_ups database.management fields.identities fields.models fields.phones
+        conversations.follow_ups database.management database.paging fields.identities fields.phones
         fields.tags fields.types http.request_body
     """,
     "conversations": """
-        auth.client_info chat chat.batch_queue chat.events chat.turns conversations conversations.stream
-        database.management fields.external_refs fields.models fields.tags fields.types
-        http.sse http.streaming outbound.addresses personas personas.text sessions sessions.sessions
-        workflow workflow.quoting
+        auth.client_info chat chat.batch_queue chat.events chat.stopping chat.turns conversations
+        conversations.stream database.paging fields.external_refs fields.tags fields.types http.sse
+        http.streaming outbound.addresses personas personas.text sessions sessions.models workflow
+        workflow.quoting
     """,
     "registration": """
-        auth.client_info contacts contacts.registration fields.models fields.phones fields.types
-        http.request_body
+        auth.client_info contacts contacts.registration fields.phones fields.types http.request_body
     """,
     "sessions": """
-        auth.client_info chat chat.events chat.turns conversations conversations.follow_ups
-        database.management fields.external_refs fields.models fields.tags fields.types http.request_body
-        http.sse outbound.addresses personas personas.text sessions sessions.bulk sessions.sessions
-        sessions.statistics sessions.takeovers workflow workflow.quoting workflow.workflow
+        auth.client_info chat chat.events chat.stopping chat.turns conversations conversations.follow_ups
+        database.management database.paging fields.external_refs fields.tags fields.types http.request_body
+        http.sse outbound.addresses personas personas.text sessions sessions.bulk sessions.models
+        sessions.sessions sessions.statistics sessions.takeovers workflow workflow.quoting workflow.workflow
     """,
     "webhooks": """
-        auth.client_info chat chat.events chat.turns fields.models fields.types http.request_body http.sse
+        auth.client_info chat chat.events chat.stopping chat.turns fields.types http.request_body http.sse
         jobs jobs.queue outbound.addresses personas personas.text providers webhooks webhooks.deliveries
     """,
     "worker": """
-        auth.client_info chat chat.events chat.turns fields.models fields.types http.sse
-        jobs jobs.queue outbound.addresses personas personas.text providers webhooks webhooks.deliveries
+        auth.client_info chat chat.events chat.stopping chat.turns fields.types http.sse jobs jobs.queue
+        outbound.addresses personas personas.text providers webhooks webhooks.deliveries
     """,
     "workspaces": """
-        auth.client_info contacts contacts.registration database.management fields.external_refs
-        fields.models fields.phones fields.types http.request_body personas personas.text sessions
+        auth.client_info contacts contacts.registration database.management database.paging
+        fields.external_refs fields.phones fields.types http.request_body personas personas.text sessions
         sessions.session_templates workflow workflow.quoting workflow.workflow_transitions workspaces
-        workspaces.members workspaces.personas workspaces.spaces workspaces.workspaces
+        workspaces.members workspaces.personas workspaces.secrets workspaces.spaces workspaces.workspaces
     """,
 }
-"""And those that each starts with besides: what a request may need, and what that needs."""
+"""The modules that a function imports besides."""
 
 LATER = {
     "a token of ours": ("callers.contact_token(UUID(int=1), UUID(int=2), UUID(int=3), 'verified')", set()),

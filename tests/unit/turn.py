@@ -4,7 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 from lib.auth import callers
-from lib.auth.client_info import Client
+from lib.auth.client_info import ClientInfo
 from lib.chat import turns
 from lib.chat.turns import ChatMessage, Turn
 from tests.unit.postgrest import PostgRest
@@ -93,4 +93,4 @@ class Database:
 async def start(caller: callers.Caller | None = None, **message: Any) -> Turn:
     """Take a message in."""
     body = ChatMessage(**{"message": "hello", **message})
-    return await turns.start(caller or callers.Anonymous(), SPACE, body, Client(None, None, None))
+    return await turns.start(caller or callers.Anonymous(), SPACE, body, ClientInfo(None, None, None))

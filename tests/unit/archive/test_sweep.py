@@ -5,7 +5,7 @@ import pytest
 
 from lib import errors
 from lib.archive import sweep
-from lib.archive.sweep import Report
+from lib.archive.sweep import SweepReport
 from tests.unit.postgrest import PostgRest, raised
 
 
@@ -18,7 +18,7 @@ async def test_batches_are_archived_until_none_is_left(postgrest: PostgRest) -> 
         return {"archived": archived, "workspaces": 1, "remaining": archived == sweep.BATCH}
 
     postgrest.functions["archive_old_chat_sessions"] = mark
-    assert await sweep.run(budget_seconds=5) == Report(archived=2 * sweep.BATCH + 7, remaining=False)
+    assert await sweep.run(budget_seconds=5) == SweepReport(archived=2 * sweep.BATCH + 7, remaining=False)
 
 
 async def test_a_run_ends_with_its_time(postgrest: PostgRest) -> None:

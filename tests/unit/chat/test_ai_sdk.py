@@ -12,7 +12,7 @@ from lib import errors
 from lib.auth import callers
 from lib.chat import ai_sdk, protocols
 from lib.chat.ai_sdk import Encoder
-from lib.chat.events import Broken, Delta, Done, Event, Failed, Opened
+from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
 from lib.chat.turns import ChatMessage
 from lib.http import sse
 
@@ -40,9 +40,9 @@ SEQUENCES: dict[str, list[Event]] = {
     "failed": [OPENED, HI, Failed("persona_cut_off", 3)],
     "failed before a word": [OPENED, Failed("persona_unreachable", 0)],
     "failed beyond repair": [OPENED, Failed("persona_misconfigured", 0)],
-    "broken": [OPENED, HI, Broken("turn_interrupted")],
-    "broken at once": [Broken("internal_error")],
-    "broken after the end": [OPENED, HI, COMPLETED, Broken("internal_error")],
+    "broken": [OPENED, HI, StreamBroken("turn_interrupted")],
+    "broken at once": [StreamBroken("internal_error")],
+    "broken after the end": [OPENED, HI, COMPLETED, StreamBroken("internal_error")],
 }
 
 

@@ -2,7 +2,7 @@ from uuid import UUID
 
 import pytest
 
-from lib.chat.events import Broken, Delta, Done, Failed, Opened, on_the_wire
+from lib.chat.events import Delta, Done, Failed, Opened, StreamBroken, on_the_wire
 from lib.http import sse
 
 ID = UUID(int=1)
@@ -25,7 +25,7 @@ def test_a_delta_counts_the_characters_up_to_its_end() -> None:
 
 
 def test_a_stream_that_broke_names_no_position() -> None:
-    event = on_the_wire(Broken("stream_limit"))
+    event = on_the_wire(StreamBroken("stream_limit"))
     assert (event.name, event.id) == ("error", None)
     assert (event.data["code"], event.data["retryable"]) == ("stream_limit", True)
 
@@ -48,4 +48,4 @@ def test_a_failure_says_whether_asking_again_may_help(code: str, retryable: bool
 
 
 def test_a_stream_that_ends_before_its_turn_leaves_the_readers_position_alone() -> None:
-    assert on_the_wire(Broken("stream_limit")).id is None
+    assert on_the_wire(StreamBroken("stream_limit")).id is None

@@ -8,7 +8,7 @@ import pytest
 
 from lib import personas
 from lib.chat import turn_runner, turn_writer, turns
-from lib.chat.events import Broken, Delta, Done, Event, Failed, Opened
+from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
 from lib.chat.turns import Turn
 from lib.database import commands
 from lib.personas import Deferred, PersonaError, PersonaTurn, Piece, Text, Usage, sanitizer
@@ -242,10 +242,10 @@ async def test_whatever_breaks_the_turn_ends_and_so_does_all_that_worked_on_it(
         finally:
             closed.set()
 
-    def break_down(self: turn_writer.Flusher, text: str) -> None:
+    def break_down(self: turn_writer.TurnWriter, text: str) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(turn_writer.Flusher, "add", break_down)
+    monkeypatch.setattr(turn_writer.TurnWriter, "add", break_down)
     speak(monkeypatch, hang)
     with pytest.raises(ZeroDivisionError):
         await answer()
@@ -418,7 +418,7 @@ async def test_a_database_that_stays_away_ends_the_stream_with_an_error(
     monkeypatch.setattr(commands, "PERSISTENT", commands.Patience(tries=2, longest_pause=0.01))
     postgrest.functions["finish_turn"] = lambda _: raised(503, "PGRST001", "no")
     speak(monkeypatch, two_words)
-    assert (await answer())[-1] == Broken("backend_unavailable")
+    assert (await answer())[-1] == StreamBroken("backend_unavailable")
 
 
 @pytest.mark.parametrize("cancels", [1, 2])

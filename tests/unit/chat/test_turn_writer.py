@@ -9,7 +9,7 @@ import pytest
 
 from lib.auth import callers
 from lib.chat import turn_writer
-from lib.chat.turn_writer import Flusher
+from lib.chat.turn_writer import TurnWriter
 from lib.database import commands
 from tests.unit.conftest import Configure
 from tests.unit.postgrest import PostgRest, raised
@@ -51,8 +51,8 @@ def chunks(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> Chunks:
     return stored
 
 
-def new() -> Flusher:
-    return Flusher(commands.acting_as(callers.Anonymous(), callers.Scope(workspace_id=uuid4())), TURN)
+def new() -> TurnWriter:
+    return TurnWriter(commands.acting_as(callers.Anonymous(), callers.Scope(workspace_id=uuid4())), TURN)
 
 
 async def until(claim: Callable[[], bool]) -> None:

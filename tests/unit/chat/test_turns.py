@@ -6,7 +6,7 @@ import pytest
 from lib import errors
 from lib.auth import callers
 from lib.chat import turns
-from lib.chat.events import Broken, Delta, Done, Event, Failed, Opened
+from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
 from lib.chat.turns import TurnState
 from lib.database import commands
 from tests.unit.postgrest import PostgRest, raised
@@ -117,7 +117,7 @@ async def test_a_failed_turn_ends_in_its_error(
 async def test_a_stream_that_lasts_too_long_says_go_on(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "FOLLOW_LIMIT_SECONDS", 0.05)
     Stored(postgrest, ("active", "Hel"))
-    assert (await follow())[-1] == Broken("stream_limit")
+    assert (await follow())[-1] == StreamBroken("stream_limit")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ async def test_a_stream_that_cannot_go_on_still_has_an_end(
     state = await turns.read(rpc, TURN)
     postgrest.functions["read_turn"] = lambda _: raised(status, raised_code, message)
     events = [event async for event in turns.follow(rpc, state, None)]
-    assert events == [Delta("Hel", 3), Broken(code)]
+    assert events == [Delta("Hel", 3), StreamBroken(code)]
 
 
 async def test_a_turn_that_may_not_be_seen_is_not_found(postgrest: PostgRest) -> None:

@@ -12,10 +12,11 @@ from pydantic import BaseModel
 
 from cli.__main__ import main
 from lib.contacts import contacts, merges
-from lib.database.management import Changes, GivenSecret, Rotation
+from lib.fields.models import PartialUpdate
 from lib.sessions import session_templates
 from lib.workflow import workflow_transitions
 from lib.workspaces import members, personas, spaces, workspaces
+from lib.workspaces.secrets import GivenSecret, Rotation
 from local.place import REPOSITORY
 
 Typed = Callable[..., Result]
@@ -25,8 +26,8 @@ ID = "01a1fe15-0000-7000-8000-000000000001"
 BODIES: dict[str, type[BaseModel]] = {
     "workspace create": workspaces.NewWorkspace,
     "workspace update": workspaces.WorkspaceChanges,
-    "member add --email": members.Invitation,
-    "member add --user-id": members.Grant,
+    "member add --email": members.NewMember,
+    "member add --user-id": members.RoleGrant,
     "space create": spaces.NewSpace,
     "space update": spaces.SpaceChanges,
     "space rotate-hmac-secret": Rotation,
@@ -37,8 +38,8 @@ BODIES: dict[str, type[BaseModel]] = {
     "template create": session_templates.NewTemplate,
     "template update": session_templates.TemplateChanges,
     "transition add": workflow_transitions.NewTransition,
-    "contact resolve": contacts.Resolution,
-    "contact merge": merges.NewMerge,
+    "contact resolve": contacts.ResolveRequest,
+    "contact merge": merges.MergeRequest,
 }
 
 SAID_OTHERWISE = {
@@ -77,7 +78,7 @@ def test_a_command_can_say_everything_that_its_route_takes(typed_as: str) -> Non
 @pytest.mark.parametrize("typed_as", [name for name in BODIES if name.endswith(" update")])
 def test_a_command_can_take_away_everything_that_its_route_can(typed_as: str) -> None:
     body = BODIES[typed_as]
-    assert issubclass(body, Changes)
+    assert issubclass(body, PartialUpdate)
     lists = {name for name, field in body.model_fields.items() if "tuple" in str(field.annotation)}
     taken_away = {f"no_{name}" for name in body.nullable | lists}
     # A workflow goes with its step.

@@ -6,14 +6,14 @@ import pytest
 
 from lib import errors
 from lib.auth import callers
-from lib.auth.client_info import Client
+from lib.auth.client_info import ClientInfo
 from lib.contacts import registration
-from lib.contacts.registration import Arrival
+from lib.contacts.registration import RegistrationRequest
 from tests.unit.conftest import JWT_SECRET
 from tests.unit.postgrest import PostgRest, refused
 
 SPACE, WORKSPACE, CONTACT, CONVERSATION, SESSION = (uuid4() for _ in range(5))
-CLIENT = Client(user_agent="test/1", address="192.0.2.7", device="bot")
+CLIENT = ClientInfo(user_agent="test/1", address="192.0.2.7", device="bot")
 
 
 def registered(**changes: Any) -> dict[str, Any]:
@@ -29,7 +29,9 @@ def registered(**changes: Any) -> dict[str, Any]:
 
 async def test_a_registration_is_one_call_and_a_token(postgrest: PostgRest) -> None:
     postgrest.functions["register_contact"] = lambda _: registered()
-    arrival = Arrival(email=" Ana@Example.COM", phone="0041 79 123 45 67", first_name="Ana", attributes={"a": 1})
+    arrival = RegistrationRequest(
+        email=" Ana@Example.COM", phone="0041 79 123 45 67", first_name="Ana", attributes={"a": 1}
+    )
     done = await registration.register(callers.Anonymous(), SPACE, "landing", arrival, CLIENT)
     (call,) = postgrest.calls
     assert call.arguments == {
@@ -54,14 +56,18 @@ async def test_a_registration_is_one_call_and_a_token(postgrest: PostgRest) -> N
 async def test_a_refusal_is_passed_on(postgrest: PostgRest) -> None:
     postgrest.functions["register_contact"] = lambda _: refused(429, "rate_limited", "Too many.", retry_after=9)
     with pytest.raises(errors.Refused) as refusal:
-        await registration.register(callers.Anonymous(), SPACE, "embed", Arrival(email="a@example.com"), CLIENT)
+        await registration.register(
+            callers.Anonymous(), SPACE, "embed", RegistrationRequest(email="a@example.com"), CLIENT
+        )
     assert (refusal.value.status, refusal.value.retry_after) == (429, 9)
 
 
 async def test_a_registration_whose_answer_was_lost_is_not_sent_twice(postgrest: PostgRest) -> None:
     postgrest.fail_next = 1
     with pytest.raises(errors.BackendUnavailable):
-        await registration.register(callers.Anonymous(), SPACE, "embed", Arrival(email="a@example.com"), CLIENT)
+        await registration.register(
+            callers.Anonymous(), SPACE, "embed", RegistrationRequest(email="a@example.com"), CLIENT
+        )
     assert postgrest.names() == ["register_contact"]
 
 
@@ -79,4 +85,4 @@ async def test_a_registration_whose_answer_was_lost_is_not_sent_twice(postgrest:
 )
 def test_what_does_not_fit_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
-        Arrival.model_validate(body)
+        RegistrationRequest.model_validate(body)

@@ -8,9 +8,9 @@ import pytest
 
 from lib import config, errors
 from lib.auth import callers
-from lib.chat.events import Broken
+from lib.chat.events import StreamBroken
 from lib.conversations import stream
-from lib.conversations.stream import Encoder, Event, Said, Stands
+from lib.conversations.stream import Encoder, Event, SessionChange, StreamedMessage
 from lib.database import commands
 from tests.unit.conftest import Configure
 from tests.unit.postgrest import PostgRest, raised
@@ -75,13 +75,13 @@ async def follow(after: UUID | None = None, stop: int = 100, then: Any = None) -
 
 
 def texts(heard: list[Event]) -> list[str]:
-    return [event.text for event in heard if isinstance(event, Said)]
+    return [event.text for event in heard if isinstance(event, StreamedMessage)]
 
 
 async def test_parts_come_at_once_and_every_message_once(postgrest: PostgRest) -> None:
     kept = Kept(postgrest, "a", "b", "c", "d", "e")
     heard = await follow(stop=6)
-    assert isinstance(heard[0], Stands)
+    assert isinstance(heard[0], SessionChange)
     assert texts(heard) == ["a", "b", "c", "d", "e"]
     assert [call["after"] for call in kept.asked] == [None, kept.messages[1]["id"], kept.messages[3]["id"]]
 
@@ -95,9 +95,9 @@ async def test_a_change_of_the_session_is_told_when_it_changes_and_before_what_w
             kept.messages.append(said("b"))
 
     first, _, changed, second = await follow(stop=4, then=take_over)
-    assert isinstance(first, Stands)
-    assert isinstance(changed, Stands)
-    assert isinstance(second, Said)
+    assert isinstance(first, SessionChange)
+    assert isinstance(changed, SessionChange)
+    assert isinstance(second, StreamedMessage)
     assert (first.standing.taken_over, changed.standing.taken_over) == (False, True)
     # Whoever breaks off in between goes on with what was said.
     assert (first.last, str(changed.last)) == (None, kept.messages[0]["id"])
@@ -110,7 +110,7 @@ async def test_it_ends_with_its_time_and_says_that_one_may_come_again(
     clock = iter(range(0, 10_000, 20))
     monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     heard = await follow()
-    assert heard[-1] == Broken("stream_limit")
+    assert heard[-1] == StreamBroken("stream_limit")
     assert len(kept.asked) < 30
     wire = Encoder().encode(heard[-1])
     assert b'"code":"stream_limit"' in wire
@@ -145,7 +145,7 @@ async def test_it_ends_when_there_is_nothing_more_to_see(
 
     heard = await follow(then=end)
     assert texts(heard) == ["a"]
-    assert heard[-1] == Broken(code)
+    assert heard[-1] == StreamBroken(code)
     assert b'"retryable":' + retryable in Encoder().encode(heard[-1])
     assert len(kept.asked) == 1
 

@@ -6,7 +6,7 @@ import pytest
 
 from lib import errors
 from lib.jobs import queue as jobs
-from lib.jobs.queue import Job, Report
+from lib.jobs.queue import Job, RunReport
 from tests.unit.postgrest import PostgRest, raised
 
 WORKSPACE = uuid4()
@@ -53,13 +53,13 @@ async def succeed(_: Job) -> None:
     return
 
 
-async def run(handler: jobs.Handler = succeed, budget: float = 5) -> Report:
+async def run(handler: jobs.Handler = succeed, budget: float = 5) -> RunReport:
     return await jobs.run_due({"test": handler}, budget_seconds=budget)
 
 
 async def test_the_worker_goes_on_until_the_queue_is_empty(postgrest: PostgRest) -> None:
     queue = Queue(postgrest, *(job() for _ in range(jobs.BATCH * 2 + 1)))
-    assert await run() == Report(processed=jobs.BATCH * 2 + 1, failed=0, remaining=False)
+    assert await run() == RunReport(processed=jobs.BATCH * 2 + 1, failed=0, remaining=False)
     assert len(queue.completed) == jobs.BATCH * 2 + 1
 
 
@@ -92,7 +92,7 @@ async def test_what_may_pass_is_tried_again_and_what_is_final_is_not(
         raise failure
 
     queue = Queue(postgrest, job())
-    assert await run(fail) == Report(processed=0, failed=1, remaining=False)
+    assert await run(fail) == RunReport(processed=0, failed=1, remaining=False)
     (ended,) = queue.failed
     assert (ended["error"], ended["retryable"]) == (reason, retryable)
 
@@ -103,7 +103,7 @@ async def test_one_failure_leaves_the_others_alone(postgrest: PostgRest) -> None
             raise errors.InternalError
 
     queue = Queue(postgrest, job(bad=True), job(bad=False), job(bad=True), job(bad=False))
-    assert await run(fail_some) == Report(processed=2, failed=2, remaining=False)
+    assert await run(fail_some) == RunReport(processed=2, failed=2, remaining=False)
     assert len(queue.completed) == 2
 
 
@@ -127,7 +127,7 @@ async def test_a_job_that_takes_too_long_is_put_back(postgrest: PostgRest, monke
 async def test_a_job_that_cannot_be_reported_is_left_to_its_lease(postgrest: PostgRest) -> None:
     Queue(postgrest, job())
     postgrest.functions["complete_job"] = lambda _: raised(503, "PGRST001", "no")
-    assert await run() == Report(processed=0, failed=1, remaining=False)
+    assert await run() == RunReport(processed=0, failed=1, remaining=False)
 
 
 async def test_one_job_can_be_done_at_once(postgrest: PostgRest) -> None:

@@ -1,14 +1,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.personas.text import Joiner, clean, excerpt, find_text, quote
+from lib.personas.text import SurrogateJoiner, clean, excerpt, find_text, quote
 
 TEXTS = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("\ud83d\udc4b\x00👋")))
 
 
 @given(st.lists(TEXTS))
 def test_a_text_in_pieces_is_cleaned_like_the_whole(pieces: list[str]) -> None:
-    joiner = Joiner()
+    joiner = SurrogateJoiner()
     joined = "".join(joiner.feed(piece) for piece in pieces) + joiner.finish()
     assert joined == clean("".join(pieces))
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from lib import config, errors, routes
 from lib.auth import callers
+from lib.chat import stopping
 from lib.sessions import sessions
 from tests.unit.conftest import CRON_SECRET, Configure, serving
 from tests.unit.postgrest import PostgRest
@@ -77,8 +78,8 @@ async def test_whoever_ends_a_session_waits_for_its_answer_to_stop(postgrest: Po
     def change_session_status(arguments: dict[str, Any]) -> Any:
         asked.append(arguments)
         if len(asked) < 3:
-            stopping = {"code": "turn_in_progress", "title": "x", "stopping": True, "retry_after": 1}
-            return web.json_response(stopping, status=409)
+            refusal = {"code": "turn_in_progress", "title": "x", "stopping": True, "retry_after": 1}
+            return web.json_response(refusal, status=409)
         # As a session of one message has ended with its answer by then.
         return {
             "session_id": str(session_id),
@@ -94,9 +95,9 @@ async def test_whoever_ends_a_session_waits_for_its_answer_to_stop(postgrest: Po
 
 
 async def test_an_answer_that_does_not_stop_is_told(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "INTERRUPT_SECONDS", 0.5)
-    stopping = {"code": "turn_in_progress", "title": "x", "stopping": True, "retry_after": 1}
-    postgrest.functions["change_session_status"] = lambda _: web.json_response(stopping, status=409)
+    monkeypatch.setattr(stopping, "WAIT_SECONDS", 0.5)
+    refusal = {"code": "turn_in_progress", "title": "x", "stopping": True, "retry_after": 1}
+    postgrest.functions["change_session_status"] = lambda _: web.json_response(refusal, status=409)
     with pytest.raises(errors.Refused) as refused:
         await sessions.change(callers.User(user_id=uuid4(), email=None, token="x"), uuid4(), "completed")
     assert (refused.value.status, refused.value.code, refused.value.extra) == (

@@ -1,0 +1,288 @@
+"""Models of sessions: requests, views and results."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field, field_validator, model_validator
+
+from lib.chat.turns import Status as TurnStatus
+from lib.database import paging
+from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from lib.fields import external_refs
+from lib.fields.models import Body, Record
+from lib.fields.tags import Tag
+from lib.fields.types import Attributes, Label, Moment
+from lib.personas import Role
+from lib.workflow.quoting import (
+    ExternalId,
+    ExternalRef,
+    Identifier,
+    PrimaryQuote,
+    Proposal,
+    Quote,
+    QuoteCounts,
+    TripRequest,
+)
+
+MAX_OFFSET = 10_000
+"""Beyond it a cursor is the way: an offset reads all that it passes over."""
+
+Status = Literal["active", "paused", "completed", "failed", "timeout", "cancelled", "archived"]
+TargetStatus = Literal["active", "paused", "completed", "cancelled"]
+
+
+class MessageView(Record):
+    """A message of the conversation; ``partial``: an answer that stopped before its end."""
+
+    id: UUID
+    turn_id: UUID | None
+    role: Role
+    text: str
+    partial: bool
+    created_at: datetime
+
+
+class LastTurn(Record):
+    """The session's last message and how its answer stands."""
+
+    turn_id: UUID
+    status: TurnStatus
+    error_code: str | None
+    client_message_id: str | None
+
+
+class RecoveredSession(Record):
+    """A session that goes on: the conversation's last 200 messages, oldest first, and where it broke off.
+
+    ``changed``: it had timed out, or its answer was interrupted, until now.
+    """
+
+    session_id: UUID
+    conversation_id: UUID
+    status: str
+    changed: bool
+    messages: tuple[MessageView, ...]
+    last_turn: LastTurn | None
+
+
+class StatusChange(Record):
+    """How a session stands after a change; not ``changed`` where it stood so before."""
+
+    session_id: UUID
+    conversation_id: UUID
+    status: Status
+    changed: bool
+
+
+class StartResult(Record):
+    """A conversation's live session; ``created``: there was none until now."""
+
+    session_id: UUID
+    conversation_id: UUID
+    contact_id: UUID | None
+    user_id: UUID | None
+    persona_id: UUID
+    status: Status
+    created_at: datetime
+    created: bool
+
+
+class PersonaRef(Record):
+    """A persona; the name only where the reader may see it."""
+
+    id: UUID
+    name: str | None
+
+
+class ContactRef(Record):
+    """A contact; the name only where the reader may see it."""
+
+    id: UUID
+    name: str | None
+
+
+class Session(Record):
+    """A session as lists show it. From ``primary_quote`` on it is for members; others see that somebody took over."""
+
+    id: UUID
+    workspace_id: UUID
+    conversation_id: UUID
+    status: Status
+    persona: PersonaRef
+    contact: ContactRef | None
+    user_id: UUID | None
+    assigned_user_id: UUID | None
+    channel: str | None
+    space_id: UUID | None
+    thread_key: str | None
+    turn_count: int
+    message_count: int
+    created_at: datetime
+    last_activity_at: datetime
+    ended_at: datetime | None
+    archived_at: datetime | None
+    error_message: str | None
+    workflow: str | None
+    workflow_step: str | None
+    request: TripRequest | None
+    proposal: Proposal | None
+    taken_over: bool
+    primary_quote: PrimaryQuote | None = None
+    quote_counts: QuoteCounts | None = None
+    tags: tuple[str, ...] | None = None
+    taken_over_by: UUID | None = None
+    taken_over_at: datetime | None = None
+
+
+class TurnView(Record):
+    """A turn of a session."""
+
+    id: UUID
+    status: TurnStatus
+    error_code: str | None
+    client_message_id: str | None
+    first_token_ms: int | None
+    usage: Mapping[str, Any] | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class TimelineEntry(Record):
+    """Something on a session's timeline. ``actor_id``, who did it, is for members, as are steps and quotes.
+
+    ``object_id`` is the quote or the proposal; the code ``late`` says that a quote came when the session was over.
+    """
+
+    at: datetime
+    event: str
+    turn_id: UUID | None
+    actor_id: UUID | None
+    code: str | None
+    step: str | None
+    object_id: UUID | None
+
+
+class SessionDetail(Session):
+    """A session with its last 200 turns, a page of its messages and its timeline, each oldest first.
+
+    ``messages_before`` is the message before which there are more. State, quotes (of its request, the first 200) and
+    references are for members.
+    """
+
+    turns: tuple[TurnView, ...]
+    messages: tuple[MessageView, ...]
+    messages_before: UUID | None
+    timeline: tuple[TimelineEntry, ...]
+    workflow_state: Mapping[str, Any] | None = None
+    quotes: tuple[Quote, ...] | None = None
+    refs: tuple[ExternalRef, ...] | None = None
+
+
+class CleanupResult(Record):
+    """How many sessions timed out; ``remaining``: the time was over before all were."""
+
+    timed_out: int
+    remaining: bool
+
+
+class SessionPageRequest(Body):
+    """Which part of a list is asked for: after a cursor, or from an offset on."""
+
+    limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
+    cursor: str | None = None
+    offset: int | None = Field(default=None, ge=0, le=MAX_OFFSET)
+
+    @field_validator("cursor")
+    @classmethod
+    def _one_of_ours(cls, cursor: str | None) -> str | None:
+        if cursor is not None:
+            paging.read_cursor(cursor)
+        return cursor
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "SessionPageRequest":
+        if self.cursor is not None and self.offset is not None:
+            raise ValueError("a list goes on after a cursor or from an offset on, not both")
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """How the database is asked."""
+        last = paging.read_cursor(self.cursor) if self.cursor is not None else None
+        return {
+            "page_size": self.limit,
+            "before_created_at": last.created_at.isoformat() if last else None,
+            "before_id": last.id if last else None,
+            "skip": self.offset or 0,
+        }
+
+
+class SessionFilter(SessionPageRequest):
+    """Which sessions are looked for. ``text``: words of their messages; times are from (after) and up to (before).
+
+    ``tag``, ``external_id`` and ``has_quote`` find what their caller sees: nothing, for whoever is no member.
+    """
+
+    workspace_id: UUID | None = None
+    status: tuple[Status, ...] | None = None
+    persona_id: UUID | None = None
+    contact_id: UUID | None = None
+    user_id: UUID | None = None
+    space_id: UUID | None = None
+    channel: Label | None = None
+    workflow: Identifier | None = None
+    step: Identifier | None = None
+    tag: Tag | None = None
+    external_id: ExternalId | None = None
+    has_quote: bool | None = None
+    taken_over: bool | None = None
+    text: Label | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    active_after: Moment | None = None
+    active_before: Moment | None = None
+
+    @field_validator("status", mode="before")
+    @classmethod
+    def _several_in_any_case(cls, given: Any) -> Any:
+        if isinstance(given, list):
+            return [word.strip().lower() for text in given for word in str(text).split(",")]
+        return given
+
+    def filters(self) -> dict[str, Any]:
+        """What was asked for, by name."""
+        plain = self.model_dump(
+            mode="json", exclude_none=True, exclude={*SessionPageRequest.model_fields, "external_id"}
+        )
+        return (
+            plain if self.external_id is None else plain | {"external_ids": external_refs.spellings(self.external_id)}
+        )
+
+
+class MessagePageRequest(Body):
+    """Which of a session's messages are asked for: the last ones, or the last ones before one of them."""
+
+    limit: int = Field(default=MAX_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
+    before: UUID | None = None
+
+
+class NewSession(Body):
+    """A session to start: a member's for a contact, or one's own (a user's at a space).
+
+    ``context`` is kept with a new session, and a member names the ``template`` (its id or name) that it begins by.
+    """
+
+    contact_id: UUID | None = None
+    space_id: UUID | None = None
+    persona_id: UUID | None = None
+    thread_key: Label | None = None
+    context: Attributes = Field(default_factory=dict)
+    template: Label | None = None
+
+
+class CleanupRequest(Body):
+    """For how many hours nothing may have come in. Members name their workspace; the schedule names nothing."""
+
+    workspace_id: UUID | None = None
+    max_age_hours: int | None = Field(default=None, ge=1, le=8_760)
