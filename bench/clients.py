@@ -23,7 +23,7 @@ import asyncpg
 import click
 
 from bench.candidates import CANDIDATES
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.stack import Stack, start_stack
 
 VENV = REPOSITORY / ".venv-clients"

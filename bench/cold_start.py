@@ -32,7 +32,7 @@ import click
 import jwt
 
 from lib.routes import FUNCTIONS
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.ports import free_port
 from local.stack import Stack, start_stack
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 
-from local import files, migrations, place, schema, scratch, stack, supervisor
+from local import files, migrations, paths, schema, scratch, stack, supervisor
 from local.keys import Keys
 from local.layout import Layout
 from local.migrations import MigrationError
-from local.parts import PartError
-from local.place import PlaceError
+from local.paths import SetupError
 from local.postgres import PostgresError
+from local.processes import ProcessError
 from local.schema import ReleasedError
 from local.stack import StackError
-from local.supervisor import AlreadyRunningError, Wanted
+from local.supervisor import AlreadyRunningError, StackOptions
 
 
 @click.group(help="The backend on one machine: Postgres, PostgREST, sign-in, schedules and every function.")
@@ -28,7 +28,7 @@ def main() -> None:
 @main.command()
 def run() -> None:
     """Run the stack in the foreground; Ctrl-C stops all of it."""
-    wanted = Wanted(str(place.default_state_dir()))
+    wanted = StackOptions(str(paths.default_state_dir()))
 
     def on_ready(layout: Layout, found: Keys) -> None:
         _announce(layout, found)
@@ -40,14 +40,14 @@ def run() -> None:
         _announce_running(Path(wanted.state_dir))
         click.echo("\nIt already runs, so nothing was started. `make down` stops it.", err=True)
         sys.exit(1)
-    except (PlaceError, PartError, PostgresError, MigrationError) as error:
+    except (SetupError, ProcessError, PostgresError, MigrationError) as error:
         raise click.ClickException(str(error)) from error
 
 
 @main.command()
 def up() -> None:
     """Run the stack in the background."""
-    wanted = Wanted(str(place.default_state_dir()))
+    wanted = StackOptions(str(paths.default_state_dir()))
     state_dir = Path(wanted.state_dir)
     if supervisor.is_running(state_dir):
         _announce_running(state_dir)
@@ -56,7 +56,7 @@ def up() -> None:
     try:
         process = stack.launch(wanted, stay=True)
         started = stack.wait_until_ready(wanted, process, 120.0, _say)
-    except (PlaceError, StackError) as error:
+    except (SetupError, StackError) as error:
         raise click.ClickException(str(error)) from error
     _announce(started.layout, started.keys)
     click.echo(f"\n`make down` stops it. Its logs are in {state_dir / 'logs'}.")
@@ -65,7 +65,7 @@ def up() -> None:
 @main.command()
 def down() -> None:
     """Stop the stack."""
-    state_dir = place.default_state_dir()
+    state_dir = paths.default_state_dir()
     if not supervisor.is_running(state_dir):
         click.echo("Nothing runs.")
         return
@@ -79,7 +79,7 @@ def down() -> None:
 @main.command()
 def status() -> None:
     """Print the URLs and keys of the running stack; exit status 3 when none runs."""
-    state_dir = place.default_state_dir()
+    state_dir = paths.default_state_dir()
     if not supervisor.is_running(state_dir):
         click.echo("Nothing runs. `make run` or `make up` starts it.")
         sys.exit(3)
@@ -89,7 +89,7 @@ def status() -> None:
 @main.command()
 def reset() -> None:
     """Stop the stack and empty its database; the keys stay."""
-    state_dir = place.default_state_dir()
+    state_dir = paths.default_state_dir()
     was_running = supervisor.is_running(state_dir)
     try:
         if was_running:
@@ -128,7 +128,7 @@ def migration(name: str) -> None:
 
     try:
         written = asyncio.run(write())
-    except (PlaceError, PostgresError, MigrationError) as error:
+    except (SetupError, PostgresError, MigrationError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"Wrote {written}." if written else "Nothing changed: migrations, schemas and policies agree.")
 
@@ -148,7 +148,7 @@ def _announce_running(state_dir: Path) -> None:
 def _announce(layout: Layout, found: Keys) -> None:
     """Write .env.local and print what it says, with a command to try."""
     environment = layout.env(found)
-    files.write_private(place.env_file(), "".join(f'{name}="{value}"\n' for name, value in environment.items()))
+    files.write_private(paths.env_file(), "".join(f'{name}="{value}"\n' for name, value in environment.items()))
     space = f"{layout.api_url}/space/{layout.demo.space_id}"
     table = {
         "API URL": layout.api_url,
@@ -164,7 +164,7 @@ def _announce(layout: Layout, found: Keys) -> None:
         "Cron secret": found.cron_secret,
         "Demo sign-ins": "owner@demo.test, agent@demo.test, visitor@demo.test",
         "Demo password": found.demo_password,
-        "Settings file": str(place.env_file()),
+        "Settings file": str(paths.env_file()),
     }
     width = max(map(len, table))
     click.echo("\nSwitchboard runs.\n")

@@ -21,7 +21,7 @@ from lib.routes import ROUTES
 from local import auth, proxy
 from local.apikeys import ApiKeys
 from local.auth import Auth
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.proxy import RestProxy
 from local.sessions import Accounts
 

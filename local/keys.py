@@ -8,8 +8,8 @@ from pathlib import Path
 
 import jwt
 
-from local import files, place
-from local.standins import Passwords
+from local import files, paths
+from local.supabase_shim import Passwords
 
 _TEN_YEARS = 10 * 365 * 24 * 3600
 
@@ -49,12 +49,12 @@ def load(state_dir: Path) -> Keys:
             found = json.loads(file.read_text())
             keys = Keys(**found)
         except (ValueError, TypeError) as error:
-            raise place.PlaceError(f"{file} is damaged ({error}); `make reset` starts anew") from error
+            raise paths.SetupError(f"{file} is damaged ({error}); `make reset` starts anew") from error
         if asdict(keys) != found:
             files.write_private(file, json.dumps(asdict(keys), indent=2) + "\n")
         return keys
     if (state_dir / "postgres" / "data").exists():
-        raise place.PlaceError(f"{state_dir} has a database but no keys.json; `make reset` starts anew")
+        raise paths.SetupError(f"{state_dir} has a database but no keys.json; `make reset` starts anew")
     keys = generate()
     files.write_private(file, json.dumps(asdict(keys), indent=2) + "\n")
     return keys

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from local import files, place
+from local import files, paths
 from local.keys import Keys
 
 PASSED_ON = (
@@ -105,7 +105,7 @@ class Layout:
         """The environment of a process that serves functions and gateway, on another port perhaps."""
         return {
             **self.functions_env(keys, extra),
-            "PYTHONPATH": str(place.REPOSITORY),
+            "PYTHONPATH": str(paths.REPOSITORY),
             "PYTHONUNBUFFERED": "1",
             "GATEWAY_PORT": str(port or self.ports.api),
             "GATEWAY_API_URL": self.api_url,

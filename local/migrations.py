@@ -6,7 +6,7 @@ from pathlib import Path
 
 import asyncpg
 
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.statements import Statement, split
 
 MIGRATIONS = REPOSITORY / "supabase" / "migrations"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from local import children
+from local import processes
 
 # Handles of the servers that this process started: they tell when a server has ended, and reap it.
 _started: dict[Path, subprocess.Popen[bytes]] = {}
@@ -159,7 +159,7 @@ class Cluster:
                 cwd="/",
                 env=self.environment(),
                 # SIGINT is a fast, orderly shutdown.
-                **children.tied(signal.SIGINT, self.run_as),
+                **processes.tied_options(signal.SIGINT, self.run_as),
             )
         _started[self.data_dir] = server
         while not self.accepts():
@@ -179,7 +179,7 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGQUIT if mode == "immediate" else signal.SIGINT)
             deadline = time.monotonic() + timeout
-            while children.alive(pid):
+            while processes.is_alive(pid):
                 if time.monotonic() > deadline:
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(0.02)
@@ -196,7 +196,7 @@ class Cluster:
             pid = int((self.data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
         except (OSError, ValueError):
             return None
-        if not children.alive(pid):
+        if not processes.is_alive(pid):
             return None
         if Path("/proc/self").exists() and pid not in self._processes():
             return None
@@ -236,7 +236,7 @@ class Cluster:
         here = os.path.realpath(self.data_dir)
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if os.readlink(entry / "cwd") == here and children.alive(int(entry.name)):
+                if os.readlink(entry / "cwd") == here and processes.is_alive(int(entry.name)):
                     yield int(entry.name)
 
 

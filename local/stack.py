@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from local import children, keys, layout, place, supervisor
+from local import keys, layout, paths, processes, supervisor
 from local.keys import Keys
 from local.layout import Layout
-from local.supervisor import Wanted
+from local.supervisor import StackOptions
 
 
 class StackError(Exception):
@@ -135,7 +135,7 @@ class Stack:
         pids = self.pids()
         _stop_supervisor(pids["supervisor"], self._supervisor, timeout)
         for pid in pids.values():
-            if children.alive(pid) and pid != pids["supervisor"]:
+            if processes.is_alive(pid) and pid != pids["supervisor"]:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -163,15 +163,15 @@ def start_stack(
     It stops when the calling thread ends, even by SIGKILL. Ports of 0 are any free ones; `functions_env` adds to and
     overrides the functions' environment.
     """
-    wanted = Wanted(str(state_dir), api_port, db_port, rest_port, durable, dict(functions_env or {}))
+    wanted = StackOptions(str(state_dir), api_port, db_port, rest_port, durable, dict(functions_env or {}))
     process = launch(wanted, stay=False)
     return wait_until_ready(wanted, process, timeout)
 
 
-def launch(wanted: Wanted, *, stay: bool) -> subprocess.Popen[bytes]:
+def launch(wanted: StackOptions, *, stay: bool) -> subprocess.Popen[bytes]:
     """Start a supervisor in the background; with `stay` it outlives its parent. What it says goes to supervisor.log."""
     state_dir = Path(wanted.state_dir)
-    place.open_state_dir(state_dir)
+    paths.open_state_dir(state_dir)
     with log_of(state_dir).open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "local.supervisor"],
@@ -179,8 +179,8 @@ def launch(wanted: Wanted, *, stay: bool) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": str(place.REPOSITORY), "PYTHONUNBUFFERED": "1"},
-            **({"start_new_session": True} if stay else children.tied(signal.SIGTERM)),
+            env={**os.environ, "PYTHONPATH": str(paths.REPOSITORY), "PYTHONUNBUFFERED": "1"},
+            **({"start_new_session": True} if stay else processes.tied_options(signal.SIGTERM)),
         )
     assert process.stdin is not None  # noqa: S101 - a pipe was asked for
     process.stdin.write(json.dumps(asdict(wanted)).encode())
@@ -189,7 +189,7 @@ def launch(wanted: Wanted, *, stay: bool) -> subprocess.Popen[bytes]:
 
 
 def wait_until_ready(
-    wanted: Wanted,
+    wanted: StackOptions,
     process: subprocess.Popen[bytes],
     timeout: float,
     progress: Callable[[str], None] | None = None,
@@ -229,7 +229,7 @@ def stop_supervisor(state_dir: Path, timeout: float = 40.0) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
-    while supervisor.is_running(state_dir) or children.alive(pid):
+    while supervisor.is_running(state_dir) or processes.is_alive(pid):
         if time.monotonic() > deadline:
             raise StackError(f"Process {pid} does not stop.")
         time.sleep(0.05)
@@ -244,7 +244,7 @@ def _stop_supervisor(pid: int, handle: subprocess.Popen[bytes] | None, timeout: 
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
-    while children.alive(pid):
+    while processes.is_alive(pid):
         if time.monotonic() > deadline:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

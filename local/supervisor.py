@@ -13,19 +13,19 @@ from pathlib import Path
 
 import aiohttp
 
-from local import demo, keys, layout, migrations, place, ports, standins
+from local import demo, keys, layout, migrations, paths, ports, supabase_shim
 from local.keys import Keys
 from local.layout import Layout, Ports
 from local.migrations import MigrationError
-from local.parts import Keeper, Part, PartError
-from local.place import PlaceError
+from local.paths import SetupError
 from local.postgres import Cluster, PostgresError
+from local.processes import ProcessError, ProcessSpec, SupervisedProcess
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StackOptions:
     """What stack to run. A port of 0 means any free one; another port is only a wish."""
 
     state_dir: str
@@ -62,14 +62,14 @@ def is_running(state_dir: Path) -> bool:
         return True
 
 
-async def serve(wanted: Wanted, report: Report, on_ready: Callable[[Layout, Keys], None] | None = None) -> None:
+async def serve(wanted: StackOptions, report: Report, on_ready: Callable[[Layout, Keys], None] | None = None) -> None:
     """Start the stack, call `on_ready`, keep it running until SIGINT, SIGTERM or SIGHUP, and stop all of it.
 
     Raises AlreadyRunningError, PlaceError, PartError, PostgresError or MigrationError when it cannot start; nothing is
     left running then.
     """
     state_dir = Path(wanted.state_dir)
-    place.open_state_dir(state_dir)
+    paths.open_state_dir(state_dir)
     with sole_owner(state_dir):
         # What a killed supervisor left speaks of processes that are gone.
         layout.file_of(state_dir).unlink(missing_ok=True)
@@ -98,19 +98,19 @@ async def serve(wanted: Wanted, report: Report, on_ready: Callable[[Layout, Keys
 
 
 class _Stack:
-    def __init__(self, wanted: Wanted, state_dir: Path, report: Report) -> None:
+    def __init__(self, wanted: StackOptions, state_dir: Path, report: Report) -> None:
         self._wanted = wanted
         self._state_dir = state_dir
         self._report = report
-        self._keepers: list[Keeper] = []
+        self._keepers: list[SupervisedProcess] = []
         self.keys = keys.load(state_dir)
         self.layout = Layout(str(state_dir), self._pick_ports(), layout.Demo(), os.getpid())
         self._cluster = Cluster(
-            bin_dir=place.server_binaries(),
+            bin_dir=paths.server_binaries(),
             data_dir=state_dir / "postgres" / "data",
             port=self.layout.ports.db,
             password=self.keys.admin_password,
-            run_as=place.server_user(),
+            run_as=paths.server_user(),
             durable=wanted.durable,
         )
 
@@ -146,8 +146,8 @@ class _Stack:
         for keeper in reversed(self._keepers):
             await keeper.stop()
 
-    async def _run(self, part: Part) -> None:
-        keeper = Keeper(part, self._report, self._save)
+    async def _run(self, part: ProcessSpec) -> None:
+        keeper = SupervisedProcess(part, self._report, self._save)
         self._keepers.append(keeper)
         await keeper.start()
 
@@ -159,28 +159,31 @@ class _Stack:
     async def _prepare(self) -> None:
         self._report("Applying migrations")
         url = self._cluster.url("postgres", self.keys.postgres_password)
-        await standins.apply(self._cluster.url(), self.keys.passwords)
+        await supabase_shim.apply(self._cluster.url(), self.keys.passwords)
         applied = await migrations.apply(url)
         if applied:
             self._report(f"  {len(applied)} new, up to {applied[-1]}")
         await migrations.seed(url)
-        await standins.let_in(url, "switchboard_login", self.keys.login_password)
+        await supabase_shim.let_in(url, "switchboard_login", self.keys.login_password)
         found = await demo.find(url)
         self.layout = replace(self.layout, demo=found)
         auth_url = self._cluster.url("supabase_auth_admin", self.keys.auth_admin_password)
         await demo.add_users(auth_url, url, found, self.keys.demo_password)
-        paths = {"archive_url": "/archive", "worker_url": "/worker", "session_cleanup_url": "/chat-sessions/cleanup"}
-        addresses = {name: f"{self.layout.api_url}{path}" for name, path in paths.items()}
-        await demo.set_secrets(url, {**addresses, "cron_secret": self.keys.cron_secret})
+        secrets = {
+            "archive_url": f"{self.layout.api_url}/archive",
+            "worker_url": f"{self.layout.api_url}/worker",
+            "session_cleanup_url": f"{self.layout.api_url}/chat-sessions/cleanup",
+        }
+        await demo.set_secrets(url, {**secrets, "cron_secret": self.keys.cron_secret})
 
     def _log(self, name: str) -> Path:
         return self._state_dir / "logs" / f"{name}.log"
 
-    def _postgres(self) -> Part:
+    def _postgres(self) -> ProcessSpec:
         async def ready() -> bool:
             return self._cluster.accepts()
 
-        return Part(
+        return ProcessSpec(
             "postgres",
             self._cluster.command(),
             self._cluster.environment(),
@@ -191,7 +194,7 @@ class _Stack:
             before=self._cluster.recover,
         )
 
-    def _postgrest(self) -> Part:
+    def _postgrest(self) -> ProcessSpec:
         at = self.layout.ports
         environment = {
             "PATH": os.environ.get("PATH", ""),
@@ -212,16 +215,16 @@ class _Stack:
             "PGRST_LOG_LEVEL": "error",
         }
         ready = _answers(f"http://127.0.0.1:{at.rest_admin}/ready")
-        return Part("postgrest", [str(place.postgrest_binary())], environment, self._log("postgrest"), ready)
+        return ProcessSpec("postgrest", [str(paths.postgrest_binary())], environment, self._log("postgrest"), ready)
 
-    def _background(self) -> Part:
+    def _background(self) -> ProcessSpec:
         flag = self._state_dir / "run" / "background.ready"
 
         async def ready() -> bool:
             return flag.exists()
 
         environment = {**_python_environment(), "BACKGROUND_DB_URL": self._cluster.url(), "BACKGROUND_READY": str(flag)}
-        return Part(
+        return ProcessSpec(
             "background",
             [sys.executable, "-m", "local.background"],
             environment,
@@ -230,14 +233,14 @@ class _Stack:
             before=lambda: flag.unlink(missing_ok=True),
         )
 
-    def _gateway(self) -> Part:
+    def _gateway(self) -> ProcessSpec:
         environment = {**os.environ, **self.layout.gateway_env(self.keys, self._wanted.functions_env)}
         ready = _answers(f"{self.layout.api_url}/healthz")
-        return Part("gateway", [sys.executable, "-m", "local.gateway"], environment, self._log("gateway"), ready)
+        return ProcessSpec("gateway", [sys.executable, "-m", "local.gateway"], environment, self._log("gateway"), ready)
 
 
 def _python_environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(place.REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "PYTHONPATH": str(paths.REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
 
 def _answers(url: str) -> Callable[[], Awaitable[bool]]:
@@ -258,10 +261,10 @@ def main() -> None:
         print(line, flush=True)
 
     try:
-        asyncio.run(serve(Wanted(**json.load(sys.stdin)), report))
+        asyncio.run(serve(StackOptions(**json.load(sys.stdin)), report))
     except AlreadyRunningError as error:
         sys.exit(f"A stack already runs in {error}")
-    except (PlaceError, PartError, PostgresError, MigrationError) as error:
+    except (SetupError, ProcessError, PostgresError, MigrationError) as error:
         sys.exit(str(error))
 
 

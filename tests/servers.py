@@ -13,14 +13,14 @@ from typing import NoReturn
 import asyncpg
 import pytest
 
-from local import migrations, standins
-from local.place import server_bin_dirs, server_user
+from local import migrations, supabase_shim
+from local.paths import server_bin_dirs, server_user
 from local.ports import free_port
 from local.postgres import Cluster
 
 VERSIONS = (15, 17, 18)
 
-PASSWORDS = standins.Passwords(postgres="owner", authenticator="gate", auth_admin="keeper")
+PASSWORDS = supabase_shim.Passwords(postgres="owner", authenticator="gate", auth_admin="keeper")
 
 LEFT_OUT: Mapping[int, tuple[str, ...]] = {15: ("memory",), 17: ("memory",), 18: ()}
 """Migrations that a server cannot take: pgvector comes with the wheel for 18 only."""
@@ -80,7 +80,7 @@ class Server:
     async def _make(self, template: str) -> None:
         if template == "bare":
             await self._run("create database bare")
-            await standins.apply(self.admin_url("bare"), PASSWORDS)
+            await supabase_shim.apply(self.admin_url("bare"), PASSWORDS)
         else:
             if "bare" not in self._templates:
                 await self._make("bare")

@@ -23,7 +23,7 @@ import click
 from bench.cost import measure, processes
 from bench.cost.systems import switchboard
 from bench.cost.worker import Chat, Settings
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 
 PARTS = {"functions": "gateway", "PostgREST": "postgrest", "Postgres": "postgres"}
 

@@ -21,9 +21,9 @@ import asyncpg
 from bench.cost import peers, processes, sampling, statements
 from bench.cost.figures import Cell, Statements
 from bench.cost.worker import Settings
-from local import children
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.ports import free_port
+from local.processes import tied_options
 from local.stack import Stack, start_stack
 
 OURS, OURS_OVER_POSTGREST, FLOOR = "switchboard", "switchboard_postgrest", "floor"
@@ -106,7 +106,7 @@ class Process:
                 limit=2**26,
                 cwd=REPOSITORY,
                 env=env or {**os.environ, "PYTHONPATH": str(REPOSITORY)},
-                **children.tied(signal.SIGTERM),
+                **tied_options(signal.SIGTERM),
             )
         return cls(name, process, log)
 

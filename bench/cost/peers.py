@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 
 VENV = REPOSITORY / ".venv-cost"
 LOCK = REPOSITORY / "requirements" / "cost.txt"

@@ -10,7 +10,7 @@ import click
 from bench.growth import databases, figures, measure
 from bench.growth.fill import MESSAGES_PER_TURN, Size, fill
 from bench.growth.measure import Cost, Database
-from local.place import PlaceError
+from local.paths import SetupError
 from local.postgres import Cluster, PostgresError
 
 TURNS = 2
@@ -81,7 +81,7 @@ async def _all(
 def main(messages: tuple[int, ...], a_day: int, sessions: int, samples: int, only: str, json_file: Path | None) -> None:
     try:
         costs, stats = asyncio.run(_all(tuple(sorted(messages)), a_day, samples, sessions, only))
-    except (PlaceError, PostgresError) as problem:
+    except (SetupError, PostgresError) as problem:
         raise click.ClickException(str(problem)) from problem
     rows = figures.rows(costs)
     click.echo("\n".join(figures.table(rows, sorted(messages))))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import asyncpg
 
-from local import migrations, standins
-from local.place import server_binaries, server_user
+from local import migrations, supabase_shim
+from local.paths import server_binaries, server_user
 from local.ports import free_port
 from local.postgres import Cluster
 
 _TEMPLATE = "migrated"
 _PASSWORD = "growth"  # noqa: S105 (the server's own, and it ends with the run)
-_PASSWORDS = standins.Passwords(postgres="owner", authenticator="gate", auth_admin="keeper")
+_PASSWORDS = supabase_shim.Passwords(postgres="owner", authenticator="gate", auth_admin="keeper")
 
 # All that is measured fits into memory: a page that is read from a disk would say more of the disk.
 _SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "autovacuum": "off"}
@@ -48,7 +48,7 @@ def serve() -> Iterator[Cluster]:
 async def prepare(cluster: Cluster) -> None:
     """Have a database with every migration and the demo workspace, which the others are copies of."""
     await _execute(cluster.url(), f"create database {_TEMPLATE}")
-    await standins.apply(cluster.url(database=_TEMPLATE), _PASSWORDS)
+    await supabase_shim.apply(cluster.url(database=_TEMPLATE), _PASSWORDS)
     await _execute(cluster.url(), f"alter database {_TEMPLATE} owner to postgres")
     owner = cluster.url("postgres", _PASSWORDS.postgres, _TEMPLATE)
     await migrations.apply(owner)

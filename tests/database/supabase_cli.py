@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from tests.servers import missing
 
 PROGRAM = REPOSITORY / "node_modules" / ".bin" / "supabase"

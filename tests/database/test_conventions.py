@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from tests.servers import Server
 
 DOCUMENT = (REPOSITORY / "docs" / "database.md").read_text()

@@ -11,7 +11,7 @@ import asyncpg
 import pytest_asyncio
 from aiohttp import web
 
-from local import migrations, standins
+from local import migrations, supabase_shim
 from local.sender import Sender
 from tests import servers
 from tests.database.desk import Answer, Desk
@@ -59,7 +59,7 @@ class Minute:
 
 
 async def _migrate(server: Server) -> None:
-    await standins.apply(server.admin_url(), PASSWORDS, cron=False)
+    await supabase_shim.apply(server.admin_url(), PASSWORDS, cron=False)
     await migrations.apply(server.owner_url("postgres"), leave_out=LEFT_OUT[15])
     await migrations.seed(server.owner_url("postgres"))
 

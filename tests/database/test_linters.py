@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from local.migrations import MIGRATIONS
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from tests.database.supabase_cli import Ran, supabase
 from tests.servers import Server, missing
 

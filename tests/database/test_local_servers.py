@@ -14,21 +14,21 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from local import children, migrations, place, standins
+from local import migrations, paths, processes, supabase_shim
 from local.migrations import MigrationError
 from local.ports import free_port, pick
 from local.postgres import Cluster
 
-PASSWORDS = standins.Passwords("it's secret", "b", "c")
+PASSWORDS = supabase_shim.Passwords("it's secret", "b", "c")
 
 
-@pytest.fixture(scope="module", params=sorted(place.server_bin_dirs()))
+@pytest.fixture(scope="module", params=sorted(paths.server_bin_dirs()))
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A server of each version on this machine."""
     folder = Path(tempfile.mkdtemp(prefix="switchboard-"))
     folder.chmod(0o711)
-    binaries = place.server_bin_dirs()[request.param]
-    made = Cluster(binaries, folder / "data", free_port(), "ad'min", place.server_user(), durable=False)
+    binaries = paths.server_bin_dirs()[request.param]
+    made = Cluster(binaries, folder / "data", free_port(), "ad'min", paths.server_user(), durable=False)
     (folder / "data.new-left-by-a-kill").mkdir()
     made.init()
     made.start()
@@ -40,7 +40,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 @pytest_asyncio.fixture
 async def url(cluster: Cluster) -> AsyncIterator[str]:
     """An empty database with the stand-ins, as role postgres."""
-    await standins.apply(cluster.url(), PASSWORDS)
+    await supabase_shim.apply(cluster.url(), PASSWORDS)
     yield cluster.url("postgres", PASSWORDS.postgres)
     connection = await asyncpg.connect(cluster.url())
     await connection.execute("drop schema if exists supabase_migrations cascade; drop table if exists public.made")
@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_server_is_of_its_version_and_asks_for_the_password(cluster: Cluster) -> None:
-    assert cluster.version() in place.server_bin_dirs()
+    assert cluster.version() in paths.server_bin_dirs()
     assert cluster.data_dir.stat().st_mode & 0o777 == 0o700
     assert not list(cluster.data_dir.parent.glob("data.new-*"))
 
@@ -75,7 +75,7 @@ def test_a_killed_server_starts_again(cluster: Cluster) -> None:
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
     # The signal is delivered a moment later; until then there is a server and nothing to start.
-    while children.alive(killed):
+    while processes.is_alive(killed):
         time.sleep(0.01)
 
     cluster.start()
@@ -99,14 +99,14 @@ async def test_a_second_start_leaves_what_a_migration_revoked(url: str, cluster:
     revoke = "alter default privileges for role postgres in schema public revoke all on tables from anon"
     connection = await asyncpg.connect(url)
     await connection.execute(revoke)
-    await standins.apply(cluster.url(), PASSWORDS)
+    await supabase_shim.apply(cluster.url(), PASSWORDS)
     await connection.execute("create table public.made (n int)")
     assert await connection.fetchval("select has_table_privilege('anon', 'public.made', 'select')") is False
     await connection.close()
 
 
 async def test_stand_ins_can_be_applied_again_and_again(url: str, cluster: Cluster) -> None:
-    await standins.apply(cluster.url(), PASSWORDS)
+    await supabase_shim.apply(cluster.url(), PASSWORDS)
     connection = await asyncpg.connect(url)
     assert await connection.fetchval("select current_user || lower('Ä')") == "postgresä"
     await connection.close()

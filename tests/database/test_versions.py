@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from local import migrations
-from local.place import server_bin_dirs
+from local.paths import server_bin_dirs
 from tests import servers
 from tests.database import catalogue
 from tests.database.desk import JSON, SYSTEM, Desk, Raised, on_a_turn, signed, with_token

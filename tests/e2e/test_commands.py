@@ -17,7 +17,7 @@ import pytest
 
 from cli.__main__ import main
 from lib import personas
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.stack import Stack
 
 Ran = subprocess.CompletedProcess[str]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 
 
 async def test_a_small_run_measures_every_operation(tmp_path: Path) -> None:

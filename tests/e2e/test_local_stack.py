@@ -20,7 +20,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from local import children, place, stack
+from local import paths, processes, stack
 from local.stack import Stack, start_stack
 
 PARTS = ["postgres", "postgrest", "background", "gateway"]
@@ -145,7 +145,7 @@ def test_nothing_survives_a_killed_supervisor_and_the_next_start_recovers(folder
     keys, pids = first.env, first.pids()
     os.kill(pids["supervisor"], signal.SIGKILL)
 
-    until(lambda: not any(children.alive(pid) for pid in pids.values()))
+    until(lambda: not any(processes.is_alive(pid) for pid in pids.values()))
 
     with start_stack(folder) as second:
         assert second.env["JWT_SECRET"] == keys["JWT_SECRET"]
@@ -192,7 +192,7 @@ def test_taken_ports_are_passed_over_and_named(folder: Path) -> None:
 def test_two_stacks_do_not_serve_one_folder(own: Stack) -> None:
     with pytest.raises(stack.StackError, match="already runs"):
         start_stack(own.state_dir)
-    assert all(children.alive(pid) for pid in own.pids().values())
+    assert all(processes.is_alive(pid) for pid in own.pids().values())
 
 
 def test_every_server_listens_on_the_loopback_address_only(own: Stack) -> None:
@@ -240,7 +240,7 @@ class Commands:
             **os.environ,
             "SWITCHBOARD_STATE_DIR": str(folder),
             "SWITCHBOARD_ENV_FILE": str(folder / "env"),
-            "PYTHONPATH": str(place.REPOSITORY),
+            "PYTHONPATH": str(paths.REPOSITORY),
         }
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
@@ -289,7 +289,7 @@ def test_up_status_down_and_reset_do_what_they_say(commands: Commands) -> None:
 
     pids = running.pids()
     assert commands.run("down").stdout.strip() == "Stopped."
-    assert not any(children.alive(pid) for pid in pids.values())
+    assert not any(processes.is_alive(pid) for pid in pids.values())
     assert commands.run("down").stdout.strip() == "Nothing runs."
     assert commands.run("reset").returncode == 0
     assert not (commands.folder / "postgres").exists()
@@ -326,4 +326,4 @@ def test_run_prints_a_curl_that_works_and_ctrl_c_leaves_no_process(commands: Com
     assert "event: done" in answer.stdout
     assert process.returncode == 0
     assert rest.endswith("Stopped, nothing runs any more\n")
-    assert not any(children.alive(pid) for pid in pids.values())
+    assert not any(processes.is_alive(pid) for pid in pids.values())

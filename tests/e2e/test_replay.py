@@ -11,7 +11,7 @@ import pytest
 
 from bench import dialogues
 from bench.replay import Report
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.stack import Stack
 
 OWN = REPOSITORY / "bench" / "data" / "dialogues.json"

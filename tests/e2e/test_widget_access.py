@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from tests.e2e.chats import LONG, Chat, stored
 from tests.e2e.conftest import Faults
 from tests.e2e.shops import Shop

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import asyncpg
 
-from local import children
-from local.place import REPOSITORY
+from local import processes
+from local.paths import REPOSITORY
 from local.stack import Stack, start_stack
 from tests.faults import records
 from tests.faults.clients import Settings
@@ -164,7 +164,7 @@ def _start_clients(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
             stderr=output,
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
-            **children.tied(signal.SIGKILL),
+            **processes.tied_options(signal.SIGKILL),
         )
     assert process.stdin is not None
     process.stdin.write(json.dumps(asdict(settings)).encode())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from local import children
+from local import processes
 from local.stack import Stack
 from tests.faults.records import Log
 
@@ -63,7 +63,7 @@ class Killer:
         while True:
             before = self._stack.pids().get(part)
             pid = before
-            if pid is not None and children.alive(pid):
+            if pid is not None and processes.is_alive(pid):
                 if victim == "backend":
                     found = _backends(pid)
                     pid = self._rng.choice(found) if found else None
@@ -90,7 +90,7 @@ class Killer:
         while asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)
             pid = self._stack.pids().get(part, before)
-            if victim != "backend" and (pid == before or not children.alive(pid)):
+            if victim != "backend" and (pid == before or not processes.is_alive(pid)):
                 continue
             if part != "postgres" or await _answers(self._stack.admin_url):
                 self._log.write("back", victim=victim, number=number)

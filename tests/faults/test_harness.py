@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from local import children
-from local.place import REPOSITORY
+from local import processes
+from local.paths import REPOSITORY
 from tests.faults import checker, evidence, figures, harness, records, seen, server_logs
 from tests.faults.killer import WEIGHTS, deck
 
@@ -75,8 +75,8 @@ def test_nothing_outlives_a_run_that_is_killed() -> None:
             argument for command in commands.values() for argument in command.split(b"\0")
         }
         os.kill(process.pid, signal.SIGKILL)
-        while any(children.alive(pid) for pid in started):
-            assert time.monotonic() < deadline, [commands[pid] for pid in started if children.alive(pid)]
+        while any(processes.is_alive(pid) for pid in started):
+            assert time.monotonic() < deadline, [commands[pid] for pid in started if processes.is_alive(pid)]
             time.sleep(0.1)
     finally:
         process.kill()

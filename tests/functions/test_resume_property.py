@@ -22,8 +22,8 @@ from aiohttp import web
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from local import children
 from local.ports import free_port
+from local.processes import tied_options
 from local.stack import Stack
 from tests.events import Parser, Received
 from tests.functions.conftest import Workspace
@@ -200,7 +200,7 @@ def other_process(stack: Stack) -> Iterator[str]:
             env=stack.gateway_env(port, SWITCHBOARD_DATABASE_URL=""),
             stdout=output,
             stderr=output,
-            **children.tied(signal.SIGKILL),
+            **tied_options(signal.SIGKILL),
         )
     try:
         yield url

@@ -17,7 +17,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.stack import Stack
 from tests.functions.conftest import Visitor, Workspace, ask_n8n
 from tests.functions.test_chat import sign_in, slow_visitor

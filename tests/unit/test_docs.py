@@ -5,7 +5,7 @@ import re
 from lib import errors, personas
 from lib.config import Settings
 from lib.routes import ROUTES
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from tests.unit.persona_turns import SHIPPED
 
 API = (REPOSITORY / "docs" / "api.md").read_text()

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from lib.routes import FUNCTIONS
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 
 ALLOWED = {
     "pydantic": "bodies, settings and results are its models",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest_asyncio
 
-from local import migrations, standins
+from local import migrations, supabase_shim
 from local.stack import Stack
 from tests.database.access import rows
 from tests.database.access.matrix import Probe
@@ -28,7 +28,7 @@ async def probe(stack: Stack) -> AsyncIterator[Probe]:
     server = await asyncpg.connect(stack.admin_url)
     await server.execute(f"create database {_DATABASE}")
     admin_url, db_url = (_database(url) for url in (stack.admin_url, stack.db_url))
-    await standins.apply(admin_url, stack.keys.passwords)
+    await supabase_shim.apply(admin_url, stack.keys.passwords)
     await migrations.apply(db_url)
     # Without a statement cache every cell is planned as its own caller.
     connection = await asyncpg.connect(admin_url, statement_cache_size=0)

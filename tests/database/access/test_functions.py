@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from tests.database.access.callers import API_ROLES, CALLERS, Caller
 from tests.database.access.functions_api import REQUESTS
 from tests.database.access.functions_contacts import CONTACT_STEPS, KNOWN

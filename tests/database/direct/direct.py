@@ -10,7 +10,7 @@ from pydantic import RootModel
 
 from lib.auth import callers
 from lib.database import commands
-from local import standins
+from local import supabase_shim
 from tests.servers import Server
 
 PASSWORD = "let-me-in"
@@ -57,7 +57,7 @@ async def opened(server: Server, settings: Callable[..., None]) -> AsyncIterator
     name = await server.migrated()
     owner = await asyncpg.connect(server.owner_url(name))
     try:
-        await standins.let_in(server.owner_url(name), "switchboard_login", PASSWORD)
+        await supabase_shim.let_in(server.owner_url(name), "switchboard_login", PASSWORD)
         direct = Direct(server, name, owner)
         settings(SWITCHBOARD_DATABASE_URL=direct.url, SWITCHBOARD_DATABASE_CONNECTIONS="2")
         yield direct

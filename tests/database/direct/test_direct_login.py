@@ -5,7 +5,7 @@ from collections.abc import Callable
 import asyncpg
 import pytest
 
-from local import migrations, standins
+from local import migrations, supabase_shim
 from tests import servers
 from tests.servers import LEFT_OUT, VERSIONS, Server
 
@@ -28,7 +28,7 @@ async def test_the_login_becomes_nobody_by_temporary_types(server: Callable[[int
     name = await one.bare()
     owner_url = one.owner_url(name)
     await migrations.apply(owner_url, leave_out=LEFT_OUT[version])
-    await standins.let_in(owner_url, "switchboard_login", PASSWORD)
+    await supabase_shim.let_in(owner_url, "switchboard_login", PASSWORD)
     connection = await asyncpg.connect(one.cluster.url("switchboard_login", PASSWORD, name))
     owner = await asyncpg.connect(owner_url)
     try:

@@ -17,7 +17,7 @@ from lib.sessions import session_templates
 from lib.workflow import workflow_transitions
 from lib.workspaces import members, personas, spaces, workspaces
 from lib.workspaces.secrets import GivenSecret, Rotation
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 
 Typed = Callable[..., Result]
 

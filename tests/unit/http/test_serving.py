@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from local.ports import free_port
 
 PATH = "/landing/00000000-0000-7000-8000-000000000004/register"

@@ -12,7 +12,7 @@ import pytest
 
 from lib import personas
 from lib.errors import InvalidBody
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 from tests.unit.persona_turns import hear, make_turn
 
 LOOK_AT_EVERY_MODULE = (

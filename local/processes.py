@@ -2,27 +2,83 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
-from local import children
 from local.postgres import tail
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ChildOptions(TypedDict, total=False):
+    """Keyword arguments for `subprocess.Popen` and `asyncio.create_subprocess_exec`."""
+
+    preexec_fn: Callable[[], None]
+    start_new_session: bool
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def tied_options(stop_signal: signal.Signals, run_as: int | None = None) -> ChildOptions:
+    """Options for a child that gets `stop_signal` when its parent dies, however it dies, even by SIGKILL.
+
+    Linux's parent-death signal does this without a watchdog process. It is bound to the *thread* that started the
+    child, so call from one that lives as long as the program. The child has a session of its own: a terminal's
+    Ctrl-C reaches the parent alone, which then stops its children in order.
+    """
+    options: ChildOptions = {"start_new_session": True}
+    if run_as is not None:
+        options |= {"user": run_as, "group": run_as, "extra_groups": []}
+    if sys.platform == "linux":
+        # Loaded here, because between fork and exec nothing should be allocated or imported.
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        parent, number = os.getpid(), int(stop_signal)
+
+        def die_with_parent() -> None:
+            prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+            # The parent may have died before the line above took effect.
+            if os.getppid() != parent:
+                os._exit(1)
+
+        options["preexec_fn"] = die_with_parent
+    return options
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and waits for its parent (a zombie) does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, so it exists
+    try:
+        # The state is the first field behind the program's name, which is in parentheses and may hold any character.
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:
+        return not Path("/proc/self").exists()
+    return state not in (b"Z", b"X")
+
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SOUND_AFTER = 10.0
 """Seconds after which a restarted part counts as sound, so that its next crash is a first one again."""
 
 
-class PartError(Exception):
+class ProcessError(Exception):
     """A part did not start; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
-class Part:
+class ProcessSpec:
     """What to run and how to know that it works."""
 
     name: str
@@ -36,10 +92,10 @@ class Part:
     """Runs before every start: clears away what a crash left."""
 
 
-class Keeper:
+class SupervisedProcess:
     """Keeps one part running until it is told to stop."""
 
-    def __init__(self, part: Part, report: Callable[[str], None], changed: Callable[[], None]) -> None:
+    def __init__(self, part: ProcessSpec, report: Callable[[str], None], changed: Callable[[], None]) -> None:
         self.part = part
         self._report = report
         self._changed = changed
@@ -58,7 +114,7 @@ class Keeper:
         await self._spawn()
         if not await self._ready(patience):
             await self._end()
-            raise PartError(f"{self.part.name} did not start. {self._last_words()}")
+            raise ProcessError(f"{self.part.name} did not start. {self._last_words()}")
         self._changed()
         self._watching = asyncio.create_task(self._watch(), name=f"watch {self.part.name}")
 
@@ -82,7 +138,7 @@ class Keeper:
                 stderr=log,
                 cwd="/",
                 env=dict(self.part.environment),
-                **children.tied(self.part.stop_signal, self.part.run_as),
+                **tied_options(self.part.stop_signal, self.part.run_as),
             )
 
     async def _ready(self, patience: float) -> bool:
