@@ -11,9 +11,6 @@ from pydantic import BaseModel
 
 from lib.fields.models import PartialUpdate
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-"""The option that every command has."""
-
 
 def one(model: BaseModel, *, as_json: bool) -> None:
     """A thing, one member a line."""

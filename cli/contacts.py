@@ -5,8 +5,7 @@ from uuid import UUID
 
 import click
 
-from cli import output, running
-from cli.output import as_json
+from cli import options, output, running
 from lib.contacts import contacts, merges
 
 
@@ -30,7 +29,7 @@ def contact() -> None:
 )
 @click.option("--group", "group_id", type=click.UUID, help="The group that a person is a participant of.")
 @click.option("--group-role", help="As what.")
-@as_json
+@options.as_json
 def resolve_contact(
     workspace_id: UUID, identities: tuple[str, ...], verified_by: str | None, as_json: bool, **values: Any
 ) -> None:
@@ -60,7 +59,7 @@ def resolve_contact(
 @click.option("--kind", type=click.Choice(["person", "group"]))
 @click.option("--text", help="How a name begins.")
 @click.option("--limit", type=int, help="How many at most, the newest first: 1 to 200, 50 unless set.")
-@as_json
+@options.as_json
 def list_contacts(as_json: bool, **values: Any) -> None:
     """A workspace's newest contacts.
 
@@ -77,7 +76,7 @@ def list_contacts(as_json: bool, **values: Any) -> None:
 
 @contact.command("show")
 @click.argument("contact_id", metavar="CONTACT", type=click.UUID)
-@as_json
+@options.as_json
 def show_contact(contact_id: UUID, as_json: bool) -> None:
     """A contact with identities, tags, and participants or groups.
 
@@ -91,7 +90,7 @@ def show_contact(contact_id: UUID, as_json: bool) -> None:
 @click.argument("contact_id", metavar="CONTACT", type=click.UUID)
 @click.argument("into", metavar="INTO", type=click.UUID)
 @click.option("--preview", is_flag=True, help="Only say what moves and what collides.")
-@as_json
+@options.as_json
 def merge_contact(contact_id: UUID, into: UUID, preview: bool, as_json: bool) -> None:
     """Merge CONTACT into INTO, which stands for both from then on.
 
@@ -105,7 +104,7 @@ def merge_contact(contact_id: UUID, into: UUID, preview: bool, as_json: bool) ->
 
 @contact.command("unmerge")
 @click.argument("contact_id", metavar="CONTACT", type=click.UUID)
-@as_json
+@options.as_json
 def unmerge_contact(contact_id: UUID, as_json: bool) -> None:
     """Undo the merge of a contact: what moved goes back as it was.
 
@@ -120,7 +119,7 @@ def unmerge_contact(contact_id: UUID, as_json: bool) -> None:
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.option("--status", type=click.Choice(["open", "merged", "dismissed"]))
 @click.option("--limit", type=int, help="How many at most, the newest first: 1 to 200, 50 unless set.")
-@as_json
+@options.as_json
 def list_conflicts(as_json: bool, **values: Any) -> None:
     """The pairs of contacts that were called the same, for somebody to merge.
 

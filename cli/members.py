@@ -1,0 +1,76 @@
+"""`switchboard member …`: the users of a workspace and their roles."""
+
+from uuid import UUID
+
+import click
+
+from cli import options, output, running
+from lib.database.management import Database
+from lib.database.paging import PageRequest
+from lib.workspaces import members
+
+
+@click.group()
+def member() -> None:
+    """Say who works in a workspace."""
+
+
+@member.command("add")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--email", help="A user who has confirmed this email.")
+@click.option("--user-id", type=click.UUID, help="The same by id; gives a member another role too.")
+@click.option("--role", type=click.Choice(["owner", "admin", "agent"]), default="agent", show_default=True)
+@options.as_json
+def add_member(workspace_id: UUID, email: str | None, user_id: UUID | None, role: str, as_json: bool) -> None:
+    """Make a user a member.
+
+    \b
+    switchboard member add WORKSPACE --email agent@example.com
+    switchboard member add WORKSPACE --user-id USER --role admin
+    """
+    if (email is None) == (user_id is None):
+        raise click.UsageError("Name the user by --email or by --user-id.")
+    if user_id is not None:
+        grant, known = running.model(members.RoleGrant, {"role": role}), user_id
+        made = running.run(lambda database: _grant(database, workspace_id, known, grant))
+    else:
+        invitation = running.model(members.NewMember, {"email": email, "role": role})
+        made = running.run(lambda database: members.add(database, workspace_id, invitation))
+    output.one(made, as_json=as_json)
+
+
+async def _grant(database: Database, workspace_id: UUID, user_id: UUID, grant: members.RoleGrant) -> members.Member:
+    """Give a user a role, and show the member as the list does: the answer has no email where it was not asked by."""
+    made = await members.put(database, workspace_id, user_id, grant)
+    # The list is in the order of ids, and a page begins behind its cursor.
+    page = await members.list_all(database, workspace_id, PageRequest(limit=1, cursor=UUID(int=user_id.int - 1)))
+    return next((listed for listed in page.items if listed.user_id == user_id), made)
+
+
+@member.command("remove")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("user_id", metavar="USER", type=click.UUID)
+@options.as_json
+def remove_member(workspace_id: UUID, user_id: UUID, as_json: bool) -> None:
+    """Take a member out; the last owner stays.
+
+    \b
+    switchboard member remove WORKSPACE USER
+    """
+    running.run(lambda database: members.remove(database, workspace_id, user_id))
+    output.done("Removed.", as_json=as_json)
+
+
+@member.command("list")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@options.as_json
+def list_members(workspace_id: UUID, as_json: bool) -> None:
+    """A workspace's members.
+
+    \b
+    switchboard member list WORKSPACE
+    """
+    found = running.run(
+        lambda database: running.every(lambda paging: members.list_all(database, workspace_id, paging)),
+    )
+    output.several(found, ("user_id", "role", "email"), as_json=as_json)

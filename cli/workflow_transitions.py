@@ -1,0 +1,59 @@
+"""`switchboard transition …`: the steps of a workspace's workflows."""
+
+from typing import Any
+from uuid import UUID
+
+import click
+
+from cli import options, output, running
+from lib.workflow import workflow_transitions
+
+
+@click.group()
+def transition() -> None:
+    """Say which steps a workspace's workflows have, and which may follow which."""
+
+
+@transition.command("add")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("workflow")
+@click.argument("to_step", metavar="STEP")
+@click.option("--from", "from_step", help="The step that it may follow; without it, the workflow may begin with it.")
+@options.as_json
+def add_transition(workspace_id: UUID, as_json: bool, **values: Any) -> None:
+    """Let a step follow another. What is allowed already stays as it is.
+
+    \b
+    switchboard transition add WORKSPACE charter asking_back --from understanding_request
+    """
+    new = running.model(workflow_transitions.NewTransition, values)
+    output.one(running.run(lambda database: workflow_transitions.add(database, workspace_id, new)), as_json=as_json)
+
+
+@transition.command("list")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@options.as_json
+def list_transitions(workspace_id: UUID, as_json: bool) -> None:
+    """The steps of a workspace's workflows, the built-in ones first.
+
+    \b
+    switchboard transition list WORKSPACE
+    """
+    found = running.run(
+        lambda database: running.every(lambda paging: workflow_transitions.list_all(database, workspace_id, paging)),
+    )
+    output.several(found, ("id", "workflow", "from_step", "to_step", "built_in"), as_json=as_json)
+
+
+@transition.command("remove")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("transition_id", metavar="TRANSITION", type=click.UUID)
+@options.as_json
+def remove_transition(workspace_id: UUID, transition_id: UUID, as_json: bool) -> None:
+    """Take one of the workspace's own away; sessions stay where they are.
+
+    \b
+    switchboard transition remove WORKSPACE TRANSITION
+    """
+    running.run(lambda database: workflow_transitions.remove(database, workspace_id, transition_id))
+    output.done("Removed.", as_json=as_json)

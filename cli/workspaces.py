@@ -1,0 +1,106 @@
+"""`switchboard workspace …`: create, show, update and delete workspaces."""
+
+from typing import Any
+from uuid import UUID
+
+import click
+
+from cli import options, output, running
+from lib.workspaces import workspaces
+
+
+@click.group()
+def workspace() -> None:
+    """Make, show, change and delete workspaces."""
+
+
+workspace_settings = options.group(
+    click.option("--archive-after-days", type=int, help="Finished sessions are archived after so many days."),
+    click.option(
+        "--archive-status", "archive_statuses", multiple=True, help="A terminal state to archive; repeatable."
+    ),
+    click.option("--no-archive-statuses", is_flag=True, help="No session is archived."),
+    click.option("--session-timeout-hours", type=int, help="Idle sessions time out after so many hours; 0: never."),
+    click.option("--messages-per-minute-by-contact", type=int, help="What one contact may send."),
+    click.option("--messages-per-minute-by-user", type=int, help="What one user may send."),
+    click.option("--messages-per-minute-by-space", type=int, help="What one space takes."),
+    click.option("--messages-per-minute-by-address", type=int, help="What one network address may send."),
+)
+
+
+@workspace.command("create")
+@click.argument("name")
+@click.option("--owner-email", help="The first owner: a user who has confirmed this email.")
+@click.option("--owner-id", type=click.UUID, help="The same by id.")
+@options.new_id
+@workspace_settings
+@options.as_json
+def create_workspace(as_json: bool, **values: Any) -> None:
+    """Make a workspace with its first owner.
+
+    \b
+    switchboard workspace create "Example Travel" --owner-email owner@example.com
+    """
+    if values["owner_email"] is None and values["owner_id"] is None:
+        raise click.UsageError("Name the first owner: --owner-email or --owner-id.")
+    new = running.model(workspaces.NewWorkspace, values)
+    output.made(running.run(lambda database: workspaces.create(database, new)), new, as_json=as_json)
+
+
+@workspace.command("list")
+@options.as_json
+def list_workspaces(as_json: bool) -> None:
+    """Every workspace.
+
+    \b
+    switchboard workspace list
+    """
+    found = running.run(
+        lambda database: running.every(lambda paging: workspaces.list_all(database, paging)),
+    )
+    output.several(found, ("id", "name", "created_at"), as_json=as_json)
+
+
+@workspace.command("show")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@options.as_json
+def show_workspace(workspace_id: UUID, as_json: bool) -> None:
+    """A workspace's settings.
+
+    \b
+    switchboard workspace show WORKSPACE --json
+    """
+    output.one(running.run(lambda database: workspaces.read(database, workspace_id)), as_json=as_json)
+
+
+@workspace.command("update")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--name")
+@click.option(
+    "--instance-session-timeout", "no_session_timeout_hours", is_flag=True, help="They time out as the instance says."
+)
+@workspace_settings
+@options.as_json
+def update_workspace(workspace_id: UUID, as_json: bool, **values: Any) -> None:
+    """Change the settings that are given.
+
+    \b
+    switchboard workspace update WORKSPACE --archive-after-days 30
+    """
+    changes = running.model(workspaces.WorkspaceChanges, values)
+    output.one(running.run(lambda database: workspaces.change(database, workspace_id, changes)), as_json=as_json)
+
+
+@workspace.command("delete")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--name", required=True, help="The workspace's name, as it is written: so that no other one is meant.")
+@options.as_json
+def delete_workspace(workspace_id: UUID, name: str, as_json: bool) -> None:
+    """Delete a workspace with everything in it: contacts, conversations, secrets, audit. Nothing brings it back.
+
+    \b
+    switchboard workspace delete WORKSPACE --name "Example Travel"
+    """
+    confirmation = running.model(workspaces.DeleteConfirmation, {"name": name})
+    running.run(lambda database: workspaces.delete(database, workspace_id, confirmation))
+    output.done("Deleted.", as_json=as_json)
