@@ -1,4 +1,4 @@
-"""What the functions share: the edge (http, auth, db, …) and the domain (registration, turns, …)."""
+"""What the functions share: the domain (chat, sessions, contacts, …) and the edge (http, auth, database, …)."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""The settings, read from the environment once; a missing or impossible one stops the function's start."""
+"""Settings, read from the environment once; a missing or invalid one prevents the function's start."""
 
 import functools
 import json
@@ -23,11 +23,11 @@ from lib.errors import ConfigError
 Secret = Annotated[SecretStr, Field(min_length=16)]
 
 _DATABASE_URL = re.compile(r"postgres(ql)?://[^\s/?#@\[\]]+@[^\s/?#@]*(/[^\s#@]*)?")
-"""One in which nothing of the password can be taken for a host, a port or a query: those are looked up, and logged."""
+"""A URL in which no part of the password can be mistaken for a host, port or query, which are resolved and logged."""
 
 
 class Settings(BaseModel):
-    """What one deployment is. Field names are the environment's names in lower case."""
+    """The settings of a deployment. A field's name is the environment variable's name in lower case."""
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -44,13 +44,13 @@ class Settings(BaseModel):
     switchboard_trusted_proxies: int = Field(default=0, ge=0, le=10)
     switchboard_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     enable_chat_sessions: bool = True
-    """False: the sessions routes are not there, and no session times out. Chats go on as before."""
+    """False: the sessions routes answer 404 and no session times out. Chats are not affected."""
     chat_session_timeout_hours: int = Field(default=24, ge=0, le=8_760)
-    """For workspaces that set none: hours after the last message until a session times out; 0: never."""
+    """Idle hours until a session times out, for workspaces without a setting; 0: never."""
     chat_session_cleanup_interval: int = Field(default=6, ge=1, le=168)
-    """Hours from one sweep of idle sessions to the next."""
+    """Hours between two sweeps of idle sessions."""
     conversation_stream_seconds: int = Field(default=300, ge=5, le=840)
-    """How long one stream follows a conversation; its reader then comes again. Below the function's own time limit."""
+    """Longest duration of a conversation's stream; its reader then reconnects. Below the function's time limit."""
 
     @model_validator(mode="after")
     def _something_to_sign_with(self) -> "Settings":
@@ -71,17 +71,17 @@ class Settings(BaseModel):
 
     @property
     def rest_url(self) -> str:
-        """Where PostgREST answers, without a slash at the end."""
+        """The URL of PostgREST, without a trailing slash."""
         return str(self.supabase_rest_url or f"{self._base}/rest/v1").rstrip("/")
 
     @property
     def auth_issuer(self) -> str:
-        """The ``iss`` of Supabase Auth's tokens."""
+        """The ``iss`` claim of Supabase Auth's tokens."""
         return f"{self._base}/auth/v1"
 
     @property
     def jwks_url(self) -> str:
-        """Where Supabase Auth publishes the public keys of its asymmetric signatures."""
+        """The JWKS URL of Supabase Auth."""
         return f"{self.auth_issuer}/.well-known/jwks.json"
 
     @property
@@ -101,7 +101,7 @@ def _require_private_es256(text: str) -> None:
 def read(environment: Mapping[str, str]) -> Settings:
     """The settings in an environment; empty variables count as absent.
 
-    Raises ConfigError, which names every variable that is missing or wrong and shows no value.
+    Raises ConfigError, which names every missing or invalid variable and shows no value.
     """
     given = {name.lower(): value for name, value in environment.items() if value.strip()}
     try:
@@ -116,5 +116,5 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 @functools.cache
 def settings() -> Settings:
-    """The settings of this process. Raises ConfigError the first time if they are not complete."""
+    """The settings of this process. Raises ConfigError at the first call if they are incomplete."""
     return read(os.environ)

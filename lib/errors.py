@@ -32,19 +32,19 @@ from typing import Any
 
 
 class ConfigError(Exception):
-    """The environment lacks a setting or holds an impossible one; the text names it, never its value."""
+    """A setting is missing or invalid; the message names the setting, never its value."""
 
 
 @dataclass(frozen=True)
 class FieldError:
-    """One field of a body that cannot be accepted: its dotted path and why, without the value."""
+    """An invalid field of a body: its dotted path and the reason, without the value."""
 
     field: str
     message: str
 
 
 class Problem(Exception):  # noqa: N818 (it is what RFC 9457 calls it)
-    """An error whose every attribute may be shown to the caller.
+    """An error whose attributes may all be shown to the caller.
 
     ``retry_after`` is in seconds. ``extra`` are further members of the problem document.
     """
@@ -67,7 +67,7 @@ class Problem(Exception):  # noqa: N818 (it is what RFC 9457 calls it)
         self.extra = dict(extra or {})
 
     def document(self) -> dict[str, Any]:
-        """The body of the answer: RFC 9457 members, our ``code``, and what this problem adds."""
+        """The body of the response: RFC 9457 members, our ``code``, and this problem's own members."""
         document: dict[str, Any] = {
             **self.extra,
             "type": "about:blank",
@@ -82,7 +82,7 @@ class Problem(Exception):  # noqa: N818 (it is what RFC 9457 calls it)
         return document
 
     def response_headers(self) -> dict[str, str]:
-        """The headers that belong to the answer, such as Retry-After."""
+        """The headers of the response, such as Retry-After."""
         headers = dict(self.headers)
         if self.retry_after is not None:
             headers["Retry-After"] = str(self.retry_after)
@@ -96,38 +96,38 @@ class InvalidJson(Problem):
 
 
 class Unauthenticated(Problem):
-    """Nobody, or nobody we can recognise, is calling."""
+    """The caller is not identified."""
 
     status = 401
     headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
 
 
 class TokenMissing(Unauthenticated):
-    """The route needs a bearer token and there is none."""
+    """The route needs a bearer token and the request has none."""
 
     code, title = "token_missing", "A bearer token is required."
 
 
 class TokenInvalid(Unauthenticated):
-    """The token is malformed, forged, or was made for somebody else."""
+    """The token is malformed, forged, or made for another audience."""
 
     code, title = "token_invalid", "The bearer token is not valid here."
 
 
 class TokenExpired(Unauthenticated):
-    """The token was ours and its time is over."""
+    """The token has expired."""
 
     code, title = "token_expired", "The bearer token has expired."
 
 
 class SecretInvalid(Unauthenticated):
-    """The shared secret is missing, wrong, or to something that does not exist: one answer for all."""
+    """The shared secret is missing or wrong, or belongs to an object that does not exist: one error for all three."""
 
     code, title = "secret_invalid", "The secret is not valid here."
 
 
 class Forbidden(Problem):
-    """The caller is known and may not do this."""
+    """The caller may not do this."""
 
     status, code, title = 403, "forbidden", "You may not do this."
 
@@ -139,7 +139,7 @@ class OriginNotAllowed(Forbidden):
 
 
 class NotFound(Problem):
-    """Nothing the caller may see has this address; ``code`` names the noun where there is one."""
+    """No object that the caller may see has this id; ``code`` names the kind of object."""
 
     status, code, title = 404, "not_found", "There is nothing here."
 
@@ -151,7 +151,7 @@ class NotFound(Problem):
 
 
 class MethodNotAllowed(Problem):
-    """The path exists, but not with this method; ``Allow`` lists those that do."""
+    """The path exists, but not with this method; ``Allow`` lists its methods."""
 
     status, code, title = 405, "method_not_allowed", "The method is not allowed here."
 
@@ -160,12 +160,12 @@ class MethodNotAllowed(Problem):
         self._allowed = sorted(allowed)
 
     def response_headers(self) -> dict[str, str]:
-        """Allow, as RFC 9110 asks for."""
+        """The Allow header (RFC 9110)."""
         return {"Allow": ", ".join(self._allowed)}
 
 
 class BodyTooLarge(Problem):
-    """The body passes the route's limit; it was not read to its end, so the connection closes."""
+    """The body exceeds the route's limit. It was not read to its end, so the connection closes."""
 
     status, code, title = 413, "body_too_large", "The body is too large."
     headers: Mapping[str, str] = {"Connection": "close"}
@@ -178,7 +178,7 @@ class UnsupportedMediaType(Problem):
 
 
 class InvalidBody(Problem):
-    """The body is JSON, but not what the route takes; ``errors`` lists the fields."""
+    """The body is JSON, but does not fit the route's model; ``errors`` lists the fields."""
 
     status, code, title = 422, "invalid_body", "The body does not fit."
 
@@ -188,7 +188,7 @@ class InvalidBody(Problem):
 
 
 class Refused(Problem):
-    """The database refused, and counted the refusal: its status, code, title, headers and further members."""
+    """The database refused the command and counted the refusal. Status, code, title, headers and extra come from it."""
 
     def __init__(
         self,
@@ -208,9 +208,9 @@ class Refused(Problem):
 
 
 class Moved(Problem):
-    """What the path names is known by another id now: the ``Location`` is the same path with that id.
+    """The object in the path has another id now; ``Location`` is the same path with that id.
 
-    ``parameter`` is the part of the path that holds the old one.
+    ``parameter`` is the path parameter that holds the old id.
     """
 
     status, code, title = 307, "contact_merged", "The contact was merged into another."
@@ -221,11 +221,11 @@ class Moved(Problem):
 
 
 class InternalError(Problem):
-    """Our fault. The cause is in the log under the answer's request id, never in the answer."""
+    """An unexpected error. Its cause is in the log under the response's request id, never in the response."""
 
 
 class BackendUnavailable(Problem):
-    """The database or what stands before it cannot be reached now; the same request may be sent again."""
+    """The database or a proxy in front of it is unavailable; the request may be sent again."""
 
     status, code, title = 503, "backend_unavailable", "The service is not available at the moment."
 
@@ -332,7 +332,7 @@ def detail(code: str, fact: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Failure:
-    """How a failed turn is shown: a title for people, and whether asking again may help."""
+    """How a failed turn is shown: a title for people, and whether a retry may succeed."""
 
     title: str
     retryable: bool
@@ -357,15 +357,15 @@ FAILURES: Mapping[str, Failure] = {
     "backend_unavailable": Failure("The service is not available at the moment.", retryable=True),
     "internal_error": Failure("Something went wrong on our side.", retryable=True),
 }
-"""What an ``error`` event can say, by code."""
+"""The failures that an ``error`` event can report, by code."""
 
 
 def failure(code: str | None) -> Failure:
-    """How to show a stored or raised code; an unknown one is shown as an internal error."""
+    """The failure of a code; an unknown code is shown as an internal error."""
     return FAILURES.get(code or "", FAILURES["internal_error"])
 
 
 def failure_document(code: str) -> dict[str, Any]:
-    """What a reader of a stream is told of a failure."""
+    """The data of an ``error`` event."""
     shown = failure(code)
     return {"code": code, "title": shown.title, "retryable": shown.retryable}

@@ -1,7 +1,7 @@
-"""Log lines as JSON on standard error, one object a line, each with the id of the request it belongs to.
+"""Log lines: one JSON object a line on standard error, each with its request's id.
 
-Nothing here looks into messages, bodies or headers: callers name what they log, and they log ids, codes and
-durations, never what people wrote and never a secret. Not through `logging`, none of whose choices a line here needs.
+Callers log ids, codes and durations, never message texts, bodies, headers or secrets. `logging` is not used: none of
+its options are needed.
 """
 
 import contextlib
@@ -23,24 +23,24 @@ _encode = json.JSONEncoder(default=str).encode
 
 
 def begin_request(offered: str | None) -> str:
-    """Give what follows in this context a request id: the one offered if it looks like one, else a new one."""
+    """Set the request id of this context: the offered one if it is well-formed, else a new one."""
     request_id = offered if offered and _ACCEPTABLE_ID.fullmatch(offered) else secrets.token_hex(8)
     _request_id.set(request_id)
     return request_id
 
 
 def info(event: str, **fields: object) -> None:
-    """Say that something expected happened."""
+    """Log an expected event."""
     _say("INFO", event, fields)
 
 
 def warning(event: str, **fields: object) -> None:
-    """Say that something went wrong outside and was dealt with."""
+    """Log an external failure that was handled."""
     _say("WARNING", event, fields)
 
 
 def error(event: str, **fields: object) -> None:
-    """Say that something went wrong, with the traceback of the exception being handled, if any."""
+    """Log a failure, with the traceback of the exception being handled, if any."""
     if sys.exc_info()[0] is not None:
         fields["traceback"] = traceback.format_exc()
     _say("ERROR", event, fields)
@@ -58,6 +58,6 @@ def _say(severity: str, event: str, fields: dict[str, object]) -> None:
 
 
 def _write(line: str) -> None:
-    # Nobody's work ends because nobody listens.
+    # A closed standard error must not fail the request.
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(line)

@@ -1,7 +1,6 @@
-"""The one route table: which function answers which path, for whom.
+"""The route table: which function answers which path, and for which callers.
 
-Everything that needs to know paths reads it here: the functions themselves, the local dispatcher, and what is
-deployed in front of them.
+It is the single source for the functions, the local gateway, and the deployment in front of them.
 """
 
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ class Route:
 
     @property
     def origins(self) -> Origins:
-        """Which web pages may call it: those the space lists, any (a token decides), or none (no browser)."""
+        """The web origins that may call: those that the space lists, any (a token decides), or none (no browser)."""
         if self.path.startswith(("/space/", "/landing/")):
             return "space"
         if set(self.callers) <= {"provider", "cron"}:
@@ -33,7 +32,7 @@ class Route:
 
 
 CHAT_STREAM = "/space/{space_id}/chat/stream/{chat_id}/stream"
-"""Where useChat of the AI SDK looks for a chat's stream: the address it posts to, the chat's id, and "stream"."""
+"""The URL at which useChat of the AI SDK resumes a chat: its POST URL, the chat's id, "stream"."""
 
 ROUTES: tuple[Route, ...] = (
     Route("registration", "register_in_space", "POST", "/space/{space_id}/register", ("anyone",)),
@@ -143,5 +142,5 @@ FUNCTIONS: tuple[str, ...] = tuple(dict.fromkeys(route.function for route in ROU
 
 
 def of(function: str) -> tuple[Route, ...]:
-    """The routes of one function, in the table's order."""
+    """The routes of one function, in the order of the table."""
     return tuple(route for route in ROUTES if route.function == function)

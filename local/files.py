@@ -1,4 +1,4 @@
-"""Writing small files so that a reader sees the old text or the new one, never half of either."""
+"""Small files: written atomically, and the end of a log."""
 
 import os
 import tempfile
@@ -15,3 +15,13 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def tail(log: Path, lines: int = 8) -> str:
+    """The last lines of a log file, empty when there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 8192))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""

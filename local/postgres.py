@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from local import processes
+from local.files import tail
 
 # Handles of the servers that this process started: they tell when a server has ended, and reap it.
 _started: dict[Path, subprocess.Popen[bytes]] = {}
@@ -238,13 +239,3 @@ class Cluster:
             with contextlib.suppress(OSError):
                 if os.readlink(entry / "cwd") == here and processes.is_alive(int(entry.name)):
                     yield int(entry.name)
-
-
-def tail(log: Path, lines: int = 8) -> str:
-    """The last lines of a log file, empty when there is none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 8192))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
-    except OSError:
-        return ""

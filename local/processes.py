@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-from local.postgres import tail
+from local.files import tail
 
 _PR_SET_PDEATHSIG = 1
 
@@ -95,8 +95,8 @@ class ProcessSpec:
 class SupervisedProcess:
     """Keeps one part running until it is told to stop."""
 
-    def __init__(self, part: ProcessSpec, report: Callable[[str], None], changed: Callable[[], None]) -> None:
-        self.part = part
+    def __init__(self, spec: ProcessSpec, report: Callable[[str], None], changed: Callable[[], None]) -> None:
+        self.spec = spec
         self._report = report
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
@@ -114,9 +114,9 @@ class SupervisedProcess:
         await self._spawn()
         if not await self._ready(patience):
             await self._end()
-            raise ProcessError(f"{self.part.name} did not start. {self._last_words()}")
+            raise ProcessError(f"{self.spec.name} did not start. {self._last_words()}")
         self._changed()
-        self._watching = asyncio.create_task(self._watch(), name=f"watch {self.part.name}")
+        self._watching = asyncio.create_task(self._watch(), name=f"watch {self.spec.name}")
 
     async def stop(self, patience: float = 8.0) -> None:
         """Stop the part and wait for its end; one that does not end in `patience` seconds is killed."""
@@ -128,23 +128,23 @@ class SupervisedProcess:
         await self._end(patience)
 
     async def _spawn(self) -> None:
-        await asyncio.to_thread(self.part.before)
-        with self.part.log.open("ab") as log:
+        await asyncio.to_thread(self.spec.before)
+        with self.spec.log.open("ab") as log:
             # The fork happens in this thread, the one that the parent-death signal is bound to.
             self._process = await asyncio.create_subprocess_exec(
-                *self.part.command,
+                *self.spec.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=dict(self.part.environment),
-                **tied_options(self.part.stop_signal, self.part.run_as),
+                env=dict(self.spec.environment),
+                **tied_options(self.spec.stop_signal, self.spec.run_as),
             )
 
     async def _ready(self, patience: float) -> bool:
         deadline = time.monotonic() + patience
         while self.pid is not None and time.monotonic() < deadline:
-            if await self.part.ready():
+            if await self.spec.ready():
                 return True
             await asyncio.sleep(0.03)
         return False
@@ -157,7 +157,7 @@ class SupervisedProcess:
             code = await self._process.wait()
             if time.monotonic() - started > _SOUND_AFTER:
                 pause = _FIRST_PAUSE
-            self._report(f"{self.part.name} ended ({_describe(code)}), starting it again. {self._last_words()}")
+            self._report(f"{self.spec.name} ended ({_describe(code)}), starting it again. {self._last_words()}")
             self._changed()
             while True:
                 await asyncio.sleep(pause)
@@ -166,15 +166,15 @@ class SupervisedProcess:
                 if await self._ready(30.0):
                     break
                 await self._end()
-                self._report(f"{self.part.name} did not start, trying again. {self._last_words()}")
-            self._report(f"{self.part.name} runs again")
+                self._report(f"{self.spec.name} did not start, trying again. {self._last_words()}")
+            self._report(f"{self.spec.name} runs again")
             self._changed()
 
     async def _end(self, patience: float = 8.0) -> None:
         process = self._process
         if process is None:
             return
-        for number, wait in ((self.part.stop_signal, patience), (signal.SIGKILL, 5.0)):
+        for number, wait in ((self.spec.stop_signal, patience), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, number) if process.returncode is None else None
             with contextlib.suppress(TimeoutError):
@@ -182,8 +182,8 @@ class SupervisedProcess:
                 return
 
     def _last_words(self) -> str:
-        words = tail(self.part.log)
-        return f"The end of {self.part.log}:\n{words}" if words else f"{self.part.log} is empty."
+        words = tail(self.spec.log)
+        return f"The end of {self.spec.log}:\n{words}" if words else f"{self.spec.log} is empty."
 
 
 def _describe(code: int) -> str:

@@ -102,7 +102,7 @@ class _Stack:
         self._wanted = wanted
         self._state_dir = state_dir
         self._report = report
-        self._keepers: list[SupervisedProcess] = []
+        self._processes: list[SupervisedProcess] = []
         self.keys = keys.load(state_dir)
         self.layout = Layout(str(state_dir), self._pick_ports(), layout.Demo(), os.getpid())
         self._cluster = Cluster(
@@ -143,16 +143,16 @@ class _Stack:
 
     async def stop(self) -> None:
         """Stop the parts in the reverse order."""
-        for keeper in reversed(self._keepers):
-            await keeper.stop()
+        for process in reversed(self._processes):
+            await process.stop()
 
-    async def _run(self, part: ProcessSpec) -> None:
-        keeper = SupervisedProcess(part, self._report, self._save)
-        self._keepers.append(keeper)
-        await keeper.start()
+    async def _run(self, spec: ProcessSpec) -> None:
+        process = SupervisedProcess(spec, self._report, self._save)
+        self._processes.append(process)
+        await process.start()
 
     def _save(self) -> None:
-        pids = {keeper.part.name: keeper.pid for keeper in self._keepers}
+        pids = {process.spec.name: process.pid for process in self._processes}
         self.layout = replace(self.layout, pids={name: pid for name, pid in pids.items() if pid is not None})
         self.layout.save()
 

@@ -1,4 +1,4 @@
-"""The archive: old finished sessions leave the live lists."""
+"""The archive sweep: marks old finished sessions as archived."""
 
 import time
 
@@ -16,17 +16,16 @@ class _Marked(Record):
 
 
 class SweepReport(Record):
-    """How many sessions a run archived; ``remaining``: its time was over before all were."""
+    """Number of archived sessions; ``remaining``: the time budget ended before all were archived."""
 
     archived: int
     remaining: bool
 
 
 async def run(*, budget_seconds: float) -> SweepReport:
-    """Archive every session that is old enough, in batches, until done or the time is over.
+    """Archive every session that is old enough, in batches, within the time budget.
 
-    Each batch is a transaction of its own, so a run that breaks off is gone on with by the next. Raises
-    BackendUnavailable.
+    Each batch is a transaction; the next run resumes an interrupted one. Raises BackendUnavailable.
     """
     end = time.monotonic() + budget_seconds
     archived, remaining = 0, True

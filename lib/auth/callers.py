@@ -1,9 +1,8 @@
-"""Who is calling, and the tokens we sign.
+"""Callers: who sends a request, and the tokens that the functions sign.
 
-Three kinds of secret reach us: contact tokens, which we signed at registration; user tokens from
-Supabase Auth; and the cron secret, which the database's own schedules send. One kind leaves us besides
-contact tokens: the switchboard token, good for one minute, with which a function enters the database
-on a caller's behalf.
+Requests carry one of three credentials: a contact token, which registration signs; a user token of Supabase Auth; or
+the cron secret of the database's schedules. Besides contact tokens the functions sign switchboard tokens, valid for one
+minute, with which they call the database on behalf of a caller.
 """
 
 import contextlib
@@ -35,16 +34,16 @@ Proof = Literal["asserted", "verified"]
 
 @dataclass(frozen=True)
 class Anonymous:
-    """Somebody who showed no token."""
+    """A caller without a token."""
 
     def claims(self) -> dict[str, str]:
-        """How the database is told."""
+        """JWT claims for the database."""
         return {"kind": "anonymous"}
 
 
 @dataclass(frozen=True)
 class Contact:
-    """A contact with a token of ours: one conversation in one workspace. ``token`` is what they showed."""
+    """A contact with a contact token for one conversation in one workspace. ``token`` is the token as sent."""
 
     workspace_id: UUID
     contact_id: UUID
@@ -53,7 +52,7 @@ class Contact:
     token: str = field(repr=False)
 
     def claims(self) -> dict[str, str]:
-        """How the database is told."""
+        """JWT claims for the database."""
         return {
             "kind": "contact",
             "contact_id": str(self.contact_id),
@@ -64,17 +63,17 @@ class Contact:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody signed in through Supabase Auth, anonymously perhaps. ``token`` is what they showed."""
+    """A user signed in through Supabase Auth, possibly anonymously. ``token`` is the token as sent."""
 
     user_id: UUID
     email: str | None
     token: str = field(repr=False)
     operator: bool = False
-    """Whether they run this instance: `"switchboard_role": "operator"` in their app_metadata, which only the project's
-    owner writes. What users write of themselves, user_metadata, is never asked."""
+    """Whether the user operates this instance: `"switchboard_role": "operator"` in app_metadata, which only the
+    project's owner can write. user_metadata, which users write themselves, is never read."""
 
     def claims(self) -> dict[str, str]:
-        """How the database is told: with the email's key, so that it can look for the proof behind it."""
+        """JWT claims for the database, with the email's key, under which the database looks for the confirmed email."""
         claims = {"kind": "user", "user_id": str(self.user_id)}
         if self.operator:
             claims["switchboard_role"] = _OPERATOR
@@ -86,10 +85,10 @@ class User:
 
 @dataclass(frozen=True)
 class System:
-    """Ourselves: a schedule, a job, or a provider's delivery whose secret was right."""
+    """The functions themselves: a schedule, a job, or a delivery with a valid secret."""
 
     def claims(self) -> dict[str, str]:
-        """How the database is told."""
+        """JWT claims for the database."""
         return {"kind": "system"}
 
 
@@ -98,9 +97,8 @@ Caller = Anonymous | Contact | User | System
 
 @dataclass(frozen=True)
 class Scope:
-    """How far a switchboard token reaches: a space, a workspace (perhaps at a space), the system step, or managing what
-    the caller has a role for.
-    """
+    """What a command may reach: a space, a workspace (optionally at a space), the system, or the workspaces that the
+    caller manages."""
 
     workspace_id: UUID | None = None
     space_id: UUID | None = None
@@ -108,18 +106,19 @@ class Scope:
     management: bool = False
 
     @classmethod
-    def of(cls, caller: Caller, space_id: UUID) -> "Scope":
-        """The scope of a caller at a space: a contact brings the workspace, everybody else only the space."""
+    def at_space(cls, caller: Caller, space_id: UUID) -> "Scope":
+        """The scope of a caller at a space: a contact's workspace is known, another caller's is the space's."""
         workspace_id = caller.workspace_id if isinstance(caller, Contact) else None
         return cls(workspace_id=workspace_id, space_id=space_id)
 
     @classmethod
-    def at_home(cls, caller: "Contact | User") -> "Scope":
-        """The scope of a caller who names what they act on: the database finds its workspace, and whether they may."""
+    def of_caller(cls, caller: "Contact | User") -> "Scope":
+        """The scope of a caller that names the object of its command: the database finds the workspace and checks the
+        rights."""
         return cls(workspace_id=caller.workspace_id if isinstance(caller, Contact) else None)
 
     def claims(self) -> dict[str, Any]:
-        """How the database is told."""
+        """JWT claims for the database."""
         if self.system:
             return {"system": True}
         if self.management:
@@ -148,24 +147,24 @@ class _UserClaims(Record):
 
 @dataclass(frozen=True)
 class SignedToken:
-    """A token and the moment it ends."""
+    """A signed token and its expiry."""
 
     token: str = field(repr=False)
     expires_at: datetime
 
 
 async def caller_of(request: Request) -> Caller:
-    """Who sends the request: Anonymous without an Authorization header.
+    """The request's caller: Anonymous without an Authorization header.
 
-    Raises TokenInvalid or TokenExpired for a bearer token that is not good here, and
-    BackendUnavailable when the keys of Supabase Auth cannot be fetched.
+    Raises TokenInvalid or TokenExpired for an invalid bearer token, BackendUnavailable if the keys of Supabase Auth
+    cannot be fetched.
     """
     header = request.headers.get("authorization")
     return Anonymous() if header is None else await identify(_bearer(header))
 
 
 async def require_reader(request: Request) -> Contact | User:
-    """The contact or user who sends the request. Raises as caller_of, and TokenMissing without a token."""
+    """The contact or user that sends the request. Raises as caller_of, and TokenMissing without a token."""
     caller = await caller_of(request)
     if not isinstance(caller, Contact | User):
         raise errors.TokenMissing()
@@ -173,7 +172,7 @@ async def require_reader(request: Request) -> Contact | User:
 
 
 async def require_user(request: Request) -> User:
-    """The Supabase user who sends the request. Raises as require_reader, and Forbidden for a contact."""
+    """The user that sends the request. Raises as require_reader, and Forbidden for a contact."""
     caller = await require_reader(request)
     if not isinstance(caller, User):
         raise errors.Forbidden()
@@ -181,12 +180,12 @@ async def require_user(request: Request) -> User:
 
 
 async def require_user_or_cron(request: Request) -> User | System:
-    """The Supabase user who sends the request, or the database's schedules. Raises as require_user."""
+    """The user that sends the request, or System for the cron secret. Raises as require_user."""
     return System() if _shows_cron_secret(request) else await require_user(request)
 
 
 def require_cron(request: Request) -> System:
-    """Let the database's schedules in; SecretInvalid for everybody else."""
+    """System for the cron secret. Raises SecretInvalid otherwise."""
     if not _shows_cron_secret(request):
         raise errors.SecretInvalid()
     return System()
@@ -199,15 +198,15 @@ def _shows_cron_secret(request: Request) -> bool:
 
 
 def same_secret(given: str, expected: str) -> bool:
-    """Whether two secrets are equal, in a time that tells nothing about where they differ."""
+    """Compare two secrets in constant time."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode("utf-8", "replace"))
 
 
 async def identify(token: str) -> Contact | User:
-    """The contact or user behind a bearer token. Raises as caller_of."""
+    """The contact or user of a bearer token. Raises as caller_of."""
     from lib.auth import tokens  # noqa: PLC0415 (brings cryptography along; see lib/tokens.py)
 
-    unverified = tokens.take_apart(token)
+    unverified = tokens.decode_unverified(token)
     try:
         if unverified.issuer == _ISSUER:
             contact = _ContactClaims.model_validate(tokens.verify_ours(unverified, audience="contact", issuer=_ISSUER))
@@ -227,7 +226,7 @@ async def identify(token: str) -> Contact | User:
 
 
 def contact_token(workspace_id: UUID, contact_id: UUID, conversation_id: UUID, proof: Proof) -> SignedToken:
-    """A token for one contact's one conversation, good for 30 days; PostgREST accepts it too."""
+    """A token for one conversation of a contact, valid for 30 days; PostgREST accepts it too."""
     now = datetime.now(UTC).replace(microsecond=0)
     expires_at = now + CONTACT_TOKEN_LIFE
     claims = {
@@ -246,16 +245,16 @@ def contact_token(workspace_id: UUID, contact_id: UUID, conversation_id: UUID, p
 
 
 def switchboard_token(caller: Caller, scope: Scope) -> str:
-    """A token with which a function enters the database for this caller, no further than the scope.
+    """A token with which a function calls the database for this caller, within this scope.
 
-    It lives 60 s and the same one is handed out for 30 s, so at least 30 s of it are left.
+    It is valid for 60 s and cached for 30 s, so at least 30 s remain.
     """
     return _switchboard_token(caller, scope, int(time.time() // 30))
 
 
 @functools.lru_cache(maxsize=1_024)
 def switchboard_claims(caller: Caller, scope: Scope) -> str:
-    """What such a token says, as JSON, for a connection that needs no token."""
+    """The claims of such a token as JSON, for a direct connection, which needs no token."""
     return json.dumps(_claims(caller, scope))
 
 

@@ -1,4 +1,4 @@
-"""What a request tells about the program and the place it comes from."""
+"""Client information: user agent, IP address and device of a request."""
 
 import functools
 import ipaddress
@@ -14,7 +14,7 @@ from lib import config
 Device = Literal["bot", "mobile", "tablet", "desktop"]
 
 _LONGEST_USER_AGENT = 512
-_LONGEST_ADDRESS = 100  # with a zone and a port; what is remembered below is bounded by these
+_LONGEST_ADDRESS = 100  # with a zone and a port; bounds the cache below
 _BOT = re.compile(r"bot\b|crawl|spider|curl/|wget/|python|aiohttp|httpx|okhttp|java/|node", re.IGNORECASE)
 _TABLET = re.compile(r"ipad|tablet|kindle|silk/|android(?!.*mobile)", re.IGNORECASE)
 _MOBILE = re.compile(r"mobi|iphone|ipod|android", re.IGNORECASE)
@@ -22,19 +22,19 @@ _MOBILE = re.compile(r"mobi|iphone|ipod|android", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ClientInfo:
-    """The caller's program and address, as kept with a session."""
+    """The client's user agent, address and device, as stored with a session."""
 
     user_agent: str | None
     address: str | None
     device: Device | None
 
     def facts(self) -> dict[str, str | None]:
-        """How the database is told."""
+        """Arguments for the database."""
         return {"user_agent": self.user_agent, "address": self.address, "device": self.device}
 
 
 def of(request: Request) -> ClientInfo:
-    """The client of a request."""
+    """The client information of a request."""
     user_agent = _user_agent(request.headers.get("user-agent", "")[: 4 * _LONGEST_USER_AGENT])
     return ClientInfo(
         user_agent=user_agent,
@@ -48,11 +48,11 @@ def of(request: Request) -> ClientInfo:
 
 
 def address(*, peer: str | None, forwarded: Sequence[str], trusted_proxies: int) -> str | None:
-    """The client's IP address in its canonical form, or None where there is none.
+    """The client's IP address in its canonical form, or None.
 
-    Each trusted proxy appends the address it was called from to X-Forwarded-For, so with n of them the
-    n-th entry from the right was written by the outermost one. What stands further left was sent by the
-    client and counts for nothing. Where the header is shorter or holds no address, the peer counts.
+    Each trusted proxy appends the address of its peer to X-Forwarded-For, so with n proxies the n-th entry from the
+    right was written by the outermost one. Entries further left come from the client and are ignored. If the header is
+    shorter or the entry is no address, the peer's address is used.
     """
     entries = [entry.strip() for line in forwarded for entry in line.split(",")]
     if 0 < trusted_proxies <= len(entries):
@@ -64,7 +64,7 @@ def address(*, peer: str | None, forwarded: Sequence[str], trusted_proxies: int)
 
 @functools.lru_cache(maxsize=512)
 def device(user_agent: str | None, mobile_hint: str | None = None) -> Device | None:
-    """The kind of device, from the user agent and the Sec-CH-UA-Mobile hint; a guess, good for statistics."""
+    """The kind of device by user agent and Sec-CH-UA-Mobile; a guess, good enough for statistics."""
     if mobile_hint == "?1":
         return "mobile"
     if user_agent is None:
@@ -84,7 +84,7 @@ def _user_agent(header: str) -> str | None:
 
 @functools.lru_cache(maxsize=512)
 def _canonical(text: str) -> str | None:
-    """An address without its port, zone and v4-in-v6 wrapping."""
+    """The address without port, zone and IPv4-mapped prefix."""
     host = text.strip()
     if host.startswith("["):
         host = host[1:].partition("]")[0]

@@ -1,8 +1,7 @@
-"""The public keys of Supabase Auth, fetched from its JWKS address and kept for ten minutes.
+"""The public keys of Supabase Auth, fetched from its JWKS URL and cached for ten minutes.
 
-Ten minutes is what Supabase's own edge caches them for and what it advises not to exceed
-(supabase.com/docs/guides/auth/signing-keys). An unknown key id makes the client fetch again, at
-most every 30 s.
+Supabase's own edge caches them for ten minutes and advises not to exceed that
+(supabase.com/docs/guides/auth/signing-keys). An unknown key id triggers another fetch, at most every 30 s.
 """
 
 import functools
@@ -16,10 +15,9 @@ LIFE_SECONDS = 600
 
 
 def key(url: str, key_id: str) -> jwt.PyJWK:
-    """The signing key with this id. Blocks on the network at times: call it in a thread.
+    """The signing key with this id. May block on the network: call it in a thread.
 
-    Raises TokenInvalid when Supabase Auth does not publish the id, and BackendUnavailable when it
-    cannot be asked.
+    Raises TokenInvalid if Supabase Auth does not publish the id, BackendUnavailable if it cannot be reached.
     """
     try:
         return _client(url).get_signing_key(key_id)

@@ -1,8 +1,8 @@
-"""Signing our tokens: compact JWS (RFC 7515) in the few lines that it takes.
+"""Signing our own tokens: compact JWS (RFC 7515).
 
-PyJWT only verifies tokens (lib/auth/tokens.py): every first call to the database needs a signature, and importing PyJWT
-takes longer than all else that such a call imports. The signatures are the standard library's HMAC and
-cryptography's ECDSA, of which only the curves are imported, and only where there is a signing key.
+PyJWT is used to verify only (lib/auth/tokens.py): the first call to the database needs a signature, and importing PyJWT
+takes longer than everything else that such a call imports. Signatures come from the standard library's HMAC or from
+cryptography's ECDSA, of which only the curves are imported, and only if there is a signing key.
 """
 
 import base64
@@ -19,7 +19,7 @@ Signature = Callable[[bytes], bytes]
 
 
 def sign(claims: Mapping[str, Any]) -> str:
-    """A token of ours with these claims: ES256 where the deployment has a signing key, else HS256."""
+    """A signed token with these claims: ES256 if the deployment has a signing key, else HS256."""
     settings = config.settings()
     if settings.switchboard_signing_key is not None:
         header, signature = _es256(settings.switchboard_signing_key.get_secret_value())
@@ -40,7 +40,7 @@ def _hs256(secret: str) -> tuple[Mapping[str, str], Signature]:
 
 @functools.cache
 def _es256(text: str) -> tuple[Mapping[str, str], Signature]:
-    """For a private P-256 key as JWK. Raises ValueError where its two halves do not belong together."""
+    """The signer of a private P-256 key in JWK format. Raises ValueError if its halves do not match."""
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 (see above)
     from cryptography.hazmat.primitives.asymmetric import ec, utils  # noqa: PLC0415
 

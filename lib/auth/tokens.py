@@ -1,9 +1,9 @@
-"""JSON web tokens that we are shown: verifying ours and Supabase Auth's. lib/auth/signing.py makes ours.
+"""Verifying tokens: our own and Supabase Auth's. lib/auth/signing.py signs them.
 
-The key decides the algorithm, never the token. After a move to ES256 tokens signed with the project's secret
-stay good until they expire.
+The key determines the algorithm, never the token. After a move to ES256, tokens signed with the project's secret stay
+valid until they expire.
 
-This module brings PyJWT and the cryptography library along, so lib/auth/callers.py imports it at the first token.
+This module imports PyJWT and cryptography, so lib/auth/callers.py imports it at the first token.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ CLOCK_SKEW = timedelta(seconds=10)
 LONGEST = 8_192
 
 REMEMBERED = 1_024
-"""How many tokens are remembered: a chat shows the same one with each message."""
+"""Size of the caches: a chat sends the same token with each message."""
 
-# Decoders of base64 skip what they do not know: a good signature with anything in between would be as good, and not be
-# the token that PostgREST, or a header, takes.
+# Base64 decoders skip unknown characters, so a token with characters inserted would verify but not be the token that
+# PostgREST or a header accepts.
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")
 
 Claims = dict[str, Any]
@@ -34,7 +34,7 @@ Claims = dict[str, Any]
 
 @dataclass(frozen=True)
 class Unverified:
-    """A token taken apart and not yet believed."""
+    """A decoded token that is not verified yet."""
 
     token: str
     algorithm: str
@@ -43,8 +43,8 @@ class Unverified:
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
-def take_apart(token: str) -> Unverified:
-    """What a token says of itself, to find out how to verify it. Raises TokenInvalid if it is no token."""
+def decode_unverified(token: str) -> Unverified:
+    """The unverified header and issuer of a token, to select its key. Raises TokenInvalid for a malformed token."""
     if len(token) > LONGEST or not _COMPACT.fullmatch(token):
         raise errors.TokenInvalid()
     try:
@@ -61,7 +61,7 @@ def take_apart(token: str) -> Unverified:
 
 
 def verify_ours(unverified: Unverified, *, audience: str, issuer: str) -> Claims:
-    """The claims of a token that we signed ourselves. Raises TokenInvalid or TokenExpired."""
+    """The claims of a token that we signed. Raises TokenInvalid or TokenExpired."""
     settings = config.settings()
     key: Any
     if unverified.algorithm == "ES256" and settings.switchboard_signing_key is not None:
@@ -74,9 +74,9 @@ def verify_ours(unverified: Unverified, *, audience: str, issuer: str) -> Claims
 
 
 async def verify_supabase(unverified: Unverified, *, audience: str) -> Claims:
-    """The claims of a token that Supabase Auth signed, by the project's secret or its published keys.
+    """The claims of a token that Supabase Auth signed, with the project's secret or a published key.
 
-    Raises TokenInvalid, TokenExpired, or BackendUnavailable when the published keys cannot be fetched.
+    Raises TokenInvalid, TokenExpired, or BackendUnavailable if the published keys cannot be fetched.
     """
     settings = config.settings()
     key: Any
@@ -96,20 +96,20 @@ async def verify_supabase(unverified: Unverified, *, audience: str) -> Claims:
 
 def _verified(unverified: Unverified, key: Any, *, audience: str, issuer: str | None) -> Claims:
     try:
-        claims = _believed(unverified.token, key, unverified.algorithm, audience, issuer)
+        claims = _verified_claims(unverified.token, key, unverified.algorithm, audience, issuer)
     except jwt.ExpiredSignatureError:
         raise errors.TokenExpired() from None
     except jwt.InvalidTokenError:
         raise errors.TokenInvalid() from None
-    # What was believed once is good until it expires.
+    # A cached token is valid until it expires.
     if int(claims["exp"]) <= time.time() - CLOCK_SKEW.total_seconds():
         raise errors.TokenExpired()
     return dict(claims)
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
-def _believed(token: str, key: Any, algorithm: str, audience: str, issuer: str | None) -> Claims:
-    """The claims of a token that this key signed; remembered, because a signature stays as good as it is."""
+def _verified_claims(token: str, key: Any, algorithm: str, audience: str, issuer: str | None) -> Claims:
+    """The claims of a token signed with this key; cached, because a signature does not change."""
     return jwt.decode(
         token,
         key,

@@ -21,7 +21,7 @@ from lib.fields.types import Attributes
 from lib.http import request_body, sse
 
 BODY_LIMIT = 4 * 1024 * 1024
-"""Bytes of a body: useChat sends the whole chat with each message. AWS Lambda takes 6 MB."""
+"""Bytes of a body: useChat sends the whole chat with each message. AWS Lambda accepts 6 MB."""
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 
@@ -34,7 +34,7 @@ _OUR_FIELDS = ("email", "email_hmac", "persona_id", "metadata")
 
 
 class Encoder:
-    """A turn's events as the chunks of one assistant message, whose id is the turn's. One encoder serves one stream."""
+    """Encodes a turn's events as the chunks of one assistant message, whose id is the turn's. One per stream."""
 
     headers: Mapping[str, str] = HEADERS
 
@@ -43,7 +43,7 @@ class Encoder:
         self._ended = False
 
     def encode(self, event: Event) -> bytes:
-        """The chunks of an event; nothing after the end."""
+        """The chunks of an event; nothing after the last event."""
         if self._ended:
             return b""
         wire = b"".join(sse.encode_data(chunk) for chunk in self._chunks(event))
@@ -73,7 +73,7 @@ def _opening(event: Opened) -> Iterator[_Chunk]:
     }
     yield {"type": "start", "messageId": str(event.turn_id), "messageMetadata": metadata}
     if event.token is not None:
-        # Apps keep messages with their metadata; what is transient is only told.
+        # Apps store messages with their metadata; a transient part is not stored.
         yield {"type": "data-switchboard", "data": {"token": event.token}, "transient": True}
 
 
@@ -98,7 +98,7 @@ def _ending(event: Done | Failed | StreamBroken) -> Iterator[_Chunk]:
 
 
 class _ChatRequest(Body):
-    """What useChat sends. An app adds members of its own to it, of which ours are read and the others left."""
+    """The body that useChat sends. Apps may add members of their own, which are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -133,10 +133,9 @@ class _Message(Body):
 async def read(request: Request, caller: callers.Caller) -> ChatMessage:
     """The message in a body of useChat, or in one of ours. Raises as request_body.read.
 
-    The last message must be the user's; its text parts, joined, are what is said, and its id is the client message
-    id, so that sending it again is the same turn. What is to be answered anew (regenerated, or edited) has no such
-    id. For a signed-in user the chat's id is the thread key. Of the messages before, nothing is read: the database
-    has them.
+    The last message must be the user's; its text parts are joined, and its id is the client message id, so that a
+    repeated request is the same turn. A regenerated or edited message has no client message id. For a signed-in user
+    the chat's id is the thread key. Earlier messages are ignored: the database has them.
     """
     document = await request_body.read_json(request, limit=BODY_LIMIT)
     if not isinstance(document, dict) or "messages" not in document:
@@ -155,7 +154,7 @@ async def read(request: Request, caller: callers.Caller) -> ChatMessage:
 
 
 def _said(messages: list[Any]) -> tuple[_Message, str]:
-    """The last message and its text. Raises InvalidBody where it is not the user's or not text alone."""
+    """The last message and its text. Raises InvalidBody if it is not the user's or has parts other than text."""
     place = f"messages.{len(messages) - 1}"
     try:
         message = _Message.model_validate(messages[-1])

@@ -1,7 +1,7 @@
-"""A queue of which everything that waits is taken at once.
+"""A queue drained in one step.
 
-Tokens that came in one read go through the tasks of a turn in one step a task, not in one a token: asyncio.Queue takes
-its locks and wakes its reader for each.
+Tokens that arrive in one read pass each task of a turn in one step, not in one step per token: asyncio.Queue locks and
+wakes its reader for every item.
 """
 
 import asyncio
@@ -11,20 +11,20 @@ Item = TypeVar("Item")
 
 
 class BatchQueue(Generic[Item]):
-    """Unbounded; for one taker in the event loop of those who put."""
+    """An unbounded queue with one consumer in the producers' event loop."""
 
     def __init__(self) -> None:
         self._waiting: list[Item] = []
         self._filled = asyncio.Event()
 
-    def put(self, item: Item, *, hasten: bool = True) -> None:
-        """Append an item; never waits. One without ``hasten`` is taken together with the next that has it."""
+    def put(self, item: Item, *, wake: bool = True) -> None:
+        """Append an item without waiting. An item without ``wake`` is taken together with the next one that has it."""
         self._waiting.append(item)
-        if hasten:
+        if wake:
             self._filled.set()
 
     async def take(self) -> list[Item]:
-        """Everything that waits, in order; waits until there is something."""
+        """All queued items in order; waits for the first."""
         await self._filled.wait()
         self._filled.clear()
         taken, self._waiting = self._waiting, []

@@ -1,7 +1,7 @@
-"""What a reader of a turn is told, and how it looks on the wire.
+"""The events of a turn's stream, and their encoding as server-sent events.
 
-Ids are positions in the answer's text, in characters: 0 for the opening, what has been delivered so far
-for a delta, one more than the whole text for the end. A reader who repeats the last one gets the rest.
+An event's id is a position in the answer's text, in characters: 0 for the opening, the length delivered so far for a
+delta, the whole length plus one for the end. A reader that sends the last id back receives the rest.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from lib.http import sse
 
 @dataclass(frozen=True)
 class Opened:
-    """The turn is stored and its ids are known. ``token`` is there when the caller needs a new one."""
+    """The turn is stored and its ids are known. ``token`` is set if the caller needs a new one."""
 
     turn_id: UUID
     session_id: UUID
@@ -25,9 +25,9 @@ class Opened:
 
 
 class Delta(NamedTuple):
-    """The next piece of the answer; ``position`` counts the characters up to its end.
+    """The next piece of the answer; ``position`` is the length of the text up to its end.
 
-    A tuple, as all that is made for each token: a frozen dataclass takes twice as long to make.
+    A tuple, like all per-token objects: creating a frozen dataclass takes twice as long.
     """
 
     text: str
@@ -36,10 +36,10 @@ class Delta(NamedTuple):
 
 @dataclass(frozen=True)
 class Done:
-    """The end of a turn that was completed or cancelled; a cancelled one keeps what was said.
+    """The end of a turn that was completed or cancelled; a cancelled turn keeps its partial text.
 
-    ``text_length`` is what is stored; ``position`` what was delivered, which may be a little more of a
-    cancelled answer.
+    ``text_length`` is the stored length; ``position`` the delivered one, which may be a little longer for a cancelled
+    turn.
     """
 
     status: str
@@ -48,12 +48,12 @@ class Done:
     position: int
     usage: Mapping[str, Any] | None = None
     taken_over: bool = False
-    """A member answers in the persona's place, in their own time: this turn has no answer."""
+    """A member answers instead of the persona, so this turn has no answer."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The end of a turn that went wrong; ``code`` is one of errors.FAILURES."""
+    """The end of a failed turn; ``code`` is one of errors.FAILURES."""
 
     code: str
     position: int
@@ -61,9 +61,9 @@ class Failed:
 
 @dataclass(frozen=True)
 class StreamBroken:
-    """The end of a stream only, as far as we know.
+    """The stream ends, although the turn may go on.
 
-    It has no id, so that whoever repeats the last one misses nothing of what the turn still adds.
+    It has no id, so a reader that sends its last id back misses nothing that the turn still adds.
     """
 
     code: str
@@ -75,28 +75,28 @@ Event_contra = TypeVar("Event_contra", contravariant=True)
 
 
 class Encoder(Protocol[Event_contra]):
-    """How the events of one stream look on the wire; ``headers`` are the answer's own."""
+    """Encodes the events of one stream; ``headers`` are added to the response."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
 
     def encode(self, event: Event_contra) -> bytes:
-        """The bytes of the next event."""
+        """The encoded event."""
         ...
 
 
 class ServerSentEvents:
-    """Our own events, as docs/api.md lists them."""
+    """Our own events (docs/api.md)."""
 
     headers: Mapping[str, str] = {}
 
     def encode(self, event: Event) -> bytes:
-        """One server-sent event."""
+        """The event as a server-sent event."""
         return sse.encode(on_the_wire(event))
 
 
 def on_the_wire(event: Event) -> sse.Event:
-    """The event as a server-sent one: turn, delta, done or error."""
+    """The server-sent event for an event: turn, delta, done or error."""
     match event:
         case Delta():
             return sse.Event("delta", {"text": event.text}, id=event.position)

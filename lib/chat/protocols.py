@@ -1,7 +1,7 @@
-"""The languages in which a turn is asked for and streamed: our own events, or the AI SDK's UI message stream.
+"""The protocols of the chat: our own events, or the AI SDK's UI message stream.
 
-A caller chooses with ``?protocol=ai-sdk`` or, where the address is not theirs to change, with
-``Accept: text/event-stream; protocol=ai-sdk``; without either it is our own events.
+A client selects one with ``?protocol=ai-sdk`` or, if it cannot change the URL, with ``Accept: text/event-stream;
+protocol=ai-sdk``. The default is our own events.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ from lib.http import request_body
 
 @dataclass(frozen=True)
 class Protocol:
-    """One language: how a message in it is read, a new encoder for each stream, whether readers name positions."""
+    """A protocol: how it reads a message, its encoder, and whether its readers send positions."""
 
     name: str
     read: Callable[[Request, callers.Caller], Awaitable[ChatMessage]]
@@ -40,7 +40,7 @@ PROTOCOLS = {
 
 
 def of(request: Request) -> Protocol:
-    """The protocol that a request asks for, in its query or else in Accept. Raises InvalidBody for an unknown one."""
+    """The protocol that a request selects, in its query or else in Accept. Raises InvalidBody for an unknown one."""
     asked = request.query_params.get("protocol")
     if asked is None:
         asked = _accepted(request.headers.getlist("accept")) or "events"

@@ -1,4 +1,4 @@
-"""Stopping a turn: the commands that end one wait until the process that answers it has noticed."""
+"""Waiting for a turn to stop: the process that answers a turn notices a cancel only at its next flush."""
 
 import asyncio
 import time
@@ -19,8 +19,9 @@ async def until_stopped(
 ) -> Result:
     """Repeat a command until the turn that it stops has stopped, for at most 10 s.
 
-    ``attempt`` is told whether it is the last one. The turn is still stopping where the command is refused with
-    ``stopping``, or where ``stopping`` says so of its result. The last attempt's result or refusal counts.
+    ``attempt`` is called with whether it is the last attempt. The turn is still stopping if the command is refused with
+    ``stopping``, or if ``stopping`` is true of its result. After the last attempt its result is returned or its refusal
+    raised.
     """
     end = time.monotonic() + WAIT_SECONDS
     while True:

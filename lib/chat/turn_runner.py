@@ -1,4 +1,4 @@
-"""Answering a turn: the persona speaks, the reader hears it at once, and the text is stored behind."""
+"""Running a turn: the persona's text is streamed to the reader at once and stored behind the stream."""
 
 import asyncio
 import contextlib
@@ -19,15 +19,15 @@ from lib.personas.sanitizer import Sanitizer
 from lib.personas.text import clean
 
 GRACE_SECONDS = 1.0
-"""What a persona gets beyond its time limit to say itself that it ran out of time."""
+"""Time beyond its limit in which a persona can report its own timeout."""
 
 STOP_SECONDS = 5.0
-"""What a persona that is stopped gets to leave in order; after that nobody waits for it any more."""
+"""Time for a stopped persona to end its work; after that the turn ends without waiting for it."""
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How the answering ended, as far as we are concerned."""
+    """How the persona ended, before the database has its say."""
 
     status: Status
     error_code: str | None = None
@@ -40,7 +40,7 @@ _BROKEN = _Outcome("failed", "internal_error", "The answering broke down.")
 
 @dataclass
 class _AnswerSoFar:
-    """What has been said so far."""
+    """The answer as received so far."""
 
     pieces: list[str] = field(default_factory=list)
     length: int = 0
@@ -58,19 +58,19 @@ _Signal = Text | Usage | Deferred | _Outcome
 
 
 async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
-    """Answer a turn: its opening, the persona's text the moment it comes, and how it ended.
+    """Answer a turn: yields its opening, the persona's text as it arrives, and the end.
 
-    The turn is finished once, however this ends: by the persona, by its time limit, by somebody who
-    ended the turn elsewhere (a cancel, an asynchronous answer), or because the process stops. What was said
-    by then is stored. Raises nothing that is the persona's or the database's fault: those are events.
+    The turn is finished exactly once: by the persona, by its time limit, by another process (a cancel, an asynchronous
+    answer), or because this process stops. The text received by then is stored. Failures of the persona or the database
+    are events, not exceptions.
     """
     answer = _AnswerSoFar()
     signals = BatchQueue[_Signal]()
-    flusher = TurnWriter(turn.rpc, turn.id)
-    clock = _wind_the_clock(turn, signals)
-    speaking = asyncio.create_task(_speak(turn, signals))
-    # It ends when the turn is to be stopped, or has ended elsewhere.
-    flusher.begin(lambda: signals.put(_Outcome("cancelled")))
+    writer = TurnWriter(turn.rpc, turn.id)
+    clock = _start_timer(turn, signals)
+    persona_task = asyncio.create_task(_run_persona(turn, signals))
+    # Called when the turn has ended elsewhere or is to be cancelled.
+    writer.begin(lambda: signals.put(_Outcome("cancelled")))
     outcome: _Outcome | None = None
     try:
         yield turn.opened
@@ -81,31 +81,31 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
                         answer.first_token_ms = round((time.monotonic() - turn.started_at) * 1000)
                     answer.pieces.append(signal.text)
                     answer.length += len(signal.text)
-                    flusher.add(signal.text)
+                    writer.add(signal.text)
                     yield Delta(signal.text, answer.length)
                 elif isinstance(signal, Usage):
                     answer.usage = signal.usage
                 elif isinstance(signal, Deferred):
                     answer.deferred = True
-                    flusher.watch()
+                    writer.watch()
                 elif not (answer.deferred and signal.status == "completed"):
-                    outcome = _judge(signal, answer)
+                    outcome = _require_text(signal, answer)
                     break
         clock.cancel()
-        await _stop([speaking, *flusher.end()])
+        await _stop([persona_task, *writer.end()])
         async for event in _end(turn, outcome, answer):
             yield event
     except BaseException as end:
         clock.cancel()
-        await _stop([speaking, *flusher.end()])
+        await _stop([persona_task, *writer.end()])
         if not answer.finished:
             why = _INTERRUPTED if isinstance(end, GeneratorExit | asyncio.CancelledError) else _BROKEN
-            await _finish_anyhow(turn, outcome or why, answer)
+            await _finish_despite_cancellation(turn, outcome or why, answer)
         raise
 
 
 async def _end(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> AsyncGenerator[Event, None]:
-    """Finish the turn and tell how it stands: as we say, or as somebody did before us."""
+    """Finish the turn and yield its last event: our outcome, or that of another process that finished it first."""
     code, usage = outcome.error_code, answer.usage
     try:
         finished = await _finish(turn, outcome, answer)
@@ -117,7 +117,7 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> AsyncGene
                 return
             code, usage = state.error_code, state.usage
     except errors.Problem as problem:
-        # The lease runs out and the sweep ends the turn with what was flushed.
+        # The lease expires, and the sweep ends the turn with the flushed text.
         log.error("finish_failed", turn_id=turn.id, code=problem.code)
         yield StreamBroken(problem.code)
         return
@@ -131,8 +131,8 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> AsyncGene
     )
 
 
-async def _speak(turn: Turn, signals: BatchQueue[_Signal]) -> None:
-    """Pass on what the persona says, and how it ended."""
+async def _run_persona(turn: Turn, signals: BatchQueue[_Signal]) -> None:
+    """Pass the persona's pieces on, and its outcome."""
     outcome, spoken = _Outcome("completed"), Sanitizer()
     try:
         pieces = personas.find(turn.persona_kind).answer(turn.for_persona)
@@ -151,15 +151,15 @@ async def _speak(turn: Turn, signals: BatchQueue[_Signal]) -> None:
     signals.put(outcome)
 
 
-def _wind_the_clock(turn: Turn, signals: BatchQueue[_Signal]) -> asyncio.TimerHandle:
-    """Tell when the turn has passed its limit; one clock, because one for each token costs more than the token."""
+def _start_timer(turn: Turn, signals: BatchQueue[_Signal]) -> asyncio.TimerHandle:
+    """Signal the turn's time limit. One timer for the turn, because one for each token costs more than the token."""
     deadline = turn.started_at + turn.for_persona.time_limit_seconds + GRACE_SECONDS
     passed = _Outcome("timeout", "persona_timeout", "The persona passed its time limit.")
     return asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), signals.put, passed)
 
 
-def _judge(outcome: _Outcome, answer: _AnswerSoFar) -> _Outcome:
-    """An answer without a word is no answer."""
+def _require_text(outcome: _Outcome, answer: _AnswerSoFar) -> _Outcome:
+    """A blank answer is a failure."""
     if outcome.status == "completed" and not answer.text.strip():
         return _Outcome("failed", "persona_bad_answer", "The persona said nothing.")
     return outcome
@@ -189,8 +189,8 @@ async def _finish(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> turns.
     return finished
 
 
-async def _finish_anyhow(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> None:
-    """Finish although we are being stopped: a server that shuts down may cancel its tasks more than once."""
+async def _finish_despite_cancellation(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> None:
+    """Finish the turn while this task is being cancelled: a server that shuts down may cancel its tasks repeatedly."""
     for _ in range(3):
         with contextlib.suppress(asyncio.CancelledError):
             try:
@@ -201,7 +201,8 @@ async def _finish_anyhow(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) ->
 
 
 async def _stop(tasks: list["asyncio.Task[None]"]) -> None:
-    """Cancel and wait, whoever cancels us meanwhile; a persona may keep its task for itself, but not the turn."""
+    """Cancel the tasks and wait for them, even if this task is cancelled meanwhile. A persona that ignores the
+    cancellation keeps its task, but does not hold the turn."""
     for task in tasks:
         task.cancel()
     until = time.monotonic() + STOP_SECONDS

@@ -1,6 +1,6 @@
-"""The writer behind the stream: stores an answer's text in small batches while it is being given.
+"""The writer behind the stream: stores an answer's text in small batches while it arrives.
 
-Each batch renews the turn's lease and brings back its status, so that a cancel is noticed for free.
+Each flush renews the turn's lease and returns the turn's status, so detecting a cancel costs no extra call.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from lib.fields.models import Record
 PAUSE_SECONDS = 1.0
 BATCH_CHARACTERS = 2_000
 SILENCE_SECONDS = 2.0
-"""How long a turn goes without a flush when there is nothing to store: how late a cancel may be noticed, and well
-within the 6 s after which a cancel takes whoever answers for gone (private.stop_turn)."""
+"""Longest time without a flush if there is nothing to store. It bounds how late a cancel is noticed, well within the 6
+s after which a cancel treats the process as gone (private.stop_turn)."""
 
 _PATIENCE = Patience(tries=3, longest_pause=0.4, try_seconds=3, seconds=3)
-"""A try that hangs is given up while the next one, on another connection, still comes within those 6 s."""
+"""An attempt that hangs is abandoned in time for the next one, on another connection, to complete within those 6 s."""
 
 
 class _Flushed(Record):
@@ -28,7 +28,7 @@ class _Flushed(Record):
 
 
 class TurnWriter:
-    """Stores the text of one turn from the first character on."""
+    """Stores the text of one turn from its first character."""
 
     def __init__(self, rpc: Rpc, turn_id: UUID) -> None:
         self._rpc = rpc
@@ -42,17 +42,17 @@ class TurnWriter:
         self._began: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._tell: Callable[[], None] = _nobody
+        self._tell: Callable[[], None] = _no_op
 
     def begin(self, tell: Callable[[], None]) -> None:
-        """Run in the background and tell when that came to its end. A turn that is over within the first pause, before
-        there is anything to store, has no task for it."""
+        """Start flushing in the background; ``tell`` is called when it ends. A turn that ends within the first pause
+        with nothing to store starts no task."""
         loop = asyncio.get_running_loop()
         self._began, self._tell = loop.time(), tell
         self._timer = loop.call_later(PAUSE_SECONDS, self._start)
 
     def end(self) -> list["asyncio.Task[None]"]:
-        """Begin no more; what is under way, for the caller to cancel and wait for."""
+        """Stop the timer; returns the running task, for the caller to cancel and await."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -68,7 +68,7 @@ class TurnWriter:
         self._tell()
 
     def add(self, text: str) -> None:
-        """Take the next piece of the text; it is stored soon."""
+        """Queue the next piece of the text."""
         self._waiting.append(text)
         self._waiting_length += len(text)
         if self._waiting_length >= BATCH_CHARACTERS:
@@ -77,14 +77,14 @@ class TurnWriter:
                 self._start()
 
     def watch(self) -> None:
-        """Ask for the turn's status every second from now on: somebody else will give the answer."""
+        """Flush every second from now on, to notice an asynchronous answer."""
         self._silence = PAUSE_SECONDS
 
     async def run(self) -> str:
-        """Store what comes until the turn is no longer active, and return the status that ended it: `cancelled` also
-        where somebody asked for that and it is ours to do.
+        """Store the text until the turn is no longer active. Returns the status that ended it: `cancelled` also if a
+        cancel is requested and this process is to carry it out.
 
-        Never gives up: what could not be stored is sent again with the next batch.
+        Never gives up: a batch that could not be stored is sent again.
         """
         loop = asyncio.get_running_loop()
         flushed_at = loop.time() if self._began is None else self._began
@@ -102,7 +102,7 @@ class TurnWriter:
 
     async def _flush(self) -> str:
         if not self._unconfirmed:
-            # A batch that may have arrived must be repeated as it was: position and text belong together.
+            # A batch that may have been stored is repeated unchanged: position and text belong together.
             self._unconfirmed = "".join(self._waiting)
             self._waiting, self._waiting_length = [], 0
         arguments = {"turn_id": self._turn_id, "position": self._stored, "piece": self._unconfirmed}
@@ -116,5 +116,5 @@ class TurnWriter:
         return "cancelled" if flushed.stop else flushed.status
 
 
-def _nobody() -> None:
-    """Who is told where nobody asked."""
+def _no_op() -> None:
+    """No-op callback."""

@@ -1,4 +1,4 @@
-"""Turns: a message and its answer, taken in, streamed, stored and followed."""
+"""Turns: a message and its answer. Commands that start, read, follow, cancel and finish one."""
 
 import asyncio
 import time
@@ -26,13 +26,13 @@ from lib.personas import HistoryMessage, PersonaTurn, Role
 
 FOLLOW_PAUSE_SECONDS = 0.5
 FOLLOW_LIMIT_SECONDS = 300.0
-"""How long one stream follows a turn; whoever reads repeats the last id and follows on."""
+"""How long one stream follows a turn; its reader then reconnects with the last id."""
 
 Status = Literal["active", "completed", "failed", "timeout", "cancelled"]
 
 
 class ChatMessage(Body):
-    """What a person says, and who they say they are when they have no token."""
+    """A chat message; ``email`` identifies a sender without a token."""
 
     message: Message
     client_message_id: Label | None = None
@@ -81,7 +81,7 @@ class _StartResult(Record):
 
 
 class TurnState(Record):
-    """What stands of a turn: ``text`` is what follows the asked position, ``position`` where it ends."""
+    """The state of a turn: ``text`` follows the requested position, ``position`` is its end."""
 
     turn_id: UUID
     session_id: UUID
@@ -96,12 +96,12 @@ class TurnState(Record):
     taken_over: bool = False
 
     def opened(self) -> Opened:
-        """The turn's opening, for a reader from the beginning."""
+        """The opening event, for a reader from the beginning."""
         return Opened(self.turn_id, self.session_id, self.conversation_id, self.contact_id)
 
 
 class CancelResult(Record):
-    """How a turn stands that was asked to stop."""
+    """The state of a turn after a cancel."""
 
     turn_id: UUID
     status: Status
@@ -110,7 +110,7 @@ class CancelResult(Record):
 
 
 class FinishResult(Record):
-    """How a turn ended. Not ``changed`` where somebody else had ended it before."""
+    """The state of a turn after finish; not ``changed`` if another process had finished it."""
 
     changed: bool
     status: Status
@@ -124,11 +124,11 @@ class _ActiveTurn(Record):
 
 @dataclass(frozen=True)
 class Turn:
-    """A message taken in, with all that is needed to answer it.
+    """A stored message, with everything that is needed to answer it.
 
-    ``repeated``: the same client message was taken in before, so there is nothing to answer, only to follow.
-    ``taken_over``: a member answers in the persona's place, so the turn is over.
-    ``started_at`` is the event loop's clock when the message came in.
+    ``repeated``: the client message was stored before, so the existing turn is followed instead of answered.
+    ``taken_over``: a member answers instead of the persona, so the turn is over. ``started_at`` is the monotonic time
+    of the message's arrival.
     """
 
     id: UUID
@@ -143,14 +143,14 @@ class Turn:
 
 
 async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, client: ClientInfo) -> Turn:
-    """Take a message in: find or open conversation and session, store it, and open a turn.
+    """Store a message and start its turn: find or open the conversation and the session.
 
-    The same client message again gives the same turn. Where the persona lets a message interrupt the answer before,
-    that answer is stopped first. Raises Refused (turn_in_progress, rate_limited, persona_unavailable, space_not_found,
+    A repeated client message returns the same turn. If the persona allows a message to interrupt an answer, the running
+    turn is stopped first. Raises Refused (turn_in_progress, rate_limited, persona_unavailable, space_not_found,
     persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed) and BackendUnavailable.
     """
     email = emails.parse(message.email) if message.email is not None else None
-    rpc = commands.acting_as(caller, callers.Scope.of(caller, space_id))
+    rpc = commands.acting_as(caller, callers.Scope.at_space(caller, space_id))
     arguments: dict[str, Any] = {
         "space_id": space_id,
         "persona_id": message.persona_id,
@@ -193,13 +193,13 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
 
 
 async def read(rpc: Rpc, turn_id: UUID, after: int = 0, *, patience: commands.Patience = commands.BRIEF) -> TurnState:
-    """What stands of a turn. Raises Refused (turn_not_found) for one that the token's holder may not see."""
+    """The state of a turn. Raises Refused (turn_not_found) if the caller may not see it."""
     arguments = {"turn_id": turn_id, "after": after}
     return await rpc.call("read_turn", arguments, TurnState, repeatable=True, patience=patience)
 
 
 async def snapshot(turn: Turn) -> TurnState:
-    """What stands of a turn that is not ours to answer, from its beginning. Raises as read."""
+    """The state, from the beginning, of a turn that this process does not answer. Raises as read."""
     if not turn.taken_over:
         return await read(turn.rpc, turn.id)
     return TurnState(
@@ -217,9 +217,9 @@ async def snapshot(turn: Turn) -> TurnState:
 
 
 async def read_active(rpc: Rpc, space_id: UUID, thread_key: str) -> TurnState | None:
-    """The turn under way in the conversation of the token's holder, from its beginning; None where none is.
+    """The active turn of the caller's conversation, from its beginning; None if there is none.
 
-    A contact's conversation is their token's; a user's is the one with this thread key and the space's persona.
+    A contact's conversation is in its token; a user's is the one with this thread key and the space's persona.
     """
     if not types.is_label(thread_key):
         return None
@@ -228,7 +228,7 @@ async def read_active(rpc: Rpc, space_id: UUID, thread_key: str) -> TurnState | 
 
 
 async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:
-    """What stands of a turn beyond the position that a reader names; None is a reader from the beginning.
+    """The state of a turn after a reader's position; None means from the beginning.
 
     A position beyond the end counts as the end. Raises as read.
     """
@@ -236,11 +236,11 @@ async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:
 
 
 async def cancel(caller: callers.Contact | callers.User, turn_id: UUID) -> CancelResult:
-    """Stop a turn and wait until it has stopped; what its reader has seen is kept. One that has ended stays as it is.
+    """Cancel a turn and wait until it has stopped. Delivered text is kept; a turn that has ended does not change.
 
-    Raises Refused (turn_not_found) for one that the caller may not see.
+    Raises Refused (turn_not_found) if the caller may not see it.
     """
-    rpc = commands.acting_as(caller, callers.Scope.at_home(caller))
+    rpc = commands.acting_as(caller, callers.Scope.of_caller(caller))
 
     async def attempt(_: bool) -> CancelResult:
         return await rpc.call("cancel_turn", {"turn_id": turn_id}, CancelResult, repeatable=True)
@@ -259,9 +259,9 @@ async def finish(
     error_detail: str | None = None,
     first_token_ms: int | None = None,
 ) -> FinishResult:
-    """End a turn and store its answer (None: what was flushed). Tries for 24 s.
+    """Finish a turn and store its answer (None: the flushed text). Retries for 24 s.
 
-    Where the turn had ended before, nothing changes and the result says how it stands.
+    A turn that has ended does not change; the result reports its state.
     """
     return await rpc.call(
         "finish_turn",
@@ -281,9 +281,9 @@ async def finish(
 
 
 async def follow(rpc: Rpc, state: TurnState, opened: Opened | None) -> AsyncGenerator[Event, None]:
-    """The events of a turn from a state that was read on: what is stored at once, then what is added.
+    """The events of a turn from a state on: the stored text, then what is added.
 
-    Begins with ``opened`` if there is one, and always ends with Done, Failed or Broken.
+    Starts with ``opened`` if given, and always ends with Done, Failed or StreamBroken.
     """
     if opened is not None:
         yield opened
@@ -324,14 +324,14 @@ def ending(
     usage: Mapping[str, Any] | None = None,
     taken_over: bool = False,
 ) -> Done | Failed:
-    """The last event of a turn that ended with this status, for a reader who is at this position."""
+    """The last event of an ended turn, for a reader at this position."""
     if status in ("completed", "cancelled"):
         return Done(status, message_id, text_length, position, usage, taken_over)
     return Failed(code or ("persona_timeout" if status == "timeout" else "internal_error"), position)
 
 
 def _is_repeatable(caller: callers.Caller, message: ChatMessage) -> bool:
-    """Whether sending the message twice is one message: its sender is known, or its id is."""
+    """Whether sending the message twice stores it once: its sender or its id is known."""
     if message.client_message_id is None:
         return False
     if not isinstance(caller, callers.Anonymous):
@@ -343,7 +343,7 @@ def _is_repeatable(caller: callers.Caller, message: ChatMessage) -> bool:
 
 
 def _new_token(caller: callers.Caller, started: _StartResult) -> str | None:
-    """A contact token for whoever came without one."""
+    """A contact token for an anonymous caller."""
     if not isinstance(caller, callers.Anonymous) or started.contact_id is None or started.proof is None:
         return None
     return callers.contact_token(started.workspace_id, started.contact_id, started.conversation_id, started.proof).token

@@ -1,4 +1,4 @@
-"""Contacts: who is known by what, and how members find and tag them."""
+"""Contacts: resolved by their identities, listed, read and tagged."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -39,13 +39,13 @@ Verifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")
 
 
 class Evidence(Body):
-    """What stands behind the identities that are brought: the name of who verified them, a provider for instance."""
+    """The evidence for the given identities: the name of the verifier, for instance a provider."""
 
     verified_by: Verifier
 
 
 class ResolveRequest(Body):
-    """Whom to look for, and what to write down when they are created or more is known of them now."""
+    """Identities to resolve, and the profile to store if the contact is created or extended."""
 
     workspace_id: UUID | None = None
     identities: tuple[IdentityText, ...] = Field(default=(), max_length=20)
@@ -85,14 +85,14 @@ class ResolveRequest(Body):
         return self
 
     def named(self) -> tuple[Identity, ...]:
-        """The identities. Raises ValueError."""
+        """The given identities. Raises ValueError."""
         given = [identities.parse(text) for text in self.identities]
         if self.platform is not None and self.platform_id is not None:
             given.append(identities.of(self.platform, self.platform_id))
         return tuple(given)
 
     def arguments(self) -> dict[str, Any]:
-        """How the database is asked."""
+        """Arguments of the SQL function."""
         named = self.named()
         profile = self.model_dump(
             mode="json", include={"first_name", "last_name", "title", "source", "attributes"}, exclude_defaults=True
@@ -110,7 +110,7 @@ class ResolveRequest(Body):
 
 
 class IdentityView(Record):
-    """An identity with its evidence: who said so first and when, what stands behind it since when. Times are in UTC."""
+    """An identity with its evidence. Times are in UTC."""
 
     kind: identities.Kind
     key: str
@@ -123,7 +123,7 @@ class IdentityView(Record):
 
 
 class Contact(Record):
-    """A contact as its workspace's members see it. ``session_id`` is the session first linked."""
+    """A contact as shown to members. ``session_id`` is the first linked session."""
 
     id: UUID
     workspace_id: UUID
@@ -140,7 +140,7 @@ class Contact(Record):
 
 
 class Participant(Record):
-    """A person in a group; ``left_at``: who was in it."""
+    """A person in a group; ``left_at`` is set after leaving."""
 
     contact_id: UUID
     first_name: str | None
@@ -151,7 +151,7 @@ class Participant(Record):
 
 
 class GroupMembership(Record):
-    """A group that a person is in, or was."""
+    """A person's current or former group."""
 
     contact_id: UUID
     title: str | None
@@ -161,7 +161,7 @@ class GroupMembership(Record):
 
 
 class MergedContact(Record):
-    """A contact that was merged into this one: by a member, or where it followed from proof."""
+    """A contact that was merged into this one, by a member or automatically by proof."""
 
     contact_id: UUID
     automatic: bool
@@ -170,7 +170,7 @@ class MergedContact(Record):
 
 
 class ContactDetail(Contact):
-    """A contact with the groups they are in, a group with its participants; and who was merged into it."""
+    """A contact with its groups (or a group with its participants) and the contacts merged into it."""
 
     participants: tuple[Participant, ...]
     groups: tuple[GroupMembership, ...]
@@ -190,7 +190,7 @@ class LatestSession(Record):
 
 
 class ContactActivity(Contact):
-    """A contact with what there is of them, in the sessions that the caller may see: ``sessions`` counts by status."""
+    """A contact's activity in the sessions that the caller may see; ``sessions`` counts them by status."""
 
     message_count: int
     last_activity_at: datetime | None
@@ -199,7 +199,7 @@ class ContactActivity(Contact):
 
 
 class ResolveResult(Record):
-    """The contact that somebody is, and whether it was made for them just now."""
+    """The resolved contact; ``created``: by this call."""
 
     contact: Contact
     created: bool
@@ -218,13 +218,13 @@ class Tags(Record):
 
 
 class TagsUpdate(Body):
-    """The tags that there are to be, and no others."""
+    """The tags that replace all present ones."""
 
     tags: tuple[Tag, ...] = Field(max_length=100)
 
 
 class ContactFilter(Body):
-    """Which contacts are asked for: all that is given must be true of them."""
+    """Filters of a list of contacts; all given ones must match."""
 
     workspace_id: UUID | None = None
     email: EmailText | None = None
@@ -243,7 +243,7 @@ class ContactFilter(Body):
     ) = None
 
     def arguments(self) -> dict[str, Any]:
-        """How the database is asked."""
+        """Arguments of the SQL function."""
         plain = {"space_id", "session_id", "has_session", "tag", "active_after", "active_before", "kind", "text"}
         filters = self.model_dump(mode="json", include=plain, exclude_none=True)
         if self.email is not None:
@@ -260,11 +260,11 @@ class ContactFilter(Body):
 
 
 async def resolve(database: Database, asked: ResolveRequest) -> ResolveResult:
-    """The contact known by the identities; created, or told more of, where that is asked for.
+    """The contact with these identities; created or extended on request.
 
-    Of many who bring the same new sender at once, one creates the contact. Raises Refused: contact_not_found when
-    nobody is known by them, identity_conflict (with ``contact_ids``) when they are several contacts',
-    workspace_not_found, workspace_required, group_not_found, forbidden; and BackendUnavailable, as do all of these.
+    Of concurrent calls for one new sender, one creates the contact. Raises Refused: contact_not_found if no contact has
+    them, identity_conflict (with ``contact_ids``) if several contacts have them, workspace_not_found,
+    workspace_required, group_not_found, forbidden; and BackendUnavailable, as all of these functions do.
     """
     outcome = await database.call("resolve_contact", asked.arguments(), _Outcome, repeatable=True)
     if outcome.contact is None:
@@ -284,12 +284,12 @@ async def find(database: Database, search: ContactFilter) -> Page[Contact]:
 
 
 async def read(database: Database, contact_id: UUID) -> ContactDetail:
-    """One contact. Raises Refused (contact_not_found), and Moved where it was merged into another."""
+    """A contact. Raises Refused (contact_not_found), and Moved if it was merged into another."""
     return await database.call("read_contact", {"contact_id": contact_id}, ContactDetail, repeatable=True)
 
 
 async def activity(database: Database, contact_id: UUID) -> ContactActivity:
-    """What there is of a contact, as far as the caller may see its sessions. Raises as read does."""
+    """A contact's activity, in the sessions that the caller may see. Raises as read."""
     return await database.call("read_contact_activity", {"contact_id": contact_id}, ContactActivity, repeatable=True)
 
 

@@ -1,4 +1,4 @@
-"""Merging contacts and undoing it, and the pairs that somebody called the same and a member is to decide."""
+"""Merging contacts, undoing merges, and conflicts: possible duplicates that a member decides about."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -17,14 +17,14 @@ ConflictStatus = Literal["open", "merged", "dismissed"]
 
 
 class MergeRequest(Body):
-    """The contact to merge into; ``preview``: only say what that would do."""
+    """The contact to merge into; ``preview`` only reports what the merge would do."""
 
     into: UUID
     preview: bool = False
 
 
 class Merge(Record):
-    """That a contact was merged into another: by a member (none: an operator), or where it followed from proof."""
+    """A merge of one contact into another, by a member, an operator (no ``merged_by``) or automatically by proof."""
 
     id: UUID
     contact_id: UUID
@@ -38,7 +38,7 @@ class Merge(Record):
 
 
 class Moves(Record):
-    """How many rows move; ``groups``: the person's memberships, or the group's participants."""
+    """Numbers of moved rows; ``groups``: a person's memberships, or a group's participants."""
 
     identities: int
     conversations: int
@@ -49,7 +49,7 @@ class Moves(Record):
 
 
 class MovedIdentity(Record):
-    """An identity that moves."""
+    """A moved identity."""
 
     kind: str
     key: str
@@ -58,7 +58,7 @@ class MovedIdentity(Record):
 
 
 class ProfileFill(Record):
-    """What the standing contact has none of and is given: also the session first linked."""
+    """Profile fields that the target contact lacks and receives, and the linked session."""
 
     first_name: str | None = None
     last_name: str | None = None
@@ -69,21 +69,21 @@ class ProfileFill(Record):
 
 
 class KeptName(Record):
-    """Two names of which the standing contact's is kept."""
+    """Two different names; the target's is kept."""
 
     kept: str
     other: str
 
 
 class KeptSession(Record):
-    """Two linked sessions of which the standing contact's is kept."""
+    """Two different linked sessions; the target's is kept."""
 
     kept: UUID
     other: UUID
 
 
 class SharedThread(Record):
-    """A thread that both have: the standing contact's goes on, the other's keeps its history under a key of its own."""
+    """A thread of both contacts: the target's continues, the other keeps its history under a new key."""
 
     conversation_id: UUID
     other_conversation_id: UUID
@@ -93,7 +93,7 @@ class SharedThread(Record):
 
 
 class Collisions(Record):
-    """What both have: names and linked sessions that differ, threads, names of attributes; how many tags and groups."""
+    """What both contacts have: different names and linked sessions, threads, attributes; numbers of tags and groups."""
 
     name: KeptName | None = None
     session: KeptSession | None = None
@@ -104,7 +104,7 @@ class Collisions(Record):
 
 
 class MergePreview(Record):
-    """What merging one contact into another moves, and what collides."""
+    """The moves and collisions of a merge."""
 
     contact_id: UUID
     into_id: UUID
@@ -116,7 +116,7 @@ class MergePreview(Record):
 
 
 class MergeResult(Record):
-    """A merge with what it did. ``changed`` is false for a preview, and where the two were merged before."""
+    """The result of a merge. ``changed`` is false for a preview and for a repeated merge."""
 
     merge: Merge | None = None
     preview: MergePreview | None = None
@@ -124,7 +124,7 @@ class MergeResult(Record):
 
 
 class ConflictContact(Record):
-    """One of two contacts; ``standing_id`` is another where it was merged since."""
+    """One of the two contacts; ``standing_id`` is another id if the contact was merged since."""
 
     id: UUID
     kind: ContactKind
@@ -133,10 +133,10 @@ class ConflictContact(Record):
 
 
 class Conflict(Record):
-    """Two contacts that were called the same.
+    """Two contacts that may be one person.
 
-    ``found_by`` is ``resolve`` (identities that were brought together), ``asserted`` (somebody's word), or what stood
-    behind a proof.
+    ``found_by`` is ``resolve`` (their identities were given together), ``asserted`` (a claim without proof), or the
+    evidence of a proof.
     """
 
     id: UUID
@@ -152,7 +152,7 @@ class Conflict(Record):
 
 
 class ConflictFilter(Body):
-    """Which conflicts are asked for."""
+    """Filters of the list of conflicts."""
 
     workspace_id: UUID | None = None
     status: Annotated[ConflictStatus, BeforeValidator(in_any_case)] = "open"
@@ -160,7 +160,7 @@ class ConflictFilter(Body):
     cursor: UUID | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """How the database is asked."""
+        """Arguments of the SQL function."""
         return {
             "workspace_id": self.workspace_id,
             "status": self.status,
@@ -170,10 +170,10 @@ class ConflictFilter(Body):
 
 
 async def merge(database: Database, contact_id: UUID, new: MergeRequest) -> MergeResult:
-    """Merge a contact into another of its workspace, or into the one that stands for that; again is the same merge.
+    """Merge a contact into another of its workspace (or into that one's own target); repeatable.
 
-    Raises Refused: contact_not_found for whoever is no member and for a contact of another workspace, forbidden,
-    same_contact, already_merged (into another), kinds_differ; and BackendUnavailable, as do all of these.
+    Raises Refused: contact_not_found for non-members and contacts of another workspace, forbidden, same_contact,
+    already_merged (into another contact), kinds_differ; and BackendUnavailable, as all of these functions do.
     """
     if new.into == contact_id:
         raise errors.Refused(409, "same_contact")
@@ -182,7 +182,7 @@ async def merge(database: Database, contact_id: UUID, new: MergeRequest) -> Merg
 
 
 async def unmerge(database: Database, contact_id: UUID) -> MergeResult:
-    """Undo the merge of a contact: what moved goes back as it was, with what was said in it since.
+    """Undo the merge of a contact: the moved rows return, with the messages added since.
 
     Raises Refused: contact_not_found, forbidden, not_merged, merged_further (undo that merge first).
     """
@@ -195,7 +195,7 @@ async def conflicts(database: Database, search: ConflictFilter) -> Page[Conflict
 
 
 async def dismiss(database: Database, conflict_id: UUID) -> Conflict:
-    """Say that two contacts are not the same; again changes nothing.
+    """Dismiss a conflict: the contacts are different people. Repeatable.
 
     Raises Refused: conflict_not_found, forbidden, already_merged.
     """

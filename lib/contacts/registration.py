@@ -25,11 +25,11 @@ def _phone(text: str) -> str:
 
 
 PhoneText = Annotated[str, Field(max_length=64), AfterValidator(storable), AfterValidator(_phone)]
-"""A phone number as somebody typed it."""
+"""A phone number as typed."""
 
 
 class RegistrationRequest(Body):
-    """What a person tells of themselves when they register."""
+    """The form that a person submits to register."""
 
     email: EmailText
     first_name: DisplayName | None = None
@@ -52,7 +52,7 @@ class _Registered(Record):
 
 @dataclass(frozen=True)
 class Registration:
-    """A contact with their session, and the token with which they go on. ``expires_at`` is in UTC."""
+    """A contact with its session and contact token. ``expires_at`` is in UTC."""
 
     contact_id: UUID
     session_id: UUID
@@ -65,14 +65,14 @@ class Registration:
 async def register(
     caller: callers.Caller, space_id: UUID, kind: SpaceKind, arrival: RegistrationRequest, client: ClientInfo
 ) -> Registration:
-    """Find or create the contact behind the email, open or find their session, and sign a token for it.
+    """Find or create the contact of the email, open or find its session, and sign its token.
 
-    Tells nothing about whether the person was known before. Raises Refused (space_not_found,
-    email_hmac_invalid, rate_limited) and BackendUnavailable.
+    The result is the same for a known and an unknown person. Raises Refused (space_not_found, email_hmac_invalid,
+    rate_limited) and BackendUnavailable.
     """
     email = emails.parse(arrival.email)
     phone = phones.parse(arrival.phone) if arrival.phone is not None else None
-    registered = await commands.acting_as(caller, callers.Scope.of(caller, space_id)).call(
+    registered = await commands.acting_as(caller, callers.Scope.at_space(caller, space_id)).call(
         "register_contact",
         {
             "space_id": space_id,

@@ -1,4 +1,4 @@
-"""Journeys: what became of a contact, as one log."""
+"""The timeline of a contact: its events in one list."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,7 +12,7 @@ from lib.fields.models import Body, Record
 
 
 class TimelinePageRequest(Body):
-    """Which part of a journey is asked for."""
+    """A page of a timeline."""
 
     limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     cursor: (
@@ -23,14 +23,14 @@ class TimelinePageRequest(Body):
     ) = None
 
     def arguments(self) -> dict[str, object]:
-        """How the database is asked."""
+        """Arguments of the SQL function."""
         return {"after": self.cursor, "page_size": self.limit}
 
 
 class ContactEvent(Record):
-    """Something that happened; the members that its kind has. Times are in UTC.
+    """An event; only the fields of its kind are set. Times are in UTC.
 
-    ``actor_id``: who did it; ``contact_id``: whom it was merged with, or parted from; ``identity`` is ``platform:id``.
+    ``actor_id`` is the author; ``contact_id`` the other contact of a merge; ``identity`` is ``platform:id``.
     """
 
     at: datetime
@@ -54,13 +54,13 @@ class ContactEvent(Record):
 
 
 class ContactTimeline(Record):
-    """A page of entries, oldest first; ``next_cursor`` goes on after them and is absent at the end."""
+    """A page of events, oldest first; ``next_cursor`` is the cursor of the next page, absent on the last page."""
 
     items: tuple[ContactEvent, ...]
     next_cursor: str | None = None
 
 
 async def read(database: Database, contact_id: UUID, paging: TimelinePageRequest) -> ContactTimeline:
-    """What became of a contact, as far as the caller may see its sessions. Raises Refused (contact_not_found)."""
+    """A contact's events, in the sessions that the caller may see. Raises Refused (contact_not_found)."""
     arguments = {"contact_id": contact_id, **paging.arguments()}
     return await database.call("read_contact_journey", arguments, ContactTimeline, repeatable=True)

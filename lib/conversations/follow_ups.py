@@ -1,4 +1,4 @@
-"""Messages that come by another way than the chat: what a contact or a member said elsewhere."""
+"""Follow-ups: messages of a contact or a member from outside the chat."""
 
 from datetime import datetime
 from typing import Literal
@@ -14,10 +14,10 @@ from lib.fields.types import Attributes, Label, Message
 
 
 class FollowUp(Body):
-    """What was said elsewhere, by whom and where (``source``).
+    """A message from outside the chat: its author and its origin (``source``).
 
-    ``session_id`` names the session that it belongs to; without it that is found. ``space_id`` and ``persona_id`` are
-    for a contact with whom a conversation has to be opened.
+    ``session_id`` selects a session; by default the newest live one is used. ``space_id`` and ``persona_id`` are used
+    if a conversation must be opened.
     """
 
     text: Message
@@ -31,7 +31,7 @@ class FollowUp(Body):
 
 
 class PostedMessage(Record):
-    """A message without a turn; not ``created`` where the same client message had been taken in before."""
+    """A message without a turn; not ``created`` if the client message was stored before."""
 
     message_id: UUID
     session_id: UUID
@@ -43,14 +43,14 @@ class PostedMessage(Record):
 
 
 async def capture(user: callers.User, contact_id: UUID, follow_up: FollowUp, client: ClientInfo) -> PostedMessage:
-    """Add a follow-up to the contact's live session, or open one; no persona answers it.
+    """Add a follow-up to the contact's live session, or open a session; no persona answers it.
 
-    What somebody opened by typing the contact's email is passed over, unless it is named or all there is. The same
-    client message again is the first one. Raises Refused: contact_not_found, session_not_found, space_not_found,
-    persona_not_found, persona_required, forbidden (an agent to whom the session is not assigned),
-    transition_not_allowed (a named session that has ended).
+    A session that was opened by a typed email without proof is used only if it is named or the only one. A repeated
+    client message returns the first one. Raises Refused: contact_not_found, session_not_found, space_not_found,
+    persona_not_found, persona_required, forbidden (an agent without access to the session), transition_not_allowed (a
+    named session that has ended).
     """
-    rpc = commands.acting_as(user, callers.Scope.at_home(user))
+    rpc = commands.acting_as(user, callers.Scope.of_caller(user))
     arguments = {"contact_id": contact_id, **follow_up.model_dump(), "client": client.facts()}
     return await rpc.call(
         "capture_message", arguments, PostedMessage, repeatable=follow_up.client_message_id is not None

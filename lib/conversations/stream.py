@@ -1,7 +1,7 @@
-"""Conversations, followed live: every message of a contact, a persona or a member, and who answers now.
+"""The live stream of a conversation: every message, and the state of its session.
 
-Following is polling with catch-up: a reader names the last message they have and gets what came after it, from any
-process. Nothing is kept for a reader between two questions.
+The stream polls: a reader names its last message and receives the following ones, from any process. The server keeps no
+state for a reader between polls.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from lib.sessions.models import Status
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 3.0
 PAUSE_GROWTH = 1.15
-"""How much longer each pause is than the one before while nothing happens: 3 s after eight quiet ones."""
+"""Growth of the pause while nothing happens: 3 s after eight idle polls."""
 
 BATCH = 100
-"""How many messages one question brings at most; where there are more it is asked again at once."""
+"""Most messages of one poll; if there are more, the next poll follows at once."""
 
 
 class StreamedMessage(Record):
-    """A message. ``turn_id`` is the turn that it asks or answers; a member's and a follow-up have none."""
+    """A message. ``turn_id`` is the turn of a message to or from the persona; other messages have none."""
 
     id: UUID
     session_id: UUID
@@ -42,7 +42,7 @@ class StreamedMessage(Record):
 
 
 class SessionState(Record):
-    """How the live session stands, or the last one; ``taken_over``: a member answers in the persona's place."""
+    """The state of the live session, or of the last one; ``taken_over``: a member answers instead of the persona."""
 
     session_id: UUID
     status: Status
@@ -50,7 +50,7 @@ class SessionState(Record):
 
 
 class MessageBatch(Record):
-    """What was said after a message, and how things stand. ``last`` is the message from which to go on."""
+    """The messages after a position, and the session's state. ``last`` is the position for the next poll."""
 
     messages: tuple[StreamedMessage, ...]
     last: UUID | None
@@ -60,7 +60,7 @@ class MessageBatch(Record):
 
 @dataclass(frozen=True)
 class SessionChange:
-    """The session changed; whoever goes on after ``last`` misses no message."""
+    """The session changed; a reader that resumes after ``last`` misses no message."""
 
     standing: SessionState
     last: UUID | None
@@ -70,9 +70,9 @@ Event = StreamedMessage | SessionChange | StreamBroken
 
 
 async def read(rpc: Rpc, conversation_id: UUID, after: UUID | Literal["latest"] | None) -> MessageBatch:
-    """What was said after a message: None is from the beginning, latest only what comes from now on.
+    """The messages after a position: None is the beginning; latest returns none, only the current position.
 
-    Raises Refused (conversation_not_found, message_not_found) for what the token's holder may not see.
+    Raises Refused (conversation_not_found, message_not_found) if the caller may not see them.
     """
     arguments = {
         "conversation_id": conversation_id,
@@ -86,10 +86,10 @@ async def read(rpc: Rpc, conversation_id: UUID, after: UUID | Literal["latest"] 
 async def follow(
     rpc: Rpc, conversation_id: UUID, part: MessageBatch, after: UUID | None
 ) -> AsyncGenerator[Event, None]:
-    """The events of a conversation from a part that was read on, which comes after the message ``after``.
+    """The events of a conversation, starting with a batch that was read after the message ``after``.
 
-    Always ends with Broken: at the time's end (``stream_limit``, so that a reader comes again), or when there is
-    nothing more to see for them.
+    Always ends with StreamBroken: at the time limit (``stream_limit``: the reader reconnects), or when the reader loses
+    access.
     """
     end = time.monotonic() + config.settings().conversation_stream_seconds
     standing: SessionState | None = None
@@ -119,12 +119,12 @@ async def follow(
 
 
 class Encoder:
-    """A conversation's events on the wire, as docs/streams.md lists them; the id is the last message's."""
+    """Encodes a conversation's events (docs/streams.md); an event's id is the last message's."""
 
     headers: Mapping[str, str] = {}
 
     def encode(self, event: Event) -> bytes:
-        """One server-sent event."""
+        """The event as a server-sent event."""
         match event:
             case StreamedMessage():
                 data: dict[str, Any] = event.model_dump(mode="json")

@@ -1,8 +1,8 @@
-"""Limits: how much a caller has left, as the RateLimit headers tell it.
+"""Rate limits: the RateLimit headers of a response.
 
-The headers are those of the IETF draft "RateLimit header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers, from
-its eighth version on): a policy names the quota `q` and its window `w` in seconds, the state what remains `r` and in
-how many seconds `t` the window ends.
+The headers follow the IETF draft "RateLimit header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers-08 and
+later): a policy has the quota `q` and the window `w` in seconds; the state has the remaining `r` and the seconds `t`
+until the window ends.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ WINDOW_SECONDS = 60
 
 
 class RateLimit(Record):
-    """One limit of the current minute; `reset` is in seconds."""
+    """A limit in the current minute; `reset` is in seconds."""
 
     name: str = Field(pattern=r"^[a-z_]{1,64}$")
     quota: int
@@ -24,7 +24,7 @@ class RateLimit(Record):
 
 
 def headers(limits: Iterable[RateLimit]) -> Mapping[str, str]:
-    """The headers of an answer that these limits apply to; none where there are none."""
+    """The headers of a response to which these limits apply; empty without limits."""
     listed = tuple(limits)
     if not listed:
         return {}

@@ -1,8 +1,7 @@
 """Email addresses: kept as typed, compared by key.
 
-The key is the trimmed address in NFC, its local part in lower case, its domain in IDNA's ASCII form.
-Dots and plus-tags stay: they are different mailboxes with many providers. Nothing else makes keys, so
-that the database compares what was normalised once, here.
+The key is the trimmed address in NFC with a lower-case local part and an IDNA domain in ASCII. Dots and plus tags stay,
+because they are different mailboxes at many providers. Keys are made only here; the database compares them.
 """
 
 import functools
@@ -22,7 +21,7 @@ def _parsed(text: str) -> str:
 
 
 EmailText = Annotated[str, Field(max_length=LONGEST), AfterValidator(_parsed)]
-"""An email address as somebody typed it."""
+"""An email address as typed."""
 
 EmailHmac = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 """HMAC-SHA256 of the email under the space's secret, in hexadecimal."""
@@ -30,16 +29,16 @@ EmailHmac = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 
 @dataclass(frozen=True)
 class Email:
-    """An address as somebody typed it, trimmed, and the key under which it is the same as another."""
+    """An address as typed (trimmed), and the key by which it is compared."""
 
     typed: str
     key: str
 
 
 def parse(text: str) -> Email:
-    """The address in a text. Raises ValueError, whose text may be shown to whoever typed it.
+    """The address in a text. Raises ValueError with a message for its sender.
 
-    Only the form is checked: no name server is asked, so no one's typing makes us call out.
+    Only the syntax is checked; no DNS request is made.
     """
     typed = text.strip()
     library = _library()
@@ -55,10 +54,10 @@ def parse(text: str) -> Email:
 
 @functools.cache
 def _library() -> ModuleType:
-    """The validator, imported at the first address: its tables are nothing a webhook should wait for."""
+    """The validator, imported at the first address because loading its tables is slow."""
     import email_validator  # noqa: PLC0415
 
-    # Addresses under .test, .local and the like are real inside a company or a test, and nothing is sent
-    # to them from here. The library documents this list as the way to allow them.
+    # Companies and tests use addresses under .test, .local and similar domains, and nothing is sent to them from here.
+    # Clearing this list is the documented way to allow them.
     email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
     return email_validator

@@ -16,7 +16,7 @@ import unicodedata
 from dataclasses import dataclass
 
 LONGEST = 200
-"""Characters of an id."""
+"""Longest id in characters."""
 
 AVINODE = "avinode"
 
@@ -27,14 +27,14 @@ _UNSTORABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Ref:
-    """One reference: the system, what kind of thing it names there, and the id as it is compared."""
+    """A reference: the system, the kind of object there, and the id as it is compared."""
 
     system: str
     kind: str
     external_id: str
 
     def document(self) -> dict[str, str]:
-        """What the database is handed."""
+        """Arguments for the database."""
         return {"system": self.system, "kind": self.kind, "external_id": self.external_id}
 
 
@@ -45,18 +45,18 @@ def of(system: str, kind: str, external_id: str) -> Ref:
 
 
 def spellings(external_id: str) -> list[str]:
-    """All that an id may be stored as, when nobody says whose it is. Raises ValueError as `of`."""
+    """All forms in which an id of unknown system may be stored. Raises ValueError as `of`."""
     known = _clean(external_id)
     return sorted({known, _avinode(known)})
 
 
 def operator_name(name: str) -> str:
-    """An operator's name as it is shown: NFC, one blank between words. Raises ValueError as `of`."""
+    """An operator's display name: NFC, single spaces. Raises ValueError as `of`."""
     return _clean(" ".join(_clean(name).split()))
 
 
 def operator_key(name: str) -> str:
-    """What an operator is recognised by: its name in lower case. Raises ValueError as `of`."""
+    """The key of an operator: its name in lower case. Raises ValueError as `of`."""
     return _clean(operator_name(name).lower())
 
 

@@ -29,10 +29,10 @@ Kind = Literal["email", "phone", "telegram", "whatsapp", "discord", "omi", "exte
 ContactKind = Literal["person", "group"]
 
 LONGEST = 400
-"""Characters of an identity as typed, and of a key."""
+"""Longest identity as typed, and longest key, in characters."""
 
 USER_SYSTEM = "auth"
-"""The system of Supabase users: external:auth:<uuid>. Only a user's own token links it."""
+"""The system of Supabase users: external:auth:<uuid>. Only a user's own token links such an identity."""
 
 _WHOLE = re.compile(r"(-?)0*([0-9]{1,20})", re.ASCII)
 _SCOPED = re.compile(r"([A-Za-z]{2})\.((?:ENT\.)?)([A-Za-z0-9]{1,128})", re.ASCII | re.IGNORECASE)
@@ -44,9 +44,9 @@ _UNSTORABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Identity:
-    """One identity: its kind, the key under which it is the same as another, and what was typed, trimmed.
+    """An identity: kind, key (by which it is compared) and the trimmed value as typed.
 
-    ``contact_kind`` is what it can only belong to; None where the id does not tell.
+    ``contact_kind`` is the only kind of contact that can have it; None if the id does not tell.
     """
 
     kind: Kind
@@ -56,23 +56,24 @@ class Identity:
 
     @property
     def implied(self) -> "Identity | None":
-        """What follows from it: a WhatsApp number is that phone number, which its owner had to prove to WhatsApp."""
+        """The identity that follows from this one: a WhatsApp number is a phone number that its owner proved to
+        WhatsApp."""
         if self.kind == "whatsapp" and self.key.startswith("+"):
             return Identity("phone", self.key, self.value, "person")
         return None
 
     @property
     def is_user(self) -> bool:
-        """Whether it names a Supabase user."""
+        """Whether it identifies a Supabase user."""
         return self.kind == "external" and self.key.startswith(f"{USER_SYSTEM}:")
 
     def document(self, *, implied: bool = False) -> dict[str, Any]:
-        """How the database is told."""
+        """Arguments for the database."""
         return {"kind": self.kind, "key": self.key, "value": self.value, "implied": implied}
 
 
 def parse(text: str) -> Identity:
-    """The identity in ``platform:id``. Raises ValueError, whose text may be shown to whoever typed it."""
+    """The identity in ``platform:id``. Raises ValueError with a message for its sender."""
     platform, colon, rest = text.partition(":")
     if not colon:
         raise ValueError("must be platform:id")
@@ -92,7 +93,7 @@ def of(platform: str, platform_id: str) -> Identity:
 
 
 def documents(identities: tuple[Identity, ...]) -> list[dict[str, Any]]:
-    """Identities and what follows from them, each once, as the database is told."""
+    """Identities and the implied ones, deduplicated, as arguments for the database."""
     given = {(one.kind, one.key): one.document() for one in identities}
     follows = (one.implied for one in identities)
     return [
@@ -103,7 +104,7 @@ def documents(identities: tuple[Identity, ...]) -> list[dict[str, Any]]:
 
 
 def contact_kind(identities: tuple[Identity, ...]) -> ContactKind | None:
-    """What all of them can belong to. Raises ValueError when some are a person's and some a group's."""
+    """The kind of contact that can have all of them. Raises ValueError for a mix of a person's and a group's."""
     kinds = {one.contact_kind for one in identities if one.contact_kind is not None}
     if len(kinds) > 1:
         raise ValueError("a person's identities and a group's cannot be one contact's")

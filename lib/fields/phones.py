@@ -10,9 +10,9 @@ _NUMBER = re.compile(r"(\+|00)?([0-9]{4,15})", re.ASCII)
 
 @dataclass(frozen=True)
 class Phone:
-    """A number as typed, trimmed, and its key: + and digits (E.164), or None for a national number.
+    """A number as typed (trimmed), and its key: + and digits (E.164), or None for a national number.
 
-    A national number is somebody else's in the next country, so it identifies nobody.
+    A national number belongs to different people in different countries, so it is no identity.
     """
 
     typed: str
@@ -20,7 +20,7 @@ class Phone:
 
 
 def parse(text: str) -> Phone:
-    """The number in a text. Raises ValueError, whose text may be shown to whoever typed it."""
+    """The number in a text. Raises ValueError with a message for its sender."""
     typed = text.strip()
     compact = _SEPARATORS.sub("", unicodedata.normalize("NFKC", typed))
     number = _NUMBER.fullmatch(compact)

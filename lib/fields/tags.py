@@ -1,4 +1,4 @@
-"""Tags: what members call a contact or a session, normalised once, here."""
+"""Tags: members' labels for contacts and sessions, normalised only here."""
 
 import unicodedata
 from typing import Annotated
@@ -18,4 +18,4 @@ def _tag(text: str) -> str:
 
 
 Tag = Annotated[str, Field(max_length=4 * LONGEST_TAG), AfterValidator(storable), AfterValidator(_tag)]
-"""A tag's name: trimmed, NFC, lower case, one blank between words."""
+"""A tag: trimmed, NFC, lower case, single spaces."""

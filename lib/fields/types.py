@@ -7,20 +7,20 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, Field
 
 DEEPEST = 32
-"""How deeply free-form JSON in a body may be nested."""
+"""Deepest nesting of free-form JSON."""
 
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """The text itself; ValueError if it holds control characters other than tab and line breaks."""
+    """The text itself. Raises ValueError for control characters other than tab and line breaks."""
     if _UNSTORABLE.search(text):
         raise ValueError("must not contain control characters")
     return text
 
 
 def in_any_case(value: object) -> object:
-    """A text in lower case, anything else as it is: for words of ours that a query may hold in any case."""
+    """A text trimmed and in lower case, for enum values in a query; any other value unchanged."""
     return value.strip().lower() if isinstance(value, str) else value
 
 
@@ -31,7 +31,7 @@ def _not_blank(text: str) -> str:
 
 
 def storable_json(value: Any, depth: int = 0) -> Any:
-    """The JSON value itself; ValueError if a text in it is not storable, or it is nested too deeply."""
+    """The JSON value itself. Raises ValueError for a text that is not storable, or for deeper nesting than DEEPEST."""
     if depth > DEEPEST:
         raise ValueError(f"must not be nested more than {DEEPEST} levels deep")
     if isinstance(value, str):
@@ -47,17 +47,17 @@ def storable_json(value: Any, depth: int = 0) -> Any:
 
 
 Message = Annotated[str, Field(max_length=16_000), AfterValidator(storable), AfterValidator(_not_blank)]
-"""What somebody says: up to 16,000 characters, not blank."""
+"""A message: up to 16,000 characters, not blank."""
 
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 """A short text, such as a key."""
 
 DisplayName = Annotated[Label, AfterValidator(_not_blank)]
-"""What somebody or something is called: a Label that is not blank."""
+"""A display name: a Label that is not blank."""
 
 
 def is_label(text: str) -> bool:
-    """Whether a text from elsewhere, such as a path, could be a Label."""
+    """Whether a text is a valid Label."""
     return 1 <= len(text) <= 200 and not _UNSTORABLE.search(text)
 
 
@@ -70,7 +70,7 @@ def _tellable(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_tellable)]
-"""A time with its offset, in the years 1 to 9999 of UTC: the database keeps others, but they cannot be told."""
+"""A time with its offset, in the years 1 to 9999 of UTC: Postgres stores others, but Python cannot represent them."""
 
 Attributes = Annotated[dict[str, Any], AfterValidator(storable_json)]
-"""Free-form JSON that is kept with a row."""
+"""Free-form JSON that is stored with a row."""

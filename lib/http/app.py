@@ -1,7 +1,7 @@
-"""The edge of every function: from a request to the handler that the route table names, and back.
+"""The application of a function: routes a request to its handler and formats the response.
 
-A handler takes the request and returns a response, or a model that becomes one. Whatever it raises becomes
-problem+json here, so that one place decides what a caller may see.
+A handler takes the request and returns a response, or a model that becomes one. Every exception becomes problem+json
+here, so one place decides what a caller may see.
 """
 
 import contextlib
@@ -44,15 +44,15 @@ class _Match:
 
     @property
     def space_id(self) -> UUID | None:
-        """The space in the path, where the route has one and it is a UUID."""
+        """The space in the path, if the route has one and it is a UUID."""
         text = self.path_params.get("space_id") or self.path_params.get("app_id") or ""
         return as_id(text)
 
 
 def function(name: str, handlers: Mapping[str, Handler]) -> Function:
-    """The HTTP function of this name, made of one handler for each of its routes in the table.
+    """The HTTP function of this name, with one handler for each of its routes in the table.
 
-    Raises ConfigError when the environment is not complete, and ValueError when handlers and table differ.
+    Raises ConfigError for an incomplete environment, ValueError if handlers and table differ.
     """
     config.settings()
     _set_the_servers_protocols()
@@ -94,24 +94,24 @@ def _set_the_servers_protocols() -> None:
 
 
 def _spare_the_collector() -> None:
-    """Have the garbage collector, which comes seldom (lib/__init__.py), not look at what was imported, which stays."""
+    """Exempt imported objects from garbage collection: they live as long as the process (lib/__init__.py)."""
     gc.freeze()
 
 
 def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
-    """The model as a 201 answer."""
+    """The model as a 201 response."""
     response = _json(model, status=201)
     response.headers.update(headers or {})
     return response
 
 
 def nothing() -> Response:
-    """A 204 answer: there is nothing to tell."""
+    """An empty 204 response."""
     return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
 
 def path_id(request: Request, name: str) -> UUID:
-    """The UUID in the path. Raises the same NotFound as an id that nobody has when it is no UUID."""
+    """The UUID in the path. Raises NotFound, as for an unknown id, if it is not a UUID."""
     found = as_id(request.path_params[name])
     if found is None:
         raise errors.NotFound(_NOUNS.get(name, name.removesuffix("_id")))
@@ -119,7 +119,7 @@ def path_id(request: Request, name: str) -> UUID:
 
 
 def as_id(text: str | None) -> UUID | None:
-    """A text as an id, or None where it is absent or no UUID."""
+    """The text as a UUID, or None if it is absent or not a UUID."""
     return UUID(text) if text is not None and _UUID.fullmatch(text) else None
 
 
@@ -157,7 +157,7 @@ async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tu
 
 
 def _moved(request: Request, moved: errors.Moved) -> str:
-    """Where the same is to be asked of what stands for it now: the path as it was sent, and the query."""
+    """The URL of the contact that replaces the merged one: the same path with the new id, and the query."""
     path = request.url.path.replace(request.path_params[moved.parameter], moved.standing_id)
     return f"{path}?{request.url.query}" if request.url.query else path
 
@@ -168,9 +168,9 @@ def _path(request: Request) -> str:
 
 
 def _match(endpoints: list[_Endpoint], path: str, method: str) -> _Match:
-    """The endpoint of a path and method. Raises NotFound or MethodNotAllowed."""
+    """The endpoint for a path and method. Raises NotFound or MethodNotAllowed."""
     allowed = []
-    # A path that is written out comes before one with a place for an id.
+    # A literal path takes precedence over one with a parameter.
     written_out = [endpoint for endpoint in endpoints if endpoint.route.path == path]
     for endpoint in written_out or endpoints:
         found = endpoint.pattern.match(path)

@@ -1,6 +1,6 @@
-"""Which web pages may call: the origins that a space lists.
+"""CORS: the web origins that a space allows.
 
-Nothing here uses cookies, so an origin is a courtesy to the browser's user and never the caller's proof.
+No route uses cookies, so CORS protects the browser's user; an origin never identifies the caller.
 """
 
 import time
@@ -36,9 +36,9 @@ _spaces: dict[UUID, _Known] = {}
 
 
 async def headers(route: Route, space_id: UUID | None, origin: str) -> Mapping[str, str]:
-    """The headers that let a page of this origin read an answer of this route; none if it may not.
+    """The CORS headers of a response to this origin; empty if the origin is not allowed.
 
-    Never raises: where the space is unknown or the database away, no page is allowed and the answer says why.
+    Never raises: if the space is unknown or the database unavailable, no origin is allowed.
     """
     allowed = await _allowed(route, space_id, origin)
     if allowed is None:
@@ -51,7 +51,7 @@ async def headers(route: Route, space_id: UUID | None, origin: str) -> Mapping[s
 
 
 async def preflight(route: Route, space_id: UUID | None, origin: str) -> Mapping[str, str]:
-    """The headers that answer a preflight. Raises OriginNotAllowed."""
+    """The headers of a preflight response. Raises OriginNotAllowed."""
     allowed = await _allowed(route, space_id, origin)
     if allowed is None:
         raise errors.OriginNotAllowed()
@@ -76,7 +76,7 @@ async def _allowed(route: Route, space_id: UUID | None, origin: str) -> str | No
 
 
 async def _origins(space_id: UUID) -> frozenset[str]:
-    """A space's origins, kept for a minute; the old ones stand while the database is away."""
+    """A space's origins, cached for a minute; a stale entry is used while the database is unavailable."""
     known = _spaces.get(space_id)
     if known is not None and known.until > time.monotonic():
         return known.origins

@@ -1,4 +1,4 @@
-"""Request bodies: read with a limit, parsed strictly, and the field types they are made of."""
+"""Request bodies and queries: read with a size limit, parsed strictly, validated as a model."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,10 @@ JSON_LIMIT = 256 * 1024
 """Bytes of a JSON body: enough for the longest message with every character written as a \\u escape."""
 
 DISCARD_LIMIT = 16 * 1024 * 1024
-"""Bytes of a body that is too large which are read and thrown away, so that its sender gets to read the refusal."""
+"""Bytes of an oversized body that are read and discarded, so that its sender can read the response."""
 
 DISCARD_SECONDS = 2.0
-"""How long a refusal waits for them at most."""
+"""Longest time spent on discarding."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -33,7 +33,7 @@ async def read(request: Request, model: type[Model]) -> Model:
 
 
 async def read_json(request: Request, *, limit: int) -> Any:
-    """The JSON value in a request's body of at most so many bytes. Raises as read, but for InvalidBody."""
+    """The JSON value of a body of at most ``limit`` bytes. Raises as read, except InvalidBody."""
     _require_json(request)
     return parse(await read_raw(request, limit=limit))
 
@@ -48,12 +48,12 @@ def validate(model: type[Model], document: object) -> Model:
 
 
 def is_missing(request: Request) -> bool:
-    """Whether the request has no body at all, for routes that can do without."""
+    """Whether the request has no body, for routes with an optional one."""
     return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
 
 
 def read_query(request: Request, model: type[Model]) -> Model:
-    """The query's parameters as a model; of one that is repeated the last. Raises InvalidBody."""
+    """The query's parameters as a model; the last value of a repeated parameter counts. Raises InvalidBody."""
     try:
         return model.model_validate(dict(request.query_params))
     except ValidationError as invalid:
@@ -62,7 +62,7 @@ def read_query(request: Request, model: type[Model]) -> Model:
 
 
 def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
-    """What does not fit, field by field, without the values that were sent."""
+    """The invalid fields and their errors, without the values that were sent."""
     return [
         errors.FieldError(
             field=".".join(str(part) for part in fault["loc"]),
@@ -73,16 +73,16 @@ def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
 
 
 async def read_raw(request: Request, *, limit: int) -> bytes:
-    """The body's bytes, of which no more than the limit and a chunk are ever kept. InvalidJson means that the sender
-    broke off.
+    """The body's bytes; at most the limit plus one chunk is kept in memory.
 
-    Raises BodyTooLarge when the limit (in bytes) is known to be passed: by the declared length before anything is
-    kept, or on the way. What the sender is still writing is thrown away first: a server that closes with bytes unread
-    resets the connection, and whoever reads only after writing would find that in place of the answer.
+    Raises BodyTooLarge if the declared or the actual length exceeds the limit (bytes), and InvalidJson if the sender
+    disconnects. The rest of an oversized body is discarded first: a server that closes a connection with unread bytes
+    resets it, and a client that reads only after writing would see the reset instead of the response.
     """
     rest, body = request.stream(), bytearray()
     if (declared := _declared(request)) > limit:
-        # Who asks first, as curl does, sends nothing once refused; what would not come to its end is not begun.
+        # A client that sends Expect, as curl does, sends no body after a refusal; a body above the discard limit is not
+        # read at all.
         if declared <= DISCARD_LIMIT and "expect" not in request.headers:
             await _discard(rest)
         raise errors.BodyTooLarge(f"At most {limit} bytes are accepted.")
@@ -99,13 +99,13 @@ async def read_raw(request: Request, *, limit: int) -> bytes:
 
 
 def _declared(request: Request) -> int:
-    """The length that is declared; 0 where none is, or no possible one."""
+    """The declared length; 0 if none or an invalid one is declared."""
     text = request.headers.get("content-length", "")
     return int(text[:20]) if text.isascii() and text.isdigit() else 0
 
 
 async def _discard(rest: AsyncIterator[bytes]) -> None:
-    """Read on without keeping anything, within both bounds."""
+    """Read and discard, within DISCARD_LIMIT and DISCARD_SECONDS."""
     size = 0
     with contextlib.suppress(TimeoutError, ClientDisconnect):
         async with asyncio.timeout(DISCARD_SECONDS):
@@ -116,7 +116,7 @@ async def _discard(rest: AsyncIterator[bytes]) -> None:
 
 
 def parse(content: bytes) -> Any:
-    """The JSON value in UTF-8 text; no NaN, no Infinity, no number beyond a double. Raises InvalidJson."""
+    """The JSON value in UTF-8 text; NaN, Infinity and numbers beyond a double are refused. Raises InvalidJson."""
     try:
         return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -124,7 +124,7 @@ def parse(content: bytes) -> Any:
 
 
 def parse_object(content: bytes) -> Mapping[str, Any] | None:
-    """The JSON object in UTF-8 text, or None if it is something else. For senders who are not told."""
+    """The JSON object in UTF-8 text, or None for anything else: for callers that report their own error."""
     try:
         document = parse(content)
     except errors.InvalidJson:

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 HEARTBEAT = b": heartbeat\n\n"
-"""A comment: keeps what stands between from closing a silent stream, and is invisible to readers."""
+"""A comment that keeps proxies from closing an idle stream; clients ignore it."""
 
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
 
 
 class Event(NamedTuple):
-    """One event: a name, a JSON object, and the id a reader repeats as Last-Event-ID to go on from here."""
+    """One event: a name, a JSON object, and the id that a client sends back as Last-Event-ID to resume here."""
 
     name: str
     data: Mapping[str, Any]
@@ -20,7 +20,7 @@ class Event(NamedTuple):
 
 
 def encode(event: Event) -> bytes:
-    """The event on the wire."""
+    """The encoded event."""
     head = f"event: {event.name}\n" if event.id is None else f"id: {event.id}\nevent: {event.name}\n"
     return head.encode() + encode_data(event.data)
 
@@ -31,7 +31,7 @@ def encode_data(data: Mapping[str, Any]) -> bytes:
 
 
 def position(text: str | None) -> int | None:
-    """The position in a Last-Event-ID, or None where it is absent or not one of ours."""
+    """The position in a Last-Event-ID header, or None if it is absent or not a position."""
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 9:
         return None
     return int(text)

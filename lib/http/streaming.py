@@ -1,7 +1,7 @@
-"""The response that streams events and outlives its reader.
+"""A streaming response that outlives its reader.
 
-A function keeps nothing running after its answer, so the answer itself must last until the work is done:
-when the reader goes away, the events are still taken from their source, to the end, and thrown away.
+A serverless function stops when its response ends, so the response lasts until the work is done: after the reader
+disconnects, the source is drained and its events are discarded.
 """
 
 import asyncio
@@ -22,24 +22,24 @@ Told = TypeVar("Told")
 
 HEARTBEAT_SECONDS = 15.0
 OPENING_SECONDS = 0.01
-"""How long the answer's head and the turn's opening wait for text that comes at once, to be written with it."""
+"""How long the response's head and the turn's opening wait for the first text, so that they are sent together."""
 
-FAREWELL_SECONDS = 30.0
-"""How long a slow reader has for what is still unsent once the source is done."""
+DRAIN_SECONDS = 30.0
+"""Time for a slow reader to receive the rest once the source has ended."""
 
-LAST_WORD_SECONDS = 1.0
-"""How long a reader has for the last event when the server shuts down."""
+LAST_EVENT_SECONDS = 1.0
+"""Time for the last event when the server shuts down."""
 
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
 class Stream(StreamingResponse):
-    """Events of a turn or a conversation, each sent the moment it comes; only the opening waits a little for company.
+    """A response that sends each event at once; only the turn's opening waits briefly for the first text.
 
-    The source runs in a task of its own, so that a slow reader holds nobody up. With ``drain`` it runs to
-    its end whatever the reader does; without, it is closed when the reader leaves. When the server shuts
-    down and cancels the response, the source is cancelled and waited for. The encoder serves this stream alone;
-    without one it is our own events. ``headers`` come on top of those that every stream has.
+    The source runs in its own task, so a slow reader does not delay it. With ``drain`` it runs to its end even after
+    the reader disconnects; without, it is closed then. When the server shuts down and cancels the response, the source
+    is cancelled and awaited. The encoder serves this response only; the default is our own events. ``headers`` are
+    added to those of every stream.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class Stream(StreamingResponse):
             if self._drain:
                 await asyncio.wait({source})
             else:
-                await _while_heard({source, reader}, receive)
+                await _until_done_or_disconnected({source, reader}, receive)
             if source.done():
-                await asyncio.wait({reader}, timeout=FAREWELL_SECONDS)
+                await asyncio.wait({reader}, timeout=DRAIN_SECONDS)
         finally:
             self._heart.cancel()
             self._opening.cancel()
             await _end(source)
             if not reader.done():
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({reader}, timeout=LAST_WORD_SECONDS)
+                    await asyncio.wait({reader}, timeout=LAST_EVENT_SECONDS)
             await _end(reader)
 
     async def _pump(self, queue: BatchQueue[bytes | None]) -> None:
@@ -87,9 +87,10 @@ class Stream(StreamingResponse):
             async with contextlib.aclosing(self._events) as events:
                 async for event in events:
                     patient = isinstance(event, Opened) and not self._begun
-                    queue.put(self._encoder.encode(event), hasten=not patient)
+                    queue.put(self._encoder.encode(event), wake=not patient)
         except asyncio.CancelledError:
-            # The reader has gone, or the server shuts down: whoever still listens is told that it is not the end.
+            # The reader has disconnected or the server shuts down: a reader that still listens learns that the turn
+            # goes on.
             queue.put(self._encoder.encode(StreamBroken("turn_interrupted" if self._drain else "stream_limit")))
             raise
         except Exception:
@@ -99,7 +100,8 @@ class Stream(StreamingResponse):
             queue.put(None)
 
     def _beat(self, queue: BatchQueue[bytes | None]) -> None:
-        """Fill silence; looks now and then, because a clock for each event costs more than the event."""
+        """Send heartbeats while the stream is idle. One timer for the stream, because a timer for each event costs more
+        than the event."""
         silent = time.monotonic() - self._sent_at
         if silent >= HEARTBEAT_SECONDS:
             queue.put(sse.HEARTBEAT)
@@ -108,7 +110,7 @@ class Stream(StreamingResponse):
 
     async def _send(self, queue: BatchQueue[bytes | None], send: Send) -> None:
         with contextlib.suppress(OSError):
-            # Events that came together are written together: a write for each is what a stream costs most with.
+            # Queued events are sent in one write, because writes dominate a stream's cost.
             chunks = await queue.take()
             self._begun = True
             self._opening.cancel()
@@ -123,8 +125,8 @@ class Stream(StreamingResponse):
                 chunks = await queue.take()
 
 
-async def _while_heard(working: "set[asyncio.Task[None]]", receive: Receive) -> None:
-    """Wait until one of the tasks has ended, or the reader has left."""
+async def _until_done_or_disconnected(working: "set[asyncio.Task[None]]", receive: Receive) -> None:
+    """Wait until one of the tasks ends or the reader disconnects."""
     leaving = asyncio.create_task(_disconnected(receive))
     try:
         await asyncio.wait({*working, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +140,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait until it has really ended, even if we are cancelled ourselves meanwhile."""
+    """Cancel a task and wait until it has ended, even if this task is cancelled meanwhile."""
     task.cancel()
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):

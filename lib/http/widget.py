@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 FOLDER = Path(__file__).parents[2] / "web" / "widget"
 PARTS = ("options", "events", "store", "wire", "carrier", "live", "conversation", "styles", "view", "element")
-"""The files of the script, in their order; they share one scope, which is theirs alone."""
+"""The script's files in order; they share one function scope."""
 
 FRESH_SECONDS = 300
-"""How long a browser may use what it has without asking: a new version reaches every page within this time."""
+"""max-age of the script: a new version reaches every page within this time."""
 
 _HEADERS = {
     "Cache-Control": f"public, max-age={FRESH_SECONDS}, must-revalidate",
@@ -25,20 +25,20 @@ _HEADERS = {
 
 @functools.cache
 def script() -> bytes:
-    """The whole script. Raises OSError when a part is missing."""
+    """The whole script. Raises OSError if a file is missing."""
     parts = [(FOLDER / f"{part}.js").read_text(encoding="utf-8") for part in PARTS]
     return "\n".join(["(() => {", '"use strict";', *parts, "})();", ""]).encode()
 
 
 @functools.cache
 def compressed() -> bytes:
-    """The script in gzip, a quarter of it: not every host compresses what a function answers."""
+    """The gzipped script (a quarter of its size), because not every host compresses responses."""
     return gzip.compress(script(), mtime=0)
 
 
 @functools.cache
 def etag(encoding: str = "") -> str:
-    """What the script is known by in this encoding: another tag for every change."""
+    """The script's ETag for this encoding."""
     return f'"{hashlib.sha256(script()).hexdigest()[:32]}{encoding and "-" + encoding}"'
 
 
@@ -55,7 +55,7 @@ def answer(request: Request) -> Response:
 
 
 def _takes_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is named, and not with a quality of zero (RFC 9110, 12.5.3)."""
+    """Whether gzip is accepted with a non-zero quality (RFC 9110, 12.5.3)."""
     for part in accept_encoding.lower().split(","):
         coding, _, quality = part.partition(";")
         if coding.strip() == "gzip":
@@ -64,6 +64,6 @@ def _takes_gzip(accept_encoding: str) -> bool:
 
 
 def _names(if_none_match: str, tag: str) -> bool:
-    """Whether If-None-Match names this version; it compares weakly, and `*` is any (RFC 9110, 13.1.2)."""
+    """Whether If-None-Match matches this ETag: weak comparison, and `*` matches any (RFC 9110, 13.1.2)."""
     known = [listed.strip().removeprefix("W/") for listed in if_none_match.split(",")]
     return tag in known or "*" in known

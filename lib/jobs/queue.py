@@ -1,8 +1,7 @@
-"""Jobs: claimed from the queue under a lease, worked on, and completed or put back.
+"""The job queue: jobs are claimed under a lease, run, and completed or put back.
 
-A job is done at least once: a worker that dies leaves its lease to run out and the job to the next one.
-So a handler must do the same thing twice without harm. Each claim is an attempt with a number: a worker that comes
-back after its lease ran out no longer decides about a job that somebody else works on.
+A job runs at least once: if a worker dies, its lease expires and another worker claims the job, so handlers must be
+idempotent. Each claim has an attempt number: a worker whose lease has expired can no longer complete or fail the job.
 """
 
 import asyncio
@@ -19,11 +18,11 @@ from lib.fields.models import Record
 BATCH = 10
 LEASE_SECONDS = 60
 JOB_SECONDS = 20.0
-"""How long one job may take: well within its lease."""
+"""Time limit of one job, well within its lease."""
 
 
 class InboundEvent(Record):
-    """A delivery as it came."""
+    """A stored delivery."""
 
     id: UUID
     source: str
@@ -32,7 +31,7 @@ class InboundEvent(Record):
 
 
 class Job(Record):
-    """A claimed piece of work."""
+    """A claimed job."""
 
     id: UUID
     workspace_id: UUID
@@ -51,7 +50,7 @@ class _State(Record):
 
 
 class RunReport(Record):
-    """What a run of the worker did; ``remaining`` says that its time was over before the queue was empty."""
+    """The result of a run; ``remaining``: the time budget ended before the queue was empty."""
 
     processed: int
     failed: int
@@ -60,13 +59,13 @@ class RunReport(Record):
 
 Handler = Callable[[Job], Awaitable[None]]
 Handlers = Mapping[str, Handler]
-"""What does the work, by kind of job. What it raises puts the job back or, if it is final, ends it."""
+"""Handlers by kind of job. An exception puts the job back or, if it is final, ends the job."""
 
 
 async def run_due(handlers: Handlers, *, budget_seconds: float) -> RunReport:
-    """Work on due jobs until none is left or the time is over; a batch that was begun is ended.
+    """Run due jobs until none is left or the time budget ends; a started batch is completed.
 
-    Raises BackendUnavailable when the queue cannot be reached.
+    Raises BackendUnavailable if the queue cannot be reached.
     """
     end = time.monotonic() + budget_seconds
     processed = failed = 0
@@ -81,7 +80,7 @@ async def run_due(handlers: Handlers, *, budget_seconds: float) -> RunReport:
 
 
 async def run_one(handlers: Handlers, job_id: UUID) -> bool:
-    """Work on one job now, if nobody else does and none of its order waits before it; whether it is done."""
+    """Run one job now, if it is not claimed and no earlier job with its ordering key waits; whether it is done."""
     batch = await _claim(1, job_id)
     return bool(batch) and await _run(handlers, batch[0])
 
@@ -118,7 +117,7 @@ class _Fault(Record):
 
 
 async def _work(handlers: Handlers, job: Job) -> _Fault | None:
-    """Do the work; what went wrong, if anything did, in words that hold no message and no secret."""
+    """Run the handler; returns what went wrong, without any message text or secret."""
     handler = handlers.get(job.kind)
     if handler is None:
         log.error("job_of_unknown_kind", job_id=job.id, kind=job.kind)

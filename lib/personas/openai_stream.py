@@ -93,7 +93,7 @@ class Completion:
             yield last
         if rest := self._say(self._joiner.finish()):
             yield rest
-        self.failure = self._judge()
+        self.failure = self._require_text()
 
     def _recognise(self) -> bool:
         while self._start.startswith((_BYTE_ORDER_MARK, *_BLANKS)):
@@ -203,7 +203,7 @@ class Completion:
             if type(count) is int and 0 <= count <= _MOST_TOKENS:
                 self.usage[name] = count
 
-    def _judge(self) -> PersonaError | None:
+    def _require_text(self) -> PersonaError | None:
         if self._chunks == 0:
             return PersonaError("persona_bad_answer", "the answer is no chat completion", retryable=True)
         if (declined := self._judge_reason()) is not None:

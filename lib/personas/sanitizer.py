@@ -1,4 +1,4 @@
-"""What a persona gives, made fit to be shown and stored, whatever its kind."""
+"""Sanitizes a persona's output: only text that can be shown and stored, whatever the kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib.personas.text import MAX_CHARACTERS, SurrogateJoiner
 
 
 class Sanitizer:
-    """One answer's pieces, as they come.
+    """Sanitizes the pieces of one answer.
 
     Only the storable part of a text is kept (lib/personas/text); a piece without any is dropped. A piece of another
     type or value is an error of the persona kind: TypeError or ValueError.
@@ -21,7 +21,7 @@ class Sanitizer:
         self._length = 0
 
     def take(self, piece: object) -> Piece | None:
-        """The piece as it can go on. Raises PersonaError (persona_too_large), TypeError and ValueError."""
+        """The sanitized piece, or None. Raises PersonaError (persona_too_large), TypeError and ValueError."""
         if isinstance(piece, Text):
             if not isinstance(piece.text, str):
                 raise TypeError(f"a Text of {type(piece.text).__name__}")
@@ -36,7 +36,7 @@ class Sanitizer:
         raise TypeError(f"{type(piece).__name__} is no piece of an answer")
 
     def finish(self) -> Piece | None:
-        """What still waited for the other half of its last character."""
+        """The rest of the text: a half surrogate pair that waited for its other half."""
         return self._say(self._joiner.finish())
 
     def _say(self, text: str) -> Text | None:

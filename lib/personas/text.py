@@ -1,7 +1,7 @@
-"""Reading an answer's text out of what a workflow or model sent.
+"""Extracting and cleaning an answer's text.
 
-Everything that leaves here can be stored: no NUL and no other control character but tab, newline and carriage
-return (the rule for what people write), and no lone half of a surrogate pair.
+All results can be stored: no control characters except tab, newline and carriage return (the rule for messages), and no
+lone surrogates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TEXT_KEYS = ("output", "text", "message", "answer", "response", "reply", "conten
 _MAX_DEPTH = 6
 
 MAX_CHARACTERS = 1_000_000
-"""Of one answer."""
+"""Longest answer."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -22,42 +22,43 @@ _LONE = re.compile("[\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """The text without what cannot be stored: control characters go, a lone surrogate becomes U+FFFD."""
+    """The text without characters that cannot be stored: control characters are removed, a lone surrogate becomes
+    U+FFFD."""
     if text.isprintable():
-        return text  # nearly every text, and at a fraction of the price: neither controls nor surrogates are printable
+        return text  # the common case, and much cheaper: control characters and surrogates are not printable
     joined = _PAIR.sub(lambda pair: pair.group().encode("utf-16", "surrogatepass").decode("utf-16"), text)
     return _LONE.sub("\N{REPLACEMENT CHARACTER}", _CONTROL.sub("", joined))
 
 
 class SurrogateJoiner:
-    """Cleans a text that comes in pieces.
+    """Cleans a text that arrives in pieces.
 
-    JavaScript cuts strings between UTF-16 units, so an emoji may come as two halves in two pieces: the
-    first half waits for the second.
+    JavaScript splits strings between UTF-16 units, so the two surrogates of an emoji may arrive in two pieces: the
+    first waits for the second.
     """
 
     def __init__(self) -> None:
         self._half = ""
 
     def feed(self, piece: str) -> str:
-        """What is ready of the text so far and not yet given out."""
+        """The text that is ready and not yet returned."""
         if not self._half and piece.isprintable():
-            return piece  # as in clean; and no half is printable
+            return piece  # as in clean; and a surrogate is not printable
         text = self._half + piece
         self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         return clean(text[: len(text) - len(self._half)])
 
     def finish(self) -> str:
-        """What still waited."""
+        """The waiting rest."""
         rest, self._half = self._half, ""
         return clean(rest)
 
 
 def find_text(value: object, keys: tuple[str, ...] = TEXT_KEYS) -> str | None:
-    """The answer's text in a JSON value, cleaned, or None where there is none that is more than white space.
+    """The answer's text in a JSON value, cleaned; None if there is none or it is blank.
 
-    A string is the text itself. Of an object the first of the keys that holds a text counts, of a list its
-    one element, both down to a few levels: `[{"message": {"content": "Hello"}}]` is "Hello".
+    A string is the text itself. In an object, the first of the keys with a text counts; in a list of one, its element;
+    both to a limited depth: `[{"message": {"content": "Hello"}}]` is "Hello".
     """
     return _find(value, keys, _MAX_DEPTH)
 
@@ -77,13 +78,14 @@ def _find(value: object, keys: tuple[str, ...], depth: int) -> str | None:
 
 
 def excerpt(text: str, length: int = 200) -> str:
-    """One printable line of at most so many characters, tags removed: for a message about a failure."""
+    """One printable line of at most ``length`` characters without tags, for an error message."""
     line = " ".join(re.sub(r"<[^<>]*>", " ", clean(text)).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def quote(text: str, secret: str | None = None) -> str:
-    """What the other side said, to be appended to a detail as `: …`; never with our secret, or nothing."""
+    """An excerpt of a server's message, to append to a detail as `: …`; the secret is redacted. Empty for a blank
+    message."""
     if secret:
         text = text.replace(secret, "[secret]")
     line = excerpt(text)

@@ -1,4 +1,4 @@
-"""Many sessions changed at once: each on its own, so that what is refused for one changes nothing for the others."""
+"""Bulk status changes: each session separately, so a refusal for one does not affect the others."""
 
 from typing import Any
 from uuid import UUID
@@ -16,14 +16,14 @@ MAX_SESSIONS = 100
 
 
 class BulkStatusChange(Body):
-    """What the sessions are to become."""
+    """The target status of several sessions."""
 
     session_ids: tuple[UUID, ...] = Field(min_length=1, max_length=MAX_SESSIONS)
     status: TargetStatus
 
 
 class BulkItem(Record):
-    """How one session stands after it, or why it was refused: ``code`` and what a refusal of one alone tells."""
+    """The result for one session: its state, or the ``code`` and details of its refusal."""
 
     id: UUID
     status: Status | None = None
@@ -37,18 +37,18 @@ class BulkItem(Record):
 
 
 class BulkResult(Record):
-    """One item for each session, in the order in which they were named, the first time where one was named twice."""
+    """One item for each session, in the order of the request, without duplicates."""
 
     items: tuple[BulkItem, ...]
 
 
 async def change(caller: callers.Contact | callers.User, new: BulkStatusChange) -> BulkResult:
-    """Pause, resume, complete or cancel sessions, as `lib.sessions.sessions.change` does one.
+    """Pause, resume, complete or cancel sessions, as `lib.sessions.sessions.change` does for one.
 
-    Where answers must stop first, waits for all of them together up to 10 s; those that did not stop are
-    turn_in_progress with ``stopping``. Of a session that is not the caller's the item says session_not_found.
+    If turns must stop first, waits for all of them together, at most 10 s; those that do not stop are turn_in_progress
+    with ``stopping``. A session that the caller may not see is session_not_found.
     """
-    rpc = commands.acting_as(caller, callers.Scope.at_home(caller))
+    rpc = commands.acting_as(caller, callers.Scope.of_caller(caller))
     order = tuple(dict.fromkeys(new.session_ids))
     pending, stopped = list(order), set[UUID]()
     items = dict[UUID, BulkItem]()

@@ -27,14 +27,14 @@ from lib.workflow.quoting import (
 )
 
 MAX_OFFSET = 10_000
-"""Beyond it a cursor is the way: an offset reads all that it passes over."""
+"""Largest offset: an offset reads all skipped rows, a cursor does not."""
 
 Status = Literal["active", "paused", "completed", "failed", "timeout", "cancelled", "archived"]
 TargetStatus = Literal["active", "paused", "completed", "cancelled"]
 
 
 class MessageView(Record):
-    """A message of the conversation; ``partial``: an answer that stopped before its end."""
+    """A message of the conversation; ``partial``: the answer was cut off."""
 
     id: UUID
     turn_id: UUID | None
@@ -45,7 +45,7 @@ class MessageView(Record):
 
 
 class LastTurn(Record):
-    """The session's last message and how its answer stands."""
+    """The session's last turn."""
 
     turn_id: UUID
     status: TurnStatus
@@ -54,9 +54,9 @@ class LastTurn(Record):
 
 
 class RecoveredSession(Record):
-    """A session that goes on: the conversation's last 200 messages, oldest first, and where it broke off.
+    """A recovered session: the last 200 messages of its conversation, oldest first, and its last turn.
 
-    ``changed``: it had timed out, or its answer was interrupted, until now.
+    ``changed``: the session had timed out, or its last answer was interrupted.
     """
 
     session_id: UUID
@@ -68,7 +68,7 @@ class RecoveredSession(Record):
 
 
 class StatusChange(Record):
-    """How a session stands after a change; not ``changed`` where it stood so before."""
+    """The state of a session after a change; not ``changed`` if it had this status before."""
 
     session_id: UUID
     conversation_id: UUID
@@ -77,7 +77,7 @@ class StatusChange(Record):
 
 
 class StartResult(Record):
-    """A conversation's live session; ``created``: there was none until now."""
+    """A conversation's live session; ``created``: by this call."""
 
     session_id: UUID
     conversation_id: UUID
@@ -90,21 +90,21 @@ class StartResult(Record):
 
 
 class PersonaRef(Record):
-    """A persona; the name only where the reader may see it."""
+    """A persona; the name only if the reader may see it."""
 
     id: UUID
     name: str | None
 
 
 class ContactRef(Record):
-    """A contact; the name only where the reader may see it."""
+    """A contact; the name only if the reader may see it."""
 
     id: UUID
     name: str | None
 
 
 class Session(Record):
-    """A session as lists show it. From ``primary_quote`` on it is for members; others see that somebody took over."""
+    """A session in a list. Fields from ``primary_quote`` on are for members; others see only if it is taken over."""
 
     id: UUID
     workspace_id: UUID
@@ -150,9 +150,9 @@ class TurnView(Record):
 
 
 class TimelineEntry(Record):
-    """Something on a session's timeline. ``actor_id``, who did it, is for members, as are steps and quotes.
+    """An entry of a session's timeline. ``actor_id``, steps and quotes are for members.
 
-    ``object_id`` is the quote or the proposal; the code ``late`` says that a quote came when the session was over.
+    ``object_id`` is the quote or proposal; the code ``late`` marks a quote that arrived after the session's end.
     """
 
     at: datetime
@@ -167,8 +167,8 @@ class TimelineEntry(Record):
 class SessionDetail(Session):
     """A session with its last 200 turns, a page of its messages and its timeline, each oldest first.
 
-    ``messages_before`` is the message before which there are more. State, quotes (of its request, the first 200) and
-    references are for members.
+    ``messages_before`` is the cursor for earlier messages. State, quotes (the first 200 of its request) and references
+    are for members.
     """
 
     turns: tuple[TurnView, ...]
@@ -181,14 +181,14 @@ class SessionDetail(Session):
 
 
 class CleanupResult(Record):
-    """How many sessions timed out; ``remaining``: the time was over before all were."""
+    """Number of timed-out sessions; ``remaining``: the time budget ended before the work was done."""
 
     timed_out: int
     remaining: bool
 
 
 class SessionPageRequest(Body):
-    """Which part of a list is asked for: after a cursor, or from an offset on."""
+    """A page of a list of sessions: after a cursor, or from an offset on."""
 
     limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     cursor: str | None = None
@@ -208,7 +208,7 @@ class SessionPageRequest(Body):
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """How the database is asked."""
+        """Arguments of the SQL function."""
         last = paging.read_cursor(self.cursor) if self.cursor is not None else None
         return {
             "page_size": self.limit,
@@ -219,9 +219,9 @@ class SessionPageRequest(Body):
 
 
 class SessionFilter(SessionPageRequest):
-    """Which sessions are looked for. ``text``: words of their messages; times are from (after) and up to (before).
+    """Filters of a list of sessions. ``text`` searches messages; time ranges include ``after`` and exclude ``before``.
 
-    ``tag``, ``external_id`` and ``has_quote`` find what their caller sees: nothing, for whoever is no member.
+    ``tag``, ``external_id`` and ``has_quote`` match only data that the caller may see, so only members get results.
     """
 
     workspace_id: UUID | None = None
@@ -251,7 +251,7 @@ class SessionFilter(SessionPageRequest):
         return given
 
     def filters(self) -> dict[str, Any]:
-        """What was asked for, by name."""
+        """The given filters by name."""
         plain = self.model_dump(
             mode="json", exclude_none=True, exclude={*SessionPageRequest.model_fields, "external_id"}
         )
@@ -261,16 +261,16 @@ class SessionFilter(SessionPageRequest):
 
 
 class MessagePageRequest(Body):
-    """Which of a session's messages are asked for: the last ones, or the last ones before one of them."""
+    """A page of a session's messages: the last ones, or the last ones before a message."""
 
     limit: int = Field(default=MAX_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     before: UUID | None = None
 
 
 class NewSession(Body):
-    """A session to start: a member's for a contact, or one's own (a user's at a space).
+    """A session to start: a member's for a contact, or the caller's own (for a user, at a space).
 
-    ``context`` is kept with a new session, and a member names the ``template`` (its id or name) that it begins by.
+    ``context`` is stored with a new session. Members may name a ``template`` by id or name.
     """
 
     contact_id: UUID | None = None
@@ -282,7 +282,7 @@ class NewSession(Body):
 
 
 class CleanupRequest(Body):
-    """For how many hours nothing may have come in. Members name their workspace; the schedule names nothing."""
+    """Idle hours until a session times out. Members name their workspace; the schedule sends an empty body."""
 
     workspace_id: UUID | None = None
     max_age_hours: int | None = Field(default=None, ge=1, le=8_760)

@@ -1,4 +1,4 @@
-"""Session templates: named presets that a workspace's sessions are started by."""
+"""Session templates: named presets with which members start sessions."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -16,9 +16,9 @@ MAX_FIRST_MESSAGES = 10
 
 
 class TemplateChanges(PartialUpdate):
-    """A template's members. ``workflow`` and ``workflow_step``, with which it begins, come together.
+    """The fields of a template. ``workflow`` and ``workflow_step`` are set together.
 
-    ``first_messages`` are the persona's, in order; ``metadata`` is beneath the context that a session is started with.
+    ``first_messages`` are the persona's, in order; ``metadata`` is overridden by the context of a new session.
     """
 
     nullable: ClassVar[frozenset[str]] = frozenset({"persona_id", "workflow", "workflow_step"})
@@ -33,14 +33,14 @@ class TemplateChanges(PartialUpdate):
 
 
 class NewTemplate(TemplateChanges):
-    """A template to make."""
+    """A template to create."""
 
     id: UUID | None = None
     name: DisplayName
 
 
 class Template(Record):
-    """A session template as its workspace's members see it."""
+    """A session template as shown to members."""
 
     id: UUID
     workspace_id: UUID
@@ -55,10 +55,10 @@ class Template(Record):
 
 
 async def create(database: Database, workspace_id: UUID, new: NewTemplate) -> Template:
-    """Add a template; the same id again gives the same one.
+    """Create a template; a repeated id returns the existing one.
 
-    Raises Refused (workspace_not_found, persona_not_found, step_not_allowed for one with which the workflow cannot
-    begin, name_taken, id_taken, forbidden) and BackendUnavailable, as do all of these.
+    Raises Refused (workspace_not_found, persona_not_found, step_not_allowed for a step that cannot come first,
+    name_taken, id_taken, forbidden) and BackendUnavailable, as all of these functions do.
     """
     arguments = {"workspace_id": workspace_id, "template": new.document()}
     return await database.call("create_session_template", arguments, Template, repeatable=new.id is not None)
@@ -76,7 +76,7 @@ async def read(database: Database, template_id: UUID) -> Template:
 
 
 async def change(database: Database, template_id: UUID, changes: TemplateChanges) -> Template:
-    """Change the named members; sessions started by it stay as they are.
+    """Change the given fields; existing sessions are not affected.
 
     Raises Refused (template_not_found, persona_not_found, step_not_allowed, name_taken, forbidden).
     """
@@ -85,8 +85,8 @@ async def change(database: Database, template_id: UUID, changes: TemplateChanges
 
 
 async def remove(database: Database, template_id: UUID) -> None:
-    """Remove a template; sessions started by it stay. Raises Refused (template_not_found, forbidden).
+    """Remove a template; existing sessions are not affected. Raises Refused (template_not_found, forbidden).
 
-    Not repeated by itself: of one that is gone, nobody knows whose it was.
+    Not retried: for a removed template the caller's rights can no longer be checked.
     """
     await database.call("remove_session_template", {"template_id": template_id}, Empty)

@@ -37,22 +37,22 @@ class _Found(Record):
 
 
 async def recover(caller: callers.Contact | callers.User, session_id: UUID) -> RecoveredSession:
-    """Make a timed-out session active again, and end an answer that nobody gives any more; one that lives is only read.
+    """Reactivate a timed-out session and end a turn that its process abandoned; a live session is only read.
 
-    Raises Refused: session_not_found for one that the caller may not see, transition_not_allowed with its state
-    (``session_status``) for one that has ended otherwise or whose conversation lives on in another.
+    Raises Refused: session_not_found if the caller may not see it, transition_not_allowed with ``session_status`` if it
+    ended otherwise or its conversation has another live session.
     """
-    rpc = commands.acting_as(caller, callers.Scope.at_home(caller))
+    rpc = commands.acting_as(caller, callers.Scope.of_caller(caller))
     return await rpc.call("recover_session", {"session_id": session_id}, RecoveredSession, repeatable=True)
 
 
 async def change(caller: callers.Contact | callers.User, session_id: UUID, status: TargetStatus) -> StatusChange:
-    """Pause, resume, complete or cancel a session. Ending it stops its answer first, and keeps what was seen of it.
+    """Pause, resume, complete or cancel a session. Ending it first stops its turn, whose delivered text is kept.
 
-    Waits for that up to 10 s. Raises Refused: session_not_found, forbidden (only members do more than cancel),
-    transition_not_allowed with ``session_status``, and turn_in_progress where the answer does not stop in time.
+    Waits for that for at most 10 s. Raises Refused: session_not_found, forbidden (only members do more than cancel),
+    transition_not_allowed with ``session_status``, turn_in_progress if the turn does not stop in time.
     """
-    rpc = commands.acting_as(caller, callers.Scope.at_home(caller))
+    rpc = commands.acting_as(caller, callers.Scope.of_caller(caller))
     attempts = 0
 
     async def attempt(_: bool) -> StatusChange:
@@ -67,14 +67,13 @@ async def change(caller: callers.Contact | callers.User, session_id: UUID, statu
 
 
 async def start(caller: callers.Contact | callers.User, new: NewSession, client: ClientInfo) -> StartResult:
-    """The conversation's live session, or a new one, to which a contact without a session is linked.
+    """The conversation's live session, or a new one; a contact without a linked session is linked to it.
 
-    Raises InvalidBody for a user who names neither contact nor space, and Refused (contact_not_found,
-    space_not_found, persona_not_found, template_not_found, persona_required, conversation_not_found,
-    thread_key_not_allowed, forbidden for an agent to whom the live one is not assigned and for whoever is no member and
-    names a template, rate_limited).
+    Raises InvalidBody for a user who names neither contact nor space, and Refused (contact_not_found, space_not_found,
+    persona_not_found, template_not_found, persona_required, conversation_not_found, thread_key_not_allowed,
+    rate_limited, forbidden for an agent without access to the live session and for a non-member who names a template).
     """
-    scope = callers.Scope.at_home(caller)
+    scope = callers.Scope.of_caller(caller)
     if isinstance(caller, callers.User):
         if new.contact_id is None and new.space_id is None:
             raise errors.InvalidBody([errors.FieldError("space_id", "must be given where there is no contact_id")])
@@ -85,9 +84,9 @@ async def start(caller: callers.Contact | callers.User, new: NewSession, client:
 
 
 async def find(caller: callers.Contact | callers.User, search: SessionFilter) -> Page[Session]:
-    """Sessions, newest first: of a member's workspace (agents: their own and assigned), else the caller's own.
+    """Sessions, newest first: those of a member's workspace (agents: own and assigned), else the caller's own.
 
-    Raises Refused (workspace_required) for a member of several workspaces who names none.
+    Raises Refused (workspace_required) if a member of several workspaces names none.
     """
     return await _find(caller, search.filters(), search)
 
@@ -108,11 +107,11 @@ async def read(caller: callers.Contact | callers.User, session_id: UUID, paging:
 async def clean_up(
     caller: callers.User | callers.System, cleanup: CleanupRequest, *, budget_seconds: float
 ) -> CleanupResult:
-    """Time out idle sessions in batches, until done or the time is over.
+    """Time out idle sessions in batches, within the time budget.
 
-    The schedule's call does all workspaces, each by its own hours or else the instance's, and only when the interval
-    has passed since the last time. A member's does theirs at once, with the hours they name. Raises InvalidBody where
-    one names what only the other may, and Refused (workspace_not_found, forbidden).
+    The schedule's call covers all workspaces, each with its own hours or the instance's, and only if the interval has
+    passed since the last sweep. A member's call covers one workspace at once, with the given hours. Raises InvalidBody
+    for fields of the other kind of call, and Refused (workspace_not_found, forbidden).
     """
     settings = config.settings()
     arguments: dict[str, Any]
@@ -152,6 +151,6 @@ async def _find(
 async def read_page(
     caller: callers.Contact | callers.User, name: str, arguments: Mapping[str, Any], paging: SessionPageRequest
 ) -> Page[Session]:
-    """A page of a list of sessions, from the SQL function of this name."""
+    """A page of the list of sessions that this SQL function returns."""
     found = await commands.reading_as(caller).call(name, {**arguments, **paging.arguments()}, _Found, repeatable=True)
     return Page(items=found.items, next_cursor=found.last.cursor() if found.last else None)

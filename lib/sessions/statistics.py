@@ -1,4 +1,4 @@
-"""Statistics over sessions: how many there are and how they end, how fast answers come, how far contacts get."""
+"""Statistics: numbers of sessions and their outcomes, latencies, and a funnel of contacts."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -16,7 +16,7 @@ from lib.sessions.models import Status
 
 
 class Latency(Record):
-    """Milliseconds over ``count`` turns; a percentile is within 5 % of the value of its rank. None where count is 0."""
+    """Milliseconds over ``count`` turns; percentiles are within 5 %. None if count is 0."""
 
     count: int
     average: float | None
@@ -25,7 +25,7 @@ class Latency(Record):
 
 
 class SessionFigures(Record):
-    """``ended``: in whatever way, archived ones included. ``success_rate``: how much of that was completed."""
+    """``ended`` includes archived sessions. ``success_rate`` is the completed share of the ended ones."""
 
     total: int
     by_status: Mapping[Status, int]
@@ -35,7 +35,7 @@ class SessionFigures(Record):
 
 
 class TurnFigures(Record):
-    """``failures``: turns that failed or timed out, by their ``error_code``."""
+    """``failures``: failed and timed-out turns by their ``error_code``."""
 
     total: int
     by_status: Mapping[TurnStatus, int]
@@ -43,7 +43,7 @@ class TurnFigures(Record):
 
 
 class Funnel(Record):
-    """Contacts by how far they got."""
+    """Contacts by the stage that they reached."""
 
     registered: int
     chatted: int
@@ -52,7 +52,7 @@ class Funnel(Record):
 
 
 class GroupFigures(Record):
-    """The figures of a part; ``response_ms`` is the average."""
+    """The figures of a group; ``response_ms`` is the average."""
 
     sessions: int
     ended: int
@@ -62,20 +62,20 @@ class GroupFigures(Record):
 
 
 class NamedGroupFigures(GroupFigures):
-    """Those of a persona or a space; None is no space. The name where the reader may see it."""
+    """The figures of a persona or a space (None: no space). The name only if the reader may see it."""
 
     id: UUID | None
     name: str | None
 
 
 class DayFigures(GroupFigures, Funnel):
-    """Those of a day in UTC."""
+    """The figures of a day in UTC."""
 
     day: date
 
 
 class Statistics(Record):
-    """Figures over the sessions of the days from ``from`` to ``to``; ``active_now`` whatever the days.
+    """Figures of the sessions from day ``from`` to day ``to``; ``active_now`` does not depend on the days.
 
     ``scope``: the whole workspace, or only the caller's own and assigned sessions.
     """
@@ -98,7 +98,7 @@ class Statistics(Record):
 
 
 class StatisticsQuery(Body):
-    """Over which sessions. Days are in UTC, both included; what is not given narrows nothing down."""
+    """Filters of the statistics. Days are in UTC and inclusive."""
 
     model_config = ConfigDict(loc_by_alias=True)  # errors name the parameters as they were sent: from, to
 
@@ -117,9 +117,9 @@ class StatisticsQuery(Body):
 
 
 async def read(caller: callers.User, question: StatisticsQuery) -> Statistics:
-    """The figures of a workspace for its owners and admins, else those of the caller's own and assigned sessions.
+    """The figures of a workspace for its owners and admins, else of the caller's own and assigned sessions.
 
-    Raises Refused (workspace_required) for a member of several workspaces who names none.
+    Raises Refused (workspace_required) if a member of several workspaces names none.
     """
     filters = question.model_dump(mode="json", exclude_none=True, exclude={"workspace_id", "first", "last"})
     filters |= {name: day.isoformat() for name, day in (("from", question.first), ("to", question.last)) if day}

@@ -1,4 +1,4 @@
-"""Takeovers: a member answers in a session in the persona's place, and hands it back."""
+"""Takeovers: a member answers a session instead of its persona, and hands it back."""
 
 from datetime import datetime
 from uuid import UUID
@@ -13,7 +13,7 @@ from lib.sessions.models import Status
 
 
 class Takeover(Record):
-    """Who answers in a session (None: its persona) and who looks after it; not ``changed`` where it stood so before."""
+    """The member who answers (None: the persona) and the assigned member; not ``changed`` if nothing changed."""
 
     session_id: UUID
     conversation_id: UUID
@@ -29,26 +29,26 @@ class _TakeoverAttempt(Takeover):
 
 
 class MemberMessage(Body):
-    """What a member says in the persona's place."""
+    """A message that a member sends instead of the persona."""
 
     text: Message
     client_message_id: Label | None = None
 
 
 class Assignment(Body):
-    """Who is to look after a session; None: nobody in particular."""
+    """The member to whom a session is assigned; None unassigns it."""
 
     user_id: UUID | None
 
 
 async def take_over(user: callers.User, session_id: UUID) -> Takeover:
-    """Let the user answer in the session from now on; an unassigned one is assigned to them.
+    """Take a session over: the user answers instead of the persona. An unassigned session is assigned to the user.
 
-    The persona begins no answer any more. The one under way is stopped, with what was seen of it kept: waits for that
-    up to 10 s. Raises Refused: session_not_found, forbidden (its own contact), taken_over (with ``taken_over_by``),
+    The persona starts no new turn. A running turn is stopped and its delivered text kept; waits for that for at most 10
+    s. Raises Refused: session_not_found, forbidden (its own contact), taken_over (with ``taken_over_by``),
     transition_not_allowed (with ``session_status``).
     """
-    rpc = commands.acting_as(user, callers.Scope.at_home(user))
+    rpc = commands.acting_as(user, callers.Scope.of_caller(user))
     changed = False
 
     async def attempt(_: bool) -> _TakeoverAttempt:
@@ -62,30 +62,30 @@ async def take_over(user: callers.User, session_id: UUID) -> Takeover:
 
 
 async def hand_back(user: callers.User, session_id: UUID) -> Takeover:
-    """Let the persona answer again: for the member who took the session over, and for owners and admins.
+    """Hand a session back to its persona: for the member who took it over, and for owners and admins.
 
-    Raises Refused: session_not_found, forbidden, taken_over (another member has it).
+    Raises Refused: session_not_found, forbidden, taken_over (by another member).
     """
-    rpc = commands.acting_as(user, callers.Scope.at_home(user))
+    rpc = commands.acting_as(user, callers.Scope.of_caller(user))
     return await rpc.call("hand_back_session", {"session_id": session_id}, Takeover, repeatable=True)
 
 
 async def say(user: callers.User, session_id: UUID, message: MemberMessage) -> PostedMessage:
-    """Add what the member says who took the session over. The same client message again is the first one.
+    """Send a message of the member who took the session over. A repeated client message returns the first one.
 
     Raises Refused: session_not_found, forbidden, not_taken_over, taken_over, transition_not_allowed.
     """
-    rpc = commands.acting_as(user, callers.Scope.at_home(user))
+    rpc = commands.acting_as(user, callers.Scope.of_caller(user))
     arguments = {"session_id": session_id, **message.model_dump()}
     return await rpc.call("say_as_member", arguments, PostedMessage, repeatable=message.client_message_id is not None)
 
 
 async def assign(user: callers.User, session_id: UUID, assignment: Assignment) -> Takeover:
-    """Have a member look after a session, which agents need to see it; for owners and admins.
+    """Assign a session to a member (agents see only assigned and own sessions); for owners and admins.
 
-    An agent who had taken it over and may no longer work on it hands it back by this. Raises Refused:
-    session_not_found, forbidden, member_not_found.
+    If an agent who took it over loses access by this, the session is handed back. Raises Refused: session_not_found,
+    forbidden, member_not_found.
     """
-    rpc = commands.acting_as(user, callers.Scope.at_home(user))
+    rpc = commands.acting_as(user, callers.Scope.of_caller(user))
     arguments = {"session_id": session_id, "user_id": assignment.user_id}
     return await rpc.call("assign_session", arguments, Takeover, repeatable=True)

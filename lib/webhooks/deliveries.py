@@ -1,7 +1,6 @@
-"""Inbound deliveries: verified, stored as they came, queued, and worked on at once where that fits.
+"""Webhook deliveries: verified, stored raw, queued, and processed at once if that is quick.
 
-Once a delivery is stored the sender gets its acknowledgement, whatever becomes of the work: what could not
-be done now is in the queue.
+A stored delivery is acknowledged whatever becomes of its processing: unfinished work stays in the queue.
 """
 
 import asyncio
@@ -20,11 +19,11 @@ from lib.fields.models import Record
 from lib.jobs import queue
 from lib.jobs.queue import Job
 
-AT_ONCE_SECONDS = 5.0
-"""How long a sender waits for us to work on its delivery before it gets its acknowledgement."""
+PROCESS_SECONDS = 5.0
+"""How long a delivery is processed before it is acknowledged."""
 
 _KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "idempotency-key")
-"""What is stored of the headers; the others may hold secrets."""
+"""The stored headers; others may hold secrets."""
 
 
 class _Secret(Record):
@@ -43,21 +42,21 @@ class _Woken(Record):
 
 @dataclass(frozen=True)
 class Receipt:
-    """A delivery that is stored; ``duplicate``: it was before."""
+    """A stored delivery; ``duplicate``: it was stored before."""
 
     duplicate: bool
 
 
 async def receive(provider_name: str, headers: Mapping[str, str], body: bytes) -> Receipt:
-    """Store a provider's delivery once, and work on it at once if that is quick.
+    """Store a provider's delivery once, and process it at once if that is quick.
 
-    ``headers`` in lower case. Raises NotFound (provider_not_found), InvalidJson, InvalidBody, SecretInvalid
-    (also where what the delivery speaks of does not exist), and BackendUnavailable: then send it again.
+    ``headers`` are in lower case. Raises NotFound (provider_not_found), InvalidJson, InvalidBody, SecretInvalid (also
+    if the turn does not exist), and BackendUnavailable: the provider then sends it again.
     """
     provider = providers.find(provider_name)
     found = await _secret(provider_name, provider.reference(body))
     secrets = [secret.get_secret_value() for secret in found.secrets] if found else [""]
-    if not any(_knows(provider, secret, headers, body) for secret in secrets) or found is None:
+    if not any(_verifies(provider, secret, headers, body) for secret in secrets) or found is None:
         raise errors.SecretInvalid()
     answer = provider.parse(body)
     recorded = await commands.acting_as(callers.System(), callers.Scope(workspace_id=found.workspace_id)).call(
@@ -75,12 +74,12 @@ async def receive(provider_name: str, headers: Mapping[str, str], body: bytes) -
     )
     log.info("delivery", provider=provider_name, turn_id=answer.turn_id, duplicate=recorded.duplicate)
     if recorded.job_id is not None:
-        await _work_at_once(recorded.job_id)
+        await _process_now(recorded.job_id)
     return Receipt(duplicate=recorded.duplicate)
 
 
-async def take_answer(job: Job) -> None:
-    """End the turn that an asynchronous answer is for; one that has ended already stays as it is."""
+async def finish_deferred_turn(job: Job) -> None:
+    """Finish the turn of an asynchronous answer; a turn that has ended does not change."""
     if job.event is None:
         raise errors.InvalidBody([errors.FieldError("event", "is missing")])
     answer = providers.find(job.event.source).parse(job.event.raw_body.encode())
@@ -95,7 +94,7 @@ async def take_answer(job: Job) -> None:
     log.info("answer_taken", turn_id=answer.turn_id, changed=finished.changed, status=finished.status)
 
 
-HANDLERS: queue.Handlers = {"persona_answer": take_answer}
+HANDLERS: queue.Handlers = {"persona_answer": finish_deferred_turn}
 
 
 async def _secret(provider_name: str, reference: str) -> _Secret | None:
@@ -110,8 +109,8 @@ async def _secret(provider_name: str, reference: str) -> _Secret | None:
         return None
 
 
-def _knows(provider: providers.Provider, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether the sender knows this secret."""
+def _verifies(provider: providers.Provider, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether the delivery carries this secret."""
     try:
         provider.verify(secret, headers, body)
     except errors.SecretInvalid:
@@ -120,17 +119,17 @@ def _knows(provider: providers.Provider, secret: str, headers: Mapping[str, str]
 
 
 def _delivery_key(answer: providers.AsyncAnswer, headers: Mapping[str, str]) -> str:
-    """The sender's own delivery id where it gives one, for the same turn; else the content's."""
+    """The provider's delivery id for this turn, if it sends one; else a hash of the content."""
     given = headers.get("webhook-id") or headers.get("idempotency-key")
     if not given:
         return answer.delivery_key
     return f"{answer.turn_id}:{hashlib.sha256(given.encode()).hexdigest()}"
 
 
-async def _work_at_once(job_id: UUID) -> None:
-    """Try the job; whatever stands in its way, it stays in the queue and the worker is woken."""
+async def _process_now(job_id: UUID) -> None:
+    """Process the job now. If that fails, the job stays in the queue and the worker is woken."""
     try:
-        async with asyncio.timeout(AT_ONCE_SECONDS):
+        async with asyncio.timeout(PROCESS_SECONDS):
             if await queue.run_one(HANDLERS, job_id):
                 return
     except (errors.Problem, TimeoutError) as hindrance:
@@ -138,5 +137,5 @@ async def _work_at_once(job_id: UUID) -> None:
     try:
         await commands.acting_as(callers.System(), callers.SYSTEM_SCOPE).call("wake_worker", {}, _Woken)
     except errors.Problem as problem:
-        # The schedule finds it within the minute.
+        # The schedule runs the job within a minute.
         log.warning("worker_not_woken", code=problem.code)

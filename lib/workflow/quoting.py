@@ -1,4 +1,4 @@
-"""Trips: what somebody asks for, what operators give for it, and what is proposed; as sessions show them."""
+"""Requests, quotes and proposals: what a contact requests, what operators quote, and what is proposed."""
 
 import re
 from collections.abc import Mapping
@@ -42,16 +42,16 @@ def _external_id(text: str) -> str:
 
 
 Identifier = Annotated[str, Field(max_length=200), AfterValidator(_name)]
-"""The name of a workflow, a step, a system or a kind: lower case, upper case is accepted."""
+"""The name of a workflow, step, system or kind; stored in lower case."""
 
 ExternalId = Annotated[str, Field(max_length=2 * external_refs.LONGEST), AfterValidator(_external_id)]
-"""Another system's id, as it is written there."""
+"""An id in another system, as written there."""
 
 Currency = Annotated[str, BeforeValidator(_upper), StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
 class TripRequest(Record):
-    """A request's route and date; ``details`` only where one session is shown to those who work on it."""
+    """A trip's route, date and passengers; ``details`` only in the view of one session, for members who work on it."""
 
     id: UUID
     origin: str | None
@@ -62,7 +62,7 @@ class TripRequest(Record):
 
 
 class PrimaryQuote(Record):
-    """The quote that stands for a session: in the currency's main unit."""
+    """The session's primary quote; the amount is in the currency's main unit."""
 
     id: UUID
     operator: str
@@ -71,7 +71,7 @@ class PrimaryQuote(Record):
 
 
 class QuoteCounts(Record):
-    """How many operators were asked (``expected``), how their quotes stand, and how many came late."""
+    """Number of operators asked (``expected``), their quotes by status, and late quotes."""
 
     expected: int
     received: int
@@ -82,7 +82,7 @@ class QuoteCounts(Record):
 
 
 class Quote(Record):
-    """What one operator was asked and gave; ``late``: when the session was over already."""
+    """An operator's quote; ``late``: it arrived after the session's end."""
 
     id: UUID
     operator_key: str
@@ -99,7 +99,7 @@ class Quote(Record):
 
 
 class Proposal(Record):
-    """What is proposed; title and quote only to those who work on the session."""
+    """A proposal; title and quote only for members who work on the session."""
 
     id: UUID
     status: ProposalStatus
@@ -108,7 +108,7 @@ class Proposal(Record):
 
 
 class ExternalRef(Record):
-    """By what another system knows what a session works on."""
+    """A reference to an object in another system."""
 
     id: UUID
     system: str
@@ -117,7 +117,7 @@ class ExternalRef(Record):
 
 
 class NewExternalRef(Body):
-    """A reference as it is brought."""
+    """A reference to add."""
 
     system: Identifier
     kind: Identifier
@@ -125,9 +125,9 @@ class NewExternalRef(Body):
 
 
 class TripInfo(Body):
-    """What is known of a trip. What is not named stays as it is; of route, date and passengers null takes away.
+    """Known facts of a trip. Omitted fields stay unchanged; null clears route, date and passengers.
 
-    ``request_id`` goes on with a request that the same person had in another session.
+    ``request_id`` continues a request of the same contact from another session.
     """
 
     request_id: UUID | None = None
@@ -143,7 +143,7 @@ class TripInfo(Body):
     refs: tuple[NewExternalRef, ...] = Field(default=(), max_length=50)
 
     def document(self) -> dict[str, Any]:
-        """What the database is handed."""
+        """Arguments for the database."""
         plain = {"request_id", "origin", "destination", "departs_at", "passengers", "details"}
         trips = [each for each in (self.trip_id, self.trip_code) if each is not None]
         found = [
@@ -159,9 +159,9 @@ class TripInfo(Body):
 
 
 class QuoteUpdate(Body):
-    """What is known of an operator's quote now; what is not named stays as it is.
+    """Known facts of an operator's quote; omitted fields stay unchanged.
 
-    ``primary``: it stands for the session from now on, which only a received one can.
+    ``primary`` makes it the session's primary quote; only a received quote can be primary.
     """
 
     status: QuoteStatus | None = None
@@ -179,12 +179,12 @@ class QuoteUpdate(Body):
         return self
 
     def document(self) -> dict[str, Any]:
-        """What the database is handed."""
+        """Arguments for the database."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
 class ProposalUpdate(Body):
-    """What is proposed now; what is not named stays as it is, and of title and quote null takes away."""
+    """Known facts of a proposal; omitted fields stay unchanged, null clears title and quote."""
 
     status: ProposalStatus | None = None
     title: Label | None = None
@@ -192,5 +192,5 @@ class ProposalUpdate(Body):
     details: Attributes | None = None
 
     def document(self) -> dict[str, Any]:
-        """What the database is handed."""
+        """Arguments for the database."""
         return self.model_dump(mode="json", exclude_unset=True)

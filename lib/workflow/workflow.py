@@ -1,8 +1,8 @@
-"""Workflow: how far a session came with what it works towards, and by whom it is found.
+"""Workflow of a session: its step, state, request, quotes, proposal and references.
 
-Each function is one SQL function of nearly the same name. Those that change something are for members who work on the
-session; all of them raise Refused session_not_found for one that the caller may not see, forbidden for one that they
-may see and do not work on, and BackendUnavailable.
+Each function calls one SQL function of nearly the same name. Changes are for members who work on the session. All raise
+BackendUnavailable and Refused: session_not_found if the caller may not see the session, forbidden if the caller sees it
+but does not work on it.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from lib.workflow.quoting import (
 
 
 class SessionWorkflow(Record):
-    """What a session works towards and how far it came; ``changed``: by this call."""
+    """The workflow of a session; ``changed``: by this call."""
 
     session_id: UUID
     conversation_id: UUID
@@ -55,16 +55,16 @@ class SessionWorkflow(Record):
 
 
 class UpsertedSession(SessionWorkflow):
-    """The same of a session that may have been started just now (``created``)."""
+    """The workflow of a session that may be new (``created``)."""
 
     created: bool
 
 
 class WorkflowUpdate(Body):
-    """How a session moves on, all of it together or not at all.
+    """Changes of a session's workflow, applied together or not at all.
 
-    ``step`` alone is one of the workflow it follows, else of the built-in one; ``workflow`` alone begins it. Members of
-    ``workflow_state`` are replaced one by one, null takes one away.
+    ``step`` alone belongs to the session's workflow or, without one, to the built-in workflow; ``workflow`` alone
+    starts it. Members of ``workflow_state`` are replaced one by one; null removes one.
     """
 
     workflow: Identifier | None = None
@@ -73,24 +73,24 @@ class WorkflowUpdate(Body):
     trip: TripInfo | None = None
 
     def document(self) -> dict[str, Any]:
-        """What the database is handed."""
+        """Arguments for the database."""
         named = {"workflow": self.workflow, "step": self.step, "workflow_state": self.workflow_state}
         trip = {} if self.trip is None else {"trip": self.trip.document()}
         return {name: value for name, value in named.items() if value is not None} | trip
 
 
 class SessionUpsert(WorkflowUpdate, NewSession):
-    """A contact's session to start or go on with, and how it moves on."""
+    """A contact's session to start or continue, and changes of its workflow."""
 
     contact_id: UUID
 
     def opening(self) -> dict[str, Any]:
-        """Where the session is."""
+        """The fields that select or start the session."""
         return self.model_dump(include=set(NewSession.model_fields))
 
 
 class TripFilter(models.SessionPageRequest):
-    """Whose sessions about a trip are looked for."""
+    """Filters of the sessions of a trip."""
 
     workspace_id: UUID | None = None
 
@@ -98,7 +98,7 @@ class TripFilter(models.SessionPageRequest):
 async def create_or_update_chat_session(
     caller: callers.User, wanted: SessionUpsert, client: ClientInfo
 ) -> UpsertedSession:
-    """A contact's live session, or a new one, moved on. Where a change is refused, nothing is started either.
+    """Find or start a contact's live session and change its workflow. If a change is refused, no session is started.
 
     Raises as lib.sessions.sessions.start and update_chat_session_workflow.
     """
@@ -114,17 +114,16 @@ async def get_active_chat_session(caller: callers.Contact | callers.User, conver
 
 
 async def get_chat_session_by_request(caller: callers.Contact | callers.User, request_id: UUID) -> Session:
-    """The session that works on a request: of several the live one, else the newest. Raises Refused
-    (request_not_found, session_not_found).
-    """
+    """The session of a request: the live one, else the newest. Raises Refused: request_not_found, session_not_found."""
     return await commands.reading_as(caller).call(
         "get_chat_session_by_request", {"request_id": request_id}, Session, repeatable=True
     )
 
 
 async def get_chat_sessions_by_trip_id(caller: callers.User, trip_id: str, search: TripFilter) -> Page[models.Session]:
-    """The sessions about a trip, by its id or its short code, newest first; for members. Raises InvalidBody for what
-    can be neither, and Refused (workspace_required).
+    """The sessions of a trip, by its id or short code, newest first; for members.
+
+    Raises InvalidBody for a text that is neither, and Refused (workspace_required).
     """
     try:
         trip_ids = external_refs.spellings(trip_id)
@@ -137,40 +136,40 @@ async def get_chat_sessions_by_trip_id(caller: callers.User, trip_id: str, searc
 async def get_user_active_chat_sessions(
     caller: callers.Contact | callers.User, paging: models.SessionPageRequest
 ) -> Page[models.Session]:
-    """The live sessions that the caller holds or that are assigned to them, in all workspaces, newest first."""
+    """The caller's own and assigned live sessions in all workspaces, newest first."""
     return await sessions.read_page(caller, "get_user_active_chat_sessions", {}, paging)
 
 
 async def update_chat_session_workflow(
     caller: callers.User, session_id: UUID, changes: WorkflowUpdate
 ) -> SessionWorkflow:
-    """Move a session to another step, keep its state, learn of its trip. The step it stands at changes nothing.
+    """Move a session to another step, merge its state, update its request. Repeating the current step changes nothing.
 
     Raises Refused: step_not_allowed with ``workflow``, ``workflow_step`` and ``allowed_steps``, workflow_not_found,
-    transition_not_allowed with ``session_status`` for one that is over, request_not_found.
+    transition_not_allowed with ``session_status`` for an ended session, request_not_found.
     """
     return await _change(caller, "update_chat_session_workflow", session_id, changes=changes.document())
 
 
 async def update_chat_session_with_trip_info(caller: callers.User, session_id: UUID, trip: TripInfo) -> SessionWorkflow:
-    """Write down what is known of a session's trip. Raises Refused (request_not_found, transition_not_allowed)."""
+    """Update the request of a session. Raises Refused (request_not_found, transition_not_allowed)."""
     return await _change(caller, "update_chat_session_with_trip_info", session_id, trip=trip.document())
 
 
 async def update_chat_session_with_quote(
     caller: callers.User, session_id: UUID, operator: str, news: QuoteUpdate
 ) -> SessionWorkflow:
-    """Write down what an operator was asked or gave: one quote each, however often and in whatever order it comes.
+    """Insert or update an operator's quote: one quote per operator, however often and in whatever order updates arrive.
 
-    That one was asked is older news than anything that came of it, and changes nothing. For a session that is over it
-    is kept as late. Raises InvalidBody for an operator without a name, and Refused (transition_not_allowed with
-    ``quote_status`` and ``allowed``).
+    Status ``requested`` after a later status changes nothing. For an ended session the quote is stored as late. Raises
+    InvalidBody for an operator without a name, and Refused (transition_not_allowed with ``quote_status`` and
+    ``allowed``).
     """
     try:
         key, name = external_refs.operator_key(operator), external_refs.operator_name(operator)
     except ValueError as unfit:
         raise errors.InvalidBody([errors.FieldError("operator", str(unfit))]) from None
-    # Named as it was asked under, until somebody gives the operator's name.
+    # The operator's name in the path is used until an update gives its display name.
     quote = {"asked_as": name} | news.document()
     return await _change(caller, "update_chat_session_with_quote", session_id, operator_key=key, quote=quote)
 
@@ -178,7 +177,7 @@ async def update_chat_session_with_quote(
 async def update_chat_session_with_proposal(
     caller: callers.User, session_id: UUID, news: ProposalUpdate
 ) -> SessionWorkflow:
-    """Write down what is proposed. After one that was declined or withdrawn it is a new one.
+    """Update the proposal of a session; after a declined or withdrawn one, a new proposal starts.
 
     Raises Refused (transition_not_allowed with ``proposal_status`` and ``allowed``, quote_not_found).
     """
@@ -186,9 +185,9 @@ async def update_chat_session_with_proposal(
 
 
 async def update_chat_session_activity(caller: callers.User, session_id: UUID) -> SessionWorkflow:
-    """Something came in on another way: the idle time-out counts from now.
+    """Record activity from another channel: the idle timeout restarts.
 
-    Raises Refused (transition_not_allowed with ``session_status``) for a session that is over.
+    Raises Refused (transition_not_allowed with ``session_status``) for an ended session.
     """
     return await _change(caller, "update_chat_session_activity", session_id)
 
@@ -199,13 +198,13 @@ async def complete_chat_session(caller: callers.Contact | callers.User, session_
 
 
 async def remove_chat_session_ref(caller: callers.User, session_id: UUID, ref_id: UUID) -> None:
-    """Take away a reference that was not the session's after all. Raises Refused (ref_not_found)."""
+    """Remove a reference that was added by mistake. Raises Refused (ref_not_found)."""
     arguments = {"session_id": session_id, "ref_id": ref_id}
     await _working(caller).call("remove_chat_session_ref", arguments, Empty)
 
 
 def _working(caller: callers.User) -> commands.Rpc:
-    return commands.acting_as(caller, callers.Scope.at_home(caller))
+    return commands.acting_as(caller, callers.Scope.of_caller(caller))
 
 
 async def _change(caller: callers.User, name: str, session_id: UUID, **arguments: Any) -> SessionWorkflow:

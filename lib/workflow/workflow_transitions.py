@@ -1,4 +1,4 @@
-"""Transitions: which steps a workspace's workflows have, and which may follow which."""
+"""Transitions: the steps of a workspace's workflows, and their allowed order."""
 
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +12,7 @@ from lib.workflow.quoting import Identifier
 
 
 class Transition(Record):
-    """A step that may follow another; no ``from_step``: the workflow may begin with it."""
+    """An allowed transition; without ``from_step``, the workflow may start with the step."""
 
     id: UUID
     workflow: str
@@ -23,13 +23,13 @@ class Transition(Record):
 
 
 class AddedTransition(Transition):
-    """The same; ``created``: there was none such until now."""
+    """An allowed transition; ``created``: by this call."""
 
     created: bool
 
 
 class NewTransition(Body):
-    """A step that may follow another from now on."""
+    """A transition to allow."""
 
     workflow: Identifier
     from_step: Identifier | None = None
@@ -49,15 +49,15 @@ async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) 
 
 
 async def add(database: Database, workspace_id: UUID, new: NewTransition) -> AddedTransition:
-    """Let a step follow another in a workspace. Raises Refused (workspace_not_found, forbidden)."""
+    """Allow a transition in a workspace. Raises Refused (workspace_not_found, forbidden)."""
     arguments = {"workspace_id": workspace_id, "transition": new.model_dump()}
     return await database.call("add_workflow_transition", arguments, AddedTransition, repeatable=True)
 
 
 async def remove(database: Database, workspace_id: UUID, transition_id: UUID) -> None:
-    """Take a workspace's own transition away; sessions stay where they are.
+    """Remove one of the workspace's own transitions; sessions keep their step.
 
-    Raises Refused (workspace_not_found, transition_not_found, also for a built-in one, forbidden).
+    Raises Refused (workspace_not_found, transition_not_found (also for a built-in one), forbidden).
     """
     arguments = {"workspace_id": workspace_id, "transition_id": transition_id}
     await database.call("remove_workflow_transition", arguments, Empty)

@@ -1,4 +1,4 @@
-"""Members: the users who work in a workspace, and what each may do."""
+"""Members: the users of a workspace and their roles."""
 
 from datetime import datetime
 from typing import Literal
@@ -13,19 +13,19 @@ Role = Literal["owner", "admin", "agent"]
 
 
 class RoleGrant(Body):
-    """The role that a user is given."""
+    """A role to grant."""
 
     role: Role
 
 
 class NewMember(RoleGrant):
-    """The same for the user who has confirmed this email."""
+    """A role for the user who has confirmed this email."""
 
     email: EmailText
 
 
 class Member(Record):
-    """A user with a role; ``email`` where members are listed, or were found by it."""
+    """A member; ``email`` in lists, and if the member was found by it."""
 
     user_id: UUID
     email: str | None = None
@@ -34,17 +34,17 @@ class Member(Record):
 
 
 async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Member]:
-    """A workspace's members, for its members. Raises Refused (workspace_not_found) and BackendUnavailable."""
+    """A workspace's members; for members. Raises Refused (workspace_not_found) and BackendUnavailable."""
     arguments = {"workspace_id": workspace_id, **paging.arguments()}
     return await database.call("list_members", arguments, Page[Member], repeatable=True)
 
 
 async def add(database: Database, workspace_id: UUID, invitation: NewMember) -> Member:
-    """Make the user behind an email a member; somebody who is one in that role already stays as they are.
+    """Make the user with this email a member; a member with this role stays one.
 
-    The answer tells whether an email is known here, so a caller may ask ten times a minute (rate_limited), and what
-    was not found is in the audit. Raises Refused (workspace_not_found, forbidden, user_not_found, member_exists,
-    rate_limited) and BackendUnavailable.
+    The response reveals whether an email is known, so calls are limited to ten a minute (rate_limited) and misses are
+    audited. Raises Refused (workspace_not_found, forbidden, user_not_found, member_exists, rate_limited) and
+    BackendUnavailable.
     """
     email = invitation.email.strip().lower()
     arguments = {"workspace_id": workspace_id, "email": email, "role": invitation.role}
@@ -53,7 +53,7 @@ async def add(database: Database, workspace_id: UUID, invitation: NewMember) -> 
 
 
 async def put(database: Database, workspace_id: UUID, user_id: UUID, grant: RoleGrant) -> Member:
-    """Give a user this role in a workspace, whichever they had.
+    """Set a user's role in a workspace.
 
     Raises Refused (workspace_not_found, forbidden, user_not_found, last_owner) and BackendUnavailable.
     """
@@ -62,7 +62,7 @@ async def put(database: Database, workspace_id: UUID, user_id: UUID, grant: Role
 
 
 async def remove(database: Database, workspace_id: UUID, user_id: UUID) -> None:
-    """Take a member out of a workspace.
+    """Remove a member from a workspace.
 
     Raises Refused (workspace_not_found, member_not_found, forbidden, last_owner) and BackendUnavailable.
     """

@@ -1,4 +1,4 @@
-"""Personas as a workspace sets them up: who answers, how, and with which secrets. lib/personas has the kinds."""
+"""Personas of a workspace: their settings and secrets. lib/personas has the kinds."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -33,7 +33,7 @@ class PersonaChanges(PartialUpdate):
 
 
 class NewPersona(PersonaChanges):
-    """A persona to make."""
+    """A persona to create."""
 
     id: UUID | None = None
     kind: Kind
@@ -41,8 +41,9 @@ class NewPersona(PersonaChanges):
 
 
 class Breaker(Record):
-    """How a persona is doing: failures in a row, messages refused since its breaker opened last, and until when an open
-    one refuses, or a half-open one gives the turn that finds out at most."""
+    """The state of a persona's circuit breaker: consecutive failures, and messages refused since it opened.
+    ``retry_at`` is when an open breaker allows a trial turn, or when a half-open one gives up on the present trial
+    turn."""
 
     state: Literal["closed", "open", "half_open"]
     failures: int
@@ -52,7 +53,7 @@ class Breaker(Record):
 
 
 class Persona(Record):
-    """A persona as its workspace's members see it."""
+    """A persona as shown to members."""
 
     id: UUID
     workspace_id: UUID
@@ -73,10 +74,10 @@ class Persona(Record):
 
 
 async def create(database: Database, workspace_id: UUID, new: NewPersona) -> Persona:
-    """Add a persona; the same id again gives the same persona.
+    """Create a persona; a repeated id returns the existing one.
 
-    Raises InvalidBody for a kind that does not exist or a config that does not fit it, Refused (workspace_not_found,
-    id_taken, forbidden) and BackendUnavailable, as do all of these.
+    Raises InvalidBody for an unknown kind or a config that does not fit it, Refused (workspace_not_found, id_taken,
+    forbidden) and BackendUnavailable, as all of these functions do.
     """
     personas.check(new.kind, new.config or {})
     arguments = {"workspace_id": workspace_id, "persona": new.document()}
@@ -95,7 +96,7 @@ async def read(database: Database, persona_id: UUID) -> Persona:
 
 
 async def change(reading: Database, database: Database, persona_id: UUID, changes: PersonaChanges) -> Persona:
-    """Change the named settings. What a config must fit is read first: a persona's kind never changes.
+    """Change the given settings. A new config is checked against the persona's kind, which never changes.
 
     Raises InvalidBody for a config that does not fit, Refused (persona_not_found, forbidden).
     """
@@ -108,32 +109,32 @@ async def change(reading: Database, database: Database, persona_id: UUID, change
 async def delete(database: Database, persona_id: UUID) -> None:
     """Delete a persona and its secrets.
 
-    Raises Refused (persona_not_found, forbidden, persona_in_use: a space or a session template names it, or it has
+    Raises Refused (persona_not_found, forbidden, persona_in_use: a space or session template uses it, or it has
     conversations).
     """
     await database.call("delete_persona", {"persona_id": persona_id}, Empty)
 
 
 async def set_secret(database: Database, persona_id: UUID, given: GivenSecret) -> None:
-    """Keep what the persona sends with its calls. Raises Refused (persona_not_found, forbidden)."""
+    """Set the secret that the persona sends with its calls. Raises Refused (persona_not_found, forbidden)."""
     arguments = {"persona_id": persona_id, "secret": given.secret}
     await database.call("set_persona_secret", arguments, Empty, repeatable=True)
 
 
 async def remove_secret(database: Database, persona_id: UUID) -> None:
-    """The persona sends no secret any more. Raises Refused (persona_not_found, forbidden)."""
+    """Remove the secret that the persona sends. Raises Refused (persona_not_found, forbidden)."""
     await database.call("remove_persona_secret", {"persona_id": persona_id}, Empty, repeatable=True)
 
 
 async def rotate_callback_secret(database: Database, persona_id: UUID, rotation: Rotation) -> NewSecret:
-    """Make the new secret that asynchronous answers must carry. Raises Refused (persona_not_found, forbidden).
+    """Generate a secret for asynchronous answers. Raises Refused (persona_not_found, forbidden).
 
-    Not repeated by itself: each call makes another one. Those before stay accepted for the overlap.
+    Not retried: each call generates another one. Older secrets stay valid for the overlap.
     """
     arguments = {"persona_id": persona_id, "overlap_seconds": rotation.overlap_seconds}
     return await database.call("rotate_callback_secret", arguments, NewSecret)
 
 
 async def remove_callback_secret(database: Database, persona_id: UUID) -> None:
-    """From now on no asynchronous answer is taken. Raises Refused (persona_not_found, forbidden)."""
+    """Refuse asynchronous answers from now on. Raises Refused (persona_not_found, forbidden)."""
     await database.call("remove_callback_secret", {"persona_id": persona_id}, Empty, repeatable=True)

@@ -1,4 +1,4 @@
-"""Spaces: the places where contacts arrive, as their workspace sets them up."""
+"""Spaces: the places where contacts arrive, with their settings."""
 
 import re
 from datetime import datetime
@@ -20,7 +20,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def _origin(text: str) -> str:
-    """The origin as browsers write it: scheme and host in lower case, no default port, nothing behind."""
+    """The origin as browsers send it: scheme and host in lower case, without default port and path."""
     if text == "*":
         return text
     fault = "must be an origin like https://www.example.com, or *"
@@ -49,7 +49,7 @@ PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class SpaceChanges(PartialUpdate):
-    """A space's settings. What pages may call takes effect within a minute."""
+    """A space's settings. Changed origins take effect within a minute."""
 
     name: DisplayName | None = None
     persona_id: UUID | None = None
@@ -62,7 +62,7 @@ class SpaceChanges(PartialUpdate):
 
 
 class NewSpace(SpaceChanges):
-    """A space to make."""
+    """A space to create."""
 
     id: UUID | None = None
     kind: SpaceKind = "embed"
@@ -70,12 +70,12 @@ class NewSpace(SpaceChanges):
     persona_id: UUID
 
     def document(self) -> dict[str, object]:
-        """What was named, and the kind."""
+        """The given fields, and the kind."""
         return {**super().document(), "kind": self.kind}
 
 
 class Space(Record):
-    """A space as its workspace's members see it."""
+    """A space as shown to members."""
 
     id: UUID
     workspace_id: UUID
@@ -91,10 +91,10 @@ class Space(Record):
 
 
 async def create(database: Database, workspace_id: UUID, new: NewSpace) -> Space:
-    """Add a space; the same id again gives the same space.
+    """Create a space; a repeated id returns the existing one.
 
-    Raises Refused (workspace_not_found, persona_not_found, id_taken, forbidden) and BackendUnavailable, as do all of
-    these.
+    Raises Refused (workspace_not_found, persona_not_found, id_taken, forbidden) and BackendUnavailable, as all of these
+    functions do.
     """
     arguments = {"workspace_id": workspace_id, "space": new.document()}
     return await database.call("create_space", arguments, Space, repeatable=new.id is not None)
@@ -112,28 +112,28 @@ async def read(database: Database, space_id: UUID) -> Space:
 
 
 async def change(database: Database, space_id: UUID, changes: SpaceChanges) -> Space:
-    """Change the named settings. Raises Refused (space_not_found, persona_not_found, forbidden)."""
+    """Change the given settings. Raises Refused (space_not_found, persona_not_found, forbidden)."""
     arguments = {"space_id": space_id, "changes": changes.document()}
     return await database.call("change_space", arguments, Space, repeatable=True)
 
 
 async def delete(database: Database, space_id: UUID) -> None:
-    """Delete a space and its secrets; what was said there stays.
+    """Delete a space and its secrets; its conversations stay.
 
-    Raises Refused (space_not_found, forbidden, space_in_use: a session that began there is active or paused).
+    Raises Refused (space_not_found, forbidden, space_in_use: a session that started there is active or paused).
     """
     await database.call("delete_space", {"space_id": space_id}, Empty)
 
 
 async def rotate_hmac_secret(database: Database, space_id: UUID, rotation: Rotation) -> NewSecret:
-    """Make the new secret under which emails are signed. Raises Refused (space_not_found, forbidden).
+    """Generate a secret with which emails are signed. Raises Refused (space_not_found, forbidden).
 
-    Not repeated by itself: each call makes another one. Those before stay accepted for the overlap.
+    Not retried: each call generates another one. Older secrets stay valid for the overlap.
     """
     arguments = {"space_id": space_id, "overlap_seconds": rotation.overlap_seconds}
     return await database.call("rotate_hmac_secret", arguments, NewSecret)
 
 
 async def remove_hmac_secret(database: Database, space_id: UUID) -> None:
-    """From now on no signature is good. Raises Refused (space_not_found, forbidden)."""
+    """Refuse all signatures from now on. Raises Refused (space_not_found, forbidden)."""
     await database.call("remove_hmac_secret", {"space_id": space_id}, Empty, repeatable=True)

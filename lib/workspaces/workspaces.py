@@ -1,4 +1,4 @@
-"""Workspaces: the tenants, made by operators and kept by their owners and admins."""
+"""Workspaces: the tenants, created by operators and managed by their owners and admins."""
 
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
@@ -17,7 +17,7 @@ PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class WorkspaceChanges(PartialUpdate):
-    """A workspace's settings. Which private networks it may call is not among them: the database's owner sets that."""
+    """A workspace's settings. Only the database's owner can set which private networks it may call."""
 
     nullable: ClassVar[frozenset[str]] = frozenset({"session_timeout_hours"})
 
@@ -32,7 +32,7 @@ class WorkspaceChanges(PartialUpdate):
 
 
 class NewWorkspace(WorkspaceChanges):
-    """A workspace to make. Its first owner is a user's id or confirmed email, or whoever makes it."""
+    """A workspace to create. Its first owner is a user's id or confirmed email, by default the caller."""
 
     id: UUID | None = None
     name: DisplayName
@@ -47,13 +47,13 @@ class NewWorkspace(WorkspaceChanges):
 
 
 class DeleteConfirmation(Body):
-    """What is repeated to delete a workspace: its name, as it is written."""
+    """The name of the workspace to delete, as confirmation."""
 
     name: str = Field(max_length=200)
 
 
 class Workspace(Record):
-    """A workspace as its members see it."""
+    """A workspace as shown to members."""
 
     id: UUID
     name: str
@@ -69,10 +69,10 @@ class Workspace(Record):
 
 
 async def create(database: Database, new: NewWorkspace) -> Workspace:
-    """Make a workspace with its first owner; the same id again gives the same workspace.
+    """Create a workspace with its first owner; a repeated id returns the existing one.
 
-    Raises Forbidden for everybody but operators, Refused (user_not_found, id_taken) and BackendUnavailable, as do
-    all of these.
+    Raises Forbidden for all but operators, Refused (user_not_found, id_taken) and BackendUnavailable, as all of these
+    functions do.
     """
     settings = new.document()
     owner = {name: settings.pop(name, None) for name in ("owner_id", "owner_email")}
@@ -84,7 +84,7 @@ async def create(database: Database, new: NewWorkspace) -> Workspace:
 
 
 async def list_all(database: Database, paging: PageRequest) -> Page[Workspace]:
-    """The caller's workspaces; every one for operators."""
+    """The caller's workspaces; all workspaces for operators."""
     return await database.call("list_workspaces", paging.arguments(), Page[Workspace], repeatable=True)
 
 
@@ -94,7 +94,7 @@ async def read(database: Database, workspace_id: UUID) -> Workspace:
 
 
 async def change(database: Database, workspace_id: UUID, changes: WorkspaceChanges) -> Workspace:
-    """Change the named settings. Raises Refused (workspace_not_found, forbidden)."""
+    """Change the given settings. Raises Refused (workspace_not_found, forbidden)."""
     return await database.call(
         "change_workspace",
         {"workspace_id": workspace_id, "changes": changes.document()},
@@ -104,10 +104,10 @@ async def change(database: Database, workspace_id: UUID, changes: WorkspaceChang
 
 
 async def delete(database: Database, workspace_id: UUID, confirmation: DeleteConfirmation) -> None:
-    """Delete a workspace with everything in it, its secrets and its audit too; nothing brings it back.
+    """Delete a workspace with all its data, secrets and audit events. It cannot be undone.
 
-    In one transaction: one that takes longer than the database allows (BackendUnavailable) has deleted nothing. Raises
-    Refused (workspace_not_found, forbidden, wrong_name).
+    One transaction: if it exceeds the database's time limit (BackendUnavailable), nothing is deleted. Raises Refused
+    (workspace_not_found, forbidden, wrong_name).
     """
     arguments = {"workspace_id": workspace_id, "name": confirmation.name}
     await database.call("delete_workspace", arguments, Empty)

@@ -208,11 +208,11 @@ async def test_an_agent_is_not_given_the_live_session_of_another(desk: Desk) -> 
 
 async def test_a_contact_and_a_user_start_their_own(desk: Desk) -> None:
     ann = with_token(await desk.register("ann@example.test"))
-    at_home = {**ann, "scope": {"workspace_id": WORKSPACE}}
-    live = await start(desk, at_home)
+    of_caller = {**ann, "scope": {"workspace_id": WORKSPACE}}
+    live = await start(desk, of_caller)
     assert live["created"] is False
     await change(desk, ann["caller"], live["session_id"], "cancel")
-    new = await start(desk, at_home)
+    new = await start(desk, of_caller)
     assert (new["created"], new["conversation_id"]) == (True, live["conversation_id"])
     una = user(await desk.sign_up("una@example.test"), "una@example.test")
     hers = await start(desk, claims(una), space_id=SPACE)

@@ -2,7 +2,7 @@ import re
 from typing import get_args
 
 from lib import errors, personas
-from local.place import REPOSITORY
+from local.paths import REPOSITORY
 
 
 def every_problem(of: type[errors.Problem] = errors.Problem) -> list[type[errors.Problem]]:

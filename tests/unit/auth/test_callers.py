@@ -276,7 +276,7 @@ async def test_with_a_signing_key_our_tokens_are_es256_and_the_old_ones_stay_goo
 
 def test_a_switchboard_token_reaches_as_far_as_its_scope_and_lives_a_minute() -> None:
     contact = callers.Contact(WORKSPACE, CONTACT, CONVERSATION, "verified", "t")
-    token = callers.switchboard_token(contact, callers.Scope.of(contact, SPACE))
+    token = callers.switchboard_token(contact, callers.Scope.at_space(contact, SPACE))
     claims = jwt.decode(token, JWT_SECRET, algorithms=["HS256"], audience="switchboard", issuer="switchboard")
     assert claims["role"] == "switchboard"
     assert claims["scope"] == {"workspace_id": str(WORKSPACE), "space_id": str(SPACE)}
@@ -292,10 +292,10 @@ def test_a_switchboard_token_reaches_as_far_as_its_scope_and_lives_a_minute() ->
 @pytest.mark.parametrize(
     ("caller", "scope", "claims"),
     [
-        (callers.Anonymous(), callers.Scope.of(callers.Anonymous(), SPACE), {"space_id": str(SPACE)}),
+        (callers.Anonymous(), callers.Scope.at_space(callers.Anonymous(), SPACE), {"space_id": str(SPACE)}),
         (
             callers.User(USER, None, "t"),
-            callers.Scope.of(callers.User(USER, None, "t"), SPACE),
+            callers.Scope.at_space(callers.User(USER, None, "t"), SPACE),
             {"space_id": str(SPACE)},
         ),
         (callers.System(), callers.SYSTEM_SCOPE, {"system": True}),

@@ -86,7 +86,7 @@ def test_a_sample_belongs_to_the_innermost_frame_that_says_whose_it_is() -> None
             f"{run} 250",
             f"{run};start (lib/chat/turns.py:1);call (lib/database/commands.py:2);send (lib/outbound/wire.py:3) 500",
             f"{run};serve (lib/http/app.py:1);identify (lib/auth/callers.py:4);decode (jwt/api_jwt.py:1) 250",
-            f"{run};_speak (lib/chat/turn_runner.py:1);answer (lib/personas/demo.py:4);loads (json/__init__.py:1) 250",
+            f"{run};_finish (lib/chat/turn_runner.py:1);answer (lib/personas/demo.py:4);loads (json/__init__.py:1) 250",
             f"{run};data_received (lib/outbound/wire.py:3) 125",
             f"{run};send (lib/http/streaming.py:3);send (uvicorn/protocols/http/h11_impl.py:3) 125",
         ]

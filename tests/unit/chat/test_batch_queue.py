@@ -36,7 +36,7 @@ async def test_what_is_in_no_hurry_is_taken_with_what_is() -> None:
     batches = BatchQueue[int]()
     taking = asyncio.create_task(batches.take())
     await asyncio.sleep(0)
-    batches.put(1, hasten=False)
+    batches.put(1, wake=False)
     await asyncio.sleep(0.01)
     assert not taking.done()
     batches.put(2)

@@ -134,7 +134,7 @@ async def test_a_workflow_that_failed_fails_its_turn(
     raw = json.dumps({"turnId": str(TURN), **body})
     event = InboundEvent(id=uuid4(), source="n8n", headers={}, raw_body=raw)
     work = Job(id=JOB, workspace_id=WORKSPACE, kind="persona_answer", attempts=1, payload={}, event=event)
-    await deliveries.take_answer(work)
+    await deliveries.finish_deferred_turn(work)
     (finished,) = inbox.finished
     assert (finished["status"], finished["answer"]) == (status, answer)
     assert (finished["error_code"], finished["error_detail"]) == ("persona_failed", "no model")
@@ -143,4 +143,4 @@ async def test_a_workflow_that_failed_fails_its_turn(
 async def test_a_job_without_its_delivery_is_given_up(inbox: Inbox) -> None:
     work = Job(id=JOB, workspace_id=WORKSPACE, kind="persona_answer", attempts=1, payload={}, event=None)
     with pytest.raises(errors.InvalidBody):
-        await deliveries.take_answer(work)
+        await deliveries.finish_deferred_turn(work)
