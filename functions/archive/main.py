@@ -1,4 +1,4 @@
-"""archive: moves old sessions out of the live lists, called by the database's schedule."""
+"""archive: archives old sessions; called by the database's schedule."""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -12,7 +12,7 @@ BUDGET_SECONDS = 20.0
 
 
 async def run(request: Request) -> archives.SweepReport:
-    """Archive what is old enough until done or the time is over."""
+    """Archive the sessions that are old enough, within the time budget."""
     callers.require_cron(request)
     return await archives.run(budget_seconds=BUDGET_SECONDS)
 

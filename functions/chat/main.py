@@ -1,4 +1,4 @@
-"""chat: a message goes in, the persona's answer comes out as a stream; and the script that a page chats with."""
+"""chat: a message comes in, the persona's answer goes out as a stream; also serves the widget's script."""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -14,8 +14,8 @@ from lib.http.streaming import Stream
 
 
 async def stream(request: Request) -> Response:
-    """Take a message in and stream its answer; the same client message again follows the first answer, and one to a
-    session that a member took over has none."""
+    """Store a message and stream its answer. A repeated client message streams the first answer; a message to a
+    taken-over session has none."""
     space_id = app.path_id(request, "space_id")
     protocol = protocols.of(request)
     caller = await callers.caller_of(request)
@@ -29,7 +29,7 @@ async def stream(request: Request) -> Response:
 
 
 async def resume(request: Request) -> Response:
-    """Stream a turn again from a position on: what is stored at once, then as it goes on."""
+    """Stream a turn from a position on: the stored text, then what is added."""
     turn_id = app.path_id(request, "turn_id")
     protocol = protocols.of(request)
     caller = await callers.require_reader(request)
@@ -41,7 +41,7 @@ async def resume(request: Request) -> Response:
 
 
 async def resume_chat(request: Request) -> Response:
-    """Stream the turn under way in the caller's chat from its beginning; 204 where none is."""
+    """Stream the active turn of the caller's chat from its beginning; 204 if there is none."""
     space_id, chat_id = app.path_id(request, "space_id"), request.path_params["chat_id"]
     protocol = protocols.of(request)
     caller = await callers.caller_of(request)
@@ -55,19 +55,19 @@ async def resume_chat(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> turns.CancelResult:
-    """Stop an answer; what was said is kept, and a turn that has ended stays as it is."""
+    """Cancel a turn; its partial text is kept, and a turn that has ended does not change."""
     turn_id = app.path_id(request, "turn_id")
     caller = await callers.require_reader(request)
     return await turns.cancel(caller, turn_id)
 
 
 async def widget(request: Request) -> Response:
-    """The script that a page embeds."""
+    """The widget's script."""
     return widgets.answer(request)
 
 
 def _after(request: Request) -> int | None:
-    """The reader's position. Last-Event-ID, which a browser keeps up to date, comes before ?after=."""
+    """The reader's position. Last-Event-ID, which browsers update, takes precedence over ?after=."""
     if (last := sse.position(request.headers.get("last-event-id"))) is not None:
         return last
     if (asked := request.query_params.get("after")) is None:

@@ -1,4 +1,4 @@
-"""contacts: who somebody is, and what a workspace's members know of them."""
+"""contacts: contacts are resolved, listed, tagged and merged by members."""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -15,14 +15,14 @@ from lib.http import app, request_body
 
 
 async def resolve_contact(request: Request) -> Response | domain.ResolveResult:
-    """The contact behind platform:id; 201 where it was created for that."""
+    """The contact with platform:id; 201 if it was created."""
     user = await callers.require_user(request)
     resolved = await domain.resolve(managing_as(user), await request_body.read(request, domain.ResolveRequest))
     return app.created(resolved) if resolved.created else resolved
 
 
 async def list_contacts(request: Request) -> Page[domain.Contact]:
-    """A workspace's contacts that fit the query."""
+    """A page of a workspace's contacts."""
     user = await callers.require_user(request)
     return await domain.find(commands.reading_as(user), request_body.read_query(request, domain.ContactFilter))
 
@@ -34,13 +34,13 @@ async def read_contact(request: Request) -> domain.ContactDetail:
 
 
 async def read_activity(request: Request) -> domain.ContactActivity:
-    """What there is of a contact."""
+    """A contact's activity."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await domain.activity(commands.reading_as(user), contact_id)
 
 
 async def capture_message(request: Request) -> Response | follow_ups.PostedMessage:
-    """Add what was said elsewhere; 201 unless the same message was taken in before."""
+    """Add a follow-up; 201 unless it was stored before."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     follow_up = await request_body.read(request, follow_ups.FollowUp)
     sent = await follow_ups.capture(user, contact_id, follow_up, client_info.of(request))
@@ -48,7 +48,7 @@ async def capture_message(request: Request) -> Response | follow_ups.PostedMessa
 
 
 async def read_journey(request: Request) -> timeline.ContactTimeline:
-    """What became of a contact."""
+    """A contact's timeline."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await timeline.read(
         commands.reading_as(user), contact_id, request_body.read_query(request, timeline.TimelinePageRequest)
@@ -56,25 +56,25 @@ async def read_journey(request: Request) -> timeline.ContactTimeline:
 
 
 async def merge_contact(request: Request) -> merges.MergeResult:
-    """Join a contact to another, or say what that would move."""
+    """Merge a contact into another, or preview the merge."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await merges.merge(managing_as(user), contact_id, await request_body.read(request, merges.MergeRequest))
 
 
 async def unmerge_contact(request: Request) -> merges.MergeResult:
-    """Take a contact apart again."""
+    """Undo the merge of a contact."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await merges.unmerge(managing_as(user), contact_id)
 
 
 async def list_conflicts(request: Request) -> Page[merges.Conflict]:
-    """The contacts that somebody called the same."""
+    """Possible duplicates."""
     user = await callers.require_user(request)
     return await merges.conflicts(commands.reading_as(user), request_body.read_query(request, merges.ConflictFilter))
 
 
 async def dismiss_conflict(request: Request) -> merges.Conflict:
-    """Say that two contacts are not the same."""
+    """Dismiss a possible duplicate."""
     conflict_id, user = app.path_id(request, "conflict_id"), await callers.require_user(request)
     return await merges.dismiss(managing_as(user), conflict_id)
 
@@ -97,7 +97,7 @@ _HANDLERS = (
     merge_contact, unmerge_contact, list_conflicts, dismiss_conflict,
 )  # fmt: skip
 
-# The routes are named after their handlers.
+# A handler has the name of its route.
 _serve = app.function("contacts", {handler.__name__: handler for handler in _HANDLERS})
 
 

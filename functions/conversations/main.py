@@ -1,4 +1,4 @@
-"""conversations: what is said in one, as it is said."""
+"""conversations: the live stream of a conversation."""
 
 from typing import Literal
 from uuid import UUID
@@ -16,7 +16,7 @@ from lib.http.streaming import Stream
 
 
 async def stream(request: Request) -> Response:
-    """Stream a conversation's messages from one on, and then as they come."""
+    """Stream a conversation's messages from a position on, then new ones."""
     conversation_id = app.path_id(request, "conversation_id")
     caller = await callers.require_reader(request)
     after = _after(request)
@@ -27,7 +27,7 @@ async def stream(request: Request) -> Response:
 
 
 def _after(request: Request) -> UUID | Literal["latest"] | None:
-    """The last message that the reader has. Last-Event-ID, which a reader keeps up to date, comes before ?after=."""
+    """The reader's last message. Last-Event-ID, which browsers update, takes precedence over ?after=."""
     if (last := app.as_id(request.headers.get("last-event-id"))) is not None:
         return last
     if (asked := request.query_params.get("after")) is None:

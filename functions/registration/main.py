@@ -1,4 +1,4 @@
-"""registration: landing pages and embedded chats make contacts out of the people who arrive."""
+"""registration: people who arrive at a landing page or an embedded chat become contacts."""
 
 from datetime import datetime
 from typing import Literal
@@ -25,7 +25,7 @@ class _Session(Record):
 
 
 class Registered(Record):
-    """The answer: the same for somebody known and somebody new."""
+    """The response: the same for a known and an unknown person."""
 
     success: Literal[True] = True
     contact: _Contact
@@ -42,7 +42,7 @@ async def register_in_space(request: Request) -> Response:
 
 
 async def register_on_landing(request: Request) -> Response:
-    """Register a person on a landing page; the answer repeats the contact's id on its first level."""
+    """Register a person on a landing page; the response has the contact's id at its top level too."""
     registration = await _register(request, "app_id", "landing")
     answer = _answer(registration).model_copy(update={"contact_id": registration.contact_id})
     return app.created(answer, rate_limits.headers(registration.limits))

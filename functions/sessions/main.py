@@ -1,4 +1,4 @@
-"""sessions: where a conversation's episodes stand, how they are started, paused and ended, and how they go on."""
+"""sessions: sessions are listed, started, paused, resumed, ended, taken over and moved through their workflow."""
 
 import functools
 
@@ -20,7 +20,7 @@ CLEANUP_BUDGET_SECONDS = 20.0
 
 
 async def list_sessions(request: Request) -> Page[models.Session]:
-    """A member's workspace's sessions, or the caller's own."""
+    """The sessions of a member's workspace, or the caller's own."""
     caller = await callers.require_reader(request)
     query: dict[str, object] = {**request.query_params}
     if "status" in query:
@@ -38,7 +38,7 @@ async def list_conversation_sessions(request: Request) -> Page[models.Session]:
 
 
 async def read_statistics(request: Request) -> statistics.Statistics:
-    """Figures over a workspace's sessions, or over those that the caller may read."""
+    """Statistics of a workspace, or of the sessions that the caller may read."""
     caller = await callers.require_user(request)
     return await statistics.read(caller, request_body.read_query(request, statistics.StatisticsQuery))
 
@@ -68,52 +68,52 @@ async def change(status: models.TargetStatus, request: Request) -> models.Status
 
 
 async def change_several(request: Request) -> bulk.BulkResult:
-    """The same for many, each on its own."""
+    """Change the status of several sessions, each on its own."""
     caller = await callers.require_reader(request)
     return await bulk.change(caller, await request_body.read(request, bulk.BulkStatusChange))
 
 
 async def complete(request: Request) -> models.StatusChange:
-    """End a session whose work is done."""
+    """Complete a session."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
     return await workflow.complete_chat_session(caller, session_id)
 
 
 async def recover(request: Request) -> models.RecoveredSession:
-    """Make a timed-out or interrupted session go on, with its history."""
+    """Recover a timed-out or interrupted session, with its history."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
     return await domain.recover(caller, session_id)
 
 
 async def take_over(request: Request) -> takeovers.Takeover:
-    """Answer in the persona's place from now on."""
+    """Take a session over."""
     session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
     return await takeovers.take_over(user, session_id)
 
 
 async def hand_back(request: Request) -> takeovers.Takeover:
-    """Let the persona answer again."""
+    """Hand a session back to its persona."""
     session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
     return await takeovers.hand_back(user, session_id)
 
 
 async def say(request: Request) -> Response | PostedMessage:
-    """Say something in the persona's place; 201 unless the same message was taken in before."""
+    """Send a message in a taken-over session; 201 unless it was stored before."""
     session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
     sent = await takeovers.say(user, session_id, await request_body.read(request, takeovers.MemberMessage))
     return app.created(sent) if sent.created else sent
 
 
 async def assign(request: Request) -> takeovers.Takeover:
-    """Have a member look after a session, or nobody in particular."""
+    """Assign a session to a member, or unassign it."""
     session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
     return await takeovers.assign(user, session_id, await request_body.read(request, takeovers.Assignment))
 
 
 async def create_or_update(request: Request) -> workflow.UpsertedSession | Response:
-    """A contact's live session, or a new one, moved on."""
+    """Find or start a contact's live session, and change its workflow."""
     caller = await callers.require_user(request)
     wanted = await request_body.read(request, workflow.SessionUpsert)
     started = await workflow.create_or_update_chat_session(caller, wanted, client_info.of(request))
@@ -136,35 +136,35 @@ async def read_active_session(request: Request) -> models.Session:
 
 
 async def read_session_of_request(request: Request) -> models.Session:
-    """The session that works on a request."""
+    """The session of a request."""
     request_id = app.path_id(request, "request_id")
     caller = await callers.require_reader(request)
     return await workflow.get_chat_session_by_request(caller, request_id)
 
 
 async def list_sessions_of_trip(request: Request) -> Page[models.Session]:
-    """The sessions about a trip, by any of its ids."""
+    """The sessions of a trip, by any of its ids."""
     caller = await callers.require_user(request)
     search = request_body.read_query(request, workflow.TripFilter)
     return await workflow.get_chat_sessions_by_trip_id(caller, request.path_params["trip_id"], search)
 
 
 async def change_workflow(request: Request) -> workflow.SessionWorkflow:
-    """Move a session to another step."""
+    """Change a session's workflow."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
     changes = await request_body.read(request, workflow.WorkflowUpdate)
     return await workflow.update_chat_session_workflow(caller, session_id, changes)
 
 
 async def set_request(request: Request) -> workflow.SessionWorkflow:
-    """What is known of a session's trip."""
+    """Update the request of a session."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
     trip = await request_body.read(request, quoting.TripInfo)
     return await workflow.update_chat_session_with_trip_info(caller, session_id, trip)
 
 
 async def remove_ref(request: Request) -> Response:
-    """Take a reference away."""
+    """Remove a reference."""
     session_id, ref_id = app.path_id(request, "session_id"), app.path_id(request, "ref_id")
     caller = await callers.require_user(request)
     await workflow.remove_chat_session_ref(caller, session_id, ref_id)
@@ -172,27 +172,27 @@ async def remove_ref(request: Request) -> Response:
 
 
 async def set_quote(request: Request) -> workflow.SessionWorkflow:
-    """What an operator was asked or gave."""
+    """Insert or update an operator's quote."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
     news = await request_body.read(request, quoting.QuoteUpdate)
     return await workflow.update_chat_session_with_quote(caller, session_id, request.path_params["operator"], news)
 
 
 async def set_proposal(request: Request) -> workflow.SessionWorkflow:
-    """What is proposed."""
+    """Update the proposal."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
     news = await request_body.read(request, quoting.ProposalUpdate)
     return await workflow.update_chat_session_with_proposal(caller, session_id, news)
 
 
 async def note_activity(request: Request) -> workflow.SessionWorkflow:
-    """Something came in on another way."""
+    """Record activity from another channel."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
     return await workflow.update_chat_session_activity(caller, session_id)
 
 
 async def clean_up(request: Request) -> models.CleanupResult:
-    """Time out idle sessions: a workspace's for its admins, all for the schedule."""
+    """Time out idle sessions: of one workspace for its admins, of all for the schedule."""
     caller = await callers.require_user_or_cron(request)
     cleanup = await request_body.read(request, models.CleanupRequest)
     if not isinstance(caller, callers.System):
@@ -206,7 +206,7 @@ def _require_enabled() -> None:
 
 
 def _where_enabled(handler: app.Handler) -> app.Handler:
-    """On an instance without sessions there is nothing here, whoever asks."""
+    """Answer 404 on an instance without sessions, for every caller."""
 
     async def handle(request: Request) -> Response | BaseModel:
         _require_enabled()

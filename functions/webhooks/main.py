@@ -1,4 +1,4 @@
-"""webhooks: what providers tell us, each under its own name."""
+"""webhooks: deliveries of providers, each under its own name."""
 
 from typing import Literal
 
@@ -14,14 +14,14 @@ BODY_LIMIT = 1024 * 1024
 
 
 class Received(Record):
-    """The acknowledgement; ``duplicate``: the delivery had come before, and changed nothing."""
+    """The acknowledgement; ``duplicate``: the delivery was stored before."""
 
     received: Literal[True] = True
     duplicate: bool
 
 
 async def receive(request: Request) -> Received:
-    """Take a provider's delivery; answered once it is stored."""
+    """Store a provider's delivery, then acknowledge it."""
     body = await request_body.read_raw(request, limit=BODY_LIMIT)
     receipt = await deliveries.receive(request.path_params["provider"], request.headers, body)
     return Received(duplicate=receipt.duplicate)

@@ -1,4 +1,4 @@
-"""worker: works off the queue, called by the database's schedule and when something is queued."""
+"""worker: runs queued jobs; called by the database's schedule and when a job is queued."""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -13,7 +13,7 @@ BUDGET_SECONDS = 20.0
 
 
 async def run(request: Request) -> queue.RunReport:
-    """Work on due jobs until none is left or the time is over."""
+    """Run due jobs within the time budget."""
     callers.require_cron(request)
     return await queue.run_due(deliveries.HANDLERS, budget_seconds=BUDGET_SECONDS)
 

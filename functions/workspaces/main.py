@@ -1,4 +1,4 @@
-"""workspaces: setting up a workspace, its members, spaces and personas, and replacing their secrets."""
+"""workspaces: workspaces, their members, spaces, personas, templates and transitions are managed."""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -22,7 +22,7 @@ from lib.workspaces.workspaces import Workspace
 
 
 async def create_workspace(request: Request) -> Response:
-    """Make a workspace with its first owner; for operators."""
+    """Create a workspace with its first owner; for operators."""
     user = await callers.require_user(request)
     new = await request_body.read(request, tenants.NewWorkspace)
     return app.created(await tenants.create(managing_as(user), new))
@@ -35,20 +35,20 @@ async def list_workspaces(request: Request) -> Page[Workspace]:
 
 
 async def read_workspace(request: Request) -> Workspace:
-    """One of them."""
+    """A workspace."""
     user = await callers.require_user(request)
     return await tenants.read(commands.reading_as(user), app.path_id(request, "workspace_id"))
 
 
 async def change_workspace(request: Request) -> Workspace:
-    """Change what the body names."""
+    """Change a workspace's settings."""
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
     changes = await request_body.read(request, tenants.WorkspaceChanges)
     return await tenants.change(managing_as(user), workspace_id, changes)
 
 
 async def delete_workspace(request: Request) -> Response:
-    """Delete the workspace whose name the query repeats, with everything in it."""
+    """Delete a workspace; the query repeats its name as confirmation."""
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
     await tenants.delete(managing_as(user), workspace_id, request_body.read_query(request, tenants.DeleteConfirmation))
     return app.nothing()
@@ -64,14 +64,14 @@ async def list_members(request: Request) -> Page[Member]:
 
 
 async def add_member(request: Request) -> Response:
-    """Make the user behind an email a member."""
+    """Make the user with an email a member."""
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
     invitation = await request_body.read(request, members.NewMember)
     return app.created(await members.add(managing_as(user), workspace_id, invitation))
 
 
 async def set_member(request: Request) -> Member:
-    """Give a user a role."""
+    """Set a user's role."""
     workspace_id, user_id = app.path_id(request, "workspace_id"), app.path_id(request, "user_id")
     user = await callers.require_user(request)
     grant = await request_body.read(request, members.RoleGrant)
@@ -79,7 +79,7 @@ async def set_member(request: Request) -> Member:
 
 
 async def remove_member(request: Request) -> Response:
-    """Take a member out; everybody may leave."""
+    """Remove a member; every member may leave."""
     workspace_id, user_id = app.path_id(request, "workspace_id"), app.path_id(request, "user_id")
     user = await callers.require_user(request)
     await members.remove(managing_as(user), workspace_id, user_id)
@@ -96,7 +96,7 @@ async def list_transitions(request: Request) -> Page[workflow_transitions.Transi
 
 
 async def add_transition(request: Request) -> Response | workflow_transitions.AddedTransition:
-    """Let a step follow another."""
+    """Allow a transition."""
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
     new = await request_body.read(request, workflow_transitions.NewTransition)
     added = await workflow_transitions.add(managing_as(user), workspace_id, new)
@@ -104,7 +104,7 @@ async def add_transition(request: Request) -> Response | workflow_transitions.Ad
 
 
 async def remove_transition(request: Request) -> Response:
-    """Let it follow no longer."""
+    """Remove a transition."""
     workspace_id, transition_id = app.path_id(request, "workspace_id"), app.path_id(request, "transition_id")
     user = await callers.require_user(request)
     await workflow_transitions.remove(managing_as(user), workspace_id, transition_id)
@@ -112,7 +112,7 @@ async def remove_transition(request: Request) -> Response:
 
 
 async def create_space(request: Request) -> Response:
-    """Add a space."""
+    """Create a space."""
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
     new = await request_body.read(request, spaces.NewSpace)
     return app.created(await spaces.create(managing_as(user), workspace_id, new))
@@ -126,41 +126,41 @@ async def list_spaces(request: Request) -> Page[Space]:
 
 
 async def read_space(request: Request) -> Space:
-    """One space."""
+    """A space."""
     user = await callers.require_user(request)
     return await spaces.read(commands.reading_as(user), app.path_id(request, "space_id"))
 
 
 async def change_space(request: Request) -> Space:
-    """Change what the body names."""
+    """Change a space's settings."""
     space_id, user = app.path_id(request, "space_id"), await callers.require_user(request)
     changes = await request_body.read(request, spaces.SpaceChanges)
     return await spaces.change(managing_as(user), space_id, changes)
 
 
 async def delete_space(request: Request) -> Response:
-    """Delete a space where nobody is talking."""
+    """Delete a space without live sessions."""
     space_id, user = app.path_id(request, "space_id"), await callers.require_user(request)
     await spaces.delete(managing_as(user), space_id)
     return app.nothing()
 
 
 async def rotate_hmac_secret(request: Request) -> NewSecret:
-    """Make the secret under which emails are signed anew."""
+    """Generate the secret with which emails are signed."""
     space_id, user = app.path_id(request, "space_id"), await callers.require_user(request)
     rotation = Rotation() if request_body.is_missing(request) else await request_body.read(request, Rotation)
     return await spaces.rotate_hmac_secret(managing_as(user), space_id, rotation)
 
 
 async def remove_hmac_secret(request: Request) -> Response:
-    """Believe no signature any more."""
+    """Refuse all signatures."""
     space_id, user = app.path_id(request, "space_id"), await callers.require_user(request)
     await spaces.remove_hmac_secret(managing_as(user), space_id)
     return app.nothing()
 
 
 async def create_persona(request: Request) -> Response:
-    """Add a persona."""
+    """Create a persona."""
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
     new = await request_body.read(request, personas.NewPersona)
     return app.created(await personas.create(managing_as(user), workspace_id, new))
@@ -176,27 +176,27 @@ async def list_personas(request: Request) -> Page[Persona]:
 
 
 async def read_persona(request: Request) -> Persona:
-    """One persona."""
+    """A persona."""
     user = await callers.require_user(request)
     return await personas.read(commands.reading_as(user), app.path_id(request, "persona_id"))
 
 
 async def change_persona(request: Request) -> Persona:
-    """Change what the body names."""
+    """Change a persona's settings."""
     persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     changes = await request_body.read(request, personas.PersonaChanges)
     return await personas.change(commands.reading_as(user), managing_as(user), persona_id, changes)
 
 
 async def delete_persona(request: Request) -> Response:
-    """Delete a persona that nothing uses."""
+    """Delete an unused persona."""
     persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     await personas.delete(managing_as(user), persona_id)
     return app.nothing()
 
 
 async def set_persona_secret(request: Request) -> Response:
-    """Keep what the persona sends with its calls."""
+    """Set the secret that the persona sends with its calls."""
     persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     given = await request_body.read(request, GivenSecret)
     await personas.set_secret(managing_as(user), persona_id, given)
@@ -204,28 +204,28 @@ async def set_persona_secret(request: Request) -> Response:
 
 
 async def remove_persona_secret(request: Request) -> Response:
-    """Send no secret any more."""
+    """Remove the secret that the persona sends."""
     persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     await personas.remove_secret(managing_as(user), persona_id)
     return app.nothing()
 
 
 async def rotate_callback_secret(request: Request) -> NewSecret:
-    """Make the secret of asynchronous answers anew."""
+    """Generate the secret of asynchronous answers."""
     persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     rotation = Rotation() if request_body.is_missing(request) else await request_body.read(request, Rotation)
     return await personas.rotate_callback_secret(managing_as(user), persona_id, rotation)
 
 
 async def remove_callback_secret(request: Request) -> Response:
-    """Take no asynchronous answer any more."""
+    """Refuse asynchronous answers."""
     persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     await personas.remove_callback_secret(managing_as(user), persona_id)
     return app.nothing()
 
 
 async def create_template(request: Request) -> Response:
-    """Add a session template."""
+    """Create a session template."""
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
     new = await request_body.read(request, session_templates.NewTemplate)
     return app.created(await session_templates.create(managing_as(user), workspace_id, new))
@@ -241,20 +241,20 @@ async def list_templates(request: Request) -> Page[Template]:
 
 
 async def read_template(request: Request) -> Template:
-    """One session template."""
+    """A session template."""
     user = await callers.require_user(request)
     return await session_templates.read(commands.reading_as(user), app.path_id(request, "template_id"))
 
 
 async def change_template(request: Request) -> Template:
-    """Change what the body names."""
+    """Change a session template."""
     template_id, user = app.path_id(request, "template_id"), await callers.require_user(request)
     changes = await request_body.read(request, session_templates.TemplateChanges)
     return await session_templates.change(managing_as(user), template_id, changes)
 
 
 async def remove_template(request: Request) -> Response:
-    """Start no more sessions by it."""
+    """Remove a session template."""
     template_id, user = app.path_id(request, "template_id"), await callers.require_user(request)
     await session_templates.remove(managing_as(user), template_id)
     return app.nothing()
@@ -270,7 +270,7 @@ _HANDLERS = (
     create_template, list_templates, read_template, change_template, remove_template,
 )  # fmt: skip
 
-# The routes are named after their handlers.
+# A handler has the name of its route.
 _serve = app.function("workspaces", {handler.__name__: handler for handler in _HANDLERS})
 
 

@@ -1,9 +1,8 @@
-"""Personas: who answers. One module per kind, found by its name.
+"""Personas: the responders. One module per kind, found by its name.
 
-A module of this package is a kind of persona when it defines `persona`, an object with the method of
-`Persona`. One that also defines `Config`, a pydantic model, has its config checked against it before it is
-stored. A module is imported when it is first needed, so a function pays only for the kinds it uses.
-docs/personas.md shows how to add one.
+A module of this package is a kind of persona if it defines `persona`, an object with the method of `Persona`. If it
+also defines `Config`, a pydantic model, configs are checked against it before they are stored. A module is imported at
+first use, so a function pays only for the kinds it uses. docs/personas.md shows how to add one.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from lib.personas.text import excerpt
 
 Role = Literal["contact", "user", "persona", "member"]
 ErrorCode = Literal[
-    "persona_unreachable",  # nothing answers at the address
+    "persona_unreachable",  # no server at the address
     "persona_timeout",  # no answer in time
-    "persona_refused",  # answered with another status than 2xx
-    "persona_declined",  # is well and would not say this: declined in words, or by a content filter
-    "persona_bad_answer",  # not what it says it is, unreadable or empty
-    "persona_failed",  # says itself that it failed
-    "persona_cut_off",  # ended before the end
-    "persona_too_large",  # more than we take
-    "persona_address_refused",  # an address that the workspace does not allow
-    "persona_misconfigured",  # its settings make no sense
+    "persona_refused",  # a status other than 2xx
+    "persona_declined",  # a healthy persona declined: in words, or by a content filter
+    "persona_bad_answer",  # an answer that is malformed, unreadable or empty
+    "persona_failed",  # the persona reported a failure
+    "persona_cut_off",  # the answer ended early
+    "persona_too_large",  # the answer exceeds a limit
+    "persona_address_refused",  # the workspace does not allow the address
+    "persona_misconfigured",  # invalid settings
 ]
 
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -51,10 +50,10 @@ class HistoryMessage:
 
 @dataclass(frozen=True, slots=True)
 class PersonaTurn:
-    """All that a persona is given to answer one message.
+    """Everything that a persona needs to answer one message.
 
-    `history` is oldest first and without the new message. `config` is as stored, which may be older than the
-    model it is read with: see `configured`. `secret` comes from the vault and belongs in no error and no log.
+    `history` is oldest first, without the new message. `config` is as stored, which may be older than the model that
+    reads it: see `configured`. `secret` comes from the vault and must not appear in errors and logs.
     """
 
     turn_id: str
@@ -72,28 +71,28 @@ class PersonaTurn:
 
 
 class Text(NamedTuple):
-    """The next piece of the answer; the pieces joined are the answer. What cannot be stored is taken out of it."""
+    """The next piece of the answer; the joined pieces are the answer. Characters that cannot be stored are removed."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the answer cost, in the persona's own units, as JSON; at most once, after the text."""
+    """The cost of the answer in the persona's own units, as JSON; at most once, after the text."""
 
     usage: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The message was accepted and the answer comes later, to POST /webhooks/{kind}; nothing else follows."""
+    """The persona accepted the message and answers later, at POST /webhooks/{kind}; no other piece follows."""
 
 
 Piece = Text | Usage | Deferred
 
 
 class PersonaError(Exception):
-    """A persona that gives no, or no whole, answer.
+    """The persona gives no answer, or only a part of one.
 
     `detail` is for members and the audit, not for the reader.
     """
@@ -109,10 +108,10 @@ class Persona(Protocol):
     """A kind of persona."""
 
     def answer(self, turn: PersonaTurn) -> AsyncGenerator[Piece, None]:
-        """The answer's pieces as they come: some text and perhaps its usage, or one Deferred.
+        """The answer's pieces as they arrive: text and optionally its usage, or one Deferred.
 
-        Ends within the turn's time limit. Closing it early (`aclose`) ends the work. Raises PersonaError,
-        also after pieces: what was given out by then counts as said.
+        Ends within the turn's time limit. Closing it early (`aclose`) cancels the work. May raise PersonaError after
+        pieces; they count as delivered.
         """
         ...
 
@@ -121,7 +120,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def find(kind: str) -> Persona:
-    """The persona of a kind. Raises PersonaError (persona_misconfigured) when there is none."""
+    """The persona of a kind. Raises PersonaError (persona_misconfigured) for an unknown kind."""
     module = _module(kind)
     if module is None:
         raise PersonaError("persona_misconfigured", f"there is no kind of persona called {kind[:32]!r}")
@@ -129,16 +128,16 @@ def find(kind: str) -> Persona:
 
 
 def kinds() -> tuple[str, ...]:
-    """Every kind there is, in alphabetical order. Imports them all."""
+    """All kinds in alphabetical order. Imports all of them."""
     names = sorted(found.name for found in pkgutil.iter_modules(__path__))
     return tuple(name for name in names if _module(name) is not None)
 
 
 def check(kind: str, config: Mapping[str, Any]) -> None:
-    """Whether a persona of this kind may be stored with this config; calls nobody.
+    """Check a config before it is stored, without any call.
 
-    A kind without a `Config` takes any object. Raises InvalidBody: field `kind` when there is no such kind,
-    `config.<name>` for each setting that does not fit, `config` where it is no object.
+    A kind without a `Config` accepts any object. Raises InvalidBody: field `kind` for an unknown kind, `config.<name>`
+    for each invalid setting, `config` if it is not an object.
     """
     module = _module(kind)
     if module is None:
@@ -158,7 +157,7 @@ def check(kind: str, config: Mapping[str, Any]) -> None:
 
 
 def configured(model: type[Model], turn: PersonaTurn) -> Model:
-    """The turn's config. Raises PersonaError (persona_misconfigured), which names the settings to correct."""
+    """The turn's config as a model. Raises PersonaError (persona_misconfigured), which names the invalid settings."""
     try:
         return model.model_validate(turn.config)
     except ValidationError as invalid:
@@ -167,7 +166,7 @@ def configured(model: type[Model], turn: PersonaTurn) -> Model:
 
 
 def _faults(invalid: ValidationError) -> dict[str, str]:
-    """What does not fit, by the setting's name and without what was sent; the first fault of each counts."""
+    """The first error of each invalid setting, by its name, without the value that was sent."""
     faults: dict[str, str] = {}
     for fault in invalid.errors(include_input=False, include_url=False, include_context=False):
         name = str(fault["loc"][0])[:64] if fault["loc"] else ""
@@ -176,7 +175,7 @@ def _faults(invalid: ValidationError) -> dict[str, str]:
 
 
 def _module(kind: str) -> ModuleType | None:
-    """The module of a kind, or None; a module without `persona` is a part of one."""
+    """The module of a kind, or None; a module without `persona` is a part of another kind."""
     name = f"{__name__}.{kind}"
     if not _KIND.fullmatch(kind) or find_spec(name) is None:
         return None

@@ -1,4 +1,4 @@
-"""What the kinds of persona that call a server share: addresses, credentials, patience, and their errors."""
+"""Shared parts of the kinds that call a server: URL, credentials, timeouts and errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lib.outbound import client
 from lib.personas import ErrorCode, PersonaError, PersonaTurn
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Bytes of an answer that are taken where a kind says nothing else."""
+"""Longest answer in bytes, unless a kind sets another limit."""
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
-# Headers that frame the message, and those that intermediaries act on.
+# Headers that frame the message, and those that intermediaries interpret.
 _TAKEN_HEADERS = {
     "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
     "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
@@ -25,7 +25,7 @@ _TAKEN_HEADERS = {
 
 
 class HeaderAuth(StrictRecord):
-    """A header of one's own whose value is the persona's secret."""
+    """A custom header whose value is the persona's secret."""
 
     header: str
 
@@ -42,7 +42,7 @@ def _callable(url: str) -> str:
     try:
         client.checked_url(url)
     except client.AddressError:
-        pass  # whether the address is allowed is the workspace's to say, when it is called
+        pass  # whether the workspace allows the address is checked at each call
     except client.UrlError as error:
         raise ValueError(error.detail) from None
     return url
@@ -59,9 +59,9 @@ Auth = Annotated[
 
 
 class Timeouts(StrictRecord):
-    """How long a call may take, in seconds; never longer than the turn's own limit.
+    """Timeouts of a call in seconds, within the turn's own limit.
 
-    `first_byte_seconds` defaults to that limit: a server that does not stream is silent until it is done.
+    `first_byte_seconds` defaults to that limit: a server that does not stream sends nothing until it is done.
     """
 
     connect_seconds: float = Field(default=5, gt=0, le=30)
@@ -69,7 +69,7 @@ class Timeouts(StrictRecord):
     idle_seconds: float = Field(default=60, gt=0, le=840)
 
     def within(self, total_seconds: float, *, max_bytes: int = MAX_BYTES) -> client.Limits:
-        """The limits of one call that may take so long altogether."""
+        """The limits of a call within this total time."""
         return client.Limits(
             connect_seconds=min(self.connect_seconds, total_seconds),
             first_byte_seconds=min(self.first_byte_seconds or total_seconds, total_seconds),
@@ -80,7 +80,7 @@ class Timeouts(StrictRecord):
 
 
 def credentials(turn: PersonaTurn, auth: HeaderAuth | Literal["bearer", "none"]) -> dict[str, str]:
-    """The header that carries the secret. Raises PersonaError (persona_misconfigured) for one that cannot."""
+    """The header that carries the secret. Raises PersonaError (persona_misconfigured) if there is no valid secret."""
     if auth == "none":
         return {}
     if turn.secret is None or not _HEADER_VALUE.fullmatch(turn.secret):
@@ -91,11 +91,11 @@ def credentials(turn: PersonaTurn, auth: HeaderAuth | Literal["bearer", "none"])
 
 
 def failed(error: client.OutboundError) -> PersonaError:
-    """The call's error as the persona's."""
+    """The call's error as a persona's error."""
     code = cast("ErrorCode", f"persona_{error.code}")
     return PersonaError(code, error.detail, retryable=error.retryable)
 
 
 def is_transient(status: int) -> bool:
-    """Whether the same call may succeed a little later."""
+    """Whether a retry may succeed."""
     return status >= 500 or status in {408, 425, 429}

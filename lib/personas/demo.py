@@ -1,7 +1,6 @@
-"""The built-in persona: answers without any service, word by word, and shows the history that it was given.
+"""The built-in persona: answers without any service, word by word, and quotes the history.
 
-It says the same to the same message and history, so it serves for a first try, for demonstrations and for
-measuring.
+The same message and history always give the same answer, for demonstrations and measurements.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ _QUOTED_CHARACTERS = 80
 
 
 class Config(StrictRecord):
-    """`delay_ms`: milliseconds before each word; 0 answers as fast as it can."""
+    """`delay_ms`: milliseconds before each word; 0 for no delay."""
 
     delay_ms: int = Field(default=30, ge=0, le=2_000)
 
 
 class Demo:
-    """Repeats the message and tells what it sees of the conversation so far."""
+    """Repeats the message and describes the history."""
 
     async def answer(self, turn: PersonaTurn) -> AsyncGenerator[Piece, None]:
-        """One word a piece.
+        """One word per piece.
 
-        Raises PersonaError for a wrong config or when the words take longer than the turn.
+        Raises PersonaError for an invalid config, or if the words take longer than the turn's limit.
         """
         config = configured(Config, turn)
         words: list[str] = _WORD.findall(_compose(turn))

@@ -22,8 +22,8 @@ from lib.personas import Deferred, PersonaTurn, Piece, Text, calls, configured, 
 class Config(calls.Timeouts):
     """The settings of an n8n persona.
 
-    `url` is the webhook's production URL. `mode` `sync` reads the answer from the response. With `async` and
-    `poll` the workflow only acknowledges: then it calls back, or is asked at `poll_url` every `poll_seconds`.
+    `url` is the webhook's production URL. In `mode` `sync` the response is the answer. In `async` and `poll` the
+    workflow acknowledges the message: then it calls back, or `poll_url` is polled every `poll_seconds`.
     """
 
     url: calls.Url
@@ -42,10 +42,10 @@ class Config(calls.Timeouts):
 
 
 class N8n:
-    """Asks a workflow."""
+    """Calls a workflow."""
 
     async def answer(self, turn: PersonaTurn) -> AsyncGenerator[Piece, None]:
-        """Streams what a streaming workflow sends, else gives the whole answer as one piece.
+        """The pieces of a streaming workflow; of any other, the whole answer as one piece.
 
         Raises PersonaError.
         """
@@ -78,9 +78,9 @@ class N8n:
 
 
 def _payload(turn: PersonaTurn) -> dict[str, object]:
-    """What the workflow gets: our six fields, and those with which n8n's Chat Trigger works unchanged.
+    """The body for the workflow: our six fields, and those that n8n's Chat Trigger expects.
 
-    `userId` is the signed-in user where there is one, else the contact.
+    `userId` is the signed-in user, else the contact.
     """
     return {
         "message": turn.message,

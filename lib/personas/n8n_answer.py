@@ -28,17 +28,17 @@ _CHARSETS = {"utf-8", "utf8", "us-ascii", "iso-8859-1", "latin-1", "windows-1252
 _MARKUP = re.compile(r"\s*<\s*[!?/a-z]", re.IGNORECASE)
 
 
-# What a workflow that is asked how far it is says, n8n's own words for an execution among them.
+# Statuses of a polled workflow, among them n8n's own for an execution.
 _UNFINISHED = {"new", "queued", "pending", "waiting", "started", "running", "processing", "in_progress"}
 _FAILED = {"error", "failed", "crashed", "canceled", "cancelled"}
 
 
 class NotYet(Exception):  # noqa: N818 (it is no error)
-    """A workflow that was asked for its answer is still at work."""
+    """A polled workflow is still running."""
 
 
 async def refusal(answer: client.Answer, secret: str | None) -> PersonaError:
-    """The error for a status that is no success; says what it usually means with n8n."""
+    """The error for an unsuccessful status, with its usual cause in n8n."""
     status = answer.status
     said = quote((await answer.excerpt(2_048)).decode("utf-8", "replace"), secret)
     if 300 <= status <= 399:
@@ -55,10 +55,10 @@ async def refusal(answer: client.Answer, secret: str | None) -> PersonaError:
 
 
 async def texts(answer: client.Answer, secret: str | None, *, polled: bool = False) -> AsyncGenerator[str, None]:
-    """The answer's pieces; white space before the first word waits for it, and alone is no answer.
+    """The answer's pieces; leading white space waits for text, and a blank answer is an error.
 
-    `polled`: a JSON document may also say by its `status` that there is no answer yet, or none any more.
-    Raises PersonaError, OutboundError, and NotYet when polled.
+    `polled`: a JSON document may also report by its `status` that the answer is not ready, or will never be. Raises
+    PersonaError, OutboundError, and NotYet if polled.
     """
     if _JSON_TYPE.fullmatch(answer.content_type):
         pieces = _from_json(answer, secret, polled=polled)
@@ -83,7 +83,7 @@ async def texts(answer: client.Answer, secret: str | None, *, polled: bool = Fal
 
 
 async def _from_json(answer: client.Answer, secret: str | None, *, polled: bool) -> AsyncIterator[str]:
-    """Streamed lines, or one JSON document: only the content tells them apart, both are application/json."""
+    """Streamed lines or one JSON document; both are application/json, so only the content differs."""
     lines = Lines(secret)
     try:
         async for chunk in answer.chunks():
@@ -121,7 +121,7 @@ def _from_document(body: bytes, secret: str | None, *, polled: bool) -> str:
 
 
 def _judge_status(value: Any, secret: str | None) -> None:
-    """Raises NotYet or PersonaError when a document says that the workflow is not done, or will never be."""
+    """Raises NotYet or PersonaError if a document reports that the workflow is running or has failed."""
     status = value.get("status") if isinstance(value, dict) else None
     if not isinstance(status, str):
         return
@@ -133,7 +133,7 @@ def _judge_status(value: Any, secret: str | None) -> None:
 
 
 async def _from_text(answer: client.Answer) -> AsyncIterator[str]:
-    if answer.charset.lower() not in _CHARSETS:  # Python's own list has compressors in it
+    if answer.charset.lower() not in _CHARSETS:  # the standard library's list includes compressed types
         raise PersonaError("persona_bad_answer", "the answer is in an unknown character set")
     decoder = codecs.getincrementaldecoder(answer.charset)("replace")
     async for chunk in answer.chunks():
@@ -142,7 +142,7 @@ async def _from_text(answer: client.Answer) -> AsyncIterator[str]:
 
 
 async def _from_html(answer: client.Answer) -> AsyncIterator[str]:
-    """Text that n8n labels as HTML for want of a content type. Real HTML is a login page or an error page."""
+    """Text that n8n labels as HTML because no content type is set. Real HTML is a login page or an error page."""
     text = "".join([piece async for piece in _from_text(answer)])
     if _MARKUP.match(text):
         raise PersonaError("persona_bad_answer", "the answer is an HTML page")

@@ -21,12 +21,12 @@ from lib.personas import PersonaError, PersonaTurn, calls, n8n_answer
 MAX_ACKNOWLEDGEMENT_BYTES = 16 * 1024
 _DEEPEST = 32
 _LONGEST_POLL_SECONDS = 30.0
-"""A poll that hangs is given up for the next one, so that one lost connection does not cost the turn."""
+"""A poll that hangs is abandoned for the next one, so that a lost connection does not cost the turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Polling:
-    """Where, how often (seconds) and until when (the loop's clock) to ask."""
+    """The poll URL, the interval (seconds) and the deadline (the event loop's time)."""
 
     url: str
     seconds: float
@@ -36,7 +36,7 @@ class Polling:
 
 
 class _NotNow(Exception):  # noqa: N818 (the next poll may do better)
-    """A poll brought no answer; `reason` is for the detail if none ever does."""
+    """A poll without an answer; `reason` goes into the error's detail if no poll succeeds."""
 
     def __init__(self, reason: str, retry_after: float = 0) -> None:
         super().__init__(reason)
@@ -45,9 +45,9 @@ class _NotNow(Exception):  # noqa: N818 (the next poll may do better)
 
 
 async def acknowledgement(answer: client.Answer) -> Any:
-    """What the workflow acknowledged: its JSON, else its text, None when it said nothing.
+    """The workflow's acknowledgement: its JSON, else its text; None if empty.
 
-    Raises PersonaError when that is too much to send back with every poll, and OutboundError.
+    Raises PersonaError if it is too large to send with every poll, and OutboundError.
     """
     body = bytearray()
     async for chunk in answer.chunks():
@@ -67,7 +67,7 @@ async def acknowledgement(answer: client.Answer) -> Any:
 
 
 async def wait(turn: PersonaTurn, polling: Polling, acknowledged: Any) -> str:
-    """Ask until there is an answer. Raises PersonaError; persona_timeout at the deadline."""
+    """Poll until there is an answer. Raises PersonaError; persona_timeout at the deadline."""
     loop = asyncio.get_running_loop()
     pause, reason = polling.seconds, "the workflow is not done"
     while loop.time() + pause < polling.deadline:
@@ -83,7 +83,7 @@ async def wait(turn: PersonaTurn, polling: Polling, acknowledged: Any) -> str:
 
 
 async def _ask(turn: PersonaTurn, polling: Polling, acknowledged: Any, seconds: float) -> str:
-    """One poll's answer. Raises NotYet, _NotNow, and PersonaError for what asking again will not mend."""
+    """The answer of one poll. Raises NotYet, _NotNow, and PersonaError for an error that a retry cannot fix."""
     try:
         async with client.post(
             polling.url,
@@ -113,7 +113,7 @@ async def _ask(turn: PersonaTurn, polling: Polling, acknowledged: Any, seconds: 
 
 
 def _retry_after(answer: client.Answer) -> float:
-    """The seconds that a refusal asks us to wait, 0 where it does not say so in seconds."""
+    """The seconds of a Retry-After header; 0 if it has none."""
     value = answer.headers.get("Retry-After", "")
     return float(value[:6]) if value.isascii() and value.isdigit() else 0
 
@@ -123,6 +123,6 @@ def _refuse_constant(name: str) -> float:
 
 
 def _is_shallow(value: Any, depth: int = 0) -> bool:
-    """Whether a JSON value can be written out again, whatever the reader made of it."""
+    """Whether a JSON value can be serialised again."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return depth <= _DEEPEST and all(_is_shallow(member, depth + 1) for member in inner)

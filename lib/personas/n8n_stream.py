@@ -20,15 +20,15 @@ from lib.personas.text import SurrogateJoiner, quote
 
 _TYPES = {"begin", "item", "end", "error"}
 
-# One run of one node for one item, by its metadata.
+# A node's run for an item, identified by its metadata.
 _Run = tuple[Any, ...]
 
 
 class Lines:
-    """Takes the body in any pieces, gives the text in the order in which it arrives.
+    """Parses the body in chunks of any size; returns the texts in the order of arrival.
 
-    A body that does not begin with such a line is no stream: it is kept whole in `document` (None while
-    that is open, and for a body of white space only).
+    A body that does not start with such a line is not a stream: it is kept whole in `document` (None until that is
+    known, and for a blank body).
     """
 
     def __init__(self, secret: str | None = None) -> None:
@@ -44,7 +44,7 @@ class Lines:
         self._ended = False
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        """The texts that this chunk completes. Raises PersonaError for a line that is no JSON."""
+        """The texts that this chunk completes. Raises PersonaError for a line that is not JSON."""
         self._buffer += chunk
         while self._kind != "document":
             end = self._buffer.find(b"\n", self._searched)
@@ -60,17 +60,16 @@ class Lines:
             self._line_start = 0
 
     def finish(self) -> Iterator[str]:
-        """The texts of what is left when the body has ended.
+        """The remaining texts at the end of the body.
 
-        Raises PersonaError: persona_failed after an error line, persona_cut_off when a node that began did
-        not end.
+        Raises PersonaError: persona_failed after an error line, persona_cut_off if a node that began did not end.
         """
         whole = True
         if self._kind != "document":
             try:
                 yield from self._read(bytes(self._buffer[self._line_start :]))
             except PersonaError:
-                whole = False  # half a line
+                whole = False  # an incomplete line
         if self._kind != "stream":
             self.document = bytes(self._buffer) if self._buffer.strip() else None
             return
@@ -81,7 +80,7 @@ class Lines:
             raise PersonaError("persona_cut_off", "the stream ended before the workflow did", retryable=True)
 
     def failure(self) -> PersonaError | None:
-        """The failure that the stream has told of, if any; however the connection ends, this is why."""
+        """The failure that the stream reported, if any: the cause, however the connection ends."""
         for said in self._failures.values():
             detail = "the workflow failed" + quote(said, self._secret)
             return PersonaError("persona_failed", detail, retryable=True)
@@ -122,7 +121,7 @@ class Lines:
 
 
 def _parse(line: bytes) -> Any:
-    """The line's value, or None where it is no JSON (a line that says `null` is as useless)."""
+    """The line's value, or None if it is not JSON (a `null` line is useless too)."""
     try:
         return json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):

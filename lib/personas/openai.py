@@ -26,7 +26,7 @@ from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Role,
 from lib.personas.openai_stream import Completion, error_text
 from lib.personas.text import quote
 
-# A chunk of one token is some 200 to 400 bytes: room for 64,000 tokens, thought or said.
+# A chunk of one token has 200 to 400 bytes: enough for 64,000 tokens, including reasoning.
 _MAX_BYTES = 24 * 1024 * 1024
 _MAX_EXTRA_CHARACTERS = 16_000
 _OURS = {
@@ -98,12 +98,12 @@ class Config(calls.Timeouts):
 
 
 class OpenAI:
-    """Asks a model."""
+    """Calls a model."""
 
     async def answer(self, turn: PersonaTurn) -> AsyncGenerator[Piece, None]:
-        """Streams what the model says, then what it used, as far as the server tells.
+        """The model's text, then its usage if the server reports it.
 
-        Raises PersonaError, also after the usage: an answer that was filtered or refused has its price.
+        May raise PersonaError after the usage: a filtered or refused answer has a cost too.
         """
         config = configured(Config, turn)
         completion = Completion(turn.secret)
@@ -122,7 +122,7 @@ class OpenAI:
                     raise await _refusal(answer, turn.secret)
                 async with aclosing(_body(answer, completion)) as body:
                     async for chunk in body:
-                        # Tokens that came in one read are one piece: each piece costs as much as what it says.
+                        # Tokens that arrive in one read become one piece, because the cost is per piece.
                         together, failure = [], None
                         try:
                             for text in completion.feed(chunk):
@@ -170,7 +170,7 @@ def _payload(turn: PersonaTurn, config: Config) -> dict[str, Any]:
 
 
 def _window(history: tuple[HistoryMessage, ...], characters: int) -> list[HistoryMessage]:
-    """The newest messages that fit, oldest first; blank ones, which some servers refuse, are left out."""
+    """The newest messages that fit, oldest first; blank ones are omitted, because some servers refuse them."""
     kept: list[HistoryMessage] = []
     for message in reversed(history):
         if not message.text.strip():
@@ -183,7 +183,7 @@ def _window(history: tuple[HistoryMessage, ...], characters: int) -> list[Histor
 
 
 def _alternating(messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    """User and assistant by turns, the user first: neighbours of one role become one message."""
+    """Alternating user and assistant messages, user first: adjacent messages of one role are merged."""
     joined: list[dict[str, str]] = []
     for message in messages:
         if joined and joined[-1]["role"] == message["role"]:
@@ -194,7 +194,7 @@ def _alternating(messages: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 async def _body(answer: client.Answer, completion: Completion) -> AsyncGenerator[bytes, None]:
-    """The body's pieces, for as long as they matter: how a connection ends behind a whole answer does not."""
+    """The body's chunks; errors after a complete answer are ignored."""
     loop = asyncio.get_running_loop()
     body, limit = answer.chunks(), inf
     while True:
@@ -214,12 +214,12 @@ async def _body(answer: client.Answer, completion: Completion) -> AsyncGenerator
             return
         for start in range(0, len(chunk), _MOUTHFUL_BYTES):
             if start:
-                await asyncio.sleep(0)  # other turns go on between the pieces of a flood
+                await asyncio.sleep(0)  # let other turns run between the chunks of a large read
             yield chunk[start : start + _MOUTHFUL_BYTES]
 
 
 async def _refusal(answer: client.Answer, secret: str | None) -> PersonaError:
-    """The error for a status that is no success; says what it usually means."""
+    """The error for an unsuccessful status, with its usual cause."""
     status = answer.status
     raw = (await answer.excerpt(8_192)).decode("utf-8", "replace")
     try:

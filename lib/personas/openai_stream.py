@@ -32,19 +32,19 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Completion:
-    """Takes the body in any pieces and gives the text as it comes.
+    """Parses the body in chunks of any size and returns the text as it arrives.
 
-    What it is shows in its first character, whatever the content type says: an object is a document, a tag a
-    page, anything else a stream.
+    The first character decides, whatever the content type: an object is a document, a tag is a page, anything else is a
+    stream.
     """
 
     def __init__(self, secret: str | None = None) -> None:
         self.usage: dict[str, Any] = {}
-        """What the server counted, and `finish_reason` and `model`, as far as it says."""
+        """The usage that the server reports, with `finish_reason` and `model`."""
         self.done = False
-        """[DONE] has come: there is no more."""
+        """[DONE] was received."""
         self.failure: PersonaError | None = None
-        """Why the answer is none, although it came to its end; known after `finish`."""
+        """Why a complete answer is no valid one; set by `finish`."""
         self._secret = secret
         self._form: Literal["unknown", "stream", "document"] = "unknown"
         self._start = bytearray()
@@ -59,13 +59,14 @@ class Completion:
 
     @property
     def whole(self) -> bool:
-        """The answer is complete, though its usage may still come."""
+        """The answer is complete, although its usage may follow."""
         return self.done or "finish_reason" in self.usage
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """The texts that this chunk completes.
 
-        Raises PersonaError: persona_failed when the server says so, persona_bad_answer for what is no chat completion.
+        Raises PersonaError: persona_failed if the server reports a failure, persona_bad_answer for anything but a chat
+        completion.
         """
         if self._form == "unknown":
             self._start += chunk
@@ -80,9 +81,9 @@ class Completion:
                     yield text
 
     def finish(self) -> Iterator[str]:
-        """The texts of what is left when the body has ended; raises as feed.
+        """The remaining texts at the end of the body; raises as feed.
 
-        persona_cut_off when the end came before the answer's own.
+        Raises persona_cut_off if the body ends before the answer.
         """
         if self._form == "document":
             last = self._read_document()
@@ -98,7 +99,7 @@ class Completion:
     def _recognise(self) -> bool:
         while self._start.startswith((_BYTE_ORDER_MARK, *_BLANKS)):
             self._start = self._start.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK)
-        if _BYTE_ORDER_MARK.startswith(self._start):  # nothing yet, or a part of the mark
+        if _BYTE_ORDER_MARK.startswith(self._start):  # nothing, or a part of the mark
             return False
         if self._start.startswith(b"<"):
             raise PersonaError("persona_bad_answer", "the answer is an HTML page")
@@ -110,14 +111,14 @@ class Completion:
             value = json.loads(self._start.decode())
         except (ValueError, RecursionError):
             raise PersonaError("persona_bad_answer", "the answer is not JSON", retryable=True) from None
-        if isinstance(value, list) and len(value) == 1:  # how Google's endpoint wraps its errors
+        if isinstance(value, list) and len(value) == 1:  # Google's endpoint wraps its errors
             value = value[0]
         text = self._follow(value, event="message")
         self.done = True
         return text
 
     def _take(self, event: Received) -> str:
-        """The text that an event adds, which may be none."""
+        """The text that an event adds, possibly empty."""
         name, data = event
         data = data.strip()
         if not data or self.done:
@@ -134,7 +135,7 @@ class Completion:
         return self._follow(value, name)
 
     def _take_last(self, event: Received) -> str:
-        """An event without the empty line behind it: half a chunk, or a server that forgets the line."""
+        """An event without a blank line after it: an incomplete chunk, or a server that omits the line."""
         try:
             json.loads(event.data)
         except (ValueError, RecursionError):
@@ -181,7 +182,7 @@ class Completion:
         self._calls_tools = self._calls_tools or bool(delta.get("tool_calls") or delta.get("function_call"))
 
     def _say(self, text: str) -> str:
-        """White space before the first word waits for it, and alone is no answer."""
+        """Leading white space waits for text; a blank answer is no answer."""
         if self._length == 0:
             text = self._waiting + text
             if text.isspace():
@@ -230,7 +231,7 @@ class Completion:
 
 
 def _read_leniently(data: str) -> Any:
-    """By Python's own reader, which takes half an emoji for a text too; None for what is no JSON."""
+    """The standard library's parser accepts lone surrogates in text; None for anything but JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -238,12 +239,12 @@ def _read_leniently(data: str) -> Any:
 
 
 def error_text(value: Any) -> str:
-    """What an error body says: `{"error": {"message": …}}`, or the forms of those who are nearly compatible."""
+    """The message of an error body: `{"error": {"message": …}}`, or a similar form."""
     return find_text(value, ("error", "message", "detail", "msg")) or ""
 
 
 def _content(content: Any) -> str:
-    """The text of a delta that is no string: a list of parts of which some are text (Mistral's thinking models)."""
+    """The text of a delta that is a list of parts (Mistral's reasoning models)."""
     if isinstance(content, list):
         texts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
         return "".join(text for text in texts if isinstance(text, str))

@@ -1,9 +1,8 @@
-"""Providers: who calls our webhooks. One module per sender, found by its name in the path.
+"""Providers: the senders of webhooks. One module per sender, found by its name in the path.
 
-A module of this package is a provider when it has the three functions of `Provider`. They are pure: a body
-goes in, an answer comes out or an error of lib/errors. The secret is found by `reference`, which reads an
-unverified body and is good for nothing else; only then `verify` shows who sent it, and only after that
-`parse` is to be believed.
+A module of this package is a provider if it has the three functions of `Provider`. They are pure: they take a body and
+return an answer or raise an error of lib/errors. `reference` reads the unverified body only to find the secret; then
+`verify` authenticates the sender, and only then `parse` may be trusted.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class AsyncAnswer:
-    """A persona's answer that came by webhook: a text, an error, or a text that breaks off in an error.
+    """A persona's answer by webhook: a text, an error, or a partial text with an error.
 
-    `turn_id` is a UUID in its usual form. `delivery_key` is the same for the same answer, however often it
-    is sent.
+    `turn_id` is a UUID in canonical form. `delivery_key` is the same for repeated deliveries of an answer.
     """
 
     turn_id: str
@@ -38,23 +36,23 @@ class Provider(Protocol):
     """A sender of webhooks."""
 
     def reference(self, body: bytes) -> str:
-        """What the body claims to be about, to find the secret by: a turn's id.
+        """The turn's id in the unverified body, to find the secret.
 
         Raises InvalidJson, InvalidBody.
         """
         ...
 
     def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Returns when whoever sent this knows the secret; takes as long when not. Raises SecretInvalid."""
+        """Verify, in constant time, that the sender knows the secret. Raises SecretInvalid."""
         ...
 
     def parse(self, body: bytes) -> AsyncAnswer:
-        """What the body says. Raises InvalidJson, InvalidBody."""
+        """The answer in the body. Raises InvalidJson, InvalidBody."""
         ...
 
 
 def find(name: str) -> Provider:
-    """The provider of a name. Raises NotFound (provider_not_found)."""
+    """The provider with this name. Raises NotFound (provider_not_found)."""
     path = f"{__name__}.{name}"
     if not _NAME.fullmatch(name) or find_spec(path) is None:
         raise NotFound("provider")

@@ -80,7 +80,7 @@ def _turn_id(fields: Mapping[str, Any]) -> str:
 
 
 def _error(value: object) -> str | None:
-    """The error as one line, or None: n8n's items say `"error": ""` or `null` when there was none."""
+    """The error as one line, or None: an n8n item without an error has `"error": ""` or `null`."""
     if not value:
         return None
     return excerpt(find_text(value) or "the workflow reported an error", MAX_ERROR_LENGTH)
