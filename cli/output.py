@@ -1,4 +1,4 @@
-"""What a command prints: a table for people, JSON for programs."""
+"""A command's output: a table for people, JSON for programs."""
 
 import functools
 import json
@@ -13,7 +13,7 @@ from lib.fields.models import PartialUpdate
 
 
 def one(model: BaseModel, *, as_json: bool) -> None:
-    """A thing, one member a line."""
+    """One object, one field per line."""
     document = model.model_dump(mode="json")
     if as_json:
         click.echo(json.dumps(document))
@@ -24,7 +24,7 @@ def one(model: BaseModel, *, as_json: bool) -> None:
 
 
 def made(model: BaseModel, asked: PartialUpdate, *, as_json: bool) -> None:
-    """What was made, or was there under its id before; standard error names what differs from what is asked."""
+    """A created object, or the existing one; standard error lists the fields that differ from the request."""
     one(model, as_json=as_json)
     document = model.model_dump(mode="json")
     differing = [name for name, value in asked.document().items() if name in document and document[name] != value]
@@ -33,7 +33,7 @@ def made(model: BaseModel, asked: PartialUpdate, *, as_json: bool) -> None:
 
 
 def several(models: Sequence[BaseModel], columns: Sequence[str], *, as_json: bool) -> None:
-    """Things, one a line with these columns (`a.b`: of a member its own); in JSON an array of them whole."""
+    """Objects, one per line with these columns (`a.b` is a nested field); as JSON, an array of whole objects."""
     documents = [model.model_dump(mode="json") for model in models]
     if as_json:
         click.echo(json.dumps(documents))
@@ -45,7 +45,7 @@ def several(models: Sequence[BaseModel], columns: Sequence[str], *, as_json: boo
 
 
 def done(text: str, *, as_json: bool) -> None:
-    """A change that has nothing to show."""
+    """The confirmation of a change without a result."""
     click.echo(json.dumps({"done": True}) if as_json else text)
 
 

@@ -27,7 +27,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Failure(click.ClickException):
-    """A command that did not succeed."""
+    """A failed command."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Failure(click.ClickException):
 
 
 def run(work: Callable[[Backend], Awaitable[Result]]) -> Result:
-    """Do something with the backend. Raises Failure."""
+    """Run a command with the backend. Raises Failure."""
 
     async def connected() -> Result:
         async with backend.opened(target.find(os.environ)) as opened:
@@ -57,10 +57,10 @@ def run(work: Callable[[Backend], Awaitable[Result]]) -> Result:
 
 
 def model(kind: type[Model], values: Mapping[str, Any]) -> Model:
-    """What the options say, as the body of the same request; what was not given is left out.
+    """The options as a model of a request; omitted options are left out.
 
-    A flag ``no_<member>`` takes that member away: null, or an empty list where several may be given. Raises Failure,
-    and UsageError for a member that is both given and taken away.
+    A flag ``no_<field>`` clears that field: null, or an empty list. Raises Failure, and UsageError for a field that is
+    both set and cleared.
     """
     flags = {name for name in values if name.startswith("no_")}
     given = {name: value for name, value in values.items() if name not in flags and value is not None and value != ()}
@@ -94,7 +94,7 @@ async def every(read: Callable[[PageRequest], Awaitable[Page[Model]]]) -> list[M
 
 
 def secret() -> GivenSecret:
-    """A secret from standard input, or asked for unseen. Never from the command line, which others can read."""
+    """A secret from standard input, or a hidden prompt; never from the command line, which other users can read."""
     if sys.stdin.isatty():
         text = click.prompt("Secret", hide_input=True, confirmation_prompt=True)
     else:
@@ -103,7 +103,7 @@ def secret() -> GivenSecret:
 
 
 def spelled(name: str) -> str:
-    """How the running command's option for this is typed."""
+    """The name of a field's option, as typed."""
     return next(option.opts[0] for option in click.get_current_context().command.params if option.name == name)
 
 

@@ -1,4 +1,4 @@
-"""Which project the commands work on, and the key they show."""
+"""The project that the commands work on, and its service key."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Target:
-    """PostgREST's address, without a slash at the end, and the service key."""
+    """PostgREST's URL without a trailing slash, and the service key."""
 
     rest_url: str
     service_key: str = field(repr=False)
@@ -22,8 +22,8 @@ class Target:
 def find(environment: Mapping[str, str]) -> Target:
     """The project of SUPABASE_URL (or SUPABASE_REST_URL) and SUPABASE_SERVICE_ROLE_KEY.
 
-    Where none of them is set, the local backend of this repository, by the settings file that it writes. Never a bit of
-    both: half a hosted project's settings are a mistake. Raises ConfigError, which names what is missing or wrong.
+    If none of them is set, the local backend of this repository, from its settings file. Settings of a hosted project
+    and of the local backend are never mixed. Raises ConfigError, which names the missing or invalid setting.
     """
     url, rest_url, key = (
         environment.get(name, "").strip() for name in ("SUPABASE_URL", "SUPABASE_REST_URL", "SUPABASE_SERVICE_ROLE_KEY")

@@ -1,1 +1,1 @@
-"""The backend on one machine: Postgres, PostgREST, what Supabase adds to them, and the functions' server."""
+"""The backend on one machine: Postgres, PostgREST, Supabase's additions, and the functions' server."""

@@ -1,4 +1,4 @@
-"""API keys as Supabase's gateway treats them: which key stands for which role, and what a request without one gets."""
+"""API keys, handled like Supabase's gateway does: the role of each key, and the response to a request without one."""
 
 import hmac
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 @dataclass(frozen=True)
 class ApiKeys:
-    """The keys of this stack; `sb_…` keys are no JWTs and are exchanged for the JWT of their role."""
+    """The keys of this stack; `sb_…` keys are not JWTs and are exchanged for the JWT of their role."""
 
     anon_key: str
     service_role_key: str
@@ -17,7 +17,7 @@ class ApiKeys:
     secret_key: str
 
     def token(self, key: str) -> str | None:
-        """The role's JWT behind a key, None for an unknown key."""
+        """The JWT of a key's role, None for an unknown key."""
         for known, token in (
             (self.publishable_key, self.anon_key),
             (self.secret_key, self.service_role_key),
@@ -30,17 +30,17 @@ class ApiKeys:
 
 
 def given(request: Request) -> str | None:
-    """The key that a request carries, in the header or the query."""
+    """The key in a request's header or query."""
     return request.headers.get("apikey") or request.query_params.get("apikey")
 
 
 def missing() -> JSONResponse:
-    """The answer to a request without a key."""
+    """The response to a request without a key."""
     return _refusal("No API key found in request", "No `apikey` request header or url param was found.")
 
 
 def invalid() -> JSONResponse:
-    """The answer to a request with a key that is not ours."""
+    """The response to a request with an unknown key."""
     return _refusal("Invalid API key", "Double check your Supabase `anon` or `service_role` API key.")
 
 

@@ -1,4 +1,4 @@
-"""`/auth/v1`: as much of Supabase Auth's HTTP interface as demo users need, in its own words and error shape."""
+"""`/auth/v1`: the part of Supabase Auth's HTTP interface that demo users need, with its errors."""
 
 import json
 import re
@@ -37,7 +37,7 @@ _SETTINGS = {
 
 
 class Auth:
-    """Answers the sign-in's requests; the API key is asked for as Supabase's gateway does."""
+    """Answers sign-in requests that carry an API key."""
 
     def __init__(self, accounts: Accounts, keys: ApiKeys) -> None:
         self._accounts = accounts
@@ -55,7 +55,7 @@ class Auth:
         }
 
     async def answer(self, request: Request) -> Response:
-        """The answer to any request below /auth/v1; 503 problem+json while Postgres is away."""
+        """The response to a request below /auth/v1; 503 problem+json while Postgres is unavailable."""
         if request.method == "OPTIONS":
             return _preflight(request)
         asked = (request.method, request.url.path.removeprefix(PREFIX).rstrip("/"))
@@ -145,7 +145,7 @@ def _json(document: dict[str, Any]) -> JSONResponse:
 
 
 def _error(request: Request, error: AuthError) -> JSONResponse:
-    # Clients that name the API version get the newer shape.
+    # Clients that send an API version get the newer shape.
     if request.headers.get("x-supabase-api-version", "") >= _API_VERSION:
         document: dict[str, Any] = {"code": error.code, "message": error.message}
     else:

@@ -1,4 +1,4 @@
-"""The process that plays pg_cron and pg_net: it reads their tables and runs what is due."""
+"""The background process: pg_cron and pg_net, replaced by reading their tables."""
 
 import asyncio
 import logging
@@ -15,9 +15,9 @@ log = logging.getLogger("background")
 
 
 async def serve(url: str, ready: Path | None = None) -> None:
-    """Run jobs and send requests for ever; when Postgres goes away, connect again as soon as it is back.
+    """Run jobs and send requests forever; reconnect when Postgres restarts.
 
-    `url` is a superuser's: a job's command runs as the job's own user. `ready` is a file that appears once both listen.
+    `url` is a superuser's: a job's command runs as the job's own user. The file `ready` appears when both listen.
     """
     pause = 0.1
     while True:
@@ -31,7 +31,7 @@ async def serve(url: str, ready: Path | None = None) -> None:
 
 
 async def _session(url: str, ready: Path | None) -> None:
-    """One life of the connection: ends, or raises, when Postgres goes away."""
+    """One connection's lifetime; ends or raises when Postgres stops."""
     connection = await asyncpg.connect(url, server_settings={"application_name": "background"})
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())

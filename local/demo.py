@@ -1,4 +1,4 @@
-"""What a fresh stack holds beyond the migrations and the seed: sign-ins for the demo workspace and Vault's secrets."""
+"""The demo data of a fresh stack beyond migrations and seed: demo users and Vault secrets."""
 
 import asyncpg
 
@@ -6,7 +6,7 @@ from local import passwords
 from local.layout import Demo
 
 USERS = {"owner@demo.test": "owner", "agent@demo.test": "agent", "visitor@demo.test": None}
-"""Demo users and their role in the demo workspace; the visitor is no member."""
+"""Demo users and their roles in the demo workspace; the visitor is not a member."""
 
 
 SEEDED = Demo(
@@ -15,11 +15,11 @@ SEEDED = Demo(
     space_id="00000000-0000-7000-8000-000000000003",
     landing_id="00000000-0000-7000-8000-000000000004",
 )
-"""The ids that supabase/seed.sql gives."""
+"""The ids in supabase/seed.sql."""
 
 
 async def find(url: str) -> Demo:
-    """The demo workspace's ids; an empty Demo where the seed made none."""
+    """The demo workspace's ids; an empty Demo without the seed."""
     connection = await asyncpg.connect(url)
     try:
         if await connection.fetchval("select to_regclass('public.workspaces') is null"):
@@ -33,7 +33,7 @@ async def find(url: str) -> Demo:
 
 
 async def add_users(auth_url: str, url: str, demo: Demo, password: str) -> None:
-    """Create the demo users that are missing, confirmed and with this password, and their memberships."""
+    """Create the missing demo users, confirmed and with this password, and their memberships."""
     connection = await asyncpg.connect(auth_url)
     try:
         encrypted = passwords.encrypt(password)
@@ -72,7 +72,7 @@ async def add_users(auth_url: str, url: str, demo: Demo, password: str) -> None:
 
 
 async def set_secrets(url: str, secrets: dict[str, str]) -> None:
-    """Put named secrets into Vault, replacing what is there under those names."""
+    """Store named secrets in Vault, replacing existing ones."""
     connection = await asyncpg.connect(url)
     try:
         for name, secret in secrets.items():

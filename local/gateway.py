@@ -1,4 +1,4 @@
-"""The one origin: the page, PostgREST under /rest/v1, the sign-in under /auth/v1, and every function by its path."""
+"""The gateway: one origin for the page, PostgREST (/rest/v1), sign-in (/auth/v1) and every function."""
 
 import asyncio
 import html
@@ -32,7 +32,7 @@ _PAGE_FILES = {
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
 }
 _PAGE_HEADERS = {
-    # As strict as a customer's page may be: the chat that it embeds needs no more than to be loaded and to call.
+    # As strict as a customer's page may be: the embedded chat needs only to be loaded and to call its origin.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
@@ -44,7 +44,7 @@ _PAGE_HEADERS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What the supervisor tells the gateway."""
+    """The gateway's settings, set by the supervisor."""
 
     port: int
     api_url: str
@@ -56,7 +56,7 @@ class Settings:
 
 
 def settings_from(environment: dict[str, str]) -> Settings:
-    """The settings in an environment; what the functions read too has its usual name. Raises KeyError."""
+    """The settings in an environment; variables that the functions read too keep their names. Raises KeyError."""
     return Settings(
         port=int(environment["GATEWAY_PORT"]),
         api_url=environment["GATEWAY_API_URL"],
@@ -74,7 +74,7 @@ def settings_from(environment: dict[str, str]) -> Settings:
 
 
 class Functions:
-    """Every function of the route table, each an app of functions-framework, found by path."""
+    """Every function of the route table as an app of functions-framework, found by path."""
 
     def __init__(self) -> None:
         apps: dict[str, ASGIApp] = {}
@@ -84,13 +84,13 @@ class Functions:
         self._table = [(compile_path(route.path)[0], apps[route.function]) for route in ROUTES]
 
     def find(self, path: str) -> ASGIApp | None:
-        """The app that serves the path, whatever the method: a wrong one is the function's to refuse."""
+        """The app of a path, whatever the method: the function refuses a wrong one."""
         path = path.removeprefix("/api") if path.startswith("/api/") else path
         return next((app for pattern, app in self._table if pattern.match(path)), None)
 
 
 class Gateway:
-    """The ASGI application. Functions get scope, receive and send untouched, so a disconnect reaches them as it is."""
+    """The ASGI application. Functions get scope, receive and send unchanged, so they notice a disconnect."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -103,7 +103,7 @@ class Gateway:
         self._auth: Auth | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the server's own start and end."""
+        """Serve one request, or the server's lifespan events."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
@@ -117,7 +117,7 @@ class Gateway:
                 await self._run(app, scope, receive, send)
 
     async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a function's request, and remember it while it runs."""
+        """Serve a function's request, and track it while it runs."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is served in a task")
@@ -153,7 +153,7 @@ class Gateway:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         connector = aiohttp.TCPConnector(limit=0)
         self._http = aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)
-        # No connection is made before the first sign-in, and none is kept that Postgres's restart has broken.
+        # Connections are opened at the first sign-in, and not kept across a restart of Postgres.
         self._pool = await asyncpg.create_pool(self._settings.auth_db_url, min_size=0, max_size=4, timeout=5)
         self._rest = RestProxy(self._settings.rest_url, self._settings.keys, self._http)
         accounts = Accounts(self._pool, self._settings.jwt_secret, f"{self._settings.api_url}{auth.PREFIX}")
@@ -161,7 +161,7 @@ class Gateway:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         if self._running:
-            # uvicorn has cancelled them and ends the process right after this: let them finish their turns.
+            # uvicorn has cancelled them and exits right after this: let them finish their turns.
             await asyncio.wait(self._running, timeout=5)
         await self._http.close()
         self._pool.terminate()
@@ -169,7 +169,7 @@ class Gateway:
 
 
 def _home(settings: Settings) -> str:
-    """The demo page, with the demo space and this origin filled in."""
+    """The demo page with the demo space and this origin."""
     page = Template((PAGE / "index.html").read_text(encoding="utf-8"))
     return page.substitute(
         space_id=html.escape(settings.demo["space_id"]),
@@ -185,15 +185,15 @@ def main() -> None:
         host="127.0.0.1",
         port=settings.port,
         loop="uvloop",
-        # Not httptools: under uvicorn it loses the body of a request that offers an upgrade, as Java's client and
-        # `curl --http2` do over plain HTTP. Nothing here speaks WebSocket.
+        # Not httptools: under uvicorn it loses the body of a request that offers an upgrade, as Java's client and `curl
+        # --http2` do over plain HTTP. Nothing here uses WebSocket.
         http="lib.http.serving:Protocol",
         ws="none",
         lifespan="on",
         access_log=False,
         log_level="warning",
         server_header=False,
-        # The functions decide by SWITCHBOARD_TRUSTED_PROXIES whether X-Forwarded-For counts.
+        # The functions evaluate X-Forwarded-For themselves (SWITCHBOARD_TRUSTED_PROXIES).
         proxy_headers=False,
         timeout_graceful_shutdown=3,
     )

@@ -1,6 +1,6 @@
-"""Installs what the lock files name: a virtual environment and the Node packages, each only when its lock has changed.
+"""Installs the locked dependencies: a virtual environment and the Node packages, each only if its lock has changed.
 
-Run by `make` with the system's Python and nothing but the standard library.
+Run by `make` with the system's Python; it uses only the standard library.
 """
 
 import argparse
@@ -24,11 +24,11 @@ VENV = REPOSITORY / ".venv"
 
 
 def main() -> None:
-    """Install for `make run`, or with --dev for `make test` and `make lint` too."""
+    """Install for `make run`, or with --dev also for `make test` and `make lint`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dev", action="store_true", help="also what the tests and the linters need")
     dev = parser.parse_args().dev
-    # Two makes at once take turns, and the second finds the work done.
+    # Concurrent installations run one after another; the second finds nothing to do.
     with (REPOSITORY / ".install.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install_python(dev)
@@ -40,7 +40,7 @@ def _install_python(dev: bool) -> None:
     stamps = {"dev": _digest("requirements/dev.txt"), "local": _digest("requirements/local.txt")}
     stamp = VENV / ".installed"
     installed = stamp.read_text().split() if stamp.exists() else []
-    # The development lock holds everything that the other does.
+    # The development lock includes the other one.
     if stamps["dev"] in installed or (not dev and stamps["local"] in installed):
         return
     _say(f"Creating the virtual environment {VENV.name}" if not VENV.exists() else "Updating the virtual environment")
@@ -60,7 +60,7 @@ def _install_python(dev: bool) -> None:
 
 
 def _pip(*arguments: str) -> None:
-    # -qq, because pip warns of package sources that do not exist on every machine; errors are still shown.
+    # -qq, because pip warns of package sources that do not exist on every machine; errors are shown.
     command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
     if subprocess.run([*command, *arguments], cwd=REPOSITORY, check=False).returncode:
         sys.exit("The Python packages could not be installed.")
@@ -75,8 +75,8 @@ def _install_node(dev: bool) -> None:
     if f"dev:{digest}" in installed or (not dev and f"run:{digest}" in installed):
         return
     stamp.unlink(missing_ok=True)
-    # Not `npm ci`: it refuses a lock without the binaries of platforms that a registry does not carry. What the lock
-    # names is installed as locked, checksums included, and the lock is not written.
+    # Not `npm ci`, which refuses a lock without the binaries of platforms that a registry lacks. The lock's packages
+    # are installed as locked, checksums included, and the lock is not written.
     command = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]
     with _timed("Installing the Node packages"):
         done = subprocess.run(
@@ -116,7 +116,7 @@ def _timed(what: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    # A parent make hands down its own settings; pip and npm read theirs from files as usual.
+    # A parent make exports its settings; pip and npm read theirs from files.
     for name in ("MAKEFLAGS", "MFLAGS", "PYTHONPATH", "VIRTUAL_ENV"):
         os.environ.pop(name, None)
     main()

@@ -1,4 +1,4 @@
-"""The keys and passwords of one stack: made once, kept in its state folder."""
+"""The keys and passwords of a stack: generated once, stored in its state folder."""
 
 import json
 import secrets
@@ -16,7 +16,7 @@ _TEN_YEARS = 10 * 365 * 24 * 3600
 
 @dataclass(frozen=True)
 class Keys:
-    """Everything secret about a stack. The names of the four API keys are those of `supabase status`."""
+    """All secrets of a stack. The four API keys are named as in `supabase status`."""
 
     jwt_secret: str
     anon_key: str
@@ -30,18 +30,18 @@ class Keys:
     authenticator_password: str
     auth_admin_password: str
     login_password: str = field(default_factory=lambda: secrets.token_hex(16))
-    """Of switchboard_login. State folders made before there was one are given it when they are read."""
+    """Password of switchboard_login; added when an older file without it is read."""
 
     @property
     def passwords(self) -> Passwords:
-        """The database passwords of the roles that are no superuser."""
+        """The database passwords of the roles that are not superusers."""
         return Passwords(self.postgres_password, self.authenticator_password, self.auth_admin_password)
 
 
 def load(state_dir: Path) -> Keys:
-    """The state folder's keys, made at the first call.
+    """The state folder's keys, generated at the first call.
 
-    Raises PlaceError when there is a database but no keys to it, or the file is damaged.
+    Raises SetupError if there is a database without keys, or the file is damaged.
     """
     file = state_dir / "keys.json"
     if file.exists():
@@ -61,7 +61,7 @@ def load(state_dir: Path) -> Keys:
 
 
 def generate() -> Keys:
-    """New random keys; the two JWT keys are signed with the new secret and last ten years, as Supabase's do."""
+    """New random keys; the two JWT keys are signed with the new secret and valid for ten years, as Supabase's are."""
     jwt_secret = secrets.token_urlsafe(40)
     return Keys(
         jwt_secret=jwt_secret,

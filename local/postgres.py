@@ -1,4 +1,4 @@
-"""A private Postgres server: made, started and stopped by us, on the loopback address, with a password."""
+"""A private Postgres server on the loopback address, with password authentication."""
 
 import contextlib
 import os
@@ -17,20 +17,20 @@ from urllib.parse import quote
 from local import processes
 from local.files import tail
 
-# Handles of the servers that this process started: they tell when a server has ended, and reap it.
+# The servers that this process started, to notice and reap ended ones.
 _started: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 class PostgresError(Exception):
-    """The server could not be made or started; the message ends with the last lines of its log."""
+    """The server could not be created or started; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """One data directory and the server binaries that serve it.
+    """A data directory and the server binaries that serve it.
 
-    The superuser is `supabase_admin`, as on hosted Supabase; it and everybody else logs in over TCP on 127.0.0.1 with a
-    scram password. There is no Unix socket, so a server beside it is never confused with it.
+    The superuser is `supabase_admin`, as on hosted Supabase; all roles log in over TCP on 127.0.0.1 with a SCRAM
+    password. There is no Unix socket, so it cannot be confused with another server.
     """
 
     bin_dir: Path
@@ -38,15 +38,15 @@ class Cluster:
     port: int
     password: str
     run_as: int | None = None
-    """The uid to run as; None is the present user (Postgres refuses root)."""
+    """The uid that runs the server; None is the current user (Postgres refuses root)."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Further server settings, e.g. shared_preload_libraries."""
+    """Further server settings, for instance shared_preload_libraries."""
     durable: bool = True
-    """False turns fsync off: for tests, whose data nobody misses after a power cut."""
+    """False turns fsync off, for tests."""
 
     @property
     def log(self) -> Path:
-        """Where the server writes what it has to say."""
+        """The server's log."""
         return self.data_dir.with_name(self.data_dir.name + ".log")
 
     def url(self, user: str = "supabase_admin", password: str | None = None, database: str = "postgres") -> str:
@@ -63,9 +63,9 @@ class Cluster:
         return int(found[1])
 
     def init(self) -> None:
-        """Make the data directory; one that is there already is left alone.
+        """Create the data directory; an existing one is not changed.
 
-        It appears whole or not at all: an `initdb` that was killed half-way leaves nothing that looks like a database.
+        It is created atomically: an interrupted `initdb` leaves nothing that looks like a database.
         """
         if (self.data_dir / "PG_VERSION").exists():
             return
@@ -110,13 +110,13 @@ class Cluster:
             raise PostgresError(f"initdb failed: {(done.stderr or done.stdout).strip()[-1500:]}")
 
     def _locale(self) -> list[str]:
-        """Order by code point, letters of all languages known: what every build of a version agrees on."""
+        """A collation by code point that knows the letters of all languages, available in every build of a version."""
         if self.version() >= 17:
             return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         return ["--locale=C.UTF-8"]
 
     def command(self) -> list[str]:
-        """The command that serves the data directory in the foreground."""
+        """The command that runs the server in the foreground."""
         settings = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
@@ -135,18 +135,18 @@ class Cluster:
         return [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options]
 
     def environment(self) -> dict[str, str]:
-        """A clean environment: PG* variables of the caller would change what the server does."""
+        """A clean environment: PG* variables of the caller would change the server's behaviour."""
         return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
     def start(self, timeout: float = 30.0) -> None:
-        """Start the server and wait until it takes connections. It stops by itself when the calling thread ends.
+        """Start the server and wait until it accepts connections. It stops when the calling thread ends.
 
-        What a kill left behind (a stale postmaster.pid, backends without a postmaster) is cleared away first.
-        Raises PostgresError when it does not come up in `timeout` seconds.
+        Remains of a killed server (a stale postmaster.pid, backends without a postmaster) are removed first. Raises
+        PostgresError after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while self.is_running():
-            # Perhaps it is starting, or was just killed and is on its way out.
+            # It may be starting, or was just killed and is about to exit.
             if self.accepts() or time.monotonic() > deadline:
                 return
             time.sleep(0.02)
@@ -170,7 +170,7 @@ class Cluster:
             time.sleep(0.02)
 
     def stop(self, mode: str = "fast", timeout: float = 20.0) -> None:
-        """Stop the server and wait for its end; one that does not run is fine.
+        """Stop the server and wait; does nothing if it does not run.
 
         `fast` disconnects clients and writes everything; `immediate` is a crash, and the next start recovers.
         """
@@ -192,7 +192,7 @@ class Cluster:
         return self.server_pid() is not None
 
     def server_pid(self) -> int | None:
-        """The postmaster's pid, None when there is none, even if a postmaster.pid says so."""
+        """The postmaster's pid; None if it does not run, whatever postmaster.pid says."""
         try:
             pid = int((self.data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
         except (OSError, ValueError):
@@ -204,7 +204,7 @@ class Cluster:
         return pid
 
     def accepts(self) -> bool:
-        """Whether the server takes connections: its pid file says `ready` and its port answers."""
+        """Whether the server accepts connections: its pid file says `ready` and its port answers."""
         try:
             ready = (self.data_dir / "postmaster.pid").read_text().split("\n")[7].strip() == "ready"
         except (OSError, IndexError):
@@ -216,11 +216,10 @@ class Cluster:
         return False
 
     def recover(self) -> None:
-        """Clear away what a killed server left, so that the next start does not trip over it.
+        """Remove what a killed server left, so that the next start succeeds.
 
-        Call only when no server is meant to run: backends that outlived their postmaster are ended (they would keep
-        the shared memory and so the data directory locked), and a postmaster.pid whose pid belongs to somebody
-        else by now is removed.
+        Call only if no server should run: backends that outlived their postmaster are killed (they would keep the
+        shared memory and so the data directory locked), and a postmaster.pid whose pid was reused is removed.
         """
         if self.is_running():
             return
@@ -233,7 +232,7 @@ class Cluster:
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
     def _processes(self) -> Iterator[int]:
-        """Live Postgres processes of this data directory: it is the working directory of each of them."""
+        """Live Postgres processes of this data directory, which is their working directory."""
         here = os.path.realpath(self.data_dir)
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""One supervised process: started, watched, restarted when it crashes, stopped in the end."""
+"""Child processes: started, supervised, restarted after a crash, and never outliving their parent."""
 
 import asyncio
 import contextlib
@@ -28,23 +28,23 @@ class ChildOptions(TypedDict, total=False):
 
 
 def tied_options(stop_signal: signal.Signals, run_as: int | None = None) -> ChildOptions:
-    """Options for a child that gets `stop_signal` when its parent dies, however it dies, even by SIGKILL.
+    """Options for a child that receives `stop_signal` when its parent dies, even by SIGKILL.
 
     Linux's parent-death signal does this without a watchdog process. It is bound to the *thread* that started the
-    child, so call from one that lives as long as the program. The child has a session of its own: a terminal's
-    Ctrl-C reaches the parent alone, which then stops its children in order.
+    child, so call from one that lives as long as the program. The child has its own session: a terminal's Ctrl-C
+    reaches only the parent, which then stops its children in order.
     """
     options: ChildOptions = {"start_new_session": True}
     if run_as is not None:
         options |= {"user": run_as, "group": run_as, "extra_groups": []}
     if sys.platform == "linux":
-        # Loaded here, because between fork and exec nothing should be allocated or imported.
+        # Loaded before the fork, because a child must not allocate or import between fork and exec.
         prctl = ctypes.CDLL(None, use_errno=True).prctl
         parent, number = os.getpid(), int(stop_signal)
 
         def die_with_parent() -> None:
             prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-            # The parent may have died before the line above took effect.
+            # The parent may have died before the signal was set.
             if os.getppid() != parent:
                 os._exit(1)
 
@@ -53,15 +53,15 @@ def tied_options(stop_signal: signal.Signals, run_as: int | None = None) -> Chil
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that ended and waits for its parent (a zombie) does not."""
+    """Whether the process runs; an exited process that is not reaped (a zombie) does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's, so it exists
+        pass  # the process of another user
     try:
-        # The state is the first field behind the program's name, which is in parentheses and may hold any character.
+        # The state follows the program's name, which is in parentheses and may contain any character.
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except OSError:
         return not Path("/proc/self").exists()
@@ -70,16 +70,16 @@ def is_alive(pid: int) -> bool:
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SOUND_AFTER = 10.0
-"""Seconds after which a restarted part counts as sound, so that its next crash is a first one again."""
+"""Seconds after which a restarted process counts as stable, so that its next crash restarts it at once."""
 
 
 class ProcessError(Exception):
-    """A part did not start; the message ends with the last lines of its log."""
+    """A process did not start; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """What to run and how to know that it works."""
+    """A process to run, and how to check that it is ready."""
 
     name: str
     command: list[str]
@@ -89,11 +89,11 @@ class ProcessSpec:
     stop_signal: signal.Signals = signal.SIGTERM
     run_as: int | None = None
     before: Callable[[], None] = field(default=lambda: None)
-    """Runs before every start: clears away what a crash left."""
+    """Called before every start, to remove what a crash left."""
 
 
 class SupervisedProcess:
-    """Keeps one part running until it is told to stop."""
+    """Keeps one process running until it is stopped."""
 
     def __init__(self, spec: ProcessSpec, report: Callable[[str], None], changed: Callable[[], None]) -> None:
         self.spec = spec
@@ -105,12 +105,12 @@ class SupervisedProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process that runs now."""
+        """The pid of the running process."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
     async def start(self, patience: float = 60.0) -> None:
-        """Start the part, wait until it works, watch it from then on. Raises PartError."""
+        """Start the process, wait until it is ready, then watch it. Raises ProcessError."""
         await self._spawn()
         if not await self._ready(patience):
             await self._end()
@@ -119,7 +119,7 @@ class SupervisedProcess:
         self._watching = asyncio.create_task(self._watch(), name=f"watch {self.spec.name}")
 
     async def stop(self, patience: float = 8.0) -> None:
-        """Stop the part and wait for its end; one that does not end in `patience` seconds is killed."""
+        """Stop the process and wait; it is killed after `patience` seconds."""
         self._stopping = True
         if self._watching is not None:
             self._watching.cancel()
@@ -130,7 +130,7 @@ class SupervisedProcess:
     async def _spawn(self) -> None:
         await asyncio.to_thread(self.spec.before)
         with self.spec.log.open("ab") as log:
-            # The fork happens in this thread, the one that the parent-death signal is bound to.
+            # The fork happens in this thread, to which the parent-death signal is bound.
             self._process = await asyncio.create_subprocess_exec(
                 *self.spec.command,
                 stdin=asyncio.subprocess.DEVNULL,

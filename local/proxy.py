@@ -1,4 +1,4 @@
-"""`/rest/v1`: the way to PostgREST, streaming both ways."""
+"""`/rest/v1`: a proxy to PostgREST, streaming in both directions."""
 
 from collections.abc import AsyncIterator
 
@@ -13,7 +13,7 @@ from local.apikeys import ApiKeys
 
 PREFIX = "/rest/v1"
 
-# RFC 9110, 7.6.1: these speak of one connection, not of the message.
+# Hop-by-hop headers (RFC 9110, 7.6.1).
 _HOP_BY_HOP = {
     *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
     *("proxy-authenticate", "proxy-authorization"),
@@ -22,7 +22,7 @@ _NOT_FORWARDED = _HOP_BY_HOP | {"host", "apikey", "authorization", "content-leng
 
 
 class RestProxy:
-    """Forwards requests to PostgREST with the token that the API key or the caller's own Authorization stands for."""
+    """Forwards requests to PostgREST with the JWT of the API key, or with the caller's own Authorization."""
 
     def __init__(self, rest_url: str, keys: ApiKeys, http: aiohttp.ClientSession) -> None:
         self._rest_url = rest_url
@@ -30,10 +30,10 @@ class RestProxy:
         self._http = http
 
     async def answer(self, request: Request) -> Response:
-        """PostgREST's answer; 401 without any key, 503 problem+json while PostgREST cannot be reached."""
+        """PostgREST's response; 401 without a key, 503 problem+json if PostgREST cannot be reached."""
         key, authorization = apikeys.given(request), request.headers.get("authorization")
         if request.method == "OPTIONS":
-            pass  # a preflight never carries a key
+            pass  # a preflight has no key
         elif key is None and authorization is None:
             return apikeys.missing()
         elif key is not None:
@@ -74,7 +74,7 @@ class RestProxy:
         return response
 
     def _target(self, request: Request) -> URL:
-        """The same path and query below PostgREST's root, byte for byte, less an `apikey` parameter."""
+        """The same path and query below PostgREST's root, byte for byte, without an `apikey` parameter."""
         path = request.scope["raw_path"].decode("ascii").removeprefix(PREFIX) or "/"
         query = request.scope["query_string"].decode("latin-1")
         kept = "&".join(pair for pair in query.split("&") if pair and not pair.startswith("apikey="))
@@ -86,7 +86,7 @@ async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         async for chunk in answer.content.iter_any():
             yield chunk
     finally:
-        # A reader that went away half-way: the rest is not worth reading.
+        # The reader has disconnected: the rest is not read.
         if not answer.content.at_eof():
             answer.close()
 
@@ -97,7 +97,7 @@ def unavailable() -> JSONResponse:
 
 
 def problem(status: int, code: str, title: str, retry_after: int | None = None) -> JSONResponse:
-    """An RFC 9457 answer in the functions' shape."""
+    """An RFC 9457 response in the functions' format."""
     document: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "code": code}
     headers = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"}
     if retry_after is not None:

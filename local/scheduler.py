@@ -1,4 +1,4 @@
-"""pg_cron's half of the background: jobs by the clock, in UTC, one run at a time per job."""
+"""pg_cron: jobs on a schedule in UTC, one run at a time per job."""
 
 import asyncio
 import datetime
@@ -23,7 +23,7 @@ _MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-# What a login would have set, e.g. the role's search_path.
+# The settings that a login would apply, e.g. the role's search_path.
 _LOGIN_SETTINGS = """
 select set_config(split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1), false)
 from pg_catalog.pg_db_role_setting as r
@@ -36,7 +36,7 @@ _MAX_RUNNING = 32  # pg_cron's cron.max_running_jobs
 
 @dataclass(frozen=True)
 class Job:
-    """A row of cron.job, as far as it decides what runs when."""
+    """A row of cron.job: what determines its runs."""
 
     jobid: int
     schedule: str
@@ -59,7 +59,7 @@ class Scheduler:
 
     async def __aenter__(self) -> "Scheduler":
         await self._connection.add_listener("pg_cron", lambda *_: self._changed.set())
-        # As pg_cron does when it starts: a run that nobody finishes any more has failed.
+        # As pg_cron does at its start: an unfinished run has failed.
         await self._connection.execute(
             "update cron.job_run_details set status = 'failed', return_message = 'server restarted', end_time = now() "
             "where status in ('starting', 'running')"
@@ -75,7 +75,7 @@ class Scheduler:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def run(self) -> None:
-        """Follow cron.job: every active job has a task of its own; one that is changed or removed loses it."""
+        """Follow cron.job: every active job has a task, which ends when the job is changed or removed."""
         pool = await asyncpg.create_pool(self._url, min_size=1, max_size=2)
         async with pool:
             while True:
@@ -85,7 +85,7 @@ class Scheduler:
                 )
                 wanted = {Job(**row) for row in rows}
                 for job in [job for job in self._tasks if job not in wanted]:
-                    # A run that is under way ends by itself, as pg_cron lets it.
+                    # A current run continues to its end, as with pg_cron.
                     self._tasks.pop(job).cancel()
                 for job in wanted - self._tasks.keys():
                     self._tasks[job] = asyncio.create_task(self._keep(job, pool), name=f"job {job.jobid}")
@@ -96,11 +96,11 @@ class Scheduler:
                     continue
 
     async def _keep(self, job: Job, pool: asyncpg.Pool) -> None:
-        """Start the job's runs when they are due. One that comes due during a run waits for it; several wait as one."""
+        """Start the job's runs when they are due. Runs that fall due during a run are combined into one after it."""
         try:
             times = due_times(job.schedule, _now())
             for due in times:
-                # In short steps, because the wall clock may jump (a suspended laptop) and the loop's does not.
+                # In short steps, because the wall clock may jump (a suspended laptop) and the event loop's does not.
                 while (pause := (due - _now()).total_seconds()) > 0:  # noqa: ASYNC110 - nobody sets the clock's event
                     await asyncio.sleep(min(pause, 15.0))
                 run = asyncio.create_task(self._run(job, pool))
@@ -111,7 +111,7 @@ class Scheduler:
             log.exception("job %s has a schedule that cannot be read: %s", job.jobid, job.schedule)
 
     async def _run(self, job: Job, pool: asyncpg.Pool) -> None:
-        # The lock outlives this version of the job: a run under the old schedule still counts.
+        # The lock is shared with the job's earlier version: a run under the old schedule counts too.
         async with self._one_at_a_time.setdefault(job.jobid, asyncio.Lock()), self._slots:
             try:
                 await _record_run(job, pool, self._url)
@@ -143,11 +143,11 @@ async def _record_run(job: Job, pool: asyncpg.Pool, url: str) -> None:
 
 
 async def _execute(job: Job, pool: asyncpg.Pool, run: int, url: str) -> str:
-    """Run the command in a connection of its own, as the job's user, and give back what pg_cron says of it."""
+    """Run the command in its own connection as the job's user; returns what pg_cron would record."""
     connection = await asyncpg.connect(url, database=job.database, server_settings={"application_name": "pg_cron"})
     try:
         role = await connection.fetchval("select quote_ident($1)", job.username)
-        # Not `set role`: the settings and rights are to be those of a login as this user.
+        # Not `set role`: the settings and rights must be those of a login as this user.
         await connection.execute(f"set session authorization {role}")
         await connection.execute(_LOGIN_SETTINGS)
         await pool.execute(
@@ -166,9 +166,9 @@ async def _execute(job: Job, pool: asyncpg.Pool, run: int, url: str) -> str:
 
 
 def due_times(schedule: str, after: datetime.datetime) -> Iterator[datetime.datetime]:
-    """When a schedule is due, from `after` on, without end; whoever is late skips what is past. Raises CronSimError.
+    """The due times of a schedule after `after`, without end; missed ones are skipped. Raises CronSimError.
 
-    `'N seconds'` counts from the start of the run before; everything else is cron's minute grid in UTC.
+    `'N seconds'` counts from the start of the previous run; all other schedules are in minutes of UTC.
     """
     if interval := _SECONDS.match(schedule):
         step = datetime.timedelta(seconds=int(interval[1]))
@@ -182,7 +182,7 @@ def due_times(schedule: str, after: datetime.datetime) -> Iterator[datetime.date
     while True:
         yield due
         following = next(times)
-        # Runs that were missed while one ran are made up for once.
+        # Runs missed during a run are made up for once.
         late = _now()
         if following <= late:
             times = CronSim(fields, late)

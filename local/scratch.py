@@ -1,4 +1,4 @@
-"""A Postgres server that exists while a command needs it, and databases on it as Supabase provides them."""
+"""A temporary Postgres server for a command, and databases on it with Supabase's roles and schemas."""
 
 import contextlib
 import secrets

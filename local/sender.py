@@ -1,4 +1,4 @@
-"""pg_net's half of the background: requests are sent once, after their transaction, and answers kept for six hours."""
+"""pg_net: requests are sent once, after their transaction; responses are kept for six hours."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ class Sender:
         self._sending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Sender":
-        # Postgres delivers the notification when the transaction that queued the request commits.
+        # Postgres delivers the notification when the transaction commits.
         await self._connection.add_listener("pg_net", lambda *_: self._wake.set())
         return self
 
@@ -37,13 +37,14 @@ class Sender:
         await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def run(self) -> None:
-        """Send what is queued as soon as it is committed, and forget old answers."""
+        """Send queued requests after their commit, and delete old responses."""
         pool = await asyncpg.create_pool(self._url, min_size=1, max_size=4)
         connector = aiohttp.TCPConnector(limit=_MAX_SENDING)
         async with pool, aiohttp.ClientSession(connector=connector) as http:
             while True:
                 self._wake.clear()
-                # Taken off the queue before it is sent: a crash in between loses it, and nothing is ever sent twice.
+                # Removed from the queue before it is sent: a crash in between loses the request, and none is sent
+                # twice.
                 requests = await pool.fetch(
                     """
                     delete from net.http_request_queue
@@ -66,7 +67,7 @@ class Sender:
 
 
 async def _send(request: asyncpg.Record, pool: asyncpg.Pool, http: aiohttp.ClientSession) -> None:
-    """Send one request and keep what came of it; nothing is tried again."""
+    """Send a request and store its response; never retried."""
     milliseconds = request["timeout_milliseconds"]
     answer: tuple[object, ...]
     try:

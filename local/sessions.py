@@ -1,4 +1,4 @@
-"""Users, sessions and tokens of the local sign-in, kept in the auth schema."""
+"""Users, sessions and tokens of the local sign-in, stored in the auth schema."""
 
 import datetime
 import json
@@ -16,13 +16,13 @@ from local import passwords
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 LIFETIME = 3600
-"""Seconds that an access token lives."""
+"""Lifetime of an access token in seconds."""
 _REUSE_INTERVAL = 10
-"""Seconds in which a used refresh token still works: two tabs that refresh at once (GoTrue's default)."""
+"""Seconds in which a used refresh token stays valid: two tabs may refresh at once (GoTrue's default)."""
 
 
 class AuthError(Exception):
-    """A refusal in Supabase Auth's terms: status, stable code, message."""
+    """An error of Supabase Auth: status, stable code, message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         self.status = status
@@ -33,16 +33,16 @@ class AuthError(Exception):
 
 @dataclass(frozen=True)
 class Accounts:
-    """The sign-in's operations on one database. `issuer` is the API's own address with /auth/v1."""
+    """The sign-in's operations on a database. `issuer` is the API's URL with /auth/v1."""
 
     pool: asyncpg.Pool
     jwt_secret: str
     issuer: str
 
     async def sign_up(self, email: str | None, password: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Create a user, confirmed at once as on every local Supabase, and sign them in.
+        """Create a user, confirmed at once as on every local Supabase, and sign in.
 
-        No email makes an anonymous one. Raises AuthError when the email is taken or the password is too short.
+        Without an email the user is anonymous. Raises AuthError if the email is taken or the password is too short.
         """
         anonymous = email is None
         if not anonymous and len(password or "") < 6:
@@ -68,7 +68,7 @@ class Accounts:
         return await self._open_session(user_id, "anonymous" if anonymous else "password")
 
     async def sign_in(self, email: str, password: str) -> dict[str, Any]:
-        """A new session for the right password. Raises AuthError, the same for an unknown email."""
+        """A new session for a correct password. Raises AuthError, the same for an unknown email."""
         user = await self.pool.fetchrow(
             "select * from auth.users where email = $1 and is_sso_user = false and deleted_at is null", email
         )
@@ -77,7 +77,7 @@ class Accounts:
         return await self._open_session(user["id"], "password")
 
     async def refresh(self, token: str) -> dict[str, Any]:
-        """The session's next tokens; the refresh token is used up. Raises AuthError."""
+        """The session's next tokens; the refresh token becomes invalid. Raises AuthError."""
         async with self.pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(
                 """
@@ -99,7 +99,7 @@ class Accounts:
             return await self._tokens(connection, row["user_id"], row["session_id"], "token_refresh", token)
 
     async def user(self, access_token: str) -> dict[str, Any]:
-        """The user behind a valid access token of a session that still exists. Raises AuthError."""
+        """The user of a valid access token whose session exists. Raises AuthError."""
         claims = self._claims(access_token)
         user = await self.pool.fetchrow(
             "select u.* from auth.users u join auth.sessions s on s.user_id = u.id where u.id = $1 and s.id = $2",
@@ -111,7 +111,7 @@ class Accounts:
         return _user_document(user)
 
     async def sign_out(self, access_token: str, scope: str) -> None:
-        """End sessions: this one (`local`), the user's other ones (`others`) or all (`global`). Raises AuthError."""
+        """End sessions: this one (`local`), the user's others (`others`) or all (`global`). Raises AuthError."""
         claims = self._claims(access_token)
         await self.pool.execute(
             """

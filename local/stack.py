@@ -1,4 +1,4 @@
-"""A whole stack for tests and commands: started in a process of its own, stopped for sure."""
+"""A running stack: started in its own process, inspected and stopped, for tests and commands."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from local.supervisor import StackOptions
 
 
 class StackError(Exception):
-    """The stack did not start; the message holds what its supervisor said."""
+    """The stack did not start; the message holds the supervisor's output."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +33,27 @@ class Stack:
 
     @property
     def state_dir(self) -> Path:
-        """Where data, keys and logs are."""
+        """The folder of data, keys and logs."""
         return Path(self.layout.state_dir)
 
     @property
     def api_url(self) -> str:
-        """The one origin: page, functions, /rest/v1, /auth/v1."""
+        """The origin of page, functions, /rest/v1 and /auth/v1."""
         return self.layout.api_url
 
     @property
     def rest_url(self) -> str:
-        """PostgREST itself."""
+        """PostgREST's own URL."""
         return self.layout.rest_url
 
     @property
     def db_url(self) -> str:
-        """The database as role postgres."""
+        """The database's URL as role postgres."""
         return self.layout.db_url("postgres", self.keys.postgres_password)
 
     @property
     def admin_url(self) -> str:
-        """The database as the superuser supabase_admin."""
+        """The database's URL as the superuser supabase_admin."""
         return self.layout.db_url("supabase_admin", self.keys.admin_password)
 
     @property
@@ -68,22 +68,22 @@ class Stack:
 
     @property
     def publishable_key(self) -> str:
-        """The newer kind of the anon key."""
+        """The newer form of the anon key."""
         return self.keys.publishable_key
 
     @property
     def secret_key(self) -> str:
-        """The newer kind of the service_role key."""
+        """The newer form of the service_role key."""
         return self.keys.secret_key
 
     @property
     def jwt_secret(self) -> str:
-        """The HS256 secret of every token."""
+        """The HS256 secret of all tokens."""
         return self.keys.jwt_secret
 
     @property
     def cron_secret(self) -> str:
-        """The bearer that the schedules send."""
+        """The bearer token of the schedules."""
         return self.keys.cron_secret
 
     @property
@@ -113,25 +113,25 @@ class Stack:
 
     @property
     def env(self) -> dict[str, str]:
-        """What .env.local holds."""
+        """The content of .env.local."""
         return self.layout.env(self.keys)
 
     @property
     def functions_env(self) -> dict[str, str]:
-        """The environment that the functions run with."""
+        """The environment of the functions."""
         return self.layout.functions_env(self.keys, self.extra)
 
     def gateway_env(self, port: int, **changed: str) -> dict[str, str]:
-        """The environment of another process like `gateway`, on this port, for `python -m local.gateway`."""
+        """The environment of another gateway on this port, for `python -m local.gateway`."""
         return {**os.environ, **self.layout.gateway_env(self.keys, {**self.extra, **changed}, port)}
 
     def pids(self) -> dict[str, int]:
-        """The processes as of now: supervisor, postgres, postgrest, background, gateway; a restart changes them."""
+        """The current processes: supervisor, postgres, postgrest, background, gateway; a restart changes them."""
         now = layout.read(self.state_dir) or self.layout
         return {"supervisor": now.supervisor, **now.pids}
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Stop every process of the stack and wait until they are gone."""
+        """Stop all processes of the stack and wait for them."""
         pids = self.pids()
         _stop_supervisor(pids["supervisor"], self._supervisor, timeout)
         for pid in pids.values():
@@ -158,10 +158,10 @@ def start_stack(
     durable: bool = False,
     timeout: float = 90.0,
 ) -> Stack:
-    """Start a stack in this state folder and wait until it works. Raises StackError.
+    """Start a stack in this state folder and wait until it is ready. Raises StackError.
 
-    It stops when the calling thread ends, even by SIGKILL. Ports of 0 are any free ones; `functions_env` adds to and
-    overrides the functions' environment.
+    It stops when the calling thread ends, even by SIGKILL. Port 0 is any free port; `functions_env` overrides the
+    functions' environment.
     """
     wanted = StackOptions(str(state_dir), api_port, db_port, rest_port, durable, dict(functions_env or {}))
     process = launch(wanted, stay=False)
@@ -169,7 +169,7 @@ def start_stack(
 
 
 def launch(wanted: StackOptions, *, stay: bool) -> subprocess.Popen[bytes]:
-    """Start a supervisor in the background; with `stay` it outlives its parent. What it says goes to supervisor.log."""
+    """Start a supervisor in the background, logging to supervisor.log; with `stay` it outlives its parent."""
     state_dir = Path(wanted.state_dir)
     paths.open_state_dir(state_dir)
     with log_of(state_dir).open("wb") as log:
@@ -194,7 +194,7 @@ def wait_until_ready(
     timeout: float,
     progress: Callable[[str], None] | None = None,
 ) -> Stack:
-    """Wait for a launched supervisor; `progress` gets each line that it says. Raises StackError; nothing runs then."""
+    """Wait for a launched supervisor; `progress` gets each line of its output. Raises StackError after stopping it."""
     state_dir = Path(wanted.state_dir)
     deadline = time.monotonic() + timeout
     said = 0
@@ -215,13 +215,13 @@ def wait_until_ready(
 
 
 def running(state_dir: Path) -> Stack | None:
-    """The stack that runs in this state folder and works, None when there is none."""
+    """The ready stack of this state folder, or None."""
     found = layout.read(state_dir) if supervisor.is_running(state_dir) else None
     return Stack(found, keys.load(state_dir), {}) if found is not None and found.ready else None
 
 
 def stop_supervisor(state_dir: Path, timeout: float = 40.0) -> None:
-    """Stop the stack that runs in this state folder, wherever it was started, and wait. Raises StackError."""
+    """Stop the stack of this state folder, whoever started it, and wait. Raises StackError."""
     found = layout.read(state_dir)
     pid = found.supervisor if found is not None else None
     if pid is None:
@@ -236,7 +236,7 @@ def stop_supervisor(state_dir: Path, timeout: float = 40.0) -> None:
 
 
 def log_of(state_dir: Path) -> Path:
-    """Where a background supervisor writes."""
+    """The log of a background supervisor."""
     return state_dir / "logs" / "supervisor.log"
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# What can hide a semicolon, and the words that open and close a `begin atomic … end` body.
+# Tokens that can hide a semicolon, and the words that open and close a `begin atomic … end` body.
 _TOKEN = re.compile(
     r"""
     (?P<line_comment>--[^\n]*)
@@ -23,15 +23,15 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement without its semicolon; comments in front of it belong to it."""
+    """A statement without its semicolon; preceding comments belong to it."""
 
     text: str
     line: int
-    """The line of the file on which the text starts, counted from 1."""
+    """The line on which the text starts, counted from 1."""
 
 
 def split(sql: str) -> list[Statement]:
-    """The statements of a file, in order; pieces that hold nothing but comments are left out."""
+    """The statements of a file in order; comments without a statement are omitted."""
     statements = []
     start = 0
     for end in _ends(sql):
@@ -45,7 +45,7 @@ def split(sql: str) -> list[Statement]:
 
 
 def _ends(sql: str) -> Iterator[int]:
-    """Positions of the semicolons that end a statement, and of the end of the text."""
+    """Positions of the semicolons that end statements, and of the end of the text."""
     position, depth, previous = 0, 0, ""
     while match := _TOKEN.search(sql, position):
         position = match.end()
@@ -68,7 +68,7 @@ def _ends(sql: str) -> Iterator[int]:
 
 
 def _comment_end(sql: str, position: int) -> int:
-    """Where a block comment ends; they nest."""
+    """The end of a block comment, which may be nested."""
     depth = 1
     while depth and (edge := _COMMENT_EDGE.search(sql, position)):
         depth += 1 if edge[0] == "/*" else -1

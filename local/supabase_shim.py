@@ -1,4 +1,4 @@
-"""What only Supabase's own Postgres images bring, as SQL: roles, auth, vault, net and cron."""
+"""A shim for what only Supabase's Postgres images have, as SQL: roles, auth, vault, net and cron."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ SQL = Path(__file__).parent / "sql"
 
 @dataclass(frozen=True)
 class Passwords:
-    """Passwords of the roles that log in."""
+    """Passwords of the login roles."""
 
     postgres: str
     authenticator: str
@@ -18,15 +18,15 @@ class Passwords:
 
 
 async def apply(admin_url: str, passwords: Passwords, *, cron: bool = True) -> None:
-    """Apply local/sql/*.sql as the superuser, in order, and set the passwords; a repeat changes nothing.
+    """Apply local/sql/*.sql as the superuser, in order, and set the passwords; repeatable.
 
-    `cron=False` takes the real pg_cron instead, which the server must have loaded: shared_preload_libraries = pg_cron,
+    `cron=False` uses the real pg_cron, which the server must have loaded: shared_preload_libraries = pg_cron,
     cron.database_name = postgres, and cron.use_background_workers = on, because its own connections send no password.
     """
     left_out = "61_real_cron.sql" if cron else "60_cron.sql"
     connection = await asyncpg.connect(admin_url)
     try:
-        # Servers whose databases are prepared at once would collide in the shared catalogs of roles.
+        # Concurrent preparations would conflict in the shared catalog of roles.
         async with connection.transaction():
             await connection.execute("set local client_min_messages = warning")
             await connection.execute("select pg_advisory_xact_lock(hashtext('switchboard stand-ins'))")
@@ -44,7 +44,7 @@ async def apply(admin_url: str, passwords: Passwords, *, cron: bool = True) -> N
 
 
 async def let_in(url: str, role: str, password: str) -> None:
-    """Let a role log in that a migration has made, as an operator does on a hosted project: as postgres."""
+    """Set the password of a role that a migration created, as an operator does on a hosted project (as postgres)."""
     connection = await asyncpg.connect(url)
     try:
         await _set_password(connection, role, password)

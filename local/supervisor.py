@@ -1,4 +1,4 @@
-"""Everything that makes one stack run: the four processes, what is put into the database, and a clean end."""
+"""The supervisor of a stack: its four processes, the database's content, and an orderly stop."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What stack to run. A port of 0 means any free one; another port is only a wish."""
+    """Options of a stack. Port 0 is any free port; another port is a preference."""
 
     state_dir: str
     api_port: int = 54321
@@ -37,12 +37,12 @@ class StackOptions:
 
 
 class AlreadyRunningError(Exception):
-    """Another supervisor serves this state folder."""
+    """Another supervisor runs in this state folder."""
 
 
 @contextlib.contextmanager
 def sole_owner(state_dir: Path) -> Iterator[None]:
-    """Hold the state folder's lock; the kernel releases it however this process ends. Raises AlreadyRunningError."""
+    """Hold the state folder's lock, which the kernel releases when the process ends. Raises AlreadyRunningError."""
     with (state_dir / "run" / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,7 +52,7 @@ def sole_owner(state_dir: Path) -> Iterator[None]:
 
 
 def is_running(state_dir: Path) -> bool:
-    """Whether a supervisor serves this state folder (it may still be starting or stopping)."""
+    """Whether a supervisor runs in this state folder (it may be starting or stopping)."""
     if not (state_dir / "run" / "lock").exists():
         return False
     try:
@@ -63,15 +63,15 @@ def is_running(state_dir: Path) -> bool:
 
 
 async def serve(wanted: StackOptions, report: Report, on_ready: Callable[[Layout, Keys], None] | None = None) -> None:
-    """Start the stack, call `on_ready`, keep it running until SIGINT, SIGTERM or SIGHUP, and stop all of it.
+    """Start the stack, call `on_ready`, keep it running until SIGINT, SIGTERM or SIGHUP, then stop it.
 
-    Raises AlreadyRunningError, PlaceError, PartError, PostgresError or MigrationError when it cannot start; nothing is
-    left running then.
+    Raises AlreadyRunningError, SetupError, ProcessError, PostgresError or MigrationError if it cannot start; then
+    nothing runs.
     """
     state_dir = Path(wanted.state_dir)
     paths.open_state_dir(state_dir)
     with sole_owner(state_dir):
-        # What a killed supervisor left speaks of processes that are gone.
+        # A file that a killed supervisor left describes ended processes.
         layout.file_of(state_dir).unlink(missing_ok=True)
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -124,7 +124,7 @@ class _Stack:
         return Ports(picked["API"], picked["Postgres"], picked["PostgREST"], ports.pick(0, taken))
 
     async def start(self) -> None:
-        """Start part after part, each when the one before it works."""
+        """Start one process after another, each when the one before is ready."""
         self._save()
         if not (self._cluster.data_dir / "PG_VERSION").exists():
             self._report("Making the database")
@@ -142,7 +142,7 @@ class _Stack:
         self._save()
 
     async def stop(self) -> None:
-        """Stop the parts in the reverse order."""
+        """Stop the processes in reverse order."""
         for process in reversed(self._processes):
             await process.stop()
 
@@ -255,7 +255,7 @@ def _answers(url: str) -> Callable[[], Awaitable[bool]]:
 
 
 def main() -> None:
-    """Run the stack that standard input describes (a Wanted as JSON), for start_stack and `make up`."""
+    """Run the stack with the options (StackOptions as JSON) on standard input, for start_stack and `make up`."""
 
     def report(line: str) -> None:
         print(line, flush=True)
