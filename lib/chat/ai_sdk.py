@@ -14,11 +14,12 @@ from starlette.requests import Request
 
 from lib import errors
 from lib.auth import callers
-from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
+from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.turns import ChatMessage
 from lib.fields.models import Body
 from lib.fields.types import Attributes
 from lib.http import request_body, sse
+from lib.http.sse import StreamBroken
 
 BODY_LIMIT = 4 * 1024 * 1024
 """Bytes of a body: useChat sends the whole chat with each message. AWS Lambda accepts 6 MB."""

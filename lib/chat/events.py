@@ -6,15 +6,16 @@ delta, the whole length plus one for the end. A reader that sends the last id ba
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from lib import errors
 from lib.http import sse
+from lib.http.sse import Opening, StreamBroken
 
 
 @dataclass(frozen=True)
-class Opened:
+class Opened(Opening):
     """The turn is stored and its ids are known. ``token`` is set if the caller needs a new one."""
 
     turn_id: UUID
@@ -59,30 +60,7 @@ class Failed:
     position: int
 
 
-@dataclass(frozen=True)
-class StreamBroken:
-    """The stream ends, although the turn may go on.
-
-    It has no id, so a reader that sends its last id back misses nothing that the turn still adds.
-    """
-
-    code: str
-
-
 Event = Opened | Delta | Done | Failed | StreamBroken
-
-Event_contra = TypeVar("Event_contra", contravariant=True)
-
-
-class Encoder(Protocol[Event_contra]):
-    """Encodes the events of one stream; ``headers`` are added to the response."""
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    def encode(self, event: Event_contra) -> bytes:
-        """The encoded event."""
-        ...
 
 
 class ServerSentEvents:

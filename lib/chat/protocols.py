@@ -13,7 +13,7 @@ from lib import errors
 from lib.auth import callers
 from lib.chat import ai_sdk, events
 from lib.chat.turns import ChatMessage
-from lib.http import request_body
+from lib.http import request_body, sse
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Protocol:
 
     name: str
     read: Callable[[Request, callers.Caller], Awaitable[ChatMessage]]
-    encoder: Callable[[], events.Encoder[events.Event]]
+    encoder: Callable[[], sse.Encoder[events.Event]]
     positions: bool
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from lib import errors, log, personas
 from lib.chat import turns
 from lib.chat.batch_queue import BatchQueue
-from lib.chat.events import Delta, Event, StreamBroken
+from lib.chat.events import Delta, Event
 from lib.chat.turn_writer import TurnWriter
 from lib.chat.turns import Status, Turn
 from lib.database import commands
+from lib.http.sse import StreamBroken
 from lib.personas import Deferred, PersonaError, Text, Usage
 from lib.personas.sanitizer import Sanitizer
 from lib.personas.text import clean

@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, model_validator
 from lib import errors, log
 from lib.auth import callers
 from lib.auth.client_info import ClientInfo
-from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
+from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.stopping import until_stopped
 from lib.database import commands
 from lib.database.commands import Rpc
@@ -21,6 +21,7 @@ from lib.fields import emails, types
 from lib.fields.emails import EmailHmac, EmailText
 from lib.fields.models import Body, Record
 from lib.fields.types import Attributes, Label, Message
+from lib.http.sse import StreamBroken
 from lib.outbound import addresses
 from lib.personas import HistoryMessage, PersonaTurn, Role
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 from lib import config, errors, log
-from lib.chat.events import StreamBroken
 from lib.database.commands import Rpc
 from lib.fields.models import Record
 from lib.http import sse
+from lib.http.sse import StreamBroken
 from lib.personas import Role
 from lib.sessions.models import Status
 

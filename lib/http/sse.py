@@ -1,7 +1,8 @@
 """Server-sent events as the HTML standard frames them (html.spec.whatwg.org, server-sent-events)."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pydantic_core import to_json
 
@@ -11,12 +12,40 @@ HEARTBEAT = b": heartbeat\n\n"
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
 
 
+class Opening:
+    """Marks an event that waits briefly for the next one, so that both are sent together."""
+
+
+@dataclass(frozen=True)
+class StreamBroken:
+    """The stream ends, although the turn may go on.
+
+    It has no id, so a reader that sends its last id back misses nothing that the turn still adds.
+    """
+
+    code: str
+
+
 class Event(NamedTuple):
     """One event: a name, a JSON object, and the id that a client sends back as Last-Event-ID to resume here."""
 
     name: str
     data: Mapping[str, Any]
     id: int | str | None = None
+
+
+Event_contra = TypeVar("Event_contra", contravariant=True)
+
+
+class Encoder(Protocol[Event_contra]):
+    """Encodes the events of one stream; ``headers`` are added to the response."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def encode(self, event: Event_contra) -> bytes:
+        """The encoded event."""
+        ...
 
 
 def encode(event: Event) -> bytes:

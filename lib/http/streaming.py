@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from lib import log
 from lib.chat.batch_queue import BatchQueue
-from lib.chat.events import Encoder, Opened, ServerSentEvents, StreamBroken
 from lib.http import sse
+from lib.http.sse import Encoder, Opening, StreamBroken
 
-Told = TypeVar("Told")
+Item = TypeVar("Item")
 
 HEARTBEAT_SECONDS = 15.0
 OPENING_SECONDS = 0.01
@@ -38,19 +38,19 @@ class Stream(StreamingResponse):
 
     The source runs in its own task, so a slow reader does not delay it. With ``drain`` it runs to its end even after
     the reader disconnects; without, it is closed then. When the server shuts down and cancels the response, the source
-    is cancelled and awaited. The encoder serves this response only; the default is our own events. ``headers`` are
+    is cancelled and awaited. The encoder serves this response only. ``headers`` are
     added to those of every stream.
     """
 
     def __init__(
         self,
-        events: AsyncGenerator[Told, None],
+        events: AsyncGenerator[Item, None],
         *,
         drain: bool,
-        encoder: Encoder[Told | StreamBroken] | None = None,
+        encoder: Encoder[Item | StreamBroken],
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._encoder: Encoder[Any] = encoder or ServerSentEvents()
+        self._encoder: Encoder[Any] = encoder
         everything = {**HEADERS, **self._encoder.headers, **(headers or {})}
         super().__init__((), media_type=sse.MEDIA_TYPE, headers=everything)
         self._events: AsyncGenerator[Any, None] = events
@@ -86,7 +86,7 @@ class Stream(StreamingResponse):
         try:
             async with contextlib.aclosing(self._events) as events:
                 async for event in events:
-                    patient = isinstance(event, Opened) and not self._begun
+                    patient = isinstance(event, Opening) and not self._begun
                     queue.put(self._encoder.encode(event), wake=not patient)
         except asyncio.CancelledError:
             # The reader has disconnected or the server shuts down: a reader that still listens learns that the turn

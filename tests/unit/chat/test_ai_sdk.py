@@ -12,9 +12,10 @@ from lib import errors
 from lib.auth import callers
 from lib.chat import ai_sdk, protocols
 from lib.chat.ai_sdk import Encoder
-from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
+from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.turns import ChatMessage
 from lib.http import sse
+from lib.http.sse import StreamBroken
 
 TURN, SESSION, CONVERSATION, CONTACT, MESSAGE = (UUID(int=number) for number in range(1, 6))
 OPENED = Opened(TURN, SESSION, CONVERSATION, CONTACT)

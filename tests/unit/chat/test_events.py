@@ -2,8 +2,9 @@ from uuid import UUID
 
 import pytest
 
-from lib.chat.events import Delta, Done, Failed, Opened, StreamBroken, on_the_wire
+from lib.chat.events import Delta, Done, Failed, Opened, on_the_wire
 from lib.http import sse
+from lib.http.sse import StreamBroken
 
 ID = UUID(int=1)
 

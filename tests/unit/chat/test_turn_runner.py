@@ -8,9 +8,10 @@ import pytest
 
 from lib import personas
 from lib.chat import turn_runner, turn_writer, turns
-from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
+from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.turns import Turn
 from lib.database import commands
+from lib.http.sse import StreamBroken
 from lib.personas import Deferred, PersonaError, PersonaTurn, Piece, Text, Usage, sanitizer
 from tests.unit.postgrest import PostgRest, raised
 from tests.unit.turn import Database, start

@@ -6,9 +6,10 @@ import pytest
 from lib import errors
 from lib.auth import callers
 from lib.chat import turns
-from lib.chat.events import Delta, Done, Event, Failed, Opened, StreamBroken
+from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.turns import TurnState
 from lib.database import commands
+from lib.http.sse import StreamBroken
 from tests.unit.postgrest import PostgRest, raised
 from tests.unit.turn import WORKSPACE, Database, start
 

@@ -8,10 +8,10 @@ import pytest
 
 from lib import config, errors
 from lib.auth import callers
-from lib.chat.events import StreamBroken
 from lib.conversations import stream
 from lib.conversations.stream import Encoder, Event, SessionChange, StreamedMessage
 from lib.database import commands
+from lib.http.sse import StreamBroken
 from tests.unit.conftest import Configure
 from tests.unit.postgrest import PostgRest, raised
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from lib.chat import ai_sdk
-from lib.chat.events import Delta, Done, Event, Opened
+from lib.chat.events import Delta, Done, Event, Opened, ServerSentEvents
 from lib.http import streaming as stream
 from lib.http.streaming import Stream
 from tests import events
@@ -25,7 +25,7 @@ async def streaming(source: Source, *, drain: bool, **options: Any) -> AsyncIter
     """A client of a server that answers everything with a stream from the source."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await Stream(source(), drain=drain)(scope, receive, send)
+        await Stream(source(), drain=drain, encoder=ServerSentEvents())(scope, receive, send)
 
     async with serving(app, **options) as origin, aiohttp.ClientSession(origin) as session:
         yield session
@@ -44,7 +44,7 @@ def answering(
     async def receive() -> Any:
         await asyncio.sleep(60)
 
-    return Stream(source(), drain=drain)({"type": "http"}, receive, send), sent
+    return Stream(source(), drain=drain, encoder=ServerSentEvents())({"type": "http"}, receive, send), sent
 
 
 async def test_each_event_goes_out_before_the_next_is_made() -> None:
