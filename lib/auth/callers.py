@@ -204,7 +204,7 @@ def same_secret(given: str, expected: str) -> bool:
 
 async def identify(token: str) -> Contact | User:
     """The contact or user of a bearer token. Raises as caller_of."""
-    from lib.auth import tokens  # noqa: PLC0415 (brings cryptography along; see lib/tokens.py)
+    from lib.auth import tokens  # noqa: PLC0415 (brings cryptography along; see lib/auth/tokens.py)
 
     unverified = tokens.decode_unverified(token)
     try:
