@@ -3,8 +3,8 @@ set lock_timeout = '5s';
 set statement_timeout = '60s';
 set check_function_bodies = off;
 
--- Everything starts closed. Hosted projects hand new public objects to the API roles; here nobody gets
--- anything that a migration does not grant by name.
+-- Roles, scopes and refusals: what every other file builds on. Everything starts closed: hosted projects grant new objects
+-- of the schema public to the API's roles, and these defaults are revoked here.
 
 alter default privileges for role postgres in schema public
     revoke all on tables from anon, authenticated, service_role;
@@ -12,11 +12,11 @@ alter default privileges for role postgres in schema public
     revoke all on sequences from anon, authenticated, service_role;
 alter default privileges for role postgres in schema public
     revoke all on functions from anon, authenticated, service_role;
--- Without "in schema": only so does it take away what every new function grants to public.
+-- Without "in schema", because a default privilege per schema cannot revoke the built-in grant to public.
 alter default privileges for role postgres
     revoke execute on functions from public;
 
--- Roles belong to the cluster, not to the database: another database of the same server may have made them.
+-- Roles belong to the cluster: another database of the same server may have created them.
 do $$
 begin
     if not exists (select from pg_catalog.pg_roles where rolname = 'contact') then
@@ -34,11 +34,11 @@ grant contact, switchboard to authenticator;
 alter role contact     set statement_timeout = '5s';
 alter role switchboard set statement_timeout = '10s';
 
-comment on role contact     is 'An outside person with a contact token: reads one conversation.';
-comment on role switchboard is 'The functions of Switchboard: calls the domain functions, sees only the workspace it entered.';
+comment on role contact is 'An outside person with a contact token: reads one conversation.';
+comment on role switchboard is 'The functions of Switchboard: executes the domain functions and sees only the entered workspace.';
 
 create schema private;
-comment on schema private is 'Steps and helpers of the domain functions; never exposed over the API.';
+comment on schema private is 'Steps and helpers of the domain functions; not exposed over the API.';
 
 revoke all on schema private from public;
 grant usage on schema private to contact, authenticated, switchboard, service_role;
@@ -48,7 +48,7 @@ grant usage on schema public  to contact, switchboard;
 -- switchboard as it connects and is good for nothing else, so a call over it stands under the same policies. Nobody can use it
 -- until an operator gives it a password: whoever has that can act for any workspace, as can whoever has the signing key.
 
--- Roles belong to the cluster, not to the database: another database of the same server may have made it.
+-- Roles belong to the cluster: another database of the same server may have created it.
 do $$
 begin
     if not exists (select from pg_catalog.pg_roles where rolname = 'switchboard_login') then
@@ -66,11 +66,11 @@ alter role switchboard_login set lock_timeout = '8s';
 
 comment on role switchboard_login is 'Functions that connect to Postgres directly: becomes switchboard as it connects.';
 
--- Whoever has the password of switchboard_login can send any SQL. With a temporary schema of their own that was enough to
--- become the owner: every search_path begins with pg_temp, an empty one too, so a domain pg_temp.uuid is what `::uuid` in a
--- security definer function means, and its check runs as postgres. Nothing of ours makes temporary objects.
+-- The password of switchboard_login allows any SQL. With a temporary schema its holder could become the owner: each
+-- search_path begins with pg_temp, even an empty one, so that `::uuid` in a security definer function would mean a domain
+-- pg_temp.uuid, whose check runs as postgres. No function here creates temporary objects.
 
--- Every database gives this right to public. All who are there keep it by name, but for our own roles.
+-- Every database grants this to public. All existing roles keep it by name, except Switchboard's own.
 do $$
 declare
     other name;
@@ -94,7 +94,7 @@ begin
             || '7' || substr(gen_random_uuid()::text, 16))::uuid;
 end;
 $$;
-comment on function private.uuid7 is 'A time-ordered UUID (version 7); Postgres has its own only from 18 on.';
+comment on function private.uuid7 is 'A time-ordered UUID (version 7). Postgres has its own only since 18.';
 
 create function private.claims()
     returns jsonb language plpgsql stable parallel safe set search_path = ''
@@ -103,7 +103,7 @@ begin
     return coalesce(nullif(current_setting('request.jwt.claims', true), ''), '{}')::jsonb;
 end;
 $$;
-comment on function private.claims is 'The verified claims of the caller''s token, as PostgREST sets them; {} where there is none.';
+comment on function private.claims is 'The verified claims of the caller''s token; {} without a token.';
 
 create function private.token_conversation()
     returns uuid language plpgsql stable security definer set search_path = ''
@@ -116,19 +116,19 @@ begin
     select c.id, c.contact_id into conversation, contact
       from public.conversations c
      where c.id = (claims ->> 'conversation_id')::uuid;
-    -- It may have moved with the token's contact. One that was the contact's only while two were one is not the token's.
+    -- It may have moved in a merge. A conversation that belonged to the contact only during an undone merge is not returned.
     return case when contact = (claims ->> 'contact_id')::uuid
                   or contact = private.standing_contact((claims ->> 'contact_id')::uuid) then conversation end;
 end;
 $$;
-comment on function private.token_conversation is 'The one conversation a contact token is for, while it is the contact''s or that of the one that stands for it.';
+comment on function private.token_conversation is 'The conversation that the contact token is for, as long as it belongs to the token''s contact or to the contact that this one was merged into.';
 
 create function private.verified_contact()
     returns uuid language sql stable set search_path = ''
 as $$
     select case when private.claims() ->> 'proof' = 'verified' then (private.claims() ->> 'contact_id')::uuid end;
 $$;
-comment on function private.verified_contact is 'The contact of a token that carries proof; null for one given on somebody''s word.';
+comment on function private.verified_contact is 'The contact of a token with proof; null for a token without proof.';
 
 create function private.enter()
     returns uuid language plpgsql set search_path = ''
@@ -137,7 +137,7 @@ declare
     scope constant jsonb := private.claims() -> 'scope';
 begin
     if scope ? 'space_id' or scope ->> 'workspace_id' is null then
-        -- A space is where somebody arrives, perhaps without a name. It is no way in to what others have started.
+        -- The scope of a space is for arrivals; it does not give access to what others have started.
         if scope ? 'space_id' then
             raise sqlstate 'PT403' using message = 'forbidden';
         end if;
@@ -146,7 +146,7 @@ begin
     return set_config('switchboard.workspace_id', (scope ->> 'workspace_id')::uuid::text, true)::uuid;
 end;
 $$;
-comment on function private.enter is 'Enters the workspace that the caller''s token is for, to go on with what was started; the policies for switchboard read the setting.';
+comment on function private.enter is 'Enters the workspace of the caller''s scope; the policies for switchboard read the setting.';
 
 create function private.require_system()
     returns void language plpgsql stable set search_path = ''
@@ -157,7 +157,7 @@ begin
     end if;
 end;
 $$;
-comment on function private.require_system is 'Refuses every token but those for work without a caller: a webhook, a job, a sweep.';
+comment on function private.require_system is 'Refuses every scope except that of work without a caller: a webhook, a job, a sweep.';
 
 create function private.enter_workspace(workspace_id uuid)
     returns void language plpgsql set search_path = ''
@@ -176,7 +176,7 @@ begin
     return nullif(current_setting('switchboard.workspace_id', true), '')::uuid;
 end;
 $$;
-comment on function private.entered_workspace is 'The workspace this transaction entered; null before.';
+comment on function private.entered_workspace is 'The workspace that this transaction entered; null before.';
 
 create function private.refuse(refusal jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -190,7 +190,7 @@ begin
     return refusal - 'status';
 end;
 $$;
-comment on function private.refuse is 'Answers {status, code, title, …} with that status while the transaction commits: counters and audit keep what happened.';
+comment on function private.refuse is 'Returns {code, …} with the given status while the transaction commits, so that counters and audit keep the attempt.';
 
 create function private.raise_refusal(refusal jsonb)
     returns void language plpgsql set search_path = ''
@@ -199,7 +199,7 @@ begin
     raise sqlstate 'SB001' using message = refusal ->> 'code', detail = refusal::text;
 end;
 $$;
-comment on function private.raise_refusal is 'Undoes what the surrounding block wrote. The domain function catches SB001, counts, and returns private.refuse() of its detail.';
+comment on function private.raise_refusal is 'Rolls back the writes of the surrounding block. The domain function catches SB001, counts the refusal, and returns it with private.refuse().';
 
 create function private.workspace_of(noun text, object_id uuid)
     returns uuid language sql stable security definer set search_path = ''
@@ -217,7 +217,7 @@ create function private.calling_user()
 as $$
     select (private.claims() #>> '{caller,user_id}')::uuid;
 $$;
-comment on function private.calling_user is 'The user on whose behalf a function of ours calls; null for operators'' commands.';
+comment on function private.calling_user is 'The user on whose behalf a function calls; null for operators'' commands.';
 
 create function private.page(items jsonb, page_size integer, key text)
     returns jsonb language sql immutable set search_path = ''

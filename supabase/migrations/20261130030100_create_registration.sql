@@ -24,7 +24,7 @@ begin
     return null;
 end;
 $$;
-comment on function private.email_proof is 'What stands behind an email: hmac, supabase_auth, or null for somebody''s word.';
+comment on function private.email_proof is 'The proof of an email: hmac, supabase_auth, or null.';
 
 create function private.record_identity_conflict(known_id uuid, contact_id uuid, other_id uuid, found_by text)
     returns void language plpgsql set search_path = ''
@@ -90,9 +90,9 @@ begin
                                 visitor, case when known is null then email_key end, email, verified_by, profile);
             contact      := conversation.contact_id;
         else
-            -- The contact before any conversation: a new session may be linked to it.
+            -- The contact is locked before any conversation, because a new session may be linked to it.
             contact := private.lock_standing(private.find_or_create_contact('email', email_key, email, verified_by, profile));
-            -- Who proves a known email is that contact, and with them what they said before they told.
+            -- The visitor proved to be a known contact: the visitor's conversation moves to it.
             joined := visitor.id is not null and private.join_visitor(visitor.contact_id, contact, verified_by);
         end if;
         if visitor.id is not null and known is not null and not joined then
@@ -114,7 +114,7 @@ begin
             on conflict on constraint contact_identities_key do nothing;
         end if;
         if conversation.id is null then
-            -- Without proof the arrival gets a conversation of its own and so sees nothing from before.
+            -- Without proof the arrival gets its own conversation, without earlier history.
             conversation := private.find_or_create_conversation(
                                 contact, case when verified_by = 'supabase_auth' then (caller ->> 'user_id')::uuid end,
                                 space.persona_id, space.id,
@@ -135,7 +135,7 @@ begin
         'session_id', session.id, 'session_status', session.status, 'proof', conversation.proof, 'limits', limits);
 end;
 $$;
-comment on function public.register_contact is 'Registers a person in a space: finds or creates the contact, or makes the visitor whose token is shown known; opens or finds the session, links them, counts the arrival.';
+comment on function public.register_contact is 'Registers a person in a space: finds or creates the contact, or identifies the visitor whose token is presented; opens or finds the session, links both, counts the arrival.';
 
 create function private.link_user(contact_id uuid, kind public.identity_kind, verified_by text)
     returns void language plpgsql set search_path = ''
@@ -151,7 +151,7 @@ begin
     on conflict on constraint contact_identities_key do nothing;
 end;
 $$;
-comment on function private.link_user is 'Remembers which user proved an email, so that they stay this contact whatever becomes of it.';
+comment on function private.link_user is 'Links the calling user, who proved an email, to the contact: the user stays this contact even if the email moves.';
 
 create function private.unknown_visitor(identities jsonb, proven boolean)
     returns public.conversations language plpgsql set search_path = ''
@@ -160,12 +160,12 @@ declare
     me      constant uuid := (private.claims() #>> '{caller,contact_id}')::uuid;
     visitor public.conversations;
 begin
-    -- Before the locks as well: only a visitor is held while somebody else is asked for, so that two who tell each other's
-    -- emails do not wait in a circle.
+    -- Checked before the locks too: only a visitor without identities is locked together with other contacts, so that two
+    -- visitors who type each other's emails cannot deadlock.
     if exists (select from public.contact_identities i where i.contact_id = me) then
         return null;
     end if;
-    -- Both contacts before the conversation, as a merge locks them.
+    -- Contacts before the conversation, in the order of a merge.
     perform private.lock_contacts(array(select k.contact_id from private.known_contacts(private.entered_workspace(), identities) k) || me);
     select c.* into visitor
       from public.conversations c
@@ -173,10 +173,10 @@ begin
        and c.contact_id = me
        and (c.space_id is null or private.workspace_of_space(c.space_id) is not null)
        for no key update;
-    -- After the lock: who tells two emails at once becomes known by one of them.
+    -- Checked again after the locks: a visitor who types two emails at once gets one of them.
     if exists (select from public.contact_identities i where i.contact_id = visitor.contact_id)
-       -- Who told one that somebody else has is asked no second time either: a next answer would tell that it was. Whoever
-       -- has proof is told nothing that is not theirs.
+       -- A visitor who already typed another contact's email is not identified by a second one either: the different answer
+       -- would reveal that the first one is known. With proof nothing is revealed.
        or (not proven and exists (select
                                     from public.sessions s
                                    where s.conversation_id = visitor.id
@@ -186,7 +186,7 @@ begin
     return visitor;
 end;
 $$;
-comment on function private.unknown_visitor is 'The conversation of the contact token that is shown, where nobody has told yet who its contact is; else nulls. It is locked, and before it the contact and those that the identities belong to; proven: whether the identities are.';
+comment on function private.unknown_visitor is 'The conversation of the presented contact token if its contact has no identity yet, else null. Locks the contacts of the identities and the visitor''s, then the conversation. proven: whether the identities are.';
 
 create function private.introduce_visitor(visitor public.conversations, email_key text, email text, verified_by text, profile jsonb)
     returns public.conversations language plpgsql set search_path = ''
@@ -202,15 +202,14 @@ begin
     end if;
     perform private.fill_profile(visitor.contact_id, profile);
     if verified_by is not null then
-        -- Now it is their lasting one. Its former key, under which who sent the first message found it again without a token,
-        -- must not open it any more.
+        -- It becomes the main conversation. Its former key, which opened it without a token, becomes invalid.
         begin
             update public.conversations c
                set proof = 'verified', thread_key = 'main'
              where c.id = visitor.id
             returning c.* into conversation;
         exception when unique_violation then
-            -- A member has opened one for them already, and that is where they go on elsewhere.
+            -- A member has already opened a main conversation for the contact.
             update public.conversations c
                set proof = 'verified', thread_key = 'arrival:' || private.uuid7()
              where c.id = visitor.id
@@ -220,7 +219,7 @@ begin
     return conversation;
 end;
 $$;
-comment on function private.introduce_visitor is 'Gives a visitor whom nobody knew a name and an email (null: somebody else has it); with proof the conversation becomes their lasting one.';
+comment on function private.introduce_visitor is 'Adds a profile and an email (null: another contact has it) to a visitor without identities; with proof the conversation becomes the main one.';
 
 create function private.join_visitor(contact_id uuid, standing_id uuid, verified_by text)
     returns boolean language plpgsql set search_path = ''
@@ -236,12 +235,12 @@ begin
         return true;
     end if;
     collides := private.preview_merge(contact, standing) -> 'collides';
-    -- That both have a session is no contradiction: the standing contact keeps its own.
+    -- Both having a session is no contradiction: the target keeps its own.
     if contact.merged_into_id is not null or standing.merged_into_id is not null
        or contact.kind <> 'person' or standing.kind <> 'person'
        or exists (select from public.contact_identities i where i.contact_id = contact.id)
        or collides ? 'name' or collides -> 'threads' <> '[]' or collides -> 'attributes' <> '[]'
-       -- Somebody has said that these are two.
+       -- A member decided that they are two contacts.
        or exists (select from public.contact_merges m where m.contact_id = contact.id and m.into_id = standing.id and m.undone_at is not null)
        or exists (select
                     from public.contact_conflicts k
@@ -254,7 +253,7 @@ begin
     return true;
 end;
 $$;
-comment on function private.join_visitor is 'Merges somebody whom nobody knew into the contact that they proved to be, both locked; false where anything contradicts it, and then nothing is changed.';
+comment on function private.join_visitor is 'Merges a visitor into the contact that the visitor proved to be, both locked. Returns false, and changes nothing, if anything contradicts it.';
 
 grant execute on function
     private.email_proof, private.record_identity_conflict, public.register_contact, private.link_user, private.unknown_visitor,

@@ -49,18 +49,18 @@ create table public.sessions (
     constraint sessions_taken_over_live       check (taken_over_by is null or status in ('active', 'paused'))
 ) with (fillfactor=90);
 comment on table public.sessions is 'One episode of a conversation, with status and counters.';
-comment on column public.sessions.assigned_user_id is 'The agent who looks after it.';
-comment on column public.sessions.turn_count is 'Equals the session''s turns; moved in the transaction that adds one.';
-comment on column public.sessions.message_count is 'Equals the session''s messages; moved in the transaction that adds one.';
-comment on column public.sessions.metadata is 'Where it came from: user agent, address, device, source, and what was typed at registration.';
-comment on column public.sessions.workflow is 'The workflow it follows, if any; workflow_transitions has its steps.';
-comment on column public.sessions.workflow_step is 'Where it stands in its workflow; workflow_steps says how it came there.';
-comment on column public.sessions.workflow_state is 'What the workflow''s owner keeps of it.';
-comment on column public.sessions.request_id is 'The request it works on.';
-comment on column public.sessions.primary_quote_id is 'The quote that stands for it in lists: a received one of its request, null where there is none.';
-comment on column public.sessions.proposal_id is 'The proposal it led to.';
-comment on column public.sessions.taken_over_by is 'The member who answers in the persona''s place; null: the persona answers.';
-comment on column public.sessions.first_message_at is 'When its first message came in; null: none yet.';
+comment on column public.sessions.assigned_user_id is 'The member who is responsible for it.';
+comment on column public.sessions.turn_count is 'Equals the number of its turns; changed in the transaction that adds one.';
+comment on column public.sessions.message_count is 'Equals the number of its messages; changed in the transaction that adds one.';
+comment on column public.sessions.metadata is 'User agent, address, device, source, and the registration form.';
+comment on column public.sessions.workflow is 'The name of its workflow; workflow_transitions has the steps.';
+comment on column public.sessions.workflow_step is 'The current step; workflow_steps has the history.';
+comment on column public.sessions.workflow_state is 'Data that the workflow keeps with the session.';
+comment on column public.sessions.request_id is 'The request that the session works on.';
+comment on column public.sessions.primary_quote_id is 'The received quote of its request that lists show; null without one.';
+comment on column public.sessions.proposal_id is 'The proposal made in the session.';
+comment on column public.sessions.taken_over_by is 'The member who answers in place of the persona; null: the persona answers.';
+comment on column public.sessions.first_message_at is 'The time of the first incoming message; null: none yet.';
 alter table public.sessions enable row level security;
 create unique index sessions_one_live_idx on public.sessions (conversation_id) where status in ('active', 'paused');
 create index sessions_conversation_id_idx on public.sessions (conversation_id, status);
@@ -117,7 +117,7 @@ create table public.tags (
     constraint tags_name            check (length(name) between 1 and 64)
 );
 comment on table public.tags is 'One tag on one contact or one session.';
-comment on column public.tags.name is 'Normalised once, in lib/contacts.py: trimmed, NFC, lower case.';
+comment on column public.tags.name is 'Normalised once in lib/fields/tags.py: trimmed, NFC, lower case.';
 alter table public.tags enable row level security;
 create index tags_name_idx on public.tags (workspace_id, name, contact_id, session_id);
 
@@ -134,7 +134,7 @@ as $$
      where s.assigned_user_id = (select auth.uid())
        and s.workspace_id in (select private.member_workspaces());
 $$;
-comment on function private.own_sessions is 'The sessions the signed-in user holds (the owner''s side only while a member), or was assigned as a member.';
+comment on function private.own_sessions is 'The sessions of the signed-in user (the owner''s side only for a member), and those assigned to the user as a member.';
 
 create function private.find_or_create_session(conversation public.conversations, metadata jsonb)
     returns public.sessions language plpgsql set search_path = ''
@@ -152,7 +152,7 @@ begin
         values (conversation.workspace_id, conversation.id, conversation.contact_id, conversation.user_id,
                 conversation.persona_id, find_or_create_session.metadata)
         returning * into session;
-        -- The link to the session first opened is set once and never repointed.
+        -- The link to the contact's first session is set once.
         update public.contacts c
            set session_id = session.id
          where c.id = conversation.contact_id
@@ -161,7 +161,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.find_or_create_session is 'The live session of a locked conversation, or a new one, to which a contact without a session is linked.';
+comment on function private.find_or_create_session is 'The live session of a locked conversation, or a new one; a contact without a session is linked to it.';
 
 create function private.transition_refusal(facts jsonb)
     returns jsonb language sql immutable set search_path = ''
@@ -199,7 +199,7 @@ begin
     return null;
 end;
 $$;
-comment on function private.audit_resumed_session is 'Audits that a paused session goes on: a member resumed it, or its contact wrote.';
+comment on function private.audit_resumed_session is 'Audits the resume of a session, by a member or by the contact''s message.';
 
 create function private.works_on_session(session public.sessions)
     returns boolean language sql stable set search_path = ''
@@ -211,7 +211,7 @@ as $$
                       and m.user_id = (private.claims() #>> '{caller,user_id}')::uuid
                       and (m.role in ('owner', 'admin') or m.user_id in (session.user_id, session.assigned_user_id)));
 $$;
-comment on function private.works_on_session is 'Whether the caller is a member whose session it is: owners and admins all, agents their own and assigned.';
+comment on function private.works_on_session is 'Whether the caller is a member who may work on the session: owners and admins on all, agents on their own and assigned ones.';
 
 create function public.change_session_status(session_id uuid, status public.session_status)
     returns jsonb language plpgsql set search_path = ''
@@ -225,12 +225,12 @@ begin
     if not ends and status not in ('active', 'paused') then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'status_not_settable';
     end if;
-    -- A token for managing a workspace is for no session.
+    -- The management scope gives no access to sessions.
     if private.claims() -> 'scope' ? 'management' then
         raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform private.enter_session(session_id);
-    -- The conversation before its sessions, the session before its turns, as start_turn locks them.
+    -- Locks in the order of start_turn: conversation, session, turn.
     perform
        from public.conversations c
       where c.id = (select s.conversation_id from public.sessions s where s.id = change_session_status.session_id)
@@ -250,7 +250,7 @@ begin
                 'status', 409, 'code', 'turn_in_progress', 'retry_after', 1, 'stopping', true,
                 'turn_id', turn_id, 'session_id', session.id));
         end if;
-        -- A session of one message has ended with its turn.
+        -- A per_message session ended with its turn.
         select s.* into strict session from public.sessions s where s.id = change_session_status.session_id;
         changed := session.status not in ('active', 'paused');
         if changed and session.status <> status then
@@ -272,7 +272,7 @@ begin
         'session_id', session.id, 'conversation_id', session.conversation_id, 'status', status, 'changed', changed);
 end;
 $$;
-comment on function public.change_session_status is 'Pauses, resumes, completes or cancels a session: {session_id, conversation_id, status, changed}. Ending one stops its turn first; refused with stopping: true until it has stopped, ask again.';
+comment on function public.change_session_status is 'Pauses, resumes, completes or cancels a session: {session_id, conversation_id, status, changed}. Its running turn is stopped first: while that takes, the call is refused with stopping: true and is to be repeated.';
 
 create function private.enter_beside_contact(contact_id uuid)
     returns public.member_role language plpgsql security definer set search_path = ''
@@ -296,7 +296,7 @@ begin
     return role;
 end;
 $$;
-comment on function private.enter_beside_contact is 'Enters the workspace of a contact that the caller is a member of, and gives their role; 404 for everybody else.';
+comment on function private.enter_beside_contact is 'Enters the workspace of a contact as a member and returns the member''s role; 404 for other callers.';
 
 create function private.open_for_contact(contact_id uuid, space public.spaces, persona_id uuid, thread_key text)
     returns public.conversations language plpgsql set search_path = ''
@@ -319,12 +319,12 @@ begin
     if not exists (select from public.personas p where p.id = wanted and p.enabled) then
         raise sqlstate 'PT404' using message = 'persona_not_found';
     end if;
-    -- The contact before the conversation: the session that comes next may be linked to it.
+    -- The contact is locked before the conversation, because a new session may be linked to it.
     return private.find_or_create_conversation(
         private.lock_standing(contact_id), null, wanted, space.id, coalesce(thread_key, 'main'), 'verified');
 end;
 $$;
-comment on function private.open_for_contact is 'The conversation that a member opens for a contact, with the named persona, the space''s, or the workspace''s only one; locked for this transaction.';
+comment on function private.open_for_contact is 'The conversation that a member opens for a contact, with the named persona, the space''s, or the workspace''s only one; locked until the transaction ends.';
 
 create type private.opened_session as (session public.sessions, is_new boolean);
 comment on type private.opened_session is 'The live session of a conversation, and whether it was created just now.';
@@ -425,7 +425,7 @@ begin
         end if;
     end if;
     if template is not null then
-        -- Whether there is such a one is for members.
+        -- Only members learn whether a template exists.
         if role is null and not private.is_member(private.calling_user()) then
             raise sqlstate 'PT403' using message = 'forbidden', detail = 'members_only';
         end if;
@@ -469,14 +469,14 @@ begin
         'created_at', session.created_at, 'created', opened.is_new);
 end;
 $$;
-comment on function public.start_session is 'The live session of a conversation, or a new one: a member''s for a contact, a contact''s own, a user''s own at a space; a new one by a template, where a member names one. {session_id, conversation_id, status, created, …}';
+comment on function public.start_session is 'The live session of a conversation, or a new one: opened by a member for a contact, by a contact, or by a user in a space; a member can name a template. {session_id, conversation_id, status, created, …}';
 
 create function public.set_session_tags(session_id uuid, names text[])
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
     perform private.enter_session(session_id);
-    -- Tags are the members' own words: whoever else may act on a session is not told that they exist.
+    -- Tags are visible to members only.
     if private.caller_role(private.entered_workspace()) is null then
         raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
@@ -489,7 +489,7 @@ begin
              where t.session_id = set_session_tags.session_id);
 end;
 $$;
-comment on function public.set_session_tags is 'Replaces a session''s tags, for the members who may see it: {tags}.';
+comment on function public.set_session_tags is 'Replaces a session''s tags, for members who may see the session: {tags}.';
 
 create function public.change_sessions_status(session_ids uuid[], status public.session_status)
     returns jsonb language plpgsql set search_path = ''
@@ -523,7 +523,7 @@ begin
         end;
     end loop;
 
-    -- All conversations before all sessions, each kind in one order: two who change the same ones never wait in a circle.
+    -- All conversations before all sessions, each in the order of ids, so that two calls cannot deadlock.
     for entered in select distinct p.workspace_id from jsonb_to_recordset(places) p (workspace_id uuid) order by 1 loop
         perform set_config('switchboard.workspace_id', entered::text, true);
         perform
@@ -543,7 +543,7 @@ begin
             for no key update;
     end loop;
 
-    -- By persona, since a turn that is ended here may lock its breaker until the end, as the sweep of turns does.
+    -- Ordered by persona, because ending a turn may lock the persona's breaker; the sweep of turns has the same order.
     for one in select p.id from jsonb_to_recordset(places) p (id uuid, persona_id uuid) order by p.persona_id, p.id loop
         begin
             changed := public.change_session_status(one, status);
@@ -553,13 +553,13 @@ begin
         end;
         items := items || (changed - '{session_id,conversation_id}'::text[] || jsonb_build_object('id', one));
     end loop;
-    -- A refusal of one is not the answer's.
+    -- The refusal of one session is not the status of the response.
     perform set_config('response.status', '', true);
     perform set_config('response.headers', '', true);
     return jsonb_build_object('items', items);
 end;
 $$;
-comment on function public.change_sessions_status is 'Does to each of up to 100 sessions what change_session_status does to one: {items}, each {id, status, changed} or {id, code, …}; with stopping: true those to ask again.';
+comment on function public.change_sessions_status is 'change_session_status for up to 100 sessions: {items}, each {id, status, changed} or {id, code, …}; those with stopping: true are to be repeated.';
 
 create function private.note_first_message()
     returns trigger language plpgsql set search_path = ''
@@ -569,7 +569,7 @@ begin
     return new;
 end;
 $$;
-comment on function private.note_first_message is 'Notes that a session''s first message came in with this change.';
+comment on function private.note_first_message is 'Sets the time of the session''s first message.';
 
 create trigger sessions_audit_resumed
     after update of status on public.sessions
@@ -577,7 +577,7 @@ create trigger sessions_audit_resumed
     when (old.status = 'paused' and new.status = 'active')
     execute function private.audit_resumed_session();
 
--- What comes in moves last_activity_at; what the persona or a member says does not, and a recovery brings no message.
+-- An incoming message updates last_activity_at; messages of the persona or a member do not, and a recovery adds no message.
 create trigger sessions_note_first_message
     before update of message_count on public.sessions
     for each row

@@ -6,7 +6,7 @@ set check_function_bodies = off;
 -- Circuit breakers: a persona that fails repeatedly is not called for a while.
 
 create type public.breaker_state as enum ('closed', 'open', 'half_open');
-comment on type public.breaker_state is 'closed -> open (failures in a row) -> half_open (one turn finds out) -> closed (it was answered) | open (it was not)';
+comment on type public.breaker_state is 'closed -> open (consecutive failures) -> half_open (one probe turn) -> closed (it succeeded) | open (it failed)';
 
 create table public.persona_breakers (
     persona_id    uuid                 not null,
@@ -21,12 +21,12 @@ create table public.persona_breakers (
     constraint persona_breakers_persona_id_fkey foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade,
     constraint persona_breakers_state           check ((state = 'closed') = (retry_at is null) and (state = 'half_open') = (probe_turn_id is not null))
 );
-comment on table public.persona_breakers is 'What is known of a persona''s health since it first failed.';
-comment on column public.persona_breakers.failures is 'Failed turns in a row.';
-comment on column public.persona_breakers.opened_at is 'When it opened last.';
-comment on column public.persona_breakers.retry_at is 'open: when a turn may find out whether it is back; half_open: when the one that tries is given up.';
-comment on column public.persona_breakers.probe_turn_id is 'The turn that finds out.';
-comment on column public.persona_breakers.refused is 'Messages refused since it opened last.';
+comment on table public.persona_breakers is 'The circuit breaker of a persona, created with its first failure.';
+comment on column public.persona_breakers.failures is 'Consecutive failed turns.';
+comment on column public.persona_breakers.opened_at is 'When it was last opened.';
+comment on column public.persona_breakers.retry_at is 'open: when a probe may start; half_open: when the probe is given up.';
+comment on column public.persona_breakers.probe_turn_id is 'The turn that tests the persona.';
+comment on column public.persona_breakers.refused is 'Messages refused since it was last opened.';
 alter table public.persona_breakers enable row level security;
 create index persona_breakers_workspace_id_idx on public.persona_breakers (workspace_id);
 
@@ -38,8 +38,7 @@ as $$
                'persona_id', breaker.persona_id,
                'retry_after', case when breaker.state = 'open'
                                    then greatest(1, ceil(extract(epoch from breaker.retry_at - clock_timestamp())))::integer
-                                   -- How long a turn that finds out will take is not known: as long again as it has taken,
-                                   -- and no longer than if it failed now.
+                                   -- The remaining time of the probe is unknown: estimated as its age, at most breaker_seconds.
                                    else coalesce(
                                        (select least(greatest(5, ceil(extract(epoch from clock_timestamp() - t.created_at))),
                                                      p.breaker_seconds)::integer
@@ -47,7 +46,7 @@ as $$
                                           left join public.turns t on t.id = breaker.probe_turn_id
                                          where p.id = breaker.persona_id), 5) end);
 $$;
-comment on function private.breaker_refusal is 'What is said while a persona is left alone.';
+comment on function private.breaker_refusal is 'The refusal by an open breaker.';
 
 create function private.check_breaker(persona public.personas)
     returns boolean language plpgsql stable set search_path = ''
@@ -68,7 +67,7 @@ begin
     return true;
 end;
 $$;
-comment on function private.check_breaker is 'Refuses early, without a lock, what an open breaker would refuse in the end; whether a turn has to pass it.';
+comment on function private.check_breaker is 'Refuses early, without a lock, if the breaker is open; whether the turn has to pass the breaker.';
 
 create function private.start_probe(persona public.personas, turn public.turns)
     returns void language plpgsql set search_path = ''
@@ -76,8 +75,7 @@ as $$
 declare
     breaker public.persona_breakers;
 begin
-    -- Of all who come when the time is over, in whatever process, one finds the row as it was: that turn finds out. It is
-    -- locked before it is judged, so that whoever comes next sees that turn too.
+    -- The lock lets one turn of all concurrent ones become the probe; the next one sees it.
     select b.* into breaker
       from public.persona_breakers b
      where b.persona_id = persona.id
@@ -95,7 +93,7 @@ begin
     perform private.record_audit('breaker.half_opened', persona.id, null, null);
 end;
 $$;
-comment on function private.start_probe is 'Lets a turn through a breaker that is not closed, or refuses; where it was open for long enough, one turn of all goes through.';
+comment on function private.start_probe is 'Lets one turn through a breaker that was open for long enough, as its probe, or refuses.';
 
 create function private.count_breaker_refusal(refusal jsonb)
     returns void language sql set search_path = ''
@@ -105,21 +103,21 @@ as $$
      where b.persona_id = (refusal ->> 'persona_id')::uuid
        and refusal ->> 'code' = 'persona_unavailable';
 $$;
-comment on function private.count_breaker_refusal is 'Keeps count of a refusal by a breaker, after the writes it undid.';
+comment on function private.count_breaker_refusal is 'Counts a refusal by a breaker after its writes were undone.';
 
 create function private.record_result(turn public.turns, persona public.personas, status public.turn_status, error_code text)
     returns void language plpgsql set search_path = ''
 as $$
 declare
     moment constant timestamptz := clock_timestamp();
-    -- One that declines is well: otherwise whoever asks for what it may not say would keep it from everybody.
+    -- A refusal by content is a success: otherwise one sender's texts could open the breaker for all.
     well   constant boolean     := status = 'completed' or coalesce(error_code = 'persona_declined', false);
-    -- What a persona did wrong, and not its caller, the process or the database.
+    -- Failures caused by the persona, not by the caller, the process or the database.
     failed constant boolean     := not well and coalesce(error_code like 'persona\_%' or error_code = 'internal_error', false);
     before public.persona_breakers;
 begin
     select b.* into before from public.persona_breakers b where b.persona_id = persona.id;
-    -- Nothing to learn: it is well and was well.
+    -- A success does not change a closed breaker without failures.
     if not failed and (not found or (before.state = 'closed' and before.failures = 0)) then
         return;
     end if;
@@ -128,7 +126,7 @@ begin
         on conflict on constraint persona_breakers_pkey do nothing;
     end if;
     select b.* into before from public.persona_breakers b where b.persona_id = persona.id for no key update;
-    -- A turn from before it opened says nothing that is not known, however late it ends.
+    -- Turns started before it was opened do not count.
     if turn.created_at < before.opened_at then
         return;
     end if;
@@ -153,7 +151,7 @@ begin
             insert into public.audit_events (workspace_id, verb, object_id)
             values (persona.workspace_id, 'breaker.closed', persona.id);
         else
-            -- It failed again; or it was cancelled, or lost with its process, and the next one finds out.
+            -- The probe failed: wait again. If it was cancelled or lost, the next turn is the probe.
             update public.persona_breakers b
                set state = 'open', probe_turn_id = null, failures = b.failures + failed::integer,
                    retry_at = case when failed then moment + make_interval(secs => persona.breaker_seconds) else moment end
@@ -162,7 +160,7 @@ begin
     end if;
 end;
 $$;
-comment on function private.record_result is 'Tells a persona''s breaker how a turn ended: opens it after enough failures in a row, closes it when the one that finds out is answered.';
+comment on function private.record_result is 'Records the result of a turn in its persona''s breaker: opens it after enough consecutive failures, closes it after a successful probe.';
 
 create function private.probe_is_lost(breaker public.persona_breakers)
     returns boolean language plpgsql stable set search_path = ''

@@ -18,7 +18,7 @@ begin
           join public.sessions s on s.id = t.session_id
          where t.status = 'active'
            and t.lease_until < clock_timestamp()
-         -- Each may lock its persona's breaker until the end: two sweeps then never wait for each other in a circle.
+         -- Ending a turn may lock its persona's breaker: in this order two sweeps cannot deadlock.
          order by s.persona_id, t.lease_until
          limit max_turns
            for no key update skip locked
@@ -29,7 +29,7 @@ begin
     return expired;
 end;
 $$;
-comment on function private.expire_turns is 'Ends turns whose lease ran out, keeping what was flushed; how many. Run by pg_cron as the owner, over all workspaces.';
+comment on function private.expire_turns is 'Ends turns whose lease expired, with their flushed text; returns how many. Run by pg_cron as the owner, over all workspaces.';
 
 create function private.enter_session(session_id uuid)
     returns void language plpgsql security definer set search_path = ''
@@ -48,7 +48,7 @@ begin
     perform set_config('switchboard.workspace_id', session.workspace_id::text, true);
 end;
 $$;
-comment on function private.enter_session is 'Enters the workspace of a session that the caller may act on; 404 for any other.';
+comment on function private.enter_session is 'Enters the workspace of a session that the caller may act on; 404 for others.';
 
 create function private.enter_turn(turn_id uuid)
     returns public.turns language plpgsql security definer set search_path = ''
@@ -65,7 +65,7 @@ begin
     return turn;
 end;
 $$;
-comment on function private.enter_turn is 'Enters the workspace of a turn that the caller may act on, and returns it; 404 for any other.';
+comment on function private.enter_turn is 'Enters the workspace of a turn that the caller may act on, and returns it; 404 for others.';
 
 create function private.stop_turn(turn public.turns)
     returns boolean language plpgsql set search_path = ''
@@ -73,7 +73,7 @@ as $$
 declare
     is_over boolean;
 begin
-    -- The session before the turn, as everywhere.
+    -- The session is locked before the turn, as in start_turn.
     perform from public.sessions s where s.id = turn.session_id for no key update;
     -- A silent turn has no process that would stop it, and its reader has seen nothing beyond the flushed text. If the
     -- database was away, flushes wait as this request did: the process then has three seconds for one.
@@ -124,7 +124,7 @@ declare
     turn public.turns := private.enter_turn(turn_id);
 begin
     if turn.status = 'active' then
-        -- The session before the turn, as everywhere; and locked before it is judged.
+        -- The session is locked before the turn, and the turn before its status is checked.
         perform from public.sessions s where s.id = turn.session_id for no key update;
         select t.* into strict turn from public.turns t where t.id = turn.id;
     end if;
@@ -137,7 +137,7 @@ begin
     return private.turn_state(turn.id) || jsonb_build_object('turn_id', turn.id);
 end;
 $$;
-comment on function public.cancel_turn is 'Asks for a turn to be stopped, on behalf of somebody who may see it: {turn_id, status, message_id, text_length}. It has stopped when status says so; ask again until then.';
+comment on function public.cancel_turn is 'Requests the cancel of a turn: {turn_id, status, message_id, text_length}. Repeat the call until status says that it has ended.';
 
 create function public.recover_session(session_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -150,14 +150,14 @@ declare
     changed boolean := false;
 begin
     perform private.enter_session(session_id);
-    -- The conversation before its sessions, as start_turn locks them.
+    -- Locks in the order of start_turn: conversation, session.
     perform
        from public.conversations c
       where c.id = (select s.conversation_id from public.sessions s where s.id = recover_session.session_id)
         for no key update;
     select s.* into strict session from public.sessions s where s.id = recover_session.session_id for no key update;
 
-    -- Locked before its lease is judged: a flush may be renewing it.
+    -- Locked before its lease is checked, because a flush may be renewing it.
     select t.* into last
       from public.turns t
      where t.session_id = session.id
@@ -198,7 +198,7 @@ begin
                        from (select m.*
                                from public.messages m
                               where m.conversation_id = session.conversation_id
-                                -- An agent may have been given this session and none of those before.
+                                -- An agent may be assigned to this session and not to earlier ones.
                                 and m.session_id in (select s.id
                                                        from public.sessions s
                                                       where s.conversation_id = session.conversation_id
@@ -210,7 +210,7 @@ begin
                               'client_message_id', last.client_message_id) end);
 end;
 $$;
-comment on function public.recover_session is 'Makes a timed-out session active again, or finds a live one whose answer was interrupted: {changed, session_id, status, messages (the last 200 of the conversation that the caller may read), last_turn}.';
+comment on function public.recover_session is 'Resumes a timed-out session, or returns a live one whose answer was interrupted: {changed, session_id, status, messages (the last 200 of the conversation that the caller may read), last_turn}.';
 
 grant execute on function
     private.enter_session, private.enter_turn, private.stop_turn, private.stop_session_turn, public.cancel_turn, public.recover_session

@@ -14,7 +14,7 @@ begin
     return new;
 end;
 $$;
-comment on function private.end_takeover is 'Ends a takeover with its session, whatever ends that, or with its member.';
+comment on function private.end_takeover is 'Ends a takeover when the session ends or the member leaves.';
 
 create function private.audit_handed_back()
     returns trigger language plpgsql set search_path = ''
@@ -27,19 +27,19 @@ begin
                                    from public.workspace_members m
                                   where m.workspace_id = old.workspace_id
                                     and m.user_id = old.taken_over_by) then 'unattended' end
-     -- A workspace that is being deleted takes its members along before its sessions, and keeps no audit.
+     -- A workspace that is being deleted loses its members before its sessions, and keeps no audit.
      where exists (select from public.workspaces w where w.id = new.workspace_id);
     return null;
 end;
 $$;
-comment on function private.audit_handed_back is 'Audits the end of a takeover; the code says what ended it where nobody handed it back.';
+comment on function private.audit_handed_back is 'Audits the end of a takeover; the code is the cause if no member handed it back.';
 
--- Removed members are the key's to see to; this is for those who stay.
+-- Removed members are handled by the foreign key; this trigger handles a change of role.
 create function private.hand_back_as_agent()
     returns trigger language plpgsql set search_path = ''
 as $$
 begin
-    -- Whoever is taking something over holds a key share of this row, and is waited for.
+    -- A concurrent takeover holds a key share lock of this row: wait for it.
     perform
        from public.workspace_members m
       where m.workspace_id = new.workspace_id
@@ -54,7 +54,7 @@ begin
     return null;
 end;
 $$;
-comment on function private.hand_back_as_agent is 'Hands back what somebody took over as an owner or admin and, as the agent they become, does not see.';
+comment on function private.hand_back_as_agent is 'Hands back the sessions that a member took over as owner or admin and may not see as the agent the member becomes.';
 
 create function private.enter_to_work_on(session_id uuid)
     returns public.sessions language plpgsql set search_path = ''
@@ -62,12 +62,12 @@ as $$
 declare
     session public.sessions;
 begin
-    -- A token for managing a workspace is for no session.
+    -- The management scope gives no access to sessions.
     if private.claims() -> 'scope' ? 'management' then
         raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform private.enter_session(session_id);
-    -- The conversation before its sessions, as start_turn locks them.
+    -- Locks in the order of start_turn: conversation, session.
     perform
        from public.conversations c
       where c.id = (select s.conversation_id from public.sessions s where s.id = enter_to_work_on.session_id)
@@ -79,7 +79,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.enter_to_work_on is 'Enters the workspace of a session that the caller works on as a member, and locks it with its conversation; 404 where they may not see it.';
+comment on function private.enter_to_work_on is 'Enters the workspace of a session that the caller works on as a member, and locks it with its conversation; 404 if the caller may not see it.';
 
 create function private.administers_workspace(workspace_id uuid)
     returns boolean language plpgsql stable set search_path = ''
@@ -92,7 +92,7 @@ begin
                       and m.role in ('owner', 'admin'));
 end;
 $$;
-comment on function private.administers_workspace is 'Whether the caller on whose behalf a function of ours calls is an owner or admin of a workspace.';
+comment on function private.administers_workspace is 'Whether the caller is an owner or admin of a workspace.';
 
 create function private.refuse_taken_over(session public.sessions)
     returns jsonb language plpgsql set search_path = ''
@@ -103,7 +103,7 @@ begin
                'session_id', session.id, 'taken_over_by', session.taken_over_by));
 end;
 $$;
-comment on function private.refuse_taken_over is 'Refuses what only the member does who took a session over, and tells who did.';
+comment on function private.refuse_taken_over is 'Returns the refusal for a session that another member has taken over.';
 
 create function private.describe_takeover(session_id uuid, changed boolean)
     returns jsonb language plpgsql stable set search_path = ''
@@ -117,7 +117,7 @@ begin
              where s.id = describe_takeover.session_id);
 end;
 $$;
-comment on function private.describe_takeover is 'Who answers in a session and who looks after it.';
+comment on function private.describe_takeover is 'Who answers in a session, and who is assigned to it.';
 
 create function public.take_over_session(session_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -136,27 +136,27 @@ begin
         begin
             update public.sessions s
                set taken_over_by = member, taken_over_at = clock_timestamp(),
-                   -- Whoever answers looks after it, unless somebody else does.
+                   -- The member is also assigned, unless another one is.
                    assigned_user_id = coalesce(s.assigned_user_id, member)
              where s.id = session.id
             returning s.* into session;
         exception when foreign_key_violation then
-            -- Taken out of the workspace in this moment.
+            -- The member was removed from the workspace at this moment.
             raise sqlstate 'PT404' using message = 'session_not_found';
         end;
-        -- Or made an agent who does not see it: the key's check has waited for that.
+        -- Or became an agent who may not see it: the check of the foreign key waited for that.
         if not private.works_on_session(session) then
             raise sqlstate 'PT404' using message = 'session_not_found';
         end if;
         perform private.record_audit('session.taken_over', session.id, member, null);
         changed := true;
     end if;
-    -- No new answer begins from here on. The one under way is stopped, and what its reader has seen is kept.
+    -- No new answer starts from here on. The running one is stopped; its visible text is kept.
     return private.describe_takeover(session.id, changed)
            || jsonb_build_object('stopping', private.stop_session_turn(session.id) is not null);
 end;
 $$;
-comment on function public.take_over_session is 'Lets a member answer in the persona''s place: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed, stopping}. stopping: the persona''s answer under way is being stopped, ask again until it has.';
+comment on function public.take_over_session is 'Lets a member answer in place of the persona: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed, stopping}. stopping: the persona''s running answer is being stopped; repeat the call until it has.';
 
 create function public.hand_back_session(session_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -167,7 +167,7 @@ begin
     if session.taken_over_by <> private.calling_actor() and not private.administers_workspace(session.workspace_id) then
         return private.refuse_taken_over(session);
     end if;
-    -- Audited where it happens, since a session's end does it too.
+    -- Audited by a trigger, because the end of a session hands it back too.
     update public.sessions s
        set taken_over_by = null
      where s.id = session.id
@@ -175,7 +175,7 @@ begin
     return private.describe_takeover(session.id, session.taken_over_by is not null);
 end;
 $$;
-comment on function public.hand_back_session is 'Lets the persona answer again, on behalf of the member who took the session over, or of an owner or admin: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed}.';
+comment on function public.hand_back_session is 'Lets the persona answer again, for the member who took the session over, or an owner or admin: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed}.';
 
 create function private.describe_message(message public.messages, created boolean)
     returns jsonb language plpgsql stable set search_path = ''
@@ -186,7 +186,7 @@ begin
         'role', message.role, 'text', message.text, 'created_at', message.created_at, 'created', created);
 end;
 $$;
-comment on function private.describe_message is 'A message without a turn, for whoever sent it.';
+comment on function private.describe_message is 'A message without a turn, for its sender.';
 
 create function public.say_as_member(session_id uuid, text text, client_message_id text default null)
     returns jsonb language plpgsql set search_path = ''
@@ -196,7 +196,7 @@ declare
     member  constant uuid            := private.calling_actor();
     message public.messages;
 begin
-    -- The same message again, though the session may have been handed back or ended since.
+    -- A repeat of the message returns it, even if the session was handed back or ended since.
     select m.* into message
       from public.messages m
      where m.session_id = session.id
@@ -212,17 +212,17 @@ begin
     elsif session.taken_over_by <> member then
         return private.refuse_taken_over(session);
     end if;
-    -- The session is locked, so messages of one session are created in the order in which they can be seen.
+    -- The session is locked, so that messages become visible in the order of created_at.
     insert into public.messages (workspace_id, conversation_id, session_id, role, user_id, text, client_message_id)
     values (session.workspace_id, session.conversation_id, session.id, 'member', member,
             say_as_member.text, say_as_member.client_message_id)
     returning * into message;
-    -- Only what comes in keeps a session from its idle time-out.
+    -- Only incoming messages restart the idle timeout.
     update public.sessions s set message_count = s.message_count + 1 where s.id = session.id;
     return private.describe_message(message, true);
 end;
 $$;
-comment on function public.say_as_member is 'A message of the member who took a session over: {message_id, session_id, conversation_id, role, text, created_at, created}; the same client message again is the first one.';
+comment on function public.say_as_member is 'Adds a message of the member who took the session over: {message_id, session_id, conversation_id, role, text, created_at, created}. A repeat with the same client_message_id returns the first message.';
 
 create function public.assign_session(session_id uuid, user_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -241,7 +241,7 @@ begin
     end if;
     update public.sessions s
        set assigned_user_id = assign_session.user_id,
-           -- An agent who may no longer work on it cannot hand it back either.
+           -- A takeover ends if its agent may no longer work on the session.
            taken_over_by = (select m.user_id
                               from public.workspace_members m
                              where m.workspace_id = s.workspace_id
@@ -252,7 +252,7 @@ begin
     return private.describe_takeover(session.id, true);
 end;
 $$;
-comment on function public.assign_session is 'Has a member look after a session, or nobody (null), on behalf of an owner or admin: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed}.';
+comment on function public.assign_session is 'Assigns a session to a member, or to none (null), for owners and admins: {session_id, conversation_id, status, taken_over_by, taken_over_at, assigned_user_id, changed}.';
 
 create trigger sessions_audit_handed_back
     after update on public.sessions

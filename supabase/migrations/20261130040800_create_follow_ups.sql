@@ -12,7 +12,7 @@ declare
     found_one uuid;
     threads   integer;
 begin
-    -- What somebody opened on their word alone is shown to whoever gave it: what the contact says elsewhere does not go there.
+    -- A conversation without proof is visible to an unverified person: follow-ups of the contact do not go there.
     select s.conversation_id into found_one
       from public.sessions s
       join public.conversations c on c.id = s.conversation_id
@@ -34,7 +34,7 @@ begin
     if found then
         return found_one;
     end if;
-    -- Unless it is all there is of the contact, and so the one that a member who names the contact means.
+    -- Except if it is the contact's only one, and nothing of the contact is verified.
     select count(*), (array_agg(c.id))[1] into threads, found_one
       from public.conversations c
      where c.contact_id = conversation_to_capture_in.contact_id;
@@ -45,7 +45,7 @@ begin
                                     and i.evidence = 'verified') then found_one end;
 end;
 $$;
-comment on function private.conversation_to_capture_in is 'The conversation in which a contact''s follow-up belongs: of the newest live session that has proof, else the newest with proof, else the only one; null where one is to be opened.';
+comment on function private.conversation_to_capture_in is 'The conversation for a contact''s follow-up: that of the newest live session with proof, else the newest one with proof, else the contact''s only one; null: a new one is needed.';
 
 create function public.capture_message(
     contact_id        uuid,
@@ -75,8 +75,7 @@ begin
     if role not in ('contact', 'member') then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'follow_up_role';
     end if;
-    -- The contact before conversation and session, and the one that stands for it; and the same message sent twice at once
-    -- finds itself.
+    -- The contact is locked before conversation and session; two identical messages sent at once are serialised.
     contact := private.lock_standing(contact_id);
     select m.* into message
       from public.sessions s
@@ -121,7 +120,7 @@ begin
         conversation := private.open_for_contact(
             contact, space,
             coalesce(persona_id, space.persona_id,
-                     -- Whom the contact has talked with last.
+                     -- The persona of the contact's newest conversation.
                      (select c.persona_id
                         from public.conversations c
                        where c.contact_id = contact
@@ -131,7 +130,7 @@ begin
     opened  := private.open_session(conversation, client || jsonb_build_object('source', source), caller_role);
     session := opened.session;
 
-    -- The session is locked, so messages of one session are created in the order in which they can be seen.
+    -- The session is locked, so that messages become visible in the order of created_at.
     insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, user_id, text, metadata, client_message_id)
     values (session.workspace_id, session.conversation_id, session.id, capture_message.role,
             case when role = 'contact' then contact end, case when role = 'member' then member end,
@@ -139,7 +138,7 @@ begin
     returning * into message;
     update public.sessions s
        set message_count    = s.message_count + 1,
-           -- What comes in moves the clock and resumes a paused session, as a contact's message in the chat does.
+           -- An incoming message restarts the idle timeout and resumes a paused session, as in the chat.
            last_activity_at = case when capture_message.role = 'contact' then clock_timestamp() else s.last_activity_at end,
            status           = case when capture_message.role = 'contact' and s.taken_over_by is null then 'active' else s.status end
      where s.id = session.id;
@@ -147,7 +146,7 @@ begin
     return private.describe_message(message, true);
 end;
 $$;
-comment on function public.capture_message is 'Adds what was said elsewhere to a contact''s live session, or opens one: {message_id, session_id, conversation_id, role, text, created_at, created}. No persona answers it; the same client message again is the first one.';
+comment on function public.capture_message is 'Adds a message from outside the chat to a contact''s live session, or opens one: {message_id, session_id, conversation_id, role, text, created_at, created}. No persona answers it. A repeat with the same client_message_id returns the first message.';
 
 grant execute on function
     private.conversation_to_capture_in, public.capture_message

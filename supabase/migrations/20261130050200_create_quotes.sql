@@ -42,10 +42,10 @@ create table public.quotes (
 );
 comment on table public.quotes is 'One row per operator asked, from requested on; counts are derived from these rows.';
 comment on column public.quotes.session_id is 'The session that asked.';
-comment on column public.quotes.operator_key is 'What the operator is recognised by: its id in the asking system, or its name in lower case.';
+comment on column public.quotes.operator_key is 'The operator''s id in the asking system, or its name in lower case.';
 comment on column public.quotes.amount is 'In the currency''s main unit (ISO 4217).';
-comment on column public.quotes.late is 'It came when its session was over already; it is counted and revives nothing.';
-comment on column public.quotes.received_at is 'When the operator first gave one; kept when it is withdrawn or expires.';
+comment on column public.quotes.late is 'It arrived after its session ended. It is counted, and does not reopen the session.';
+comment on column public.quotes.received_at is 'When the operator first gave a quote; kept when it is withdrawn or expires.';
 alter table public.quotes enable row level security;
 create index quotes_session_id_idx on public.quotes (session_id, status);
 
@@ -72,7 +72,7 @@ create table public.proposals (
     constraint proposals_title           check (length(title) between 1 and 200),
     constraint proposals_details_object  check (jsonb_typeof(details) = 'object')
 );
-comment on table public.proposals is 'What is offered to whoever asked, made of a quote.';
+comment on table public.proposals is 'An offer made from a quote.';
 alter table public.proposals enable row level security;
 create index proposals_request_id_idx on public.proposals (request_id);
 create index proposals_session_id_idx on public.proposals (session_id);
@@ -105,7 +105,7 @@ begin
                           and q.status = 'received');
 end;
 $$;
-comment on function private.choose_primary_quote is 'Gives the sessions of a locked request the quote that stands for them: what they have as long as it is a received one, else the first received, else none.';
+comment on function private.choose_primary_quote is 'Sets the primary quote of the sessions of a locked request: their present one if it is received, else the first received, else none.';
 
 create function private.note_quote(session_id uuid, operator_key text, quote jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -135,7 +135,7 @@ begin
         returning * into stored;
         moves := true;
     else
-        -- That it was asked for is older news than anything that came of it.
+        -- requested is older than every other status.
         if wanted = 'requested' then
             wanted := present.status;
         end if;
@@ -182,7 +182,7 @@ begin
     return private.describe_quote(stored) || jsonb_build_object('changed', chosen or stored is distinct from present);
 end;
 $$;
-comment on function private.note_quote is 'What an operator was asked or gave for a session''s request: {status, operator (asked_as until one is given), external_id, amount, currency, details, primary}. One row per operator, however often and in whatever order it comes; for a session that is over it is kept as late and changes nothing else. Raises SB001 for a change that the quote''s state does not allow.';
+comment on function private.note_quote is 'Creates or changes an operator''s quote for a session''s request: {status, operator (asked_as until one is given), external_id, amount, currency, details, primary}. One row per operator, in whatever order reports arrive. For an ended session it is marked late and changes nothing else. Raises SB001 for a change that the quote''s status does not allow.';
 
 create function private.note_proposal(session public.sessions, proposal jsonb)
     returns public.sessions language plpgsql set search_path = ''
@@ -245,7 +245,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.note_proposal is 'What is proposed in a locked session: {status, title, quote_id, details}; after one that was declined or withdrawn, a new one. Raises SB001 for a change that the proposal''s state does not allow.';
+comment on function private.note_proposal is 'Creates or changes the proposal of a locked session: {status, title, quote_id, details}; a new one follows a declined or withdrawn one. Raises SB001 for a change that the proposal''s status does not allow.';
 
 create function private.describe_quote(quote public.quotes)
     returns jsonb language sql stable set search_path = ''
@@ -273,7 +273,7 @@ begin
              where q.request_id = count_quotes.request_id);
 end;
 $$;
-comment on function private.count_quotes is 'How many operators were asked for a request, and how their quotes stand.';
+comment on function private.count_quotes is 'How many operators were asked for a request, by the status of their quotes.';
 
 grant execute on function
     private.choose_primary_quote, private.note_quote, private.note_proposal, private.count_quotes

@@ -11,8 +11,8 @@ create table public.rate_limits (
     constraint rate_limits_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
     constraint rate_limits_lengths           check (length(name) between 1 and 64 and length(subject) between 1 and 200)
 );
-comment on table public.rate_limits is 'How much of each limit is used in its current window (one minute).';
-comment on column public.rate_limits.subject is 'Whom it limits: a contact''s, user''s or space''s id, a network address.';
+comment on table public.rate_limits is 'How much of each limit is used in its current window of one minute.';
+comment on column public.rate_limits.subject is 'What is limited: the id of a contact, user or space, or a network address.';
 comment on column public.rate_limits.refused is 'Refusals within the window.';
 alter table public.rate_limits enable row level security;
 
@@ -28,14 +28,14 @@ begin
         on conflict on constraint rate_limits_pkey do update
            set refused = r.refused + 1
         returning r.refused into times;
-        -- Once a minute says it; how often is in the count.
+        -- Audited once a minute; the row has the count.
         if times = 1 then
             perform private.record_audit('limit.exceeded', (refusal ->> 'object_id')::uuid, null, refusal ->> 'limit');
         end if;
     end if;
 end;
 $$;
-comment on function private.count_refusal is 'Keeps count of a refusal by a limit, after the writes it undid; the minute''s first is audited.';
+comment on function private.count_refusal is 'Counts a refusal by a rate limit after its writes were undone, and audits the first one of the minute.';
 
 create function private.count_and_refuse(refusal jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -51,13 +51,13 @@ create function private.limit_subject(address text)
     returns text language plpgsql immutable set search_path = ''
 as $$
 begin
-    -- Whoever has an IPv6 address has at least a /64 of them.
+    -- A subscriber with IPv6 has at least a /64.
     return case when address like '%:%'
                 then network(set_masklen(address::inet, 64))::text
                 else address end;
 end;
 $$;
-comment on function private.limit_subject is 'What a limit by address counts: an IPv4 address, or the /64 of an IPv6 one.';
+comment on function private.limit_subject is 'What a limit by address counts: an IPv4 address, or the /64 of an IPv6 address.';
 
 create function private.arrival_limits(space public.spaces, address text)
     returns jsonb language plpgsql stable set search_path = ''
@@ -75,7 +75,7 @@ begin
     return limits;
 end;
 $$;
-comment on function private.arrival_limits is 'The limits on who arrives without a token: {name: {place, subject, quota (per minute), object_id}}.';
+comment on function private.arrival_limits is 'The limits for callers without a token: {name: {place, subject, quota (per minute), object_id}}.';
 
 create function private.message_limits(workspace public.workspaces, space public.spaces, address text)
     returns jsonb language plpgsql stable set search_path = ''
@@ -83,8 +83,7 @@ as $$
 declare
     caller constant jsonb := private.claims() -> 'caller';
 begin
-    -- From the least shared to the most: the row that everybody waits for is held for the shortest time. What is not there
-    -- has no limit.
+    -- From the least to the most shared row, so that the most contended one is locked for the shortest time.
     return jsonb_strip_nulls(jsonb_build_object(
         'messages_by_contact', case when caller ->> 'contact_id' is not null then jsonb_build_object(
             'place', 1, 'subject', caller -> 'contact_id', 'quota', workspace.messages_per_minute_by_contact, 'object_id', caller -> 'contact_id') end,
@@ -96,7 +95,7 @@ begin
             'place', 4, 'subject', space.id, 'quota', workspace.messages_per_minute_by_space, 'object_id', space.id)));
 end;
 $$;
-comment on function private.message_limits is 'The limits on the caller''s messages: {name: {place, subject, quota (per minute), object_id}}.';
+comment on function private.message_limits is 'The limits for the caller''s messages: {name: {place, subject, quota (per minute), object_id}}.';
 
 create function private.limit_refusal(limits jsonb, name text, seconds integer)
     returns jsonb language sql immutable set search_path = ''
@@ -108,7 +107,7 @@ as $$
                    'name', name, 'quota', limits -> name -> 'quota', 'remaining', 0, 'reset', greatest(seconds, 1))),
                'subject', limits -> name -> 'subject', 'object_id', limits -> name -> 'object_id');
 $$;
-comment on function private.limit_refusal is 'What is said of a limit that is used up for so many seconds.';
+comment on function private.limit_refusal is 'The refusal by a limit that is used up for the given seconds.';
 
 create function private.check_limits(limits jsonb)
     returns void language plpgsql stable set search_path = ''
@@ -130,7 +129,7 @@ begin
     end if;
 end;
 $$;
-comment on function private.check_limits is 'Refuses early, without a lock, what a used-up limit would refuse in the end.';
+comment on function private.check_limits is 'Refuses early, without a lock, if a limit is used up.';
 
 create function private.take_limits(limits jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -142,7 +141,7 @@ declare
     refused   jsonb;
 begin
     with used as (
-        -- In the order of their places: two callers then never wait for each other in a circle.
+        -- Always in the order of their places, so that two transactions cannot deadlock.
         insert into public.rate_limits as r (workspace_id, name, subject, taken)
         select workspace, l.name, l.terms ->> 'subject', 1
           from jsonb_each(limits) as l (name, terms)
@@ -160,7 +159,7 @@ begin
       into taken, fewest
       from used u;
     if fewest < 0 then
-        -- The first of them in their order says it.
+        -- The first used-up limit in that order is reported.
         select t.state into refused
           from jsonb_array_elements(taken) with ordinality as t (state, place)
          where (t.state -> 'remaining')::integer < 0
@@ -171,7 +170,7 @@ begin
     return coalesce(taken, '[]');
 end;
 $$;
-comment on function private.take_limits is 'Takes one from each limit of the current minute, or refuses: [{name, quota, remaining, reset (s)}]. Hot rows: call it last.';
+comment on function private.take_limits is 'Takes one from each limit of the current minute, or refuses: [{name, quota, remaining, reset (s)}]. Many transactions wait for these rows: call it last.';
 
 create function private.count_attempt(limits jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -179,11 +178,11 @@ as $$
 begin
     return private.take_limits(limits);
 exception when sqlstate 'SB001' then
-    -- Refused already, for another reason.
+    -- The request is already refused for another reason.
     return '[]'::jsonb;
 end;
 $$;
-comment on function private.count_attempt is 'Takes from the limits for a request that is refused for another reason, as nobody tries for free; what take_limits says, [] where one was used up.';
+comment on function private.count_attempt is 'Takes from the limits for a request that was refused for another reason; [] if a limit is used up.';
 
 grant execute on function
     private.count_refusal, private.count_and_refuse, private.limit_subject, private.arrival_limits, private.message_limits,

@@ -1,16 +1,16 @@
 -- Contacts and groups, and the identities by which they are recognised.
 
 create type public.identity_kind as enum ('email', 'phone', 'telegram', 'whatsapp', 'discord', 'omi', 'external');
-comment on type public.identity_kind is 'email, phone, telegram, whatsapp, discord, omi: an address or id there; external: an id of another system, written system:id (auth:… is a Supabase user).';
+comment on type public.identity_kind is 'external: an id in another system, written system:id; auth:… is a Supabase user.';
 
 create type public.proof as enum ('asserted', 'verified');
-comment on type public.proof is 'asserted: somebody typed it; verified: a token, a confirmed user, an HMAC or a service stands behind it. asserted -> verified';
+comment on type public.proof is 'asserted: typed by the contact; verified: proven by a token, a confirmed user, an HMAC or a service. asserted -> verified';
 
 create type public.contact_kind as enum ('person', 'group');
-comment on type public.contact_kind is 'person: somebody; group: a chat of several, whose participants are persons. It never changes.';
+comment on type public.contact_kind is 'group: a chat whose participants are persons. The kind never changes.';
 
 create table public.contacts (
-    -- Random, not time-ordered: the id of a contact tells nothing about when they came.
+    -- Random, not time-ordered: a contact's id does not reveal when the contact arrived.
     id             uuid                not null default gen_random_uuid(),
     workspace_id   uuid                not null,
     first_name     text,
@@ -21,8 +21,8 @@ create table public.contacts (
     created_at     timestamptz         not null default now(),
     kind           public.contact_kind not null default 'person',
     title          text,
-    -- Lists search the beginning of a name. Beside a policy only comparisons that are leakproof are conditions for an index:
-    -- like is not, and neither is lower(); an order by bytes of what is stored in lower case is.
+    -- For searches by the beginning of a name. Under row-level security an index serves only leakproof operators: like and
+    -- lower() are not leakproof, comparisons of stored lower-case text by bytes are.
     name_key       text                collate "C" generated always as (lower(coalesce(title, coalesce(first_name || ' ', '') || coalesce(last_name, '')))) stored,
     last_name_key  text                collate "C" generated always as (lower(last_name)) stored,
     merged_into_id uuid,
@@ -37,16 +37,16 @@ create table public.contacts (
     constraint contacts_title               check (title is null or (kind = 'group' and length(title) between 1 and 200)),
     constraint contacts_merged_into_another check (merged_into_id <> id)
 );
-comment on table public.contacts is 'An outside person or group the workspace talks with.';
-comment on column public.contacts.session_id is 'The session first linked; never silently repointed.';
-comment on column public.contacts.title is 'What a group is called.';
-comment on column public.contacts.name_key is 'A person''s first and last name, a group''s title, in lower case: what lists search.';
-comment on column public.contacts.last_name_key is 'The last name in lower case.';
-comment on column public.contacts.merged_into_id is 'The contact that it was merged into, which may have been merged further; null: it stands. What is gone with that one goes with it.';
+comment on table public.contacts is 'An outside person or group that the workspace talks with.';
+comment on column public.contacts.session_id is 'The first session of the contact; set once.';
+comment on column public.contacts.title is 'The name of a group.';
+comment on column public.contacts.name_key is 'A person''s full name or a group''s title in lower case, for searches.';
+comment on column public.contacts.last_name_key is 'The last name in lower case, for searches.';
+comment on column public.contacts.merged_into_id is 'The contact into which this one was merged, possibly merged itself; null: not merged. Deleted with that contact.';
 alter table public.contacts enable row level security;
 create index contacts_session_id_idx on public.contacts (session_id);
 create index contacts_newest_idx on public.contacts (workspace_id, created_at, id);
--- Groups are few among many: a list of them alone does not walk past everybody.
+-- Groups are rare: a list of groups does not read all contacts.
 create index contacts_groups_idx on public.contacts (workspace_id, created_at, id) where kind = 'group';
 create index contacts_name_key_idx on public.contacts (workspace_id, name_key);
 create index contacts_last_name_key_idx on public.contacts (workspace_id, last_name_key);
@@ -67,8 +67,8 @@ create table public.contact_identities (
     contact_kind public.contact_kind  not null default 'person',
     asserted_by  text                 not null default 'contact',
     constraint contact_identities_pkey            primary key (id),
-    -- The key before the kind: under row-level security an enum's comparison is no condition for an index (its operator is
-    -- not leakproof), and what stands behind it in the index would not be one either.
+    -- The key before the kind: the comparison of an enum is not leakproof, so under row-level security it and the columns
+    -- after it would not use the index.
     constraint contact_identities_key             unique (workspace_id, key, kind),
     constraint contact_identities_contact_id_fkey foreign key (workspace_id, contact_id, contact_kind)
         references public.contacts (workspace_id, id, kind) on delete cascade,
@@ -83,11 +83,11 @@ create table public.contact_identities (
         end)
 );
 comment on table public.contact_identities is 'One way to recognise a contact, with its evidence.';
-comment on column public.contact_identities.key is 'The compared form, normalised once, in lib/identities.py.';
-comment on column public.contact_identities.value is 'What was typed.';
-comment on column public.contact_identities.verified_by is 'What stands behind it: supabase_auth, hmac, or what a service says (telegram, whatsapp, …); null while asserted.';
-comment on column public.contact_identities.contact_kind is 'The kind of the contact, held to it by the foreign key.';
-comment on column public.contact_identities.asserted_by is 'Whose word it was first, at created_at: contact (typed it), member (entered it), service (a program or provider brought it).';
+comment on column public.contact_identities.key is 'The value by which identities are compared, normalised once in lib/fields/identities.py.';
+comment on column public.contact_identities.value is 'The value as typed.';
+comment on column public.contact_identities.verified_by is 'The kind of proof: supabase_auth, hmac, or a service (telegram, whatsapp, …); null while asserted.';
+comment on column public.contact_identities.contact_kind is 'The kind of the contact, kept equal by the foreign key.';
+comment on column public.contact_identities.asserted_by is 'Who gave it first, at created_at: contact (typed it), member (entered it), service (a program or provider).';
 alter table public.contact_identities enable row level security;
 create index contact_identities_contact_idx on public.contact_identities using hash (contact_id);
 
@@ -108,11 +108,11 @@ create table public.group_participants (
     constraint group_participants_kinds           check (group_kind = 'group' and contact_kind = 'person'),
     constraint group_participants_role            check (length(role) between 1 and 64)
 );
-comment on table public.group_participants is 'A person in a group, or who was in it.';
+comment on table public.group_participants is 'A person who is or was in a group.';
 comment on column public.group_participants.group_kind is 'Always group: only groups have participants.';
 comment on column public.group_participants.contact_kind is 'Always person: a group is in no group.';
-comment on column public.group_participants.role is 'What the platform calls them there: administrator, member, ….';
-comment on column public.group_participants.left_at is 'Since when they are not in it any more; null while they are.';
+comment on column public.group_participants.role is 'The platform''s term: administrator, member, …';
+comment on column public.group_participants.left_at is 'When the person left; null: still in the group.';
 alter table public.group_participants enable row level security;
 create index group_participants_contact_id_idx on public.group_participants (contact_id);
 
@@ -130,7 +130,7 @@ begin
             return contact;
         end if;
     end if;
-    -- One writer per identity: of many who bring the same new one at once, the first creates the contact.
+    -- One writer per identity: of several transactions with the same new identity, the first creates the contact.
     perform pg_advisory_xact_lock(hashtextextended(workspace::text || kind::text || key, 0));
 
     loop
@@ -142,17 +142,17 @@ begin
         exit when not found;
         if verified_by is null
            or (known.evidence = 'verified' and profile = '{}' and (verified_by <> 'supabase_auth' or kind <> 'email')) then
-            -- Nobody's word changes what stands, and here is nothing to change.
+            -- Unverified claims never overwrite stored data.
             return known.contact_id;
         end if;
-        -- Locked before it is judged: somebody else may be proving another of its identities, or a member joining it.
+        -- Locked before it is checked: another transaction may be verifying another identity of it, or merging it.
         contact := private.lock_standing(known.contact_id);
         exit when exists (select from public.contact_identities i where i.id = known.id and i.contact_id = contact);
     end loop;
 
     if known.id is not null then
         if known.evidence = 'asserted' then
-            -- Somebody else proved to be this contact, and the identity was only ever typed: it belongs to whoever proves it.
+            -- The contact is verified by another identity, and this one was only typed: it moves to the caller, who proved it.
             if exists (select
                          from public.contact_identities other
                         where other.contact_id = contact
@@ -163,7 +163,7 @@ begin
                set contact_id = contact, evidence = 'verified', verified_by = find_or_create_contact.verified_by,
                    verified_at = now()
              where i.id = known.id;
-            -- What was typed before there was proof gives way.
+            -- Values typed before proof are replaced.
             update public.contacts c
                set first_name = coalesce(profile ->> 'first_name', c.first_name),
                    last_name  = coalesce(profile ->> 'last_name', c.last_name),
@@ -187,7 +187,7 @@ begin
     return contact;
 end;
 $$;
-comment on function private.find_or_create_contact is 'The contact behind an identity; verified_by says what stands behind it, null where somebody only typed it.';
+comment on function private.find_or_create_contact is 'The contact with an identity, created if there is none. verified_by is the kind of proof, null if the identity is only typed.';
 
 create function private.fill_profile(contact_id uuid, profile jsonb)
     returns public.contacts language plpgsql set search_path = ''
@@ -223,7 +223,7 @@ begin
     return contact;
 end;
 $$;
-comment on function private.create_contact is 'A contact that nobody knows yet: profile is {first_name, last_name, source, attributes}, all optional.';
+comment on function private.create_contact is 'Creates a contact with a profile {first_name, last_name, source, attributes}, all optional.';
 
 create function private.join_group(workspace_id uuid, group_id uuid, contact_id uuid, role text)
     returns void language plpgsql set search_path = ''
@@ -245,7 +245,7 @@ begin
      where p.left_at is not null or excluded.role is distinct from p.role;
 end;
 $$;
-comment on function private.join_group is 'Notes that a person is in a group of the entered workspace, with their role there; again after they left.';
+comment on function private.join_group is 'Records that a person is in a group of the entered workspace, with the person''s role; also after leaving.';
 
 create function private.leave_group(workspace_id uuid, group_id uuid, contact_id uuid)
     returns boolean language plpgsql set search_path = ''
@@ -260,12 +260,12 @@ begin
     return found;
 end;
 $$;
-comment on function private.leave_group is 'Notes that a person left a group; whether they were in it. The row stays: they were there.';
+comment on function private.leave_group is 'Records that a person left a group; whether the person was in it. The row stays.';
 
 create function private.sole_workspace()
     returns uuid language sql stable security definer set search_path = ''
 as $$
-    -- Of the token's own caller: with their own token, or through a function of ours that manages for them.
+    -- Of the caller, with the caller's own token or through a management function.
     select (array_agg(m.workspace_id))[1]
       from public.workspace_members m
      where m.user_id = case private.claims() ->> 'role'
@@ -339,7 +339,7 @@ as $$
                     where i.contact_id = is_proven.contact_id
                       and i.evidence = 'verified');
 $$;
-comment on function private.is_proven is 'Whether somebody has proved to be this contact, by any of its identities.';
+comment on function private.is_proven is 'Whether the contact has a verified identity.';
 
 create function private.lock_identities(workspace_id uuid, identities jsonb)
     returns void language plpgsql set search_path = ''
@@ -347,8 +347,7 @@ as $$
 declare
     one text;
 begin
-    -- The same locks as find_or_create_contact takes, and always in one order: of many who bring the same new sender at
-    -- once the first makes the contact, and two who bring the same ones in another order do not wait in a circle.
+    -- The same locks as in find_or_create_contact, always in the same order, so that two transactions cannot deadlock.
     for one in
         select distinct workspace_id::text || (asked.value ->> 'kind') || (asked.value ->> 'key')
           from jsonb_array_elements(identities) asked
@@ -358,7 +357,7 @@ begin
     end loop;
 end;
 $$;
-comment on function private.lock_identities is 'Waits until nobody else finds or makes contacts by these identities; until the transaction ends.';
+comment on function private.lock_identities is 'Waits until no other transaction finds or creates contacts by these identities, until this transaction ends.';
 
 create function private.known_contacts(workspace_id uuid, identities jsonb)
     returns table (contact_id uuid, implied boolean, evidence public.proof)
@@ -368,7 +367,7 @@ create function private.known_contacts(workspace_id uuid, identities jsonb)
 as $$
     select known.contact_id, coalesce((asked.value ->> 'implied')::boolean, false), known.evidence
       from jsonb_array_elements(identities) asked
-     -- One look-up each, whatever the planner thinks of how many are asked for.
+     -- offset 0 forces one index lookup per identity.
      cross join lateral (select i.contact_id, i.evidence
                            from public.contact_identities i
                           where i.workspace_id = known_contacts.workspace_id
@@ -376,7 +375,7 @@ as $$
                             and i.kind = (asked.value ->> 'kind')::public.identity_kind
                          offset 0) known;
 $$;
-comment on function private.known_contacts is 'Who is known by identities [{kind, key, implied?}], a row each: implied are those that only follow from another one.';
+comment on function private.known_contacts is 'The contacts with identities [{kind, key, implied?}], one row each. An implied identity only follows from another one.';
 
 create function private.attach_identities(contact public.contacts, identities jsonb, verified_by text)
     returns boolean language plpgsql set search_path = ''
@@ -425,7 +424,7 @@ begin
     if make then
         perform private.lock_identities(workspace, identities);
         loop
-            -- Locked before they are judged: somebody else may be proving another of their identities, or joining them.
+            -- Locked before they are checked: another transaction may be verifying or merging them.
             locked := array(select k.contact_id from private.known_contacts(workspace, identities) k
                              union
                             select private.standing_contact(resolve_contact.group_id) where resolve_contact.group_id is not null);
@@ -436,7 +435,7 @@ begin
         end loop;
     end if;
     select array_agg(distinct k.contact_id) filter (where not k.implied),
-           -- A number that was only typed says nothing of somebody who is known by more than words.
+           -- A typed number does not identify a verified contact.
            array_agg(distinct k.contact_id) filter (where k.implied and (k.evidence = 'verified' or not private.is_proven(k.contact_id))),
            coalesce(bool_and(k.evidence = 'asserted') filter (where not k.implied), false)
       into known, hinted, typed
@@ -444,7 +443,7 @@ begin
 
     known := coalesce(known, hinted);
     if cardinality(known) > 1 then
-        -- Nobody is joined in passing: a member decides who these are.
+        -- Contacts are not merged here: a member resolves the conflict.
         if make then
             perform private.record_change(workspace, 'identity.conflict', one, 'resolve') from unnest(known) one;
             perform private.open_conflict(known[1], other, 'resolve') from unnest(known[2:]) other;
@@ -464,7 +463,7 @@ begin
     end if;
 
     if typed and verified_by is not null and private.is_proven(contact.id) then
-        -- Somebody else proved to be this contact, and what was asked for was only ever typed: it belongs to whoever proves it.
+        -- The contact is verified by another identity, and these were only typed: they move to a new contact.
         contact := null;
     end if;
     if contact.id is null then
@@ -490,7 +489,7 @@ begin
     return jsonb_build_object('contact', private.describe_contact(contact), 'created', made);
 end;
 $$;
-comment on function public.resolve_contact is 'The contact known by identities [{kind, key, value, implied?}]: {contact, created}, or {conflict: [ids]} when they are several''s; make: creates it, and adds what is missing. For owners and admins.';
+comment on function public.resolve_contact is 'The contact with the identities [{kind, key, value, implied?}]: {contact, created}, or {conflict: [ids]} if they lead to several contacts. make: creates the contact and adds what is missing. Owners and admins.';
 
 create function private.replace_tags(workspace_id uuid, contact_id uuid, session_id uuid, names text[])
     returns boolean language plpgsql set search_path = ''
@@ -511,7 +510,7 @@ begin
     return gone + added > 0;
 end;
 $$;
-comment on function private.replace_tags is 'Makes the tags of a contact or a session, which is locked, exactly these; whether that changed anything.';
+comment on function private.replace_tags is 'Replaces the tags of a locked contact or session; whether that changed anything.';
 
 create function public.set_contact_tags(contact_id uuid, names text[])
     returns jsonb language plpgsql set search_path = ''
@@ -521,7 +520,7 @@ declare
     contact   uuid;
 begin
     perform private.enter_contact(contact_id);
-    -- Two who replace the set at once come one after the other: it is the one's or the other's, never both.
+    -- Concurrent replacements are serialised, so that the result is one set and not a mix.
     contact := private.lock_standing(contact_id);
     if private.replace_tags(workspace, contact, null, names) then
         perform private.record_change(workspace, 'contact.tagged', contact);
@@ -531,7 +530,7 @@ begin
              where t.contact_id = contact);
 end;
 $$;
-comment on function public.set_contact_tags is 'Replaces a contact''s tags, for its workspace''s members: {tags}.';
+comment on function public.set_contact_tags is 'Replaces a contact''s tags, for members: {tags}.';
 
 create function private.contact_of_user(email_key text, email text, profile jsonb)
     returns uuid language plpgsql set search_path = ''
@@ -556,7 +555,7 @@ begin
     select i.* into known
       from public.contact_identities i
      where i.workspace_id = workspace and i.key = email_key and i.kind = 'email';
-    -- An email that somebody else proved stays theirs, and the user who they are, until a member joins the two.
+    -- An email that another contact has verified stays there until a member merges the two.
     if known.evidence = 'verified' and profile = '{}' then
         return contact;
     end if;
@@ -565,7 +564,7 @@ begin
         insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, verified_by, verified_at)
         values (workspace, contact, 'email', email_key, email, 'verified', 'supabase_auth', now());
     elsif known.evidence = 'asserted' then
-        -- It was only ever typed: it belongs to whoever proves it, and leaves everything else.
+        -- The email was only typed: it moves, without the rest of that contact.
         update public.contact_identities i
            set contact_id = contact, evidence = 'verified', verified_by = 'supabase_auth', verified_at = now()
          where i.id = known.id;
@@ -576,7 +575,7 @@ begin
     return contact;
 end;
 $$;
-comment on function private.contact_of_user is 'The contact that the calling user already is, who has confirmed this email; null for a user without one. The email becomes theirs unless somebody else has proved it.';
+comment on function private.contact_of_user is 'The contact linked to the calling user, whose email is confirmed; null without one. The email is attached to that contact unless another contact has verified it.';
 
 create function private.standing_contact(contact_id uuid)
     returns uuid language plpgsql stable set search_path = ''
@@ -593,7 +592,7 @@ begin
     return standing;
 end;
 $$;
-comment on function private.standing_contact is 'The contact that stands for one that was merged, as far as the caller may see it; of any other id itself.';
+comment on function private.standing_contact is 'The contact into which a merged contact was finally merged, as far as the caller may see it; the id itself if it is not merged.';
 
 create function private.lock_standing(contact_id uuid)
     returns uuid language plpgsql set search_path = ''
@@ -604,13 +603,13 @@ begin
     loop
         standing := private.standing_contact(contact_id);
         perform from public.contacts c where c.id = standing for no key update;
-        -- Who merged or parted it meanwhile held this lock.
+        -- A concurrent merge or undo held this lock.
         exit when standing is not distinct from private.standing_contact(contact_id);
     end loop;
     return standing;
 end;
 $$;
-comment on function private.lock_standing is 'The contact that stands for this one, locked, and until the transaction ends it goes on standing. Before any conversation is locked.';
+comment on function private.lock_standing is 'private.standing_contact, locked: it is not merged until the transaction ends. Call it before locking a conversation.';
 
 grant execute on function
     private.find_or_create_contact, private.create_contact, private.contact_of_user

@@ -22,12 +22,12 @@ create table public.contact_merges (
     constraint contact_merges_automatic       check (automatic = (verified_by is not null) and not (automatic and merged_by is not null)),
     constraint contact_merges_undone          check (undone_by is null or undone_at is not null)
 );
-comment on table public.contact_merges is 'That one contact was merged into another, and perhaps parted from it again.';
-comment on column public.contact_merges.automatic is 'Whether it followed from proof; else a member did it, or an operator.';
-comment on column public.contact_merges.verified_by is 'What stood behind the identity, where it followed from proof.';
-comment on column public.contact_merges.merged_by is 'The member; null where it followed from proof, and for an operator''s command.';
+comment on table public.contact_merges is 'A merge of one contact into another, possibly undone.';
+comment on column public.contact_merges.automatic is 'Whether the merge followed from proof; else a member or operator merged.';
+comment on column public.contact_merges.verified_by is 'The kind of proof of an automatic merge.';
+comment on column public.contact_merges.merged_by is 'The member; null for an automatic merge and for an operator''s command.';
 alter table public.contact_merges enable row level security;
--- A contact is merged once at a time.
+-- A contact has one merge that is not undone.
 create unique index contact_merges_standing_idx on public.contact_merges (contact_id) where undone_at is null;
 create index contact_merges_contact_id_idx on public.contact_merges (contact_id, created_at);
 create index contact_merges_into_id_idx on public.contact_merges (into_id);
@@ -43,10 +43,10 @@ create table public.contact_moves (
     constraint contact_moves_merge_id_fkey foreign key (workspace_id, merge_id) references public.contact_merges (workspace_id, id) on delete cascade,
     constraint contact_moves_objects       check (jsonb_typeof(former) = 'object' and jsonb_typeof(given) = 'object')
 );
-comment on table public.contact_moves is 'What a merge moved or filled in, row by row: the ledger from which it is undone.';
-comment on column public.contact_moves.relation is 'The table, as private.merged_tables names it; contacts: what the standing contact was given.';
-comment on column public.contact_moves.former is 'What the columns held before that the merge wrote; of a tag all that it takes to make it again.';
-comment on column public.contact_moves.given is 'What the merge wrote instead, where that is not the standing contact''s id: only what still holds it is put back.';
+comment on table public.contact_moves is 'The rows and fields that a merge changed, from which it is undone.';
+comment on column public.contact_moves.relation is 'The table, as named by private.merged_tables; contacts: fields filled in on the contact that was merged into.';
+comment on column public.contact_moves.former is 'The values before the merge; for a deleted tag, all that recreates it.';
+comment on column public.contact_moves.given is 'The values that the merge wrote, if they are not the id of the contact merged into. Only rows that still have them are restored.';
 alter table public.contact_moves enable row level security;
 create index contact_moves_row_id_idx on public.contact_moves (row_id);
 
@@ -71,11 +71,11 @@ create table public.contact_conflicts (
     constraint contact_conflicts_found_by              check (length(found_by) between 1 and 64),
     constraint contact_conflicts_closed                check ((status = 'open') = (closed_at is null))
 );
-comment on table public.contact_conflicts is 'Two contacts that somebody called the same, for a member to decide.';
-comment on column public.contact_conflicts.found_by is 'What said so: resolve (several identities that were brought together), asserted (somebody''s word), or what stood behind a proof.';
-comment on column public.contact_conflicts.merge_id is 'The merge that settled it.';
+comment on table public.contact_conflicts is 'Two contacts that claim the same identity, for a member to resolve.';
+comment on column public.contact_conflicts.found_by is 'resolve (identities given together lead to both), asserted (a typed identity), or the kind of proof.';
+comment on column public.contact_conflicts.merge_id is 'The merge that resolved it.';
 alter table public.contact_conflicts enable row level security;
--- Once for a pair while it is open, whoever of the two is named first.
+-- One open conflict per pair, in either order.
 create unique index contact_conflicts_open_idx
  on public.contact_conflicts (least(contact_id, other_contact_id), greatest(contact_id, other_contact_id)) where status = 'open';
 create index contact_conflicts_newest_idx on public.contact_conflicts (workspace_id, created_at, id);
@@ -95,7 +95,7 @@ as $$
            ('group_participants', 'contact_id', 'group_id',   'group_id',   false),
            ('group_participants', 'group_id',   'contact_id', 'contact_id', false);
 $$;
-comment on function private.merged_tables is 'What moves with a contact: the table, the column that says whose a row is, the one that names the row; one_of: where the standing contact has a row with the same value, the other''s stays; remade: deleted meanwhile, it is made again when the merge is undone.';
+comment on function private.merged_tables is 'What moves in a merge: the table, the column with the contact, the column that identifies the row. one_of: if the target contact has a row with the same value, the other row stays. remade: if deleted meanwhile, the undo recreates it.';
 
 create function private.followed_tables()
     returns table (relation text, back_only boolean)
@@ -103,10 +103,10 @@ create function private.followed_tables()
     immutable
     set search_path = ''
 as $$
-    -- A message stays with who spoke. What was said for the standing contact in a conversation that goes back was the other's.
+    -- A message stays with its sender. Messages written for the target in a conversation that goes back go back with it.
     values ('sessions', false), ('messages', true);
 $$;
-comment on function private.followed_tables is 'What goes where its conversation goes, by conversation_id and contact_id; back_only: only when it goes back.';
+comment on function private.followed_tables is 'Tables whose rows move with their conversation. back_only: only when a merge is undone.';
 
 create function private.follow_conversations(conversation_ids uuid[], from_id uuid, to_id uuid, back boolean)
     returns void language plpgsql security definer set search_path = ''
@@ -123,7 +123,7 @@ begin
     end loop;
 end;
 $$;
-comment on function private.follow_conversations is 'Takes sessions after their conversations, which have moved from one contact of the entered workspace to another; back: the messages that were said meanwhile, too.';
+comment on function private.follow_conversations is 'Moves sessions with their conversations from one contact to another; back: also the messages written meanwhile.';
 
 create function private.open_conflict(contact_id uuid, other_contact_id uuid, found_by text)
     returns void language plpgsql set search_path = ''
@@ -137,7 +137,7 @@ begin
     on conflict do nothing;
 end;
 $$;
-comment on function private.open_conflict is 'Parks that two contacts of the entered workspace were called the same, once while it is open.';
+comment on function private.open_conflict is 'Records that two contacts claim the same identity, once per pair while it is open.';
 
 create function private.describe_merge(merge public.contact_merges)
     returns jsonb language plpgsql immutable set search_path = ''
@@ -153,7 +153,7 @@ create function private.filled_fields(contact public.contacts, standing public.c
 as $$
 begin
     return jsonb_strip_nulls(jsonb_build_object(
-        -- A name is one thing: half of one and half of the other is nobody's.
+        -- First and last name are taken together, never one of each.
         'first_name', case when standing.first_name is null and standing.last_name is null then contact.first_name end,
         'last_name',  case when standing.first_name is null and standing.last_name is null then contact.last_name end,
         'title',      case when standing.title is null then contact.title end,
@@ -165,7 +165,7 @@ begin
                           and a.value <> 'null')));
 end;
 $$;
-comment on function private.filled_fields is 'What a standing contact takes over from another, because it has none of its own.';
+comment on function private.filled_fields is 'The fields that the target of a merge takes over because it has none.';
 
 create function private.preview_merge(contact public.contacts, standing public.contacts)
     returns jsonb language plpgsql stable set search_path = ''
@@ -244,7 +244,7 @@ begin
     return nullif(btrim(coalesce(contact.title, concat_ws(' ', contact.first_name, contact.last_name))), '');
 end;
 $$;
-comment on function private.contact_name is 'A person''s first and last name, a group''s title; null where there is none.';
+comment on function private.contact_name is 'A person''s full name or a group''s title; null without one.';
 
 create function private.lock_contacts(contact_ids uuid[])
     returns void language plpgsql set search_path = ''
@@ -253,7 +253,7 @@ begin
     perform from public.contacts c where c.id = any (contact_ids) order by c.id for no key update;
 end;
 $$;
-comment on function private.lock_contacts is 'Locks contacts, always in one order.';
+comment on function private.lock_contacts is 'Locks contacts in the order of their ids.';
 
 create function private.join_contacts(contact public.contacts, standing public.contacts, verified_by text)
     returns public.contact_merges language plpgsql set search_path = ''
@@ -270,7 +270,7 @@ begin
             case when join_contacts.verified_by is null then private.calling_user() end)
     returning * into merge;
 
-    -- A thread that both have goes on in the standing contact's; the other keeps its own under a key that nobody asks for.
+    -- If both have a conversation with the same key, the target's stays; the other gets a key of its own.
     with taken as (
         select c.id, c.thread_key, 'arrival:' || private.uuid7() as new_key
           from public.conversations c
@@ -319,20 +319,20 @@ begin
     end if;
     update public.contacts c set merged_into_id = standing.id where c.id = contact.id;
 
-    -- Whatever was parked about any two who are one now.
+    -- Open conflicts between contacts that are now one.
     update public.contact_conflicts k
        set status = 'merged', merge_id = merge.id, closed_by = merge.merged_by, closed_at = clock_timestamp()
      where k.status = 'open'
        and k.workspace_id = merge.workspace_id
        and (k.contact_id in (select private.contacts_of(standing.id)) or k.other_contact_id in (select private.contacts_of(standing.id)))
        and private.standing_contact(k.contact_id) = private.standing_contact(k.other_contact_id);
-    -- In both their logs; the code is the other one's id.
+    -- Audited for both contacts; the code is the other contact's id.
     perform private.record_change(merge.workspace_id, 'contact.merged', contact.id, standing.id::text);
     perform private.record_change(merge.workspace_id, 'contact.merged', standing.id, contact.id::text);
     return merge;
 end;
 $$;
-comment on function private.join_contacts is 'Merges a contact into another, both locked and standing, and writes the ledger; verified_by: what it follows from, null where somebody decided it.';
+comment on function private.join_contacts is 'Merges a contact into another, both locked and unmerged, and records the moves. verified_by: the proof of an automatic merge, null for a decision.';
 
 create function private.contacts_of(contact_id uuid)
     returns setof uuid language plpgsql stable set search_path = ''
@@ -347,7 +347,7 @@ begin
         select m.id from merged m;
 end;
 $$;
-comment on function private.contacts_of is 'A contact and all that it stands for.';
+comment on function private.contacts_of is 'A contact and all contacts merged into it.';
 
 create function private.part_contacts(merge public.contact_merges)
     returns public.contact_merges language plpgsql set search_path = ''
@@ -376,7 +376,7 @@ begin
     returning * into undone;
 
     for one in select * from private.merged_tables() loop
-        -- What somebody else brought since (a typed identity that was proved elsewhere, and came with that contact) is theirs.
+        -- An identity that another contact brought since (typed here, verified elsewhere) stays with the target.
         moved := array(
             select m.row_id
               from public.contact_moves m
@@ -411,7 +411,7 @@ begin
 
     select m.given into filled from public.contact_moves m where m.merge_id = merge.id and m.relation = 'contacts';
     if found then
-        -- What has been changed since is the standing contact's own.
+        -- Fields changed since belong to the target.
         update public.contacts c
            set first_name = case when c.first_name = filled ->> 'first_name' then null else c.first_name end,
                last_name  = case when c.last_name = filled ->> 'last_name' then null else c.last_name end,
@@ -436,7 +436,7 @@ begin
     return undone;
 end;
 $$;
-comment on function private.part_contacts is 'Undoes a merge whose contacts are locked, by its ledger: everything that is still where it was put goes back as it was, and with a conversation what was said in it since.';
+comment on function private.part_contacts is 'Undoes a merge of locked contacts from its moves: rows that still are where the merge put them go back, with what was added to their conversations since.';
 
 create function private.return_conversations(merge public.contact_merges, conversation_ids uuid[])
     returns void language plpgsql set search_path = ''
@@ -458,7 +458,7 @@ begin
                    thread_key = case when c.thread_key = one.given_key then one.former_key else c.thread_key end
              where c.id = one.row_id;
         exception when unique_violation then
-            -- Another of theirs was given this key meanwhile, and that is where they go on.
+            -- Another conversation of the contact got this key meanwhile.
             update public.conversations c
                set contact_id = merge.contact_id, thread_key = 'arrival:' || private.uuid7()
              where c.id = one.row_id;
@@ -466,7 +466,7 @@ begin
     end loop;
 end;
 $$;
-comment on function private.return_conversations is 'Gives conversations back to the contact that they came from, under their former keys.';
+comment on function private.return_conversations is 'Moves conversations back to their former contact, under their former keys.';
 
 create function private.enter_contact_as_admin(contact_id uuid)
     returns uuid language plpgsql set search_path = ''
@@ -478,7 +478,7 @@ begin
     return private.workspace_of_contact(contact_id);
 end;
 $$;
-comment on function private.enter_contact_as_admin is 'Enters the workspace of a contact as one of its owners or admins, and gives it; not found for whoever is no member.';
+comment on function private.enter_contact_as_admin is 'Enters the workspace of a contact as an owner or admin and returns it; 404 for callers who are no member.';
 
 create function public.merge_contacts(contact_id uuid, into_id uuid, preview boolean default false)
     returns jsonb language plpgsql set search_path = ''
@@ -495,7 +495,7 @@ begin
         raise sqlstate 'PT404' using message = 'contact_not_found';
     end if;
     if not preview then
-        -- One merge of a workspace after the other: what the next one wants may have moved meanwhile.
+        -- Merges of a workspace are serialised, because one may move what the next one reads.
         perform pg_advisory_xact_lock(hashtextextended('merges' || workspace::text, 0));
     end if;
     loop
@@ -528,7 +528,7 @@ begin
     return jsonb_build_object('merge', private.describe_merge(merge), 'preview', described, 'changed', true);
 end;
 $$;
-comment on function public.merge_contacts is 'Merges a contact into another of its workspace, for owners and admins: {merge, preview, changed}; preview: says what that would move and what collides, and changes nothing.';
+comment on function public.merge_contacts is 'Merges a contact into another of its workspace: {merge, preview, changed}. preview: returns what would move and collide, and changes nothing. Owners and admins.';
 
 create function public.unmerge_contact(contact_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -557,7 +557,7 @@ begin
     return jsonb_build_object('merge', private.describe_merge(private.part_contacts(merge)), 'changed', true);
 end;
 $$;
-comment on function public.unmerge_contact is 'Undoes the merge of a contact, for owners and admins: {merge, changed}. Refused while the contact it was merged into is itself merged.';
+comment on function public.unmerge_contact is 'Undoes the merge of a contact: {merge, changed}. Refused while the target is itself merged. Owners and admins.';
 
 create function public.list_contact_conflicts(
     workspace_id uuid                   default null,
@@ -606,7 +606,7 @@ begin
              where c.id = brief_contact.contact_id);
 end;
 $$;
-comment on function private.brief_contact is 'A contact in a line: {id, kind, name, standing_id}.';
+comment on function private.brief_contact is 'A short form of a contact: {id, kind, name, standing_id}.';
 
 create function private.workspace_of_conflict(conflict_id uuid)
     returns uuid language plpgsql stable security definer set search_path = ''
@@ -645,7 +645,7 @@ begin
     return private.describe_conflict(conflict);
 end;
 $$;
-comment on function public.dismiss_contact_conflict is 'Closes a conflict: the two are not the same. For owners and admins; a dismissed one stays so.';
+comment on function public.dismiss_contact_conflict is 'Closes a conflict for good: the two contacts are not the same. Owners and admins.';
 
 grant execute on function
     private.merged_tables, private.followed_tables, private.follow_conversations, private.open_conflict,

@@ -23,9 +23,9 @@ create table public.conversations (
     constraint conversations_proof             check ((proof is null) = (contact_id is null))
 );
 comment on table public.conversations is 'The lasting thread between one contact (or one user) and one persona, under a channel and a thread key.';
-comment on column public.conversations.contact_id is 'Null: the owner''s side (a member talking to the persona).';
-comment on column public.conversations.user_id is 'A Supabase user; kept when the user is deleted, so that the key stays.';
-comment on column public.conversations.proof is 'asserted: opened on somebody''s word, apart from everything the contact has elsewhere.';
+comment on column public.conversations.contact_id is 'Null: the owner''s side, where a member talks with the persona.';
+comment on column public.conversations.user_id is 'A Supabase user. Kept when the user is deleted, so that the key stays unique.';
+comment on column public.conversations.proof is 'asserted: opened without proof, isolated from the other conversations of the contact.';
 alter table public.conversations enable row level security;
 create index conversations_contact_id_idx on public.conversations (contact_id);
 create index conversations_user_id_idx on public.conversations (user_id);
@@ -46,7 +46,7 @@ as $$
      where s.assigned_user_id = (select auth.uid())
        and s.workspace_id in (select private.member_workspaces());
 $$;
-comment on function private.own_conversations is 'The conversations the signed-in user holds (the owner''s side only while a member), or was assigned as a member.';
+comment on function private.own_conversations is 'The conversations of the signed-in user (the owner''s side only for a member), and those assigned to the user as a member.';
 
 create function private.find_or_create_conversation(
     contact_id uuid, user_id uuid, persona_id uuid, space_id uuid, thread_key text, proof public.proof)
@@ -58,8 +58,8 @@ declare
     standing     uuid;
 begin
     loop
-        -- The lock is what makes the messages of one conversation come one after the other.
-        -- Two ways to ask, because "is not distinct from" is no condition for an index.
+        -- The lock serialises the messages of a conversation.
+        -- Two statements, because "is not distinct from" does not use an index.
         if contact is not null then
             select c.* into conversation
               from public.conversations c
@@ -81,7 +81,7 @@ begin
         end if;
         exit when found;
         if contact is not null then
-            -- It moves with its contact: there it may be.
+            -- A conversation moves with its contact in a merge.
             standing := private.lock_standing(contact);
             if standing <> contact then
                 contact := standing;
@@ -99,10 +99,10 @@ begin
     return conversation;
 end;
 $$;
-comment on function private.find_or_create_conversation is 'The conversation under a key, locked for this transaction; of a merged contact that of the one that stands for it.';
+comment on function private.find_or_create_conversation is 'The conversation with a key, locked until the transaction ends; for a merged contact, that of the contact it was merged into.';
 
--- A message's place is (created_at, id). Every message is inserted by whoever holds its session's row, with the clock's time of
--- that moment, and a conversation has one live session: so whatever is committed later lies behind all that could be seen.
+-- The position of a message is (created_at, id). Each message is inserted under the lock of its session's row with the current
+-- time, and a conversation has one live session: a message that commits later is behind every visible one.
 create function public.follow_conversation(
     conversation_id uuid,
     after           uuid    default null,
@@ -113,7 +113,7 @@ create function public.follow_conversation(
 as $$
 declare
     most   constant integer := least(greatest(message_limit, 1), 200);
-    -- The place before all: a condition that is left out now and then would make a plan that reads the whole conversation.
+    -- The first position, instead of an optional condition, whose generic plan would read the whole conversation.
     since  timestamptz      := '-infinity'::timestamptz;
     beyond uuid             := coalesce(after, '00000000-0000-0000-0000-000000000000');
     said   jsonb;
@@ -132,7 +132,7 @@ begin
         end if;
     end if;
     if only_new and after is null then
-        -- From now on: nothing but the place from which to go on.
+        -- Only the position from which to continue.
         select m.id into after
           from public.messages m
          where m.conversation_id = follow_conversation.conversation_id
@@ -152,7 +152,7 @@ begin
                  limit most) m;
         after := coalesce((said -> -1 ->> 'id')::uuid, after);
     end if;
-    -- The live one, or how the last one ended.
+    -- The live session, or the last one.
     select jsonb_build_object('session_id', s.id, 'status', s.status, 'taken_over', s.taken_over_at is not null)
       into stands
       from public.sessions s
@@ -164,7 +164,7 @@ begin
         'more', coalesce(jsonb_array_length(said) = most, false));
 end;
 $$;
-comment on function public.follow_conversation is 'What was said in a conversation after a message, or from its beginning: {messages, last, session {session_id, status, taken_over}, more}. only_new: nothing, but last, from which to go on. Under the caller''s own policies.';
+comment on function public.follow_conversation is 'The messages of a conversation after a message, or from its beginning: {messages, last, session {session_id, status, taken_over}, more}. only_new: no messages, only the position (last) from which to continue. Under the caller''s own policies.';
 
 grant execute on function
     private.own_conversations

@@ -1,11 +1,11 @@
 -- Turns, their streamed chunks, and messages.
 
--- A persona with conversations cannot be deleted, but a workspace with both can: hence its keys are checked at the end.
+-- Foreign keys to personas are deferred: a persona with conversations cannot be deleted, but a workspace with both can.
 create type public.turn_status as enum ('active', 'completed', 'failed', 'timeout', 'cancelled');
 comment on type public.turn_status is 'active -> completed | failed | timeout | cancelled';
 
 create type public.message_role as enum ('contact', 'user', 'persona', 'member');
-comment on type public.message_role is 'Who speaks: a contact, a signed-in user for themselves, the persona, or a member in its place.';
+comment on type public.message_role is 'The sender: a contact, a signed-in user for themselves, the persona, or a member.';
 
 create table public.turns (
     id                  uuid               not null default private.uuid7(),
@@ -31,14 +31,14 @@ create table public.turns (
     constraint turns_client_message_id     check (length(client_message_id) between 1 and 200),
     constraint turns_finished              check ((status = 'active') = (finished_at is null))
 );
-comment on table public.turns is 'One message and its answer: what is streamed, timed, cancelled and retried.';
-comment on column public.turns.request_id is 'The request that started it: when it asks again because an answer was lost, it is still the one to answer the turn.';
-comment on column public.turns.deadline is 'The persona''s time limit; a lease ends at most 30 s after it.';
-comment on column public.turns.lease_until is 'Renewed by every flush; past it nobody works on the turn and the sweep ends it.';
-comment on column public.turns.first_token_ms is 'Milliseconds from the start of the turn to the answer''s first characters.';
-comment on column public.turns.error_code is 'What a caller is told; turn_errors has the rest.';
-comment on column public.turns.cancel_requested_at is 'Somebody wants it to stop; whoever answers learns so with the next flush and ends it as cancelled.';
-comment on column public.turns.taken_over is 'A member had taken the session over: the turn was completed at once, without an answer of the persona''s.';
+comment on table public.turns is 'One message and its answer: the unit that is streamed, timed, cancelled and retried.';
+comment on column public.turns.request_id is 'Identifies the HTTP request that started the turn: its retry after a lost answer continues to answer the turn.';
+comment on column public.turns.deadline is 'The end of the persona''s time limit.';
+comment on column public.turns.lease_until is 'Renewed by each flush. After it the turn counts as abandoned and the sweep ends it.';
+comment on column public.turns.first_token_ms is 'Milliseconds from the turn''s start to the first characters of the answer.';
+comment on column public.turns.error_code is 'The public error code; turn_errors has the detail.';
+comment on column public.turns.cancel_requested_at is 'When a cancel was requested. The process that answers reads it with its next flush and ends the turn.';
+comment on column public.turns.taken_over is 'A member had taken the session over, so the turn was completed without an answer.';
 alter table public.turns enable row level security;
 create unique index turns_one_active_idx on public.turns (session_id) where status = 'active';
 create index turns_session_id_idx on public.turns (session_id, created_at);
@@ -55,8 +55,8 @@ create table public.turn_chunks (
     constraint turn_chunks_position     check (position >= 0),
     constraint turn_chunks_piece        check (piece <> '')
 );
-comment on table public.turn_chunks is 'What an active turn has answered so far; gone once the answer is a message.';
-comment on column public.turn_chunks.position is 'Characters of the answer before this piece.';
+comment on table public.turn_chunks is 'The text of a running turn''s answer; deleted when the answer becomes a message.';
+comment on column public.turn_chunks.position is 'Number of characters of the answer before this piece.';
 alter table public.turn_chunks enable row level security;
 
 create table public.turn_errors (
@@ -102,9 +102,9 @@ create table public.messages (
     -- New and null everywhere: there is nothing to check.
     constraint messages_client_message_id check (length(client_message_id) between 1 and 200)
 );
-comment on table public.messages is 'What was said; every message names its sender.';
-comment on column public.messages.partial is 'The answer stopped before its end (cancelled, timed out or failed); this much was seen.';
-comment on column public.messages.client_message_id is 'What a member''s client calls a message without a turn: sent again, it is the same one. A message with a turn has the turn''s.';
+comment on table public.messages is 'Messages; each one names its sender.';
+comment on column public.messages.partial is 'The answer was cancelled, timed out or failed after this text.';
+comment on column public.messages.client_message_id is 'A member''s client''s id for a message without a turn: a repeat returns the first one. A message with a turn has the turn''s.';
 alter table public.messages enable row level security;
 create index messages_conversation_id_idx on public.messages (conversation_id, created_at);
 create index messages_session_id_idx on public.messages (session_id, created_at);
@@ -142,7 +142,7 @@ as $$
      where t.session_id in (select private.own_sessions())
        and t.status = 'active';
 $$;
-comment on function private.own_active_turns is 'The turns under way in the signed-in user''s own and assigned sessions.';
+comment on function private.own_active_turns is 'The running turns in the signed-in user''s own and assigned sessions.';
 
 create function private.close_turn(
     turn           public.turns,
@@ -160,10 +160,10 @@ declare
     known   record;
     ended   record;
 begin
-    -- Always the session before the turn, as start_turn locks them: two writers then never wait for each other in a circle.
-    -- With both locked, the statements below see all that a flush has stored.
+    -- The session is locked before the turn, as in start_turn, so that two writers cannot deadlock. With both locked, the
+    -- statements below see all flushed text.
     select t.workspace_id, t.conversation_id, t.session_id, t.status, s.persona_id,
-           -- Who took a session over keeps it: it ends with the first answer after it was handed back.
+           -- A session that is taken over ends with the first answer after it is handed back.
            p.session_policy = 'per_message' and s.status in ('active', 'paused') and s.taken_over_by is null as ends_session
       into known
       from public.turns t
@@ -174,7 +174,7 @@ begin
     if not found then
         return null;
     end if;
-    -- First writer wins: whoever comes later finds it closed.
+    -- The first writer wins.
     if known.status <> 'active' then
         return private.turn_state(turn.id) || '{"changed": false}';
     end if;
@@ -204,7 +204,7 @@ begin
          where s.id = known.session_id
     )
     select (select w.id from written w) as message_id, length(body) as length,
-           -- A persona that is well and was well teaches nothing.
+           -- A success does not change a closed breaker without failures.
            close_turn.status = 'completed' and not exists (
                select from public.persona_breakers b where b.persona_id = known.persona_id and (b.state <> 'closed' or b.failures > 0)) as ordinary
       into ended;
@@ -227,7 +227,7 @@ begin
         'changed', true, 'status', status, 'message_id', ended.message_id, 'text_length', coalesce(ended.length, 0));
 end;
 $$;
-comment on function private.close_turn is 'Ends a turn once: stores the answer (null: what was flushed), moves the counters, ends a per_message session, audits a failure. Of the turn only its id is looked at; null where it cannot be seen.';
+comment on function private.close_turn is 'Ends a turn once: stores the answer (null: the flushed text), updates the counters, ends a per_message session, audits a failure. Reads only the id of the given turn; null if it is not visible.';
 
 create function private.expire_turn(turn public.turns)
     returns void language plpgsql set search_path = ''
@@ -247,7 +247,7 @@ as $$
       left join public.messages m on m.turn_id = t.id and m.role = 'persona'
      where t.id = turn_state.turn_id;
 $$;
-comment on function private.turn_state is 'What stands of a turn: {status, message_id, text_length}; null where it cannot be seen.';
+comment on function private.turn_state is 'The result of a turn: {status, message_id, text_length}; null if it is not visible.';
 
 create function private.turn_history(conversation_id uuid, before_message uuid, message_limit integer)
     returns jsonb language plpgsql stable set search_path = ''
@@ -263,7 +263,7 @@ begin
                      limit message_limit) h);
 end;
 $$;
-comment on function private.turn_history is 'A conversation''s last messages, oldest first, without the new one.';
+comment on function private.turn_history is 'A conversation''s last messages, oldest first, without the given one.';
 
 create function private.require_turn(turn_id uuid)
     returns public.turns language plpgsql stable set search_path = ''
@@ -278,7 +278,7 @@ begin
     return turn;
 end;
 $$;
-comment on function private.require_turn is 'A turn that the caller may see; 404 for any other.';
+comment on function private.require_turn is 'A turn that the caller may see; 404 for others.';
 
 create function public.flush_turn(turn_id uuid, "position" integer, piece text)
     returns jsonb language plpgsql set search_path = ''
@@ -302,7 +302,7 @@ begin
              where t.id = turn.id);
 end;
 $$;
-comment on function public.flush_turn is 'Stores the next piece of an answer, renews the lease, and tells the turn''s status and whether to stop: {status, stop}. Repeating it changes nothing.';
+comment on function public.flush_turn is 'Stores the next piece of an answer and renews the lease: {status, stop}; stop: a cancel was requested. Idempotent.';
 
 create function public.finish_turn(
     turn_id        uuid,
@@ -331,26 +331,26 @@ begin
     return ended;
 end;
 $$;
-comment on function public.finish_turn is 'Ends a turn: {changed, status, message_id, text_length}; changed is false for a late writer, with what stands.';
+comment on function public.finish_turn is 'Ends a turn: {changed, status, message_id, text_length}. changed is false for a late writer, with the stored result.';
 
 create function public.read_turn(turn_id uuid, after integer default 0)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 declare
-    -- No answer is longer; a position beyond it counts as the end.
+    -- Above the length of every answer; a position beyond the end counts as the end.
     start  constant integer := least(greatest(after, 0), 100000000);
     turn   public.turns;
     body   text;
     length integer;
     told   uuid;
 begin
-    -- Whoever acts for a caller enters; a contact or a user reads by their own policies.
+    -- switchboard enters a workspace; contacts and users read under their own policies.
     if private.claims() ->> 'role' = 'switchboard' then
         perform private.enter();
     end if;
     turn := private.require_turn(turn_id);
     if turn.status = 'active' then
-        -- Pieces lie one behind the other from position 0; what ends before the asked position is left out.
+        -- Pieces are contiguous from position 0; those before the given position are left out.
         select substr(string_agg(c.piece, '' order by c.position), greatest(start - min(c.position), 0) + 1)
           into body
           from public.turn_chunks c
@@ -371,12 +371,12 @@ begin
         'contact_id', (select c.contact_id from public.conversations c where c.id = turn.conversation_id));
 end;
 $$;
-comment on function public.read_turn is 'A turn''s state and the characters of its answer after a position.';
+comment on function public.read_turn is 'The state of a turn, and the text of its answer after a position.';
 
 create function private.may_act_on(session public.sessions)
     returns boolean language sql stable set search_path = ''
 as $$
-    -- The same people as the policies on sessions let read it.
+    -- The same condition as in the policies on sessions.
     select coalesce(
         case c.caller ->> 'kind'
             when 'contact' then session.conversation_id = (c.caller ->> 'conversation_id')::uuid
@@ -391,7 +391,7 @@ as $$
         end, false)
       from (select private.claims() -> 'caller' as caller) c;
 $$;
-comment on function private.may_act_on is 'Whether the caller on whose behalf a function of ours calls may see a session, and so act on it.';
+comment on function private.may_act_on is 'Whether the caller may see a session, and therefore act on it.';
 
 create function public.read_active_turn(space_id uuid, thread_key text)
     returns jsonb language plpgsql stable set search_path = ''

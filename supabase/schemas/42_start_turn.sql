@@ -20,7 +20,7 @@ declare
     arrival      text;
     first        text;
 begin
-    -- The keys made here stand for conversations opened without proof: nobody asks for one of them by name.
+    -- These prefixes are reserved for conversations opened without proof.
     if thread_key ~ '^(arrival|first):' then
         raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_reserved';
     end if;
@@ -32,10 +32,10 @@ begin
         select c.* into conversation
           from public.conversations c
          where c.id = (caller ->> 'conversation_id')::uuid
-           -- It goes on in any space of the workspace, but not once the one it was opened in is closed.
+           -- It continues in any space of the workspace, unless the space in which it was opened is disabled.
            and (c.space_id is null or c.space_id = space.id or private.workspace_of_space(c.space_id) is not null)
            for no key update;
-        -- After the lock: a merge may have moved it to the contact that stands for the token's.
+        -- Checked after the lock: a merge may have moved it.
         if not found
            or (conversation.contact_id is distinct from (caller ->> 'contact_id')::uuid
                and conversation.contact_id is distinct from private.standing_contact((caller ->> 'contact_id')::uuid)) then
@@ -46,7 +46,7 @@ begin
 
     if caller ->> 'kind' = 'user' then
         if private.is_member(user_id) then
-            -- The owner's side: no contact, and never found by one.
+            -- The owner's side: without a contact, and never found by one.
             return private.find_or_create_conversation(null, user_id, space.persona_id, space.id, coalesce(thread_key, 'main'), null);
         end if;
         if private.email_is_confirmed(user_id, caller ->> 'email') then
@@ -57,7 +57,7 @@ begin
         return private.find_or_create_conversation(contact, user_id, space.persona_id, space.id, coalesce(thread_key, 'main'), 'verified');
     end if;
 
-    -- Nobody we know: a first message without a token.
+    -- A first message without a token.
     verified_by := case when email_key is not null then private.email_proof(space.id, email, email_key, email_hmac) end;
     if verified_by is not null then
         perform private.check_limits(private.arrival_limits(space, client ->> 'address'));
@@ -67,8 +67,8 @@ begin
         if thread_key is not null then
             raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_needs_proof';
         end if;
-        -- A client message id that is a UUID cannot be guessed, so whoever repeats it soon after is who sent it, and finds the
-        -- conversation that it opened. Any other id, and any later, opens a new one. Only a digest of it is kept in the key.
+        -- A UUID as client message id cannot be guessed: its repeat within ten minutes comes from the same sender and finds
+        -- the conversation that it opened. Other ids, and later repeats, open a new one. The key has only a digest of it.
         arrival := 'arrival:' || private.uuid7();
         if client_message_id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
             first := 'first:' || encode(sha256(convert_to(
@@ -85,7 +85,7 @@ begin
                 return conversation;
             end if;
         end if;
-        -- After the repeat, which is no new arrival.
+        -- A repeat is not a new arrival, so the limits come after it.
         perform private.check_limits(private.arrival_limits(space, client ->> 'address'));
         contact      := case when email_key is not null
                              then private.find_or_create_contact('email', email_key, email, null, '{}')
@@ -95,7 +95,7 @@ begin
     return conversation;
 end;
 $$;
-comment on function private.open_conversation is 'The conversation a message belongs to, by who the caller is; locked for this transaction.';
+comment on function private.open_conversation is 'The conversation of a message, found by the caller''s identity; locked until the transaction ends.';
 
 create type private.message_context as (
     persona    public.personas,
@@ -327,7 +327,7 @@ begin
         known.is_guarded := known.is_guarded and session.taken_over_by is null and private.check_breaker(persona);
         if known.is_running then
             perform private.end_running_turn(session, persona, last_try);
-            -- A session of one message has ended with its turn.
+            -- A per_message session ended with its turn.
             session := private.find_or_create_session(conversation, client);
         end if;
 

@@ -16,14 +16,14 @@ create table public.requests (
     constraint requests_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
     constraint requests_lengths         check (length(origin) between 1 and 200 and length(destination) between 1 and 200),
     constraint requests_passengers      check (passengers between 1 and 1000),
-    -- What has a year of other than four digits cannot be told to whoever reads it, nor the page that it is on.
+    -- A year without four digits cannot be represented in RFC 3339.
     constraint requests_departs_at      check (departs_at >= '0001-01-01T00:00:00Z' and departs_at < '10000-01-01T00:00:00Z'),
     constraint requests_details_object  check (jsonb_typeof(details) = 'object')
 );
-comment on table public.requests is 'What somebody asks for: a trip with its route and date.';
-comment on column public.requests.session_id is 'The session it was first understood in; others may work on it too.';
-comment on column public.requests.origin is 'Where from, as the asking system names it: an airport''s code, or a place.';
-comment on column public.requests.destination is 'Where to, likewise.';
+comment on table public.requests is 'A request of a contact: a trip with its route and date.';
+comment on column public.requests.session_id is 'The session in which it was created; other sessions may work on it too.';
+comment on column public.requests.origin is 'The place of departure, as the source names it: an airport code or a place.';
+comment on column public.requests.destination is 'The place of arrival, as the source names it.';
 alter table public.requests enable row level security;
 create index requests_session_id_idx on public.requests (session_id);
 
@@ -45,7 +45,7 @@ create table public.session_refs (
     constraint session_refs_names           check (system ~ '^[a-z][a-z0-9_]{0,62}$' and kind ~ '^[a-z][a-z0-9_]{0,62}$'),
     constraint session_refs_external_id     check (length(external_id) between 1 and 200)
 );
-comment on table public.session_refs is 'By what another system knows what a session works on: a trip, an RFP, an RFQ.';
+comment on table public.session_refs is 'An external id of what a session works on: a trip, an RFP, an RFQ.';
 alter table public.session_refs enable row level security;
 create index session_refs_session_id_idx on public.session_refs (session_id);
 
@@ -61,8 +61,8 @@ create table public.workflow_steps (
     constraint workflow_steps_pkey            primary key (id),
     constraint workflow_steps_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade
 );
-comment on table public.workflow_steps is 'A step that a session took, in the order they were taken.';
-comment on column public.workflow_steps.actor_id is 'Who moved it; null for the system.';
+comment on table public.workflow_steps is 'The steps that a session took, in their order.';
+comment on column public.workflow_steps.actor_id is 'The user who changed the step; null for the system.';
 alter table public.workflow_steps enable row level security;
 create index workflow_steps_session_id_idx on public.workflow_steps (session_id, created_at);
 
@@ -80,18 +80,18 @@ create table public.workflow_transitions (
         and to_step ~ '^[a-z][a-z0-9_]{0,62}$'),
     constraint workflow_transitions_differ            check (from_step is distinct from to_step)
 );
-comment on table public.workflow_transitions is 'A step that may follow another in a workflow.';
+comment on table public.workflow_transitions is 'The steps that may follow each other in a workflow.';
 comment on column public.workflow_transitions.workspace_id is 'Null: built in, for every workspace.';
 comment on column public.workflow_transitions.from_step is 'Null: the workflow may begin with to_step.';
 alter table public.workflow_transitions enable row level security;
 
--- What every workspace has. The ids are the same everywhere, so that a row can be named.
+-- The built-in workflow of every workspace. The ids are the same everywhere.
 insert into public.workflow_transitions (id, workflow, from_step, to_step)
 values ('01900000-0000-7000-8000-000000000001', 'charter', null,                    'understanding_request'),
        ('01900000-0000-7000-8000-000000000002', 'charter', 'understanding_request', 'searching_aircraft'),
        ('01900000-0000-7000-8000-000000000003', 'charter', 'searching_aircraft',    'requesting_quotes'),
        ('01900000-0000-7000-8000-000000000004', 'charter', 'requesting_quotes',     'proposal_ready'),
-       -- Back: the request was understood anew, another aircraft is wanted, more operators are asked.
+       -- Back: the request changed, another aircraft is wanted, more operators are asked.
        ('01900000-0000-7000-8000-000000000005', 'charter', 'searching_aircraft',    'understanding_request'),
        ('01900000-0000-7000-8000-000000000006', 'charter', 'requesting_quotes',     'understanding_request'),
        ('01900000-0000-7000-8000-000000000007', 'charter', 'requesting_quotes',     'searching_aircraft'),
@@ -114,13 +114,13 @@ as $$
       from own o
       join public.requests r on r.session_id = o.id;
 $$;
-comment on function private.own_requests is 'The requests that the signed-in user''s own and assigned sessions work on, or were the first to.';
+comment on function private.own_requests is 'The requests of the signed-in user''s own and assigned sessions.';
 
 create function private.take_step(session public.sessions, workflow text, step text)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 declare
-    -- Whoever names none means the built-in one.
+    -- The default is the session's workflow, then the built-in one.
     wanted  constant text := coalesce(take_step.workflow, session.workflow, 'charter');
     present constant text := case when session.workflow = wanted then session.workflow_step end;
     allowed text[];
@@ -158,7 +158,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.take_step is 'Moves a session, which is locked, to another step of its workflow, or begins one; the step it stands at changes nothing. Raises SB001 where no transition leads there.';
+comment on function private.take_step is 'Moves a locked session to another step of its workflow, or begins one; the current step changes nothing. Raises SB001 if no transition leads to the step.';
 
 create function private.keep_workflow_state(session public.sessions, changes jsonb)
     returns public.sessions language plpgsql set search_path = ''
@@ -179,7 +179,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.keep_workflow_state is 'Replaces the named members of a locked session''s workflow_state; null takes one away.';
+comment on function private.keep_workflow_state is 'Replaces the named members of a locked session''s workflow_state; null removes one.';
 
 create function private.lock_request(session_id uuid)
     returns public.sessions language plpgsql set search_path = ''
@@ -203,21 +203,21 @@ begin
                        for no key update) l;
             perform from public.requests r where r.id = request for no key update;
             select s.* into strict session from public.sessions s where s.id = lock_request.session_id;
-            -- Between looking and locking the session may have got another request, or the request another session.
+            -- Between the read and the lock the session may have got another request, or the request another session.
             if session.request_id is distinct from request
                or exists (select from public.sessions s where s.request_id = request and s.id <> all (locked)) then
                 raise sqlstate 'SB002';
             end if;
             exit;
         exception when sqlstate 'SB002' then
-            -- The locks are gone with the block: again, in order.
+            -- The rollback of the block released the locks: try again.
             null;
         end;
     end loop;
     return session;
 end;
 $$;
-comment on function private.lock_request is 'Locks a session, all others that work on its request, and the request; gives the session. 404 for one that is not of the entered workspace.';
+comment on function private.lock_request is 'Locks a session, all others with the same request, and the request; returns the session. 404 for a session of another workspace.';
 
 create function private.open_request(session public.sessions)
     returns public.sessions language plpgsql set search_path = ''
@@ -232,7 +232,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.open_request is 'A locked session with its request; of which nothing is known yet where there was none.';
+comment on function private.open_request is 'A locked session with its request; creates an empty request if it has none.';
 
 create function private.take_up_request(session public.sessions, request_id uuid)
     returns public.sessions language plpgsql set search_path = ''
@@ -247,7 +247,7 @@ begin
       from public.requests r
       join public.sessions s on s.id = r.session_id
      where r.id = take_up_request.request_id;
-    -- The same person's, and by members who work on both.
+    -- Of the same contact or user, and by a member who works on both sessions.
     if first.id is null
        or first.contact_id is distinct from session.contact_id
        or first.user_id is distinct from session.user_id
@@ -261,7 +261,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.take_up_request is 'Has a locked session go on with a request that another session of the same contact (or the same user) had; 404 for any other.';
+comment on function private.take_up_request is 'Lets a locked session continue a request that another session of the same contact or user had; 404 for any other request.';
 
 create function private.learn_of_trip(session public.sessions, trip jsonb)
     returns public.sessions language plpgsql set search_path = ''
@@ -291,7 +291,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.learn_of_trip is 'Writes down what is known of the trip that a locked, live session is about: {request_id | origin, destination, departs_at, passengers, details; refs: [{system, kind, external_id}]}. What is not named stays.';
+comment on function private.learn_of_trip is 'Updates the request of a locked, live session: {request_id | origin, destination, departs_at, passengers, details; refs: [{system, kind, external_id}]}. Fields that are not named stay.';
 
 create function private.note_activity(session public.sessions)
     returns public.sessions language plpgsql set search_path = ''
@@ -308,7 +308,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.note_activity is 'Something came in for a locked, live session: its idle time-out counts from now.';
+comment on function private.note_activity is 'Restarts the idle timeout of a locked, live session.';
 
 create function private.enter_work(session_id uuid)
     returns void language plpgsql set search_path = ''
@@ -316,7 +316,7 @@ as $$
 declare
     session public.sessions;
 begin
-    -- A token for managing a workspace is for no session.
+    -- The management scope gives no access to sessions.
     if private.claims() -> 'scope' ? 'management' then
         raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
@@ -327,7 +327,7 @@ begin
     end if;
 end;
 $$;
-comment on function private.enter_work is 'Enters the workspace of a session that the caller works on as a member; 403 for whoever else may see it, 404 for everybody who may not.';
+comment on function private.enter_work is 'Enters the workspace of a session that the caller works on as a member; 403 for other callers who may see it, else 404.';
 
 create function private.lock_session(session_id uuid)
     returns public.sessions language plpgsql set search_path = ''
@@ -342,7 +342,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.lock_session is 'A session of the entered workspace, locked; 404 for any other.';
+comment on function private.lock_session is 'A session of the entered workspace, locked; 404 for others.';
 
 create function private.change_work(session_id uuid, changes jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -370,7 +370,7 @@ begin
     return private.describe_work(after) || jsonb_build_object('changed', private.describe_work(after) <> was);
 end;
 $$;
-comment on function private.change_work is 'Changes what is named of a session''s work in the entered workspace: {workflow, step, workflow_state, trip, activity, proposal}; how it stands then, and whether that is new. Raises SB001 for what is refused, and then nothing is changed.';
+comment on function private.change_work is 'Changes the workflow of a session in the entered workspace: {workflow, step, workflow_state, trip, activity, proposal}; returns its state and changed. Raises SB001 for a refusal, and then nothing is changed.';
 
 create function private.work(session_id uuid, changes jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -385,7 +385,7 @@ exception when sqlstate 'SB001' then
     return private.refuse(refusal::jsonb);
 end;
 $$;
-comment on function private.work is 'The same for a member who works on the session; a refusal is answered.';
+comment on function private.work is 'private.change_work for a member who works on the session; returns a refusal instead of raising it.';
 
 create function public.update_chat_session_workflow(session_id uuid, changes jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -396,7 +396,7 @@ begin
                         || jsonb_build_object('workflow_state', changes -> 'workflow_state', 'trip', changes -> 'trip'));
 end;
 $$;
-comment on function public.update_chat_session_workflow is 'Moves a session on: {workflow, step, workflow_state, trip}, all optional and done together or not at all; the session''s work, and changed.';
+comment on function public.update_chat_session_workflow is 'Changes a session''s workflow: {workflow, step, workflow_state, trip}, all optional, all or nothing; returns its state and changed.';
 
 create function public.update_chat_session_with_trip_info(session_id uuid, trip jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -405,7 +405,7 @@ begin
     return private.work(session_id, jsonb_build_object('trip', trip));
 end;
 $$;
-comment on function public.update_chat_session_with_trip_info is 'Writes down what is known of a session''s trip: route, date, passengers, and by what other systems know it; the session''s work, and changed.';
+comment on function public.update_chat_session_with_trip_info is 'Updates a session''s request and external ids; returns its state and changed.';
 
 create function public.update_chat_session_activity(session_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -414,7 +414,7 @@ begin
     return private.work(session_id, '{"activity": true}');
 end;
 $$;
-comment on function public.update_chat_session_activity is 'Something came in for a session on another way: its idle time-out counts from now. Refused for one that is over.';
+comment on function public.update_chat_session_activity is 'Restarts the idle timeout of a live session.';
 
 create function public.update_chat_session_with_proposal(session_id uuid, proposal jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -423,7 +423,7 @@ begin
     return private.work(session_id, jsonb_build_object('proposal', proposal));
 end;
 $$;
-comment on function public.update_chat_session_with_proposal is 'What is proposed in a session: {status, title, quote_id, details}; the session''s work, and changed.';
+comment on function public.update_chat_session_with_proposal is 'Creates or changes a session''s proposal: {status, title, quote_id, details}; returns its state and changed.';
 
 create function public.update_chat_session_with_quote(session_id uuid, operator_key text, quote jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -441,7 +441,7 @@ exception when sqlstate 'SB001' then
     return private.refuse(refusal::jsonb);
 end;
 $$;
-comment on function public.update_chat_session_with_quote is 'What an operator was asked or gave: {status, operator, external_id, amount, currency, details, primary}; the session''s work, the quote, and changed.';
+comment on function public.update_chat_session_with_quote is 'Creates or changes an operator''s quote: {status, operator, external_id, amount, currency, details, primary}; returns the session''s state, the quote, and changed.';
 
 create function public.create_or_update_chat_session(
     changes    jsonb,
@@ -470,11 +470,11 @@ begin
         || jsonb_build_object('created', started -> 'created');
 exception when sqlstate 'SB001' then
     get stacked diagnostics refusal = pg_exception_detail;
-    -- A session that was started here is undone with all else, so its id is nobody's.
+    -- A session started here was rolled back, so its id is left out.
     return private.refuse(refusal::jsonb - case when (started ->> 'created')::boolean then 'session_id' else '' end);
 end;
 $$;
-comment on function public.create_or_update_chat_session is 'A conversation''s live session, or a new one, as start_session, with changes to its work; the session''s work, changed, and created. Nothing is started where the changes are refused.';
+comment on function public.create_or_update_chat_session is 'start_session, and changes to the session''s workflow in the same transaction; returns its state, changed, and created. A refused change starts no session.';
 
 create function public.remove_chat_session_ref(session_id uuid, ref_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -488,7 +488,7 @@ begin
     return jsonb_build_object('removed', true);
 end;
 $$;
-comment on function public.remove_chat_session_ref is 'Takes away what a session was not known by after all.';
+comment on function public.remove_chat_session_ref is 'Removes an external id from a session.';
 
 create function private.describe_transition(transition public.workflow_transitions)
     returns jsonb language sql stable set search_path = ''
