@@ -44,9 +44,9 @@ revoke all on schema private from public;
 grant usage on schema private to contact, authenticated, switchboard, service_role;
 grant usage on schema public  to contact, switchboard;
 
--- A login for functions that live long and call Postgres themselves, without PostgREST between. It takes the role
--- switchboard as it connects and is good for nothing else, so a call over it stands under the same policies. Nobody can use it
--- until an operator gives it a password: whoever has that can act for any workspace, as can whoever has the signing key.
+-- The login of the functions. It has no rights of its own: each call takes the role switchboard, under the same policies as
+-- every other caller. It cannot be used until an operator sets a password, whose holder can act for any workspace, as can the
+-- holder of the signing key.
 
 -- Roles belong to the cluster: another database of the same server may have created it.
 do $$
