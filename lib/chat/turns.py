@@ -161,7 +161,7 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
         "email_key": email.key if email else None,
         "email_hmac": message.email_hmac,
         "thread_key": message.thread_key,
-        "request_id": uuid4(),
+        "attempt_id": uuid4(),
         "metadata": message.metadata,
         "client": client.facts(),
     }

@@ -118,7 +118,7 @@ begin
      where c.id = (claims ->> 'conversation_id')::uuid;
     -- It may have moved in a merge. A conversation that belonged to the contact only during an undone merge is not returned.
     return case when contact = (claims ->> 'contact_id')::uuid
-                  or contact = private.standing_contact((claims ->> 'contact_id')::uuid) then conversation end;
+                  or contact = private.merge_target((claims ->> 'contact_id')::uuid) then conversation end;
 end;
 $$;
 comment on function private.token_conversation is 'The conversation that the contact token is for, as long as it belongs to the token''s contact or to the contact that this one was merged into.';

@@ -184,7 +184,7 @@ end;
 $$;
 comment on function private.enter_as_admin is 'The same for owners and admins only; gives the workspace.';
 
-create function private.find_user(user_id uuid, email text)
+create function private.find_user_by_email(user_id uuid, email text)
     returns uuid language plpgsql stable security definer set search_path = ''
 as $$
 begin
@@ -199,12 +199,12 @@ begin
               from auth.users u
              where u.deleted_at is null
                and not u.is_anonymous
-               and (u.id = find_user.user_id
-                    or (find_user.user_id is null and u.email = find_user.email and not u.is_sso_user
+               and (u.id = find_user_by_email.user_id
+                    or (find_user_by_email.user_id is null and u.email = find_user_by_email.email and not u.is_sso_user
                         and u.email_confirmed_at is not null)));
 end;
 $$;
-comment on function private.find_user is 'The Supabase user with this id, or else this confirmed email (in lower case); null where there is none.';
+comment on function private.find_user_by_email is 'The Supabase user with this id, or else this confirmed email (in lower case); null where there is none.';
 
 create function private.is_operator()
     returns boolean language sql stable set search_path = ''
@@ -275,7 +275,7 @@ begin
     if owner_email is null then
         owner_id := coalesce(owner_id, private.calling_user());
     end if;
-    owner := private.find_user(owner_id, owner_email);
+    owner := private.find_user_by_email(owner_id, owner_email);
     if owner is null then
         raise sqlstate 'PT404' using message = 'user_not_found';
     end if;
@@ -419,7 +419,7 @@ as $$
 declare
     workspace constant uuid := private.enter_as_admin('workspace', workspace_id);
 begin
-    if private.find_user(user_id, null) is null then
+    if private.find_user_by_email(user_id, null) is null then
         raise sqlstate 'PT404' using message = 'user_not_found';
     end if;
     return private.put_member(workspace, user_id, role, private.caller_role(workspace));
@@ -453,7 +453,7 @@ begin
             return private.refuse(refusal::jsonb - '{subject,object_id}'::text[]);
         end;
     end if;
-    found_user := private.find_user(null, email);
+    found_user := private.find_user_by_email(null, email);
     if found_user is null then
         if not limited then
             raise sqlstate 'PT404' using message = 'user_not_found', detail = 'email_not_confirmed';
@@ -554,7 +554,7 @@ grant execute on function
     to switchboard;
 
 grant execute on function
-    private.caller_role, private.enter_to_manage, private.enter_as_admin, private.find_user, private.is_operator,
+    private.caller_role, private.enter_to_manage, private.enter_as_admin, private.find_user_by_email, private.is_operator,
     private.record_change, private.apply_to_workspace, public.create_workspace, public.change_workspace,
     private.require_another_owner, private.put_member, public.set_member, public.add_member, public.remove_member,
     private.calling_actor, private.enter_as_owner, public.delete_workspace

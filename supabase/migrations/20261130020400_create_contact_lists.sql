@@ -121,7 +121,7 @@ begin
     end if;
     if contact.merged_into_id is not null then
         -- The old id keeps answering: where to ask instead.
-        raise sqlstate 'PT307' using message = 'contact_merged', hint = private.standing_contact(contact.id)::text;
+        raise sqlstate 'PT307' using message = 'contact_merged', hint = private.merge_target(contact.id)::text;
     end if;
     return contact;
 end;

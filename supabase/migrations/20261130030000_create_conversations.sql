@@ -87,7 +87,7 @@ begin
         exit when found;
         if contact is not null then
             -- A conversation moves with its contact in a merge.
-            standing := private.lock_standing(contact);
+            standing := private.lock_merge_target(contact);
             if standing <> contact then
                 contact := standing;
                 continue;

@@ -201,7 +201,7 @@ end;
 $$;
 comment on function private.audit_resumed_session is 'Audits the resume of a session, by a member or by the contact''s message.';
 
-create function private.works_on_session(session public.sessions)
+create function private.may_work_on_session(session public.sessions)
     returns boolean language sql stable set search_path = ''
 as $$
     select exists (select
@@ -211,7 +211,7 @@ as $$
                       and m.user_id = (private.claims() #>> '{caller,user_id}')::uuid
                       and (m.role in ('owner', 'admin') or m.user_id in (session.user_id, session.assigned_user_id)));
 $$;
-comment on function private.works_on_session is 'Whether the caller is a member who may work on the session: owners and admins on all, agents on their own and assigned ones.';
+comment on function private.may_work_on_session is 'Whether the caller is a member who may work on the session: owners and admins on all, agents on their own and assigned ones.';
 
 create function public.change_session_status(session_id uuid, status public.session_status)
     returns jsonb language plpgsql set search_path = ''
@@ -236,7 +236,7 @@ begin
       where c.id = (select s.conversation_id from public.sessions s where s.id = change_session_status.session_id)
         for no key update;
     select s.* into strict session from public.sessions s where s.id = change_session_status.session_id for no key update;
-    if status <> 'cancelled' and not private.works_on_session(session) then
+    if status <> 'cancelled' and not private.may_work_on_session(session) then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'members_only';
     end if;
 
@@ -274,7 +274,7 @@ end;
 $$;
 comment on function public.change_session_status is 'Pauses, resumes, completes or cancels a session: {session_id, conversation_id, status, changed}. Its running turn is stopped first: while that takes, the call is refused with stopping: true and is to be repeated.';
 
-create function private.enter_beside_contact(contact_id uuid)
+create function private.enter_contact_as_member(contact_id uuid)
     returns public.member_role language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -285,7 +285,7 @@ begin
     select m.workspace_id, m.role into workspace, role
       from public.contacts c
       join public.workspace_members m on m.workspace_id = c.workspace_id
-     where c.id = enter_beside_contact.contact_id
+     where c.id = enter_contact_as_member.contact_id
        and caller ->> 'kind' = 'user'
        and not coalesce(private.claims() -> 'scope' ? 'management', false)
        and m.user_id = (caller ->> 'user_id')::uuid;
@@ -296,9 +296,9 @@ begin
     return role;
 end;
 $$;
-comment on function private.enter_beside_contact is 'Enters the workspace of a contact as a member and returns the member''s role; 404 for other callers.';
+comment on function private.enter_contact_as_member is 'Enters the workspace of a contact as a member and returns the member''s role; 404 for other callers.';
 
-create function private.open_for_contact(contact_id uuid, space public.spaces, persona_id uuid, thread_key text)
+create function private.open_conversation_for_contact(contact_id uuid, space public.spaces, persona_id uuid, thread_key text)
     returns public.conversations language plpgsql set search_path = ''
 as $$
 declare
@@ -321,10 +321,10 @@ begin
     end if;
     -- The contact is locked before the conversation, because a new session may be linked to it.
     return private.find_or_create_conversation(
-        private.lock_standing(contact_id), null, wanted, space.id, coalesce(thread_key, 'main'), 'verified');
+        private.lock_merge_target(contact_id), null, wanted, space.id, coalesce(thread_key, 'main'), 'verified');
 end;
 $$;
-comment on function private.open_for_contact is 'The conversation that a member opens for a contact, with the named persona, the space''s, or the workspace''s only one; locked until the transaction ends.';
+comment on function private.open_conversation_for_contact is 'The conversation that a member opens for a contact, with the named persona, the space''s, or the workspace''s only one; locked until the transaction ends.';
 
 create type private.opened_session as (session public.sessions, is_new boolean);
 comment on type private.opened_session is 'The live session of a conversation, and whether it was created just now.';
@@ -349,7 +349,7 @@ begin
             update public.sessions s set assigned_user_id = private.calling_actor() where s.id = (opened.session).id;
         end if;
         perform private.record_audit('session.started', (opened.session).id, private.calling_actor(), null);
-    elsif role = 'agent' and not private.works_on_session(opened.session) then
+    elsif role = 'agent' and not private.may_work_on_session(opened.session) then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
     end if;
     return opened;
@@ -407,7 +407,7 @@ begin
         raise sqlstate 'PT403' using message = 'forbidden';
     end if;
     if contact_id is not null and caller ->> 'kind' = 'user' then
-        role := private.enter_beside_contact(contact_id);
+        role := private.enter_contact_as_member(contact_id);
     else
         if space_id is not null then
             perform private.enter_space(space_id);
@@ -438,7 +438,7 @@ begin
 
     begin
         if role is not null then
-            conversation := private.open_for_contact(contact_id, space, coalesce(persona_id, preset.persona_id), thread_key);
+            conversation := private.open_conversation_for_contact(contact_id, space, coalesce(persona_id, preset.persona_id), thread_key);
         else
             conversation := private.open_conversation(space, null, null, null, thread_key, null, client);
             if not exists (select
@@ -561,7 +561,7 @@ end;
 $$;
 comment on function public.change_sessions_status is 'change_session_status for up to 100 sessions: {items}, each {id, status, changed} or {id, code, …}; those with stopping: true are to be repeated.';
 
-create function private.note_first_message()
+create function private.set_first_message_at()
     returns trigger language plpgsql set search_path = ''
 as $$
 begin
@@ -569,7 +569,7 @@ begin
     return new;
 end;
 $$;
-comment on function private.note_first_message is 'Sets the time of the session''s first message.';
+comment on function private.set_first_message_at is 'Sets the time of the session''s first message.';
 
 create trigger sessions_audit_resumed
     after update of status on public.sessions
@@ -582,13 +582,13 @@ create trigger sessions_note_first_message
     before update of message_count on public.sessions
     for each row
     when (old.first_message_at is null and new.message_count > old.message_count and new.last_activity_at <> old.last_activity_at)
-    execute function private.note_first_message();
+    execute function private.set_first_message_at();
 
 create trigger sessions_note_first_message_at_once
     before insert on public.sessions
     for each row
     when (new.first_message_at is null and new.turn_count > 0)
-    execute function private.note_first_message();
+    execute function private.set_first_message_at();
 
 grant execute on function
     private.own_sessions
@@ -596,7 +596,7 @@ grant execute on function
 
 grant execute on function
     private.find_or_create_session, private.transition_refusal, private.refuse_transition, private.require_live,
-    private.open_session, private.take_start_limits, private.works_on_session,
-    public.change_session_status, private.enter_beside_contact, private.open_for_contact, public.start_session,
+    private.open_session, private.take_start_limits, private.may_work_on_session,
+    public.change_session_status, private.enter_contact_as_member, private.open_conversation_for_contact, public.start_session,
     public.set_session_tags, public.change_sessions_status
     to switchboard;

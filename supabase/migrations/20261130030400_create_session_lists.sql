@@ -272,7 +272,7 @@ begin
         -- is whoever stands for it, though it may not know of that.
         filters := case when claims ->> 'role' = 'contact' and filters -> 'contact_id' = claims -> 'contact_id' then filters - 'contact_id'
                         else filters || jsonb_build_object(
-                                            'contact_id', private.standing_contact((filters ->> 'contact_id')::uuid)) end;
+                                            'contact_id', private.merge_target((filters ->> 'contact_id')::uuid)) end;
     end if;
     return private.sessions_for(claims) || ' where ' || whose || private.sessions_by_work(filters, claims, workspace, role)
         || coalesce((select string_agg(format(' and %s %L::%s', f.condition, filters ->> f.name, f.kind), '')

@@ -13,7 +13,7 @@ create table private.sweeps (
 comment on table private.sweeps is 'When a sweep last came to its end; it is due again an interval later.';
 alter table private.sweeps enable row level security;
 
-create function private.begin_sweep(name text, interval_hours integer)
+create function private.start_sweep(name text, interval_hours integer)
     returns boolean language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -22,13 +22,13 @@ begin
     return pg_try_advisory_xact_lock(hashtextextended('switchboard.sweep.' || name, 0))
        and not exists (select
                          from private.sweeps s
-                        where s.name = begin_sweep.name
+                        where s.name = start_sweep.name
                           -- A schedule is not on time to the second.
                           and s.swept_at > clock_timestamp() - make_interval(hours => interval_hours)
                                            + interval '10 minutes');
 end;
 $$;
-comment on function private.begin_sweep is 'Whether a sweep is due and nobody else is at it; holds the others off until the transaction ends.';
+comment on function private.start_sweep is 'Whether a sweep is due and nobody else is at it; holds the others off until the transaction ends.';
 
 create function private.end_sweep(name text)
     returns void language plpgsql security definer set search_path = ''
@@ -118,7 +118,7 @@ declare
     swept jsonb;
     total integer := 0;
 begin
-    if not private.begin_sweep('idle_sessions', interval_hours) then
+    if not private.start_sweep('idle_sessions', interval_hours) then
         return jsonb_build_object('timed_out', 0, 'remaining', false);
     end if;
     for idle in select w.* from private.workspaces_with_idle_sessions(default_hours) w loop
@@ -149,6 +149,6 @@ $$;
 comment on function public.clean_up_sessions is 'Times out a workspace''s sessions that have been idle for so many hours, now: {timed_out, remaining}. For its owners and admins.';
 
 grant execute on function
-    private.begin_sweep, private.end_sweep, private.workspaces_with_idle_sessions, private.expire_idle_sessions,
+    private.start_sweep, private.end_sweep, private.workspaces_with_idle_sessions, private.expire_idle_sessions,
     public.expire_idle_sessions, public.clean_up_sessions
     to switchboard;

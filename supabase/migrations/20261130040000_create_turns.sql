@@ -18,7 +18,7 @@ create table public.turns (
     conversation_id     uuid               not null,
     session_id          uuid               not null,
     client_message_id   text,
-    request_id          uuid,
+    attempt_id          uuid,
     status              public.turn_status not null default 'active',
     deadline            timestamptz        not null,
     lease_until         timestamptz        not null,
@@ -37,7 +37,7 @@ create table public.turns (
     constraint turns_finished              check ((status = 'active') = (finished_at is null))
 );
 comment on table public.turns is 'One message and its answer: the unit that is streamed, timed, cancelled and retried.';
-comment on column public.turns.request_id is 'Identifies the HTTP request that started the turn: its retry after a lost answer continues to answer the turn.';
+comment on column public.turns.attempt_id is 'Identifies the HTTP request that started the turn: its retry after a lost answer continues to answer the turn.';
 comment on column public.turns.deadline is 'The end of the persona''s time limit.';
 comment on column public.turns.lease_until is 'Renewed by each flush. After it the turn counts as abandoned and the sweep ends it.';
 comment on column public.turns.first_token_ms is 'Milliseconds from the turn''s start to the first characters of the answer.';
@@ -378,7 +378,7 @@ end;
 $$;
 comment on function public.read_turn is 'The state of a turn, and the text of its answer after a position.';
 
-create function private.may_act_on(session public.sessions)
+create function private.may_access_session(session public.sessions)
     returns boolean language sql stable set search_path = ''
 as $$
     -- The same condition as in the policies on sessions.
@@ -386,7 +386,7 @@ as $$
         case c.caller ->> 'kind'
             when 'contact' then session.conversation_id = (c.caller ->> 'conversation_id')::uuid
                             and session.contact_id in ((c.caller ->> 'contact_id')::uuid,
-                                                       private.standing_contact((c.caller ->> 'contact_id')::uuid))
+                                                       private.merge_target((c.caller ->> 'contact_id')::uuid))
             when 'user'    then (session.user_id = (c.caller ->> 'user_id')::uuid and session.contact_id is not null)
                              or exists (select
                                           from public.workspace_members m
@@ -396,7 +396,7 @@ as $$
         end, false)
       from (select private.claims() -> 'caller' as caller) c;
 $$;
-comment on function private.may_act_on is 'Whether the caller may see a session, and therefore act on it.';
+comment on function private.may_access_session is 'Whether the caller may see a session, and therefore act on it.';
 
 create function public.read_active_turn(space_id uuid, thread_key text)
     returns jsonb language plpgsql stable set search_path = ''
@@ -436,7 +436,7 @@ grant execute on function
 
 grant execute on function
     private.turn_lease, private.is_silent, private.close_turn, private.expire_turn, private.turn_state, private.turn_history, public.flush_turn, public.finish_turn,
-    private.may_act_on
+    private.may_access_session
     to switchboard;
 
 grant execute on function

@@ -43,7 +43,7 @@ begin
         -- Checked after the lock: a merge may have moved it.
         if not found
            or (conversation.contact_id is distinct from (caller ->> 'contact_id')::uuid
-               and conversation.contact_id is distinct from private.standing_contact((caller ->> 'contact_id')::uuid)) then
+               and conversation.contact_id is distinct from private.merge_target((caller ->> 'contact_id')::uuid)) then
             raise sqlstate 'PT404' using message = 'conversation_not_found';
         end if;
         return conversation;
@@ -186,7 +186,7 @@ create function private.insert_turn(
     persona           public.personas,
     message           text,
     client_message_id text,
-    request_id        uuid,
+    attempt_id        uuid,
     metadata          jsonb
 )
     returns private.started_turn language plpgsql set search_path = ''
@@ -197,9 +197,9 @@ declare
     started       private.started_turn;
 begin
     with opened as (
-        insert into public.turns as t (workspace_id, conversation_id, session_id, client_message_id, request_id, deadline, lease_until,
+        insert into public.turns as t (workspace_id, conversation_id, session_id, client_message_id, attempt_id, deadline, lease_until,
                                        taken_over, status, finished_at)
-        select conversation.workspace_id, conversation.id, session.id, insert_turn.client_message_id, insert_turn.request_id,
+        select conversation.workspace_id, conversation.id, session.id, insert_turn.client_message_id, insert_turn.attempt_id,
                c.moment + make_interval(secs => persona.time_limit_seconds), c.moment + private.turn_lease(), is_taken_over,
                case when is_taken_over then 'completed' else 'active' end::public.turn_status, case when is_taken_over then c.moment end
           from clock_timestamp() as c (moment)
@@ -280,7 +280,7 @@ create function public.start_turn(
     email_key         text  default null,
     email_hmac        text  default null,
     thread_key        text  default null,
-    request_id        uuid  default null,
+    attempt_id        uuid  default null,
     metadata          jsonb default '{}',
     client            jsonb default '{}',
     last_try          boolean default false
@@ -318,7 +318,7 @@ begin
         persona := known.persona;
         if (known.turn).id is not null then
             select m.id into strict message_id from public.messages m where m.turn_id = (known.turn).id and m.role <> 'persona';
-            is_repeat := (known.turn).status <> 'active' or request_id is null or (known.turn).request_id is distinct from request_id;
+            is_repeat := (known.turn).status <> 'active' or attempt_id is null or (known.turn).attempt_id is distinct from attempt_id;
             return private.describe_turn(
                 known.turn, conversation, place.workspace, persona, message_id, is_repeat,
                 case when is_repeat then '[]' else private.turn_history(conversation.id, message_id, persona.history_limit) end);
@@ -337,7 +337,7 @@ begin
         end if;
 
         -- 4. The message and its turn.
-        begun := private.insert_turn(conversation, session, persona, message, client_message_id, request_id, metadata);
+        begun := private.insert_turn(conversation, session, persona, message, client_message_id, attempt_id, metadata);
 
         -- 5. The rows that many transactions wait for come last: always the breaker before the limits, as end_running_turn
         --    may have locked the breaker already. So two messages never deadlock.

@@ -35,7 +35,7 @@ $$;
 comment on function private.audit_handed_back is 'Audits the end of a takeover; the code is the cause if no member handed it back.';
 
 -- Removed members are handled by the foreign key; this trigger handles a change of role.
-create function private.hand_back_as_agent()
+create function private.hand_back_demoted()
     returns trigger language plpgsql set search_path = ''
 as $$
 begin
@@ -54,9 +54,9 @@ begin
     return null;
 end;
 $$;
-comment on function private.hand_back_as_agent is 'Hands back the sessions that a member took over as owner or admin and may not see as the agent the member becomes.';
+comment on function private.hand_back_demoted is 'Hands back the sessions that a member took over as owner or admin and may not see as the agent the member becomes.';
 
-create function private.enter_to_work_on(session_id uuid)
+create function private.lock_session_to_work_on(session_id uuid)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 declare
@@ -70,16 +70,16 @@ begin
     -- Locks in the order of start_turn: conversation, session.
     perform
        from public.conversations c
-      where c.id = (select s.conversation_id from public.sessions s where s.id = enter_to_work_on.session_id)
+      where c.id = (select s.conversation_id from public.sessions s where s.id = lock_session_to_work_on.session_id)
         for no key update;
-    select s.* into strict session from public.sessions s where s.id = enter_to_work_on.session_id for no key update;
-    if not private.works_on_session(session) then
+    select s.* into strict session from public.sessions s where s.id = lock_session_to_work_on.session_id for no key update;
+    if not private.may_work_on_session(session) then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'members_only';
     end if;
     return session;
 end;
 $$;
-comment on function private.enter_to_work_on is 'Enters the workspace of a session that the caller works on as a member, and locks it with its conversation; 404 if the caller may not see it.';
+comment on function private.lock_session_to_work_on is 'Enters the workspace of a session that the caller works on as a member, and locks it with its conversation; 404 if the caller may not see it.';
 
 create function private.administers_workspace(workspace_id uuid)
     returns boolean language plpgsql stable set search_path = ''
@@ -123,7 +123,7 @@ create function public.take_over_session(session_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    session public.sessions := private.enter_to_work_on(session_id);
+    session public.sessions := private.lock_session_to_work_on(session_id);
     member  constant uuid   := private.calling_actor();
     changed boolean         := false;
 begin
@@ -145,7 +145,7 @@ begin
             raise sqlstate 'PT404' using message = 'session_not_found';
         end;
         -- Or became an agent who may not see it: the check of the foreign key waited for that.
-        if not private.works_on_session(session) then
+        if not private.may_work_on_session(session) then
             raise sqlstate 'PT404' using message = 'session_not_found';
         end if;
         perform private.record_audit('session.taken_over', session.id, member, null);
@@ -162,7 +162,7 @@ create function public.hand_back_session(session_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    session constant public.sessions := private.enter_to_work_on(session_id);
+    session constant public.sessions := private.lock_session_to_work_on(session_id);
 begin
     if session.taken_over_by <> private.calling_actor() and not private.administers_workspace(session.workspace_id) then
         return private.refuse_taken_over(session);
@@ -192,7 +192,7 @@ create function public.say_as_member(session_id uuid, text text, client_message_
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    session constant public.sessions := private.enter_to_work_on(session_id);
+    session constant public.sessions := private.lock_session_to_work_on(session_id);
     member  constant uuid            := private.calling_actor();
     message public.messages;
 begin
@@ -228,7 +228,7 @@ create function public.assign_session(session_id uuid, user_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    session public.sessions := private.enter_to_work_on(session_id);
+    session public.sessions := private.lock_session_to_work_on(session_id);
 begin
     if not private.administers_workspace(session.workspace_id) then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
@@ -270,10 +270,10 @@ create trigger workspace_members_hand_back
     after update of role on public.workspace_members
     for each row
     when (old.role <> 'agent' and new.role = 'agent')
-    execute function private.hand_back_as_agent();
+    execute function private.hand_back_demoted();
 
 grant execute on function
-    private.enter_to_work_on, private.administers_workspace, private.refuse_taken_over, private.describe_takeover,
+    private.lock_session_to_work_on, private.administers_workspace, private.refuse_taken_over, private.describe_takeover,
     public.take_over_session, public.hand_back_session, private.describe_message, public.say_as_member,
     public.assign_session
     to switchboard;

@@ -121,12 +121,12 @@ as $$
 $$;
 comment on function private.own_requests is 'The requests of the signed-in user''s own and assigned sessions.';
 
-create function private.take_step(session public.sessions, workflow text, step text)
+create function private.change_step(session public.sessions, workflow text, step text)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 declare
     -- The default is the session's workflow, then the built-in one.
-    wanted  constant text := coalesce(take_step.workflow, session.workflow, 'charter');
+    wanted  constant text := coalesce(change_step.workflow, session.workflow, 'charter');
     present constant text := case when session.workflow = wanted then session.workflow_step end;
     allowed text[];
     target  text := step;
@@ -163,9 +163,9 @@ begin
     return session;
 end;
 $$;
-comment on function private.take_step is 'Moves a locked session to another step of its workflow, or begins one; the current step changes nothing. Raises SB001 if no transition leads to the step.';
+comment on function private.change_step is 'Moves a locked session to another step of its workflow, or begins one; the current step changes nothing. Raises SB001 if no transition leads to the step.';
 
-create function private.keep_workflow_state(session public.sessions, changes jsonb)
+create function private.merge_workflow_state(session public.sessions, changes jsonb)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 declare
@@ -184,7 +184,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.keep_workflow_state is 'Replaces the named members of a locked session''s workflow_state; null removes one.';
+comment on function private.merge_workflow_state is 'Replaces the named members of a locked session''s workflow_state; null removes one.';
 
 create function private.lock_request(session_id uuid)
     returns public.sessions language plpgsql set search_path = ''
@@ -239,7 +239,7 @@ end;
 $$;
 comment on function private.open_request is 'A locked session with its request; creates an empty request if it has none.';
 
-create function private.take_up_request(session public.sessions, request_id uuid)
+create function private.adopt_request(session public.sessions, request_id uuid)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 declare
@@ -251,30 +251,30 @@ begin
     select s.* into first
       from public.requests r
       join public.sessions s on s.id = r.session_id
-     where r.id = take_up_request.request_id;
+     where r.id = adopt_request.request_id;
     -- Of the same contact or user, and by a member who works on both sessions.
     if first.id is null
        or first.contact_id is distinct from session.contact_id
        or first.user_id is distinct from session.user_id
-       or not (private.works_on_session(first) or private.claims() #>> '{caller,kind}' = 'system') then
+       or not (private.may_work_on_session(first) or private.claims() #>> '{caller,kind}' = 'system') then
         raise sqlstate 'PT404' using message = 'request_not_found';
     end if;
-    perform from public.requests r where r.id = take_up_request.request_id for no key update;
-    update public.sessions s set request_id = take_up_request.request_id where s.id = session.id;
+    perform from public.requests r where r.id = adopt_request.request_id for no key update;
+    update public.sessions s set request_id = adopt_request.request_id where s.id = session.id;
     perform private.choose_primary_quote(request_id);
     select s.* into strict session from public.sessions s where s.id = session.id;
     return session;
 end;
 $$;
-comment on function private.take_up_request is 'Lets a locked session continue a request that another session of the same contact or user had; 404 for any other request.';
+comment on function private.adopt_request is 'Lets a locked session continue a request that another session of the same contact or user had; 404 for any other request.';
 
-create function private.learn_of_trip(session public.sessions, trip jsonb)
+create function private.update_request(session public.sessions, trip jsonb)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 begin
     perform private.require_live(session);
     if trip ->> 'request_id' is not null then
-        session := private.take_up_request(session, (trip ->> 'request_id')::uuid);
+        session := private.adopt_request(session, (trip ->> 'request_id')::uuid);
     end if;
     if trip ?| '{origin,destination,departs_at,passengers,details}' or trip -> 'refs' <> '[]' then
         session := private.open_request(session);
@@ -296,9 +296,9 @@ begin
     return session;
 end;
 $$;
-comment on function private.learn_of_trip is 'Updates the request of a locked, live session: {request_id | origin, destination, departs_at, passengers, details; refs: [{system, kind, external_id}]}. Fields that are not named stay.';
+comment on function private.update_request is 'Updates the request of a locked, live session: {request_id | origin, destination, departs_at, passengers, details; refs: [{system, kind, external_id}]}. Fields that are not named stay.';
 
-create function private.note_activity(session public.sessions)
+create function private.restart_idle_timeout(session public.sessions)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 begin
@@ -313,9 +313,9 @@ begin
     return session;
 end;
 $$;
-comment on function private.note_activity is 'Restarts the idle timeout of a locked, live session.';
+comment on function private.restart_idle_timeout is 'Restarts the idle timeout of a locked, live session.';
 
-create function private.enter_work(session_id uuid)
+create function private.enter_session_to_work_on(session_id uuid)
     returns void language plpgsql set search_path = ''
 as $$
 declare
@@ -326,13 +326,13 @@ begin
         raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform private.enter_session(session_id);
-    select s.* into strict session from public.sessions s where s.id = enter_work.session_id;
-    if not private.works_on_session(session) then
+    select s.* into strict session from public.sessions s where s.id = enter_session_to_work_on.session_id;
+    if not private.may_work_on_session(session) then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'session_members_only';
     end if;
 end;
 $$;
-comment on function private.enter_work is 'Enters the workspace of a session that the caller works on as a member; 403 for other callers who may see it, else 404.';
+comment on function private.enter_session_to_work_on is 'Enters the workspace of a session that the caller works on as a member; 403 for other callers who may see it, else 404.';
 
 create function private.lock_session(session_id uuid)
     returns public.sessions language plpgsql set search_path = ''
@@ -358,45 +358,45 @@ declare
     was    constant jsonb           := private.describe_work(before);
 begin
     if changes ?| '{workflow,step}' then
-        after := private.take_step(after, changes ->> 'workflow', changes ->> 'step');
+        after := private.change_step(after, changes ->> 'workflow', changes ->> 'step');
     end if;
     if changes -> 'workflow_state' <> 'null' then
-        after := private.keep_workflow_state(after, changes -> 'workflow_state');
+        after := private.merge_workflow_state(after, changes -> 'workflow_state');
     end if;
     if changes -> 'trip' <> 'null' then
-        after := private.learn_of_trip(after, changes -> 'trip');
+        after := private.update_request(after, changes -> 'trip');
     end if;
     if (changes ->> 'activity')::boolean then
-        after := private.note_activity(after);
+        after := private.restart_idle_timeout(after);
     end if;
     if changes -> 'proposal' <> 'null' then
-        after := private.note_proposal(after, changes -> 'proposal');
+        after := private.upsert_proposal(after, changes -> 'proposal');
     end if;
     return private.describe_work(after) || jsonb_build_object('changed', private.describe_work(after) <> was);
 end;
 $$;
 comment on function private.change_work is 'Changes the workflow of a session in the entered workspace: {workflow, step, workflow_state, trip, activity, proposal}; returns its state and changed. Raises SB001 for a refusal, and then nothing is changed.';
 
-create function private.work(session_id uuid, changes jsonb)
+create function private.change_work_as_member(session_id uuid, changes jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
     refusal text;
 begin
-    perform private.enter_work(session_id);
+    perform private.enter_session_to_work_on(session_id);
     return private.change_work(session_id, changes);
 exception when sqlstate 'SB001' then
     get stacked diagnostics refusal = pg_exception_detail;
     return private.refuse(refusal::jsonb);
 end;
 $$;
-comment on function private.work is 'private.change_work for a member who works on the session; returns a refusal instead of raising it.';
+comment on function private.change_work_as_member is 'private.change_work for a member who works on the session; returns a refusal instead of raising it.';
 
 create function public.update_chat_session_workflow(session_id uuid, changes jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
-    return private.work(session_id, jsonb_strip_nulls(jsonb_build_object(
+    return private.change_work_as_member(session_id, jsonb_strip_nulls(jsonb_build_object(
                             'workflow', changes -> 'workflow', 'step', changes -> 'step'))
                         || jsonb_build_object('workflow_state', changes -> 'workflow_state', 'trip', changes -> 'trip'));
 end;
@@ -407,7 +407,7 @@ create function public.update_chat_session_with_trip_info(session_id uuid, trip 
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
-    return private.work(session_id, jsonb_build_object('trip', trip));
+    return private.change_work_as_member(session_id, jsonb_build_object('trip', trip));
 end;
 $$;
 comment on function public.update_chat_session_with_trip_info is 'Updates a session''s request and external ids; returns its state and changed.';
@@ -416,7 +416,7 @@ create function public.update_chat_session_activity(session_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
-    return private.work(session_id, '{"activity": true}');
+    return private.change_work_as_member(session_id, '{"activity": true}');
 end;
 $$;
 comment on function public.update_chat_session_activity is 'Restarts the idle timeout of a live session.';
@@ -425,7 +425,7 @@ create function public.update_chat_session_with_proposal(session_id uuid, propos
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
-    return private.work(session_id, jsonb_build_object('proposal', proposal));
+    return private.change_work_as_member(session_id, jsonb_build_object('proposal', proposal));
 end;
 $$;
 comment on function public.update_chat_session_with_proposal is 'Creates or changes a session''s proposal: {status, title, quote_id, details}; returns its state and changed.';
@@ -437,8 +437,8 @@ declare
     noted   jsonb;
     refusal text;
 begin
-    perform private.enter_work(session_id);
-    noted := private.note_quote(session_id, operator_key, quote);
+    perform private.enter_session_to_work_on(session_id);
+    noted := private.upsert_quote(session_id, operator_key, quote);
     return private.describe_work(private.lock_session(session_id))
         || jsonb_build_object('quote', noted - 'changed', 'changed', noted -> 'changed');
 exception when sqlstate 'SB001' then
@@ -470,7 +470,7 @@ begin
     if not started ? 'created' then
         return started;
     end if;
-    perform private.enter_work((started ->> 'session_id')::uuid);
+    perform private.enter_session_to_work_on((started ->> 'session_id')::uuid);
     return private.change_work((started ->> 'session_id')::uuid, changes)
         || jsonb_build_object('created', started -> 'created');
 exception when sqlstate 'SB001' then
@@ -485,7 +485,7 @@ create function public.remove_chat_session_ref(session_id uuid, ref_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
-    perform private.enter_work(session_id);
+    perform private.enter_session_to_work_on(session_id);
     delete from public.session_refs r where r.id = ref_id and r.session_id = remove_chat_session_ref.session_id;
     if not found then
         raise sqlstate 'PT404' using message = 'ref_not_found';
@@ -576,9 +576,9 @@ grant execute on function
     to authenticated;
 
 grant execute on function
-    private.take_step, private.keep_workflow_state, private.lock_request, private.open_request,
-    private.take_up_request, private.learn_of_trip, private.note_activity, private.enter_work, private.lock_session,
-    private.change_work, private.work, public.update_chat_session_workflow,
+    private.change_step, private.merge_workflow_state, private.lock_request, private.open_request,
+    private.adopt_request, private.update_request, private.restart_idle_timeout, private.enter_session_to_work_on, private.lock_session,
+    private.change_work, private.change_work_as_member, public.update_chat_session_workflow,
     public.update_chat_session_with_trip_info, public.update_chat_session_activity,
     public.update_chat_session_with_proposal, public.update_chat_session_with_quote,
     public.create_or_update_chat_session, public.remove_chat_session_ref

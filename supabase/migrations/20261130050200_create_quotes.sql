@@ -107,7 +107,7 @@ end;
 $$;
 comment on function private.choose_primary_quote is 'Sets the primary quote of the sessions of a locked request: their present one if it is received, else the first received, else none.';
 
-create function private.note_quote(session_id uuid, operator_key text, quote jsonb)
+create function private.upsert_quote(session_id uuid, operator_key text, quote jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
@@ -123,13 +123,13 @@ begin
     select q.* into present
       from public.quotes q
      where q.request_id = session.request_id
-       and q.operator_key = note_quote.operator_key;
+       and q.operator_key = upsert_quote.operator_key;
     wanted := coalesce((quote ->> 'status')::public.quote_status, present.status, 'requested');
     if present.id is null then
         insert into public.quotes (workspace_id, request_id, session_id, operator_key, operator, external_id, status, amount, currency,
                                    details, late, received_at)
-        values (session.workspace_id, session.request_id, session.id, note_quote.operator_key,
-                coalesce(quote ->> 'operator', quote ->> 'asked_as', note_quote.operator_key), quote ->> 'external_id', wanted,
+        values (session.workspace_id, session.request_id, session.id, upsert_quote.operator_key,
+                coalesce(quote ->> 'operator', quote ->> 'asked_as', upsert_quote.operator_key), quote ->> 'external_id', wanted,
                 (quote ->> 'amount')::numeric, quote ->> 'currency', coalesce(nullif(quote -> 'details', 'null'), '{}'), over,
                 case when wanted = 'received' then clock_timestamp() end)
         returning * into stored;
@@ -182,9 +182,9 @@ begin
     return private.describe_quote(stored) || jsonb_build_object('changed', chosen or stored is distinct from present);
 end;
 $$;
-comment on function private.note_quote is 'Creates or changes an operator''s quote for a session''s request: {status, operator (asked_as until one is given), external_id, amount, currency, details, primary}. One row per operator, in whatever order reports arrive. For an ended session it is marked late and changes nothing else. Raises SB001 for a change that the quote''s status does not allow.';
+comment on function private.upsert_quote is 'Creates or changes an operator''s quote for a session''s request: {status, operator (asked_as until one is given), external_id, amount, currency, details, primary}. One row per operator, in whatever order reports arrive. For an ended session it is marked late and changes nothing else. Raises SB001 for a change that the quote''s status does not allow.';
 
-create function private.note_proposal(session public.sessions, proposal jsonb)
+create function private.upsert_proposal(session public.sessions, proposal jsonb)
     returns public.sessions language plpgsql set search_path = ''
 as $$
 declare
@@ -245,7 +245,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.note_proposal is 'Creates or changes the proposal of a locked session: {status, title, quote_id, details}; a new one follows a declined or withdrawn one. Raises SB001 for a change that the proposal''s status does not allow.';
+comment on function private.upsert_proposal is 'Creates or changes the proposal of a locked session: {status, title, quote_id, details}; a new one follows a declined or withdrawn one. Raises SB001 for a change that the proposal''s status does not allow.';
 
 create function private.describe_quote(quote public.quotes)
     returns jsonb language sql stable set search_path = ''
@@ -276,7 +276,7 @@ $$;
 comment on function private.count_quotes is 'How many operators were asked for a request, by the status of their quotes.';
 
 grant execute on function
-    private.choose_primary_quote, private.note_quote, private.note_proposal, private.count_quotes
+    private.choose_primary_quote, private.upsert_quote, private.upsert_proposal, private.count_quotes
     to switchboard;
 
 grant execute on function

@@ -146,7 +146,7 @@ begin
             return known.contact_id;
         end if;
         -- Locked before it is checked: another transaction may be verifying another identity of it, or merging it.
-        contact := private.lock_standing(known.contact_id);
+        contact := private.lock_merge_target(known.contact_id);
         exit when exists (select from public.contact_identities i where i.id = known.id and i.contact_id = contact);
     end loop;
 
@@ -331,15 +331,15 @@ end;
 $$;
 comment on function private.describe_contact is 'A contact as its workspace''s members see it, with identities and tags; of the session first linked only whoever may read it is told.';
 
-create function private.is_proven(contact_id uuid)
+create function private.has_verified_identity(contact_id uuid)
     returns boolean language sql stable set search_path = ''
 as $$
     select exists (select
                      from public.contact_identities i
-                    where i.contact_id = is_proven.contact_id
+                    where i.contact_id = has_verified_identity.contact_id
                       and i.evidence = 'verified');
 $$;
-comment on function private.is_proven is 'Whether the contact has a verified identity.';
+comment on function private.has_verified_identity is 'Whether the contact has a verified identity.';
 
 create function private.lock_identities(workspace_id uuid, identities jsonb)
     returns void language plpgsql set search_path = ''
@@ -359,7 +359,7 @@ end;
 $$;
 comment on function private.lock_identities is 'Waits until no other transaction finds or creates contacts by these identities, until this transaction ends.';
 
-create function private.known_contacts(workspace_id uuid, identities jsonb)
+create function private.find_contacts(workspace_id uuid, identities jsonb)
     returns table (contact_id uuid, implied boolean, evidence public.proof)
     language sql
     stable
@@ -370,12 +370,12 @@ as $$
      -- offset 0 forces one index lookup per identity.
      cross join lateral (select i.contact_id, i.evidence
                            from public.contact_identities i
-                          where i.workspace_id = known_contacts.workspace_id
+                          where i.workspace_id = find_contacts.workspace_id
                             and i.key = asked.value ->> 'key'
                             and i.kind = (asked.value ->> 'kind')::public.identity_kind
                          offset 0) known;
 $$;
-comment on function private.known_contacts is 'The contacts with identities [{kind, key, implied?}], one row each. An implied identity only follows from another one.';
+comment on function private.find_contacts is 'The contacts with identities [{kind, key, implied?}], one row each. An implied identity only follows from another one.';
 
 create function private.attach_identities(contact public.contacts, identities jsonb, verified_by text)
     returns boolean language plpgsql set search_path = ''
@@ -425,21 +425,21 @@ begin
         perform private.lock_identities(workspace, identities);
         loop
             -- Locked before they are checked: another transaction may be verifying or merging them.
-            locked := array(select k.contact_id from private.known_contacts(workspace, identities) k
+            locked := array(select k.contact_id from private.find_contacts(workspace, identities) k
                              union
-                            select private.standing_contact(resolve_contact.group_id) where resolve_contact.group_id is not null);
+                            select private.merge_target(resolve_contact.group_id) where resolve_contact.group_id is not null);
             perform private.lock_contacts(locked);
-            exit when locked @> array(select k.contact_id from private.known_contacts(workspace, identities) k
+            exit when locked @> array(select k.contact_id from private.find_contacts(workspace, identities) k
                                        union
-                                      select private.standing_contact(resolve_contact.group_id) where resolve_contact.group_id is not null);
+                                      select private.merge_target(resolve_contact.group_id) where resolve_contact.group_id is not null);
         end loop;
     end if;
     select array_agg(distinct k.contact_id) filter (where not k.implied),
            -- A typed number does not identify a verified contact.
-           array_agg(distinct k.contact_id) filter (where k.implied and (k.evidence = 'verified' or not private.is_proven(k.contact_id))),
+           array_agg(distinct k.contact_id) filter (where k.implied and (k.evidence = 'verified' or not private.has_verified_identity(k.contact_id))),
            coalesce(bool_and(k.evidence = 'asserted') filter (where not k.implied), false)
       into known, hinted, typed
-      from private.known_contacts(workspace, identities) k;
+      from private.find_contacts(workspace, identities) k;
 
     known := coalesce(known, hinted);
     if cardinality(known) > 1 then
@@ -462,7 +462,7 @@ begin
         return jsonb_build_object('contact', private.describe_contact(contact), 'created', false);
     end if;
 
-    if typed and verified_by is not null and private.is_proven(contact.id) then
+    if typed and verified_by is not null and private.has_verified_identity(contact.id) then
         -- The contact is verified by another identity, and these were only typed: they move to a new contact.
         contact := null;
     end if;
@@ -484,7 +484,7 @@ begin
         if contact.kind = 'group' then
             raise sqlstate 'PT422' using message = 'group_in_group';
         end if;
-        perform private.join_group(workspace, private.standing_contact(resolve_contact.group_id), contact.id, group_role);
+        perform private.join_group(workspace, private.merge_target(resolve_contact.group_id), contact.id, group_role);
     end if;
     return jsonb_build_object('contact', private.describe_contact(contact), 'created', made);
 end;
@@ -521,7 +521,7 @@ declare
 begin
     perform private.enter_contact(contact_id);
     -- Concurrent replacements are serialised, so that the result is one set and not a mix.
-    contact := private.lock_standing(contact_id);
+    contact := private.lock_merge_target(contact_id);
     if private.replace_tags(workspace, contact, null, names) then
         perform private.record_change(workspace, 'contact.tagged', contact);
     end if;
@@ -559,7 +559,7 @@ begin
     if known.evidence = 'verified' and profile = '{}' then
         return contact;
     end if;
-    contact := private.lock_standing(contact);
+    contact := private.lock_merge_target(contact);
     if known.id is null then
         insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, verified_by, verified_at)
         values (workspace, contact, 'email', email_key, email, 'verified', 'supabase_auth', now());
@@ -577,7 +577,7 @@ end;
 $$;
 comment on function private.contact_of_user is 'The contact linked to the calling user, whose email is confirmed; null without one. The email is attached to that contact unless another contact has verified it.';
 
-create function private.standing_contact(contact_id uuid)
+create function private.merge_target(contact_id uuid)
     returns uuid language plpgsql stable set search_path = ''
 as $$
 declare
@@ -592,34 +592,34 @@ begin
     return standing;
 end;
 $$;
-comment on function private.standing_contact is 'The contact into which a merged contact was finally merged, as far as the caller may see it; the id itself if it is not merged.';
+comment on function private.merge_target is 'The contact into which a merged contact was finally merged, as far as the caller may see it; the id itself if it is not merged.';
 
-create function private.lock_standing(contact_id uuid)
+create function private.lock_merge_target(contact_id uuid)
     returns uuid language plpgsql set search_path = ''
 as $$
 declare
     standing uuid;
 begin
     loop
-        standing := private.standing_contact(contact_id);
+        standing := private.merge_target(contact_id);
         perform from public.contacts c where c.id = standing for no key update;
         -- A concurrent merge or undo held this lock.
-        exit when standing is not distinct from private.standing_contact(contact_id);
+        exit when standing is not distinct from private.merge_target(contact_id);
     end loop;
     return standing;
 end;
 $$;
-comment on function private.lock_standing is 'private.standing_contact, locked: it is not merged until the transaction ends. Call it before locking a conversation.';
+comment on function private.lock_merge_target is 'private.merge_target, locked: it is not merged until the transaction ends. Call it before locking a conversation.';
 
 grant execute on function
     private.find_or_create_contact, private.create_contact, private.contact_of_user
     to switchboard;
 
 grant execute on function
-    private.join_group, private.leave_group, private.workspace_of_contact, private.enter_contact, private.is_proven,
-    private.lock_identities, private.known_contacts, private.fill_profile, private.attach_identities,
+    private.join_group, private.leave_group, private.workspace_of_contact, private.enter_contact, private.has_verified_identity,
+    private.lock_identities, private.find_contacts, private.fill_profile, private.attach_identities,
     public.resolve_contact, private.replace_tags,
-    public.set_contact_tags, private.lock_standing
+    public.set_contact_tags, private.lock_merge_target
     to service_role, switchboard;
 
 grant execute on function
@@ -627,5 +627,5 @@ grant execute on function
     to authenticated, service_role, switchboard;
 
 grant execute on function
-    private.standing_contact
+    private.merge_target
     to authenticated, contact, service_role, switchboard;

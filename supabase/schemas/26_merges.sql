@@ -97,7 +97,7 @@ as $$
 $$;
 comment on function private.merged_tables is 'What moves in a merge: the table, the column with the contact, the column that identifies the row. one_of: if the target contact has a row with the same value, the other row stays. remade: if deleted meanwhile, the undo recreates it.';
 
-create function private.followed_tables()
+create function private.conversation_tables()
     returns table (relation text, back_only boolean)
     language sql
     immutable
@@ -106,16 +106,16 @@ as $$
     -- A message stays with its sender. Messages written for the target in a conversation that goes back go back with it.
     values ('sessions', false), ('messages', true);
 $$;
-comment on function private.followed_tables is 'Tables whose rows move with their conversation. back_only: only when a merge is undone.';
+comment on function private.conversation_tables is 'Tables whose rows move with their conversation. back_only: only when a merge is undone.';
 
-create function private.follow_conversations(conversation_ids uuid[], from_id uuid, to_id uuid, back boolean)
+create function private.move_with_conversations(conversation_ids uuid[], from_id uuid, to_id uuid, back boolean)
     returns void language plpgsql security definer set search_path = ''
 as $$
 declare
     workspace constant uuid := nullif(current_setting('switchboard.workspace_id', true), '')::uuid;
     one text;
 begin
-    for one in select f.relation from private.followed_tables() f where back or not f.back_only loop
+    for one in select f.relation from private.conversation_tables() f where back or not f.back_only loop
         execute format(
             'update public.%I r set contact_id = $3 where r.conversation_id = any ($1) and r.contact_id = $2 and r.workspace_id = $4'
             ' and exists (select from public.conversations c where c.id = r.conversation_id and c.contact_id = $3)', one)
@@ -123,7 +123,7 @@ begin
     end loop;
 end;
 $$;
-comment on function private.follow_conversations is 'Moves sessions with their conversations from one contact to another; back: also the messages written meanwhile.';
+comment on function private.move_with_conversations is 'Moves sessions with their conversations from one contact to another; back: also the messages written meanwhile.';
 
 create function private.open_conflict(contact_id uuid, other_contact_id uuid, found_by text)
     returns void language plpgsql set search_path = ''
@@ -148,7 +148,7 @@ end;
 $$;
 comment on function private.describe_merge is 'A merge as its workspace''s members see it.';
 
-create function private.filled_fields(contact public.contacts, standing public.contacts)
+create function private.fields_to_fill(contact public.contacts, standing public.contacts)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
@@ -165,7 +165,7 @@ begin
                           and a.value <> 'null')));
 end;
 $$;
-comment on function private.filled_fields is 'The fields that the target of a merge takes over because it has none.';
+comment on function private.fields_to_fill is 'The fields that the target of a merge takes over because it has none.';
 
 create function private.preview_merge(contact public.contacts, standing public.contacts)
     returns jsonb language plpgsql stable set search_path = ''
@@ -228,7 +228,7 @@ begin
         'moves', (moves || jsonb_build_object(
                      'groups', moves -> 'group_participants', 'identities', moves -> 'contact_identities'))
                  - '{group_participants,contact_identities}'::text[],
-        'identities', identities, 'tags', tags, 'takes_over', private.filled_fields(contact, standing),
+        'identities', identities, 'tags', tags, 'takes_over', private.fields_to_fill(contact, standing),
         'collides', fields || jsonb_build_object(
             'threads', threads, 'attributes', attributes, 'tags', stays -> 'tags', 'groups', stays -> 'group_participants',
             'session', case when contact.session_id <> standing.session_id
@@ -255,19 +255,19 @@ end;
 $$;
 comment on function private.lock_contacts is 'Locks contacts in the order of their ids.';
 
-create function private.join_contacts(contact public.contacts, standing public.contacts, verified_by text)
+create function private.merge_into(contact public.contacts, standing public.contacts, verified_by text)
     returns public.contact_merges language plpgsql set search_path = ''
 as $$
 declare
     merge  public.contact_merges;
     one    record;
-    filled jsonb := private.filled_fields(contact, standing);
+    filled jsonb := private.fields_to_fill(contact, standing);
 begin
     perform from public.conversations c where c.contact_id = contact.id order by c.id for no key update;
     perform from public.sessions s where s.contact_id = contact.id order by s.id for no key update;
     insert into public.contact_merges (workspace_id, contact_id, into_id, automatic, verified_by, merged_by)
-    values (standing.workspace_id, contact.id, standing.id, join_contacts.verified_by is not null, join_contacts.verified_by,
-            case when join_contacts.verified_by is null then private.calling_user() end)
+    values (standing.workspace_id, contact.id, standing.id, merge_into.verified_by is not null, merge_into.verified_by,
+            case when merge_into.verified_by is null then private.calling_user() end)
     returning * into merge;
 
     -- If both have a conversation with the same key, the target's stays; the other gets a key of its own.
@@ -308,7 +308,7 @@ begin
             one.row_key, case when one.remade then 'to_jsonb(r) ||' else '' end)
           using contact.id, standing.id, merge.id;
     end loop;
-    perform private.follow_conversations(
+    perform private.move_with_conversations(
         array(select m.row_id from public.contact_moves m where m.merge_id = merge.id and m.relation = 'conversations'),
         contact.id, standing.id, false);
 
@@ -324,32 +324,32 @@ begin
        set status = 'merged', merge_id = merge.id, closed_by = merge.merged_by, closed_at = clock_timestamp()
      where k.status = 'open'
        and k.workspace_id = merge.workspace_id
-       and (k.contact_id in (select private.contacts_of(standing.id)) or k.other_contact_id in (select private.contacts_of(standing.id)))
-       and private.standing_contact(k.contact_id) = private.standing_contact(k.other_contact_id);
+       and (k.contact_id in (select private.merged_contacts(standing.id)) or k.other_contact_id in (select private.merged_contacts(standing.id)))
+       and private.merge_target(k.contact_id) = private.merge_target(k.other_contact_id);
     -- Audited for both contacts; the code is the other contact's id.
     perform private.record_change(merge.workspace_id, 'contact.merged', contact.id, standing.id::text);
     perform private.record_change(merge.workspace_id, 'contact.merged', standing.id, contact.id::text);
     return merge;
 end;
 $$;
-comment on function private.join_contacts is 'Merges a contact into another, both locked and unmerged, and records the moves. verified_by: the proof of an automatic merge, null for a decision.';
+comment on function private.merge_into is 'Merges a contact into another, both locked and unmerged, and records the moves. verified_by: the proof of an automatic merge, null for a decision.';
 
-create function private.contacts_of(contact_id uuid)
+create function private.merged_contacts(contact_id uuid)
     returns setof uuid language plpgsql stable set search_path = ''
 as $$
 begin
     return query
         with recursive merged (id) as (
-            values (contacts_of.contact_id)
+            values (merged_contacts.contact_id)
              union all
             select c.id from merged m join public.contacts c on c.merged_into_id = m.id
         )
         select m.id from merged m;
 end;
 $$;
-comment on function private.contacts_of is 'A contact and all contacts merged into it.';
+comment on function private.merged_contacts is 'A contact and all contacts merged into it.';
 
-create function private.part_contacts(merge public.contact_merges)
+create function private.unmerge(merge public.contact_merges)
     returns public.contact_merges language plpgsql set search_path = ''
 as $$
 declare
@@ -407,7 +407,7 @@ begin
               using merge.id, moved;
         end if;
     end loop;
-    perform private.follow_conversations(back, merge.into_id, merge.contact_id, true);
+    perform private.move_with_conversations(back, merge.into_id, merge.contact_id, true);
 
     select m.given into filled from public.contact_moves m where m.merge_id = merge.id and m.relation = 'contacts';
     if found then
@@ -436,7 +436,7 @@ begin
     return undone;
 end;
 $$;
-comment on function private.part_contacts is 'Undoes a merge of locked contacts from its moves: rows that still are where the merge put them go back, with what was added to their conversations since.';
+comment on function private.unmerge is 'Undoes a merge of locked contacts from its moves: rows that still are where the merge put them go back, with what was added to their conversations since.';
 
 create function private.return_conversations(merge public.contact_merges, conversation_ids uuid[])
     returns void language plpgsql set search_path = ''
@@ -499,10 +499,10 @@ begin
         perform pg_advisory_xact_lock(hashtextextended('merges' || workspace::text, 0));
     end if;
     loop
-        target := private.standing_contact(into_id);
+        target := private.merge_target(into_id);
         exit when preview;
         perform private.lock_contacts(array[contact_id, target]);
-        exit when target = private.standing_contact(into_id);
+        exit when target = private.merge_target(into_id);
     end loop;
     select c.* into strict contact from public.contacts c where c.id = merge_contacts.contact_id;
     select c.* into strict standing from public.contacts c where c.id = target;
@@ -516,7 +516,7 @@ begin
     if contact.id = standing.id then
         raise sqlstate 'PT409' using message = 'same_contact';
     elsif contact.merged_into_id is not null then
-        raise sqlstate 'PT409' using message = 'already_merged', detail = private.standing_contact(contact.id)::text;
+        raise sqlstate 'PT409' using message = 'already_merged', detail = private.merge_target(contact.id)::text;
     elsif contact.kind <> standing.kind then
         raise sqlstate 'PT409' using message = 'kinds_differ';
     end if;
@@ -524,7 +524,7 @@ begin
     if preview then
         return jsonb_build_object('preview', described, 'changed', false);
     end if;
-    merge := private.join_contacts(contact, standing, null);
+    merge := private.merge_into(contact, standing, null);
     return jsonb_build_object('merge', private.describe_merge(merge), 'preview', described, 'changed', true);
 end;
 $$;
@@ -554,7 +554,7 @@ begin
     if stood is not null then
         raise sqlstate 'PT409' using message = 'merged_further', detail = merge.into_id::text;
     end if;
-    return jsonb_build_object('merge', private.describe_merge(private.part_contacts(merge)), 'changed', true);
+    return jsonb_build_object('merge', private.describe_merge(private.unmerge(merge)), 'changed', true);
 end;
 $$;
 comment on function public.unmerge_contact is 'Undoes the merge of a contact: {merge, changed}. Refused while the target is itself merged. Owners and admins.';
@@ -592,21 +592,21 @@ create function private.describe_conflict(conflict public.contact_conflicts)
 as $$
 begin
     return to_jsonb(conflict) || jsonb_build_object(
-        'contact', private.brief_contact(conflict.contact_id), 'other_contact', private.brief_contact(conflict.other_contact_id));
+        'contact', private.contact_summary(conflict.contact_id), 'other_contact', private.contact_summary(conflict.other_contact_id));
 end;
 $$;
 comment on function private.describe_conflict is 'A conflict as its workspace''s members see it.';
 
-create function private.brief_contact(contact_id uuid)
+create function private.contact_summary(contact_id uuid)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
-    return (select jsonb_build_object('id', c.id, 'kind', c.kind, 'name', private.contact_name(c), 'standing_id', private.standing_contact(c.id))
+    return (select jsonb_build_object('id', c.id, 'kind', c.kind, 'name', private.contact_name(c), 'standing_id', private.merge_target(c.id))
               from public.contacts c
-             where c.id = brief_contact.contact_id);
+             where c.id = contact_summary.contact_id);
 end;
 $$;
-comment on function private.brief_contact is 'A short form of a contact: {id, kind, name, standing_id}.';
+comment on function private.contact_summary is 'A short form of a contact: {id, kind, name, standing_id}.';
 
 create function private.workspace_of_conflict(conflict_id uuid)
     returns uuid language plpgsql stable security definer set search_path = ''
@@ -648,15 +648,15 @@ $$;
 comment on function public.dismiss_contact_conflict is 'Closes a conflict for good: the two contacts are not the same. Owners and admins.';
 
 grant execute on function
-    private.merged_tables, private.followed_tables, private.follow_conversations, private.open_conflict,
-    private.describe_merge, private.filled_fields, private.preview_merge, private.lock_contacts,
-    private.join_contacts, private.contacts_of, private.part_contacts, private.return_conversations,
+    private.merged_tables, private.conversation_tables, private.move_with_conversations, private.open_conflict,
+    private.describe_merge, private.fields_to_fill, private.preview_merge, private.lock_contacts,
+    private.merge_into, private.merged_contacts, private.unmerge, private.return_conversations,
     private.enter_contact_as_admin, public.merge_contacts, public.unmerge_contact, private.workspace_of_conflict,
     public.dismiss_contact_conflict
     to service_role, switchboard;
 
 grant execute on function
-    private.contact_name, private.describe_conflict, private.brief_contact
+    private.contact_name, private.describe_conflict, private.contact_summary
     to authenticated, service_role, switchboard;
 
 grant execute on function

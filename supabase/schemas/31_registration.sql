@@ -77,18 +77,18 @@ begin
         verified_by  := private.email_proof(space.id, email, email_key, email_hmac);
         if caller ->> 'kind' = 'contact' then
             perform private.lock_identities(space.workspace_id, identity);
-            visitor := private.unknown_visitor(identity, verified_by is not null);
-            select k.contact_id into known from private.known_contacts(space.workspace_id, identity) k;
+            visitor := private.lock_unidentified_visitor(identity, verified_by is not null);
+            select k.contact_id into known from private.find_contacts(space.workspace_id, identity) k;
         end if;
         if visitor.id is not null and (known is null or verified_by is null) then
-            conversation := private.introduce_visitor(
+            conversation := private.identify_visitor(
                                 visitor, case when known is null then email_key end, email, verified_by, profile);
             contact      := conversation.contact_id;
         else
             -- The contact is locked before any conversation, because a new session may be linked to it.
-            contact := private.lock_standing(private.find_or_create_contact('email', email_key, email, verified_by, profile));
+            contact := private.lock_merge_target(private.find_or_create_contact('email', email_key, email, verified_by, profile));
             -- The visitor proved to be a known contact: the visitor's conversation moves to it.
-            joined := visitor.id is not null and private.join_visitor(visitor.contact_id, contact, verified_by);
+            joined := visitor.id is not null and private.merge_visitor(visitor.contact_id, contact, verified_by);
         end if;
         if visitor.id is not null and known is not null and not joined then
             -- They stay apart until a member merges them. Without proof the answer is the same as for a new email.
@@ -97,7 +97,7 @@ begin
         end if;
         if verified_by = 'supabase_auth' then
             perform private.record_identity_conflict(k.contact_id, contact, k.contact_id, verified_by)
-               from private.known_contacts(space.workspace_id, identity) k
+               from private.find_contacts(space.workspace_id, identity) k
               where k.contact_id <> contact;
         end if;
         -- A typed phone is added to a new contact, or to one whose email is proven.
@@ -148,7 +148,7 @@ end;
 $$;
 comment on function private.link_user is 'Links the calling user, who proved an email, to the contact: the user stays this contact even if the email moves.';
 
-create function private.unknown_visitor(identities jsonb, proven boolean)
+create function private.lock_unidentified_visitor(identities jsonb, proven boolean)
     returns public.conversations language plpgsql set search_path = ''
 as $$
 declare
@@ -161,7 +161,7 @@ begin
         return null;
     end if;
     -- Contacts before the conversation, in the order of a merge.
-    perform private.lock_contacts(array(select k.contact_id from private.known_contacts(private.entered_workspace(), identities) k) || me);
+    perform private.lock_contacts(array(select k.contact_id from private.find_contacts(private.entered_workspace(), identities) k) || me);
     select c.* into visitor
       from public.conversations c
      where c.id = (private.claims() #>> '{caller,conversation_id}')::uuid
@@ -181,9 +181,9 @@ begin
     return visitor;
 end;
 $$;
-comment on function private.unknown_visitor is 'The conversation of the presented contact token if its contact has no identity yet, else null. Locks the contacts of the identities and the visitor''s, then the conversation. proven: whether the identities are.';
+comment on function private.lock_unidentified_visitor is 'The conversation of the presented contact token if its contact has no identity yet, else null. Locks the contacts of the identities and the visitor''s, then the conversation. proven: whether the identities are.';
 
-create function private.introduce_visitor(visitor public.conversations, email_key text, email text, verified_by text, profile jsonb)
+create function private.identify_visitor(visitor public.conversations, email_key text, email text, verified_by text, profile jsonb)
     returns public.conversations language plpgsql set search_path = ''
 as $$
 declare
@@ -192,8 +192,8 @@ begin
     if email_key is not null then
         insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, verified_by, verified_at)
         values (visitor.workspace_id, visitor.contact_id, 'email', email_key, email,
-                case when verified_by is null then 'asserted' else 'verified' end::public.proof, introduce_visitor.verified_by,
-                case when introduce_visitor.verified_by is not null then now() end);
+                case when verified_by is null then 'asserted' else 'verified' end::public.proof, identify_visitor.verified_by,
+                case when identify_visitor.verified_by is not null then now() end);
     end if;
     perform private.fill_profile(visitor.contact_id, profile);
     if verified_by is not null then
@@ -214,9 +214,9 @@ begin
     return conversation;
 end;
 $$;
-comment on function private.introduce_visitor is 'Adds a profile and an email (null: another contact has it) to a visitor without identities; with proof the conversation becomes the main one.';
+comment on function private.identify_visitor is 'Adds a profile and an email (null: another contact has it) to a visitor without identities; with proof the conversation becomes the main one.';
 
-create function private.join_visitor(contact_id uuid, standing_id uuid, verified_by text)
+create function private.merge_visitor(contact_id uuid, standing_id uuid, verified_by text)
     returns boolean language plpgsql set search_path = ''
 as $$
 declare
@@ -224,7 +224,7 @@ declare
     standing public.contacts;
     collides jsonb;
 begin
-    select c.* into strict contact from public.contacts c where c.id = join_visitor.contact_id;
+    select c.* into strict contact from public.contacts c where c.id = merge_visitor.contact_id;
     select c.* into strict standing from public.contacts c where c.id = standing_id;
     if contact.id = standing.id then
         return true;
@@ -244,13 +244,13 @@ begin
                      and k.other_contact_id in (contact.id, standing.id)) then
         return false;
     end if;
-    perform private.join_contacts(contact, standing, verified_by);
+    perform private.merge_into(contact, standing, verified_by);
     return true;
 end;
 $$;
-comment on function private.join_visitor is 'Merges a visitor into the contact that the visitor proved to be, both locked. Returns false, and changes nothing, if anything contradicts it.';
+comment on function private.merge_visitor is 'Merges a visitor into the contact that the visitor proved to be, both locked. Returns false, and changes nothing, if anything contradicts it.';
 
 grant execute on function
-    private.email_proof, private.record_identity_conflict, public.register_contact, private.link_user, private.unknown_visitor,
-    private.introduce_visitor, private.join_visitor
+    private.email_proof, private.record_identity_conflict, public.register_contact, private.link_user, private.lock_unidentified_visitor,
+    private.identify_visitor, private.merge_visitor
     to switchboard;

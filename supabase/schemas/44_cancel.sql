@@ -37,7 +37,7 @@ begin
       from public.sessions s
      where s.id = enter_session.session_id
        and s.workspace_id = coalesce((scope ->> 'workspace_id')::uuid, s.workspace_id);
-    if not found or not private.may_act_on(session) then
+    if not found or not private.may_access_session(session) then
         raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform set_config('switchboard.workspace_id', session.workspace_id::text, true);
@@ -197,7 +197,7 @@ begin
                                 and m.session_id in (select s.id
                                                        from public.sessions s
                                                       where s.conversation_id = session.conversation_id
-                                                        and private.may_act_on(s))
+                                                        and private.may_access_session(s))
                               order by m.created_at desc, m.id desc
                               limit 200) h),
         'last_turn', case when last.id is not null then jsonb_build_object(

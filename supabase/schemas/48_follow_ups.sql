@@ -1,6 +1,6 @@
 -- Follow-ups: messages that members send to contacts outside a running turn.
 
-create function private.conversation_to_capture_in(contact_id uuid, role public.member_role)
+create function private.find_follow_up_conversation(contact_id uuid, role public.member_role)
     returns uuid language plpgsql stable set search_path = ''
 as $$
 declare
@@ -11,10 +11,10 @@ begin
     select s.conversation_id into found_one
       from public.sessions s
       join public.conversations c on c.id = s.conversation_id
-     where s.contact_id = conversation_to_capture_in.contact_id
+     where s.contact_id = find_follow_up_conversation.contact_id
        and s.status in ('active', 'paused')
        and c.proof = 'verified'
-       and (role <> 'agent' or private.works_on_session(s))
+       and (role <> 'agent' or private.may_work_on_session(s))
      order by s.created_at desc, s.id desc
      limit 1;
     if found then
@@ -22,7 +22,7 @@ begin
     end if;
     select c.id into found_one
       from public.conversations c
-     where c.contact_id = conversation_to_capture_in.contact_id
+     where c.contact_id = find_follow_up_conversation.contact_id
        and c.proof = 'verified'
      order by c.created_at desc, c.id desc
      limit 1;
@@ -32,15 +32,15 @@ begin
     -- Except if it is the contact's only one, and nothing of the contact is verified.
     select count(*), (array_agg(c.id))[1] into threads, found_one
       from public.conversations c
-     where c.contact_id = conversation_to_capture_in.contact_id;
+     where c.contact_id = find_follow_up_conversation.contact_id;
     return case when threads = 1
                  and not exists (select
                                    from public.contact_identities i
-                                  where i.contact_id = conversation_to_capture_in.contact_id
+                                  where i.contact_id = find_follow_up_conversation.contact_id
                                     and i.evidence = 'verified') then found_one end;
 end;
 $$;
-comment on function private.conversation_to_capture_in is 'The conversation for a contact''s follow-up: that of the newest live session with proof, else the newest one with proof, else the contact''s only one; null: a new one is needed.';
+comment on function private.find_follow_up_conversation is 'The conversation for a contact''s follow-up: that of the newest live session with proof, else the newest one with proof, else the contact''s only one; null: a new one is needed.';
 
 create function public.capture_message(
     contact_id        uuid,
@@ -57,7 +57,7 @@ create function public.capture_message(
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    caller_role  constant public.member_role := private.enter_beside_contact(contact_id);
+    caller_role  constant public.member_role := private.enter_contact_as_member(contact_id);
     member       constant uuid               := private.calling_actor();
     contact      uuid;
     space        public.spaces;
@@ -71,7 +71,7 @@ begin
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'follow_up_role';
     end if;
     -- The contact is locked before conversation and session; two identical messages sent at once are serialised.
-    contact := private.lock_standing(contact_id);
+    contact := private.lock_merge_target(contact_id);
     select m.* into message
       from public.sessions s
       join public.messages m on m.session_id = s.id and m.client_message_id = capture_message.client_message_id
@@ -79,7 +79,7 @@ begin
      limit 1;
     if found then
         select s.* into strict session from public.sessions s where s.id = message.session_id;
-        if not private.works_on_session(session) then
+        if not private.may_work_on_session(session) then
             raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
         end if;
         return private.describe_message(message, false);
@@ -90,12 +90,12 @@ begin
           from public.sessions s
          where s.id = capture_message.session_id
            and s.contact_id = contact;
-        if not found or not private.works_on_session(session) then
+        if not found or not private.may_work_on_session(session) then
             raise sqlstate 'PT404' using message = 'session_not_found', detail = 'not_a_session_of_contact';
         end if;
         target := session.conversation_id;
     else
-        target := private.conversation_to_capture_in(contact, caller_role);
+        target := private.find_follow_up_conversation(contact, caller_role);
     end if;
     if target is not null then
         select c.* into strict conversation from public.conversations c where c.id = target for no key update;
@@ -112,7 +112,7 @@ begin
                 raise sqlstate 'PT404' using message = 'space_not_found';
             end if;
         end if;
-        conversation := private.open_for_contact(
+        conversation := private.open_conversation_for_contact(
             contact, space,
             coalesce(persona_id, space.persona_id,
                      -- The persona of the contact's newest conversation.
@@ -144,5 +144,5 @@ $$;
 comment on function public.capture_message is 'Adds a message from outside the chat to a contact''s live session, or opens one: {message_id, session_id, conversation_id, role, text, created_at, created}. No persona answers it. A repeat with the same client_message_id returns the first message.';
 
 grant execute on function
-    private.conversation_to_capture_in, public.capture_message
+    private.find_follow_up_conversation, public.capture_message
     to switchboard;

@@ -11,11 +11,11 @@ SECRET = "the space's secret"
 
 async def test_a_request_that_lost_the_databases_answer_still_answers_its_turn(desk: Desk) -> None:
     ann = await desk.register("ann@example.test")
-    sent: JSON = {"client_message_id": "m1", "request_id": str(uuid.uuid4())}
+    sent: JSON = {"client_message_id": "m1", "attempt_id": str(uuid.uuid4())}
     first = await desk.start(with_token(ann), **sent)
 
     again = await desk.start(with_token(ann), **sent)
-    other = await desk.start(with_token(ann), **(sent | {"request_id": str(uuid.uuid4())}))
+    other = await desk.start(with_token(ann), **(sent | {"attempt_id": str(uuid.uuid4())}))
     nameless = await desk.start(with_token(ann), client_message_id="m1")
 
     assert {first["turn_id"], again["turn_id"], other["turn_id"], nameless["turn_id"]} == {first["turn_id"]}

@@ -112,8 +112,8 @@ async def test_a_turn_without_an_answer_is_repeated_read_and_cancelled_as_any(de
     ann = await desk.register("ann@example.test")
     await take_over(desk, boss, ann["session_id"])
 
-    first = await desk.start(with_token(ann), "Hello?", client_message_id="m-1", request_id="0" * 32)
-    again = await desk.start(with_token(ann), "Hello?", client_message_id="m-1", request_id="0" * 32)
+    first = await desk.start(with_token(ann), "Hello?", client_message_id="m-1", attempt_id="0" * 32)
+    again = await desk.start(with_token(ann), "Hello?", client_message_id="m-1", attempt_id="0" * 32)
     await hand_back(desk, boss, ann["session_id"])
     later = await desk.start(with_token(ann), "Hello?", client_message_id="m-1")
 

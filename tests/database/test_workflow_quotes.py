@@ -43,7 +43,7 @@ async def as_system(desk: Desk, session_id: str, operator: str, **news: Any) -> 
         await desk.admin.execute("set local role switchboard")
         await desk.admin.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(SYSTEM))
         await desk.admin.execute("select private.enter_workspace($1)", WORKSPACE)
-        noted: JSON = await desk.admin.fetchval("select private.note_quote($1, $2, $3)", session_id, operator, news)
+        noted: JSON = await desk.admin.fetchval("select private.upsert_quote($1, $2, $3)", session_id, operator, news)
         return noted
 
 

@@ -365,11 +365,11 @@ CONTACT_STEPS = (
         ),
     ),
     Function(
-        "private.is_proven(uuid)",
+        "private.has_verified_identity(uuid)",
         MANAGERS,
         (
-            Call(f"private.is_proven('{_A}')", {SWITCHBOARD: False, (*IN_ONE, SERVICE): True}),
-            Call(f"private.is_proven('{_B}')", {_EVERYBODY: False}),
+            Call(f"private.has_verified_identity('{_A}')", {SWITCHBOARD: False, (*IN_ONE, SERVICE): True}),
+            Call(f"private.has_verified_identity('{_B}')", {_EVERYBODY: False}),
         ),
     ),
     Function(
@@ -378,15 +378,15 @@ CONTACT_STEPS = (
         (Call(f"private.lock_identities('{ONE}', {_NEW})", {_EVERYBODY: None}),),
     ),
     Function(
-        "private.known_contacts(uuid,jsonb)",
+        "private.find_contacts(uuid,jsonb)",
         MANAGERS,
         (
             Call(
-                f"(private.known_contacts('{ONE}', {_BY_EMAIL.format('a')})).contact_id",
+                f"(private.find_contacts('{ONE}', {_BY_EMAIL.format('a')})).contact_id",
                 {SWITCHBOARD: [], (*IN_ONE, SERVICE): "contacts.a"},
             ),
             Call(
-                f"(private.known_contacts('{ONE}', {_BY_EMAIL.format('c')})).contact_id", {_EVERYBODY: []}, foreign=True
+                f"(private.find_contacts('{ONE}', {_BY_EMAIL.format('c')})).contact_id", {_EVERYBODY: []}, foreign=True
             ),
         ),
     ),
@@ -448,16 +448,16 @@ CONTACT_STEPS = (
         ),
     ),
     Function(
-        "private.unknown_visitor(jsonb,boolean)",
+        "private.lock_unidentified_visitor(jsonb,boolean)",
         _SWITCHBOARD,
-        (Call(f"(private.unknown_visitor({_NEW}, true)).id", {SWITCHBOARD: None}),),
+        (Call(f"(private.lock_unidentified_visitor({_NEW}, true)).id", {SWITCHBOARD: None}),),
     ),
     Function(
-        "private.introduce_visitor(public.conversations,text,text,text,jsonb)",
+        "private.identify_visitor(public.conversations,text,text,text,jsonb)",
         _SWITCHBOARD,
         (
             Call(
-                f"private.introduce_visitor({record('conversations', 'b')}, 'x@x.test', 'x@x.test', null, '{{}}')",
+                f"private.identify_visitor({record('conversations', 'b')}, 'x@x.test', 'x@x.test', null, '{{}}')",
                 {SWITCHBOARD: NO_ROW, IN_ONE: {"id": "conversations.b"}},
             ),
         ),

@@ -17,7 +17,7 @@ def _used(label: str) -> str:
 
 
 def _feed(label: str, status: str, code: str) -> str:
-    return f"private.feed_breaker({record('turns', label)}, {record('personas', _PERSONA[label])}, '{status}', {code})"
+    return f"private.record_result({record('turns', label)}, {record('personas', _PERSONA[label])}, '{status}', {code})"
 
 
 def _lost(label: str) -> str:
@@ -120,9 +120,9 @@ LIMITS = (
         (Call(f"private.check_breaker({record('personas', 'one')})", {SWITCHBOARD: False}),),
     ),
     Function(
-        "private.pass_breaker(public.personas,public.turns)",
+        "private.start_probe(public.personas,public.turns)",
         _SWITCHBOARD,
-        (Call(f"private.pass_breaker({record('personas', 'one')}, {record('turns', 'a')})", {SWITCHBOARD: DONE}),),
+        (Call(f"private.start_probe({record('personas', 'one')}, {record('turns', 'a')})", {SWITCHBOARD: DONE}),),
     ),
     Function(
         "private.count_breaker_refusal(jsonb)",
@@ -136,7 +136,7 @@ LIMITS = (
         ),
     ),
     Function(
-        "private.feed_breaker(public.turns,public.personas,public.turn_status,text)",
+        "private.record_result(public.turns,public.personas,public.turn_status,text)",
         _SWITCHBOARD,
         (
             Call(_feed("a", "failed", "'persona_failed'"), {SWITCHBOARD: NO_ROW, IN_ONE: DONE}),

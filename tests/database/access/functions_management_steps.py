@@ -159,20 +159,20 @@ MANAGEMENT_STEPS = (
         (Call("private.is_operator()", {SWITCHBOARD: False, (MANAGING_OPERATOR, SERVICE): True}),),
     ),
     Function(
-        "private.find_user(uuid,text)",
+        "private.find_user_by_email(uuid,text)",
         MANAGERS,
         (
             # An admin asks after entering; public.add_member does.
             Call(
-                "private.find_user(null, 'guest@access.test')",
+                "private.find_user_by_email(null, 'guest@access.test')",
                 {SWITCHBOARD: FORBIDDEN, (MANAGING_OPERATOR, SERVICE): "users.guest"},
             ),
             Call(
-                f"private.find_user('{uid('users', 'stranger')}', null)",
+                f"private.find_user_by_email('{uid('users', 'stranger')}', null)",
                 {SWITCHBOARD: FORBIDDEN, (MANAGING_OPERATOR, SERVICE): "users.stranger"},
             ),
             Call(
-                "private.find_user(null, 'stranger@access.test')",
+                "private.find_user_by_email(null, 'stranger@access.test')",
                 {SWITCHBOARD: FORBIDDEN, (MANAGING_OPERATOR, SERVICE): None},
             ),
         ),

@@ -104,18 +104,18 @@ MERGES = (
     ),
     # A contact never sees who stands for whom: to its own token every contact stands for itself.
     Function(
-        "private.standing_contact(uuid)",
+        "private.merge_target(uuid)",
         ("contact", *_DESCRIBERS),
         (
             Call(
-                f"private.standing_contact('{_OLD}')",
+                f"private.merge_target('{_OLD}')",
                 {
                     (*CONTACTS, *SIGNED_IN, *SWITCHBOARD): "contacts.old_one",
                     (*MEMBERS, *_SEEING_ONE): "contacts.b",
                 },
             ),
             Call(
-                f"private.standing_contact('{_OLD_2}')",
+                f"private.merge_target('{_OLD_2}')",
                 {
                     (*CONTACTS, *SIGNED_IN, *SWITCHBOARD): "contacts.old_two",
                     (ADMIN_2, FOR_C, SERVICE): "contacts.c",
@@ -125,12 +125,12 @@ MERGES = (
         ),
     ),
     Function(
-        "private.lock_standing(uuid)",
+        "private.lock_merge_target(uuid)",
         MANAGERS,
         (
-            Call(f"private.lock_standing('{_OLD}')", {SWITCHBOARD: "contacts.old_one", _SEEING_ONE: "contacts.b"}),
+            Call(f"private.lock_merge_target('{_OLD}')", {SWITCHBOARD: "contacts.old_one", _SEEING_ONE: "contacts.b"}),
             Call(
-                f"private.lock_standing('{_OLD_2}')",
+                f"private.lock_merge_target('{_OLD_2}')",
                 {SWITCHBOARD: "contacts.old_two", (FOR_C, SERVICE): "contacts.c"},
                 foreign=True,
             ),
@@ -147,16 +147,16 @@ MERGES = (
         ),
     ),
     Function(
-        "private.followed_tables()",
+        "private.conversation_tables()",
         MANAGERS,
-        (Call("(private.followed_tables()).relation", {_EVERYBODY: ["sessions", "messages"]}),),
+        (Call("(private.conversation_tables()).relation", {_EVERYBODY: ["sessions", "messages"]}),),
     ),
     Function(
-        "private.follow_conversations(uuid[],uuid,uuid,boolean)",
+        "private.move_with_conversations(uuid[],uuid,uuid,boolean)",
         MANAGERS,
         (
             Call(
-                f"private.follow_conversations(array['{uid('conversations', 'b')}']::uuid[], '{_A}', '{_B}', true)",
+                f"private.move_with_conversations(array['{uid('conversations', 'b')}']::uuid[], '{_A}', '{_B}', true)",
                 {_EVERYBODY: None},
             ),
         ),
@@ -180,11 +180,11 @@ MERGES = (
         (Call(f"private.describe_merge({_MERGE})", {_EVERYBODY: {"id": "contact_merges.one"}}),),
     ),
     Function(
-        "private.filled_fields(public.contacts,public.contacts)",
+        "private.fields_to_fill(public.contacts,public.contacts)",
         MANAGERS,
         (
             Call(
-                f"private.filled_fields({record('contacts', 'b')}, {record('contacts', 'group_one')})",
+                f"private.fields_to_fill({record('contacts', 'b')}, {record('contacts', 'group_one')})",
                 {_EVERYBODY: {"first_name": "B"}},
             ),
         ),
@@ -213,42 +213,42 @@ MERGES = (
         (Call(f"private.lock_contacts(array['{_B}', '{_C}']::uuid[])", {_EVERYBODY: None}),),
     ),
     Function(
-        "private.join_contacts(public.contacts,public.contacts,text)",
+        "private.merge_into(public.contacts,public.contacts,text)",
         MANAGERS,
         (
             Call(
-                f"private.join_contacts({record('contacts', 'b')}, {record('contacts', 'a')}, null)",
+                f"private.merge_into({record('contacts', 'b')}, {record('contacts', 'a')}, null)",
                 {SWITCHBOARD: NO_ROW, _SEEING_ONE: {"contact_id": "contacts.b", "into_id": "contacts.a"}},
             ),
         ),
     ),
     Function(
-        "private.join_visitor(uuid,uuid,text)",
+        "private.merge_visitor(uuid,uuid,text)",
         ("switchboard",),
         (
             # Who is known by something is no visitor.
             Call(
-                f"private.join_visitor('{_B}', '{_A}', 'hmac')",
+                f"private.merge_visitor('{_B}', '{_A}', 'hmac')",
                 {SWITCHBOARD: Fails("P0002", "query returned no rows"), IN_ONE: False},
             ),
         ),
     ),
     Function(
-        "private.contacts_of(uuid)",
+        "private.merged_contacts(uuid)",
         MANAGERS,
         (
             Call(
-                f"private.contacts_of('{_B}')",
+                f"private.merged_contacts('{_B}')",
                 {SWITCHBOARD: "contacts.b", _SEEING_ONE: ["contacts.b", "contacts.old_one"]},
             ),
         ),
     ),
     Function(
-        "private.part_contacts(public.contact_merges)",
+        "private.unmerge(public.contact_merges)",
         MANAGERS,
         (
             Call(
-                f"private.part_contacts({_MERGE})",
+                f"private.unmerge({_MERGE})",
                 {SWITCHBOARD: NO_ROW, _SEEING_ONE: {"contact_id": "contacts.old_one"}},
             ),
         ),
@@ -268,11 +268,11 @@ MERGES = (
         enters=True,
     ),
     Function(
-        "private.brief_contact(uuid)",
+        "private.contact_summary(uuid)",
         _DESCRIBERS,
         (
             Call(
-                f"private.brief_contact('{_OLD}')",
+                f"private.contact_summary('{_OLD}')",
                 {
                     (*SIGNED_IN, *SWITCHBOARD): None,
                     (*MEMBERS, *_SEEING_ONE): {"name": "Old", "standing_id": "contacts.b"},

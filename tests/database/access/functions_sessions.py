@@ -339,9 +339,9 @@ SESSIONS = (
         definer=True,
     ),
     Function(
-        "private.begin_sweep(text,integer)",
+        "private.start_sweep(text,integer)",
         _SWITCHBOARD,
-        (Call("private.begin_sweep('test', 6)", {**ONLY_SYSTEM, SYSTEM: True}),),
+        (Call("private.start_sweep('test', 6)", {**ONLY_SYSTEM, SYSTEM: True}),),
         definer=True,
     ),
     Function(
@@ -351,15 +351,15 @@ SESSIONS = (
         definer=True,
     ),
     Function(
-        "private.enter_beside_contact(uuid)",
+        "private.enter_contact_as_member(uuid)",
         _SWITCHBOARD,
         (
             Call(
-                f"private.enter_beside_contact('{uid('contacts', 'a')}')::text",
+                f"private.enter_contact_as_member('{uid('contacts', 'a')}')::text",
                 {SWITCHBOARD: NO_CONTACT, FOR_ADMIN: "admin", FOR_OWNER: "owner", FOR_AGENT: "agent"},
             ),
             Call(
-                f"private.enter_beside_contact('{uid('contacts', 'c')}')::text",
+                f"private.enter_contact_as_member('{uid('contacts', 'c')}')::text",
                 {SWITCHBOARD: NO_CONTACT, FOR_ADMIN_2: "admin"},
                 foreign=True,
             ),
@@ -368,29 +368,29 @@ SESSIONS = (
         enters=True,
     ),
     Function(
-        "private.open_for_contact(uuid,public.spaces,uuid,text)",
+        "private.open_conversation_for_contact(uuid,public.spaces,uuid,text)",
         _SWITCHBOARD,
         (
             Call(
-                f"private.open_for_contact('{uid('contacts', 'a')}', null, '{uid('personas', 'one')}', null)",
+                f"private.open_conversation_for_contact('{uid('contacts', 'a')}', null, '{uid('personas', 'one')}', null)",
                 {IN_ONE: {"id": "conversations.a"}, (FOR_C, *NOWHERE): NO_PERSONA},
             ),
             Call(
-                f"private.open_for_contact('{uid('contacts', 'c')}', null, '{uid('personas', 'two')}', null)",
+                f"private.open_conversation_for_contact('{uid('contacts', 'c')}', null, '{uid('personas', 'two')}', null)",
                 {FOR_C: {"id": "conversations.c"}, (*IN_ONE, *NOWHERE): NO_PERSONA},
                 foreign=True,
             ),
         ),
     ),
     Function(
-        "private.works_on_session(public.sessions)",
+        "private.may_work_on_session(public.sessions)",
         _SWITCHBOARD,
         (
             Call(
-                f"private.works_on_session({record('sessions', 'b')})",
+                f"private.may_work_on_session({record('sessions', 'b')})",
                 {SWITCHBOARD: False, (FOR_AGENT, *_ADMINS): True},
             ),
-            Call(f"private.works_on_session({record('sessions', 'a')})", {SWITCHBOARD: False, _ADMINS: True}),
+            Call(f"private.may_work_on_session({record('sessions', 'a')})", {SWITCHBOARD: False, _ADMINS: True}),
         ),
     ),
     Function(
@@ -417,7 +417,7 @@ SESSIONS = (
         ),
     ),
     Function("private.audit_resumed_session()", (), ()),
-    Function("private.note_first_message()", (), ()),
+    Function("private.set_first_message_at()", (), ()),
     Function(
         "private.sessions_saying(uuid,text,integer)",
         ("authenticated",),

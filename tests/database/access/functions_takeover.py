@@ -217,15 +217,15 @@ TAKEOVER = (
     ),
     # Steps ----------------------------------------------------------------------------------------------------------
     Function(
-        "private.enter_to_work_on(uuid)",
+        "private.lock_session_to_work_on(uuid)",
         _SWITCHBOARD,
         (
             Call(
-                _on("private.enter_to_work_on", "b"),
+                _on("private.lock_session_to_work_on", "b"),
                 {SWITCHBOARD: NO_SESSION, FOR_B: FORBIDDEN, _AS_ENTERED: {"id": "sessions.b"}},
             ),
             Call(
-                _on("private.enter_to_work_on", "c"),
+                _on("private.lock_session_to_work_on", "c"),
                 {SWITCHBOARD: NO_SESSION, _C: FORBIDDEN, FOR_ADMIN_2: {"id": "sessions.c"}},
                 foreign=True,
             ),
@@ -279,15 +279,15 @@ TAKEOVER = (
         ),
     ),
     Function(
-        "private.conversation_to_capture_in(uuid,public.member_role)",
+        "private.find_follow_up_conversation(uuid,public.member_role)",
         _SWITCHBOARD,
         (
             Call(
-                f"private.conversation_to_capture_in('{uid('contacts', 'a')}', 'admin')",
+                f"private.find_follow_up_conversation('{uid('contacts', 'a')}', 'admin')",
                 {IN_ONE: "conversations.a", (FOR_C, *NOWHERE): None},
             ),
             Call(
-                f"private.conversation_to_capture_in('{uid('contacts', 'c')}', 'admin')",
+                f"private.find_follow_up_conversation('{uid('contacts', 'c')}', 'admin')",
                 {FOR_C: "conversations.c", (*IN_ONE, *NOWHERE): None},
                 foreign=True,
             ),
@@ -295,5 +295,5 @@ TAKEOVER = (
     ),
     Function("private.end_takeover()", (), ()),
     Function("private.audit_handed_back()", (), ()),
-    Function("private.hand_back_as_agent()", (), ()),
+    Function("private.hand_back_demoted()", (), ()),
 )  # fmt: skip

@@ -101,12 +101,12 @@ TURNS = (
         enters=True,
     ),
     Function(
-        "private.may_act_on(public.sessions)",
+        "private.may_access_session(public.sessions)",
         _SWITCHBOARD,
         (
-            Call(f"private.may_act_on({record('sessions', 'a')})", {SWITCHBOARD: False, _A_AS_ENTERED: True}),
+            Call(f"private.may_access_session({record('sessions', 'a')})", {SWITCHBOARD: False, _A_AS_ENTERED: True}),
             Call(
-                f"private.may_act_on({record('sessions', 'c')})",
+                f"private.may_access_session({record('sessions', 'c')})",
                 {SWITCHBOARD: False, _C_AS_ENTERED: True},
                 foreign=True,
             ),

@@ -52,31 +52,31 @@ def _locks(name: str, more: str = "") -> tuple[Call, ...]:
 
 WORKFLOW_STEPS = (
     Function(
-        "private.take_step(public.sessions,text,text)",
+        "private.change_step(public.sessions,text,text)",
         _SWITCHBOARD,
         (
             Call(
-                f"private.take_step({_B}, null, 'understanding_request')",
+                f"private.change_step({_B}, null, 'understanding_request')",
                 {IN_ONE: {"id": "sessions.b", "workflow": "charter"}, FOR_C: NO_SESSION, NOWHERE: NO_WORKFLOW},
             ),
             # Another workspace's workflow is none here.
             Call(
-                f"private.take_step({_B}, 'refit', 'begin_two')",
+                f"private.change_step({_B}, 'refit', 'begin_two')",
                 {IN_ONE: Fails("SB001", "step_not_allowed"), FOR_C: NO_SESSION, NOWHERE: NO_WORKFLOW},
             ),
             Call(
-                f"private.take_step({_C}, 'refit', 'begin_two')",
+                f"private.change_step({_C}, 'refit', 'begin_two')",
                 {IN_ONE: Fails("SB001", "step_not_allowed"), FOR_C: {"id": "sessions.c"}, NOWHERE: NO_WORKFLOW},
                 foreign=True,
             ),
         ),
     ),
     Function(
-        "private.keep_workflow_state(public.sessions,jsonb)",
+        "private.merge_workflow_state(public.sessions,jsonb)",
         _SWITCHBOARD,
         (
             Call(
-                f"""private.keep_workflow_state({_B}, '{{"a": 1}}')""",
+                f"""private.merge_workflow_state({_B}, '{{"a": 1}}')""",
                 {IN_ONE: {"workflow_state": {"a": 1}}, _ELSEWHERE: NO_SESSION},
             ),
         ),
@@ -94,55 +94,55 @@ WORKFLOW_STEPS = (
         (Call(f"private.open_request({_B})", {IN_ONE: {"request_id": "new"}, _ELSEWHERE: NO_ROW}),),
     ),
     Function(
-        "private.take_up_request(public.sessions,uuid)",
+        "private.adopt_request(public.sessions,uuid)",
         _SWITCHBOARD,
         (
             Call(
-                f"private.take_up_request({_B}, '{_REQUEST_B}')",
+                f"private.adopt_request({_B}, '{_REQUEST_B}')",
                 {SWITCHBOARD: NO_REQUEST, (SYSTEM, FOR_AGENT, *_ADMINS): {"request_id": "requests.b"}},
             ),
             # Another contact's, and another workspace's.
-            Call(f"private.take_up_request({_B}, '{uid('requests', 'a')}')", {SWITCHBOARD: NO_REQUEST}),
-            Call(f"private.take_up_request({_B}, '{_REQUEST_C}')", {SWITCHBOARD: NO_REQUEST}, foreign=True),
+            Call(f"private.adopt_request({_B}, '{uid('requests', 'a')}')", {SWITCHBOARD: NO_REQUEST}),
+            Call(f"private.adopt_request({_B}, '{_REQUEST_C}')", {SWITCHBOARD: NO_REQUEST}, foreign=True),
         ),
     ),
     Function(
-        "private.learn_of_trip(public.sessions,jsonb)",
+        "private.update_request(public.sessions,jsonb)",
         _SWITCHBOARD,
         (
             Call(
-                f"""private.learn_of_trip({_B}, '{{"origin": "LSGG"}}')""",
+                f"""private.update_request({_B}, '{{"origin": "LSGG"}}')""",
                 {IN_ONE: {"request_id": "new"}, _ELSEWHERE: NO_ROW},
             ),
             Call(
-                f"private.learn_of_trip({record('sessions', 'b_old')}, '{{}}')",
+                f"private.update_request({record('sessions', 'b_old')}, '{{}}')",
                 {SWITCHBOARD: REFUSED},
             ),
         ),
     ),
     Function(
-        "private.note_quote(uuid,text,jsonb)",
+        "private.upsert_quote(uuid,text,jsonb)",
         _SWITCHBOARD,
         (
             Call(
-                f"""private.note_quote('{_ID_B}', 'acme', '{{"status": "received"}}')""",
+                f"""private.upsert_quote('{_ID_B}', 'acme', '{{"status": "received"}}')""",
                 {IN_ONE: {"id": "new", "status": "received", "late": False}, _ELSEWHERE: NO_SESSION},
             ),
             Call(
-                f"""private.note_quote('{uid('sessions', 'b_old')}', 'acme', '{{"status": "received"}}')""",
+                f"""private.upsert_quote('{uid('sessions', 'b_old')}', 'acme', '{{"status": "received"}}')""",
                 {IN_ONE: {"id": "new", "late": True}, _ELSEWHERE: NO_SESSION},
             ),
         ),
     ),
     Function(
-        "private.note_proposal(public.sessions,jsonb)",
+        "private.upsert_proposal(public.sessions,jsonb)",
         _SWITCHBOARD,
-        (Call(f"private.note_proposal({_B}, '{{}}')", {IN_ONE: {"proposal_id": "new"}, _ELSEWHERE: NO_ROW}),),
+        (Call(f"private.upsert_proposal({_B}, '{{}}')", {IN_ONE: {"proposal_id": "new"}, _ELSEWHERE: NO_ROW}),),
     ),
     Function(
-        "private.note_activity(public.sessions)",
+        "private.restart_idle_timeout(public.sessions)",
         _SWITCHBOARD,
-        (Call(f"private.note_activity({_B})", {IN_ONE: {"id": "sessions.b"}, _ELSEWHERE: NO_SESSION}),),
+        (Call(f"private.restart_idle_timeout({_B})", {IN_ONE: {"id": "sessions.b"}, _ELSEWHERE: NO_SESSION}),),
     ),
     Function(
         "private.count_quotes(uuid)",
@@ -188,22 +188,22 @@ WORKFLOW_STEPS = (
         ),
     ),
     Function(
-        "private.enter_work(uuid)",
+        "private.enter_session_to_work_on(uuid)",
         _SWITCHBOARD,
         (
             Call(
-                f"private.enter_work('{_ID_B}')::text",
+                f"private.enter_session_to_work_on('{_ID_B}')::text",
                 {SWITCHBOARD: NO_SESSION, FOR_B: FORBIDDEN, (FOR_AGENT, *_ADMINS): ""},
             ),
         ),
         enters=True,
     ),
     Function(
-        "private.work(uuid,jsonb)",
+        "private.change_work_as_member(uuid,jsonb)",
         _SWITCHBOARD,
         (
             Call(
-                f"""private.work('{_ID_B}', '{{"step": "proposal_ready"}}')""",
+                f"""private.change_work_as_member('{_ID_B}', '{{"step": "proposal_ready"}}')""",
                 {
                     SWITCHBOARD: NO_SESSION, FOR_B: FORBIDDEN,
                     (FOR_AGENT, *_ADMINS): {"code": "step_not_allowed", "allowed_steps": ["understanding_request"]},
