@@ -49,7 +49,7 @@ create table public.contact_moves (
     constraint contact_moves_objects       check (jsonb_typeof(former) = 'object' and jsonb_typeof(given) = 'object')
 );
 comment on table public.contact_moves is 'The rows and fields that a merge changed, from which it is undone.';
-comment on column public.contact_moves.relation is 'The table, as named by private.merged_tables; contacts: fields filled in on the contact that was merged into.';
+comment on column public.contact_moves.relation is 'The table; contacts: fields filled in on the contact that was merged into.';
 comment on column public.contact_moves.former is 'The values before the merge; for a deleted tag, all that recreates it.';
 comment on column public.contact_moves.given is 'The values that the merge wrote, if they are not the id of the contact merged into. Only rows that still have them are restored.';
 alter table public.contact_moves enable row level security;
@@ -88,44 +88,19 @@ create index contact_conflicts_contact_id_idx on public.contact_conflicts (conta
 create index contact_conflicts_other_contact_id_idx on public.contact_conflicts (other_contact_id);
 create index contact_conflicts_merge_id_idx on public.contact_conflicts (merge_id);
 
-create function private.merged_tables()
-    returns table (relation text, owner text, row_key text, one_of text, remade boolean)
-    language sql
-    immutable
-    set search_path = ''
-as $$
-    values ('contact_identities', 'contact_id', 'id',         null,         false),
-           ('conversations',      'contact_id', 'id',         null,         false),
-           ('tags',               'contact_id', 'id',         'name',       true),
-           ('group_participants', 'contact_id', 'group_id',   'group_id',   false),
-           ('group_participants', 'group_id',   'contact_id', 'contact_id', false);
-$$;
-comment on function private.merged_tables is 'What moves in a merge: the table, the column with the contact, the column that identifies the row. one_of: if the target contact has a row with the same value, the other row stays. remade: if deleted meanwhile, the undo recreates it.';
-
-create function private.conversation_tables()
-    returns table (relation text, back_only boolean)
-    language sql
-    immutable
-    set search_path = ''
-as $$
-    -- A message stays with its sender. Messages written for the target in a conversation that goes back go back with it.
-    values ('sessions', false), ('messages', true);
-$$;
-comment on function private.conversation_tables is 'Tables whose rows move with their conversation. back_only: only when a merge is undone.';
-
 create function private.move_with_conversations(conversation_ids uuid[], from_id uuid, to_id uuid, back boolean)
     returns void language plpgsql security definer set search_path = ''
 as $$
 declare
-    workspace constant uuid := nullif(current_setting('switchboard.workspace_id', true), '')::uuid;
-    one text;
+    workspace constant uuid   := nullif(current_setting('switchboard.workspace_id', true), '')::uuid;
+    moved     constant uuid[] := array(
+        select c.id from public.conversations c where c.id = any (conversation_ids) and c.contact_id = to_id and c.workspace_id = workspace);
 begin
-    for one in select f.relation from private.conversation_tables() f where back or not f.back_only loop
-        execute format(
-            'update public.%I r set contact_id = $3 where r.conversation_id = any ($1) and r.contact_id = $2 and r.workspace_id = $4'
-            ' and exists (select from public.conversations c where c.id = r.conversation_id and c.contact_id = $3)', one)
-          using conversation_ids, from_id, to_id, workspace;
-    end loop;
+    update public.sessions s set contact_id = to_id where s.conversation_id = any (moved) and s.contact_id = from_id;
+    if back then
+        -- A message stays with its sender. Messages written for the target in a conversation that goes back go back with it.
+        update public.messages m set contact_id = to_id where m.conversation_id = any (moved) and m.contact_id = from_id;
+    end if;
 end;
 $$;
 comment on function private.move_with_conversations is 'Moves sessions with their conversations from one contact to another; back: also the messages written meanwhile.';
@@ -176,42 +151,34 @@ create function private.preview_merge(contact public.contacts, standing public.c
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 declare
-    moves    jsonb := '{}'::jsonb;
-    stays    jsonb := '{}'::jsonb;
-    one      record;
-    counted  bigint;
-    colliding bigint;
-    identities jsonb;
-    tags       jsonb;
-    threads    jsonb;
-    fields     jsonb;
-    attributes jsonb;
+    groups        bigint;
+    shared_groups bigint;
+    identities    jsonb;
+    tags          jsonb;
+    shared_tags   bigint;
+    threads       jsonb;
+    fields        jsonb;
+    attributes    jsonb;
 begin
-    for one in select * from private.merged_tables() loop
-        execute format('select count(*), count(*) filter (where %s) from public.%I r where r.%I = $1',
-                                  case when one.one_of is null then 'false'
-                                       else format('exists (select from public.%I o where o.%I = $2 and o.%3$I = r.%3$I)',
-                                                              one.relation, one.owner, one.one_of) end,
-                                  one.relation, one.owner)
-           into counted, colliding
-          using contact.id, standing.id;
-        moves := moves || jsonb_build_object(one.relation, coalesce((moves ->> one.relation)::bigint, 0) + counted - colliding);
-        stays := stays || jsonb_build_object(one.relation, coalesce((stays ->> one.relation)::bigint, 0) + colliding);
-    end loop;
-    moves := moves || jsonb_build_object(
-        'sessions', (select count(*) from public.sessions s where s.contact_id = contact.id),
-        'messages', (select count(*) from public.conversations c join public.messages m on m.conversation_id = c.id
-                      where c.contact_id = contact.id));
+    select count(*) filter (where not g.collides), count(*) filter (where g.collides)
+      into groups, shared_groups
+      from (select exists (select from public.group_participants o where o.contact_id = standing.id and o.group_id = r.group_id)
+              from public.group_participants r
+             where r.contact_id = contact.id
+             union all
+            select exists (select from public.group_participants o where o.group_id = standing.id and o.contact_id = r.contact_id)
+              from public.group_participants r
+             where r.group_id = contact.id) g (collides);
     select coalesce(jsonb_agg(jsonb_build_object('kind', i.kind, 'key', i.key, 'value', i.value, 'evidence', i.evidence)
                                          order by i.created_at, i.id), '[]')
       into identities
       from public.contact_identities i
      where i.contact_id = contact.id;
-    select coalesce(jsonb_agg(t.name order by t.name), '[]')
-      into tags
+    select coalesce(jsonb_agg(t.name order by t.name) filter (where o.id is null), '[]'), count(o.id)
+      into tags, shared_tags
       from public.tags t
-     where t.contact_id = contact.id
-       and not exists (select from public.tags o where o.contact_id = standing.id and o.name = t.name);
+      left join public.tags o on o.contact_id = standing.id and o.name = t.name
+     where t.contact_id = contact.id;
     select coalesce(jsonb_agg(jsonb_build_object(
                         'conversation_id', c.id, 'other_conversation_id', o.id, 'persona_id', c.persona_id, 'channel', c.channel,
                         'thread_key', c.thread_key) order by c.id), '[]')
@@ -230,12 +197,17 @@ begin
      where standing.attributes -> a.key <> a.value;
     return jsonb_build_object(
         'contact_id', contact.id, 'into_id', standing.id,
-        'moves', (moves || jsonb_build_object(
-                     'groups', moves -> 'group_participants', 'identities', moves -> 'contact_identities'))
-                 - '{group_participants,contact_identities}'::text[],
+        'moves', jsonb_build_object(
+            'identities', jsonb_array_length(identities), 'tags', jsonb_array_length(tags), 'groups', groups,
+            'conversations', (select count(*) from public.conversations c where c.contact_id = contact.id),
+            'sessions', (select count(*) from public.sessions s where s.contact_id = contact.id),
+            'messages', (select count(*)
+                           from public.conversations c
+                           join public.messages m on m.conversation_id = c.id
+                          where c.contact_id = contact.id)),
         'identities', identities, 'tags', tags, 'takes_over', private.fields_to_fill(contact, standing),
         'collides', fields || jsonb_build_object(
-            'threads', threads, 'attributes', attributes, 'tags', stays -> 'tags', 'groups', stays -> 'group_participants',
+            'threads', threads, 'attributes', attributes, 'tags', shared_tags, 'groups', shared_groups,
             'session', case when contact.session_id <> standing.session_id
                             then jsonb_build_object('kept', standing.session_id, 'other', contact.session_id) end));
 end;
@@ -260,12 +232,66 @@ end;
 $$;
 comment on function private.lock_contacts is 'Locks contacts in the order of their ids.';
 
+create function private.move_contact_rows(merge public.contact_merges)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    former constant jsonb := jsonb_build_object('contact_id', merge.contact_id);
+begin
+    with moved as (
+        update public.contact_identities r set contact_id = merge.into_id where r.contact_id = merge.contact_id returning r.*
+    )
+    insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)
+    select merge.id, 'contact_identities', r.id, r.workspace_id, former from moved r;
+
+    -- A conversation that got another key has been recorded already.
+    with moved as (
+        update public.conversations r set contact_id = merge.into_id where r.contact_id = merge.contact_id returning r.*
+    )
+    insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)
+    select merge.id, 'conversations', r.id, r.workspace_id, former from moved r
+    on conflict on constraint contact_moves_pkey do nothing;
+
+    -- A tag or group that both contacts have stays with each. A moved tag that is deleted later is created again by the undo.
+    with moved as (
+        update public.tags r
+           set contact_id = merge.into_id
+         where r.contact_id = merge.contact_id
+           and not exists (select from public.tags o where o.contact_id = merge.into_id and o.name = r.name)
+        returning r.*
+    )
+    insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)
+    select merge.id, 'tags', r.id, r.workspace_id, to_jsonb(r) || former from moved r;
+
+    with moved as (
+        update public.group_participants r
+           set contact_id = merge.into_id
+         where r.contact_id = merge.contact_id
+           and not exists (select from public.group_participants o where o.contact_id = merge.into_id and o.group_id = r.group_id)
+        returning r.*
+    )
+    insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)
+    select merge.id, 'group_participants', r.group_id, r.workspace_id, former from moved r;
+
+    with moved as (
+        update public.group_participants r
+           set group_id = merge.into_id
+         where r.group_id = merge.contact_id
+           and not exists (select from public.group_participants o where o.group_id = merge.into_id and o.contact_id = r.contact_id)
+        returning r.*
+    )
+    insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)
+    select merge.id, 'group_participants', r.contact_id, r.workspace_id, jsonb_build_object('group_id', merge.contact_id) from moved r
+    on conflict on constraint contact_moves_pkey do nothing;
+end;
+$$;
+comment on function private.move_contact_rows is 'Moves identities, conversations, tags and groups of a merged contact to the target, and records each row.';
+
 create function private.merge_into(contact public.contacts, standing public.contacts, verified_by text)
     returns public.contact_merges language plpgsql set search_path = ''
 as $$
 declare
     merge  public.contact_merges;
-    one    record;
     filled jsonb := private.fields_to_fill(contact, standing);
 begin
     perform from public.conversations c where c.contact_id = contact.id order by c.id for no key update;
@@ -300,19 +326,7 @@ begin
            jsonb_build_object('thread_key', r.new_key)
       from renamed r;
 
-    for one in select * from private.merged_tables() loop
-        execute format(
-            'with moved as (update public.%1$I r set %2$I = $2 where r.%2$I = $1%3$s returning r.*)'
-            ' insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)'
-            ' select $3, %1$L, r.%4$I, r.workspace_id, %5$s jsonb_build_object(%2$L, $1) from moved r'
-            ' on conflict on constraint contact_moves_pkey do nothing',
-            one.relation, one.owner,
-            case when one.one_of is null then ''
-                 else format(' and not exists (select from public.%I o where o.%I = $2 and o.%3$I = r.%3$I)',
-                                        one.relation, one.owner, one.one_of) end,
-            one.row_key, case when one.remade then 'to_jsonb(r) ||' else '' end)
-          using contact.id, standing.id, merge.id;
-    end loop;
+    perform private.move_contact_rows(merge);
     perform private.move_with_conversations(
         array(select m.row_id from public.contact_moves m where m.merge_id = merge.id and m.relation = 'conversations'),
         contact.id, standing.id, false);
@@ -354,13 +368,60 @@ end;
 $$;
 comment on function private.merged_contacts is 'A contact and all contacts merged into it.';
 
+create function private.moved_rows(merge public.contact_merges, relation text, owner text)
+    returns uuid[] language sql stable set search_path = ''
+as $$
+    -- A row that another merge into the same contact brought since (an identity typed here and verified elsewhere) stays.
+    select array(
+        select m.row_id
+          from public.contact_moves m
+         where m.merge_id = merge.id
+           and m.relation = moved_rows.relation
+           and m.former ? owner
+           and not exists (select
+                             from public.contact_moves later
+                             join public.contact_merges o on o.id = later.merge_id
+                            where later.row_id = m.row_id
+                              and later.relation = m.relation
+                              and later.former ? owner
+                              and o.into_id = merge.into_id
+                              and o.undone_at is null
+                              and (o.created_at, o.id) > (merge.created_at, merge.id)));
+$$;
+comment on function private.moved_rows is 'The rows of a table that a merge moved by the column owner, and that its undo returns.';
+
+create function private.return_contact_rows(merge public.contact_merges)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    tag_ids constant uuid[] := private.moved_rows(merge, 'tags', 'contact_id');
+begin
+    update public.contact_identities r
+       set contact_id = merge.contact_id
+     where r.id = any (private.moved_rows(merge, 'contact_identities', 'contact_id')) and r.contact_id = merge.into_id;
+    update public.tags r set contact_id = merge.contact_id where r.id = any (tag_ids) and r.contact_id = merge.into_id;
+    insert into public.tags
+    select (jsonb_populate_record(null::public.tags, m.former)).*
+      from public.contact_moves m
+     where m.merge_id = merge.id
+       and m.relation = 'tags'
+       and m.row_id = any (tag_ids)
+    on conflict do nothing;
+    update public.group_participants r
+       set contact_id = merge.contact_id
+     where r.group_id = any (private.moved_rows(merge, 'group_participants', 'contact_id')) and r.contact_id = merge.into_id;
+    update public.group_participants r
+       set group_id = merge.contact_id
+     where r.contact_id = any (private.moved_rows(merge, 'group_participants', 'group_id')) and r.group_id = merge.into_id;
+end;
+$$;
+comment on function private.return_contact_rows is 'Returns the rows that a merge moved and that still belong to its target; conversations apart.';
+
 create function private.unmerge(merge public.contact_merges)
     returns public.contact_merges language plpgsql set search_path = ''
 as $$
 declare
     undone public.contact_merges;
-    one    record;
-    moved  uuid[];
     filled jsonb;
     back   uuid[];
 begin
@@ -380,38 +441,12 @@ begin
      where m.id = merge.id
     returning * into undone;
 
-    for one in select * from private.merged_tables() loop
-        -- An identity that another contact brought since (typed here, verified elsewhere) stays with the target.
-        moved := array(
-            select m.row_id
-              from public.contact_moves m
-             where m.merge_id = merge.id
-               and m.relation = one.relation
-               and m.former ? one.owner
-               and not exists (select
-                                 from public.contact_moves later
-                                 join public.contact_merges o on o.id = later.merge_id
-                                where later.row_id = m.row_id
-                                  and later.relation = m.relation
-                                  and later.former ? one.owner
-                                  and o.into_id = merge.into_id
-                                  and o.undone_at is null
-                                  and (o.created_at, o.id) > (merge.created_at, merge.id)));
-        if one.relation = 'conversations' then
-            back := array(select c.id from public.conversations c where c.id = any (moved) and c.contact_id = merge.into_id);
-            perform private.return_conversations(merge, back);
-            continue;
-        end if;
-        execute format('update public.%1$I r set %2$I = $1 where r.%3$I = any ($2) and r.%2$I = $3', one.relation, one.owner, one.row_key)
-          using merge.contact_id, moved, merge.into_id;
-        if one.remade then
-            execute format(
-                'insert into public.%1$I select (jsonb_populate_record(null::public.%1$I, m.former)).*'
-                ' from public.contact_moves m where m.merge_id = $1 and m.relation = %1$L and m.row_id = any ($2) on conflict do nothing',
-                one.relation)
-              using merge.id, moved;
-        end if;
-    end loop;
+    back := array(select c.id
+                    from public.conversations c
+                   where c.id = any (private.moved_rows(merge, 'conversations', 'contact_id'))
+                     and c.contact_id = merge.into_id);
+    perform private.return_conversations(merge, back);
+    perform private.return_contact_rows(merge);
     perform private.move_with_conversations(back, merge.into_id, merge.contact_id, true);
 
     select m.given into filled from public.contact_moves m where m.merge_id = merge.id and m.relation = 'contacts';
@@ -653,7 +688,7 @@ $$;
 comment on function public.dismiss_contact_conflict is 'Closes a conflict for good: the two contacts are not the same. Owners and admins.';
 
 grant execute on function
-    private.merged_tables, private.conversation_tables, private.move_with_conversations, private.open_conflict,
+    private.move_with_conversations, private.move_contact_rows, private.moved_rows, private.return_contact_rows, private.open_conflict,
     private.describe_merge, private.fields_to_fill, private.preview_merge, private.lock_contacts,
     private.merge_into, private.merged_contacts, private.unmerge, private.return_conversations,
     private.enter_contact_as_admin, public.merge_contacts, public.unmerge_contact, private.workspace_of_conflict,
