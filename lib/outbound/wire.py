@@ -1,9 +1,6 @@
-"""HTTP/1.1 as a client, over connections that are kept between calls: POST, and what comes back.
+"""The HTTP/1.1 client of lib/database/postgrest: POST, and an answer, over connections that are kept between calls.
 
-A client of its own because a call's price is mostly its client's, and a cold start's too (docs/measurements.md): it
-does what a call needs and no more. httptools (llhttp) reads the answers; aiohappyeyeballs chooses among a
-name's addresses. No proxy, no redirect, no cookie. Who calls whom, and how long that may take, is for
-`lib/database/postgrest` (answers that come whole) and `lib/outbound/client` (answers as they come).
+httptools (llhttp) reads the answers; aiohappyeyeballs chooses among a name's addresses. No proxies, no redirects.
 
 Nothing is ever sent twice here. A kept connection that the peer has closed, or on which something has come
 unasked, is found out before the first byte goes out, and another one is used. From the first byte on nobody
@@ -167,12 +164,8 @@ async def connect(
     connection: Callable[[], Connected],
     origin: Origin,
     addresses: Sequence[AddressInfo],
-    make_socket: Callable[[AddressInfo], socket.socket] | None = None,
 ) -> Connected:
-    """A connection to one of the addresses, the first that answers.
-
-    ``make_socket`` may raise OSError for an address that is not to be tried. Raises OSError.
-    """
+    """A connection to one of the addresses, the first that answers. Raises OSError."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if not addresses:
         raise socket.gaierror(socket.EAI_NONAME, "no address")
@@ -182,7 +175,7 @@ async def connect(
     connected: socket.socket | None = None
     try:
         connected = await aiohappyeyeballs.start_connection(
-            addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, loop=loop, socket_factory=make_socket
+            addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, loop=loop
         )
         if task and task.cancelling() > cancels:
             raise asyncio.CancelledError

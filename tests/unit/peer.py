@@ -1,9 +1,11 @@
-"""A PostgREST of raw sockets, which says exactly what a test lets it say."""
+"""A server of raw sockets, which answers exactly the bytes that a test gives it."""
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from lib.database import postgrest
@@ -37,6 +39,7 @@ class Peer:
     tls: ssl.SSLContext | None = None
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
 
@@ -66,6 +69,7 @@ class Peer:
             raise
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         self.requests.append(head + await reader.readexactly(length))
+        self.asked.set()
         return self.requests[-1]
 
 
@@ -78,6 +82,32 @@ def saying(*answers: bytes) -> Peer:
             writer.write(answers[min(len(peer.requests), len(answers)) - 1])
 
     return Peer(script)
+
+
+ASK, RESET = "ask", "reset"
+Steps = Sequence[bytes | float | str]
+
+
+def playing(*connections: Steps, tls: ssl.SSLContext | None = None) -> Peer:
+    """A peer that plays these steps on its connections, the last steps on all further ones, and closes them.
+
+    ASK reads a request, or waits until the client closes the connection; bytes are written; a number is a pause in
+    seconds; RESET makes the close a reset.
+    """
+
+    async def script(peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        for step in connections[min(number, len(connections)) - 1]:
+            if step == ASK:
+                await peer.read(reader)
+            elif step == RESET:
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif isinstance(step, bytes):
+                writer.write(step)
+                await writer.drain()
+            elif isinstance(step, float):
+                await asyncio.sleep(step)
+
+    return Peer(script, tls)
 
 
 async def call(peer: Peer, body: bytes = b"{}", seconds: float = 5, connect_seconds: float = 3) -> Answer:

@@ -20,8 +20,8 @@ ALLOWED = {
     "pydantic_core": "pydantic",
     "annotated_types": "pydantic",
     "typing_inspection": "pydantic",
-    "httptools": "reads the answers to our calls",
-    "aiohappyeyeballs": "connects our calls",
+    "httptools": "reads the answers of PostgREST",
+    "aiohappyeyeballs": "connects to PostgREST",
     "tenacity": "repeats calls to PostgREST",
     "uvicorn_worker": "serves; lib/http/app.py sets its HTTP parser",
     "uvicorn": "uvicorn_worker",
@@ -83,12 +83,15 @@ BESIDES = {
 }
 """The modules that a function imports besides."""
 
+AIOHTTP = "aiohttp aiosignal attr frozenlist idna multidict propcache yarl"
+"""aiohttp and what it imports."""
+
 LATER = {
     "a token of ours": ("callers.contact_token(UUID(int=1), UUID(int=2), UUID(int=3), 'verified')", set()),
     "a switchboard token": ("callers.switchboard_token(callers.Anonymous(), callers.Scope())", set()),
     "an email": ("emails.parse('ana@example.com')", {"email_validator", "idna"}),
     "the demo persona": ("personas.find('demo')", set()),
-    "a call out": ("personas.find('n8n')", set()),
+    "a call out": ("personas.find('n8n')", set(AIOHTTP.split())),
     "a direct connection": ("importlib.import_module('lib.database.postgres')", {"asyncpg"}),
     "a token that is shown": ("importlib.import_module('lib.auth.tokens')", {"jwt", "cryptography"}),
 }

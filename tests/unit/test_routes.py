@@ -65,7 +65,7 @@ async def test_every_route_refuses_another_method_and_names_its_own(function: st
 
 @pytest.mark.parametrize("function", routes.FUNCTIONS)
 def test_a_cold_start_brings_nothing_along_that_its_first_request_may_not_need(function: str) -> None:
-    heavy = ["cryptography", "jwt", "email_validator", "httpx", "supabase", "lib.outbound.client"]
+    heavy = ["cryptography", "jwt", "email_validator", "httpx", "supabase", "aiohttp", "lib.outbound.client"]
     script = f"""
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("main", {str(FUNCTIONS / function / "main.py")!r})

@@ -1,60 +1,25 @@
 """The client at the wire with TLS, and on the loop that serves us."""
 
 import asyncio
-import datetime
 import socket
-import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from lib.database.postgrest import Answer
 from lib.outbound import wire
 from lib.outbound.wire import Lost
+from tests.unit.authority import Authority
 from tests.unit.database import test_postgrest_connections as connections
 from tests.unit.peer import ANSWERS, OK, Peer, call, saying
 
 
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority that nobody knows, and a server with its certificate for localhost."""
-
-    file: Path
-    server: ssl.SSLContext
-    names: list[str | None]
-
-
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    subjects = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("Test CA", "server")]
-    extensions: tuple[x509.ExtensionType, ...] = (
-        x509.BasicConstraints(ca=True, path_length=0),
-        x509.SubjectAlternativeName([x509.DNSName("localhost")]),
-    )
-    certificates = [
-        x509.CertificateBuilder(subjects[0], subject, key.public_key(), number, now - day, now + day)
-        .add_extension(extension, critical=False)
-        .sign(keys[0], hashes.SHA256())
-        for number, (subject, key, extension) in enumerate(zip(subjects, keys, extensions, strict=True), start=1)
-    ]
-    pem = serialization.Encoding.PEM
-    (tmp_path / "ca.pem").write_bytes(certificates[0].public_bytes(pem))
-    key = keys[1].private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (tmp_path / "server.pem").write_bytes(key + certificates[1].public_bytes(pem))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "server.pem")
-    names: list[str | None] = []
-    context.sni_callback = lambda _socket, name, _context: names.append(name)
-    return Authority(tmp_path / "ca.pem", context, names)
+    return Authority.in_folder(tmp_path)
 
 
 @pytest.fixture

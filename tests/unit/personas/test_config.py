@@ -114,8 +114,8 @@ def test_only_a_kind_that_calls_out_imports_a_client() -> None:
 import sys
 from lib import personas
 personas.find("demo"), personas.check("demo", {})
-assert "httptools" not in sys.modules and "starlette" not in sys.modules
+assert "aiohttp" not in sys.modules and "starlette" not in sys.modules
 personas.find("openai")
-assert "httptools" in sys.modules
+assert "aiohttp" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

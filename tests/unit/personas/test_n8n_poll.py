@@ -9,18 +9,11 @@ import pytest
 import pytest_asyncio
 
 from lib import personas
-from lib.outbound import client
 from lib.personas import Text, n8n_poll
 from tests.standins.n8n import HEADER, SECRET, STARTED, N8n, line
 from tests.unit.persona_turns import Heard, hear, make_turn
 
 ANSWER = "You wrote: Grüße 👋 at noon"
-
-
-@pytest_asyncio.fixture(autouse=True)
-async def closed_connections() -> AsyncIterator[None]:
-    yield
-    await client.close()
 
 
 @pytest_asyncio.fixture

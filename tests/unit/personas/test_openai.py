@@ -9,18 +9,11 @@ import pytest
 import pytest_asyncio
 
 from lib import personas
-from lib.outbound import client
 from lib.personas import HistoryMessage, Text, Usage, sanitizer
 from tests.standins.openai import DONE, MODEL, SECRET, USAGE, OpenAI, chunk, document, event, usage_chunk
 from tests.unit.persona_turns import Heard, hear, make_turn, said
 
 ANSWER = "You wrote: Grüße 👋 at noon"
-
-
-@pytest_asyncio.fixture(autouse=True)
-async def closed_connections() -> AsyncIterator[None]:
-    yield
-    await client.close()
 
 
 @pytest_asyncio.fixture
