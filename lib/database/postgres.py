@@ -1,4 +1,4 @@
-"""SQL functions over a direct connection to Postgres, for a process that lives long (docs/architecture.md says when).
+"""SQL functions over a direct connection to Postgres, for a process that lives long (docs/libraries.md says when).
 
 What PostgREST does with a call, in one statement of its own transaction: the caller's claims are set, the function runs
 with its arguments by name, out of one JSON document, and what it said of its answer's status is read. The login takes
