@@ -1,4 +1,4 @@
-"""Which addresses may be called: the public ones, and those that a workspace allows."""
+"""Checks of addresses: public ones may be called, and those in a workspace's allowed networks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Networks = tuple[Network, ...]
 
-# What may be called without being allowed: of IPv6 only the space given out to the public (RFC 4291, 2.4) …
+# IPv6 addresses outside the global unicast space (RFC 4291, 2.4) are never public …
 _PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
-# … and of neither family what the registries set aside. Kept here rather than taken from
-# `ipaddress.is_global`, whose answer changed between patch releases of Python.
+# … nor are addresses of either family that the registries reserve. Listed here, because the result of
+# `ipaddress.is_global` changed between patch releases of Python.
 # https://www.iana.org/assignments/iana-ipv4-special-registry · …/iana-ipv6-special-registry
 _SPECIAL: Networks = tuple(
     ipaddress.ip_network(network)
@@ -48,9 +48,9 @@ _SPECIAL: Networks = tuple(
 
 
 def permitted(address: Address, allowed: Networks = ()) -> bool:
-    """Whether an address may be connected to: a public one, or one inside the allowed networks.
+    """Whether an address may be connected to: it is public, or inside an allowed network.
 
-    An IPv4-mapped IPv6 address is judged as the IPv4 address that the system would call.
+    An IPv4-mapped IPv6 address is checked as the IPv4 address to which the system connects.
     """
     address = _unmapped(address)
     if any(address in network for network in allowed):
@@ -62,15 +62,15 @@ def permitted(address: Address, allowed: Networks = ()) -> bool:
 
 @functools.lru_cache(maxsize=1_024)
 def networks(texts: tuple[str, ...]) -> Networks:
-    """The networks as the database tells them; the same ones, turn for turn. Raises ValueError."""
+    """The networks that the database returns as texts; equal texts give the same object. Raises ValueError."""
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
 def host_permitted(host: str, allowed: Networks = ()) -> bool:
-    """Whether a URL's host may be used, as far as it can be told without resolving it.
+    """Whether a URL's host may be called, as far as that is known before it is resolved.
 
-    A name may: what it resolves to is judged when the connection is made. A host written as an address is judged as
-    that address. Unusual spellings (0x7f.1, 2130706433, 0177.0.0.1, an IPv6 zone) are never taken.
+    A name may: its addresses are checked when a connection is opened. A host written as an address is checked as that
+    address. Unusual spellings (0x7f.1, 2130706433, 0177.0.0.1, an IPv6 zone) are always refused.
     """
     try:
         address = ipaddress.ip_address(host)
@@ -81,7 +81,7 @@ def host_permitted(host: str, allowed: Networks = ()) -> bool:
 
 
 def parse(text: str) -> Address:
-    """The address that the system's resolver or a socket names, with or without a zone."""
+    """An address from the system's resolver or a socket, with or without a zone."""
     return ipaddress.ip_address(text.partition("%")[0])
 
 

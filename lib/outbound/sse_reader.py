@@ -1,9 +1,6 @@
-"""Reading server-sent events from bytes as they come in; `lib/http/sse` writes them.
+"""Reads server-sent events from bytes as they arrive; `lib/http/sse` writes them.
 
-Our own, after the HTML standard, because no library fits: httpx-sse brings httpx and keeps its decoder to
-itself, sseclient-py reads from blocking files, launchdarkly-eventsource stops at a byte that is no UTF-8 and
-has no public parser, aiosseclient opens its own connections, which would pass by the checks of
-`lib/outbound/client`, and axio-sse needs a newer Python than we do.
+It follows the HTML standard. docs/libraries.md says why no library is used.
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
 
@@ -18,17 +15,17 @@ _decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Received(NamedTuple):
-    """One event: its name, `message` unless it has one, and its data, whose lines are joined by newlines."""
+    """One event: its name (default `message`) and its data, with lines joined by newlines."""
 
     name: str
     data: str
 
 
 class Reader:
-    """Takes the stream in any pieces and gives each event as soon as the empty line behind it is there.
+    """Accepts the stream in any pieces and returns each event when its final empty line arrives.
 
-    Lines end in LF, CR or CRLF; what is no UTF-8 becomes U+FFFD. Ids and retry times are passed over: the
-    answer to a POST cannot be taken up again. Holds one event at most, so whoever feeds it bounds its size.
+    Lines end in LF, CR or CRLF; invalid UTF-8 becomes U+FFFD. Ids and retry times are ignored, because the answer to a
+    POST cannot be resumed. The reader holds at most one event; the caller limits its size.
     """
 
     def __init__(self) -> None:
@@ -47,13 +44,13 @@ class Reader:
         if self._at_start:
             self._at_start = False
             text = text.removeprefix(_BYTE_ORDER_MARK)
-        elif self._after_cr and text[0] == "\n":  # the second half of a line end that was cut in two
+        elif self._after_cr and text[0] == "\n":  # the second half of a CRLF
             text = text[1:]
         self._after_cr = chunk.endswith(b"\r")
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         lines = text.split("\n")
-        last = lines.pop()  # whose end is still to come
+        last = lines.pop()  # incomplete
         for line in lines:
             if self._line:
                 self._line.append(line)
@@ -72,9 +69,9 @@ class Reader:
             self._line.append(last)
 
     def finish(self) -> Received | None:
-        """The event that the end of the stream left without its empty line, if there is one.
+        """The event that is incomplete at the end of the stream, because its final empty line is missing.
 
-        The standard drops it. Servers that forget the last line end mean it, so the caller decides.
+        The standard drops it. Some servers omit the last line end, so the caller decides.
         """
         self._line.append(self._decoder.decode(b"", final=True))
         if line := "".join(self._line):
@@ -85,7 +82,7 @@ class Reader:
         return Received(name, "\n".join(data)) if data else None
 
     def _take(self, line: str) -> None:
-        """Read a line without its end, which is not empty."""
+        """Read a line that is not empty, without its line end."""
         if line.startswith("data:"):
             self._data.append(line[6:] if line[5:6] == " " else line[5:])
         else:
