@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from tests.database.access import rows
+from tests.database.access import world
 from tests.database.desk import PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, user
 from tests.database.test_management import managing, member
 
@@ -20,9 +20,9 @@ select n.nspname || '.' || c.relname
 
 
 async def test_no_table_keeps_a_row_of_a_workspace_that_is_deleted(desk: Desk) -> None:
-    await rows.load(desk.admin)
-    one, two = (rows.uid("workspaces", label) for label in ("one", "two"))
-    owner = rows.uid("users", "owner")
+    await world.load(desk.admin, tuple(world.ROWS))
+    one, two = (world.uid("workspaces", label) for label in ("one", "two"))
+    owner = world.uid("users", "owner")
     tables = [row[0] for row in await desk.admin.fetch(OWNED)]
 
     async def held(workspace: str) -> dict[str, int]:
@@ -33,8 +33,8 @@ async def test_no_table_keeps_a_row_of_a_workspace_that_is_deleted(desk: Desk) -
 
     before, others = await held(one), await held(two)
     unlabelled = {table for table, count in before.items() if not count}
-    assert not unlabelled & set(rows.ROWS), "every table of the matrix has a row to lose"
-    await desk.call("delete_workspace", managing(owner), workspace_id=one, name="Workspace one")
+    assert not unlabelled & set(world.ROWS), "every table of the matrix has a row to lose"
+    await desk.call("delete_workspace", managing(owner), workspace_id=one, name="Workspace-one")
     # What marks a day for the statistics is without a foreign key; the next count forgets it.
     await desk.admin.execute("select private.count_past_sessions()")
     assert set((await held(one)).values()) == {0}

@@ -1,16 +1,17 @@
-"""Who calls: the database role and the claims of the token, as PostgREST sets both."""
+"""The callers: the database role and the claims of the token, as PostgREST and the functions set both."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.database.access.rows import USERS, uid
+from tests.database.access.world import NAMES, ROWS, uid
 
 Claims = Mapping[str, Any]
+API_ROLES = ("anon", "contact", "authenticated", "switchboard", "service_role")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Caller:
     """One column of the matrix."""
 
@@ -18,150 +19,140 @@ class Caller:
     role: str
     claims: Claims = field(hash=False, compare=False)
     entrance: str | None = None
-    """What a domain function runs first on this caller's behalf; None where it cannot or did not."""
+    """What a domain function calls before it reaches a table; None where it cannot or did not."""
 
     def setup(self, *, enter: bool) -> str:
         """SQL that makes the rest of a transaction this caller's."""
         claims = json.dumps(self.claims).replace("'", "''")
         entered = f"select {self.entrance};" if enter and self.entrance else ""
-        known = f"select pg_catalog.set_config('request.jwt.claims', '{claims}', true);"
-        return f"{known} set local role {self.role}; {entered}"
+        return f"select set_config('request.jwt.claims', '{claims}', true); set local role {self.role}; {entered}"
+
+    @property
+    def scope(self) -> Claims:
+        """What a token of the functions opens."""
+        return self.claims.get("scope") or {}
+
+    @property
+    def identity(self) -> tuple[str | None, str | None]:
+        """Whose token it is, or on whose behalf the functions call: a conversation of a contact, or a user."""
+        claims = self.claims.get("caller") or self.claims
+        user = claims["sub"] if self.role == "authenticated" else claims.get("user_id")
+        return claims.get("conversation_id"), user
+
+    @property
+    def workspaces(self) -> set[str]:
+        """The workspaces of which an answer may name something."""
+        if self.role == "service_role" or "system" in self.scope:
+            return {"one", "two"}
+        conversation, user = self.identity
+        scope = {NAMES[value][1] for name, value in self.scope.items() if name in ("workspace_id", "space_id")}
+        return scope | {"two" if {conversation, user} & _OF_TWO else "one"}
 
 
-def _contact_claims(contact: str, conversation: str, proof: str) -> dict[str, str]:
+_OF_TWO = {uid("conversations", "c"), uid("users", "admin_2")}
+_USERS = ("stranger", "nameless", "guest", "former", "agent", "admin", "owner", "admin_2")
+_CONTACTS = {"A": ("a", "a", "verified"), "A_typed": ("a", "a_arrival", "asserted"), "B": ("b", "b", "asserted"),
+             "C": ("c", "c", "verified")}  # fmt: skip
+_ONE = {"workspace_id": uid("workspaces", "one")}
+_AT_ONE = {"space_id": uid("spaces", "one")}
+_TWO = {"workspace_id": uid("workspaces", "two")}
+
+
+def _contact(name: str) -> dict[str, str]:
+    contact, conversation, proof = _CONTACTS[name]
     ids = {"contact_id": uid("contacts", contact), "conversation_id": uid("conversations", conversation)}
     return {**ids, "proof": proof}
 
 
-def _contact(name: str, contact: str, conversation: str, proof: str, workspace: str = "one") -> Caller:
-    claims = _contact_claims(contact, conversation, proof)
-    workspace_id = uid("workspaces", workspace)
-    known = {"role": "contact", "aud": "contact", "iss": "switchboard", "sub": claims["contact_id"]}
-    return Caller(name, "contact", {**known, "workspace_id": workspace_id, **claims})
+def _with_token() -> list[Caller]:
+    found = [Caller("anonymous", "anon", {"role": "anon"})]
+    for name in _CONTACTS:
+        claims = {"role": "contact", "aud": "contact", "iss": "switchboard", **_contact(name)}
+        found.append(Caller(name, "contact", claims | (_TWO if name == "C" else _ONE) | {"sub": claims["contact_id"]}))
+    for name in _USERS:
+        user = ROWS["auth.users"][name]
+        known = {"sub": user["id"], "email": user.get("email"), "is_anonymous": name == "nameless"}
+        found.append(Caller(name, "authenticated", {"role": "authenticated", "aud": "authenticated", **known}))
+    return [*found, Caller("service", "service_role", {"role": "service_role"})]
 
 
-def _user(name: str, user: str) -> Caller:
-    claims = {"role": "authenticated", "aud": "authenticated", "sub": uid("users", user)}
-    email = {"email": USERS[user]["email"]} if "email" in USERS[user] else {}
-    return Caller(name, "authenticated", {**claims, **email, "is_anonymous": "is_anonymous" in USERS[user]})
+def _function(name: str, scope: Claims, caller: Claims, entrance: str | None = "") -> Caller:
+    """The functions on behalf of a caller; by default they enter the space or workspace of their scope."""
+    if entrance == "":
+        entrance = f"private.enter_space('{scope['space_id']}')" if "space_id" in scope else "private.enter()"
+    claims = {"role": "switchboard", "iss": "switchboard", "aud": "switchboard", "scope": scope, "caller": caller}
+    return Caller(name, "switchboard", {claim: value for claim, value in claims.items() if value}, entrance)
 
 
-def _entrance(scope: Claims) -> str:
-    return f"private.enter_space('{scope['space_id']}')" if "space_id" in scope else "private.enter()"
+def _user(name: str) -> dict[str, str]:
+    email = ROWS["auth.users"][name].get("email")
+    proof = {"email": email, "email_key": email} if email else {}
+    return {"kind": "user", "user_id": uid("users", name), **proof}
 
 
-def _switchboard(name: str, scope: Claims | None, caller: Claims | None, entrance: str | None) -> Caller:
-    claims: dict[str, Any] = {"role": "switchboard", "iss": "switchboard", "aud": "switchboard"}
-    claims |= {"scope": scope} if scope is not None else {}
-    claims |= {"caller": caller} if caller is not None else {}
-    return Caller(f"switchboard {name}", "switchboard", claims, entrance)
+def _for_contact(name: str, contact: str, scope: Claims, entrance: str | None = "") -> Caller:
+    return _function(name, scope, {"kind": "contact", **_contact(contact)}, entrance)
 
 
-def _for_contact(
-    name: str, contact: str, conversation: str, proof: str, scope: Claims, *, enters: bool = True
-) -> Caller:
-    caller = {"kind": "contact", **_contact_claims(contact, conversation, proof)}
-    return _switchboard(name, scope, caller, _entrance(scope) if enters else None)
+_SWITCHBOARD = [
+    _function("for_anonymous", _AT_ONE, {"kind": "anonymous"}),
+    *(_for_contact(f"for_{name}", name, _ONE | _AT_ONE) for name in ("A", "A_typed", "B")),
+    _for_contact("for_C", "C", _TWO | {"space_id": uid("spaces", "two")}),
+    _for_contact("for_C_in_one", "C", _ONE | _AT_ONE),
+    *(_function(f"for_{name}", _AT_ONE, _user(name)) for name in _USERS),
+    # During a turn the scope is the workspace.
+    _for_contact("working_for_A", "A", _ONE),
+    _function("system", {"system": True}, {"kind": "system"}, f"private.enter_workspace('{_ONE['workspace_id']}')"),
+    # A scope for management opens the workspace that is managed, and nothing else.
+    *(
+        _function(f"managing_{name}", {"management": True}, {"kind": "user", "user_id": uid("users", name)}, None)
+        for name in ("former", "agent", "admin", "owner", "admin_2")
+    ),
+    _function(
+        "managing_operator", {"management": True},
+        {"kind": "user", "user_id": uid("users", "guest"), "switchboard_role": "operator"}, None,
+    ),
+    _for_contact("before_entering", "A", _ONE | _AT_ONE, None),
+    _function("no_scope", {}, {}, None),
+    _for_contact("two_at_one", "C", _TWO | _AT_ONE, None),
+    _function("at_closed", {"space_id": uid("spaces", "closed")}, {"kind": "anonymous"}, None),
+]  # fmt: skip
+
+CALLERS = {caller.name: caller for caller in (*_with_token(), *_SWITCHBOARD)}
+WITH_OWN_TOKEN = {name for name, caller in CALLERS.items() if caller.role in ("anon", "contact", "authenticated")}
 
 
-def _for_user(user: str) -> Caller:
-    caller = {"kind": "user", "user_id": uid("users", user)}
-    if email := USERS[user].get("email"):
-        caller |= {"email": email, "email_key": email}
-    return _switchboard(f"for user {user}", AT_CHAT, caller, _entrance(AT_CHAT))
+def _named(names: str) -> set[str]:
+    return {name for word in names.split() for name in GROUPS.get(word, {word})}
 
 
-ONE, TWO = uid("workspaces", "one"), uid("workspaces", "two")
-AT_CHAT: Claims = {"space_id": uid("spaces", "chat")}
-AT_CHAT_IN_ONE: Claims = {"workspace_id": ONE, **AT_CHAT}
+_AT_SPACE_ONE = "for_anonymous for_A for_A_typed for_B for_C_in_one for_users"
+GROUPS: dict[str, set[str]] = {
+    **{name: {name} for name in CALLERS},
+    **{role: {caller.name for caller in CALLERS.values() if caller.role == role} for role in API_ROLES},
+}
+GROUPS["*"] = set(CALLERS)
+GROUPS["managing"] = {name for name in CALLERS if name.startswith("managing_")}
+GROUPS["for_users"] = {f"for_{name}" for name in _USERS}
+GROUPS["opens_one"] = _named(f"{_AT_SPACE_ONE} before_entering")
+"""Their scope opens space one."""
+GROUPS["in_one"] = _named(f"{_AT_SPACE_ONE} working_for_A system")
+"""They have entered workspace one when they reach a table."""
+GROUPS["opens_nothing"] = _named("no_scope two_at_one at_closed managing")
+GROUPS["at_a_space"] = {name for name, caller in CALLERS.items() if "space_id" in caller.scope}
 
-# With a token of their own ------------------------------------------------------------------------------------------
-
-ANONYMOUS = Caller("anonymous", "anon", {"role": "anon"})
-
-CONTACT_A = _contact("contact A", "a", "a", "verified")
-CONTACT_A_ARRIVAL = _contact("somebody who typed A's email", "a", "a_arrival", "asserted")
-CONTACT_B = _contact("contact B", "b", "b", "asserted")
-CONTACT_C = _contact("contact C of workspace two", "c", "c", "verified", "two")
-
-STRANGER = _user("user, no member", "stranger")
-NAMELESS = _user("anonymous Supabase user", "nameless")
-GUEST = _user("user with a conversation, no member", "guest")
-FORMER = _user("former agent", "former")
-AGENT = _user("agent", "agent")
-ADMIN = _user("admin", "admin")
-OWNER = _user("owner", "owner")
-ADMIN_2 = _user("admin of workspace two", "admin_2")
-
-SERVICE = Caller("service role", "service_role", {"role": "service_role"})
-
-# The functions, on somebody's behalf --------------------------------------------------------------------------------
-
-FOR_ANONYMOUS = _switchboard("for anonymous", AT_CHAT, {"kind": "anonymous"}, _entrance(AT_CHAT))
-FOR_A = _for_contact("for contact A", "a", "a", "verified", AT_CHAT_IN_ONE)
-FOR_A_AT_WORK = _for_contact("for contact A, at a turn", "a", "a", "verified", {"workspace_id": ONE})
-FOR_A_ARRIVAL = _for_contact("for somebody who typed A's email", "a", "a_arrival", "asserted", AT_CHAT_IN_ONE)
-FOR_B = _for_contact("for contact B", "b", "b", "asserted", AT_CHAT_IN_ONE)
-FOR_C = _for_contact("for contact C", "c", "c", "verified", {"workspace_id": TWO, "space_id": uid("spaces", "two")})
-FOR_C_IN_ONE = _for_contact("for contact C, but in workspace one", "c", "c", "verified", AT_CHAT_IN_ONE)
-FOR_STRANGER = _for_user("stranger")
-FOR_NAMELESS = _for_user("nameless")
-FOR_GUEST = _for_user("guest")
-FOR_FORMER = _for_user("former")
-FOR_AGENT = _for_user("agent")
-FOR_ADMIN = _for_user("admin")
-FOR_OWNER = _for_user("owner")
-FOR_ADMIN_2 = _for_user("admin_2")
-SYSTEM = _switchboard(
-    "system, working in workspace one", {"system": True}, {"kind": "system"}, f"private.enter_workspace('{ONE}')"
-)
+_STAFF = {
+    "one": {"agents": "agent", "admins": "admin owner", "owners": "owner", "only_admins": "admin"},
+    "two": {"agents": "", "admins": "admin_2", "owners": "", "only_admins": "admin_2"},
+}
 
 
-def _managing(name: str, user: str, **more: str) -> Caller:
-    caller = {"kind": "user", "user_id": uid("users", user), **more}
-    return _switchboard(f"managing for {name}", {"management": True}, caller, None)
-
-
-MANAGING_AGENT = _managing("agent", "agent")
-MANAGING_ADMIN = _managing("admin", "admin")
-MANAGING_OWNER = _managing("owner", "owner")
-MANAGING_ADMIN_2 = _managing("admin of workspace two", "admin_2")
-MANAGING_FORMER = _managing("former agent", "former")
-MANAGING_OPERATOR = _managing("an operator", "guest", switchboard_role="operator")
-MANAGING = (
-    MANAGING_AGENT, MANAGING_ADMIN, MANAGING_OWNER, MANAGING_ADMIN_2, MANAGING_FORMER, MANAGING_OPERATOR,
-)  # fmt: skip
-"""Callers whose token is for managing: they enter by what they manage, and nothing else."""
-
-NOT_ENTERED = _for_contact("for contact A, nothing entered", "a", "a", "verified", AT_CHAT_IN_ONE, enters=False)
-NO_SCOPE = _switchboard("without a scope", None, None, None)
-TWO_AT_ONE = _for_contact(
-    "for workspace two at a space of one", "c", "c", "verified", {**AT_CHAT, "workspace_id": TWO}, enters=False
-)
-AT_CLOSED = _switchboard("at a closed space", {"space_id": uid("spaces", "closed")}, {"kind": "anonymous"}, None)
-
-# Groups -------------------------------------------------------------------------------------------------------------
-
-CONTACTS = (CONTACT_A, CONTACT_A_ARRIVAL, CONTACT_B, CONTACT_C)
-ADMINS = (ADMIN, OWNER)
-MEMBERS = (AGENT, *ADMINS)
-SIGNED_IN = (STRANGER, NAMELESS, GUEST, FORMER, *MEMBERS, ADMIN_2)
-
-FOR_USERS_AT_ONE = (
-    FOR_STRANGER, FOR_NAMELESS, FOR_GUEST, FOR_FORMER, FOR_AGENT, FOR_ADMIN, FOR_OWNER, FOR_ADMIN_2,
-)  # fmt: skip
-BY_TOKEN_IN_ONE = (FOR_ANONYMOUS, FOR_A, FOR_A_AT_WORK, FOR_A_ARRIVAL, FOR_B, FOR_C_IN_ONE, *FOR_USERS_AT_ONE)
-"""Callers whose token opens workspace one."""
-IN_ONE = (*BY_TOKEN_IN_ONE, SYSTEM)
-"""Callers that have entered workspace one when they reach a table or a step."""
-NOWHERE = (NOT_ENTERED, NO_SCOPE, TWO_AT_ONE, AT_CLOSED, *MANAGING)
-"""Callers that have entered nothing when they reach a table or a step."""
-NO_WAY_IN = (NO_SCOPE, TWO_AT_ONE, AT_CLOSED, *MANAGING)
-"""Callers whose token opens nothing."""
-SWITCHBOARD = (*IN_ONE, FOR_C, *NOWHERE)
-AT_A_SPACE = tuple(caller for caller in SWITCHBOARD if "space_id" in (caller.claims.get("scope") or {}))
-"""Callers whose token is for a space, whether it opens or not."""
-
-WITH_OWN_TOKEN = (ANONYMOUS, *CONTACTS, *SIGNED_IN)
-CALLERS = (*WITH_OWN_TOKEN, SERVICE, *SWITCHBOARD)
-API_ROLES = ("anon", "contact", "authenticated", "switchboard", "service_role")
+def groups_of(workspace: str) -> dict[str, set[str]]:
+    """The groups that depend on a workspace: its agents, admins and members, by themselves or through the functions."""
+    staff = {group: set(names.split()) for group, names in _STAFF[workspace].items()}
+    staff["members"] = staff["agents"] | staff["admins"]
+    return {
+        f"{way}{group}": {f"{way}{name}" for name in names}
+        for way in ("", "for_", "managing_")
+        for group, names in staff.items()
+    }

@@ -1,452 +1,163 @@
-"""Every table as every caller. `Table` in matrix.py says how to read an entry."""
+"""Every table and view as every caller.
 
-from tests.database.access.callers import (
-    ADMIN_2,
-    ADMINS,
-    AGENT,
-    CONTACT_A,
-    CONTACT_A_ARRIVAL,
-    CONTACT_B,
-    CONTACT_C,
-    CONTACTS,
-    FOR_C,
-    GUEST,
-    IN_ONE,
-    MEMBERS,
-    ONE,
-    SERVICE,
-    SIGNED_IN,
-    SWITCHBOARD,
-)
-from tests.database.access.matrix import Cells, Side, Table
-from tests.database.access.rows import LONG_AGO, NOW, ROWS, SOON, uid
+A line of a table has the letters for insert, update and delete (`_WRITES`), the labelled row of each workspace that an
+inserted row copies with its changed columns (`b/c` is b in workspace one and c in two), a column with a value that no
+row has, and the rows that each caller selects. The line of a view, `view of table | who: rows`, has only the last.
 
-NOBODY: Cells = {}
-# The service role is for operators' commands: no policy stops it.
-OPERATORS: Cells = {SERVICE: "@all"}
-ENTERED: Cells = {**OPERATORS, SWITCHBOARD: "", IN_ONE: "@one", FOR_C: "@two"}
-MEMBERS_READ: Cells = {SIGNED_IN: "", MEMBERS: "@one", ADMIN_2: "@two"}
-ADMINS_READ: Cells = {SIGNED_IN: "", ADMINS: "@one", ADMIN_2: "@two"}
+`@one`, `@two`, `@none` and `@all` are the rows of that workspace, of no workspace and of all; an empty outcome is a
+grant without a row. A caller without an entry has no grant.
+"""
 
-# What makes up a workspace is written by whoever entered to manage it, and by nobody who came in another way.
-MANAGED: Cells = {**OPERATORS, SWITCHBOARD: ""}
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-# Workflows that no workspace made.
-_BUILT_IN = " ".join(label for label in ROWS["public.workflow_transitions"] if label.startswith("built_in"))
+from tests.database.access.callers import CALLERS
+from tests.database.access.matrix import Cells, cells
+from tests.database.access.world import NAMES, ROWS, Row, column_values, workspace_of
+
+_MACROS = {
+    # No policy stops the service role.
+    "operators": "service: @all",
+    # The functions reach the workspace that they entered.
+    "entered": "operators; switchboard: ; in_one: @one; for_C: @two",
+    # Only functions that entered to manage a workspace write these.
+    "managed": "operators; switchboard: ",
+    "members": "authenticated: ; agent admin owner: @one; admin_2: @two",
+    "admins": "authenticated: ; admin owner: @one; admin_2: @two",
+    "none": "",
+}
+_WRITES = {"E": "entered", "O": "operators", "M": "managed", "-": "none"}
+
+_TABLES = """
+workspaces                     | MMM | one two name=x | name=x | entered; members
+workspace_members              | MMM | agent admin_2 user_id=users.stranger | created_at=NOW | entered; members
+personas                       | MMM | one two | name=x | entered; members
+spaces                         | MMM | one two | name=x | entered; members
+session_templates              | MMM | one two name=x | name=x | entered; members
+contacts                       | EEO | old_one old_two | first_name=x | entered; members; contact:; A: a; C: c
+contact_identities             | EEO | a c key=x | value=x | entered; members
+group_participants             | EEO | b d contact_id=contacts.old_~ | role=y | entered; members
+tags                           | EEE | session_a session_c name=x | name=x | entered; admins; \
+    agent: contact_b session_b
+contact_merges                 | EEO | one two contact_id=contacts.group_~ | undone_at=NOW | entered; members
+contact_moves                  | EOO | one two row_id=tags.session_~ | given={"x":1} | entered
+contact_conflicts              | EEO | one two other_contact_id=contacts.group_~ | found_by=x | entered; members
+conversations                  | EEO | a c thread_key=x | created_at=NOW | entered; admins; agent: agent b; \
+    guest: guest; A: a; A_typed: a_arrival; B: b; C: c
+sessions                       | EEO | b_old c_old | error_message=x | entered; admins; agent: agent b; \
+    guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
+workflow_transitions           | MOM | one two to_step=x | created_at=NOW | operators; authenticated: @none; \
+    agent admin owner: @one @none; admin_2: @two @none; switchboard:; in_one: @one @none; for_C: @two @none
+requests                       | EEO | a c | origin=x | entered; admins; agent: agent b; guest: guest; contact:; \
+    A: a; B: b; C: c
+quotes                         | EEO | a c operator_key=x | operator=x | entered; admins; agent: agent b
+proposals                      | EEO | a c | title=x | entered; admins; agent: agent b draft_b; guest: guest; \
+    contact:; A: a; B: b; C: c
+session_refs                   | EOE | a c external_id=x | external_id=x | entered; admins; agent: agent b
+workflow_steps                 | EOO | a c | to_step=x | entered; admins; agent: agent b
+turns                          | EEO | b_old c_old client_message_id=x | error_code=x | entered; admins; \
+    agent: agent b; guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
+turn_errors                    | EOO | b_old c_old turn_id=turns.b/c | detail=x | operators; admins
+turn_chunks                    | EOE | a c position=10 | piece=x | entered; admins; agent: b; contact:; A: a; B: b; \
+    C: c
+messages                       | EOO | a c | text=x | entered; admins; agent: agent b; guest: guest; A: a; \
+    A_typed: a_arrival; B: b b_old b_old_answer; C: c
+inbound_events                 | EOO | one two delivery_key=x | raw_body=x | entered; admins
+jobs                           | EEO | queued queued_2 | last_error=x | entered; admins
+rate_limits                    | EEO | one two subject=x | taken=77 | entered; admins; agent: contact_a
+persona_breakers               | EEO | one two persona_id=personas.well_~ | refused=77 | entered; members
+audit_events                   | EOO | contact_b contact_c | verb=x.x | operators; admins
+session_stats_periods          | OOO | one two unit=hour starts_at=SOON | sessions=77 | operators; admins
+private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
+private.wakes                  | --- | worker worker name=x | woken_at=SOON | none
+private.sweeps                 | --- | test test name=x | swept_at=SOON | none
+private.session_stats_marks    | --- | one two | hour=SOON | none
+private.session_stats_progress | --- | one two | hours_until=SOON | none
+"""
+
+HIDDEN: Mapping[tuple[str, str], str] = {
+    # A token is for one conversation, and the first linked session may belong to another.
+    ("public.contacts", "contact"): "session_id",
+    ("public.sessions", "contact"): "assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
+    ("public.proposals", "contact"): "quote_id",
+    ("public.messages", "contact"): "user_id client_message_id",
+}
+"""Columns that a role may not read although it reads others of the table."""
+
+LOOSE = {("public.contact_moves", "row_id"), ("public.audit_events", "object_id")}
+"""Columns that name a row without a foreign key: the row may be of any table, and may be deleted first."""
 
 
-def _request(side: Side) -> str:
-    return uid("requests", "a" if side.workspace == ONE else "c")
+@dataclass(frozen=True)
+class Table:
+    """A table's line of the matrix."""
+
+    name: str
+    rows: str
+    """The table whose labelled rows it shows."""
+    select: Cells
+    insert: Cells
+    update: Cells
+    delete: Cells
+    new: Mapping[str, Row]
+    """A row that could be inserted, by workspace."""
+    change: tuple[str, str]
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it shows another table's rows."""
+        return self.name != self.rows
+
+    def labels(self, text: str) -> frozenset[str]:
+        """The labelled rows that an outcome stands for."""
+        return frozenset(label for word in text.split() for label in self._labels(word))
+
+    def _labels(self, word: str) -> set[str]:
+        if not word.startswith("@"):
+            return {word}
+        return {label for label in ROWS[self.rows] if word in ("@all", f"@{workspace_of(label)}")}
+
+    def expected(self, outcomes: Cells, caller: str, refused: str) -> frozenset[str] | str:
+        """The rows that a caller reaches, or `refused` without a grant."""
+        return self.labels(outcomes[caller]) if caller in outcomes else refused
+
+    def granted(self, outcomes: Cells) -> set[str]:
+        """The roles that have a grant."""
+        return {CALLERS[caller].role for caller in outcomes}
+
+    def mixed(self) -> dict[str, Row]:
+        """Rows of workspace one that each name one row of workspace two, by the column that does."""
+        one, two = self.new["one"], self.new["two"]
+        return {
+            column: {**one, column: two[column]}
+            for column in one
+            if column not in ("id", "workspace_id") and two[column] != one[column] and str(two[column]) in NAMES
+        }
 
 
-def _quote(side: Side) -> str:
-    return uid("quotes", "a" if side.workspace == ONE else "c")
+def _read(line: str) -> Table:
+    name, *rest, select = (part.strip() for part in line.split("|"))
+    shown, _, rows = (name if "." in name else f"public.{name}").partition(" of ")
+    rows = f"public.{rows}" if rows else shown
+    insert, update, delete = (cells(_MACROS[_WRITES[letter]], _MACROS) for letter in (rest or ["---"])[0])
+    new: dict[str, Row] = {}
+    change = ("", "")
+    if rest:
+        one, two, *columns = rest[1].split()
+        for number, workspace, label in ((1, "one", one), (2, "two", two)):
+            copied = ROWS[rows][label].items()
+            new[workspace] = {column: value for column, value in copied if column != "id" and not _is_secret(value)}
+            words = re.sub(r"(\w+)/(\w+)", rf"\{number}", " ".join(columns))
+            new[workspace] |= column_values(words, workspace)
+        ((column, value),) = column_values(rest[2], "").items()
+        change = (column, value if isinstance(value, str) else json.dumps(value))
+    return Table(shown, rows, cells(select, _MACROS), insert, update, delete, new, change)
 
 
-TABLES = (
-    Table(
-        "public.workspaces",
-        new=lambda _: {"name": "Another"},
-        change={"name": "changed"},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=MANAGED,
-        update=MANAGED,
-        delete=MANAGED,
-    ),
-    Table(
-        "public.workspace_members",
-        new=lambda side: {"workspace_id": side.workspace, "user_id": uid("users", "stranger"), "role": "owner"},
-        change={"created_at": LONG_AGO},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=MANAGED,
-        update=MANAGED,
-        delete=MANAGED,
-    ),
-    Table(
-        "public.personas",
-        new=lambda side: {"workspace_id": side.workspace, "kind": "demo", "name": "Another"},
-        change={"name": "changed"},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=MANAGED,
-        update=MANAGED,
-        delete=MANAGED,
-    ),
-    Table(
-        "public.spaces",
-        new=lambda side: {
-            "workspace_id": side.workspace, "kind": "embed", "name": "Another", "persona_id": side.persona,
-        },
-        change={"name": "changed"},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=MANAGED,
-        update=MANAGED,
-        delete=MANAGED,
-    ),
-    Table(
-        "public.session_templates",
-        new=lambda side: {"workspace_id": side.workspace, "name": "Another", "persona_id": side.persona},
-        change={"name": "changed"},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=MANAGED,
-        update=MANAGED,
-        delete=MANAGED,
-    ),
-    Table(
-        "public.contacts",
-        new=lambda side: {"workspace_id": side.workspace, "first_name": "Another", "session_id": side.session},
-        change={"first_name": "changed"},
-        # A token is for one conversation, and the session first linked may be another's.
-        hidden={"contact": "session_id"},
-        # Somebody's word for who they are shows them nothing of the contact.
-        select={**ENTERED, **MEMBERS_READ, CONTACTS: "", CONTACT_A: "a", CONTACT_C: "c"},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.contact_identities",
-        new=lambda side: {
-            "workspace_id": side.workspace, "contact_id": side.contact, "kind": "phone", "key": "+15550100",
-            "value": "555 0100", "evidence": "asserted",
-        },
-        change={"value": "changed"},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.group_participants",
-        new=lambda side: {
-            "workspace_id": side.workspace, "contact_id": side.contact,
-            "group_id": uid("contacts", "group_one" if side.workspace == ONE else "group_two"),
-        },
-        change={"role": "changed"},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.tags",
-        new=lambda side: {"workspace_id": side.workspace, "contact_id": side.contact, "name": "another"},
-        change={"name": "changed"},
-        # Not even whose session it is reads what members call it.
-        select={**ENTERED, **ADMINS_READ, AGENT: "contact_b session_b"},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=ENTERED,
-    ),
-    Table(
-        "public.contact_merges",
-        new=lambda side: {
-            "workspace_id": side.workspace, "contact_id": side.contact,
-            "into_id": uid("contacts", "b" if side.workspace == ONE else "d"),
-        },
-        change={"undone_at": LONG_AGO},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.contact_moves",
-        new=lambda side: {
-            "workspace_id": side.workspace, "merge_id": uid("contact_merges", side.name), "relation": "conversations",
-            "row_id": side.conversation, "former": {"contact_id": "another"},
-        },
-        change={"given": '{"thread_key": "changed"}'},
-        select=ENTERED,
-        insert=ENTERED,
-        update=OPERATORS,
-        delete=OPERATORS,
-        loose={"row_id": "of any table that moves, and outlives what it names"},
-    ),
-    Table(
-        "public.contact_conflicts",
-        new=lambda side: {
-            "workspace_id": side.workspace, "contact_id": side.contact, "found_by": "asserted",
-            "other_contact_id": uid("contacts", "guest" if side.workspace == ONE else "old_two"),
-        },
-        change={"found_by": "changed"},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.conversations",
-        new=lambda side: {
-            "workspace_id": side.workspace, "contact_id": side.contact, "persona_id": side.persona,
-            "space_id": side.space, "thread_key": "another", "proof": "asserted",
-        },
-        change={"created_at": LONG_AGO},
-        select={
-            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
-            CONTACT_A: "a", CONTACT_A_ARRIVAL: "a_arrival", CONTACT_B: "b", CONTACT_C: "c",
-        },
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.sessions",
-        new=lambda side: {
-            "workspace_id": side.workspace, "conversation_id": side.conversation, "contact_id": side.contact,
-            "persona_id": side.persona, "status": "completed", "ended_at": LONG_AGO,
-        },
-        change={"error_message": "changed"},
-        select={
-            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
-            CONTACT_A: "a", CONTACT_A_ARRIVAL: "a_arrival", CONTACT_B: "b b_old", CONTACT_C: "c c_old",
-        },
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-        hidden={"contact": "assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by"},
-    ),
-    Table(
-        "public.workflow_transitions",
-        new=lambda side: {"workspace_id": side.workspace, "workflow": "refit", "to_step": "another"},
-        change={"created_at": LONG_AGO},
-        select={
-            **OPERATORS, SIGNED_IN: _BUILT_IN, MEMBERS: f"@one {_BUILT_IN}", ADMIN_2: f"@two {_BUILT_IN}",
-            SWITCHBOARD: "", IN_ONE: f"@one {_BUILT_IN}", FOR_C: f"@two {_BUILT_IN}",
-        },
-        insert=MANAGED,
-        update=OPERATORS,
-        delete=MANAGED,
-    ),
-    Table(
-        "public.requests",
-        new=lambda side: {"workspace_id": side.workspace, "session_id": side.session},
-        change={"origin": "changed"},
-        select={
-            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
-            CONTACTS: "", CONTACT_A: "a", CONTACT_B: "b", CONTACT_C: "c",
-        },
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.quotes",
-        new=lambda side: {
-            "workspace_id": side.workspace, "session_id": side.session, "request_id": _request(side),
-            "operator_key": "another", "operator": "Another",
-        },
-        change={"operator": "changed"},
-        # Not even whose session it is sees what operators ask.
-        select={**ENTERED, **ADMINS_READ, AGENT: "agent b"},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.proposals",
-        new=lambda side: {
-            "workspace_id": side.workspace, "session_id": side.session, "request_id": _request(side),
-            "quote_id": _quote(side),
-        },
-        change={"title": "changed"},
-        select={
-            **ENTERED, **ADMINS_READ, AGENT: "agent draft_agent b draft_b", GUEST: "guest",
-            CONTACTS: "", CONTACT_A: "a", CONTACT_B: "b", CONTACT_C: "c",
-        },
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-        hidden={"contact": "quote_id"},
-    ),
-    Table(
-        "public.session_refs",
-        new=lambda side: {
-            "workspace_id": side.workspace, "session_id": side.session, "system": "avinode", "kind": "trip",
-            "external_id": "another",
-        },
-        change={"external_id": "changed"},
-        select={**ENTERED, **ADMINS_READ, AGENT: "agent b"},
-        insert=ENTERED,
-        update=OPERATORS,
-        delete=ENTERED,
-    ),
-    Table(
-        "public.workflow_steps",
-        new=lambda side: {
-            "workspace_id": side.workspace, "session_id": side.session, "workflow": "charter", "to_step": "another",
-        },
-        change={"to_step": "changed"},
-        select={**ENTERED, **ADMINS_READ, AGENT: "agent b"},
-        insert=ENTERED,
-        update=OPERATORS,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.turns",
-        new=lambda side: {
-            "workspace_id": side.workspace, "conversation_id": side.conversation, "session_id": side.session,
-            "status": "completed", "deadline": SOON, "lease_until": SOON, "finished_at": NOW.isoformat(),
-        },
-        change={"error_code": "changed"},
-        select={
-            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
-            CONTACT_A: "a", CONTACT_A_ARRIVAL: "a_arrival", CONTACT_B: "b b_old", CONTACT_C: "c c_old",
-        },
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.turn_errors",
-        new=lambda side: {
-            "turn_id": side.turn, "workspace_id": side.workspace, "conversation_id": side.conversation,
-            "detail": "another",
-        },
-        change={"detail": "changed"},
-        select={**OPERATORS, **ADMINS_READ},
-        insert=ENTERED,
-        update=OPERATORS,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.turn_chunks",
-        new=lambda side: {
-            "turn_id": side.turn, "position": 10, "workspace_id": side.workspace,
-            "conversation_id": side.conversation, "piece": "more",
-        },
-        change={"piece": "changed"},
-        select={
-            **ENTERED, **ADMINS_READ, AGENT: "b_0 b_5",
-            CONTACTS: "", CONTACT_A: "a_0 a_5", CONTACT_B: "b_0 b_5", CONTACT_C: "c_0 c_5",
-        },
-        insert=ENTERED,
-        update=OPERATORS,
-        delete=ENTERED,
-    ),
-    Table(
-        "public.messages",
-        new=lambda side: {
-            "workspace_id": side.workspace, "conversation_id": side.conversation, "session_id": side.session,
-            "turn_id": side.turn, "role": "contact", "contact_id": side.contact, "text": "another",
-        },
-        change={"text": "changed"},
-        select={
-            **ENTERED, **ADMINS_READ, AGENT: "agent b", GUEST: "guest",
-            CONTACT_A: "a", CONTACT_A_ARRIVAL: "a_arrival", CONTACT_B: "b b_old b_old_answer", CONTACT_C: "c",
-        },
-        insert=ENTERED,
-        update=OPERATORS,
-        delete=OPERATORS,
-        hidden={"contact": "user_id client_message_id"},
-    ),
-    Table(
-        "public.inbound_events",
-        new=lambda side: {
-            "workspace_id": side.workspace, "source": "n8n", "delivery_key": "another", "raw_body": "{}",
-        },
-        change={"raw_body": "changed"},
-        select={**ENTERED, **ADMINS_READ},
-        insert=ENTERED,
-        update=OPERATORS,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.jobs",
-        new=lambda side: {"workspace_id": side.workspace, "kind": "n8n.answer", "event_id": side.event},
-        change={"last_error": "changed"},
-        select={**ENTERED, **ADMINS_READ},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.rate_limits",
-        new=lambda side: {"workspace_id": side.workspace, "name": "test", "subject": "another"},
-        change={"taken": 77},
-        select={**ENTERED, **ADMINS_READ, AGENT: "contact_a"},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.persona_breakers",
-        new=lambda side: {
-            "workspace_id": side.workspace,
-            "persona_id": uid("personas", "well_one" if side.workspace == ONE else "well_two"),
-        },
-        change={"refused": 77},
-        select={**ENTERED, **MEMBERS_READ},
-        insert=ENTERED,
-        update=ENTERED,
-        delete=OPERATORS,
-    ),
-    Table(
-        "public.audit_events",
-        new=lambda side: {"workspace_id": side.workspace, "verb": "test.repeated", "object_id": side.session},
-        change={"verb": "changed"},
-        select={**OPERATORS, **ADMINS_READ},
-        insert=ENTERED,
-        update=OPERATORS,
-        delete=OPERATORS,
-        loose={"object_id": "of any kind, and outlives what it names"},
-    ),
-    Table(
-        "public.session_stats_periods",
-        new=lambda side: {"workspace_id": side.workspace, "unit": "hour", "starts_at": SOON, "part": 0},
-        change={"sessions": 77},
-        select={**OPERATORS, **ADMINS_READ},
-        insert=OPERATORS,
-        update=OPERATORS,
-        delete=OPERATORS,
-    ),
-    Table(
-        "private.session_stats_marks",
-        new=lambda side: {"workspace_id": side.workspace, "hour": SOON, "id": 7},
-        change={"hour": SOON},
-        select=NOBODY,
-        insert=NOBODY,
-        update=NOBODY,
-        delete=NOBODY,
-    ),
-    Table(
-        "private.session_stats_progress",
-        new=lambda side: {
-            "workspace_id": side.workspace, "hours_until": SOON, "days_until": SOON, "months_until": SOON,
-        },
-        change={"hours_until": SOON},
-        select=NOBODY,
-        insert=NOBODY,
-        update=NOBODY,
-        delete=NOBODY,
-    ),
-    Table(
-        "private.retired_secrets",
-        new=lambda side: {
-            "workspace_id": side.workspace, "space_id": side.space, "secret_id": uid("vault", "another"),
-            "accepted_until": SOON,
-        },
-        change={"accepted_until": LONG_AGO},
-        select=NOBODY,
-        insert=NOBODY,
-        update=NOBODY,
-        delete=NOBODY,
-    ),
-    Table(
-        "private.wakes",
-        new=lambda _: {"name": "another"},
-        change={"woken_at": SOON},
-        select=NOBODY,
-        insert=NOBODY,
-        update=NOBODY,
-        delete=NOBODY,
-    ),
-    Table(
-        "private.sweeps",
-        new=lambda _: {"name": "another", "swept_at": LONG_AGO},
-        change={"swept_at": SOON},
-        select=NOBODY,
-        insert=NOBODY,
-        update=NOBODY,
-        delete=NOBODY,
-    ),
-)  # fmt: skip
+def _is_secret(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("secret:")
+
+
+TABLES = [_read(line) for line in _TABLES.replace("\\\n", "").strip().splitlines()]

@@ -1,149 +1,120 @@
-"""Every function as every caller: who may run it, and what comes of it. The expectations are in functions_*.py."""
+"""Every function of the API as every caller, and who may execute the private ones. functions.py expects it."""
 
 import re
-from typing import Any
 
 import pytest
 
-from local.paths import REPOSITORY
-from tests.database.access.callers import API_ROLES, CALLERS, Caller
-from tests.database.access.functions_api import REQUESTS
-from tests.database.access.functions_contacts import CONTACT_STEPS, KNOWN
-from tests.database.access.functions_limits import LIMITS
-from tests.database.access.functions_management import CHANGES, READS
-from tests.database.access.functions_management_steps import MANAGEMENT_STEPS
-from tests.database.access.functions_merges import MERGES
-from tests.database.access.functions_queue import BACKGROUND
-from tests.database.access.functions_sessions import SESSIONS
-from tests.database.access.functions_statistics import STATISTICS
-from tests.database.access.functions_steps import ACCESS
-from tests.database.access.functions_takeover import TAKEOVER
-from tests.database.access.functions_templates import TEMPLATES
-from tests.database.access.functions_turns import TURNS
-from tests.database.access.functions_work import WORK
-from tests.database.access.functions_workflow import WORKFLOW
-from tests.database.access.functions_workflow_steps import WORKFLOW_STEPS
-from tests.database.access.matrix import Call, Fails, Findings, Function, Probe, cell, fits
+from tests.database.access.callers import API_ROLES, CALLERS
+from tests.database.access.functions import CALLS, Call
+from tests.database.access.matrix import NO_GRANT, Findings, Probe
+from tests.database.access.tables import TABLES
+from tests.database.access.world import NAMES, ROWS, workspace_of
 
-FUNCTIONS: tuple[Function, ...] = (
-    *REQUESTS, *BACKGROUND, *CHANGES, *READS, *MANAGEMENT_STEPS, *ACCESS, *WORK, *LIMITS, *TURNS, *SESSIONS,
-    *KNOWN, *CONTACT_STEPS, *TEMPLATES, *TAKEOVER, *MERGES, *WORKFLOW, *WORKFLOW_STEPS, *STATISTICS,
-)  # fmt: skip
+_KNOWN_BY_ID = ("auth.users", "public.workspaces", "public.personas", "public.spaces")
+"""Tables of which a caller may learn an id without reading the row."""
 
-_UNDECLARED = object()
-_CALLS = [
-    pytest.param(function, call, id=f"{function.name}-{number}")
-    for function in FUNCTIONS
-    for number, call in enumerate(function.calls, 1)
-]
+_WITHOUT_CALLER = {"hmac_sha256", "leave_group"}
+"""Granted to the functions' role, although only functions with their owner's rights call them, or none."""
 
 
-async def test_every_function_is_declared_and_nothing_else(probe: Probe) -> None:
-    await probe.connection.execute("set search_path = ''")
-    found = await probe.connection.fetch("""
-        select p.oid::regprocedure::text as signature
-          from pg_catalog.pg_proc p
-          join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-         where n.nspname in ('public', 'private')
-           and not exists (select from pg_catalog.pg_depend d where d.objid = p.oid and d.deptype = 'e')
-    """)
-    await probe.connection.execute("reset search_path")
-    declared = [function.signature for function in FUNCTIONS]
-    assert sorted(row["signature"] for row in found) == sorted(declared)
-
-
-@pytest.mark.parametrize("function", FUNCTIONS, ids=[function.signature for function in FUNCTIONS])
-async def test_exactly_the_declared_roles_may_execute_it(probe: Probe, function: Function) -> None:
-    held = [
-        role
-        for role in (*API_ROLES, "authenticator", "public")
-        if await probe.connection.fetchval("select has_function_privilege($1, $2, 'execute')", role, function.signature)
-    ]
-    assert sorted(held) == sorted(function.granted)
-
-
-async def test_definer_functions_are_the_declared_ones_and_documented(probe: Probe) -> None:
-    rows = await probe.connection.fetch("""
-        select p.oid::regprocedure::text as signature, p.prosecdef, p.proconfig
+async def test_every_api_function_has_a_line_and_exactly_the_roles_of_its_section(probe: Probe) -> None:
+    found = await probe.connection.fetch(
+        """
+        select format('%s.%s', pronamespace::regnamespace, proname) as name,
+               array(select r from unnest($1::text[]) r where has_function_privilege(r, p.oid, 'execute')) as roles,
+               'uuid'::regtype = any ((proargtypes::oid[])[0 : pronargs - pronargdefaults - 1]) as needs_id
           from pg_proc p
-          join pg_namespace n on n.oid = p.pronamespace
-         where n.nspname in ('public', 'private')
-    """)
-    names = {row["signature"].split("(")[0].split(".")[-1] for row in rows if row["prosecdef"]}
-    assert names == {function.name for function in FUNCTIONS if function.definer}
-    # Whoever owns a name on the search path could otherwise slip something under a function's feet.
-    assert [row["signature"] for row in rows if 'search_path=""' not in (row["proconfig"] or [])] == []
-
-    section = (REPOSITORY / "docs" / "database.md").read_text().split("## Security definer")[1].split("\n## ")[0]
-    documented = re.findall(r"^\| `private\.(\w+)[^`]*` \| \S", section, re.MULTILINE)
-    assert sorted(documented) == sorted(names)
-
-
-async def test_what_takes_an_id_is_also_called_with_another_workspaces() -> None:
-    without = [
-        function.signature
-        for function in FUNCTIONS
-        if function.signature.startswith("public.")
-        and "uuid" in function.signature
-        and not any(call.foreign for call in function.calls)
-    ]
-    assert without == []
+         where pronamespace in ('public'::regnamespace, 'private'::regnamespace)
+           and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
+        """,
+        [*API_ROLES, "authenticator", "public"],
+    )
+    granted = {row["name"]: set(row["roles"]) for row in found}
+    declared = {call.name: set(call.roles) for call in CALLS}
+    assert {name for name in granted if name.startswith("public.")} <= declared.keys() <= granted.keys()
+    assert declared == {name: granted[name] for name in declared}
+    # A function that needs an id is called with a row of workspace two as well.
+    foreign = {call.name for call in CALLS if any(workspace_of(label) == "two" for _, label in call.names)}
+    assert {row["name"] for row in found if row["needs_id"] and row["name"].startswith("public.")} <= foreign
 
 
-async def test_what_the_schedules_run_works_as_their_owner(probe: Probe) -> None:
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name.removeprefix("public."))
+async def test_a_call_answers_every_caller_as_expected(probe: Probe, call: Call) -> None:
+    findings = Findings()
+    for caller in CALLERS.values():
+        async with probe.acting(caller, enter=call.name.startswith("private.")):
+            actual, named = await probe.answer(call.sql, call.key)
+        expected = call.outcomes.get(caller.name, NO_GRANT)
+        findings.compare(caller, call.sql, sorted(expected.split()), sorted(actual.split()))
+        told = named - call.names - {("auth.users", "guest")}
+        # An answer names no row of a workspace that the caller's token does not open, and none that it may not select.
+        foreign = {row for row in told if workspace_of(row[1]) not in {*caller.workspaces, "none"}}
+        findings.compare(caller, f"{call.sql}: rows of another workspace", set(), foreign)
+        if caller.role in ("contact", "authenticated"):
+            findings.compare(caller, f"{call.sql}: rows that it may not select", set(), told - _selects(caller.name))
+    assert not findings.report(), findings.report()
+
+
+def _selects(caller: str) -> set[tuple[str, str]]:
+    """The rows that a caller may select, the contacts of the conversations among them, and rows that are no secret."""
+    known = {(name, label) for name in _KNOWN_BY_ID for label in ROWS[name]}
+    rows = {(table.name, label) for table in TABLES for label in table.labels(table.select.get(caller, ""))}
+    talking = {ROWS[name][label].get("contact_id") for name, label in rows if name == "public.conversations"}
+    return known | rows | {NAMES[contact] for contact in talking if contact}
+
+
+async def test_a_role_executes_a_private_function_only_where_something_that_it_reaches_calls_it(probe: Probe) -> None:
+    """A grant on a private function is for its callers: policies, views, defaults and functions with invoker rights."""
+    functions = await probe.connection.fetch(
+        """
+        select proname as name, pronamespace::regnamespace::text as schema, prosecdef as definer,
+               coalesce(pg_get_function_sqlbody(p.oid), prosrc) as body,
+               prorettype = 'trigger'::regtype as trigger,
+               array(select r from unnest($1::text[]) r where has_function_privilege(r, p.oid, 'execute')) as roles
+          from pg_proc p where pronamespace in ('public'::regnamespace, 'private'::regnamespace)
+        """,
+        [*API_ROLES, "public"],
+    )
+    expressions = await probe.connection.fetch(
+        """
+        select role, expression
+          from (select unnest(case when '{public}' = roles then $1 else roles end), concat(qual, with_check)
+                  from pg_policies
+                union all
+                select r, pg_get_viewdef(c.oid) from pg_class c cross join unnest($1::text[]) r
+                 where relkind = 'v' and relnamespace in ('public'::regnamespace, 'private'::regnamespace)
+                   and has_any_column_privilege(r, c.oid, 'select')
+                union all
+                select r, pg_get_expr(adbin, adrelid) from pg_attrdef cross join unnest($1::text[]) r
+                 where has_column_privilege(r, adrelid, adnum, 'insert')
+                union all
+                select r, pg_get_triggerdef(t.oid) from pg_trigger t cross join unnest($1::text[]) r
+                 where has_any_column_privilege(r, tgrelid, 'insert, update')
+                    or has_table_privilege(r, tgrelid, 'delete')
+               ) as reached (role, expression)
+        """,
+        [*API_ROLES],
+    )
+    for role in (*API_ROLES, "public"):
+        held = {row["name"] for row in functions if row["schema"] == "private" and role in row["roles"]}
+        reached = {name for row in expressions if row["role"] == role for name in _called(row["expression"])}
+        entered = [row for row in functions if row["name"] in reached or row["schema"] == "public"]
+        while entered:
+            row = entered.pop()
+            if row["definer"] or not (row["trigger"] or role in row["roles"]):
+                continue  # It runs as its owner, or not at all.
+            calls = _called(row["body"]) - reached
+            reached |= calls
+            entered += [other for other in functions if other["name"] in calls]
+        assert held - reached <= _WITHOUT_CALLER, role
+
+
+def _called(body: str) -> set[str]:
+    return set(re.findall(r"\bprivate\.(\w+)\(", body))
+
+
+async def test_the_scheduled_commands_run_as_their_owner(probe: Probe) -> None:
     jobs = await probe.connection.fetch("select jobname, command from cron.job where username = 'postgres'")
     assert {job["jobname"] for job in jobs} >= {"switchboard-expire-turns", "switchboard-prune"}
     for job in jobs:
-        await probe.connection.execute("begin; set local role postgres")
-        try:
-            await probe.connection.execute(job["command"])
-        finally:
-            await probe.connection.execute("rollback")
-
-
-@pytest.mark.parametrize(("function", "call"), _CALLS)
-async def test_a_call_gives_every_caller_exactly_what_is_declared(probe: Probe, function: Function, call: Call) -> None:
-    findings = Findings()
-    for caller in CALLERS:
-        async with probe.acting(caller, enter=not function.enters):
-            actual = await probe.answer(call.sql)
-        if caller.role not in function.granted:
-            right = _is_refused_by_grant(function, actual)
-            expected: Any = "no grant"
-        else:
-            expected = _expected(call, caller)
-            right = _is_right(expected, actual)
-        if not right:
-            findings.note(caller, f"expected {expected}, got {actual}")
-    assert not findings.report(), f"{call.sql}\n{findings.report()}"
-
-
-async def test_an_outcome_is_declared_for_exactly_the_callers_with_a_grant() -> None:
-    for function in FUNCTIONS:
-        for call in function.calls:
-            for caller in CALLERS:
-                declared = cell(call.outcome, caller, _UNDECLARED) is not _UNDECLARED
-                assert declared == (caller.role in function.granted), f"{call.sql} as {caller.name}"
-
-
-def _expected(call: Call, caller: Caller) -> Any:
-    expected = cell(call.outcome, caller)
-    return expected(caller) if callable(expected) else expected
-
-
-def _is_refused_by_grant(function: Function, actual: Any) -> bool:
-    return isinstance(actual, Fails) and actual in (
-        Fails("42501", f"permission denied for function {function.name}"),
-        Fails("42501", "permission denied for schema private"),
-    )
-
-
-def _is_right(expected: Any, actual: Any) -> bool:
-    if isinstance(expected, Fails) or isinstance(actual, Fails):
-        return (
-            isinstance(expected, Fails)
-            and isinstance(actual, Fails)
-            and expected.sqlstate == actual.sqlstate
-            and actual.message.startswith(expected.message)
-        )
-    return fits(expected if isinstance(expected, list) else [expected], actual)
+        await probe.connection.execute(f"begin; set local role postgres; {job['command']}; rollback")

@@ -1,0 +1,405 @@
+"""Every function of the API as every caller: what it answers, or how it refuses.
+
+`[roles]` begins the functions that exactly these roles may execute; every other caller is refused by the grant.
+A line is a call and its outcomes, or a call, a member of the answer and its outcomes: `call | member | who: outcome`.
+
+- `table.label` is the id of a row (world.py); `{b,c}` makes a call for each label.
+- `*` are all callers that may execute the function; a later entry overrules an earlier one. A rule, such as `manage`,
+  stands for entries; `manage=x` gives `x` instead of `ok`.
+- Groups and rules refer to the row that the call names first: `members` are those of its workspace, `sees` are the
+  callers that may select it (tables.py), `{noun}` is its kind.
+- An outcome is the code of a refusal, or the value of the member: a label for an id, `new` for an unknown one; in a
+  list that of each item, in any order, and `none` for an empty list. Without a member it is `ok`.
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+
+from tests.database.access.callers import CALLERS, GROUPS, WITH_OWN_TOKEN, groups_of
+from tests.database.access.matrix import Cells, cells
+from tests.database.access.tables import TABLES
+from tests.database.access.world import ROWS, with_ids, workspace_of
+
+_RULES = {
+    # For members, under their policies.
+    "read": "*: {noun}_not_found; members service: OK",
+    # For admins and owners, or only owners, with a scope for management; an agent knows that the row exists.
+    "manage": "*: {noun}_not_found; managing_agents: forbidden; managing_admins service: OK",
+    "own": "*: {noun}_not_found; managing_members: forbidden; managing_owners service: OK",
+    # For the callers that see the row by themselves, or through the functions.
+    "see": "*: {noun}_not_found; sees: OK",
+    "act": "*: {noun}_not_found; for_sees managing_sees: OK",
+    # For the members that see a session, but not for its contact or user.
+    "work": "*: session_not_found; for_holders: forbidden; for_workers: OK",
+    # For what the functions do during a turn or a job, with the scope of its workspace.
+    "at_work": "*: space_not_found; at_a_space: forbidden; working_for_A: {noun}_not_found; working: OK",
+    "at_space": "*: space_not_found; opens: OK",
+    "system": "*: forbidden; system: OK",
+    # Without a caller, or with a token for a space that is not named, no session starts.
+    "starts": "*: contact_not_found; for_anonymous system no_scope at_closed: forbidden; "
+    "for_A for_A_typed for_B for_C for_C_in_one before_entering two_at_one: forbidden",
+    "by_template": "*: forbidden; two_at_one managing working_for_A for_C: space_not_found",
+    "sessions": "*: none; A: a; A_typed: a_arrival; B: b b_old; C admin_2: c c_old; guest: guest; agent: agent b; "
+    "admin owner: a a_arrival agent b b_old guest",
+}
+
+_FUNCTIONS = """
+[switchboard]
+# An email that is typed without proof opens a conversation of its own.
+register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test') | conversation_id | at_space=new
+register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test') | contact_id | at_space=a
+register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test', email_hmac => hmac.one) | conversation_id \
+    | at_space=a
+# The other workspace's secret signs nothing here, and its contacts are unknown.
+register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test', email_hmac => hmac.two) \
+    | at_space=email_hmac_invalid
+register_contact(spaces.one, 'embed', 'c@access.test', 'c@access.test') | contact_id | at_space=new
+register_contact(spaces.two, 'embed', 'c@access.test', 'c@access.test') | contact_id | at_space=c
+register_contact(spaces.{landing,closed}, 'landing', 'a@access.test', 'a@access.test') | *: space_not_found
+# A user's email that Supabase Auth confirmed is proof.
+register_contact(spaces.one, 'embed', 'guest@access.test', 'guest@access.test') | conversation_id \
+    | at_space=new; for_guest: guest
+space_origins(spaces.{one,two}) | at_space
+# Each caller reaches their own conversation, or a new one. A turn of A is active, and one of B.
+start_turn(spaces.one, 'hello') | conversation_id | at_space=new; for_agent: agent; for_guest: guest; \
+    for_A for_B before_entering: turn_in_progress; for_A_typed: a_arrival; for_C_in_one: conversation_not_found
+start_turn(spaces.one, 'hello') | history.text | at_space=none; for_A_typed: text-a_arrival; for_agent: text-agent; \
+    for_guest: text-guest; for_A for_B before_entering: turn_in_progress; for_C_in_one: conversation_not_found
+start_turn(spaces.one, 'hello') | persona.secret | at_space=persona-one; \
+    for_A for_B before_entering: turn_in_progress; for_C_in_one: conversation_not_found
+# A client message id belongs to one conversation: only A finds the turn that it started.
+start_turn(spaces.one, 'hello', client_message_id => 'a-1') | turn_id | at_space=new; for_A before_entering: a; \
+    for_B: turn_in_progress; for_C_in_one: conversation_not_found
+start_turn(spaces.one, 'hello', email => 'a@access.test', email_key => 'a@access.test') | conversation_id \
+    | at_space=new; for_agent: agent; for_guest: guest; for_A for_B before_entering: turn_in_progress; \
+    for_A_typed: a_arrival; for_C_in_one: conversation_not_found
+start_turn(spaces.two, 'hello') | at_space=turn_in_progress
+start_turn(spaces.one, 'hello', persona_id => personas.two) \
+    | at_space=persona_not_found; for_C_in_one: conversation_not_found
+flush_turn(turns.{a,c}, 10, 'more') | status | at_work=active
+finish_turn(turns.{a,c}, 'completed', 'answer') | message_id | at_work=new
+cancel_turn(turns.{a,b,b_old,c}) | act
+recover_session(sessions.{a,b,c}) | act
+recover_session(sessions.b_old) | act=transition_not_allowed; for_agent managing_agent: session_not_found
+record_event('n8n', 'one', '{}', '{}', 'n8n.answer') | event_id | at_work=one
+record_event('n8n', 'two', '{}', '{}', 'n8n.answer') | event_id | at_work=new
+complete_job(jobs.{running,running_2}, 1) | status | at_work=succeeded
+fail_job(jobs.{running,running_2}, 1, 'why', true) | status | at_work=queued
+webhook_secret('n8n', 'turns.a') | secrets | system=callback-one former-persona_one
+webhook_secret('n8n', 'turns.c') | secrets | system=callback-two former-persona_two
+webhook_secret('n8n', 'sessions.a') | system=not_found
+claim_jobs() | id | system=queued queued_2
+claim_jobs(1, 60, jobs.queued_2) | id | system=queued_2
+archive_old_chat_sessions() | archived | system=2
+expire_idle_sessions() | timed_out | system=0
+wake_worker() | system
+
+change_session_status(sessions.{a,b,c}, 'paused') | work
+change_session_status(sessions.guest, 'completed') | work
+# Contacts and users may cancel their own session; it first asks the persona that answers to stop.
+change_session_status(sessions.guest, 'cancelled') | *: session_not_found; for_sees: ok
+change_session_status(sessions.{a,b}, 'cancelled') | *: session_not_found; for_sees: turn_in_progress
+change_sessions_status(array[sessions.b, sessions.guest]::uuid[], 'paused') | code \
+    | *: session_not_found session_not_found; for_B for_guest: forbidden session_not_found; \
+      for_agent: None session_not_found; for_admins: None None
+change_sessions_status(array[sessions.c, sessions.b]::uuid[], 'paused') | code \
+    | *: session_not_found session_not_found; for_B for_C two_at_one: forbidden session_not_found; \
+      for_agent for_admin for_owner for_admin_2: None session_not_found
+take_over_session(sessions.{b,guest,c}) | work
+hand_back_session(sessions.{b,c}) | work
+say_as_member(sessions.{b,c}, 'Hello') | work=not_taken_over
+assign_session(sessions.a, users.agent) | assigned_user_id | work=agent
+assign_session(sessions.b, null) | assigned_user_id | work=None; for_agent: forbidden
+assign_session(sessions.b, users.admin_2) | work=member_not_found; for_agent: forbidden
+assign_session(sessions.c, users.agent) | work=member_not_found
+update_chat_session_workflow(sessions.{a,b,guest,agent,c}, '{"step": "understanding_request"}') | work
+update_chat_session_with_trip_info(sessions.{a,b,guest,agent,c}, '{"origin": "LSGG", "refs": []}') | work
+update_chat_session_activity(sessions.{a,b,guest,agent,c}) | work
+update_chat_session_with_proposal(sessions.{a,b,guest,agent,c}, '{"status": "draft"}') | work
+update_chat_session_with_quote(sessions.{a,b,guest,agent,c}, 'x', '{"status": "requested"}') | work
+remove_chat_session_ref(sessions.b, session_refs.b) | work
+remove_chat_session_ref(sessions.c, session_refs.c) | work
+remove_chat_session_ref(sessions.b, session_refs.c) | work=ref_not_found
+set_session_tags(sessions.{a,b,c}, '{x}') | *: session_not_found; managing_sees: ok
+clean_up_sessions(workspaces.{one,two}, 24) | manage
+# A token for a space opens no session elsewhere, and without a caller there is none to open.
+start_session(contact_id => contacts.a, persona_id => personas.one) | session_id \
+    | starts; working_for_A for_admins: a; for_agent: forbidden
+start_session(contact_id => contacts.a, persona_id => personas.one, space_id => spaces.one) | session_id \
+    | starts; for_agent: forbidden; for_A before_entering for_admins: a; for_A_typed: a_arrival; \
+    working_for_A for_C two_at_one: space_not_found; for_B for_C_in_one: contact_not_found
+start_session(contact_id => contacts.c, persona_id => personas.two) | session_id | starts; for_admins: c
+start_session(contact_id => contacts.a, persona_id => personas.two) \
+    | starts; working_for_A for_agent for_admins: persona_not_found
+start_session(contact_id => contacts.a, persona_id => personas.one, thread_key => 'new') | session_id \
+    | starts; working_for_A: thread_key_not_allowed; for_agent for_admins: new
+start_session(space_id => spaces.one, template => 'one') | session_id | by_template; for_admins: new; for_agent: agent
+start_session(space_id => spaces.one, template => 'two') | by_template; for_agent for_admins: template_not_found
+create_or_update_chat_session('{}', contact_id => contacts.b, persona_id => personas.one) | session_id \
+    | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_agent for_admins: new
+create_or_update_chat_session('{}', contact_id => contacts.a, persona_id => personas.one) | session_id \
+    | *: forbidden; for_users managing: contact_not_found; for_agent: forbidden; for_admins: a
+create_or_update_chat_session('{}', contact_id => contacts.c, persona_id => personas.two) | session_id \
+    | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_admins: c
+# An agent captures for the contacts of their sessions, and never where A's email was typed.
+capture_message(contacts.a, 'x', 'contact', 'email') | session_id \
+    | *: contact_not_found; for_agent: forbidden; for_admins: a
+capture_message(contacts.b, 'x', 'contact', 'email') | session_id | *: contact_not_found; for_members: b
+capture_message(contacts.c, 'x', 'contact', 'email') | session_id | *: contact_not_found; for_members: c
+capture_message(contacts.a, 'x', 'contact', 'email', session_id => sessions.a_arrival) | session_id \
+    | *: contact_not_found; for_agent: session_not_found; for_admins: a_arrival
+capture_message(contacts.a, 'x', 'contact', 'email', session_id => sessions.c) \
+    | *: contact_not_found; for_members: session_not_found
+
+[contact authenticated switchboard]
+read_turn(turns.{a,b}, 0) | text | see=piece; switchboard: space_not_found; at_a_space: forbidden; working_for_A: piece
+read_turn(turns.b_old, 0) | message_id \
+    | see=b_old_answer; switchboard: space_not_found; at_a_space: forbidden; working_for_A: b_old_answer
+read_turn(turns.c, 0) | text \
+    | see=piece; switchboard: space_not_found; at_a_space: forbidden; working_for_A: turn_not_found
+
+[contact authenticated]
+# The conversation of a contact is the token's, and no user has an active turn.
+read_active_turn(spaces.{one,two}, 'main') | turn.turn_id | *: None; A: a; B: b; C: c
+list_sessions() | id | sessions
+list_sessions('{"workspace_id": "workspaces.two"}') | id | *: none; C admin_2: c c_old
+list_sessions('{"conversation_id": "conversations.b"}') | id \
+    | *: conversation_not_found; B admin owner: b b_old; agent: b
+list_sessions('{"contact_id": "contacts.a"}') | id | *: none; A: a; A_typed: a_arrival; admin owner: a a_arrival
+list_sessions('{"text": "b_old"}') | id | *: none; B admin owner: b_old
+list_sessions('{"text": "text", "status": ["active"]}') | id \
+    | sessions; B: b; C admin_2: c; admin owner: a a_arrival b guest agent
+read_session(sessions.{a,a_arrival,b,b_old,guest,agent,c}) | see
+read_session(sessions.b, messages.b_old) | see=message_not_found
+follow_conversation(conversations.a) | messages.id | see=a
+follow_conversation(conversations.a_arrival) | messages.id | see=a_arrival
+follow_conversation(conversations.b) | messages.id | see=b b_old b_old_answer; agent: b
+follow_conversation(conversations.guest) | messages.id | see=guest
+follow_conversation(conversations.c) | messages.id | see=c
+follow_conversation(conversations.b, messages.b_old) | see; agent: message_not_found
+follow_conversation(conversations.a, messages.c) | see=message_not_found
+get_active_chat_session(conversations.{b,c}) | see
+get_chat_session_by_request(requests.{b,c}) | see
+# References are for members.
+get_chat_sessions_by_trip_id('{trip-b}') | id | *: none; agent admin owner: b
+get_chat_sessions_by_trip_id('{trip-guest}') | id | *: none; admin owner: guest
+get_chat_sessions_by_trip_id('{trip-c}', workspaces.two) | id | *: none; admin_2: c
+get_user_active_chat_sessions() | id \
+    | *: none; A: a; A_typed: a_arrival; B: b; C: c; guest: guest; agent: agent b
+
+[authenticated]
+read_session_stats() | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6; admin_2: 2
+read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6
+read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2: 2
+
+[authenticated service_role]
+list_workspaces() | id | *: none; agent admin owner: one; admin_2: two; service: one two
+read_workspace(workspaces.{one,two}) | read
+read_space(spaces.{closed,two}) | read
+read_persona(personas.{one,two}) | read
+list_spaces(workspaces.{one,two}) | read
+list_personas(workspaces.{one,two}) | read
+list_members(workspaces.{one,two}) | read
+read_session_template(session_templates.{one,two}) | read
+list_session_templates(workspaces.one) | id | read=one
+list_session_templates(workspaces.two) | id | read=two
+list_workflow_transitions(workspaces.one, workflow_transitions.built_in_9) | id | read=built_in_10 one
+list_workflow_transitions(workspaces.two, null, 1) | id | read=built_in_1
+list_contacts(workspaces.one) | id | read=a b group_one guest
+list_contacts(workspaces.two) | id | read=c d group_two
+list_contacts() | id | *: workspace_required; agent admin owner: a b group_one guest; admin_2: c d group_two
+# A caller that sees no session of a contact does not learn that there is one.
+list_contacts(workspaces.one, '{"has_session": true}') | id | read=a b guest; agent: b
+list_contacts(workspaces.one, '{"session_id": "sessions.a"}') | id | read=a; agent: none
+list_contacts(workspaces.one, '{"space_id": "spaces.two"}') | id | read=none
+read_contact(contacts.{b,group_one,c}) | read
+read_contact_activity(contacts.b) | sessions.completed | read=1; agent: None
+read_contact_activity(contacts.c) | sessions.completed | read=1
+read_contact_journey(contacts.b) | session_id | read=None None None b b_old b_old; agent: None None None b
+read_contact_journey(contacts.c) | read
+list_contact_conflicts(workspaces.one) | id | read=one
+list_contact_conflicts(workspaces.two) | id | read=two
+
+[switchboard service_role]
+# Operators create workspaces.
+create_workspace('{"name": "x"}', users.guest) | id | *: forbidden; managing_operator service: new
+create_workspace('{"name": "x"}', null, 'nobody@access.test') \
+    | *: forbidden; managing_operator service: user_not_found
+create_workspace('{"name": "x"}') | id | *: forbidden; managing_operator: new; service: user_not_found
+create_workspace('{"id": "workspaces.two", "name": "x"}', users.guest) \
+    | *: forbidden; managing_operator service: id_taken
+change_workspace(workspaces.{one,two}, '{"name": "x", "allowed_networks": ["10.0.0.0/8"]}') | allowed_networks \
+    | manage=none
+delete_workspace(workspaces.one, 'Workspace-one') | own
+delete_workspace(workspaces.one, 'workspace-one') | own=wrong_name
+delete_workspace(workspaces.two, 'Workspace-two') | own
+set_member(workspaces.{one,two}, users.guest, 'agent') | manage
+set_member(workspaces.one, users.guest, 'admin') | own
+set_member(workspaces.one, users.owner, 'agent') | own=last_owner
+set_member(workspaces.one, users.nameless, 'agent') | manage=user_not_found
+add_member(workspaces.{one,two}, 'guest@access.test', 'agent') | manage
+add_member(workspaces.one, 'nobody@access.test', 'agent') | manage=user_not_found
+add_member(workspaces.one, 'stranger@access.test', 'agent') | manage=user_not_found
+add_member(workspaces.one, 'owner@access.test', 'agent') | manage=member_exists
+# An agent may leave.
+remove_member(workspaces.one, users.agent) | manage; managing_agent: ok
+remove_member(workspaces.one, users.owner) | own=last_owner
+remove_member(workspaces.one, users.admin_2) | manage=member_not_found
+remove_member(workspaces.two, users.admin_2) | manage
+create_space(workspaces.one, '{"kind": "embed", "name": "x", "persona_id": "personas.one"}') | id | manage=new
+create_space(workspaces.one, '{"kind": "embed", "name": "x", "persona_id": "personas.two"}') | manage=persona_not_found
+create_space(workspaces.two, '{"kind": "embed", "name": "x", "persona_id": "personas.two"}') | id | manage=new
+change_space(spaces.{one,two}, '{"name": "x", "hmac_secret_id": null}') | has_hmac_secret | manage=True
+delete_space(spaces.closed) | own
+delete_space(spaces.{one,two}) | own=space_in_use
+rotate_hmac_secret(spaces.{one,two}, 60) | manage
+remove_hmac_secret(spaces.{one,two}) | manage
+create_persona(workspaces.{one,two}, '{"kind": "demo", "name": "x"}') | id | manage=new
+create_persona(workspaces.one, '{"id": "personas.two", "kind": "x", "name": "x"}') | manage=id_taken
+change_persona(personas.{one,two}, '{"name": "x", "kind": "n8n", "secret_id": null}') | kind | manage=demo
+delete_persona(personas.well_one) | own
+delete_persona(personas.{one,two}) | own=persona_in_use
+set_persona_secret(personas.{one,two}, 'x') | manage
+remove_persona_secret(personas.{one,two}) | manage
+rotate_callback_secret(personas.{one,two}, 60) | manage
+remove_callback_secret(personas.{one,two}) | manage
+create_session_template(workspaces.one, '{"name": "x"}') | id | manage=new
+create_session_template(workspaces.one, '{"name": "x", "persona_id": "personas.two"}') | manage=persona_not_found
+create_session_template(workspaces.two, '{"name": "two"}') | manage=name_taken
+change_session_template(session_templates.{one,two}, '{"name": "x"}') | name | manage=x
+remove_session_template(session_templates.{one,two}) | manage
+add_workflow_transition(workspaces.one, '{"workflow": "refit", "to_step": "begin_two"}') | id | manage=new
+add_workflow_transition(workspaces.two, '{"workflow": "refit", "to_step": "begin_two"}') | id | manage=two
+remove_workflow_transition(workspaces.one, workflow_transitions.one) | manage
+remove_workflow_transition(workspaces.one, workflow_transitions.two) | manage=transition_not_found
+remove_workflow_transition(workspaces.two, workflow_transitions.two) | manage
+remove_workflow_transition(workspaces.one, workflow_transitions.built_in_1) | manage=transition_not_found
+resolve_contact('[{"kind": "email", "key": "a@access.test", "value": "x"}]', workspaces.one) | contact.id | manage=a
+resolve_contact('[{"kind": "email", "key": "c@access.test", "value": "x"}]', workspaces.two) | contact.id | manage=c
+resolve_contact('[{"kind": "email", "key": "c@access.test", "value": "x"}]', workspaces.one) | manage=contact_not_found
+resolve_contact('[{"kind": "telegram", "key": "5", "value": "5"}]', make => true) | contact.id \
+    | *: workspace_required; managing_agent: forbidden; managing_admin managing_owner managing_admin_2: new
+set_contact_tags(contacts.{b,c}, '{x}') | *: contact_not_found; managing_members service: ok
+merge_contacts(contacts.b, contacts.a, true) | preview.into_id | manage=a
+merge_contacts(contacts.b, contacts.a) | merge.into_id | manage=a
+merge_contacts(contacts.d, contacts.c) | merge.into_id | manage=c
+merge_contacts(contacts.b, contacts.c) | manage=contact_not_found
+merge_contacts(contacts.c, contacts.b) | manage=contact_not_found
+unmerge_contact(contacts.{old_one,old_two}) | manage
+dismiss_contact_conflict(contact_conflicts.{one,two}) | status | manage=dismissed
+
+# Steps with the rights of their owner, each of which decides by itself what it gives.
+[switchboard]
+private.persona_secret(personas.one) | value | *: None; in_one: persona-one
+private.persona_secret(personas.two) | value | *: None; for_C: persona-two
+private.email_is_signed(spaces.one, 'a@access.test', 'a@access.test', hmac.one) | value | *: False; in_one: True
+private.email_is_signed(spaces.two, 'a@access.test', 'a@access.test', hmac.two) | value | *: False; for_C: True
+private.email_is_confirmed(users.guest, 'guest@access.test') | value | *: True
+private.email_is_confirmed(users.stranger, 'stranger@access.test') | value | *: False
+private.callback_secret(turns.a) | workspace_id | system=one
+private.claim_due_jobs(1, 60, jobs.queued) | system
+private.wake('worker') | system
+[switchboard service_role]
+private.caller_role(workspaces.one) | value | *: None; managing_agent: agent; managing_admin: admin; \
+    managing_owner service: owner
+private.caller_role(workspaces.two) | value | *: None; managing_admin_2: admin; service: owner
+private.find_user_by_email(null, 'guest@access.test') | value | *: forbidden; managing_operator service: guest
+private.replace_secret('hmac', spaces.one, 'x', 60) | value | *: forbidden; managing_admins service: True
+[authenticated service_role]
+(private.member_emails(workspaces.one)).email | value \
+    | *: none; members service: admin@access.test agent@access.test owner@access.test
+(private.member_emails(workspaces.two)).email | value | *: none; members service: admin_2@access.test
+[contact authenticated switchboard service_role]
+private.claims() | role | contact: contact; authenticated: authenticated; switchboard: switchboard; \
+    service: service_role
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a function, as every caller."""
+
+    name: str
+    sql: str
+    key: str
+    roles: frozenset[str]
+    outcomes: Cells
+    names: frozenset[tuple[str, str]]
+    """The rows that it names."""
+
+
+def _sees(table: str, label: str) -> set[str]:
+    line = next((line for line in TABLES if line.name == table), None)
+    return {name for name, rows in line.select.items() if label in line.labels(rows)} if line else set()
+
+
+def _groups(table: str, label: str) -> dict[str, set[str]]:
+    """The groups that depend on the row that a call names first."""
+    workspace = workspace_of(label)
+    groups = groups_of(workspace)
+    sees = _sees(table, label) & WITH_OWN_TOKEN
+    identities = {CALLERS[name].identity for name in sees}
+    scopes = (None, ROWS["public.workspaces"][workspace]["id"])
+    acts = {
+        name for name in GROUPS["switchboard"]
+        if CALLERS[name].identity in identities and CALLERS[name].scope.get("workspace_id") in scopes
+    }  # fmt: skip
+    works = {name.replace("managing_", "for_") for name in groups["for_members"] | groups["managing_members"]}
+    return groups | {
+        "sees": sees,
+        "for_sees": acts - GROUPS["managing"],
+        "managing_sees": acts & GROUPS["managing"] & groups["managing_members"],
+        "for_holders": acts - GROUPS["managing"] - works,
+        "for_workers": acts & works,
+        "opens": GROUPS["opens_one"] if workspace == "one" else {"for_C"},
+        "working": {"working_for_A"} if workspace == "one" else set(),
+    }
+
+
+def _noun(table: str) -> str:
+    return re.sub(r"^(public\.)?(session_(?=[rt])|contact_(?=c)|workflow_)?|s$", "", table)
+
+
+def _calls(line: str, roles: frozenset[str]) -> list[Call]:
+    template, *key, outcomes = (part.strip() for part in line.split("|"))
+    labels = re.search(r"\.\{(\w+(?:,\w+)+)\}", template)
+    found = []
+    for label in labels[1].split(",") if labels else ("",):
+        sql = template.replace(labels[0], f".{label}") if labels else template
+        named = re.findall(rf"\b({'|'.join(_TABLES)})\.(\w+)", sql)
+        table, first = (_TABLES[named[0][0]], named[0][1]) if named else ("public.workspaces", "one")
+        sql = with_ids(re.sub(r"hmac\.(\w+)", lambda secret: f"'{_signature(f'hmac-{secret[1]}')}'", sql))
+        executing = {"*": set().union(*(GROUPS[role] for role in roles))}
+        rules = {name: rule.replace("{noun}", _noun(table)) for name, rule in _RULES.items()}
+        given = cells(outcomes, rules, GROUPS | _groups(table, first) | executing)
+        given = {name: outcome for name, outcome in given.items() if name in executing["*"]}
+        name = re.match(r"\(?([\w.]+)", sql)
+        assert name is not None
+        full = name[1] if "." in name[1] else f"public.{name[1]}"
+        sql = sql if "." in name[1] else f"public.{sql}"
+        rows = frozenset((_TABLES[table], label) for table, label in named)
+        found.append(Call(full, sql, key[0] if key else "-", roles, given, rows))
+    return found
+
+
+def _signature(secret: str) -> str:
+    """The value of email_hmac that a customer's server sends for A."""
+    return hmac.new(secret.encode(), b"a@access.test", hashlib.sha256).hexdigest()
+
+
+_TABLES = {table.split(".")[1]: table for table in ROWS}
+
+
+def _read() -> list[Call]:
+    found, roles = [], frozenset[str]()
+    for line in _FUNCTIONS.replace("\\\n", "").splitlines():
+        if line.startswith("["):
+            roles = frozenset(line.strip("[]").split())
+        elif line and not line.startswith("#"):
+            found += _calls(line, roles)
+    return found
+
+
+CALLS = _read()

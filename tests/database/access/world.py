@@ -1,0 +1,254 @@
+"""The labelled rows of two workspaces. The id of a row follows from its table and label, so a table can name it."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+import asyncpg
+
+Row = dict[str, Any]
+
+# Whole seconds: a timestamp in a key then has one spelling.
+_NOW = datetime.now(UTC).replace(microsecond=0)
+_TIMES = {
+    "NOW": _NOW.isoformat(),
+    "SOON": (_NOW + timedelta(hours=2)).isoformat(),
+    "LONG_AGO": (_NOW - timedelta(days=400)).isoformat(),
+    "BEFORE": (_NOW - timedelta(days=500)).isoformat(),
+}
+
+# A table with the columns that its rows share; below it, labels with the columns of their own. In a value, `*` is the
+# label, `~` its workspace (see `workspace_of`), `table.label` an id and `secret:` a text in Vault. `id` and
+# `workspace_id` are added.
+#
+# Conversations: A's lasting one, and one that opened when A's email was typed without proof; B's, opened without proof;
+# the guest's, who is a user and a contact; the agent's own with the persona; C's in workspace two. B's present session
+# is assigned to the agent, B's old one is not; A's session is assigned to a user who is no longer a member.
+_WORLD = """
+auth.users: aud=authenticated
+    owner admin agent former guest admin_2: email=*@access.test email_confirmed_at=LONG_AGO
+    stranger: email=*@access.test
+    nameless: is_anonymous=true
+workspaces: name=Workspace-*
+    one two:
+workspace_members: user_id=users.* role=*
+    owner admin agent:
+    admin_2: role=admin
+personas: kind=demo name=* config={"mode":"async"} secret_id=secret:persona-* callback_secret_id=secret:callback-*
+    one well_one two well_two:
+spaces: kind=embed name=* persona_id=personas.~ hmac_secret_id=secret:hmac-~ allowed_origins=["https://*.test"]
+    one two:
+    landing: kind=landing
+    closed: enabled=false
+contacts: first_name=*
+    a b guest c d:
+    group_one group_two: kind=group title=* first_name=null
+    old_one: merged_into_id=contacts.b
+    old_two: merged_into_id=contacts.c
+contact_merges: contact_id=contacts.old_~ into_id=contacts.b
+    one:
+    two: into_id=contacts.c
+contact_conflicts: found_by=asserted
+    one: contact_id=contacts.a other_contact_id=contacts.b
+    two: contact_id=contacts.c other_contact_id=contacts.d
+group_participants: group_id=contacts.group_~ contact_id=contacts.* role=x
+    b d:
+contact_identities: contact_id=contacts.* kind=email key=*@access.test value=* evidence=verified
+    a guest c: verified_by=hmac verified_at=LONG_AGO
+    b: evidence=asserted
+conversations: contact_id=contacts.* persona_id=personas.~ space_id=spaces.~ thread_key=main proof=verified
+    a c:
+    a_arrival: contact_id=contacts.a thread_key=arrival:1 proof=asserted
+    b: thread_key=arrival:2 proof=asserted
+    guest: user_id=users.*
+    agent: user_id=users.* contact_id=null proof=null
+sessions: conversation_id=conversations.* contact_id=contacts.* persona_id=personas.~ status=active
+    c:
+    a: assigned_user_id=users.former
+    a_arrival: contact_id=contacts.a
+    b: assigned_user_id=users.agent
+    guest: user_id=users.*
+    agent: user_id=users.* contact_id=null
+    b_old: conversation_id=conversations.b contact_id=contacts.b status=completed ended_at=LONG_AGO \
+        last_activity_at=LONG_AGO
+    c_old: conversation_id=conversations.c contact_id=contacts.c status=completed ended_at=LONG_AGO \
+        last_activity_at=LONG_AGO
+tags: name=vip
+    contact_b: contact_id=contacts.b
+    contact_c: contact_id=contacts.c
+    session_a: session_id=sessions.a
+    session_b: session_id=sessions.b
+    session_guest: session_id=sessions.guest
+    session_c: session_id=sessions.c
+workflow_transitions: workflow=refit to_step=begin_*
+    one two:
+requests: session_id=sessions.* origin=LSZH destination=EGGW
+    a b guest agent c:
+quotes: session_id=sessions.* request_id=requests.* operator_key=acme operator=Acme status=received \
+        received_at=LONG_AGO amount=12000.00 currency=EUR
+    a b guest agent c:
+proposals: session_id=sessions.* request_id=requests.* quote_id=quotes.* status=sent
+    a b guest agent c:
+    draft_b: session_id=sessions.b request_id=requests.b quote_id=quotes.b status=draft
+    draft_guest: session_id=sessions.guest request_id=requests.guest quote_id=quotes.guest status=draft
+    draft_c: session_id=sessions.c request_id=requests.c quote_id=quotes.c status=draft
+session_refs: session_id=sessions.* system=avinode kind=trip external_id=trip-*
+    a b guest agent c:
+workflow_steps: session_id=sessions.* workflow=charter to_step=understanding_request
+    a b guest agent c:
+contact_moves: merge_id=contact_merges.~ relation=tags former={}
+    one: row_id=tags.contact_b
+    two: row_id=tags.contact_c
+turns: conversation_id=conversations.* session_id=sessions.* status=completed deadline=SOON lease_until=SOON \
+        finished_at=NOW client_message_id=*-1
+    a_arrival guest agent:
+    a b c: status=active finished_at=null
+    b_old: conversation_id=conversations.b
+    c_old: conversation_id=conversations.c
+turn_errors: turn_id=turns.* detail=refused
+    b_old: conversation_id=conversations.b
+    c_old: conversation_id=conversations.c
+turn_chunks: turn_id=turns.* conversation_id=conversations.* position=0 piece=piece
+    a b c:
+messages: conversation_id=conversations.* session_id=sessions.* turn_id=turns.* role=contact text=text-*
+    b guest c: contact_id=contacts.*
+    a a_arrival: contact_id=contacts.a
+    b_old: conversation_id=conversations.b contact_id=contacts.b
+    b_old_answer: conversation_id=conversations.b session_id=sessions.b_old turn_id=turns.b_old role=persona \
+        persona_id=personas.one
+    agent: role=user user_id=users.*
+session_templates: name=* persona_id=personas.* first_messages=["Hello."]
+    one two:
+inbound_events: source=n8n delivery_key=* raw_body="{}"
+    one two:
+jobs: kind=n8n.answer event_id=inbound_events.~
+    queued queued_2:
+    running running_2: status=running attempts=1 lease_until=SOON
+rate_limits: name=test taken=5 window_started_at=SOON
+    one two: subject=*
+    address: subject=192.0.2.1
+    network: subject=2001:db8:1:2::/64
+    contact_a: subject=contacts.a
+    contact_c: subject=contacts.c
+persona_breakers: persona_id=personas.* failures=2
+    one two:
+audit_events: verb=test.done object_id=workspaces.~
+    one two:
+    contact_b: verb=contact.registered object_id=contacts.b
+    contact_c: verb=contact.registered object_id=contacts.c
+session_stats_periods: unit=day starts_at=LONG_AGO part=0
+    one:
+    two: starts_at=BEFORE
+private.retired_secrets: secret_id=secret:former-* accepted_until=SOON
+    space_one space_two: space_id=spaces.~
+    persona_one persona_two: persona_id=personas.~
+private.wakes: name=* woken_at=LONG_AGO
+    worker:
+private.sweeps: name=* swept_at=LONG_AGO
+    test:
+private.session_stats_marks: hour=LONG_AGO id=1
+    one two:
+private.session_stats_progress: hours_until=LONG_AGO days_until=LONG_AGO months_until=LONG_AGO
+    one two:
+"""
+
+
+def uid(table: str, label: str) -> str:
+    """The id of a labelled row."""
+    return str(uuid5(NAMESPACE_OID, f"{table}.{label}"))
+
+
+def workspace_of(label: str) -> str:
+    """The workspace of a labelled row: two for what is C's, D's or named after it, otherwise one."""
+    if label.startswith("built_in"):
+        return "none"
+    return "two" if re.search(r"(^|_)(c|d|two|2)(_|$)", label) else "one"
+
+
+def column_values(text: str, label: str) -> Row:
+    """The columns that a line of text gives a row."""
+    return dict(_column(word, label) for word in text.split())
+
+
+def _column(word: str, label: str) -> tuple[str, Any]:
+    name, value = word.split("=", 1)
+    value = value.replace("*", label).replace("~", workspace_of(label))
+    if reference := re.fullmatch(r"([a-z_]+)\.([a-z_0-9]+)", value):
+        return name, uid(*reference.groups()) if reference[1] in _NAMED else value
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, _TIMES.get(value, value)
+
+
+def _rows() -> dict[str, dict[str, Row]]:
+    found: dict[str, dict[str, Row]] = {}
+    for line in re.sub(r"\\\n\s*", "", _WORLD).strip().splitlines():
+        head, columns = line.split(":", 1)
+        if not line.startswith(" "):
+            table, shared = head if "." in head else f"public.{head}", columns
+            continue
+        for label in head.split():
+            ids = {"id": uid(table.split(".")[1], label), "workspace_id": uid("workspaces", workspace_of(label))}
+            row = ids | column_values(shared, label) | column_values(columns, label)
+            found.setdefault(table, {})[label] = row
+    return found
+
+
+_NAMED = frozenset(line.split(":")[0].split(".")[-1] for line in _WORLD.splitlines() if re.match(r"\S", line))
+ROWS = _rows()
+# The workflow that no workspace made, with the ids that the migrations give it.
+ROWS["public.workflow_transitions"] |= {
+    f"built_in_{number}": {"id": f"01900000-0000-7000-8000-{number:012x}"} for number in range(1, 11)
+}
+NAMES = {row["id"]: (table, label) for table, rows in ROWS.items() for label, row in rows.items()}
+"""Ids back to table and label."""
+PUBLIC = tuple(table for table in ROWS if table.startswith("public."))
+
+
+def with_ids(sql: str) -> str:
+    """SQL in which every `table.label` is replaced by the id, quoted outside of JSON."""
+    tables = {table.split(".")[1]: rows for table, rows in ROWS.items()}
+    return re.sub(
+        rf"""(['"]?)\b({"|".join(tables)})\.(\w+)\b""",
+        lambda found: f"{found[1] or chr(39)}{tables[found[2]][found[3]]['id']}{'' if found[1] else chr(39)}",
+        sql,
+    )
+
+
+async def insert_statement(connection: asyncpg.Connection, table: str, row: Row) -> str:
+    """SQL that inserts a row, without the columns that the table does not have."""
+    known = await connection.fetch(
+        "select attname::text from pg_attribute where attrelid = $1::text::regclass and attnum > 0", table
+    )
+    columns = ", ".join(name for (name,) in known if name in row)
+    values = json.dumps(row).replace("'", "''")
+    # The literal is typed in the from clause, which reads no table.
+    return f"insert into {table} ({columns}) select {columns} from jsonb_populate_record(null::{table}, '{values}')"
+
+
+async def load(connection: asyncpg.Connection, tables: tuple[str, ...]) -> None:
+    """Insert the users, the Vault secrets and the rows of some tables, as the superuser."""
+    for table in tables:
+        for row in ROWS[table].values():
+            if table == "public.workflow_transitions" and "workspace_id" not in row:
+                continue
+            ready = dict(row)
+            for column, value in row.items():
+                if isinstance(value, str) and value.startswith("secret:"):
+                    secret = await connection.fetchval("select vault.create_secret($1)", value.removeprefix("secret:"))
+                    ready[column] = str(secret)
+            await connection.execute(await insert_statement(connection, table, ready))
+
+
+async def remove(connection: asyncpg.Connection) -> None:
+    """Delete the public rows of both workspaces, the users and the secrets that `load` inserted."""
+    async with connection.transaction():
+        await connection.execute("delete from public.workspaces where id = any ($1::uuid[])", _ids("public.workspaces"))
+        await connection.execute("delete from auth.users where id = any ($1::uuid[])", _ids("auth.users"))
+
+
+def _ids(table: str) -> list[str]:
+    return [row["id"] for row in ROWS[table].values()]
