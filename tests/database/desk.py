@@ -23,6 +23,10 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 ANONYMOUS: JSON = {"kind": "anonymous"}
 SYSTEM: JSON = {"role": "switchboard", "scope": {"system": True}, "caller": {"kind": "system"}}
+OPERATOR: JSON = {"role": "service_role"}
+
+SECRET = "the customer's own"
+"""The secret with which a customer's own server signs emails, after `believe_hmacs`."""
 
 
 class Raised(Exception):  # noqa: N818
@@ -75,6 +79,28 @@ def user(user_id: str, email: str | None = None) -> JSON:
     """A caller signed in with Supabase Auth; lib adds the normalised email where the token names one."""
     named = {} if email is None else {"email": email, "email_key": email.lower()}
     return {"kind": "user", "user_id": user_id, **named}
+
+
+def on_behalf(caller: JSON) -> JSON:
+    """The claims with which a caller acts on something of their own."""
+    return {"role": "switchboard", "scope": {}, "caller": caller}
+
+
+def managing(caller: JSON) -> JSON:
+    """The claims that the functions sign for a member who manages a workspace."""
+    return {"role": "switchboard", "scope": {"management": True}, "caller": caller}
+
+
+async def member(desk: "Desk", role: str = "admin", workspace: str = WORKSPACE) -> JSON:
+    """A new member of a workspace, as a caller."""
+    user_id = await desk.sign_up(f"{uuid.uuid4()}@example.test")
+    await desk.admin.execute(
+        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, $3)",
+        workspace,
+        user_id,
+        role,
+    )
+    return user(user_id)
 
 
 def signed(email: str, secret: str) -> str:
@@ -140,6 +166,33 @@ class Desk:
             **more,
         )
 
+    async def prove(self, email: str, token: JSON | None = None, **more: Any) -> Answer:
+        """Register with proof, after `believe_hmacs`."""
+        return await self.register(email, token, email_hmac=signed(email, SECRET), **more)
+
+    async def refused(self, function: str, token: JSON, **arguments: Any) -> tuple[int | None, str]:
+        """The status and code with which a call is refused."""
+        try:
+            answer = await self.call(function, token, **arguments)
+        except Raised as refusal:
+            return refusal.status, refusal.code
+        raise AssertionError(f"{function} answered {answer.body}")
+
+    async def until_waiting(self, count: int = 1) -> None:
+        """Return once so many calls wait for a lock."""
+        waiting = (
+            "select count(*) from pg_stat_activity, pg_sleep(0.01)"
+            " where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        while await self.admin.fetchval(waiting) < count:
+            pass
+
+    async def row(self, table: str, key: Any) -> asyncpg.Record:
+        """A row of a table of public."""
+        found = await self.admin.fetchrow(f"select * from public.{table} where id = $1", key)
+        assert found is not None
+        return found
+
     async def start(self, token: JSON | None = None, message: str = "Hello", space: str = SPACE, **more: Any) -> Answer:
         """Send a message, without any token unless one is given."""
         if "email" in more:
@@ -201,7 +254,7 @@ class Desk:
         tables = ("contacts", "contact_identities", "conversations", "sessions", "turns", "messages", "audit_events")
         return {table: await self.count(table) for table in tables}
 
-    async def believe_hmacs(self, secret: str) -> None:
+    async def believe_hmacs(self, secret: str = SECRET) -> None:
         """Let the space believe emails that are signed with this secret."""
         kept = await self.keep_secret(secret)
         await self.admin.execute("update public.spaces set hmac_secret_id = $1 where id = $2", kept, SPACE)

@@ -1,23 +1,14 @@
-"""Merging and parting contacts as a workspace's admin, and looking at everything that belongs to them."""
+"""Resolving, merging and unmerging contacts, and reading everything that belongs to them."""
 
-import uuid
 from typing import Any
 
-from tests.database.desk import JSON, WORKSPACE, Answer, Desk, user
-
-OPERATOR: JSON = {"role": "service_role"}
-
-SECRET = "the customer's own"
+from lib.fields import identities
+from tests.database.desk import JSON, OPERATOR, WORKSPACE, Answer, Desk
 
 
-def managing(user_id: str) -> JSON:
-    """The claims that the functions sign for a member who manages."""
-    return {"role": "switchboard", "scope": {"management": True}, "caller": user(user_id)}
-
-
-def reading(user_id: str) -> JSON:
+def reading(caller: JSON) -> JSON:
     """The claims of a member's own token."""
-    return {"role": "authenticated", "aud": "authenticated", "sub": user_id}
+    return {"role": "authenticated", "aud": "authenticated", "sub": caller["user_id"]}
 
 
 def holding(token: JSON) -> JSON:
@@ -26,16 +17,17 @@ def holding(token: JSON) -> JSON:
     return {"role": "contact", "sub": caller["contact_id"], **caller}
 
 
-async def member(desk: Desk, role: str = "admin", workspace: str = WORKSPACE) -> str:
-    """The user id of a new member."""
-    user_id = await desk.sign_up(f"{uuid.uuid4()}@example.test")
-    await desk.admin.execute(
-        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, $3)",
-        workspace,
-        user_id,
-        role,
-    )
-    return user_id
+async def resolve(desk: Desk, *texts: str, token: JSON = OPERATOR, **more: Any) -> Answer:
+    """Resolve identities as lib/contacts does."""
+    named = tuple(identities.parse(text) for text in texts)
+    asked = {"workspace_id": WORKSPACE, "kind": identities.contact_kind(named), **more}
+    return await desk.call("resolve_contact", token, identities=identities.documents(named), **asked)
+
+
+async def made(desk: Desk, *texts: str, **more: Any) -> str:
+    """The contact of some identities, created where there is none."""
+    found: str = (await resolve(desk, *texts, make=True, **more))["contact"]["id"]
+    return found
 
 
 async def merge(desk: Desk, contact: str, into: str, token: JSON = OPERATOR, **more: Any) -> Answer:
@@ -49,18 +41,27 @@ async def unmerge(desk: Desk, contact: str, token: JSON = OPERATOR) -> Answer:
 
 
 async def belongings(desk: Desk) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything that belongs to contacts, row by row, whose it is included."""
+    """Everything that belongs to contacts, row by row, with the contact."""
     queries = {
-        "contacts": "select id, first_name, last_name, title, source, attributes, session_id, merged_into_id "
-        "from public.contacts order by 1",
-        "identities": "select id, contact_id, kind, key, value, evidence from public.contact_identities order by 1",
-        "conversations": "select id, contact_id, user_id, thread_key, proof from public.conversations order by 1",
-        "sessions": "select id, conversation_id, contact_id, status, message_count from public.sessions order by 1",
-        "messages": "select id, conversation_id, session_id, contact_id, text from public.messages order by 1",
-        "tags": "select id, contact_id, session_id, name, created_at from public.tags order by 1",
-        "participants": "select group_id, contact_id, role, joined_at, left_at "
-        "from public.group_participants order by 1, 2",
-        "conflicts": "select id, contact_id, other_contact_id, status, closed_at "
-        "from public.contact_conflicts order by 1",
+        "contacts": "id, first_name, last_name, title, source, attributes, session_id, merged_into_id",
+        "contact_identities": "id, contact_id, kind, key, value, evidence",
+        "conversations": "id, contact_id, user_id, thread_key, proof",
+        "sessions": "id, conversation_id, contact_id, status, message_count",
+        "messages": "id, conversation_id, session_id, contact_id, text",
+        "tags": "id, contact_id, session_id, name, created_at",
+        "group_participants": "group_id, contact_id, role, joined_at, left_at",
+        "contact_conflicts": "id, contact_id, other_contact_id, status, closed_at",
     }
-    return {name: [tuple(row) for row in await desk.admin.fetch(query)] for name, query in queries.items()}
+    return {
+        table: [tuple(row) for row in await desk.admin.fetch(f"select {columns} from public.{table} order by 1, 2")]
+        for table, columns in queries.items()
+    }
+
+
+async def rows_seen(desk: Desk, token: JSON) -> dict[str, int]:
+    """How many rows of some tables a token shows."""
+    async with desk.reading(token) as connection:
+        return {
+            table: await connection.fetchval(f"select count(*) from public.{table}")
+            for table in ("contacts", "conversations", "sessions", "messages")
+        }

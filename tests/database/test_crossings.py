@@ -6,10 +6,10 @@ import uuid
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, WORKSPACE, Desk, Raised, call, with_token
-from tests.database.merging import holding, managing, merge, reading, unmerge
+from tests.database.desk import JSON, WORKSPACE, Desk, Raised, call, managing, member, on_behalf, with_token
+from tests.database.merging import holding, merge, reading, unmerge
 from tests.database.test_statistics import check, count_past
-from tests.database.test_takeover import audited, member, on_behalf, say, session_of, take_over
+from tests.database.test_takeover import audited, say, session_of, take_over
 
 Call = tuple[str, JSON, JSON]
 
@@ -20,7 +20,7 @@ async def test_a_workspace_is_deleted_while_a_member_answers_in_it(desk: Desk) -
     await take_over(desk, boss, ann["session_id"])
     name = await desk.admin.fetchval("select name from public.workspaces where id = $1", WORKSPACE)
 
-    await desk.call("delete_workspace", managing(boss["user_id"]), workspace_id=WORKSPACE, name=name)
+    await desk.call("delete_workspace", managing(boss), workspace_id=WORKSPACE, name=name)
 
     assert await desk.count("sessions", "workspace_id = $1", uuid.UUID(WORKSPACE)) == 0
     assert await desk.count("audit_events", "workspace_id = $1", uuid.UUID(WORKSPACE)) == 0
@@ -33,7 +33,7 @@ async def test_a_list_asked_with_the_id_of_a_merged_contact_shows_the_sessions_o
     ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test")
     await merge(desk, ann["contact_id"], bob["contact_id"])
     listed = await desk.call(
-        "list_sessions", reading(boss["user_id"]), filters={"contact_id": ann["contact_id"], "workspace_id": WORKSPACE}
+        "list_sessions", reading(boss), filters={"contact_id": ann["contact_id"], "workspace_id": WORKSPACE}
     )
     assert {item["id"] for item in listed["items"]} == {ann["session_id"], bob["session_id"]}
     # Whoever holds the token from before sees their conversation by the id they know and by the one they are shown.
@@ -50,9 +50,7 @@ async def test_a_member_who_may_no_longer_work_on_a_session_leaves_it_to_the_per
     ann = await desk.register("ann@example.test")
     await desk.call("assign_session", on_behalf(boss), session_id=ann["session_id"], user_id=agent["user_id"])
     await take_over(desk, other, ann["session_id"])
-    await desk.call(
-        "set_member", managing(boss["user_id"]), workspace_id=WORKSPACE, user_id=other["user_id"], role="agent"
-    )
+    await desk.call("set_member", managing(boss), workspace_id=WORKSPACE, user_id=other["user_id"], role="agent")
     row = await session_of(desk, ann["session_id"])
     assert (row["taken_over_by"], row["taken_over_at"], row["assigned_user_id"]) == (None, None, agent["user_id"])
     assert ("session.handed_back", boss["user_id"], None) in await audited(desk, ann["session_id"])
@@ -78,12 +76,12 @@ async def test_a_contact_is_told_by_no_id_who_took_over(desk: Desk) -> None:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with desk.reading(holding(with_token(ann))) as contact:
                 await contact.fetch(f"select {hidden}")
-    mine = await desk.call("list_sessions", reading(boss["user_id"]), filters={})
+    mine = await desk.call("list_sessions", reading(boss), filters={})
     assert mine["items"][0]["assigned_user_id"] == boss["user_id"]
 
 
 async def test_a_persona_that_a_template_names_stays_and_so_does_the_template(desk: Desk) -> None:
-    boss = managing((await member(desk, "owner"))["user_id"])
+    boss = managing(await member(desk, "owner"))
     persona = await desk.call(
         "create_persona", boss, workspace_id=WORKSPACE, persona={"kind": "demo", "name": "Concierge"}
     )
@@ -137,7 +135,7 @@ async def test_nobody_writes_to_a_workspace_that_was_deleted_under_their_turn(de
     turn = await desk.start(with_token(ann))
     await desk.flush(turn, 0, "Once upon")
     name = await desk.admin.fetchval("select name from public.workspaces where id = $1", WORKSPACE)
-    await desk.call("delete_workspace", managing(boss["user_id"]), workspace_id=WORKSPACE, name=name)
+    await desk.call("delete_workspace", managing(boss), workspace_id=WORKSPACE, name=name)
     for late in (
         lambda: desk.flush(turn, 9, " a time"),
         lambda: desk.finish(turn),
@@ -157,7 +155,7 @@ async def test_who_takes_over_while_they_become_an_agent_leaves_nothing_silent(d
     await desk.call("assign_session", on_behalf(boss), session_id=ann["session_id"], user_id=agent["user_id"])
     demotion: Call = (
         "set_member",
-        managing(boss["user_id"]),
+        managing(boss),
         {"workspace_id": WORKSPACE, "user_id": other["user_id"], "role": "agent"},
     )
     takeover: Call = ("take_over_session", on_behalf(other), {"session_id": ann["session_id"]})

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, Answer, Desk, Raised, with_token
-from tests.database.test_takeover import assign, hand_back, member, on_behalf, say, take_over
+from tests.database.desk import JSON, Answer, Desk, Raised, member, on_behalf, with_token
+from tests.database.test_takeover import assign, hand_back, say, take_over
 from tests.servers import Server
 
 WRITERS, MESSAGES = 8, 12

@@ -14,11 +14,13 @@ from tests.database.desk import (
     Answer,
     Desk,
     Raised,
+    member,
+    on_behalf,
     signed,
     user,
     with_token,
 )
-from tests.database.test_takeover import audited, member, on_behalf, said, session_of, take_over
+from tests.database.test_takeover import audited, said, session_of, take_over
 
 SECRET = "a-secret-of-the-space"
 

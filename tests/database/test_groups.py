@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from tests.database.desk import WORKSPACE, Desk, Raised
-from tests.database.test_identities import OPERATOR, made, resolve
+from tests.database.desk import OPERATOR, WORKSPACE, Desk, Raised
+from tests.database.merging import made, resolve
 
 
 async def _group(desk: Desk, name: str = "telegram:-1001234567890") -> str:

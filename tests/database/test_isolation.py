@@ -13,8 +13,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, Raised, claims, signed, user, with_token
-from tests.database.test_sessions_states import member, on_behalf
+from tests.database.desk import (
+    JSON,
+    PERSONA,
+    SPACE,
+    WORKSPACE,
+    Answer,
+    Desk,
+    Raised,
+    claims,
+    member,
+    on_behalf,
+    signed,
+    user,
+    with_token,
+)
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 
 __all__ = ["loop_and_desk"]

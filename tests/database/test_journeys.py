@@ -9,8 +9,22 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.database.desk import JSON, PERSONA, SPACE, SYSTEM, WORKSPACE, Answer, Desk, Raised, signed, user, with_token
-from tests.database.test_sessions_states import change, member, on_behalf
+from tests.database.desk import (
+    JSON,
+    PERSONA,
+    SPACE,
+    SYSTEM,
+    WORKSPACE,
+    Answer,
+    Desk,
+    Raised,
+    member,
+    on_behalf,
+    signed,
+    user,
+    with_token,
+)
+from tests.database.test_sessions_states import change
 from tests.database.test_templates import template
 from tests.servers import VERSIONS, Server
 

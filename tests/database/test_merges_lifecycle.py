@@ -1,5 +1,5 @@
-"""Whatever is merged and parted in whatever order, with messages, registrations and tags in between: nothing is lost,
-everything is where a model says, and once all is undone everything is as it was."""
+"""Merges and unmerges in any order, with messages, registrations and tags in between, against a model: nothing is lost,
+and after the last unmerge everything is as it was."""
 
 import itertools
 from typing import Any
@@ -8,9 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from lib.fields import identities
-from tests.database.desk import JSON, WORKSPACE, Answer, Desk, Raised, signed, with_token
-from tests.database.merging import OPERATOR, SECRET, merge, unmerge
+from tests.database.desk import JSON, OPERATOR, SECRET, Answer, Desk, Raised, signed, with_token
+from tests.database.merging import made, merge, unmerge
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 
 __all__ = ["loop_and_desk"]
@@ -109,19 +108,9 @@ class Merges(RuleBasedStateMachine):
     def a_program_knows_more_of_somebody(self, one: int) -> None:
         contact = self._pick(one)
         name = f"omi:u{next(self.numbers)}"
-        named = (identities.parse(f"email:{self.emails[contact]}"), identities.parse(name))
-        answer = self.loop.run(
-            self.desk.call(
-                "resolve_contact",
-                OPERATOR,
-                identities=identities.documents(named),
-                workspace_id=WORKSPACE,
-                make=True,
-                kind="person",
-            )
-        )
-        assert answer["contact"]["id"] == self._holder(self.emails[contact])
-        self._found_identity(name, answer["contact"]["id"])
+        found = self.loop.run(made(self.desk, f"email:{self.emails[contact]}", name, kind="person"))
+        assert found == self._holder(self.emails[contact])
+        self._found_identity(name, found)
 
     @rule(one=who, names=st.sets(st.sampled_from(NAMES)))
     def a_member_tags_somebody(self, one: int, names: set[str]) -> None:
@@ -276,7 +265,7 @@ class Merges(RuleBasedStateMachine):
 
 def test_merges_lose_nothing_and_undone_leave_everything_as_it_was(loop_and_desk: tuple[Loop, Desk]) -> None:
     loop, desk = loop_and_desk
-    loop.run(desk.believe_hmacs(SECRET))
+    loop.run(desk.believe_hmacs())
     loop.run(desk.admin.execute("update public.spaces set arrivals_per_minute = 1000000"))
     loop.run(
         desk.admin.execute(

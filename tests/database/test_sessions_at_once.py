@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.database.desk import JSON, Answer, Desk, Raised, user, with_token
-from tests.database.test_sessions_states import audited, member, on_behalf
+from tests.database.desk import JSON, Answer, Desk, Raised, member, on_behalf, user, with_token
+from tests.database.test_sessions_states import audited
 
 
 async def change(desk: Desk, caller: JSON, session_ids: list[str], status: str) -> dict[str, JSON]:

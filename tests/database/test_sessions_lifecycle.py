@@ -15,9 +15,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.database.desk import JSON, PERSONA, SYSTEM, WORKSPACE, Answer, Desk, on_a_turn, signed, user, with_token
+from tests.database.desk import (
+    JSON,
+    PERSONA,
+    SYSTEM,
+    WORKSPACE,
+    Answer,
+    Desk,
+    on_a_turn,
+    on_behalf,
+    signed,
+    user,
+    with_token,
+)
 from tests.database.lifecycle import SWEEPS, TERMINAL, Conversation, Deed, Kind, Outcome, orders
-from tests.database.test_sessions_states import WANTED, on_behalf
+from tests.database.test_sessions_states import WANTED
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 
 __all__ = ["loop_and_desk"]

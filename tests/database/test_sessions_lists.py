@@ -8,8 +8,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, Raised, with_token
-from tests.database.test_sessions_states import change, member
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, Raised, member, with_token
+from tests.database.test_sessions_states import change
 from tests.servers import VERSIONS, Server
 
 

@@ -5,27 +5,26 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, Raised, claims, user, with_token
+from tests.database.desk import (
+    JSON,
+    PERSONA,
+    SPACE,
+    WORKSPACE,
+    Answer,
+    Desk,
+    Raised,
+    claims,
+    member,
+    on_behalf,
+    user,
+    with_token,
+)
 
 WANTED = {"pause": "paused", "resume": "active", "complete": "completed", "cancel": "cancelled"}
 
 
-def on_behalf(caller: JSON) -> JSON:
-    """The claims with which a caller acts on something of theirs."""
-    return {"role": "switchboard", "scope": {}, "caller": caller}
-
-
 async def change(desk: Desk, caller: JSON, session_id: str, verb: str) -> Answer:
     return await desk.call("change_session_status", on_behalf(caller), session_id=session_id, status=WANTED[verb])
-
-
-async def member(desk: Desk, role: str, workspace: str = WORKSPACE) -> JSON:
-    """A new member of a workspace, as the functions tell the database of them."""
-    made = await desk.sign_up(None)
-    await desk.admin.execute(
-        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, $3)", workspace, made, role
-    )
-    return user(made)
 
 
 async def audited(desk: Desk, session_id: str) -> list[tuple[str, str | None]]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.database.desk import SPACE, SYSTEM, WORKSPACE, Answer, Desk, Raised, user, with_token
-from tests.database.test_sessions_states import audited, change, member
+from tests.database.desk import SPACE, SYSTEM, WORKSPACE, Answer, Desk, Raised, member, user, with_token
+from tests.database.test_sessions_states import audited, change
 from tests.servers import Server
 
 MANAGING = {"role": "switchboard", "scope": {"management": True}}

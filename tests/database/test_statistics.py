@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.database import brute_statistics as brute
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk
-from tests.database.test_sessions_states import member
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, member
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 
 __all__ = ["loop_and_desk"]

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, SPACE, WORKSPACE, Desk, Raised, with_token
-from tests.database.test_sessions_states import change, member
+from tests.database.desk import JSON, SPACE, WORKSPACE, Desk, Raised, member, with_token
+from tests.database.test_sessions_states import change
 from tests.database.test_statistics import OTHER_SPACE, add_places, ask, check, count_past, keep
 
 AGES = {"hour": timedelta(hours=5), "day": timedelta(days=4), "month": timedelta(days=70)}

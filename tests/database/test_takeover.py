@@ -15,23 +15,11 @@ from tests.database.desk import (
     Answer,
     Desk,
     Raised,
+    member,
+    on_behalf,
     user,
     with_token,
 )
-
-
-def on_behalf(caller: JSON) -> JSON:
-    """The claims with which a caller acts on something of theirs."""
-    return {"role": "switchboard", "scope": {}, "caller": caller}
-
-
-async def member(desk: Desk, role: str, workspace: str = WORKSPACE) -> JSON:
-    """A new member of a workspace, as the functions tell the database of them."""
-    made = await desk.sign_up(None)
-    await desk.admin.execute(
-        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, $3)", workspace, made, role
-    )
-    return user(made)
 
 
 async def take_over(desk: Desk, caller: JSON, session_id: str) -> Answer:

@@ -6,15 +6,24 @@ from uuid import uuid4
 
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, Raised, claims, user, with_token
-from tests.database.test_sessions_states import audited, member, on_behalf
+from tests.database.desk import (
+    JSON,
+    PERSONA,
+    SPACE,
+    WORKSPACE,
+    Answer,
+    Desk,
+    Raised,
+    claims,
+    managing,
+    member,
+    on_behalf,
+    user,
+    with_token,
+)
+from tests.database.test_sessions_states import audited
 
 FIRST = ("Good evening.", "Where would you like to go?")
-
-
-def managing(caller: JSON) -> JSON:
-    """The claims with which a member manages."""
-    return {"role": "switchboard", "scope": {"management": True}, "caller": caller}
 
 
 async def template(desk: Desk, boss: JSON, **members: Any) -> Answer:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, Raised, with_token
+from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, Raised, member, on_behalf, with_token
 from tests.database.test_sessions_lists import own_token
-from tests.database.test_sessions_states import change, member, on_behalf
+from tests.database.test_sessions_states import change
 
 STEPS = ("understanding_request", "searching_aircraft", "requesting_quotes", "proposal_ready")
 

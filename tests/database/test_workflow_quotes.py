@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, SYSTEM, WORKSPACE, Desk, with_token
+from tests.database.desk import JSON, SYSTEM, WORKSPACE, Desk, member, with_token
 from tests.database.test_sessions_lists import own_token
-from tests.database.test_sessions_states import change, member
+from tests.database.test_sessions_states import change
 from tests.database.test_workflow import end, quote, trip
 
 STATUSES = ("requested", "received", "declined", "expired", "withdrawn")
