@@ -1,4 +1,7 @@
-"""Whose message lands where: callers with and without a token, users, members, and what is repeated."""
+"""The conversation that a message reaches: with and without a token, as a user, as a member, and when it is repeated.
+
+What a token of another workspace, conversation or persona reaches is the access matrix's.
+"""
 
 import asyncio
 import uuid
@@ -6,32 +9,43 @@ import uuid
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, LANDING, PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, signed, user, with_token
+from tests.database.desk import (
+    JSON,
+    LANDING,
+    PERSONA,
+    SECRET,
+    SPACE,
+    WORKSPACE,
+    Answer,
+    Desk,
+    claims,
+    member,
+    signed,
+    user,
+    with_token,
+)
 
-SECRET = "the customer's own"
+NOT_ALLOWED = (422, "thread_key_not_allowed")
 
 
-async def _member(desk: Desk, role: str = "agent") -> str:
-    member = await desk.sign_up(f"{uuid.uuid4()}@example.test")
-    await desk.admin.execute(
-        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, $3)",
-        WORKSPACE,
-        member,
-        role,
-    )
-    return member
+def said(turn: Answer) -> list[tuple[str, str]]:
+    """The history that the persona receives."""
+    return [(message["role"], message["text"]) for message in turn["history"]]
 
 
-async def test_a_first_message_needs_nothing_and_brings_all_that_the_persona_needs(desk: Desk) -> None:
+async def refused(desk: Desk, token: JSON | None = None, **more: str) -> tuple[int | None, str]:
+    """How a message is refused."""
+    return await desk.refused("start_turn", token or claims(), space_id=SPACE, message="Hello", **more)
+
+
+async def test_a_first_message_needs_no_token_and_answers_all_that_the_persona_needs(desk: Desk) -> None:
     await desk.admin.execute("update public.workspaces set allowed_networks = '{10.0.0.0/8}' where id = $1", WORKSPACE)
-    await desk.admin.execute(
-        "update public.personas set secret_id = $1 where id = $2", await desk.keep_secret("for n8n"), PERSONA
-    )
+    await desk.admin.execute("update public.personas set secret_id = $1", await desk.keep_secret("for n8n"))
 
     turn = await desk.start(message="Hello there", metadata={"page": "/prices"}, client={"user_agent": "Browser"})
 
     assert (turn["repeat"], turn["status"], turn["proof"], turn["user_id"]) == (False, "active", "asserted", None)
-    assert turn["history"] == []
+    assert (turn["history"], turn["allowed_networks"]) == ([], ["10.0.0.0/8"])
     assert turn["persona"] == {
         "id": PERSONA,
         "kind": "demo",
@@ -40,117 +54,100 @@ async def test_a_first_message_needs_nothing_and_brings_all_that_the_persona_nee
         "secret": "for n8n",
         "time_limit_seconds": 120,
     }
-    assert turn["allowed_networks"] == ["10.0.0.0/8"]
-    message = await desk.admin.fetchrow("select * from public.messages where id = $1", turn["user_message_id"])
-    assert message is not None
-    assert (message["role"], message["text"], message["metadata"], str(message["contact_id"])) == (
-        "contact",
-        "Hello there",
-        {"page": "/prices"},
-        turn["contact_id"],
-    )
-    session = await desk.admin.fetchrow("select * from public.sessions where id = $1", turn["session_id"])
-    assert session is not None
+    message = await desk.row("messages", turn["user_message_id"])
+    assert (message["role"], message["text"], message["metadata"]) == ("contact", "Hello there", {"page": "/prices"})
+    assert str(message["contact_id"]) == turn["contact_id"]
+    session = await desk.row("sessions", turn["session_id"])
     assert (session["turn_count"], session["message_count"], session["metadata"]) == (1, 1, {"user_agent": "Browser"})
-    assert str(await desk.admin.fetchval("select session_id from public.contacts")) == turn["session_id"]
+    assert str((await desk.row("contacts", turn["contact_id"]))["session_id"]) == turn["session_id"]
 
 
-async def test_a_contact_token_goes_on_with_its_conversation(desk: Desk) -> None:
-    ann = await desk.register("ann@example.test")
-
-    turn = await desk.start(with_token(ann), "One")
-    await desk.finish(turn, answer="Two")
-    again = await desk.start(with_token(ann), "Three")
-
-    assert (turn["conversation_id"], turn["session_id"]) == (ann["conversation_id"], ann["session_id"])
-    assert again["session_id"] == ann["session_id"]
-    assert [(each["role"], each["text"]) for each in again["history"]] == [("contact", "One"), ("persona", "Two")]
-
-
-async def test_history_is_the_last_of_the_conversation_oldest_first(desk: Desk) -> None:
+async def test_a_token_continues_its_conversation_with_the_last_of_its_history(desk: Desk) -> None:
     await desk.admin.execute("update public.personas set history_limit = 3")
     ann = await desk.register("ann@example.test")
     for number in range(3):
-        await desk.finish(await desk.start(with_token(ann), f"q{number}"), answer=f"a{number}")
+        turn = await desk.start(with_token(ann), f"q{number}")
+        assert (turn["conversation_id"], turn["session_id"]) == (ann["conversation_id"], ann["session_id"])
+        await desk.finish(turn, answer=f"a{number}")
 
     turn = await desk.start(with_token(ann), "now")
+    assert said(turn) == [("persona", "a1"), ("contact", "q2"), ("persona", "a2")]
 
-    assert [each["text"] for each in turn["history"]] == ["a1", "q2", "a2"]
 
-
-@pytest.mark.parametrize("stranger", ["contact", "conversation", "workspace"])
-async def test_a_token_reaches_no_other_contact_conversation_or_workspace(desk: Desk, stranger: str) -> None:
+@pytest.mark.parametrize("foreign", ["contact", "conversation", "workspace"])
+async def test_a_token_whose_ids_do_not_belong_together_reaches_nothing(desk: Desk, foreign: str) -> None:
     ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test")
     _, elsewhere = await desk.open_workspace()
     eve = await desk.register("ann@example.test", space=elsewhere)
     token = with_token(ann)
-    if stranger == "contact":
-        token["caller"]["contact_id"] = bob["contact_id"]
-    elif stranger == "conversation":
-        token["caller"]["conversation_id"] = bob["conversation_id"]
-    else:
-        token["caller"] |= {"contact_id": eve["contact_id"], "conversation_id": eve["conversation_id"]}
+    token["caller"] |= {
+        "contact": {"contact_id": bob["contact_id"]},
+        "conversation": {"conversation_id": bob["conversation_id"]},
+        "workspace": {"contact_id": eve["contact_id"], "conversation_id": eve["conversation_id"]},
+    }[foreign]
 
-    with pytest.raises(Raised) as refused:
-        await desk.start(token)
-
-    assert (refused.value.status, refused.value.code) == (404, "conversation_not_found")
+    assert await refused(desk, token) == (404, "conversation_not_found")
     assert await desk.count("turns") == 0
 
 
-async def test_a_token_of_another_workspace_does_not_even_find_the_space(desk: Desk) -> None:
-    _, elsewhere = await desk.open_workspace()
-    eve = await desk.register("eve@example.test", space=elsewhere)
-
-    with pytest.raises(Raised, match="space_not_found"):
-        await desk.start(with_token(eve))
-
-
-async def test_a_contact_token_names_no_other_thread(desk: Desk) -> None:
-    ann = await desk.register("ann@example.test")
-
-    with pytest.raises(Raised) as refused:
-        await desk.start(with_token(ann), thread_key="other")
-
-    assert (refused.value.status, refused.value.code) == (422, "thread_key_not_allowed")
-
-
-async def test_only_the_spaces_own_enabled_persona_is_talked_to(desk: Desk) -> None:
+async def test_only_the_spaces_own_enabled_persona_is_reached(desk: Desk) -> None:
     assert (await desk.start(persona_id=PERSONA)).status == 200
-
-    with pytest.raises(Raised, match="persona_not_found"):
-        await desk.start(persona_id=str(uuid.uuid4()))
+    assert await refused(desk, persona_id=str(uuid.uuid4())) == (404, "persona_not_found")
     await desk.admin.execute("update public.personas set enabled = false")
-    with pytest.raises(Raised) as refused:
-        await desk.start()
-
-    assert (refused.value.status, refused.value.code) == (404, "persona_not_found")
+    assert await refused(desk) == (404, "persona_not_found")
     assert await desk.count("contacts") == 1
 
 
-async def test_a_user_with_a_confirmed_email_is_the_contact_of_that_email(desk: Desk) -> None:
-    known = await desk.register("ann@example.test", first_name="Ann")
-    ann = await desk.sign_up("ann@example.test")
-
-    turn = await desk.start(claims(user(ann, "Ann@example.test")))
-
-    assert (turn["contact_id"], turn["user_id"], turn["proof"]) == (known["contact_id"], ann, "verified")
-    assert turn["conversation_id"] != known["conversation_id"]
-    assert turn["history"] == []
-    assert await desk.admin.fetchval("select evidence from public.contact_identities") == "verified"
-
-
-async def test_a_user_finds_their_conversation_again_and_opens_others_by_thread(desk: Desk) -> None:
+async def test_a_thread_needs_proof_and_no_key_leads_into_an_unproven_conversation(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    message = str(uuid.uuid4())
+    first = await desk.start(client_message_id=message)
     ann = claims(user(await desk.sign_up("ann@example.test"), "ann@example.test"))
+    proof = {"email": "ann@example.test", "email_key": "ann@example.test"}
 
-    first = await desk.start(ann)
+    # A contact token is for its own conversation.
+    for token, more in ((with_token(first), {}), (claims(), {}), (claims(), proof)):
+        assert await refused(desk, token, thread_key="prices", **more) == NOT_ALLOWED
+    proof["email_hmac"] = signed("ann@example.test", SECRET)
+    for key in (f"first:{message}:", f"arrival:{message}"):
+        for token, more in ((claims(), proof), (claims(), {}), (ann, {}), (claims(await member(desk)), {})):
+            assert await refused(desk, token, thread_key=key, **more) == NOT_ALLOWED
+    assert await desk.count("turns") == 1
+
+
+# Users and members ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["user", "signed email"])
+async def test_proof_of_an_email_leads_to_its_contact_and_to_threads_of_their_own(desk: Desk, way: str) -> None:
+    await desk.believe_hmacs()
+    known = await desk.register("ann@example.test", first_name="Ann")
+    token: JSON = claims()
+    proof: JSON = {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}
+    if way == "user":
+        token, proof = claims(user(await desk.sign_up("ann@example.test"), "Ann@example.test")), {}
+
+    first = await desk.start(token, **proof)
     await desk.finish(first)
-    again = await desk.start(ann)
-    other = await desk.start(ann, thread_key="prices")
+    again, other = await desk.start(token, **proof), await desk.start(token, thread_key="prices", **proof)
 
+    assert (first["contact_id"], first["proof"], first["history"]) == (known["contact_id"], "verified", [])
+    assert again["contact_id"] == other["contact_id"] == first["contact_id"]
     assert again["conversation_id"] == first["conversation_id"]
-    assert other["conversation_id"] != first["conversation_id"]
-    assert other["contact_id"] == first["contact_id"]
+    assert len({each["conversation_id"] for each in (known, first, other)}) == 3
+    assert (
+        await desk.admin.fetchval("select evidence from public.contact_identities where kind = 'email'") == "verified"
+    )
+
+
+async def test_a_typed_email_leads_to_its_contact_but_shows_no_history(desk: Desk) -> None:
+    ann = await desk.register("ann@example.test")
+    await desk.finish(await desk.start(with_token(ann), "private"))
+
+    turn = await desk.start(email="ANN@example.test")
+
+    assert (turn["contact_id"], turn["proof"], turn["history"]) == (ann["contact_id"], "asserted", [])
+    assert turn["conversation_id"] != ann["conversation_id"]
 
 
 @pytest.mark.parametrize("kind", ["unconfirmed", "foreign email", "anonymous"])
@@ -158,11 +155,10 @@ async def test_a_user_without_a_confirmed_email_is_a_contact_of_their_own(desk: 
     known = await desk.register("ann@example.test")
     if kind == "anonymous":
         visitor = user(await desk.sign_up(None, anonymous=True))
-    elif kind == "unconfirmed":
-        visitor = user(await desk.sign_up("ann@example.test", confirmed=False), "ann@example.test")
     else:
-        await desk.sign_up("ann@example.test")
-        visitor = user(await desk.sign_up("eve@example.test"), "ann@example.test")
+        visitor = user(await desk.sign_up("ann@example.test", confirmed=kind != "unconfirmed"), "ann@example.test")
+    if kind == "foreign email":
+        visitor["user_id"] = await desk.sign_up("eve@example.test")
 
     turn = await desk.start(claims(visitor))
     await desk.finish(turn)
@@ -177,74 +173,86 @@ async def test_a_user_without_a_confirmed_email_is_a_contact_of_their_own(desk: 
     assert tuple(identity) == ("external", f"auth:{visitor['user_id']}", "verified")
 
 
-async def test_a_member_talks_on_the_owners_side_and_never_with_a_contacts_history(desk: Desk) -> None:
-    member = await _member(desk)
-    email = await desk.admin.fetchval("select email from auth.users where id = $1", member)
+async def test_a_member_talks_without_a_contact_and_apart_from_every_contacts_history(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    owner, agent = await member(desk, "owner"), await member(desk, "agent")
+    email = await desk.admin.fetchval("select email from auth.users where id = $1", owner["user_id"])
+    token = claims(user(owner["user_id"], email))
     as_contact = await desk.register(email)
     await desk.finish(await desk.start(with_token(as_contact), "as a contact"))
 
-    turn = await desk.start(claims(user(member, email)), "as a member")
+    turn = await desk.start(token, "secret plans", thread_key="plans")
     await desk.finish(turn)
-    again = await desk.start(claims(user(member, email)))
-
-    assert (turn["contact_id"], turn["user_id"], turn["proof"]) == (None, member, None)
-    assert turn["conversation_id"] != as_contact["conversation_id"]
+    again = await desk.start(token, thread_key="plans")
+    assert (turn["contact_id"], turn["user_id"], turn["proof"]) == (None, owner["user_id"], None)
     assert turn["history"] == []
-    assert [(each["role"], each["text"]) for each in again["history"]] == [("user", "as a member"), ("persona", "Hi")]
+    assert said(again) == [("user", "secret plans"), ("persona", "Hi")]
+
+    # Nor does another member, or a contact with proof, reach it by its thread key.
+    others = [
+        as_contact,
+        await desk.start(claims(agent), thread_key="plans"),
+        await desk.start(claims(user(await desk.sign_up("a@x.test"), "a@x.test")), thread_key="plans"),
+        await desk.start(email="b@x.test", email_hmac=signed("b@x.test", SECRET), thread_key="plans"),
+    ]
+    assert len({each["conversation_id"] for each in (turn, *others)}) == 5
+    assert [each["history"] for each in others[1:]] == [[], [], []]
 
 
-async def test_a_contact_never_finds_the_owners_side_even_under_its_thread_key(desk: Desk) -> None:
-    await desk.believe_hmacs(SECRET)
-    member = await _member(desk, "owner")
-    owner = await desk.start(claims(user(member)), "secret plans", thread_key="plans")
-    ann = await desk.sign_up("ann@example.test")
-
-    as_user = await desk.start(claims(user(ann, "ann@example.test")), thread_key="plans")
-    signed_in = await desk.start(
-        email="bob@example.test", email_hmac=signed("bob@example.test", SECRET), thread_key="plans"
-    )
-
-    assert len({each["conversation_id"] for each in (owner, as_user, signed_in)}) == 3
-    assert as_user["history"] == signed_in["history"] == []
-
-
-async def test_two_members_do_not_share_a_conversation(desk: Desk) -> None:
-    first = await desk.start(claims(user(await _member(desk))))
-    second = await desk.start(claims(user(await _member(desk))))
-
-    assert first["conversation_id"] != second["conversation_id"]
-
-
-async def test_a_member_of_another_workspace_is_an_outsider_here(desk: Desk) -> None:
+async def test_a_member_of_another_workspace_is_a_contact_here(desk: Desk) -> None:
     workspace, _ = await desk.open_workspace()
-    member = await desk.sign_up("boss@example.test")
-    await desk.admin.execute(
-        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'owner')", workspace, member
-    )
-
-    turn = await desk.start(claims(user(member, "boss@example.test")))
-
-    assert turn["contact_id"] is not None
+    assert (await desk.start(claims(await member(desk, "owner", workspace))))["contact_id"] is not None
 
 
-async def test_a_thread_of_ones_own_needs_proof(desk: Desk) -> None:
-    typed: tuple[JSON, ...] = ({}, {"email": "ann@example.test"})
-    for who in typed:
-        with pytest.raises(Raised) as refused:
-            await desk.start(thread_key="prices", **who)
-        assert (refused.value.status, refused.value.code) == (422, "thread_key_not_allowed")
-    assert await desk.count("conversations") == 0
+# Repeats -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_workspace_goes_with_everything_in_it(desk: Desk) -> None:
-    ann = await desk.register("ann@example.test")
-    await desk.finish(await desk.start(with_token(ann)))
-    await desk.start(with_token(ann))
+async def test_the_same_client_message_in_a_conversation_is_the_same_turn(desk: Desk) -> None:
+    await desk.admin.execute("update public.personas set secret_id = $1", await desk.keep_secret("for n8n"))
+    ann = with_token(await desk.register("ann@example.test"))
 
-    await desk.admin.execute("delete from public.workspaces")
+    async with Desk(desk.gate_url, desk.admin_url, connections=10) as crowd:
+        turns = await asyncio.gather(*(crowd.start(ann, client_message_id="m1") for _ in range(10)))
+    first = next(each for each in turns if not each["repeat"])
+    await desk.finish(first)
+    turns.append(await desk.start(ann, client_message_id="m1"))
 
-    for table in ("personas", "contacts", "conversations", "sessions", "turns", "messages"):
-        assert await desk.count(table) == 0
+    assert {(each["turn_id"], each["user_message_id"]) for each in turns} == {
+        (first["turn_id"], first["user_message_id"])
+    }
+    assert [each["status"] for each in turns] == ["active"] * 10 + ["completed"]
+    # Only the first is called a persona for.
+    assert sorted(str(each["persona"]["secret"]) for each in turns) == ["None"] * 10 + ["for n8n"]
+    assert turns[-1]["history"] == []
+    assert await desk.count("messages", "role = 'contact'") == 1
+
+
+async def test_a_first_message_repeated_under_its_uuid_is_the_same_turn_whatever_the_limit(desk: Desk) -> None:
+    message = str(uuid.uuid4())
+    await desk.admin.execute("update public.spaces set arrivals_per_minute = 1 where id = $1", SPACE)
+    async with Desk(desk.gate_url, desk.admin_url, connections=10) as crowd:
+        turns = await asyncio.gather(*(crowd.start(client_message_id=message) for _ in range(10)))
+
+    assert {each.status for each in turns} == {200}
+    assert len({each["turn_id"] for each in turns}) == 1
+    assert sorted(each["repeat"] for each in turns) == [False] + [True] * 9
+    assert await desk.count("contacts") == 1
+    assert await desk.admin.fetchval("select taken from public.rate_limits where name = 'arrivals_by_space'") == 1
+    assert (await desk.start(client_message_id=str(uuid.uuid4()))).status == 429
+
+
+async def test_a_first_message_is_not_found_by_a_guessable_id_another_email_or_another_space(desk: Desk) -> None:
+    message = str(uuid.uuid4())
+    turns = [
+        await desk.start(client_message_id="1"),
+        await desk.start(client_message_id="1"),
+        await desk.start(client_message_id=message),
+        await desk.start(client_message_id=message, email="ann@example.test"),
+        await desk.start(client_message_id=message, email="bob@example.test"),
+        await desk.start(client_message_id=message, space=LANDING),
+    ]
+    for name in ("turn_id", "contact_id", "conversation_id"):
+        assert len({each[name] for each in turns}) == 6, name
 
 
 async def test_a_persona_with_conversations_cannot_be_deleted(desk: Desk) -> None:
@@ -252,120 +260,3 @@ async def test_a_persona_with_conversations_cannot_be_deleted(desk: Desk) -> Non
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await desk.admin.execute("delete from public.personas")
     assert await desk.count("conversations") == 1
-
-
-async def test_a_signed_email_goes_to_the_contacts_main_thread(desk: Desk) -> None:
-    await desk.believe_hmacs(SECRET)
-    proof: JSON = {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}
-
-    ann = await desk.register("ann@example.test", email_hmac=proof["email_hmac"])
-    turn = await desk.start(**proof)
-    other = await desk.start(thread_key="prices", **proof)
-
-    assert (turn["conversation_id"], turn["proof"]) == (ann["conversation_id"], "verified")
-    assert other["conversation_id"] != turn["conversation_id"]
-    assert other["contact_id"] == turn["contact_id"]
-
-
-async def test_a_typed_email_links_the_contact_but_shows_nothing_from_before(desk: Desk) -> None:
-    ann = await desk.register("ann@example.test")
-    await desk.finish(await desk.start(with_token(ann), "private"))
-
-    turn = await desk.start(email="ANN@example.test")
-
-    assert (turn["contact_id"], turn["proof"]) == (ann["contact_id"], "asserted")
-    assert turn["conversation_id"] != ann["conversation_id"]
-    assert turn["history"] == []
-
-
-async def test_the_same_client_message_in_a_conversation_is_the_same_turn(desk: Desk) -> None:
-    await desk.admin.execute("update public.personas set secret_id = $1", await desk.keep_secret("for n8n"))
-    ann = with_token(await desk.register("ann@example.test"))
-
-    first = await desk.start(ann, client_message_id="m1")
-    meanwhile = await desk.start(ann, client_message_id="m1")
-    await desk.finish(first)
-    afterwards = await desk.start(ann, client_message_id="m1")
-
-    assert [each["repeat"] for each in (first, meanwhile, afterwards)] == [False, True, True]
-    assert {each["turn_id"] for each in (first, meanwhile, afterwards)} == {first["turn_id"]}
-    assert [each["status"] for each in (first, meanwhile, afterwards)] == ["active", "active", "completed"]
-    assert (first["persona"]["secret"], meanwhile["persona"]["secret"]) == ("for n8n", None)
-    assert afterwards["history"] == []
-    assert meanwhile["user_message_id"] == first["user_message_id"]
-    assert await desk.count("messages", "role = 'contact'") == 1
-
-
-async def test_ten_copies_of_a_message_at_once_are_one_turn(desk: Desk) -> None:
-    ann = with_token(await desk.register("ann@example.test"))
-
-    async with Desk(desk.gate_url, desk.admin_url, connections=10) as crowd:
-        turns = await asyncio.gather(*(crowd.start(ann, client_message_id="m1") for _ in range(10)))
-
-    assert len({each["turn_id"] for each in turns}) == 1
-    assert sorted(each["repeat"] for each in turns) == [False] + [True] * 9
-
-
-async def test_a_first_message_repeated_under_its_uuid_is_the_same_turn(desk: Desk) -> None:
-    message = str(uuid.uuid4())
-
-    async with Desk(desk.gate_url, desk.admin_url, connections=10) as crowd:
-        turns = await asyncio.gather(*(crowd.start(client_message_id=message) for _ in range(10)))
-
-    assert len({each["turn_id"] for each in turns}) == 1
-    assert sorted(each["repeat"] for each in turns) == [False] + [True] * 9
-    assert await desk.count("contacts") == 1
-    assert await desk.admin.fetchval("select taken from public.rate_limits where name = 'arrivals_by_space'") == 1
-
-
-async def test_a_repeat_is_answered_even_when_the_limit_is_used_up(desk: Desk) -> None:
-    await desk.admin.execute("update public.spaces set arrivals_per_minute = 1 where id = $1", SPACE)
-    message = str(uuid.uuid4())
-    first = await desk.start(client_message_id=message)
-
-    again = await desk.start(client_message_id=message)
-
-    assert (again.status, again["repeat"], again["turn_id"]) == (200, True, first["turn_id"])
-    assert (await desk.start(client_message_id=str(uuid.uuid4()))).status == 429
-
-
-async def test_a_first_message_under_an_id_that_can_be_guessed_opens_a_conversation_of_its_own(desk: Desk) -> None:
-    first = await desk.start(client_message_id="1")
-    second = await desk.start(client_message_id="1")
-
-    assert first["conversation_id"] != second["conversation_id"]
-    assert first["contact_id"] != second["contact_id"]
-
-
-async def test_one_uuid_never_reaches_across_emails_or_spaces(desk: Desk) -> None:
-    message = str(uuid.uuid4())
-
-    turns = [
-        await desk.start(client_message_id=message),
-        await desk.start(client_message_id=message, email="ann@example.test"),
-        await desk.start(client_message_id=message, email="bob@example.test"),
-        await desk.start(client_message_id=message, space=LANDING),
-    ]
-
-    assert len({each["turn_id"] for each in turns}) == 4
-    assert len({each["contact_id"] for each in turns}) == 4
-
-
-@pytest.mark.parametrize("key", ["first:{message}:", "arrival:{message}"])
-async def test_a_conversation_opened_without_proof_is_never_asked_for_by_its_key(desk: Desk, key: str) -> None:
-    await desk.believe_hmacs(SECRET)
-    message = str(uuid.uuid4())
-    ann = user(await desk.sign_up("ann@example.test"), "ann@example.test")
-    first = await desk.start(client_message_id=message)
-
-    for token, more in (
-        (claims(), {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}),
-        (claims(), {}),
-        (claims(ann), {}),
-        (claims(user(await _member(desk))), {}),
-    ):
-        with pytest.raises(Raised) as refused:
-            await desk.start(token, thread_key=key.format(message=message), **more)
-        assert (refused.value.status, refused.value.code) == (422, "thread_key_not_allowed")
-
-    assert await desk.count("turns") == await desk.count("turns", "id = $1", first["turn_id"]) == 1
