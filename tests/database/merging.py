@@ -6,17 +6,6 @@ from lib.fields import identities
 from tests.database.desk import JSON, OPERATOR, WORKSPACE, Answer, Desk
 
 
-def reading(caller: JSON) -> JSON:
-    """The claims of a member's own token."""
-    return {"role": "authenticated", "aud": "authenticated", "sub": caller["user_id"]}
-
-
-def holding(token: JSON) -> JSON:
-    """The claims of the contact token itself, for what is read with it."""
-    caller = {name: token["caller"][name] for name in ("contact_id", "conversation_id", "proof")}
-    return {"role": "contact", "sub": caller["contact_id"], **caller}
-
-
 async def resolve(desk: Desk, *texts: str, token: JSON = OPERATOR, **more: Any) -> Answer:
     """Resolve identities as lib/contacts does."""
     named = tuple(identities.parse(text) for text in texts)

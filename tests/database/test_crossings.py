@@ -6,8 +6,8 @@ import uuid
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, WORKSPACE, Desk, Raised, call, managing, member, on_behalf, with_token
-from tests.database.merging import holding, merge, reading, unmerge
+from tests.database.desk import JSON, WORKSPACE, Desk, Raised, call, managing, member, on_behalf, own_token, with_token
+from tests.database.merging import merge, unmerge
 from tests.database.test_statistics import check, count_past
 from tests.database.test_takeover import audited, say, session_of, take_over
 
@@ -33,15 +33,19 @@ async def test_a_list_asked_with_the_id_of_a_merged_contact_shows_the_sessions_o
     ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test")
     await merge(desk, ann["contact_id"], bob["contact_id"])
     listed = await desk.call(
-        "list_sessions", reading(boss), filters={"contact_id": ann["contact_id"], "workspace_id": WORKSPACE}
+        "list_sessions", own_token(boss), filters={"contact_id": ann["contact_id"], "workspace_id": WORKSPACE}
     )
     assert {item["id"] for item in listed["items"]} == {ann["session_id"], bob["session_id"]}
     # Whoever holds the token from before sees their conversation by the id they know and by the one they are shown.
     for one in (ann, bob):
-        mine = await desk.call("list_sessions", holding(with_token(ann)), filters={"contact_id": one["contact_id"]})
+        mine = await desk.call(
+            "list_sessions", own_token(with_token(ann)["caller"]), filters={"contact_id": one["contact_id"]}
+        )
         assert [item["id"] for item in mine["items"]] == [ann["session_id"]]
     other = await desk.register("eve@example.test")
-    none = await desk.call("list_sessions", holding(with_token(ann)), filters={"contact_id": other["contact_id"]})
+    none = await desk.call(
+        "list_sessions", own_token(with_token(ann)["caller"]), filters={"contact_id": other["contact_id"]}
+    )
     assert none["items"] == []
 
 
@@ -63,7 +67,7 @@ async def test_a_contact_is_told_by_no_id_who_took_over(desk: Desk) -> None:
     await take_over(desk, boss, ann["session_id"])
     await say(desk, boss, ann["session_id"], "Hi")
     told = [
-        await desk.call(function, holding(with_token(ann)), **arguments)
+        await desk.call(function, own_token(with_token(ann)["caller"]), **arguments)
         for function, arguments in (
             ("list_sessions", {"filters": {}}),
             ("read_session", {"session_id": ann["session_id"]}),
@@ -74,9 +78,9 @@ async def test_a_contact_is_told_by_no_id_who_took_over(desk: Desk) -> None:
     assert boss["user_id"] not in str([answer.body for answer in told])
     for hidden in ("assigned_user_id from public.sessions", "user_id from public.messages"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            async with desk.reading(holding(with_token(ann))) as contact:
+            async with desk.reading(own_token(with_token(ann)["caller"])) as contact:
                 await contact.fetch(f"select {hidden}")
-    mine = await desk.call("list_sessions", reading(boss), filters={})
+    mine = await desk.call("list_sessions", own_token(boss), filters={})
     assert mine["items"][0]["assigned_user_id"] == boss["user_id"]
 
 

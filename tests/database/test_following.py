@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, Answer, Desk, Raised, member, on_behalf, with_token
+from tests.database.desk import JSON, Answer, Desk, Raised, member, on_behalf, own_token, with_token
 from tests.database.test_takeover import assign, hand_back, say, take_over
 from tests.servers import Server
 
@@ -17,10 +17,6 @@ def holding(arrived: Answer) -> JSON:
     """The claims of the contact token that an arrival was answered with."""
     ids = {name: arrived[name] for name in ("workspace_id", "contact_id", "conversation_id", "proof")}
     return {"role": "contact", "sub": arrived["contact_id"], **ids}
-
-
-def signed_in(caller: JSON) -> JSON:
-    return {"role": "authenticated", "sub": caller["user_id"]}
 
 
 async def follow(desk: Desk, token: JSON, conversation_id: str, **more: Any) -> Answer:
@@ -86,7 +82,7 @@ async def test_nobody_follows_what_is_not_theirs(desk: Desk) -> None:
     ann, ben = await desk.register("ann@example.test"), await desk.register("ben@example.test")
     where = ann["conversation_id"]
     await desk.finish(await desk.start(with_token(ann), "Hello"))
-    for token in (holding(ben), signed_in(agent), signed_in(foreigner)):
+    for token in (holding(ben), own_token(agent), own_token(foreigner)):
         with pytest.raises(Raised) as refused:
             await follow(desk, token, where)
         assert (refused.value.status, refused.value.code) == (404, "conversation_not_found")
@@ -95,15 +91,15 @@ async def test_nobody_follows_what_is_not_theirs(desk: Desk) -> None:
         await follow(desk, holding(ann), where, after=bens)
     assert (refused.value.status, refused.value.code) == (404, "message_not_found")
 
-    assert len((await follow(desk, signed_in(boss), where))["messages"]) == 2
+    assert len((await follow(desk, own_token(boss), where))["messages"]) == 2
     await assign(desk, boss, ann["session_id"], agent)
-    assert len((await follow(desk, signed_in(agent), where))["messages"]) == 2
+    assert len((await follow(desk, own_token(agent), where))["messages"]) == 2
     # An agent sees the session that is theirs, and none before or after it.
     await desk.call("change_session_status", on_behalf(boss), session_id=ann["session_id"], status="completed")
     await desk.start(with_token(ann), "A new session")
-    seen = await follow(desk, signed_in(agent), where)
+    seen = await follow(desk, own_token(agent), where)
     assert (len(seen["messages"]), seen["session"]["session_id"]) == (2, ann["session_id"])
-    assert len((await follow(desk, signed_in(boss), where))["messages"]) == 3
+    assert len((await follow(desk, own_token(boss), where))["messages"]) == 3
 
 
 @pytest.mark.parametrize("way", ["turns", "members", "both"])
@@ -198,7 +194,7 @@ async def test_a_question_costs_the_same_in_a_long_conversation(desk: Desk, who:
     boss, agent = await member(desk, "owner"), await member(desk, "agent")
     ann = await desk.register("ann@example.test")
     await assign(desk, boss, ann["session_id"], agent)
-    token = {"contact": holding(ann), "owner": signed_in(boss), "agent": signed_in(agent)}[who]
+    token = {"contact": holding(ann), "owner": own_token(boss), "agent": own_token(agent)}[who]
     touched = []
     for messages in (50, 20_000):
         await desk.admin.execute(

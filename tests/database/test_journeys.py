@@ -20,6 +20,7 @@ from tests.database.desk import (
     Raised,
     member,
     on_behalf,
+    own_token,
     signed,
     user,
     with_token,
@@ -31,13 +32,10 @@ from tests.servers import VERSIONS, Server
 SECRET = "the-secret-of-the-customers-server"
 
 
-def reading(caller: JSON) -> JSON:
-    """The claims of a user's own token."""
-    return {"role": "authenticated", "sub": caller["user_id"]}
-
-
 async def page(desk: Desk, reader: JSON, contact_id: str, after: str | None = None, size: int = 200) -> Answer:
-    return await desk.call("read_contact_journey", reading(reader), contact_id=contact_id, after=after, page_size=size)
+    return await desk.call(
+        "read_contact_journey", own_token(reader), contact_id=contact_id, after=after, page_size=size
+    )
 
 
 async def whole(desk: Desk, reader: JSON, contact_id: str, size: int = 200) -> list[JSON]:

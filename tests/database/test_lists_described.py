@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Connection, Desk, member
-from tests.database.test_sessions_lists import find, own_token
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Connection, Desk, member, own_token
+from tests.database.test_sessions_lists import find
 
 SESSION = (
     "id", "workspace_id", "conversation_id", "status", "user_id", "turn_count", "message_count", "created_at",

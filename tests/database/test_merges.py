@@ -15,10 +15,11 @@ from tests.database.desk import (
     managing,
     member,
     on_behalf,
+    own_token,
     user,
     with_token,
 )
-from tests.database.merging import belongings, holding, made, merge, reading, rows_seen, unmerge
+from tests.database.merging import belongings, made, merge, rows_seen, unmerge
 
 
 async def tag(desk: Desk, contact: str, *names: str) -> Answer:
@@ -99,7 +100,7 @@ async def test_groups_are_merged_with_their_participants(desk: Desk) -> None:
     before = await belongings(desk)
     boss = await member(desk)
     await merge(desk, old, new, managing(boss))
-    shown = await desk.call("read_contact", reading(boss), contact_id=new)
+    shown = await desk.call("read_contact", own_token(boss), contact_id=new)
     assert len(shown["participants"]) == 2
     assert [one["contact_id"] for one in shown["merged"]] == [old]
     # A reference to the old group is one to the new.
@@ -148,15 +149,20 @@ async def test_a_token_from_before_a_merge_serves_its_conversation_and_nothing_m
     assert turn["history"] == []
     at_work = {**token, "scope": {"workspace_id": WORKSPACE}}
     assert (await desk.call("cancel_turn", at_work, turn_id=turn["turn_id"])).status == 200
-    (listed,) = (await desk.call("list_sessions", holding(token)))["items"]
+    (listed,) = (await desk.call("list_sessions", own_token(token["caller"])))["items"]
     assert (listed["id"], listed["contact"]["name"]) == (bob["session_id"], None)
-    assert (await desk.call("read_session", holding(token), session_id=bob["session_id"]))["messages"]
-    refused = await desk.refused("read_session", holding(token), session_id=ann["session_id"])
+    assert (await desk.call("read_session", own_token(token["caller"]), session_id=bob["session_id"]))["messages"]
+    refused = await desk.refused("read_session", own_token(token["caller"]), session_id=ann["session_id"])
     assert refused == (404, "session_not_found")
-    assert await rows_seen(desk, holding(token)) == {"contacts": 0, "conversations": 1, "sessions": 1, "messages": 1}
+    assert await rows_seen(desk, own_token(token["caller"])) == {
+        "contacts": 0,
+        "conversations": 1,
+        "sessions": 1,
+        "messages": 1,
+    }
     # With proof it shows the contact that it names, and not the one that this was merged into.
     await merge(desk, ann["contact_id"], (await desk.register("eve@example.test"))["contact_id"])
-    assert (await rows_seen(desk, holding(with_token(ann))))["contacts"] == 1
+    assert (await rows_seen(desk, own_token(with_token(ann)["caller"])))["contacts"] == 1
 
 
 async def test_a_token_for_another_contacts_conversation_is_void_after_the_unmerge(desk: Desk) -> None:
@@ -166,13 +172,13 @@ async def test_a_token_for_another_contacts_conversation_is_void_after_the_unmer
     await merge(desk, ann["contact_id"], bob)
     mixed = await desk.prove("bob@example.test")
     assert (mixed["contact_id"], mixed["conversation_id"]) == (bob, ann["conversation_id"])
-    assert (await rows_seen(desk, holding(with_token(mixed))))["messages"] == 2
+    assert (await rows_seen(desk, own_token(with_token(mixed)["caller"])))["messages"] == 2
 
     await unmerge(desk, ann["contact_id"])
-    assert (await rows_seen(desk, holding(with_token(mixed))))["messages"] == 0
+    assert (await rows_seen(desk, own_token(with_token(mixed)["caller"])))["messages"] == 0
     refused = await desk.refused("start_turn", with_token(mixed), space_id=SPACE, message="Me again")
     assert refused == (404, "conversation_not_found")
-    assert (await rows_seen(desk, holding(with_token(ann))))["messages"] == 2
+    assert (await rows_seen(desk, own_token(with_token(ann)["caller"])))["messages"] == 2
     assert (await desk.start(with_token(ann)))["conversation_id"] == ann["conversation_id"]
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import OPERATOR, SPACE, WORKSPACE, Answer, Desk, managing, member, with_token
-from tests.database.merging import belongings, holding, made, merge, rows_seen, unmerge
+from tests.database.desk import OPERATOR, SPACE, WORKSPACE, Answer, Desk, managing, member, own_token, with_token
+from tests.database.merging import belongings, made, merge, rows_seen, unmerge
 
 EMAIL = "ann@example.test"
 
@@ -51,7 +51,7 @@ async def test_a_visitor_who_proves_a_known_email_is_merged_with_its_contact(des
     again = await desk.start(with_token(visitor), "still my chat")
     assert again["conversation_id"] == visitor["conversation_id"]
     assert [message["text"] for message in again["history"]] == ["before I told", "Hi"]
-    assert await rows_seen(desk, holding(with_token(visitor))) == {
+    assert await rows_seen(desk, own_token(with_token(visitor)["caller"])) == {
         "contacts": 0, "conversations": 1, "sessions": 1, "messages": 3,
     }  # fmt: skip
     await desk.finish(again)

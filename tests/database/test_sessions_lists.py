@@ -8,16 +8,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, Raised, member, with_token
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, Raised, member, own_token, with_token
 from tests.database.test_sessions_states import change
 from tests.servers import VERSIONS, Server
-
-
-def own_token(caller: JSON) -> JSON:
-    """The claims of a caller's own token."""
-    if caller["kind"] == "contact":
-        return {**caller, "role": "contact", "sub": caller["contact_id"]}
-    return {"role": "authenticated", "sub": caller["user_id"]}
 
 
 async def find(desk: Desk, caller: JSON, filters: JSON | None = None, **paging: Any) -> Answer:

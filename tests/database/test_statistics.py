@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.database import brute_statistics as brute
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, member
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, member, own_token
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 
 __all__ = ["loop_and_desk"]
@@ -21,11 +21,6 @@ NOBODY = "00000000-0000-4000-8000-000000000001"
 OVER = ("completed", "failed", "timeout", "cancelled")
 STEPS = ("understanding_request", "searching_aircraft", "proposal_ready")
 CODES = ("persona_timeout", "persona_failed", "lease_expired", None)
-
-
-def own_token(caller: JSON) -> JSON:
-    """The claims of a user's own token."""
-    return {"role": "authenticated", "sub": caller["user_id"]}
 
 
 async def ask(desk: Desk, caller: JSON, filters: JSON | None = None, workspace: str | None = WORKSPACE) -> JSON:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, Raised, member, on_behalf, with_token
-from tests.database.test_sessions_lists import own_token
+from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, Raised, member, on_behalf, own_token, with_token
 from tests.database.test_sessions_states import change
 
 STEPS = ("understanding_request", "searching_aircraft", "requesting_quotes", "proposal_ready")

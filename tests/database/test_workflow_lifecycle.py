@@ -14,8 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.database.desk import JSON, Answer, Desk, member
-from tests.database.test_sessions_lists import own_token
+from tests.database.desk import JSON, Answer, Desk, member, own_token
 from tests.database.test_sessions_states import change
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 from tests.database.test_workflow import ALLOWED, STEPS, logged, propose, quote, work

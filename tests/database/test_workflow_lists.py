@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, member, on_behalf, with_token
-from tests.database.test_sessions_lists import FILL, FILL_SESSIONS, _plan, find, ids, own_token
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, member, on_behalf, own_token, with_token
+from tests.database.test_sessions_lists import FILL, FILL_SESSIONS, _plan, find, ids
 from tests.database.test_workflow import quote, trip, work
 from tests.servers import VERSIONS, Server
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, SYSTEM, WORKSPACE, Desk, member, with_token
-from tests.database.test_sessions_lists import own_token
+from tests.database.desk import JSON, SYSTEM, WORKSPACE, Desk, member, own_token, with_token
 from tests.database.test_sessions_states import change
 from tests.database.test_workflow import end, quote, trip
 
