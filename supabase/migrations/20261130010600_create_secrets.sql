@@ -224,7 +224,7 @@ create trigger personas_drop_secrets after delete on public.personas for each ro
 create trigger spaces_drop_secrets after delete on public.spaces for each row execute function private.drop_secrets();
 
 grant execute on function
-    private.persona_secret, private.hmac_sha256, private.email_is_signed, private.callback_secret,
+    private.persona_secret, private.email_is_signed, private.callback_secret,
     public.webhook_secret
     to switchboard;
 

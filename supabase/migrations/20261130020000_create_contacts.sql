@@ -6,13 +6,13 @@ set check_function_bodies = off;
 -- Contacts and groups, and the identities by which they are recognised.
 
 create type public.identity_kind as enum ('email', 'phone', 'telegram', 'whatsapp', 'discord', 'omi', 'external');
-comment on type public.identity_kind is 'external: an id in another system, written system:id; auth:… is a Supabase user.';
+comment on type public.identity_kind is 'email, phone; telegram, whatsapp, discord, omi: an id there; external: an id in another system, written system:id (auth:… is a Supabase user).';
 
 create type public.proof as enum ('asserted', 'verified');
 comment on type public.proof is 'asserted: typed by the contact; verified: proven by a token, a confirmed user, an HMAC or a service. asserted -> verified';
 
 create type public.contact_kind as enum ('person', 'group');
-comment on type public.contact_kind is 'group: a chat whose participants are persons. The kind never changes.';
+comment on type public.contact_kind is 'person; group: a chat whose participants are persons. The kind never changes.';
 
 create table public.contacts (
     -- Random, not time-ordered: a contact's id does not reveal when the contact arrived.

@@ -5,7 +5,7 @@ create type public.turn_status as enum ('active', 'completed', 'failed', 'timeou
 comment on type public.turn_status is 'active -> completed | failed | timeout | cancelled';
 
 create type public.message_role as enum ('contact', 'user', 'persona', 'member');
-comment on type public.message_role is 'The sender: a contact, a signed-in user for themselves, the persona, or a member.';
+comment on type public.message_role is 'The sender: contact; user: signed in, for themselves; persona; member.';
 
 create table public.turns (
     id                  uuid               not null default private.uuid7(),
@@ -120,17 +120,21 @@ create index messages_words_idx on public.messages using gin ((
 create unique index messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
 
 create function private.turn_lease()
-    returns interval language sql immutable parallel safe set search_path = ''
+    returns interval language plpgsql immutable parallel safe set search_path = ''
 as $$
-    select interval '30 seconds';
+begin
+    return '30 seconds';
+end;
 $$;
 comment on function private.turn_lease is 'How long a turn lives without a flush. After it the turn counts as abandoned by its process and is ended.';
 
 create function private.is_silent(turn public.turns)
-    returns boolean language sql stable set search_path = ''
+    returns boolean language plpgsql stable set search_path = ''
 as $$
+begin
     -- The functions flush at least every two seconds, even when there is no text (lib/chat/turn_writer.SILENCE_SECONDS).
-    select turn.lease_until <= clock_timestamp() + private.turn_lease() - interval '6 seconds';
+    return turn.lease_until <= clock_timestamp() + private.turn_lease() - interval '6 seconds';
+end;
 $$;
 comment on function private.is_silent is 'Whether an active turn was not flushed for six seconds: no process answers it, or the database was not available.';
 

@@ -13,8 +13,8 @@ from tests.database.access.world import NAMES, ROWS, workspace_of
 _KNOWN_BY_ID = ("auth.users", "public.workspaces", "public.personas", "public.spaces")
 """Tables of which a caller may learn an id without reading the row."""
 
-_WITHOUT_CALLER = {"hmac_sha256", "leave_group"}
-"""Granted to the functions' role, although only functions with their owner's rights call them, or none."""
+_WITHOUT_CALLER = {"leave_group"}
+"""Granted to the functions' role, although no function calls it yet."""
 
 
 async def test_every_api_function_has_a_line_and_exactly_the_roles_of_its_section(probe: Probe) -> None:
