@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset migration replay clients cold-start cost compare growth faults test lint lock
+.PHONY: help install install-dev run up down status reset migration replay cold-start cost compare growth faults test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,9 +39,6 @@ migration: install ## Write what changed in supabase/schemas and supabase/polici
 
 replay: install ## Play FILE, a file of dialogues, through the functions of the running stack
 	@$(BIN)/python -m bench.replay $(or $(FILE),bench/data/dialogues.json) $(ARGS)
-
-clients: install-dev ## Measure what a database call costs its HTTP client, beside others
-	@$(BIN)/python -m bench.clients $(ARGS)
 
 cold-start: install-dev ## Measure every function from process start to its first answer
 	@$(BIN)/python -m bench.cold_start $(ARGS)
@@ -76,6 +73,5 @@ lock: install-dev ## Lock the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra local --extra dev pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra local -c requirements/dev.txt pyproject.toml -o requirements/local.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/functions.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt requirements/clients.in -o requirements/clients.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt requirements/cost.in -o requirements/cost.txt
 	npm install --package-lock-only

@@ -328,7 +328,7 @@ def imports(stack: Stack, name: str) -> list[str]:
 def main(rounds: int, uncompiled: bool, show_imports: bool) -> None:
     folder = Path(tempfile.mkdtemp(prefix="switchboard-cold-"))
     try:
-        with start_stack(folder, functions_env={"SWITCHBOARD_DATABASE_URL": ""}) as stack:
+        with start_stack(folder) as stack:
             if show_imports:
                 for name in FUNCTIONS:
                     click.echo("\n".join(imports(stack, name)))

@@ -1,4 +1,4 @@
-"""The SQL functions, called as the service role by a command that runs once."""
+"""The SQL functions and the queries, as the service role, for a command that runs once."""
 
 import contextlib
 import json
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from cli.target import Target
 from lib import errors
+from lib.database import queries
+from lib.database.queries import Queries
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -24,10 +26,11 @@ class BackendError(Exception):
 
 @dataclass(frozen=True)
 class Backend:
-    """One project's SQL functions."""
+    """One project's SQL functions and queries."""
 
     target: Target
     session: aiohttp.ClientSession
+    queries: Queries
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], returns: type[Answer], *, repeatable: bool = False
@@ -37,10 +40,7 @@ class Backend:
         Raises Refused for what the database refuses, BackendUnavailable when it cannot be reached, and BackendError.
         """
         del repeatable
-        key = self.target.service_key
-        headers = {"Content-Type": "application/json", "apikey": key}
-        if key.count(".") == 2:  # a JWT; the newer sb_secret_… keys stand in `apikey` alone
-            headers["Authorization"] = f"Bearer {key}"
+        headers = {"Content-Type": "application/json", "apikey": self.target.service_key, **_bearer(self.target)}
         body = json.dumps(arguments, default=str).encode()
         try:
             # A redirect would take the key along to wherever it leads.
@@ -61,8 +61,17 @@ class Backend:
 @contextlib.asynccontextmanager
 async def opened(target: Target) -> AsyncIterator[Backend]:
     """A backend for as long as a command runs."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TRY_SECONDS, sock_connect=5)) as session:
-        yield Backend(target, session)
+    limits = aiohttp.ClientTimeout(total=TRY_SECONDS, sock_connect=5)
+    async with (
+        aiohttp.ClientSession(timeout=limits) as session,
+        queries.connect(target.rest_url, target.service_key) as client,
+    ):
+        yield Backend(target, session, Queries(client, _bearer(target)))
+
+
+def _bearer(target: Target) -> dict[str, str]:
+    """The service key as a bearer token, where it is a JWT; the newer sb_secret_… keys stand in `apikey` alone."""
+    return {"Authorization": f"Bearer {target.service_key}"} if target.service_key.count(".") == 2 else {}
 
 
 def _refusal(status: int, content: bytes) -> Exception:

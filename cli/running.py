@@ -49,7 +49,7 @@ def run(work: Callable[[Backend], Awaitable[Result]]) -> Result:
         _refuse_fields(invalid.errors)
     except errors.BackendUnavailable:
         raise Failure("The backend cannot be reached now.", 5) from None
-    except errors.Refused as refused:
+    except (errors.Refused, errors.NotFound) as refused:
         text = f"{refused.detail or refused.title} ({refused.code})"
         raise Failure(text, {404: 3, 422: 2}.get(refused.status, 4)) from None
     except BackendError as error:

@@ -25,6 +25,9 @@ Secret = Annotated[SecretStr, Field(min_length=16)]
 _DATABASE_URL = re.compile(r"postgres(ql)?://[^\s/?#@\[\]]+@[^\s/?#@]*(/[^\s#@]*)?")
 """A URL in which no part of the password can be mistaken for a host, port or query, which are resolved and logged."""
 
+_TRANSACTION_PORT = re.compile(r":6543\b")
+"""Where Supabase's poolers listen in transaction mode (supabase.com/docs/guides/database/connecting-to-postgres)."""
+
 
 class Settings(BaseModel):
     """The settings of a deployment. A field's name is the environment variable's name in lower case."""
@@ -33,14 +36,16 @@ class Settings(BaseModel):
 
     supabase_url: AnyHttpUrl
     supabase_anon_key: SecretStr = Field(min_length=1)
+    switchboard_database_url: SecretStr
+    """The database as the login `switchboard_login`: itself, or a pooler in front of it."""
     cron_secret: Secret
     supabase_rest_url: AnyHttpUrl | None = None
     supabase_jwt_secret: SecretStr | None = None
     switchboard_signing_key: SecretStr | None = None
-    switchboard_database_url: SecretStr | None = None
-    """The database as the login `switchboard_login`, for a process that lives long. Absent: all goes to PostgREST."""
-    switchboard_database_connections: int = Field(default=2, ge=1, le=100)
-    """How many of these connections this process uses as long as calls are quick; eight more where they are not."""
+    switchboard_database_connections: int = Field(default=10, ge=1, le=100)
+    """The most connections that one process opens to the database."""
+    switchboard_database_prepared_statements: bool = True
+    """False where a pooler in transaction mode is in between, which gives each transaction another connection."""
     switchboard_trusted_proxies: int = Field(default=0, ge=0, le=10)
     switchboard_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     enable_chat_sessions: bool = True
@@ -62,12 +67,19 @@ class Settings(BaseModel):
 
     @field_validator("switchboard_database_url")
     @classmethod
-    def _is_of_postgres(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and _DATABASE_URL.fullmatch(url.get_secret_value()) is None:
+    def _is_of_postgres(cls, url: SecretStr) -> SecretStr:
+        if _DATABASE_URL.fullmatch(url.get_secret_value()) is None:
             raise ValueError(
                 "must be postgresql://user:password@host/database, with %XX for what is special in a password"
             )
         return url
+
+    @model_validator(mode="after")
+    def _no_statements_that_a_pooler_loses(self) -> "Settings":
+        hosts = self.switchboard_database_url.get_secret_value().rpartition("@")[2]
+        if self.switchboard_database_prepared_statements and _TRANSACTION_PORT.search(hosts):
+            raise ValueError("SWITCHBOARD_DATABASE_PREPARED_STATEMENTS must be false with a pooler in transaction mode")
+        return self
 
     @property
     def rest_url(self) -> str:

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs what only some tests need from Debian: the browser, and a Postgres 15 with the real pg_cron and plpgsql_check.
+# Installs what only some tests need from Debian: the browser, a Postgres 15 with the real pg_cron and plpgsql_check, and the
+# pooler PgBouncer.
 # Without root or sudo, or on another system, it says what is missing and leaves it at that: those tests are skipped.
 set -eu
 
-packages="chromium postgresql-15 postgresql-15-cron postgresql-15-plpgsql-check"
+packages="chromium postgresql-15 postgresql-15-cron postgresql-15-plpgsql-check pgbouncer"
 
 command -v dpkg-query >/dev/null 2>&1 || { echo "Not a Debian system: tests that need one of $packages are skipped."; exit 0; }
 

@@ -16,6 +16,7 @@ PASSED_ON = (
     "CHAT_SESSION_CLEANUP_INTERVAL",
     "CONVERSATION_STREAM_SECONDS",
     "SWITCHBOARD_DATABASE_CONNECTIONS",
+    "SWITCHBOARD_DATABASE_PREPARED_STATEMENTS",
 )
 """Settings of the functions that `make run` passes on from its environment."""
 

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lib.auth import callers
-from lib.database import commands
+from lib.database import commands, queries
 from lib.database.management import managing_as
 from lib.database.paging import Page, PageRequest
 from lib.http import app, request_body
@@ -122,13 +122,13 @@ async def list_spaces(request: Request) -> Page[Space]:
     """A workspace's spaces."""
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
-    return await spaces.list_all(commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest))
+    return await spaces.list_all(queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest))
 
 
 async def read_space(request: Request) -> Space:
     """A space."""
     user = await callers.require_user(request)
-    return await spaces.read(commands.reading_as(user), app.path_id(request, "space_id"))
+    return await spaces.read(queries.reading_as(user), app.path_id(request, "space_id"))
 
 
 async def change_space(request: Request) -> Space:

@@ -1,18 +1,18 @@
-"""Callers: who sends a request, and the tokens that the functions sign.
+"""Callers: who sends a request, what the database is told of them, and the contact tokens that the functions sign.
 
 Requests carry one of three credentials: a contact token, which registration signs; a user token of Supabase Auth; or
-the cron secret of the database's schedules. Besides contact tokens the functions sign switchboard tokens, valid for one
-minute, with which they call the database on behalf of a caller.
+the cron secret of the database's schedules.
 """
 
 import contextlib
 import functools
 import hmac
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -24,7 +24,6 @@ from lib.fields import emails
 from lib.fields.models import Record
 
 CONTACT_TOKEN_LIFE = timedelta(days=30)
-SWITCHBOARD_TOKEN_LIFE = timedelta(seconds=60)
 
 _ISSUER = "switchboard"
 _OPERATOR = "operator"
@@ -45,11 +44,18 @@ class Anonymous:
 class Contact:
     """A contact with a contact token for one conversation in one workspace. ``token`` is the token as sent."""
 
+    role: ClassVar[str] = "contact"
+    """The database role that reads with the contact's own rights."""
+
     workspace_id: UUID
     contact_id: UUID
     conversation_id: UUID
     proof: Proof
     token: str = field(repr=False)
+    token_claims: str = field(default="{}", repr=False, compare=False)
+    """The verified claims of the token, as a JSON object."""
+    expires_at: float = field(default=math.inf, repr=False, compare=False)
+    """The time, in seconds since 1970, from which the token is refused."""
 
     def claims(self) -> dict[str, str]:
         """JWT claims for the database."""
@@ -65,12 +71,19 @@ class Contact:
 class User:
     """A user signed in through Supabase Auth, possibly anonymously. ``token`` is the token as sent."""
 
+    role: ClassVar[str] = "authenticated"
+    """The database role that reads with the user's own rights."""
+
     user_id: UUID
     email: str | None
     token: str = field(repr=False)
     operator: bool = False
     """Whether the user operates this instance: `"switchboard_role": "operator"` in app_metadata, which only the
     project's owner can write. user_metadata, which users write themselves, is never read."""
+    token_claims: str = field(default="{}", repr=False, compare=False)
+    """The verified claims of the token, as a JSON object."""
+    expires_at: float = field(default=math.inf, repr=False, compare=False)
+    """The time, in seconds since 1970, from which the token is refused."""
 
     def claims(self) -> dict[str, str]:
         """JWT claims for the database, with the email's key, under which the database looks for the confirmed email."""
@@ -209,20 +222,30 @@ async def identify(token: str) -> Contact | User:
     unverified = tokens.decode_unverified(token)
     try:
         if unverified.issuer == _ISSUER:
-            contact = _ContactClaims.model_validate(tokens.verify_ours(unverified, audience="contact", issuer=_ISSUER))
+            claims = tokens.verify_ours(unverified, audience="contact", issuer=_ISSUER)
+            contact = _ContactClaims.model_validate(claims)
             return Contact(
                 workspace_id=contact.workspace_id,
                 contact_id=contact.contact_id,
                 conversation_id=contact.conversation_id,
                 proof=contact.proof,
                 token=token,
+                token_claims=json.dumps(claims),
+                expires_at=tokens.end_of(claims),
             )
-        user = _UserClaims.model_validate(await tokens.verify_supabase(unverified, audience="authenticated"))
+        claims = await tokens.verify_supabase(unverified, audience="authenticated")
+        user = _UserClaims.model_validate(claims)
     except ValidationError:
         raise errors.TokenInvalid() from None
     known = user.app_metadata if isinstance(user.app_metadata, dict) else {}
-    operator = known.get("switchboard_role") == _OPERATOR
-    return User(user_id=user.sub, email=user.email or None, token=token, operator=operator)
+    return User(
+        user_id=user.sub,
+        email=user.email or None,
+        token=token,
+        operator=known.get("switchboard_role") == _OPERATOR,
+        token_claims=json.dumps(claims),
+        expires_at=tokens.end_of(claims),
+    )
 
 
 def contact_token(workspace_id: UUID, contact_id: UUID, conversation_id: UUID, proof: Proof) -> SignedToken:
@@ -241,36 +264,20 @@ def contact_token(workspace_id: UUID, contact_id: UUID, conversation_id: UUID, p
         "iat": int(now.timestamp()),
         "exp": int(expires_at.timestamp()),
     }
-    return SignedToken(token=_sign(claims), expires_at=expires_at)
-
-
-def switchboard_token(caller: Caller, scope: Scope) -> str:
-    """A token with which a function calls the database for this caller, within this scope.
-
-    It is valid for 60 s and cached for 30 s, so at least 30 s remain.
-    """
-    return _switchboard_token(caller, scope, int(time.time() // 30))
+    return SignedToken(token=signing.sign(claims), expires_at=expires_at)
 
 
 @functools.lru_cache(maxsize=1_024)
 def switchboard_claims(caller: Caller, scope: Scope) -> str:
-    """The claims of such a token as JSON, for a direct connection, which needs no token."""
-    return json.dumps(_claims(caller, scope))
+    """The claims, as JSON, with which a command acts for this caller, within this scope."""
+    return json.dumps({"role": "switchboard", "scope": scope.claims(), "caller": caller.claims()})
 
 
-@functools.lru_cache(maxsize=1_024)
-def _switchboard_token(caller: Caller, scope: Scope, half_minute: int) -> str:
-    return _sign(_claims(caller, scope) | {"exp": half_minute * 30 + int(SWITCHBOARD_TOKEN_LIFE.total_seconds())})
-
-
-def _claims(caller: Caller, scope: Scope) -> dict[str, Any]:
-    return {
-        "iss": _ISSUER,
-        "aud": _ISSUER,
-        "role": "switchboard",
-        "scope": scope.claims(),
-        "caller": caller.claims(),
-    }
+def own_claims(caller: Contact | User) -> str:
+    """The claims, as JSON, of the token that the caller showed. Raises TokenExpired once it is no longer accepted."""
+    if caller.expires_at <= time.time():
+        raise errors.TokenExpired()
+    return caller.token_claims
 
 
 def _bearer(header: str) -> str:
@@ -278,7 +285,3 @@ def _bearer(header: str) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise errors.TokenInvalid()
     return token.strip()
-
-
-def _sign(claims: dict[str, Any]) -> str:
-    return signing.sign(claims)

@@ -1,8 +1,8 @@
 """Signing our own tokens: compact JWS (RFC 7515).
 
-PyJWT is used to verify only (lib/auth/tokens.py): the first call to the database needs a signature, and importing PyJWT
-takes longer than everything else that such a call imports. Signatures come from the standard library's HMAC or from
-cryptography's ECDSA, of which only the curves are imported, and only if there is a signing key.
+PyJWT is used to verify only (lib/auth/tokens.py): a registration and the first message of a chat need a signature, and
+importing PyJWT takes longer than everything else that they import. Signatures come from the standard library's HMAC or
+from cryptography's ECDSA, of which only the curves are imported, and only if there is a signing key.
 """
 
 import base64

@@ -102,9 +102,14 @@ def _verified(unverified: Unverified, key: Any, *, audience: str, issuer: str | 
     except jwt.InvalidTokenError:
         raise errors.TokenInvalid() from None
     # A cached token is valid until it expires.
-    if int(claims["exp"]) <= time.time() - CLOCK_SKEW.total_seconds():
+    if end_of(claims) <= time.time():
         raise errors.TokenExpired()
     return dict(claims)
+
+
+def end_of(claims: Claims) -> float:
+    """The time, in seconds since 1970, from which a token with these claims is refused."""
+    return int(claims["exp"]) + CLOCK_SKEW.total_seconds()
 
 
 @functools.lru_cache(maxsize=REMEMBERED)

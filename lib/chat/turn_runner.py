@@ -13,7 +13,7 @@ from lib.chat.batch_queue import BatchQueue
 from lib.chat.events import Delta, Event
 from lib.chat.turn_writer import TurnWriter
 from lib.chat.turns import Status, Turn
-from lib.database import commands
+from lib.database import retries
 from lib.http.sse import StreamBroken
 from lib.personas import Deferred, PersonaError, Text, Usage
 from lib.personas.sanitizer import Sanitizer
@@ -111,7 +111,7 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> AsyncGene
     try:
         finished = await _finish(turn, outcome, answer)
         if not finished.changed:
-            state = await turns.read(turn.rpc, turn.id, patience=commands.PERSISTENT)
+            state = await turns.read(turn.rpc, turn.id, patience=retries.PERSISTENT)
             if answer.length == 0:
                 async for event in turns.follow(turn.rpc, state, None):
                     yield event

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from uuid import UUID
 
 from lib import errors, log
-from lib.database.commands import Patience, Rpc
+from lib.database.commands import Rpc
+from lib.database.retries import Patience
 from lib.fields.models import Record
 
 PAUSE_SECONDS = 1.0

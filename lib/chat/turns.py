@@ -14,9 +14,10 @@ from lib.auth import callers
 from lib.auth.client_info import ClientInfo
 from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.stopping import until_stopped
-from lib.database import commands
+from lib.database import commands, retries
 from lib.database.commands import Rpc
 from lib.database.rate_limits import RateLimit
+from lib.database.retries import BRIEF, Patience
 from lib.fields import emails, types
 from lib.fields.emails import EmailHmac, EmailText
 from lib.fields.models import Body, Record
@@ -193,7 +194,7 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
     )
 
 
-async def read(rpc: Rpc, turn_id: UUID, after: int = 0, *, patience: commands.Patience = commands.BRIEF) -> TurnState:
+async def read(rpc: Rpc, turn_id: UUID, after: int = 0, *, patience: Patience = BRIEF) -> TurnState:
     """The state of a turn. Raises Refused (turn_not_found) if the caller may not see it."""
     arguments = {"turn_id": turn_id, "after": after}
     return await rpc.call("read_turn", arguments, TurnState, repeatable=True, patience=patience)
@@ -277,7 +278,7 @@ async def finish(
         },
         FinishResult,
         repeatable=True,
-        patience=commands.PERSISTENT,
+        patience=retries.PERSISTENT,
     )
 
 

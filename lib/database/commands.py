@@ -1,84 +1,66 @@
-"""The database: one SQL function a call, one transaction a function; through PostgREST, or a direct connection.
+"""Commands: one SQL function a call, in one transaction, over a pool of connections to Postgres.
 
-A call is sent again only when that cannot do it twice: when the caller says so (``repeatable``), when
-nothing was sent (no connection was made), or when the database says that it rolled everything back
-(deadlock, serialization failure, lock timeout; once more also where something was deleted that it had found).
-Everything else that goes wrong on the way is BackendUnavailable, and the caller knows as little as we do.
+A function that only we may execute is called as the role `switchboard`, with the caller and the scope as its claims
+(`acting_as`). A function that callers may execute themselves is called as their own role, `contact` or
+`authenticated`, with the verified claims of their token (`reading_as`). Row-level security applies to both.
+
+The login `switchboard_login` has no rights of its own: it takes the role `switchboard` as it connects. A call is then
+one statement and one round trip, which also sets the claims for its own transaction. Postgres checks the right to
+execute a function before a statement runs, so a caller's own role is set by a statement before the call.
+
+A call is tried again only when that cannot do it twice: when the caller says so (``repeatable``), when nothing was
+sent, or when Postgres says that it rolled everything back (deadlock, serialization failure, lock timeout; once also
+when a row or a function that the call is about was just deleted). Any other failure on the way is BackendUnavailable:
+it is then unknown whether the call was done.
 """
 
+import asyncio
 import json
-import sys
-import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, TypeVar
 
-import tenacity
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 from pydantic import BaseModel, ValidationError
 
 from lib import config, errors, log
 from lib.auth import callers
-from lib.database import postgrest, rate_limits
-from lib.database.rate_limits import RateLimit
-from lib.outbound import wire
+from lib.database import refusals, retries
+from lib.database.refusals import SqlError
+from lib.database.retries import BRIEF, Patience, Unreachable
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 CONNECT_SECONDS = 3
 
+IDLE_SECONDS = 60
+"""How long an unused connection is kept."""
+
+RELEASE_SECONDS = 1
+"""How long the cancellation of a call may take before its connection is closed."""
+
+ROLLBACK_SECONDS = 15
+"""How long a statement may take that has no limit of its own: a rollback where the server no longer answers."""
+
 _encode = json.JSONEncoder(default=str, allow_nan=False, separators=(",", ":")).encode
-_UNAVAILABLE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "57014", ""}
-"""PostgREST's codes and Postgres's; an empty one where its connection broke under the call: libpq has none for that."""
-_UNAVAILABLE_CLASSES = ("57P0", "08", "53")
-_ROLLED_BACK = {"40001", "40P01", "55P03", "PGRST000", "PGRST002"}
-_VANISHED = {"23503", "P0002"}
-"""A key's check found nothing, or a statement did where one before it had: what they were about was just deleted."""
-_GATEWAY_STATUSES = {429, 502, 503, 504}
-_CALLERS_FAULT = {401, 403}
 
-
-class _Unreachable(errors.BackendUnavailable):
-    """The backend did not answer. ``harmless``: whatever was sent has certainly not been done."""
-
-    def __init__(self, *, harmless: bool) -> None:
-        super().__init__()
-        self.harmless = harmless
-
-
-class _Vanished(errors.InternalError):
-    """Nothing was done, for want of a row that somebody may just have deleted."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How often a call is tried in all, and, in seconds: the longest pause between two tries, how long one try
-    may take, and after how long none is begun any more.
-    """
-
-    tries: int
-    longest_pause: float
-    try_seconds: float = 12
-    seconds: float = 24
-
-
-BRIEF = Patience(tries=3, longest_pause=0.4, seconds=3)
-"""For a caller who waits: where nobody listens, give up within a second and say so. One try may take longer than
-the database's own statement timeout (10 s), so that it is the database that gives up first."""
-
-GLANCE = Patience(tries=1, longest_pause=0, try_seconds=2, seconds=2)
-"""For what a request can do without."""
-
-PERSISTENT = Patience(tries=100, longest_pause=2.0)
-"""For work that would be lost: it is the 24 s that end the trying. Pauses are drawn between nothing and their longest,
-so a count of tries is a time only on average; and a database that restarts may be away for longer than that average."""
+_SIGNATURE = """
+select p.proargnames[:p.pronargs] as names,
+       array(select format_type(t.type, null)
+               from unnest(p.proargtypes::oid[]) with ordinality t (type, place) order by t.place) as types,
+       p.prorettype in ('json'::regtype, 'jsonb'::regtype) as is_json
+  from pg_catalog.pg_proc p
+ where p.pronamespace = 'public'::regnamespace and p.proname = $1
+"""
 
 
 @dataclass(frozen=True)
 class Rpc:
     """SQL functions, called for one caller. Made by acting_as and reading_as.
 
-    With a scope they are called as ourselves, on the caller's behalf; without one with the caller's own token.
+    With a scope they are called as ourselves, on the caller's behalf; without one as the caller.
     """
 
     caller: callers.Caller
@@ -95,93 +77,33 @@ class Rpc:
     ) -> Answer:
         """Call a SQL function with named arguments and read its jsonb result.
 
-        ``repeatable`` promises that doing it twice is the same as doing it once. Raises Refused for what
-        the database refuses or raises under a code of ours, BackendUnavailable when it cannot be reached
-        or gives up, and InternalError (logged) for everything that is our own mistake. With a caller's own
-        token also TokenInvalid, TokenExpired and Forbidden.
+        ``repeatable`` promises that doing it twice is the same as doing it once. Raises Refused for an error or a
+        refusal under a code of ours, BackendUnavailable when the database cannot be reached or gives up, and
+        InternalError (logged) for every other failure, which is our own mistake. As the caller also TokenExpired and
+        Forbidden.
         """
-        body = _encode(arguments)
+        call = _Call(name, tuple(arguments), _encode(arguments), *self._identity())
 
-        began = time.monotonic()
-        try:
+        async def once() -> Answer:
+            status, content = await _run(call, patience.try_seconds)
+            if status is not None:
+                raise refusals.of_result(name, status, json.loads(content))
             try:
-                return await self._once(name, arguments, body, returns, patience)
-            except _Vanished:
-                # The function itself says what is not there, as soon as that is so from its beginning.
-                return await self._once(name, arguments, body, returns, patience)
-        except _Unreachable as unreachable:
-            first = unreachable
+                return returns.model_validate_json(content)
+            except ValidationError as unexpected:
+                faults = unexpected.errors(include_input=False, include_url=False)
+                log.error("backend_answer_unexpected", call=name, faults=[(f["loc"], f["type"]) for f in faults])
+                raise errors.InternalError() from None
 
-        def again(failure: BaseException) -> bool:
-            return isinstance(failure, _Unreachable) and (repeatable or failure.harmless)
+        return await retries.run(once, patience, repeatable=repeatable)
 
-        # From here on, since tenacity takes longer over a call that succeeds than all else that is done for it here.
-        left = patience.seconds - (time.monotonic() - began)
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(again),
-            stop=tenacity.stop_after_attempt(patience.tries) | tenacity.stop_after_delay(left),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=patience.longest_pause),
-            reraise=True,
-        ):
-            with attempt:
-                if attempt.retry_state.attempt_number == 1:
-                    raise first
-                return await self._once(name, arguments, body, returns, patience)
-        raise AssertionError("unreachable: tenacity returns or raises")
-
-    async def _once(
-        self, name: str, arguments: Mapping[str, Any], body: str, returns: type[Answer], patience: Patience
-    ) -> Answer:
-        try:
-            answer = await self._send(name, arguments, body, patience)
-        except wire.Lost as lost:
-            log.warning("backend_lost" if lost.sent else "backend_unreachable", call=name, reason=lost.reason)
-            raise _Unreachable(harmless=not lost.sent) from None
-        status, content = answer.status, answer.content
-        if status != HTTPStatus.OK:
-            raise _problem(name, status, _document(content), own_token=self.scope is not None)
-        try:
-            return returns.model_validate_json(content)
-        except ValidationError as unexpected:
-            faults = unexpected.errors(include_input=False, include_url=False)
-            log.error("backend_answer_unexpected", call=name, faults=[(f["loc"], f["type"]) for f in faults])
-            raise errors.InternalError() from None
-
-    async def _send(self, name: str, arguments: Mapping[str, Any], body: str, patience: Patience) -> postgrest.Answer:
-        settings = config.settings()
-        if self.scope is not None and settings.switchboard_database_url is not None:
-            from lib.database import postgres  # noqa: PLC0415 (brings asyncpg along, only where there is a direct connection)
-
-            return await postgres.call(
-                settings.switchboard_database_url.get_secret_value(),
-                settings.switchboard_database_connections,
-                name,
-                callers.switchboard_claims(self.caller, self.scope),
-                body,
-                tuple(arguments),
-                connect_seconds=CONNECT_SECONDS,
-                seconds=patience.try_seconds,
-            )
-        headers = [
-            ("Content-Type", "application/json"),
-            ("apikey", settings.supabase_anon_key.get_secret_value()),
-            ("Authorization", f"Bearer {self._token()}"),
-        ]
-        return await postgrest.post(
-            settings.rest_url,
-            f"/rpc/{name}",
-            headers,
-            body.encode(),
-            connect_seconds=CONNECT_SECONDS,
-            seconds=patience.try_seconds,
-        )
-
-    def _token(self) -> str:
+    def _identity(self) -> tuple[str, str | None]:
+        """The claims, and the caller's own role where the call is theirs."""
         if self.scope is not None:
-            return callers.switchboard_token(self.caller, self.scope)
+            return callers.switchboard_claims(self.caller, self.scope), None
         if isinstance(self.caller, callers.Contact | callers.User):
-            return self.caller.token
-        raise TypeError("only a contact or a user has a token of their own")
+            return callers.own_claims(self.caller), self.caller.role
+        raise TypeError("only a contact or a user has a role of their own")
 
 
 def acting_as(caller: callers.Caller, scope: callers.Scope) -> Rpc:
@@ -190,75 +112,140 @@ def acting_as(caller: callers.Caller, scope: callers.Scope) -> Rpc:
 
 
 def reading_as(caller: callers.Contact | callers.User) -> Rpc:
-    """The SQL functions that callers may execute themselves: their own token, their row-level security."""
+    """The SQL functions that callers may execute themselves: their own role and claims, their row-level security."""
     return Rpc(caller, None)
 
 
 async def close() -> None:
     """Close this event loop's connections. Only a process that outlives its loop needs it."""
-    await postgrest.close()
-    if "lib.database.postgres" in sys.modules:
-        await sys.modules["lib.database.postgres"].close()
+    if (database := _databases.pop(asyncio.get_running_loop(), None)) is not None:
+        database.pool.terminate()
+        await asyncio.sleep(0)  # a transport closes in the loop's next round
 
 
-def _problem(name: str, status: int, document: Mapping[str, Any], *, own_token: bool) -> errors.Problem:
-    """What an answer other than 200 means to the caller of a function."""
-    code = document.get("code")
-    if not isinstance(code, str):
-        if status in _GATEWAY_STATUSES:
-            log.warning("backend_unavailable", call=name, status=status)
-            return _Unreachable(harmless=False)
-    elif code in errors.TITLES and (400 <= status < 500 or code == "persona_unavailable"):
-        return _refusal(status, document)
-    elif code.startswith("PT") and (400 <= status < 500 or status == HTTPStatus.TEMPORARY_REDIRECT):
-        return _raised(status, document)
-    elif code in _ROLLED_BACK | _UNAVAILABLE or code.startswith(_UNAVAILABLE_CLASSES):
-        log.warning("backend_unavailable", call=name, status=status, code=code)
-        return _Unreachable(harmless=code in _ROLLED_BACK)
-    elif not own_token and status in _CALLERS_FAULT:
-        return _token_refused(status, document)
-    # PostgREST's own messages tell of functions and tokens; Postgres's may quote what somebody wrote.
-    message = document.get("message") if isinstance(code, str) and code.startswith("PGRST") else None
-    log.error("backend_refused_us", call=name, status=status, code=code, message=message)
-    return _Vanished() if code in _VANISHED else errors.InternalError()
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call: ``claims`` and ``arguments`` are JSON objects, ``names`` the arguments' names."""
+
+    name: str
+    names: tuple[str, ...]
+    arguments: str
+    claims: str
+    role: str | None
 
 
-def _raised(status: int, document: Mapping[str, Any]) -> errors.Problem:
-    if status == HTTPStatus.TEMPORARY_REDIRECT:
-        return errors.Moved(str(document.get("hint")))
-    code = str(document.get("message"))
-    detail = errors.detail(code, _text(document.get("details")))
-    if (status, code) == (errors.InvalidBody.status, errors.InvalidBody.code):
-        return errors.InvalidBody([errors.FieldError("", detail or "does not fit")])
-    return errors.Refused(status, code, detail=detail)
+async def _run(call: _Call, seconds: float) -> tuple[int | None, str]:
+    """The status that the function set for its result, None if it set none, and the result as JSON.
 
-
-def _token_refused(status: int, document: Mapping[str, Any]) -> errors.Problem:
-    if status == HTTPStatus.FORBIDDEN:
-        return errors.Forbidden()
-    return errors.TokenExpired() if "expired" in str(document.get("message")) else errors.TokenInvalid()
-
-
-def _document(content: bytes | str) -> Mapping[str, Any]:
+    ``seconds`` is for all of it, waiting for a connection included. A call that is cancelled under way is cancelled in
+    Postgres too. Raises Unreachable, and what `refusals.of_error` makes of an error in SQL.
+    """
+    sent = False
     try:
-        document = json.loads(content)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        async with asyncio.timeout(seconds):
+            database = await _database()
+            connection = await database.pool.acquire()
+            try:
+                sent = True
+                return await database.run(connection, call)
+            except asyncpg.PostgresError as raised:
+                error = SqlError(raised.sqlstate or "", raised.message, raised.detail, raised.hint)
+            finally:
+                await database.pool.release(connection, timeout=RELEASE_SECONDS)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
+        # InternalClientError: the server's farewell was read before the call, the end of the connection was not yet.
+        harmless = not sent or isinstance(failure, asyncpg.InternalClientError)
+        event = "backend_unreachable" if harmless else "backend_lost"
+        log.warning(event, call=call.name, reason=type(failure).__name__)
+        raise Unreachable(harmless=harmless) from None
+    # Out here, where no traceback is logged: Postgres's texts may quote what a person wrote.
+    raise refusals.of_error(call.name, error, own_role=call.role is not None)
 
 
-def _refusal(status: int, document: Mapping[str, Any]) -> errors.Refused:
-    known = {"type", "status", "code", "title", "detail", "retry_after", "limits"}
-    retry_after = document.get("retry_after")
-    return errors.Refused(
-        status,
-        str(document["code"]),
-        detail=_text(document.get("detail")),
-        retry_after=int(retry_after) if isinstance(retry_after, int | float) else None,
-        extra={name: value for name, value in document.items() if name not in known},
-        headers=rate_limits.headers(RateLimit.model_validate(state) for state in document.get("limits") or ()),
-    )
+class _Database:
+    """One event loop's connections, and the statements that call functions over them."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self.pool = asyncpg.create_pool(
+            settings.switchboard_database_url.get_secret_value(),
+            min_size=0,
+            max_size=settings.switchboard_database_connections,
+            max_inactive_connection_lifetime=IDLE_SECONDS,
+            reset=_keep_as_it_is,
+            timeout=CONNECT_SECONDS,
+            command_timeout=ROLLBACK_SECONDS,
+            statement_cache_size=200 if settings.switchboard_database_prepared_statements else 0,
+            max_cached_statement_lifetime=0,
+            server_settings={"application_name": "switchboard"},
+        )
+        self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    async def run(self, connection: PoolConnectionProxy, call: _Call) -> tuple[int | None, str]:
+        """As `_run`, over this connection."""
+        if call.role is None:
+            return await self._send(connection, call)
+        async with connection.transaction():
+            await connection.execute(f"set local role {call.role}")
+            return await self._send(connection, call)
+
+    async def _send(self, connection: PoolConnectionProxy, call: _Call) -> tuple[int | None, str]:
+        statement = await self._statement(connection, call)
+        try:
+            row = await connection.fetchrow(statement, call.claims, call.arguments)
+        except asyncpg.UndefinedFunctionError:
+            # The function may have been replaced by one with other arguments.
+            self._statements.pop((call.name, call.names), None)
+            raise
+        if row is None:
+            raise RuntimeError("a call is one row")
+        result, status = row
+        return int(status) if status else None, "null" if result is None else result
+
+    async def _statement(self, connection: PoolConnectionProxy, call: _Call) -> str:
+        """The statement that calls the function with arguments of these names. Raises UndefinedFunctionError."""
+        if (known := self._statements.get((call.name, call.names))) is not None:
+            return known
+        for found in await connection.fetch(_SIGNATURE, call.name):
+            types = dict(zip(found["names"] or (), found["types"], strict=True))
+            if types.keys() >= set(call.names):
+                statement = _statement(call.name, {name: types[name] for name in call.names}, found["is_json"])
+                self._statements[call.name, call.names] = statement
+                return statement
+        raise asyncpg.UndefinedFunctionError("no such function, or not with these arguments")
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _statement(name: str, types: Mapping[str, str], is_json: bool) -> str:
+    """The call as one statement: $1 is the claims, $2 the arguments.
+
+    `case` makes Postgres set the claims before the call; `offset 0` keeps the status from being read before it.
+    """
+    given = ", ".join(f"{_quoted(argument)} := a.{_quoted(argument)}" for argument in types)
+    function = f"public.{_quoted(name)}({given})"
+    result = f"{function}::text" if is_json else f"pg_catalog.to_json({function})::text"
+    columns = ", ".join(f"{_quoted(argument)} {type_}" for argument, type_ in types.items())
+    source = f"pg_catalog.json_to_record($2::json) as a ({columns})" if types else "(select $2::json) as a"
+    return f"""
+        select called.result, pg_catalog.current_setting('response.status', true)
+          from (select case when pg_catalog.set_config('request.jwt.claims', $1, true) is not null then {result} end
+                  from {source} offset 0) as called (result)
+    """  # noqa: S608 (names and types of the catalogue, quoted)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+async def _keep_as_it_is(connection: asyncpg.Connection) -> None:
+    """Nothing to reset after a call: its settings ended with its transaction."""
+
+
+_databases: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Database] = weakref.WeakKeyDictionary()
+
+
+async def _database() -> _Database:
+    """One pool for each event loop, which is one for each process of a deployed function."""
+    loop = asyncio.get_running_loop()
+    if (database := _databases.get(loop)) is None:
+        database = _databases[loop] = _Database(config.settings())
+        await database.pool  # opens no connection yet, so nothing is awaited in between
+    return database

@@ -5,7 +5,6 @@ here, so one place decides what a caller may see.
 """
 
 import contextlib
-import gc
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -56,7 +55,6 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
     """
     config.settings()
     _set_the_servers_protocols()
-    _spare_the_collector()
     table = routes.of(name)
     if {route.name for route in table} != set(handlers):
         raise ValueError(f"{name} has handlers for {list(handlers)}, which are not its routes")
@@ -83,19 +81,13 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
 def _set_the_servers_protocols() -> None:
     """Have functions-framework's server read requests with h11 (lib/http/serving.py), and take none for a WebSocket.
 
-    Left to itself it takes httptools wherever that is installed, and lib/outbound/wire.py brings it for answers. Under
-    uvicorn it loses the body of a request that offers an upgrade, as Java's client and `curl --http2` do over plain
-    HTTP.
+    Left to itself it takes httptools wherever that is installed. Under uvicorn, httptools loses the body of a request
+    that offers an upgrade, as Java's client and `curl --http2` do over plain HTTP.
     """
     with contextlib.suppress(ImportError):  # where there is no gunicorn, as on Windows
         from uvicorn_worker import UvicornWorker  # noqa: PLC0415
 
         UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "lib.http.serving:Protocol", "ws": "none"}
-
-
-def _spare_the_collector() -> None:
-    """Exempt imported objects from garbage collection: they live as long as the process (lib/__init__.py)."""
-    gc.freeze()
 
 
 def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:

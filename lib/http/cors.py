@@ -10,7 +10,7 @@ from uuid import UUID
 
 from lib import errors
 from lib.auth import callers
-from lib.database import commands
+from lib.database import commands, retries
 from lib.fields.models import Record
 from lib.routes import Route
 
@@ -82,7 +82,7 @@ async def _origins(space_id: UUID) -> frozenset[str]:
         return known.origins
     try:
         rpc = commands.acting_as(callers.Anonymous(), callers.Scope(space_id=space_id))
-        answer = await rpc.call("space_origins", {"space_id": space_id}, _Origins, patience=commands.GLANCE)
+        answer = await rpc.call("space_origins", {"space_id": space_id}, _Origins, patience=retries.GLANCE)
         origins = frozenset(listed.lower().rstrip("/") for listed in answer.origins)
     except errors.Refused:
         origins = frozenset()

@@ -8,11 +8,14 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
+from lib import errors
 from lib.contacts.registration import SpaceKind
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
+from lib.database.queries import Queries
 from lib.fields.models import Empty, PartialUpdate, Record
 from lib.fields.types import DisplayName
+from lib.workspaces import workspaces
 from lib.workspaces.secrets import NewSecret, Rotation
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
@@ -100,15 +103,21 @@ async def create(database: Database, workspace_id: UUID, new: NewSpace) -> Space
     return await database.call("create_space", arguments, Space, repeatable=new.id is not None)
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Space]:
-    """A workspace's spaces. Raises Refused (workspace_not_found)."""
-    arguments = {"workspace_id": workspace_id, **paging.arguments()}
-    return await database.call("list_spaces", arguments, Page[Space], repeatable=True)
+async def list_all(queries: Queries, workspace_id: UUID, paging: PageRequest) -> Page[Space]:
+    """A workspace's spaces. Raises NotFound (workspace_not_found)."""
+    query = queries.table("space_settings").select("*").eq("workspace_id", workspace_id)
+    page = await queries.page(query, Space, paging)
+    if not page.items:
+        await workspaces.require(queries, workspace_id)
+    return page
 
 
-async def read(database: Database, space_id: UUID) -> Space:
-    """A space. Raises Refused (space_not_found)."""
-    return await database.call("read_space", {"space_id": space_id}, Space, repeatable=True)
+async def read(queries: Queries, space_id: UUID) -> Space:
+    """A space. Raises NotFound (space_not_found)."""
+    found = await queries.rows(queries.table("space_settings").select("*").eq("id", space_id), Space)
+    if not found:
+        raise errors.NotFound("space")
+    return found[0]
 
 
 async def change(database: Database, space_id: UUID, changes: SpaceChanges) -> Space:

@@ -6,8 +6,10 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
+from lib import errors
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
+from lib.database.queries import Queries
 from lib.fields.emails import EmailText
 from lib.fields.models import Body, Empty, PartialUpdate, Record
 from lib.fields.types import DisplayName
@@ -91,6 +93,12 @@ async def list_all(database: Database, paging: PageRequest) -> Page[Workspace]:
 async def read(database: Database, workspace_id: UUID) -> Workspace:
     """One of the caller's workspaces. Raises Refused (workspace_not_found)."""
     return await database.call("read_workspace", {"workspace_id": workspace_id}, Workspace, repeatable=True)
+
+
+async def require(queries: Queries, workspace_id: UUID) -> None:
+    """Raises NotFound (workspace_not_found) unless the workspace is one of the caller's."""
+    if not await queries.rows(queries.table("workspaces").select("*").eq("id", workspace_id), Workspace):
+        raise errors.NotFound("workspace")
 
 
 async def change(database: Database, workspace_id: UUID, changes: WorkspaceChanges) -> Workspace:

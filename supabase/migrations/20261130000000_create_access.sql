@@ -44,9 +44,10 @@ revoke all on schema private from public;
 grant usage on schema private to contact, authenticated, switchboard, service_role;
 grant usage on schema public  to contact, switchboard;
 
--- The login of the functions. It has no rights of its own: each call takes the role switchboard, under the same policies as
--- every other caller. It cannot be used until an operator sets a password, whose holder can act for any workspace, as can the
--- holder of the signing key.
+-- The login of the functions. It has no rights of its own and inherits none. It takes the role switchboard as it connects,
+-- and for the SQL functions that callers may execute themselves, the role contact or authenticated for one transaction. It
+-- cannot be used until an operator sets a password, whose holder can act for any workspace, as can the holder of the signing
+-- key.
 
 -- Roles belong to the cluster: another database of the same server may have created it.
 do $$
@@ -57,20 +58,20 @@ begin
 end
 $$;
 
-grant switchboard to switchboard_login;
+grant switchboard, contact, authenticated to switchboard_login;
 
--- What PostgREST applies to a request made in the role switchboard, and the lock_timeout that Supabase gives its login.
+-- The time limits that PostgREST applies to the role switchboard, and Supabase to PostgREST's login.
 alter role switchboard_login set role = 'switchboard';
 alter role switchboard_login set statement_timeout = '10s';
 alter role switchboard_login set lock_timeout = '8s';
 
-comment on role switchboard_login is 'Functions that connect to Postgres directly: becomes switchboard as it connects.';
+comment on role switchboard_login is 'The login of the functions: becomes switchboard as it connects.';
 
 -- The password of switchboard_login allows any SQL. With a temporary schema its holder could become the owner: each
 -- search_path begins with pg_temp, even an empty one, so that `::uuid` in a security definer function would mean a domain
 -- pg_temp.uuid, whose check runs as postgres. No function here creates temporary objects.
 
--- Every database grants this to public. All existing roles keep it by name, except Switchboard's own.
+-- Every database grants this to public. All existing roles keep it by name, except those that the login can take.
 do $$
 declare
     other name;
@@ -78,7 +79,7 @@ begin
     execute format('revoke temporary on database %I from public', current_database());
     for other in
         select rolname from pg_catalog.pg_roles
-         where rolname not in ('contact', 'switchboard', 'switchboard_login') and rolname not like 'pg\_%' and not rolsuper
+         where rolname not in ('contact', 'authenticated', 'switchboard', 'switchboard_login') and rolname not like 'pg\_%' and not rolsuper
     loop
         execute format('grant temporary on database %I to %I', current_database(), other);
     end loop;

@@ -514,6 +514,10 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
+-- Who may see spaces' settings: members; the view reads public.spaces with its reader's rights.
+
+grant select on public.space_settings to authenticated, service_role;
+
 -- Who may see spaces: members.
 
 grant select on public.spaces to authenticated;

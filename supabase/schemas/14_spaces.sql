@@ -171,36 +171,11 @@ end;
 $$;
 comment on function public.remove_hmac_secret is 'Takes a space''s HMAC secret away, and older ones with it; repeating it changes nothing. For owners and admins.';
 
-create function public.list_spaces(workspace_id uuid, after uuid default null, page_size integer default 50)
-    returns jsonb language plpgsql stable set search_path = ''
-as $$
-begin
-    perform public.read_workspace(workspace_id);
-    return (select private.page(jsonb_agg(private.describe_space(s) order by s.id), page_size, 'id')
-              from (select s.*
-                      from public.spaces s
-                     where s.workspace_id = list_spaces.workspace_id
-                       and (list_spaces.after is null or s.id > list_spaces.after)
-                     order by s.id
-                     limit page_size + 1) s);
-end;
-$$;
-comment on function public.list_spaces is 'A page of a workspace''s spaces, for its members.';
-
-create function public.read_space(space_id uuid)
-    returns jsonb language plpgsql stable set search_path = ''
-as $$
-declare
-    found_space public.spaces;
-begin
-    select s.* into found_space from public.spaces s where s.id = read_space.space_id;
-    if not found then
-        raise sqlstate 'PT404' using message = 'space_not_found';
-    end if;
-    return private.describe_space(found_space);
-end;
-$$;
-comment on function public.read_space is 'A space, for its workspace''s members.';
+create view public.space_settings with (security_invoker = true) as
+select s.id, s.workspace_id, s.kind, s.name, s.persona_id, s.allowed_origins, s.arrivals_per_minute,
+       s.arrivals_per_minute_by_address, s.enabled, s.hmac_secret_id is not null as has_hmac_secret, s.created_at
+  from public.spaces s;
+comment on view public.space_settings is 'A space as its workspace''s members see it: of its secret only whether there is one.';
 
 create function public.delete_space(space_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -239,13 +214,9 @@ grant execute on function
 
 grant execute on function
     private.describe_space
-    to authenticated, service_role, switchboard;
+    to service_role, switchboard;
 
 grant execute on function
     private.apply_to_space, public.create_space, public.change_space, public.rotate_hmac_secret,
     public.remove_hmac_secret, public.delete_space
     to service_role, switchboard;
-
-grant execute on function
-    public.list_spaces, public.read_space
-    to authenticated, service_role;

@@ -25,6 +25,7 @@ from local.ports import free_port
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "SUPABASE_URL": "https://project.example",
+    "SWITCHBOARD_DATABASE_URL": "postgresql://switchboard_login:x@db.example/postgres",
     "SUPABASE_ANON_KEY": "sb_publishable_x",
     "SUPABASE_JWT_SECRET": "a-secret-of-the-project-that-is-long-enough",
     "CRON_SECRET": "what-the-schedules-send",

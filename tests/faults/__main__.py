@@ -28,17 +28,14 @@ from tests.faults.killer import NeverBackError
 @click.option(
     "--sweep-seconds", default=60, show_default=True, type=click.IntRange(1, 60), help="How often turns are swept."
 )
-@click.option("--over-postgrest", is_flag=True, help="Without a direct connection of the functions to Postgres.")
 @click.option("--keep", is_flag=True, help="Keep the folder of a clean run, too.")
-def main(
-    kills: int, seed: int | None, chats: int, pause: float, sweep_seconds: int, over_postgrest: bool, keep: bool
-) -> None:
+def main(kills: int, seed: int | None, chats: int, pause: float, sweep_seconds: int, keep: bool) -> None:
     plan = Plan(kills, int(time.time()) % 1_000_000 if seed is None else seed, chats, pause, sweep_seconds)
     folder = harness.new_folder()
     click.echo(f"{kills} kills under {chats} chats, seed {plan.seed}, in {folder}")
     clean = False
     try:
-        with harness.own_stack(folder / "state", over_postgrest=over_postgrest) as stack:
+        with harness.own_stack(folder / "state") as stack:
             with tqdm(total=kills, unit="kill", disable=None) as bar:
 
                 def say(line: str) -> None:

@@ -45,13 +45,9 @@ class RunError(Exception):
 
 
 @contextlib.contextmanager
-def own_stack(folder: Path, *, over_postgrest: bool = False) -> Iterator[Stack]:
-    """A stack that writes as durably as a deployment's, in a folder of its own; its processes end with this one.
-
-    The functions call Postgres over a direct connection, or all of them through PostgREST.
-    """
-    env = {"SWITCHBOARD_DATABASE_URL": ""} if over_postgrest else {}
-    with start_stack(folder, durable=True, functions_env=env) as running:
+def own_stack(folder: Path) -> Iterator[Stack]:
+    """A stack that writes as durably as a deployment's, in a folder of its own; its processes end with this one."""
+    with start_stack(folder, durable=True) as running:
         yield running
 
 

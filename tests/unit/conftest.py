@@ -6,17 +6,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import uvicorn
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lib import config, log
-from lib.auth import callers
 from lib.database import commands
 from lib.http import cors
 from lib.http.app import Function
-from tests.unit.postgrest import PostgRest
+from tests.unit.sql_functions import SqlFunctions
 
 JWT_SECRET = "a-secret-of-the-project-that-is-long-enough"
 CRON_SECRET = "what-the-schedules-send"
@@ -33,7 +31,6 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         config.settings.cache_clear()
-        callers._switchboard_token.cache_clear()
         cors._spaces.clear()
 
     for name in ("SWITCHBOARD_SIGNING_KEY", "SWITCHBOARD_TRUSTED_PROXIES", "SUPABASE_REST_URL"):
@@ -42,6 +39,7 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
         SUPABASE_URL=SUPABASE_URL,
         SUPABASE_ANON_KEY="the-anon-key",
         SUPABASE_JWT_SECRET=JWT_SECRET,
+        SWITCHBOARD_DATABASE_URL="postgresql://switchboard_login:x@127.0.0.1:9/postgres",
         CRON_SECRET=CRON_SECRET,
         SWITCHBOARD_LOG_LEVEL="DEBUG",
     )
@@ -49,13 +47,12 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     config.settings.cache_clear()
 
 
-@pytest_asyncio.fixture
-async def postgrest(configure: Configure) -> AsyncIterator[PostgRest]:
-    """A PostgREST whose functions the test defines."""
-    async with PostgRest() as running:
-        configure(SUPABASE_REST_URL=running.url)
-        yield running
-        await commands.close()
+@pytest.fixture
+def sql(monkeypatch: pytest.MonkeyPatch) -> SqlFunctions:
+    """A database whose functions the test defines."""
+    functions = SqlFunctions()
+    monkeypatch.setattr(commands, "_run", functions.run)
+    return functions
 
 
 @pytest.fixture

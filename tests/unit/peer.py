@@ -8,9 +8,6 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from lib.database import postgrest
-from lib.database.postgrest import Answer
-
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -52,7 +49,6 @@ class Peer:
             yield self
         finally:
             server.close()
-            await postgrest.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -108,8 +104,3 @@ def playing(*connections: Steps, tls: ssl.SSLContext | None = None) -> Peer:
                 await asyncio.sleep(step)
 
     return Peer(script, tls)
-
-
-async def call(peer: Peer, body: bytes = b"{}", seconds: float = 5, connect_seconds: float = 3) -> Answer:
-    headers = [("Content-Type", "application/json"), ("apikey", "key")]
-    return await postgrest.post(peer.url, "/rpc/do_it", headers, body, connect_seconds=connect_seconds, seconds=seconds)

@@ -11,6 +11,7 @@ COMPLETE = {
     "SUPABASE_ANON_KEY": "sb_publishable_x",
     "SUPABASE_JWT_SECRET": "the-secret-value",
     "CRON_SECRET": "0123456789abcdef",
+    "SWITCHBOARD_DATABASE_URL": "postgresql://switchboard_login:x@127.0.0.1:5432/postgres",
 }
 
 
@@ -33,7 +34,7 @@ def test_postgrest_itself_is_used_where_it_is_reachable() -> None:
 def test_every_missing_variable_is_named_at_once() -> None:
     with pytest.raises(errors.ConfigError) as refused:
         config.read({"SUPABASE_URL": " "})
-    for name in ("SUPABASE_URL", "SUPABASE_ANON_KEY", "CRON_SECRET"):
+    for name in ("SUPABASE_URL", "SUPABASE_ANON_KEY", "CRON_SECRET", "SWITCHBOARD_DATABASE_URL"):
         assert name in str(refused.value)
 
 
@@ -56,8 +57,16 @@ def test_a_signing_key_that_cannot_sign_is_refused_at_the_start(value: str) -> N
 def test_a_databases_address_is_taken_as_it_is(rest: str) -> None:
     url = f"postgresql://switchboard_login.project:p%40ss%2Fword:!*@{rest}"
     settings = config.read(COMPLETE | {"SWITCHBOARD_DATABASE_URL": url})
-    assert settings.switchboard_database_url is not None
     assert settings.switchboard_database_url.get_secret_value() == url
+
+
+def test_statements_are_not_prepared_where_a_pooler_would_lose_them() -> None:
+    pooled = COMPLETE | {"SWITCHBOARD_DATABASE_URL": "postgresql://switchboard_login.x:6543@pooler.x.co:6543/postgres"}
+    with pytest.raises(errors.ConfigError, match="PREPARED_STATEMENTS"):
+        config.read(pooled)
+    assert not config.read(
+        pooled | {"SWITCHBOARD_DATABASE_PREPARED_STATEMENTS": "false"}
+    ).switchboard_database_prepared_statements
 
 
 @pytest.mark.parametrize("password", ["pa/ss", "pa?ss", "pa#ss", "pa@ss", "pa@s/s", "p[a]ss", "pa ss"])
@@ -72,6 +81,8 @@ def test_a_password_that_would_be_taken_for_something_else_is_refused_and_not_sh
     ("name", "value"),
     [
         ("SWITCHBOARD_DATABASE_URL", "https://db.x.co"),
+        ("SWITCHBOARD_DATABASE_PREPARED_STATEMENTS", "perhaps"),
+        ("SWITCHBOARD_DATABASE_CONNECTIONS", "0"),
         ("CRON_SECRET", "guessable"),
         ("SWITCHBOARD_TRUSTED_PROXIES", "-1"),
         ("SUPABASE_URL", "postgres://x"),

@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import aiohttp
@@ -61,18 +59,3 @@ async def test_every_route_refuses_another_method_and_names_its_own(function: st
                 assert answer.status == 405
                 assert answer.headers["allow"] == ", ".join(own)
                 assert (await answer.json(content_type=None))["code"] == "method_not_allowed"
-
-
-@pytest.mark.parametrize("function", routes.FUNCTIONS)
-def test_a_cold_start_brings_nothing_along_that_its_first_request_may_not_need(function: str) -> None:
-    heavy = ["cryptography", "jwt", "email_validator", "httpx", "supabase", "aiohttp", "lib.outbound.client"]
-    script = f"""
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("main", {str(FUNCTIONS / function / "main.py")!r})
-spec.loader.exec_module(importlib.util.module_from_spec(spec))
-print([name for name in {heavy!r} if name in sys.modules])
-"""
-    loaded = subprocess.run(
-        [sys.executable, "-c", script], cwd=FUNCTIONS.parent, capture_output=True, check=True, text=True
-    )
-    assert loaded.stdout.strip() == "[]"

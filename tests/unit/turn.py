@@ -7,7 +7,7 @@ from lib.auth import callers
 from lib.auth.client_info import ClientInfo
 from lib.chat import turns
 from lib.chat.turns import ChatMessage, Turn
-from tests.unit.postgrest import PostgRest
+from tests.unit.sql_functions import SqlFunctions
 
 SPACE, WORKSPACE = uuid4(), uuid4()
 
@@ -15,7 +15,7 @@ SPACE, WORKSPACE = uuid4(), uuid4()
 class Database:
     """The turn as the database keeps it: the first to finish it wins."""
 
-    def __init__(self, postgrest: PostgRest) -> None:
+    def __init__(self, sql: SqlFunctions) -> None:
         self.turn_id, self.message_id = uuid4(), uuid4()
         self.status, self.text, self.chunks = "active", "", ""
         self.finished_with: dict[str, Any] = {}
@@ -23,7 +23,7 @@ class Database:
         self.repeat = False
         self.stop = False
         self.error_code: str | None = None
-        postgrest.functions |= {
+        sql.functions |= {
             "start_turn": self.start,
             "flush_turn": self.flush,
             "finish_turn": self.finish,

@@ -197,9 +197,7 @@ read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2: 2
 [authenticated service_role]
 list_workspaces() | id | *: none; agent admin owner: one; admin_2: two; service: one two
 read_workspace(workspaces.{one,two}) | read
-read_space(spaces.{closed,two}) | read
 read_persona(personas.{one,two}) | read
-list_spaces(workspaces.{one,two}) | read
 list_personas(workspaces.{one,two}) | read
 list_members(workspaces.{one,two}) | read
 read_session_template(session_templates.{one,two}) | read

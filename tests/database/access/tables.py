@@ -35,6 +35,7 @@ workspaces                     | MMM | one two name=x | name=x | entered; member
 workspace_members              | MMM | agent admin_2 user_id=users.stranger | created_at=NOW | entered; members
 personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
+space_settings of spaces | operators; members
 session_templates              | MMM | one two name=x | name=x | entered; members
 contacts                       | EEO | old_one old_two | first_name=x | entered; members; contact:; A: a; C: c
 contact_identities             | EEO | a c key=x | value=x | entered; members

@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import hmac
 import json
 import time
@@ -181,12 +182,6 @@ async def test_a_user_cannot_pass_for_a_contact_nor_a_contact_for_a_user() -> No
         await callers.identify(hs256(contact_claims() | {"iss": ISSUER, "aud": "authenticated"}))
 
 
-async def test_our_own_way_into_the_database_is_no_callers_token() -> None:
-    token = callers.switchboard_token(callers.Anonymous(), callers.Scope(space_id=SPACE))
-    with pytest.raises(errors.TokenInvalid):
-        await callers.identify(token)
-
-
 @pytest.mark.parametrize("claims", [contact_claims, user_claims])
 async def test_an_expired_token_is_told_apart_from_a_forged_one(claims: Any) -> None:
     with pytest.raises(errors.TokenExpired):
@@ -274,46 +269,43 @@ async def test_with_a_signing_key_our_tokens_are_es256_and_the_old_ones_stay_goo
         await callers.identify(signed_with_what_everybody_knows(key))
 
 
-def test_a_switchboard_token_reaches_as_far_as_its_scope_and_lives_a_minute() -> None:
-    contact = callers.Contact(WORKSPACE, CONTACT, CONVERSATION, "verified", "t")
-    token = callers.switchboard_token(contact, callers.Scope.at_space(contact, SPACE))
-    claims = jwt.decode(token, JWT_SECRET, algorithms=["HS256"], audience="switchboard", issuer="switchboard")
-    assert claims["role"] == "switchboard"
-    assert claims["scope"] == {"workspace_id": str(WORKSPACE), "space_id": str(SPACE)}
-    assert claims["caller"] == {
-        "kind": "contact",
-        "contact_id": str(CONTACT),
-        "conversation_id": str(CONVERSATION),
-        "proof": "verified",
-    }
-    assert 30 <= claims["exp"] - time.time() <= 60
+CONTACT_CALLER = callers.Contact(WORKSPACE, CONTACT, CONVERSATION, "verified", "t")
+USER_CALLER = callers.User(USER, None, "t")
 
 
 @pytest.mark.parametrize(
     ("caller", "scope", "claims"),
     [
-        (callers.Anonymous(), callers.Scope.at_space(callers.Anonymous(), SPACE), {"space_id": str(SPACE)}),
         (
-            callers.User(USER, None, "t"),
-            callers.Scope.at_space(callers.User(USER, None, "t"), SPACE),
-            {"space_id": str(SPACE)},
+            CONTACT_CALLER,
+            callers.Scope.at_space(CONTACT_CALLER, SPACE),
+            {"workspace_id": str(WORKSPACE), "space_id": str(SPACE)},
         ),
+        (callers.Anonymous(), callers.Scope.at_space(callers.Anonymous(), SPACE), {"space_id": str(SPACE)}),
+        (USER_CALLER, callers.Scope.at_space(USER_CALLER, SPACE), {"space_id": str(SPACE)}),
         (callers.System(), callers.SYSTEM_SCOPE, {"system": True}),
         (callers.System(), callers.Scope(workspace_id=WORKSPACE), {"workspace_id": str(WORKSPACE)}),
     ],
 )
-def test_every_caller_gets_its_own_scope(caller: callers.Caller, scope: callers.Scope, claims: dict[str, Any]) -> None:
-    token = callers.switchboard_token(caller, scope)
-    assert jwt.decode(token, JWT_SECRET, algorithms=["HS256"], audience="switchboard")["scope"] == claims
+def test_a_function_acts_for_a_caller_within_its_scope(
+    caller: callers.Caller, scope: callers.Scope, claims: dict[str, Any]
+) -> None:
+    told = json.loads(callers.switchboard_claims(caller, scope))
+    assert told == {"role": "switchboard", "scope": claims, "caller": caller.claims()}
 
 
-def test_a_switchboard_token_is_signed_once_for_the_same_caller() -> None:
-    scope = callers.Scope(workspace_id=WORKSPACE)
-    one = callers.Contact(WORKSPACE, CONTACT, CONVERSATION, "verified", "t")
-    other = callers.Contact(WORKSPACE, uuid4(), CONVERSATION, "verified", "t")
-    tokens = {callers._switchboard_token(caller, scope, 1) for caller in (one, one, other)}
-    assert len(tokens) == 2
-    assert callers._switchboard_token(one, scope, 2) not in tokens
+@pytest.mark.parametrize("claims", [contact_claims, user_claims])
+async def test_a_caller_reads_with_the_verified_claims_until_the_token_ends(
+    claims: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = claims(iat=1, app_metadata={"custom": [1]})
+    caller = await callers.identify(hs256(given))
+    assert json.loads(callers.own_claims(caller)) == given
+    assert caller.role == given["role"]
+    for seconds, expired in ((9, False), (11, True)):
+        monkeypatch.setattr("lib.auth.callers.time.time", lambda now=given["exp"] + seconds: now)
+        with pytest.raises(errors.TokenExpired) if expired else contextlib.nullcontext():
+            callers.own_claims(caller)
 
 
 def test_the_schedules_come_in_with_their_secret() -> None:

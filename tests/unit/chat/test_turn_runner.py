@@ -10,23 +10,23 @@ from lib import personas
 from lib.chat import turn_runner, turn_writer, turns
 from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.turns import Turn
-from lib.database import commands
+from lib.database import retries
 from lib.http.sse import StreamBroken
 from lib.personas import Deferred, PersonaError, PersonaTurn, Piece, Text, Usage, sanitizer
-from tests.unit.postgrest import PostgRest, raised
+from tests.unit.sql_functions import SqlFunctions, raised
 from tests.unit.turn import Database, start
 
 Say = Callable[[PersonaTurn], AsyncGenerator[Piece, None]]
 
 
 @pytest.fixture
-def database(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> Database:
+def database(sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch) -> Database:
     """A turn's database, and pauses that are short."""
     monkeypatch.setattr(turn_writer, "PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(turn_writer, "SILENCE_SECONDS", 0.05)
     monkeypatch.setattr(turns, "FOLLOW_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(turn_runner, "GRACE_SECONDS", 0)
-    return Database(postgrest)
+    return Database(sql)
 
 
 def speak(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
@@ -54,12 +54,12 @@ async def two_words(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
 
 
 async def test_a_short_turn_is_two_calls(
-    database: Database, postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
+    database: Database, sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turn_writer, "PAUSE_SECONDS", 1)
     speak(monkeypatch, two_words)
     events = await answer()
-    assert postgrest.names() == ["start_turn", "finish_turn"]
+    assert sql.names() == ["start_turn", "finish_turn"]
     opened, first, second, done = events
     assert isinstance(opened, Opened)
     assert (first, second) == (Delta("Hello ", 6), Delta("you", 9))
@@ -231,7 +231,7 @@ async def test_a_persona_that_does_not_stop_is_left_behind(
 
 
 async def test_whatever_breaks_the_turn_ends_and_so_does_all_that_worked_on_it(
-    database: Database, postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
+    database: Database, sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = asyncio.Event()
 
@@ -252,10 +252,10 @@ async def test_whatever_breaks_the_turn_ends_and_so_does_all_that_worked_on_it(
         await answer()
     assert closed.is_set()
     assert (database.status, database.finished_with["error_code"]) == ("failed", "internal_error")
-    calls = postgrest.names()
+    calls = sql.names()
     await asyncio.sleep(0.2)
     assert "flush_turn" in calls
-    assert postgrest.names() == calls
+    assert sql.names() == calls
 
 
 async def test_a_failures_detail_is_kept_as_far_as_it_can_be(
@@ -389,16 +389,16 @@ async def test_a_persona_that_never_pauses_ends_at_the_turns_limit_too(
 
 
 async def test_a_database_that_hiccups_does_not_break_the_stream(
-    database: Database, postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
+    database: Database, sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    postgrest.functions["flush_turn"] = lambda _: raised(503, "PGRST001", "no")
+    sql.functions["flush_turn"] = lambda _: raised("57P01", "no")
     failures = 2
 
     def finish(arguments: dict[str, Any]) -> Any:
         nonlocal failures
         if failures:
             failures -= 1
-            return raised(503, "PGRST001", "no")
+            return raised("57P01", "no")
         return database.finish(arguments)
 
     async def slowly(_: PersonaTurn) -> AsyncGenerator[Piece, None]:
@@ -406,7 +406,7 @@ async def test_a_database_that_hiccups_does_not_break_the_stream(
             await asyncio.sleep(0.01)
             yield Text("word ")
 
-    postgrest.functions["finish_turn"] = finish
+    sql.functions["finish_turn"] = finish
     speak(monkeypatch, slowly)
     events = await answer()
     assert said(events) == database.text == "word " * 10
@@ -414,10 +414,10 @@ async def test_a_database_that_hiccups_does_not_break_the_stream(
 
 
 async def test_a_database_that_stays_away_ends_the_stream_with_an_error(
-    database: Database, postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
+    database: Database, sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "PERSISTENT", commands.Patience(tries=2, longest_pause=0.01))
-    postgrest.functions["finish_turn"] = lambda _: raised(503, "PGRST001", "no")
+    monkeypatch.setattr(retries, "PERSISTENT", retries.Patience(tries=2, longest_pause=0.01))
+    sql.functions["finish_turn"] = lambda _: raised("57P01", "no")
     speak(monkeypatch, two_words)
     assert (await answer())[-1] == StreamBroken("backend_unavailable")
 

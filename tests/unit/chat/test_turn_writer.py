@@ -11,8 +11,8 @@ from lib.auth import callers
 from lib.chat import turn_writer
 from lib.chat.turn_writer import TurnWriter
 from lib.database import commands
-from tests.unit.conftest import Configure
-from tests.unit.postgrest import PostgRest, raised
+from lib.database.retries import Unreachable
+from tests.unit.sql_functions import SqlFunctions, raised
 
 TURN = uuid4()
 
@@ -42,12 +42,12 @@ class Chunks:
 
 
 @pytest.fixture
-def chunks(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> Chunks:
+def chunks(sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch) -> Chunks:
     """The database's side, and a clock that runs fifty times as fast."""
     monkeypatch.setattr(turn_writer, "PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(turn_writer, "SILENCE_SECONDS", 0.1)
     stored = Chunks()
-    postgrest.functions["flush_turn"] = stored.flush
+    sql.functions["flush_turn"] = stored.flush
     return stored
 
 
@@ -108,47 +108,43 @@ async def test_who_watches_asks_every_pause(chunks: Chunks, monkeypatch: pytest.
     assert await asyncio.wait_for(running, 5) == "completed"
 
 
-async def test_a_batch_whose_answer_was_lost_is_repeated_as_it_was(chunks: Chunks, postgrest: PostgRest) -> None:
+async def test_a_batch_whose_answer_was_lost_is_repeated_as_it_was(chunks: Chunks, sql: SqlFunctions) -> None:
     def stored_and_lost(arguments: dict[str, Any]) -> Any:
         chunks.flush(arguments)
-        return raised(500, "XX000", "the answer was lost")
+        return raised("XX000", "the answer was lost")
 
     writer = new()
     running = asyncio.create_task(writer.run())
-    postgrest.functions["flush_turn"] = stored_and_lost
+    sql.functions["flush_turn"] = stored_and_lost
     writer.add("one ")
     await until(lambda: chunks.flushes != [])
     writer.add("two ")
     # A call tries three times by itself.
     await until(lambda: len(chunks.flushes) > 3)
     assert set(chunks.flushes) == {(0, "one ")}
-    postgrest.functions["flush_turn"] = chunks.flush
+    sql.functions["flush_turn"] = chunks.flush
     writer.add("three")
     await until(lambda: chunks.text() == "one two three")
     running.cancel()
 
 
-async def test_a_flush_that_hangs_is_given_up_before_a_cancel_takes_us_for_gone(configure: Configure) -> None:
-    """At the real pace: one connection swallows what it is sent, and the next is well."""
+async def test_a_flush_that_hangs_is_given_up_before_a_cancel_takes_us_for_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the real pace: the second call hangs until it is given up, and the next is well."""
     came: list[float] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"POST /rpc/flush_turn ")
+    async def run(_: commands._Call, seconds: float) -> tuple[int | None, str]:
         came.append(time.monotonic())
         if len(came) == 2:
-            await reader.read()
-        status = "active" if len(came) == 1 else "completed"
-        body = json.dumps({"status": status, "stop": False}).encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        await writer.drain()
-        writer.close()
+            await asyncio.sleep(seconds)
+            raise Unreachable(harmless=False)
+        return None, json.dumps({"status": "active" if len(came) == 1 else "completed", "stop": False})
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    configure(SUPABASE_REST_URL=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    monkeypatch.setattr(commands, "_run", run)
     writer = new()
     running = asyncio.create_task(writer.run())
-    async with server, asyncio.timeout(20):
+    async with asyncio.timeout(20):
         while not running.done():
             writer.add("word ")
             await asyncio.sleep(0.1)

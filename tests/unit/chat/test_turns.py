@@ -9,8 +9,9 @@ from lib.chat import turns
 from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.turns import TurnState
 from lib.database import commands
+from lib.database.refusals import SqlError
 from lib.http.sse import StreamBroken
-from tests.unit.postgrest import PostgRest, raised
+from tests.unit.sql_functions import SqlFunctions, raised
 from tests.unit.turn import WORKSPACE, Database, start
 
 TURN, MESSAGE = uuid4(), uuid4()
@@ -21,11 +22,11 @@ TEXT = "Hello you, here is your answer."
 class Stored:
     """read_turn over a text that grows: each read shows what the next state holds."""
 
-    def __init__(self, postgrest: PostgRest, *states: tuple[str, str]) -> None:
+    def __init__(self, sql: SqlFunctions, *states: tuple[str, str]) -> None:
         self.states = list(states)
         self.error_code: str | None = None
         self.asked: list[int] = []
-        postgrest.functions["read_turn"] = self.read
+        sql.functions["read_turn"] = self.read
 
     def read(self, arguments: dict[str, Any]) -> dict[str, Any]:
         status, text = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -61,8 +62,8 @@ def done(position: int, status: str = "completed") -> Done:
     return Done(status, MESSAGE, text_length=position, position=position)
 
 
-async def test_a_finished_turn_replays_whole(postgrest: PostgRest) -> None:
-    Stored(postgrest, ("completed", TEXT))
+async def test_a_finished_turn_replays_whole(sql: SqlFunctions) -> None:
+    Stored(sql, ("completed", TEXT))
     opened, delta, end = await follow()
     assert isinstance(opened, Opened)
     assert (opened.turn_id, opened.token) == (TURN, None)
@@ -71,8 +72,8 @@ async def test_a_finished_turn_replays_whole(postgrest: PostgRest) -> None:
 
 
 @pytest.mark.parametrize("after", range(len(TEXT) + 3))
-async def test_from_any_position_on_the_rest_comes_and_the_end_has_one_id(postgrest: PostgRest, after: int) -> None:
-    Stored(postgrest, ("completed", TEXT))
+async def test_from_any_position_on_the_rest_comes_and_the_end_has_one_id(sql: SqlFunctions, after: int) -> None:
+    Stored(sql, ("completed", TEXT))
     events = await follow(after)
     rest = "".join(event.text for event in events if isinstance(event, Delta))
     assert TEXT[:after] + rest == TEXT
@@ -80,9 +81,9 @@ async def test_from_any_position_on_the_rest_comes_and_the_end_has_one_id(postgr
     assert not any(isinstance(event, Opened) for event in events)
 
 
-async def test_a_running_turn_is_followed_to_its_end(postgrest: PostgRest) -> None:
+async def test_a_running_turn_is_followed_to_its_end(sql: SqlFunctions) -> None:
     stored = Stored(
-        postgrest,
+        sql,
         ("active", ""),
         ("active", "Hello"),
         ("active", "Hello"),
@@ -94,8 +95,8 @@ async def test_a_running_turn_is_followed_to_its_end(postgrest: PostgRest) -> No
     assert stored.asked == [0, 0, 5, 5, 9]
 
 
-async def test_a_cancelled_turn_ends_as_such(postgrest: PostgRest) -> None:
-    Stored(postgrest, ("active", "Hel"), ("cancelled", "Hello"))
+async def test_a_cancelled_turn_ends_as_such(sql: SqlFunctions) -> None:
+    Stored(sql, ("active", "Hel"), ("cancelled", "Hello"))
     assert (await follow())[-1] == done(5, "cancelled")
 
 
@@ -108,40 +109,38 @@ async def test_a_cancelled_turn_ends_as_such(postgrest: PostgRest) -> None:
         ("timeout", None, "persona_timeout"),
     ],
 )
-async def test_a_failed_turn_ends_in_its_error(
-    postgrest: PostgRest, status: str, stored: str | None, shown: str
-) -> None:
-    Stored(postgrest, ("active", "Hel"), (status, "Hello")).error_code = stored
+async def test_a_failed_turn_ends_in_its_error(sql: SqlFunctions, status: str, stored: str | None, shown: str) -> None:
+    Stored(sql, ("active", "Hel"), (status, "Hello")).error_code = stored
     assert (await follow())[-1] == Failed(shown, position=5)
 
 
-async def test_a_stream_that_lasts_too_long_says_go_on(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_lasts_too_long_says_go_on(sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "FOLLOW_LIMIT_SECONDS", 0.05)
-    Stored(postgrest, ("active", "Hel"))
+    Stored(sql, ("active", "Hel"))
     assert (await follow())[-1] == StreamBroken("stream_limit")
 
 
 @pytest.mark.parametrize(
-    ("status", "raised_code", "message", "code"),
+    ("answer", "code"),
     [
-        (401, "PGRST301", "JWT expired", "token_expired"),
-        (404, "PT404", "turn_not_found", "turn_not_found"),
-        (503, "PGRST001", "no", "backend_unavailable"),
+        (errors.TokenExpired(), "token_expired"),
+        (raised("PT404", "turn_not_found"), "turn_not_found"),
+        (raised("57P01", "no"), "backend_unavailable"),
     ],
 )
 async def test_a_stream_that_cannot_go_on_still_has_an_end(
-    postgrest: PostgRest, status: int, raised_code: str, message: str, code: str
+    sql: SqlFunctions, answer: errors.Problem | SqlError, code: str
 ) -> None:
     rpc = commands.reading_as(CONTACT)
-    Stored(postgrest, ("active", "Hel"))
+    Stored(sql, ("active", "Hel"))
     state = await turns.read(rpc, TURN)
-    postgrest.functions["read_turn"] = lambda _: raised(status, raised_code, message)
+    sql.functions["read_turn"] = lambda _: answer
     events = [event async for event in turns.follow(rpc, state, None)]
     assert events == [Delta("Hel", 3), StreamBroken(code)]
 
 
-async def test_a_turn_that_may_not_be_seen_is_not_found(postgrest: PostgRest) -> None:
-    postgrest.functions["read_turn"] = lambda _: raised(404, "PT404", "turn_not_found")
+async def test_a_turn_that_may_not_be_seen_is_not_found(sql: SqlFunctions) -> None:
+    sql.functions["read_turn"] = lambda _: raised("PT404", "turn_not_found")
     with pytest.raises(errors.Refused) as refusal:
         await turns.resume(commands.reading_as(CONTACT), TURN, None)
     assert (refusal.value.status, refusal.value.code) == (404, "turn_not_found")
@@ -162,8 +161,8 @@ def test_a_state_opens_a_stream_without_a_token() -> None:
     assert state.opened() == Opened(TURN, UUID(int=1), UUID(int=2), None)
 
 
-async def test_a_caller_without_a_contact_token_gets_one(postgrest: PostgRest) -> None:
-    Database(postgrest)
+async def test_a_caller_without_a_contact_token_gets_one(sql: SqlFunctions) -> None:
+    Database(sql)
     assert (await start()).opened.token is not None
     contact = callers.Contact(WORKSPACE, uuid4(), uuid4(), "asserted", "their-token")
     assert (await start(contact)).opened.token is None
@@ -180,13 +179,13 @@ async def test_a_caller_without_a_contact_token_gets_one(postgrest: PostgRest) -
     ],
 )
 async def test_a_message_is_sent_again_only_where_it_stays_one_message(
-    postgrest: PostgRest, caller: callers.Caller, client_message_id: str | None, tries: int
+    sql: SqlFunctions, caller: callers.Caller, client_message_id: str | None, tries: int
 ) -> None:
-    Database(postgrest)
-    postgrest.fail_next = 1
+    Database(sql)
+    sql.lost = 1
     if tries == 1:
         with pytest.raises(Exception, match="not available"):
             await start(caller, client_message_id=client_message_id)
     else:
         await start(caller, client_message_id=client_message_id)
-    assert postgrest.names() == ["start_turn"] * tries
+    assert sql.names() == ["start_turn"] * tries

@@ -10,7 +10,7 @@ from lib.auth.client_info import ClientInfo
 from lib.contacts import registration
 from lib.contacts.registration import RegistrationRequest
 from tests.unit.conftest import JWT_SECRET
-from tests.unit.postgrest import PostgRest, refused
+from tests.unit.sql_functions import SqlFunctions, refused
 
 SPACE, WORKSPACE, CONTACT, CONVERSATION, SESSION = (uuid4() for _ in range(5))
 CLIENT = ClientInfo(user_agent="test/1", address="192.0.2.7", device="bot")
@@ -27,13 +27,13 @@ def registered(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-async def test_a_registration_is_one_call_and_a_token(postgrest: PostgRest) -> None:
-    postgrest.functions["register_contact"] = lambda _: registered()
+async def test_a_registration_is_one_call_and_a_token(sql: SqlFunctions) -> None:
+    sql.functions["register_contact"] = lambda _: registered()
     arrival = RegistrationRequest(
         email=" Ana@Example.COM", phone="0041 79 123 45 67", first_name="Ana", attributes={"a": 1}
     )
     done = await registration.register(callers.Anonymous(), SPACE, "landing", arrival, CLIENT)
-    (call,) = postgrest.calls
+    (call,) = sql.calls
     assert call.arguments == {
         "space_id": str(SPACE),
         "space_kind": "landing",
@@ -53,8 +53,8 @@ async def test_a_registration_is_one_call_and_a_token(postgrest: PostgRest) -> N
     assert (claims["contact_id"], claims["proof"]) == (str(CONTACT), "asserted")
 
 
-async def test_a_refusal_is_passed_on(postgrest: PostgRest) -> None:
-    postgrest.functions["register_contact"] = lambda _: refused(429, "rate_limited", "Too many.", retry_after=9)
+async def test_a_refusal_is_passed_on(sql: SqlFunctions) -> None:
+    sql.functions["register_contact"] = lambda _: refused(429, "rate_limited", retry_after=9)
     with pytest.raises(errors.Refused) as refusal:
         await registration.register(
             callers.Anonymous(), SPACE, "embed", RegistrationRequest(email="a@example.com"), CLIENT
@@ -62,13 +62,13 @@ async def test_a_refusal_is_passed_on(postgrest: PostgRest) -> None:
     assert (refusal.value.status, refusal.value.retry_after) == (429, 9)
 
 
-async def test_a_registration_whose_answer_was_lost_is_not_sent_twice(postgrest: PostgRest) -> None:
-    postgrest.fail_next = 1
+async def test_a_registration_whose_answer_was_lost_is_not_sent_twice(sql: SqlFunctions) -> None:
+    sql.lost = 1
     with pytest.raises(errors.BackendUnavailable):
         await registration.register(
             callers.Anonymous(), SPACE, "embed", RegistrationRequest(email="a@example.com"), CLIENT
         )
-    assert postgrest.names() == ["register_contact"]
+    assert sql.names() == ["register_contact"]
 
 
 @pytest.mark.parametrize(

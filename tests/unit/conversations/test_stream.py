@@ -11,9 +11,10 @@ from lib.auth import callers
 from lib.conversations import stream
 from lib.conversations.stream import Encoder, Event, SessionChange, StreamedMessage
 from lib.database import commands
+from lib.database.refusals import SqlError
 from lib.http.sse import StreamBroken
 from tests.unit.conftest import Configure
-from tests.unit.postgrest import PostgRest, raised
+from tests.unit.sql_functions import SqlFunctions, raised
 
 CONVERSATION, SESSION = uuid4(), uuid4()
 CONTACT = callers.Contact(uuid4(), uuid4(), CONVERSATION, "asserted", "their-token")
@@ -34,11 +35,11 @@ def said(text: str) -> dict[str, Any]:
 class Kept:
     """follow_conversation over messages that a test adds to, in parts of two."""
 
-    def __init__(self, postgrest: PostgRest, *texts: str) -> None:
+    def __init__(self, sql: SqlFunctions, *texts: str) -> None:
         self.messages = [said(text) for text in texts]
         self.taken_over = False
         self.asked: list[dict[str, Any]] = []
-        postgrest.functions["follow_conversation"] = self.answer
+        sql.functions["follow_conversation"] = self.answer
 
     def answer(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(arguments)
@@ -78,16 +79,16 @@ def texts(heard: list[Event]) -> list[str]:
     return [event.text for event in heard if isinstance(event, StreamedMessage)]
 
 
-async def test_parts_come_at_once_and_every_message_once(postgrest: PostgRest) -> None:
-    kept = Kept(postgrest, "a", "b", "c", "d", "e")
+async def test_parts_come_at_once_and_every_message_once(sql: SqlFunctions) -> None:
+    kept = Kept(sql, "a", "b", "c", "d", "e")
     heard = await follow(stop=6)
     assert isinstance(heard[0], SessionChange)
     assert texts(heard) == ["a", "b", "c", "d", "e"]
     assert [call["after"] for call in kept.asked] == [None, kept.messages[1]["id"], kept.messages[3]["id"]]
 
 
-async def test_a_change_of_the_session_is_told_when_it_changes_and_before_what_was_said(postgrest: PostgRest) -> None:
-    kept = Kept(postgrest, "a")
+async def test_a_change_of_the_session_is_told_when_it_changes_and_before_what_was_said(sql: SqlFunctions) -> None:
+    kept = Kept(sql, "a")
 
     def take_over(count: int) -> None:
         if count == 2:
@@ -104,9 +105,9 @@ async def test_a_change_of_the_session_is_told_when_it_changes_and_before_what_w
 
 
 async def test_it_ends_with_its_time_and_says_that_one_may_come_again(
-    postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
+    sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Kept(postgrest)
+    kept = Kept(sql)
     clock = iter(range(0, 10_000, 20))
     monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     heard = await follow()
@@ -118,8 +119,8 @@ async def test_it_ends_with_its_time_and_says_that_one_may_come_again(
     assert b"id:" not in wire
 
 
-async def test_the_setting_bounds_it(postgrest: PostgRest, configure: Configure) -> None:
-    configure(SUPABASE_REST_URL=postgrest.url, CONVERSATION_STREAM_SECONDS="5")
+async def test_the_setting_bounds_it(configure: Configure) -> None:
+    configure(CONVERSATION_STREAM_SECONDS="5")
     assert config.settings().conversation_stream_seconds == 5
     for wrong in ("4", "841", "long"):
         configure(CONVERSATION_STREAM_SECONDS=wrong)
@@ -130,18 +131,18 @@ async def test_the_setting_bounds_it(postgrest: PostgRest, configure: Configure)
 @pytest.mark.parametrize(
     ("answer", "code", "retryable"),
     [
-        ((404, "PT404", "conversation_not_found"), "conversation_not_found", b"false"),
-        ((401, "PGRST303", "JWT expired"), "token_expired", b"false"),
+        (raised("PT404", "conversation_not_found"), "conversation_not_found", b"false"),
+        (errors.TokenExpired(), "token_expired", b"false"),
     ],
 )
 async def test_it_ends_when_there_is_nothing_more_to_see(
-    postgrest: PostgRest, answer: tuple[int, str, str], code: str, retryable: bytes
+    sql: SqlFunctions, answer: errors.Problem | SqlError, code: str, retryable: bytes
 ) -> None:
-    kept = Kept(postgrest, "a")
+    kept = Kept(sql, "a")
 
     def end(count: int) -> None:
         if count == 2:
-            postgrest.functions["follow_conversation"] = lambda _: raised(*answer)
+            sql.functions["follow_conversation"] = lambda _: answer
 
     heard = await follow(then=end)
     assert texts(heard) == ["a"]
@@ -151,9 +152,9 @@ async def test_it_ends_when_there_is_nothing_more_to_see(
 
 
 async def test_pauses_grow_while_nothing_happens_and_not_beyond_their_bound(
-    postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
+    sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Kept(postgrest)
+    kept = Kept(sql)
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -161,7 +162,7 @@ async def test_pauses_grow_while_nothing_happens_and_not_beyond_their_bound(
         if len(slept) == 20:
             kept.messages.append(said("at last"))
         if len(slept) == 22:
-            postgrest.functions["follow_conversation"] = lambda _: raised(404, "PT404", "conversation_not_found")
+            sql.functions["follow_conversation"] = lambda _: raised("PT404", "conversation_not_found")
 
     monkeypatch.setattr(stream, "asyncio", SimpleNamespace(sleep=sleep))
     await follow()

@@ -17,7 +17,7 @@ from lib import errors, routes
 from lib.fields import models, types
 from lib.http import app, request_body
 from tests.unit.conftest import app_of, serving
-from tests.unit.postgrest import PostgRest
+from tests.unit.sql_functions import SqlFunctions
 
 # Not a new one: it is part of the names of tests, which every process must give alike.
 SPACE = UUID("5f0c3f7e-93a1-4be5-8a55-0c1b7f0f3f5d")
@@ -56,9 +56,9 @@ HANDLERS: dict[str, app.Handler] = {route.name: resume for route in routes.of("c
 
 
 @pytest_asyncio.fixture
-async def client(postgrest: PostgRest) -> AsyncIterator[aiohttp.ClientSession]:
+async def client(sql: SqlFunctions) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of a chat function with the handlers above, over a real socket."""
-    postgrest.functions["space_origins"] = lambda _: {"origins": ["https://shop.example"]}
+    sql.functions["space_origins"] = lambda _: {"origins": ["https://shop.example"]}
     function = app.function("chat", HANDLERS)
     async with serving(app_of(function)) as origin, aiohttp.ClientSession(origin) as session:
         yield session

@@ -4,7 +4,7 @@ import pytest
 
 from lib import errors, routes
 from lib.http import cors
-from tests.unit.postgrest import PostgRest, raised
+from tests.unit.sql_functions import SqlFunctions, raised
 
 SPACE_ROUTE = next(route for route in routes.ROUTES if route.origins == "space")
 TURN_ROUTE = next(route for route in routes.ROUTES if route.origins == "any")
@@ -13,9 +13,9 @@ PAGE = "https://shop.example"
 
 
 @pytest.fixture
-def space(postgrest: PostgRest) -> UUID:
+def space(sql: SqlFunctions) -> UUID:
     """A space that lists the page."""
-    postgrest.functions["space_origins"] = lambda _: {"origins": ["https://Shop.example/", "https://other.example"]}
+    sql.functions["space_origins"] = lambda _: {"origins": ["https://Shop.example/", "https://other.example"]}
     return uuid4()
 
 
@@ -40,30 +40,30 @@ async def test_a_preflight_names_the_method_and_the_headers(space: UUID) -> None
         await cors.preflight(SPACE_ROUTE, space, "https://evil.example")
 
 
-async def test_a_space_open_to_all_says_so(space: UUID, postgrest: PostgRest) -> None:
-    postgrest.functions["space_origins"] = lambda _: {"origins": ["*"]}
+async def test_a_space_open_to_all_says_so(space: UUID, sql: SqlFunctions) -> None:
+    sql.functions["space_origins"] = lambda _: {"origins": ["*"]}
     assert (await cors.headers(SPACE_ROUTE, space, PAGE))["Access-Control-Allow-Origin"] == "*"
 
 
-async def test_a_space_is_asked_once_a_minute(space: UUID, postgrest: PostgRest) -> None:
+async def test_a_space_is_asked_once_a_minute(space: UUID, sql: SqlFunctions) -> None:
     for origin in (PAGE, PAGE, "https://evil.example"):
         await cors.headers(SPACE_ROUTE, space, origin)
-    assert postgrest.names() == ["space_origins"]
-    assert postgrest.calls[0].arguments == {"space_id": str(space)}
+    assert sql.names() == ["space_origins"]
+    assert sql.calls[0].arguments == {"space_id": str(space)}
 
 
-async def test_an_unknown_space_allows_nobody(postgrest: PostgRest) -> None:
-    postgrest.functions["space_origins"] = lambda _: raised(404, "PT404", "space_not_found")
+async def test_an_unknown_space_allows_nobody(sql: SqlFunctions) -> None:
+    sql.functions["space_origins"] = lambda _: raised("PT404", "space_not_found")
     assert await cors.headers(SPACE_ROUTE, uuid4(), PAGE) == {"Vary": "Origin"}
     assert await cors.headers(SPACE_ROUTE, None, PAGE) == {"Vary": "Origin"}
 
 
 async def test_the_old_list_stands_while_the_database_is_away(
-    space: UUID, postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch
+    space: UUID, sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cors.headers(SPACE_ROUTE, space, PAGE)
     monkeypatch.setattr(cors, "_spaces", {space: cors._Known(cors._spaces[space].origins, until=0)})
-    postgrest.functions["space_origins"] = lambda _: raised(503, "PGRST002", "no schema cache")
+    sql.functions["space_origins"] = lambda _: raised("57P03", "no schema cache")
     assert (await cors.headers(SPACE_ROUTE, space, PAGE))["Access-Control-Allow-Origin"] == PAGE
     assert await cors.headers(SPACE_ROUTE, uuid4(), PAGE) == {"Vary": "Origin"}
 

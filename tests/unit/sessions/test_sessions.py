@@ -6,14 +6,13 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from lib import config, errors, routes
 from lib.auth import callers
 from lib.chat import stopping
 from lib.sessions import sessions
 from tests.unit.conftest import CRON_SECRET, Configure, serving
-from tests.unit.postgrest import PostgRest
+from tests.unit.sql_functions import SqlFunctions, refused
 from tests.unit.test_config import COMPLETE
 from tests.unit.test_routes import app
 
@@ -53,7 +52,7 @@ async def test_without_sessions_every_route_is_not_there_and_the_schedule_does_n
             assert (answer.status, await answer.json()) == (200, {"timed_out": 0, "remaining": False})
 
 
-async def test_the_sweep_is_told_the_instances_hours(postgrest: PostgRest, configure: Configure) -> None:
+async def test_the_sweep_is_told_the_instances_hours(sql: SqlFunctions, configure: Configure) -> None:
     configure(CHAT_SESSION_TIMEOUT_HOURS="48", CHAT_SESSION_CLEANUP_INTERVAL="12")
     asked: list[dict[str, Any]] = []
 
@@ -61,7 +60,7 @@ async def test_the_sweep_is_told_the_instances_hours(postgrest: PostgRest, confi
         asked.append(arguments)
         return {"timed_out": 500 if len(asked) == 1 else 3, "remaining": len(asked) == 1}
 
-    postgrest.functions["expire_idle_sessions"] = expire_idle_sessions
+    sql.functions["expire_idle_sessions"] = expire_idle_sessions
     headers = {"Authorization": f"Bearer {CRON_SECRET}"}
     async with (
         serving(app("sessions")) as origin,
@@ -72,14 +71,13 @@ async def test_the_sweep_is_told_the_instances_hours(postgrest: PostgRest, confi
     assert asked == [{"default_hours": 48, "interval_hours": 12, "max_sessions": 500}] * 2
 
 
-async def test_whoever_ends_a_session_waits_for_its_answer_to_stop(postgrest: PostgRest) -> None:
+async def test_whoever_ends_a_session_waits_for_its_answer_to_stop(sql: SqlFunctions) -> None:
     session_id, conversation_id, asked = uuid4(), uuid4(), []
 
     def change_session_status(arguments: dict[str, Any]) -> Any:
         asked.append(arguments)
         if len(asked) < 3:
-            refusal = {"code": "turn_in_progress", "title": "x", "stopping": True, "retry_after": 1}
-            return web.json_response(refusal, status=409)
+            return refused(409, "turn_in_progress", stopping=True, retry_after=1)
         # As a session of one message has ended with its answer by then.
         return {
             "session_id": str(session_id),
@@ -88,19 +86,19 @@ async def test_whoever_ends_a_session_waits_for_its_answer_to_stop(postgrest: Po
             "changed": False,
         }
 
-    postgrest.functions["change_session_status"] = change_session_status
+    sql.functions["change_session_status"] = change_session_status
     caller = callers.User(user_id=uuid4(), email=None, token="x")
     changed = await sessions.change(caller, session_id, "cancelled")
     assert (changed.status, changed.changed, len(asked)) == ("cancelled", True, 3)
 
 
-async def test_an_answer_that_does_not_stop_is_told(postgrest: PostgRest, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_does_not_stop_is_told(sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "WAIT_SECONDS", 0.5)
-    refusal = {"code": "turn_in_progress", "title": "x", "stopping": True, "retry_after": 1}
-    postgrest.functions["change_session_status"] = lambda _: web.json_response(refusal, status=409)
-    with pytest.raises(errors.Refused) as refused:
+    still = refused(409, "turn_in_progress", stopping=True, retry_after=1)
+    sql.functions["change_session_status"] = lambda _: still
+    with pytest.raises(errors.Refused) as refusal:
         await sessions.change(callers.User(user_id=uuid4(), email=None, token="x"), uuid4(), "completed")
-    assert (refused.value.status, refused.value.code, refused.value.extra) == (
+    assert (refusal.value.status, refusal.value.code, refusal.value.extra) == (
         409,
         "turn_in_progress",
         {"stopping": True},

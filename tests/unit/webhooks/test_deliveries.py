@@ -8,7 +8,7 @@ from lib import errors
 from lib.jobs.queue import InboundEvent, Job
 from lib.webhooks import deliveries
 from lib.webhooks.deliveries import Receipt
-from tests.unit.postgrest import PostgRest, raised
+from tests.unit.sql_functions import SqlFunctions, raised
 
 TURN, WORKSPACE, JOB = uuid4(), uuid4(), uuid4()
 SECRET = "the-callback-secret"
@@ -19,11 +19,11 @@ HEADERS = {"authorization": f"Bearer {SECRET}", "content-type": "application/jso
 class Inbox:
     """The inbox as the database keeps it: a delivery key is stored once, and its job done once."""
 
-    def __init__(self, postgrest: PostgRest) -> None:
+    def __init__(self, sql: SqlFunctions) -> None:
         self.events: dict[str, dict[str, Any]] = {}
         self.finished: list[dict[str, Any]] = []
         self.job_status = "queued"
-        postgrest.functions |= {
+        sql.functions |= {
             "webhook_secret": self.secret,
             "record_event": self.record,
             "claim_jobs": self.claim,
@@ -35,7 +35,7 @@ class Inbox:
 
     def secret(self, arguments: dict[str, Any]) -> Any:
         if arguments["reference"] != str(TURN):
-            return raised(404, "PT404", "not_found")
+            return raised("PT404", "not_found")
         return {"workspace_id": str(WORKSPACE), "secrets": [SECRET]}
 
     def record(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -56,9 +56,9 @@ class Inbox:
 
 
 @pytest.fixture
-def inbox(postgrest: PostgRest) -> Inbox:
+def inbox(sql: SqlFunctions) -> Inbox:
     """An empty inbox."""
-    return Inbox(postgrest)
+    return Inbox(sql)
 
 
 async def test_a_delivery_is_stored_and_its_turn_ended(inbox: Inbox) -> None:
@@ -110,16 +110,16 @@ async def test_an_unknown_provider_is_not_found(inbox: Inbox) -> None:
             await deliveries.receive(name, HEADERS, BODY)
 
 
-async def test_work_that_fails_does_not_fail_the_delivery(inbox: Inbox, postgrest: PostgRest) -> None:
-    postgrest.functions["claim_jobs"] = lambda _: raised(503, "PGRST002", "no")
+async def test_work_that_fails_does_not_fail_the_delivery(inbox: Inbox, sql: SqlFunctions) -> None:
+    sql.functions["claim_jobs"] = lambda _: raised("57P03", "no")
     assert await deliveries.receive("n8n", HEADERS, BODY) == Receipt(duplicate=False)
-    assert postgrest.names()[-1] == "wake_worker"
-    postgrest.functions["wake_worker"] = lambda _: raised(503, "PGRST002", "no")
+    assert sql.names()[-1] == "wake_worker"
+    sql.functions["wake_worker"] = lambda _: raised("57P03", "no")
     assert await deliveries.receive("n8n", HEADERS | {"webhook-id": "2"}, BODY) == Receipt(duplicate=False)
 
 
-async def test_a_delivery_that_cannot_be_stored_is_not_acknowledged(inbox: Inbox, postgrest: PostgRest) -> None:
-    postgrest.functions["record_event"] = lambda _: raised(503, "PGRST002", "no")
+async def test_a_delivery_that_cannot_be_stored_is_not_acknowledged(inbox: Inbox, sql: SqlFunctions) -> None:
+    sql.functions["record_event"] = lambda _: raised("57P03", "no")
     with pytest.raises(errors.BackendUnavailable):
         await deliveries.receive("n8n", HEADERS, BODY)
 

@@ -1,4 +1,4 @@
-"""What the login for direct connections may do, whoever has its password; test_direct_calls.py has the calls."""
+"""What the holder of the login's password can do."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ begin
 end $$;
 create domain pg_temp.uuid as pg_catalog.uuid check (pg_temp.runs_as(value));
 """
-"""What makes a `uuid` in the body of a definer function run somebody else's code with its owner's rights."""
+"""Makes a `uuid` in the body of a definer function run foreign code with its owner's rights."""
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -32,11 +32,11 @@ async def test_the_login_becomes_nobody_by_temporary_types(server: Callable[[int
     connection = await asyncpg.connect(one.cluster.url("switchboard_login", PASSWORD, name))
     owner = await asyncpg.connect(owner_url)
     try:
-        for role in ("switchboard", "none"):
+        for role in ("switchboard", "contact", "authenticated", "none"):
             await connection.execute(f"set role {role}")
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="temporary"):
                 await connection.execute(HIJACK)
-        for role in ("anon", "authenticated", "service_role", "authenticator", "postgres"):
+        for role in ("anon", "service_role", "authenticator", "postgres"):
             assert await owner.fetchval("select has_database_privilege($1, current_database(), 'temporary')", role)
         # It is this right alone that stands between them.
         await owner.execute(f"grant temporary on database {name} to switchboard")
@@ -50,8 +50,27 @@ async def test_the_login_becomes_nobody_by_temporary_types(server: Callable[[int
         await one.drop(name)
 
 
-async def test_the_migration_lets_nobody_in() -> None:
-    """A server that nobody has given the login a password on."""
+async def test_the_login_has_only_the_rights_of_the_roles_that_it_takes(server_18: Server, migrated: str) -> None:
+    await supabase_shim.let_in(server_18.owner_url(migrated), "switchboard_login", PASSWORD)
+    connection = await asyncpg.connect(server_18.cluster.url("switchboard_login", PASSWORD, migrated))
+    try:
+        for role in ("postgres", "service_role", "anon", "authenticator"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(f"set role {role}")
+        # Nothing was entered and there are no claims, so nothing is there.
+        for role in ("switchboard", "contact", "authenticated"):
+            await connection.execute(f"set role {role}")
+            for table in ("conversations", "sessions", "messages"):
+                assert await connection.fetchval(f"select count(*) from public.{table}") == 0
+        await connection.execute("set role none")
+        for statement in ("select from public.contacts", "select public.list_workspaces()", "select private.claims()"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_the_login_is_closed_until_it_has_a_password() -> None:
     with servers.running(18) as fresh:
         name = await fresh.migrated()
         owner = await asyncpg.connect(fresh.owner_url(name))

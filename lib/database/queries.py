@@ -1,0 +1,147 @@
+"""Queries: views and tables, read through PostgREST with the caller's own token, under row-level security.
+
+A domain builds a query with the builder of the `postgrest` client and reads the rows as models:
+
+    query = queries.table("space_settings").select("*").eq("workspace_id", workspace_id)
+    page = await queries.page(query, Space, paging)
+
+Only a function that has queries imports this module: httpx and the client take longer to import than all else it needs.
+"""
+
+import asyncio
+import json
+import ssl
+import weakref
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import httpx
+from postgrest import AsyncPostgrestClient, AsyncRequestBuilder, AsyncSelectRequestBuilder
+from pydantic import BaseModel, ValidationError
+
+from lib import config, errors, log
+from lib.auth import callers
+from lib.database import refusals, retries
+from lib.database.paging import Page, PageRequest
+from lib.database.refusals import SqlError
+from lib.database.retries import BRIEF, Patience, Unreachable
+
+Row = TypeVar("Row", bound=BaseModel)
+
+CONNECT_SECONDS = 3
+
+KEEP_ALIVE_SECONDS = 15
+"""Below PostgREST's own 30 s, so that no request goes out on a connection that it is about to close."""
+
+_GATEWAY_STATUSES = {429, 502, 503, 504}
+
+
+class Queries:
+    """What one caller reads. Made by reading_as."""
+
+    def __init__(self, client: AsyncPostgrestClient, headers: Mapping[str, str]) -> None:
+        self._client = client
+        self._headers = headers
+
+    def table(self, name: str) -> AsyncRequestBuilder:
+        """The builder of a query of this view or table."""
+        return self._client.from_(name)
+
+    async def rows(
+        self, query: AsyncSelectRequestBuilder, of: type[Row], *, patience: Patience = BRIEF
+    ) -> tuple[Row, ...]:
+        """The rows of a query, in its order.
+
+        Raises TokenInvalid or TokenExpired for a token that PostgREST does not accept, Forbidden for a view that the
+        caller's role may not read, BackendUnavailable when the database cannot be reached or gives up, and
+        InternalError (logged) for every other failure, which is our own mistake.
+        """
+        request = query.request
+        name = request.path.name
+        request.headers.update(self._headers)
+
+        async def once() -> tuple[Row, ...]:
+            try:
+                async with asyncio.timeout(patience.try_seconds):
+                    response = await request.send(httpx.Headers())
+            except (httpx.TransportError, TimeoutError) as failure:
+                log.warning("backend_unreachable", call=name, reason=type(failure).__name__)
+                raise Unreachable(harmless=True) from None
+            content = _json(response.content)
+            if not response.is_success or not isinstance(content, list):
+                raise _problem(name, response.status_code, content)
+            try:
+                return tuple(of.model_validate(row) for row in content)
+            except ValidationError as unexpected:
+                faults = unexpected.errors(include_input=False, include_url=False)
+                log.error("backend_answer_unexpected", call=name, faults=[(f["loc"], f["type"]) for f in faults])
+                raise errors.InternalError() from None
+
+        return await retries.run(once, patience, repeatable=True)
+
+    async def page(
+        self, query: AsyncSelectRequestBuilder, of: type[Row], paging: PageRequest, *, key: str = "id"
+    ) -> Page[Row]:
+        """A page of a query in the order of a unique key. Raises as rows."""
+        if paging.cursor is not None:
+            query = query.gt(key, paging.cursor)
+        # One row more than the page holds tells whether there is a next page.
+        rows = await self.rows(query.order(key).limit(paging.limit + 1), of)
+        if len(rows) <= paging.limit:
+            return Page(items=rows)
+        return Page(items=rows[:-1], next_cursor=str(getattr(rows[-2], key)))
+
+
+def reading_as(caller: callers.Contact | callers.User) -> Queries:
+    """What this caller may read, with the token that they showed."""
+    loop = asyncio.get_running_loop()
+    if (client := _clients.get(loop)) is None:
+        settings = config.settings()
+        client = _clients[loop] = connect(settings.rest_url, settings.supabase_anon_key.get_secret_value())
+    return Queries(client, {"Authorization": f"Bearer {caller.token}"})
+
+
+def connect(rest_url: str, api_key: str) -> AsyncPostgrestClient:
+    """A client of PostgREST that sends this key as `apikey`. It takes some 25 ms to make, so it is made once."""
+    session = httpx.AsyncClient(
+        # As every other connection of ours: the system's certificates, and no proxy from the environment.
+        verify=ssl.create_default_context() if rest_url.startswith("https:") else False,
+        trust_env=False,
+        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
+    )
+    return AsyncPostgrestClient(rest_url, headers={"apikey": api_key}, http_client=session, retry_enabled=False)
+
+
+async def close() -> None:
+    """Close this event loop's connections. Only a process that outlives its loop needs it."""
+    if (client := _clients.pop(asyncio.get_running_loop(), None)) is not None:
+        await client.aclose()
+
+
+def _problem(name: str, status: int, content: Any) -> errors.Problem:
+    """The error of ours for a response of PostgREST, or of a gateway in front of it, that has no rows."""
+    document: Mapping[str, Any] = content if isinstance(content, dict) else {}
+    code = document.get("code")
+    if not isinstance(code, str):
+        if status in _GATEWAY_STATUSES:
+            log.warning("backend_unavailable", call=name, status=status)
+            return Unreachable(harmless=True)
+        log.error("backend_refused_us", call=name, status=status, code=code)
+        return errors.InternalError()
+    message = document.get("message")
+    if status == HTTPStatus.UNAUTHORIZED:
+        return errors.TokenExpired() if "expired" in str(message) else errors.TokenInvalid()
+    error = SqlError(code, message, document.get("details"), document.get("hint"))
+    return refusals.of_error(name, error, own_role=True)
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPostgrestClient] = weakref.WeakKeyDictionary()
