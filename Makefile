@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset migration replay cold-start cost compare growth faults test lint lock
+.PHONY: help install install-dev run up down status reset migration replay cold-start cost growth faults test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,9 +48,6 @@ cost: install ## Measure what a turn costs, beside other ways to store one
 
 growth: install ## Measure the same calls on a small and on a large database: ARGS="--messages 10000,1000000"
 	@$(BIN)/python -m bench.growth $(ARGS)
-
-compare: install ## Measure what a turn costs in another checkout, BEFORE, and in this one
-	@$(BIN)/python -m bench.cost.compare --before $(BEFORE) $(ARGS)
 
 faults: install-dev ## Kill the parts of a stack under load and check what is left: ARGS="--kills 200 --seed 7"
 	@$(BIN)/python -m tests.faults $(ARGS)

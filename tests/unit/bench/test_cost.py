@@ -12,7 +12,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from bench.cost import compare, figures, processes, sampling, server, statements
+from bench.cost import figures, processes, sampling, server, statements
 from bench.cost.figures import Cell, Statements
 from bench.cost.systems.library import Library
 
@@ -35,17 +35,6 @@ def test_a_ratio_is_to_the_floor_of_the_same_round() -> None:
     assert (floor.rate, floor.of_floor) == (250, 1)
     assert (ours.rate, ours.rate_least, ours.rate_most) == (75, 50, 100)
     assert (ours.of_floor, ours.of_floor_least, ours.of_floor_most) == (0.375, 0.25, 0.5)
-
-
-def test_a_checkout_is_compared_round_by_round() -> None:
-    def measured(name: str, *functions: float) -> compare.Measured:
-        cpu = [{"functions": each, "PostgREST": 1.0, "Postgres": 2.0} for each in functions]
-        return compare.Measured(name, cpu, [7000.0] * len(functions))
-
-    # As when other work came in between: both cost more in the second round, and half of before in each.
-    *_, before, now = compare.table([measured("before", 2, 8, 4), measured("now", 1, 4, 2)])
-    assert before == "| before | 4.00 | 1.00 | 2.00 | 7.00 | 7000 |"
-    assert now == "| now | 2.00 (0.50) | 1.00 (1.00) | 2.00 (1.00) | 5.00 (0.71) | 7000 |"
 
 
 def test_numbers_of_chats_are_not_mixed() -> None:
