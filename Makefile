@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset migration replay cold-start cost growth faults test lint lock
+.PHONY: help install install-dev run up down status reset migration bench faults test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,17 +37,14 @@ reset: install ## Stop everything and empty the database
 migration: install ## Write what changed in supabase/schemas and supabase/policies into a migration: NAME=verb_object
 	@$(BIN)/python -m local migration $(NAME)
 
-replay: install ## Play FILE, a file of dialogues, through the functions of the running stack
-	@$(BIN)/python -m bench.replay $(or $(FILE),bench/data/dialogues.json) $(ARGS)
+# The words after `bench` are its command, and no targets: `make bench cost ARGS="--rounds 3"`.
+ifeq (bench,$(firstword $(MAKECMDGOALS)))
+MEASURE := $(filter-out bench,$(MAKECMDGOALS))
+$(eval $(MEASURE):;@:)
+endif
 
-cold-start: install-dev ## Measure every function from process start to its first answer
-	@$(BIN)/python -m bench.cold_start $(ARGS)
-
-cost: install ## Measure what a turn costs, beside other ways to store one
-	@$(BIN)/python -m bench.cost $(ARGS)
-
-growth: install ## Measure the same calls on a small and on a large database: ARGS="--messages 10000,1000000"
-	@$(BIN)/python -m bench.growth $(ARGS)
+bench: install ## Measure: make bench cost, cold-start, growth or replay; ARGS=--help lists the options
+	@set -a; if [ -e .env.local ]; then . ./.env.local; fi; $(BIN)/python -m bench $(MEASURE) $(ARGS)
 
 faults: install-dev ## Kill the parts of a stack under load and check what is left: ARGS="--kills 200 --seed 7"
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -1,1 +1,1 @@
-"""What Switchboard costs, measured over its real HTTP functions."""
+"""Measures of this project: cost of a turn, cold starts, growth of the database, replay of dialogues."""

@@ -8,14 +8,16 @@ chats in one workspace.
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
-from bench.growth import measure
-from bench.growth.fill import Size, fill
-from bench.growth.measure import Call, Meter
+from bench.filling import Size, fill
+from bench.growth import TARGETS
+from tests.database import hot_calls
+from tests.database.hot_calls import Call
 from tests.servers import VERSIONS, Server
 
 SIZE = Size(sessions=60_000, days=365, turns=1)
@@ -100,8 +102,9 @@ class Watch:
 
     async def touched(self, call: Call) -> int:
         """How many buffers a call touches."""
-        buffers, _, _ = await Meter(self.connection, self.admin).take(call)
-        return buffers
+        plan = await self._answer(call.claims, call.sql, "explain (analyze, buffers, timing off, format json)")
+        touched = json.loads(plan)[0]["Plan"]
+        return int(touched["Shared Hit Blocks"] + touched["Shared Read Blocks"])
 
     async def ends_beside(self, call: Call) -> bool:
         """Whether every change of a session that a call makes stays on the row's page and out of the indexes."""
@@ -134,10 +137,10 @@ class Watch:
         if call.before:
             await self.admin.execute(call.before)
 
-    async def _answer(self, claims: Mapping[str, Any], sql: str) -> str:
+    async def _answer(self, claims: Mapping[str, Any], sql: str, explain: str = "") -> str:
         await self.connection.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(claims))
         await self.connection.execute(f"set local role {claims['role']}")
-        answer: str = await self.connection.fetchval(f"select public.{sql}")
+        answer: str = await self.connection.fetchval(f"{explain} select public.{sql}")
         return answer
 
     async def _counts(self) -> dict[str, int]:
@@ -151,7 +154,8 @@ async def watch(server: Callable[[int], Server], request: pytest.FixtureRequest)
     running = server(request.param)
     name = await running.migrated()
     admin = await asyncpg.connect(running.admin_url(name))
-    await fill(admin, SIZE, lambda _: None)
+    await admin.execute(hot_calls.MEMBERS)
+    await fill(admin, SIZE, UUID(hot_calls.AGENT))
     connection = await asyncpg.connect(running.admin_url(name))
     await connection.execute("set track_functions = 'all'")
     yield Watch(connection, admin)
@@ -161,48 +165,42 @@ async def watch(server: Callable[[int], Server], request: pytest.FixtureRequest)
 
 
 async def test_no_hot_call_reads_a_table_whole_or_asks_a_policys_function_for_each_row(watch: Watch) -> None:
-    targets = await measure.pick_targets(watch.admin, REPEATS)
+    targets = [dict(row) for row in await watch.admin.fetch(TARGETS, REPEATS)]
     found: dict[str, tuple[set[str], int]] = {}
-    for name, kind in (await measure.operations(watch.admin, SIZE.days)).items():
-        for number in range(REPEATS):
-            scans, asked = await watch.look(kind(targets[number % len(targets)], number))
+    for name in hot_calls.of(targets[0], SIZE.days):
+        for target in targets[:REPEATS]:
+            scans, asked = await watch.look(hot_calls.of(target, SIZE.days)[name])
             before = found.get(name, (set[str](), 0))
             found[name] = (before[0] | scans, max(before[1], asked))
     assert {name: scans for name, (scans, _) in found.items() if scans} == {}
     assert {name: asked for name, (_, asked) in found.items() if asked > MOST_ASKED} == {}
-    assert len(found) > 25
 
     # A page of rows is looked up together: it touches a few hundred pages, not a descent for each row and table.
-    kinds = await measure.operations(watch.admin, SIZE.days)
+    calls = hot_calls.of(targets[0], SIZE.days)
     if await watch.admin.fetchval("select current_setting('server_version_num')::integer >= 170000"):
-        touched = {name: await watch.touched(kinds[name](targets[0], REPEATS)) for name in MOST_TOUCHED}
+        touched = {name: await watch.touched(calls[name]) for name in MOST_TOUCHED}
         assert {name: number for name, number in touched.items() if number > MOST_TOUCHED[name]} == {}
 
     # What is of all ages is found from its id by a hash, and never by a descent.
     for table in ("contacts", "conversations"):
-        look_up = f"explain select * from public.{table} where id = '{targets[0].contact}'"
+        look_up = f"explain select * from public.{table} where id = '{targets[0]['contact']}'"
         plan = "\n".join(row[0] for row in await watch.admin.fetch(look_up))
         assert f"using {table}_id_idx" in plan, plan
 
     # A turn's end writes to no index of sessions, or hardly ever: there is room beside the row.
-    finish = (await measure.operations(watch.admin, SIZE.days))["finish_turn"]
-    beside = [await watch.ends_beside(finish(target, REPEATS + number)) for number, target in enumerate(targets)]
+    beside = [await watch.ends_beside(hot_calls.of(target, SIZE.days)["finish_turn"]) for target in targets]
     assert beside.count(False) <= 1, beside
 
     # What is planned for any number of rows is not compiled, which takes longer than all of it.
-    statistics = [
-        kind for name, kind in (await measure.operations(watch.admin, SIZE.days)).items() if "statistics" in name
-    ]
-    calls = [kind(targets[0], 0) for kind in statistics]
-    assert calls
-    assert [await watch.is_compiled(call) for call in calls] == [False] * len(calls)
+    statistics = [call for name, call in calls.items() if name.startswith("statistics")]
+    assert [await watch.is_compiled(call) for call in statistics] == [False] * len(statistics)
     if await watch.admin.fetchval("select pg_jit_available()"):
         await watch.admin.execute("alter function private.count_sessions reset jit")
         await watch.admin.execute("alter function private.session_stats reset jit")
-        assert await watch.is_compiled(calls[0])
+        assert await watch.is_compiled(statistics[0])
 
     # And it would tell of both.
-    call = Call(measure.OF_OWNER, "list_sessions()")
+    call = Call(hot_calls.OF_OWNER, "list_sessions()")
     scans, asked = await watch.look(call)
     assert (scans, asked > 0) == (set(), True)
     await watch.admin.execute("""
@@ -216,5 +214,5 @@ async def test_no_hot_call_reads_a_table_whole_or_asks_a_policys_function_for_ea
     scans, asked = await watch.look(call)
     assert asked > MOST_ASKED
     await watch.admin.execute("alter table public.sessions disable row level security")
-    scans, _ = await watch.look(Call(measure.OF_OWNER, 'list_sessions(\'{"active_after": "2000-01-01T00:00:00Z"}\')'))
+    scans, _ = await watch.look(Call(hot_calls.OF_OWNER, 'list_sessions(\'{"active_after": "2000-01-01T00:00:00Z"}\')'))
     assert scans == {"sessions"}

@@ -1,0 +1,19 @@
+"""`python -m bench`: each command runs one measure and prints one Markdown table with its command and date."""
+
+import click
+
+from bench import cold_start, cost, growth, replay
+
+
+@click.group(help="Measure this project. Progress goes to standard error, the table to standard output.")
+def main() -> None:
+    """Collect the commands."""
+
+
+main.add_command(cost.command, "cost")
+main.add_command(cold_start.command, "cold-start")
+main.add_command(growth.command, "growth")
+main.add_command(replay.command, "replay")
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")

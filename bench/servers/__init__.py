@@ -1,0 +1,1 @@
+"""The servers of the cost measure: a model, and the systems that Switchboard is compared with."""
