@@ -15,7 +15,7 @@ import click
 from tqdm import tqdm
 
 from local.stack import StackError
-from tests.faults import checker, harness
+from tests.faults import harness
 from tests.faults.harness import Plan, RunError
 from tests.faults.killer import NeverBackError
 
@@ -43,7 +43,7 @@ def main(kills: int, seed: int | None, chats: int, pause: float, sweep_seconds: 
                     bar.write(line, file=sys.stdout)
 
                 asyncio.run(harness.run(stack, folder, plan, say))
-            report = asyncio.run(checker.check(folder, stack.state_dir / "logs", stack.admin_url))
+            report = asyncio.run(harness.check(stack, folder))
         click.echo("\n".join(report.lines()))
         clean = not report.broken
     except (RunError, NeverBackError, StackError) as failure:

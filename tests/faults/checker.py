@@ -12,9 +12,8 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.faults import figures, records, seen, server_logs
-from tests.faults.evidence import TABLES, Evidence, Row, waited_for_the_end
-from tests.faults.seen import Reading, Seen
+from tests.faults import figures, records, server_logs
+from tests.faults.evidence import TABLES, Evidence, Reading, Row, Seen, read, waited_for_the_end
 
 SWEEP_MARGIN_SECONDS = 10.0
 """From the sweep's tick to the end of its last turn: the run's own start, and a lock that a killed transaction held."""
@@ -79,21 +78,17 @@ class Report:
         return lines
 
 
-async def check(folder: Path, logs: Path, database_url: str) -> Report:
-    """Judge a run: its folder, the folder of its stack's logs, and the superuser's URL of its database."""
+async def check(folder: Path, logs: Path, connection: asyncpg.Connection) -> Report:
+    """Judge a run: its folder, the folder of its stack's logs, and its database as the superuser sees it."""
     run = json.loads((folder / records.RUN).read_text())
-    connection = await asyncpg.connect(database_url)
-    try:
-        # Read the tables themselves: an index that a crash broke must not hide a row.
-        for setting in ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"):
-            await connection.execute(f"set {setting} = off")
-        tables = {name: [dict(row) for row in await connection.fetch(query)] for name, query in TABLES.items()}
-        physical = await _physical(connection)
-    finally:
-        await connection.close()
-    evidence = Evidence(seen.read(folder), tables, run["sweep_seconds"])
-    levels, postgres_says = server_logs.of_postgres(logs / "postgres.log")
-    events, functions_say = server_logs.of_functions(logs / "gateway.log")
+    # Read the tables themselves: an index that a crash broke must not hide a row.
+    for setting in ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"):
+        await connection.execute(f"set {setting} = off")
+    tables = {name: [dict(row) for row in await connection.fetch(query)] for name, query in TABLES.items()}
+    physical = await _physical(connection)
+    evidence = Evidence(read(folder), tables, run["sweep_seconds"])
+    levels, of_postgres = server_logs.of_postgres(logs / "postgres.log")
+    events, of_functions, given_up = server_logs.of_functions(logs / "gateway.log")
     rules = (
         *_messages(evidence),
         _ends(evidence),
@@ -102,21 +97,14 @@ async def check(folder: Path, logs: Path, database_url: str) -> Report:
         *_counters(evidence),
         *_links(evidence),
         physical,
-        _said("The clients met nothing strange", evidence.seen.wrong, len(evidence.seen.readings)),
-        _said("What was killed came back", evidence.seen.unrecovered, len(evidence.seen.outages)),
-        _said("Postgres logged nothing that no kill explains", postgres_says, sum(levels.values())),
-        _given_up(evidence.seen, server_logs.given_up(logs / "gateway.log")),
-        _said("The functions logged nothing that no kill explains", functions_say, sum(events.values())),
+        Rule("The clients met nothing strange", len(evidence.seen.readings), evidence.seen.wrong),
+        Rule("What was killed came back", len(evidence.seen.outages), evidence.seen.unrecovered),
+        Rule("Postgres logged nothing that no kill explains", levels.total(), of_postgres),
+        Rule("The functions logged nothing that no kill explains", events.total(), of_functions),
+        _given_up(evidence.seen, given_up),
     )
-    return Report(
-        rules,
-        figures.of(evidence)
-        | {"functions' warnings": figures.counts(events), "Postgres's log": figures.counts(levels)},
-    )
-
-
-def _said(promise: str, complaints: list[str], checked: int) -> Rule:
-    return Rule(promise, checked, complaints)
+    of_logs = {"functions' warnings": figures.counts(events), "Postgres's log": figures.counts(levels)}
+    return Report(rules, figures.of(evidence) | of_logs)
 
 
 def _messages(evidence: Evidence) -> Iterable[Rule]:
@@ -218,8 +206,7 @@ def _readers(evidence: Evidence) -> Iterable[Rule]:
     crash = Rule("After a crash the stored text is what was read, less the last moment")
     told = Rule("Every reader is told how the turn ended, as it is stored")
     prompt = Rule("Every resume answers in bounded time")
-    stored = {str(row["turn_id"]): row["text"] for row in evidence.tables["messages"] if row["role"] == "persona"}
-    turns = evidence.turns
+    stored, turns = evidence.answers, evidence.turns
     for reading in evidence.seen.readings.values():
         turn, text = turns.get(reading.turn), stored.get(reading.turn, "")
         whole.expect(not reading.faults, f"{reading.turn}, reader {reading.reader}: {reading.faults[:3]}")
@@ -335,28 +322,23 @@ def _given_up(saw: Seen, times: list[float]) -> Rule:
 async def _physical(connection: asyncpg.Connection) -> Rule:
     """Postgres's own look at its files: every index agrees with its table, every table page can be read."""
     rule = Rule("Tables and indexes are physically sound (amcheck)")
-    transaction = connection.transaction()
-    await transaction.start()
-    try:
+    async with connection.transaction():
         await connection.execute("create extension if not exists amcheck with schema extensions")
         relations = await connection.fetch(
-            "select c.oid, c.relname, c.relkind::text from pg_class c left join pg_am a on a.oid = c.relam "
-            "where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace, 'auth'::regnamespace) "
-            "and ((c.relkind = 'i' and a.amname = 'btree') or c.relkind = 'r')"
+            """
+            select c.oid, c.relname, c.relkind::text
+              from pg_class c
+              left join pg_am a on a.oid = c.relam
+             where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace, 'auth'::regnamespace)
+               and ((c.relkind = 'i' and a.amname = 'btree') or c.relkind = 'r')
+            """
         )
         for oid, name, kind in relations:
+            look = "bt_index_check($1::oid::regclass, true)" if kind == "i" else "verify_heapam($1::oid::regclass)"
             try:
                 async with connection.transaction():
-                    if kind == "i":
-                        await connection.execute("select extensions.bt_index_check($1::oid::regclass, true)", oid)
-                        rule.expect(True, name)
-                    else:
-                        faults = await connection.fetch(
-                            "select msg from extensions.verify_heapam($1::oid::regclass)", oid
-                        )
-                        rule.expect(not faults, f"{name}: {[row['msg'] for row in faults[:3]]}")
+                    faults = await connection.fetch(f"select * from extensions.{look}", oid)
+                rule.expect(kind == "i" or not faults, f"{name}: {faults[:3]}")
             except asyncpg.PostgresError as error:
                 rule.expect(False, f"{name}: {error}")
-    finally:
-        await transaction.rollback()
     return rule

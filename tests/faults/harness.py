@@ -20,7 +20,7 @@ import asyncpg
 from local import processes
 from local.paths import REPOSITORY
 from local.stack import Stack, start_stack
-from tests.faults import records
+from tests.faults import checker, records
 from tests.faults.clients import Settings
 from tests.faults.killer import Killer, deck
 from tests.standins.n8n import N8n
@@ -105,6 +105,15 @@ async def run(stack: Stack, folder: Path, plan: Plan, say: Callable[[str], None]
             if clients.poll() is None:
                 clients.kill()
                 clients.wait()
+
+
+async def check(stack: Stack, folder: Path) -> checker.Report:
+    """Judge a run."""
+    connection = await asyncpg.connect(stack.admin_url)
+    try:
+        return await checker.check(folder, stack.state_dir / "logs", connection)
+    finally:
+        await connection.close()
 
 
 async def _prepare(stack: Stack, n8n: N8n, plan: Plan) -> dict[str, str]:

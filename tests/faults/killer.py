@@ -105,16 +105,11 @@ def _command(pid: int) -> str:
 
 def _backends(postmaster: int) -> list[int]:
     """The server processes that serve PostgREST, or any other child where there is none."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((entry / "stat").read_bytes().rpartition(b")")[2].split()[1])
-            if parent == postmaster:
-                found[int(entry.name)] = (entry / "cmdline").read_bytes()
-        except (OSError, ValueError, IndexError):
-            continue
-    serving = [pid for pid, command in found.items() if b"authenticator" in command]
-    return sorted(serving or found)
+    try:
+        pids = [int(pid) for pid in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()]
+        return [pid for pid in pids if b"authenticator" in Path(f"/proc/{pid}/cmdline").read_bytes()] or pids
+    except OSError:
+        return []
 
 
 # The last one is asyncpg's for a server that dies between two of its messages.

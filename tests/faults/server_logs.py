@@ -3,7 +3,6 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -38,36 +37,22 @@ def of_postgres(log: Path) -> tuple[Counter[str], list[str]]:
     return levels, strange
 
 
-def of_functions(log: Path) -> tuple[Counter[str], list[str]]:
-    """How often each event above INFO was logged, and the lines that no kill explains."""
+def of_functions(log: Path) -> tuple[Counter[str], list[str], list[float]]:
+    """How often each event above INFO was logged, the lines that no kill explains, and when an answer was given up."""
     logged: Counter[str] = Counter()
     strange: list[str] = []
-    for line, document in _documents(log):
-        if document is None:
-            strange.append(line[:300])
-        elif document.get("severity") != "INFO":
-            logged[document["event"]] += 1
-            if document["severity"] == "ERROR" and document["event"] != GIVEN_UP:
-                strange.append(line[:2000])
-    return logged, strange
-
-
-def given_up(log: Path) -> list[float]:
-    """When the functions gave an answer up that they could not store."""
-    return [
-        datetime.fromisoformat(document["time"]).timestamp()
-        for _, document in _documents(log)
-        if document is not None and document.get("event") == GIVEN_UP
-    ]
-
-
-def _documents(log: Path) -> Iterator[tuple[str, dict[str, str] | None]]:
-    """The lines and, where a line is whole JSON, what it says; a kill may leave half of a line."""
-    for line in log.read_text(errors="replace").splitlines():
-        if not line.strip():
-            continue
+    given_up: list[float] = []
+    for line in filter(str.strip, log.read_text(errors="replace").splitlines()):
         try:
             document = json.loads(line)
-        except ValueError:
-            document = None
-        yield line, document if isinstance(document, dict) else None
+            severity, event = document["severity"], document.get("event")
+        except (ValueError, TypeError, KeyError):
+            strange.append(line[:300])
+            continue
+        if severity != "INFO":
+            logged[event] += 1
+        if event == GIVEN_UP:
+            given_up.append(datetime.fromisoformat(document["time"]).timestamp())
+        elif severity == "ERROR":
+            strange.append(line[:2000])
+    return logged, strange, given_up
