@@ -7,13 +7,13 @@ from cli import contacts, members, personas, session_templates, spaces, workflow
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Set workspaces up: members, spaces, personas, their secrets, session templates, steps; and find contacts.
+    """Set up workspaces: members, spaces, personas and secrets, session templates, workflows. Find and merge contacts.
 
-    Works on the project of SUPABASE_URL (or SUPABASE_REST_URL) with SUPABASE_SERVICE_ROLE_KEY; where neither is set, on
-    the local backend that `make up` started.
+    Uses the project of SUPABASE_URL (or SUPABASE_REST_URL) with SUPABASE_SERVICE_ROLE_KEY; if none is set, the local
+    backend that `make up` started.
 
     \b
-    Example, from nothing to a chat:
+    Example, from an empty database to a chat:
       switchboard workspace create "Example Travel" --owner-email owner@example.com
       switchboard persona create WORKSPACE demo "Concierge"
       switchboard space create WORKSPACE "Website" --persona PERSONA --origin https://www.example.com

@@ -1,4 +1,4 @@
-"""The SQL functions and the queries, as the service role, for a command that runs once."""
+"""The SQL functions and the queries, as the service role, for one command."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ TRY_SECONDS = 15
 
 
 class BackendError(Exception):
-    """The backend answered with something that is no refusal of ours; the text says what it was."""
+    """An unexpected response of the backend, which the text describes."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Backend:
     async def call(
         self, name: str, arguments: Mapping[str, Any], returns: type[Answer], *, repeatable: bool = False
     ) -> Answer:
-        """Call a function once; whoever typed the command decides whether to type it again.
+        """Call a function once, without retries: the operator decides whether to run the command again.
 
-        Raises Refused for what the database refuses, BackendUnavailable when it cannot be reached, and BackendError.
+        Raises Refused for a refusal of the database, BackendUnavailable if it cannot be reached, and BackendError.
         """
         del repeatable
         headers = {"Content-Type": "application/json", "apikey": self.target.service_key, **_bearer(self.target)}
         body = json.dumps(arguments, default=str).encode()
         try:
-            # A redirect would take the key along to wherever it leads.
+            # A redirect would send the key to another host.
             async with self.session.post(
                 f"{self.target.rest_url}/rpc/{name}", data=body, headers=headers, allow_redirects=False
             ) as response:
@@ -55,7 +55,7 @@ class Backend:
         try:
             return returns.model_validate_json(content)
         except ValidationError:
-            raise BackendError(f"the backend's answer to {name} is not what it should be") from None
+            raise BackendError(f"the backend's answer to {name} has an unexpected form") from None
 
 
 @contextlib.asynccontextmanager
@@ -70,12 +70,12 @@ async def opened(target: Target) -> AsyncIterator[Backend]:
 
 
 def _bearer(target: Target) -> dict[str, str]:
-    """The service key as a bearer token, where it is a JWT; the newer sb_secret_… keys stand in `apikey` alone."""
+    """The service key as a bearer token if it is a JWT; the newer sb_secret_… keys are sent as `apikey` only."""
     return {"Authorization": f"Bearer {target.service_key}"} if target.service_key.count(".") == 2 else {}
 
 
 def _refusal(status: int, content: bytes) -> Exception:
-    """What an answer other than 200 means: our codes come in PT errors, others are PostgREST's or Postgres's."""
+    """The error of a response other than 200: our codes are in PT errors, others are PostgREST's or Postgres's."""
     try:
         document: Any = json.loads(content)
     except ValueError:

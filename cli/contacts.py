@@ -1,4 +1,4 @@
-"""`switchboard contact …`: looking contacts up, resolving and merging them, as the functions do."""
+"""`switchboard contact …`: find, resolve and merge contacts."""
 
 from typing import Any
 from uuid import UUID
@@ -11,29 +11,29 @@ from lib.contacts import contacts, merges
 
 @click.group()
 def contact() -> None:
-    """Find contacts by what they are known by."""
+    """Find, resolve and merge contacts."""
 
 
 @contact.command("resolve")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.argument("identities", metavar="IDENTITY...", nargs=-1, required=True)
-@click.option("--create", is_flag=True, help="Make the contact where nobody is known, and add what is missing.")
+@click.option("--create", is_flag=True, help="Create an unknown contact, and add missing identities.")
 @click.option("--kind", type=click.Choice(["person", "group"]))
 @click.option("--first-name")
 @click.option("--last-name")
-@click.option("--title", help="What a group is called.")
+@click.option("--title", help="The name of a group.")
 @click.option("--source")
-@running.json_option("--attributes", "What else is known of them")
+@running.json_option("--attributes", "Further data of the contact")
 @click.option(
-    "--verified-by", help="What stands behind the identities, a provider for instance; else they are asserted."
+    "--verified-by", help="Who verified the identities, for example a provider; by default they are asserted."
 )
-@click.option("--group", "group_id", type=click.UUID, help="The group that a person is a participant of.")
-@click.option("--group-role", help="As what.")
+@click.option("--group", "group_id", type=click.UUID, help="The group that the person joins.")
+@click.option("--group-role", help="The person's role in the group.")
 @options.as_json
 def resolve_contact(
     workspace_id: UUID, identities: tuple[str, ...], verified_by: str | None, as_json: bool, **values: Any
 ) -> None:
-    """The contact known by platform:id.
+    """Show the contact with these identities (platform:id).
 
     \b
     switchboard contact resolve WORKSPACE telegram:42 --create --verified-by telegram
@@ -52,16 +52,16 @@ def resolve_contact(
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.option("--email")
 @click.option("--identity", help="platform:id")
-@click.option("--space", "space_id", type=click.UUID, help="Who has a conversation there.")
-@click.option("--session", "session_id", type=click.UUID, help="Whose session it is.")
+@click.option("--space", "space_id", type=click.UUID, help="Contacts with a conversation in this space.")
+@click.option("--session", "session_id", type=click.UUID, help="The contact of this session.")
 @click.option("--has-session/--no-session", "has_session", default=None)
 @click.option("--tag")
 @click.option("--kind", type=click.Choice(["person", "group"]))
-@click.option("--text", help="How a name begins.")
-@click.option("--limit", type=int, help="How many at most, the newest first: 1 to 200, 50 unless set.")
+@click.option("--text", help="The beginning of a name.")
+@click.option("--limit", type=int, help="Most contacts listed, newest first: 1 to 200, 50 by default.")
 @options.as_json
 def list_contacts(as_json: bool, **values: Any) -> None:
-    """A workspace's newest contacts.
+    """List a workspace's newest contacts.
 
     \b
     switchboard contact list WORKSPACE --tag vip
@@ -78,7 +78,7 @@ def list_contacts(as_json: bool, **values: Any) -> None:
 @click.argument("contact_id", metavar="CONTACT", type=click.UUID)
 @options.as_json
 def show_contact(contact_id: UUID, as_json: bool) -> None:
-    """A contact with identities, tags, and participants or groups.
+    """Show a contact with identities, tags, and participants or groups.
 
     \b
     switchboard contact show CONTACT --json
@@ -89,10 +89,10 @@ def show_contact(contact_id: UUID, as_json: bool) -> None:
 @contact.command("merge")
 @click.argument("contact_id", metavar="CONTACT", type=click.UUID)
 @click.argument("into", metavar="INTO", type=click.UUID)
-@click.option("--preview", is_flag=True, help="Only say what moves and what collides.")
+@click.option("--preview", is_flag=True, help="Only show what would move and collide.")
 @options.as_json
 def merge_contact(contact_id: UUID, into: UUID, preview: bool, as_json: bool) -> None:
-    """Merge CONTACT into INTO, which stands for both from then on.
+    """Merge CONTACT into INTO, the merge target.
 
     \b
     switchboard contact merge CONTACT INTO --preview
@@ -106,7 +106,7 @@ def merge_contact(contact_id: UUID, into: UUID, preview: bool, as_json: bool) ->
 @click.argument("contact_id", metavar="CONTACT", type=click.UUID)
 @options.as_json
 def unmerge_contact(contact_id: UUID, as_json: bool) -> None:
-    """Undo the merge of a contact: what moved goes back as it was.
+    """Undo the merge of a contact: everything that moved goes back.
 
     \b
     switchboard contact unmerge CONTACT
@@ -118,10 +118,10 @@ def unmerge_contact(contact_id: UUID, as_json: bool) -> None:
 @contact.command("conflicts")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.option("--status", type=click.Choice(["open", "merged", "dismissed"]))
-@click.option("--limit", type=int, help="How many at most, the newest first: 1 to 200, 50 unless set.")
+@click.option("--limit", type=int, help="Most contacts listed, newest first: 1 to 200, 50 by default.")
 @options.as_json
 def list_conflicts(as_json: bool, **values: Any) -> None:
-    """The pairs of contacts that were called the same, for somebody to merge.
+    """List the pairs of contacts that were reported as the same.
 
     \b
     switchboard contact conflicts WORKSPACE

@@ -12,13 +12,13 @@ from lib.workspaces import members
 
 @click.group()
 def member() -> None:
-    """Say who works in a workspace."""
+    """Manage the members of a workspace."""
 
 
 @member.command("add")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.option("--email", help="A user who has confirmed this email.")
-@click.option("--user-id", type=click.UUID, help="The same by id; gives a member another role too.")
+@click.option("--user-id", type=click.UUID, help="A user by id; also changes the role of a member.")
 @click.option("--role", type=click.Choice(["owner", "admin", "agent"]), default="agent", show_default=True)
 @options.as_json
 def add_member(workspace_id: UUID, email: str | None, user_id: UUID | None, role: str, as_json: bool) -> None:
@@ -40,9 +40,9 @@ def add_member(workspace_id: UUID, email: str | None, user_id: UUID | None, role
 
 
 async def _grant(database: Database, workspace_id: UUID, user_id: UUID, grant: members.RoleGrant) -> members.Member:
-    """Give a user a role, and show the member as the list does: the answer has no email where it was not asked by."""
+    """Give a user a role. The member is read from the list, because the response has no email."""
     made = await members.put(database, workspace_id, user_id, grant)
-    # The list is in the order of ids, and a page begins behind its cursor.
+    # The list is ordered by id, and a page begins after its cursor.
     page = await members.list_all(database, workspace_id, PageRequest(limit=1, cursor=UUID(int=user_id.int - 1)))
     return next((listed for listed in page.items if listed.user_id == user_id), made)
 
@@ -52,7 +52,7 @@ async def _grant(database: Database, workspace_id: UUID, user_id: UUID, grant: m
 @click.argument("user_id", metavar="USER", type=click.UUID)
 @options.as_json
 def remove_member(workspace_id: UUID, user_id: UUID, as_json: bool) -> None:
-    """Take a member out; the last owner stays.
+    """Remove a member; the last owner cannot be removed.
 
     \b
     switchboard member remove WORKSPACE USER
@@ -65,7 +65,7 @@ def remove_member(workspace_id: UUID, user_id: UUID, as_json: bool) -> None:
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @options.as_json
 def list_members(workspace_id: UUID, as_json: bool) -> None:
-    """A workspace's members.
+    """List a workspace's members.
 
     \b
     switchboard member list WORKSPACE

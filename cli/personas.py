@@ -12,15 +12,17 @@ from lib.workspaces.secrets import Rotation
 
 @click.group()
 def persona() -> None:
-    """Make, change and delete personas, who answer."""
+    """Create, update and delete personas, the responders."""
 
 
 persona_settings = options.group(
-    running.json_option("--config", "The kind's settings"),
+    running.json_option("--config", "The settings of the kind"),
     click.option("--session-policy", type=click.Choice(["per_conversation", "per_message"])),
-    click.option("--turn-policy", type=click.Choice(["refuse", "interrupt"]), help="A message during an answer."),
-    click.option("--history-limit", type=int, help="How many earlier messages it is given."),
-    click.option("--time-limit-seconds", type=int, help="How long one turn may take."),
+    click.option(
+        "--turn-policy", type=click.Choice(["refuse", "interrupt"]), help="A message during an answer: refused, or interrupts."
+    ),
+    click.option("--history-limit", type=int, help="Most earlier messages that it receives."),
+    click.option("--time-limit-seconds", type=int, help="Longest time of one turn."),
     click.option("--breaker-failures", type=int, help="Failures that open its circuit breaker; 0: never."),
     click.option("--breaker-seconds", type=int, help="How long the breaker stays open."),
     options.enabled,
@@ -48,7 +50,7 @@ def create_persona(workspace_id: UUID, as_json: bool, **values: Any) -> None:
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @options.as_json
 def list_personas(workspace_id: UUID, as_json: bool) -> None:
-    """A workspace's personas.
+    """List a workspace's personas.
 
     \b
     switchboard persona list WORKSPACE
@@ -66,7 +68,7 @@ def list_personas(workspace_id: UUID, as_json: bool) -> None:
 @persona_settings
 @options.as_json
 def update_persona(persona_id: UUID, as_json: bool, **values: Any) -> None:
-    """Change the settings that are given. The config is replaced as a whole.
+    """Change the given settings. The config is replaced as a whole.
 
     \b
     switchboard persona update PERSONA --time-limit-seconds 60 --turn-policy interrupt
@@ -80,7 +82,7 @@ def update_persona(persona_id: UUID, as_json: bool, **values: Any) -> None:
 @click.argument("persona_id", metavar="PERSONA", type=click.UUID)
 @options.as_json
 def delete_persona(persona_id: UUID, as_json: bool) -> None:
-    """Delete a persona that no space names and that never had a conversation.
+    """Delete a persona that no space or template names and that never had a conversation.
 
     \b
     switchboard persona delete PERSONA
@@ -91,10 +93,10 @@ def delete_persona(persona_id: UUID, as_json: bool) -> None:
 
 @persona.command("set-secret")
 @click.argument("persona_id", metavar="PERSONA", type=click.UUID)
-@click.option("--remove", is_flag=True, help="Send no secret any more.")
+@click.option("--remove", is_flag=True, help="Remove the secret.")
 @options.as_json
 def set_persona_secret(persona_id: UUID, remove: bool, as_json: bool) -> None:
-    """Keep what the persona sends with its calls; read from standard input, or asked for.
+    """Set the secret that the persona sends with its calls, read from standard input or a prompt.
 
     \b
     switchboard persona set-secret PERSONA < secret.txt
@@ -111,10 +113,10 @@ def set_persona_secret(persona_id: UUID, remove: bool, as_json: bool) -> None:
 @persona.command("rotate-callback-secret")
 @click.argument("persona_id", metavar="PERSONA", type=click.UUID)
 @options.overlap
-@click.option("--remove", is_flag=True, help="Take no asynchronous answer any more.")
+@click.option("--remove", is_flag=True, help="Remove the secret: no asynchronous answer is accepted.")
 @options.as_json
 def rotate_callback_secret(persona_id: UUID, overlap_seconds: int | None, remove: bool, as_json: bool) -> None:
-    """Make the secret of asynchronous answers anew, and print it this once.
+    """Create a new secret for asynchronous answers, and print it once.
 
     \b
     switchboard persona rotate-callback-secret PERSONA --overlap-seconds 86400

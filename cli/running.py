@@ -1,7 +1,7 @@
-"""Running one command against the backend, and turning what goes wrong into a sentence and an exit status.
+"""Run one command against the backend; a failure becomes a sentence and an exit status.
 
-0  done            2  the command line, the settings or a value is wrong     3  there is no such thing
-1  anything else   4  refused: a conflict, or not allowed                    5  the backend cannot be reached
+0  done            2  the command line, the settings or a value is wrong     3  it does not exist
+1  another failure  4  refused: a conflict, or not allowed                    5  the backend cannot be reached
 """
 
 import asyncio

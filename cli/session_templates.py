@@ -11,7 +11,7 @@ from lib.sessions import session_templates
 
 @click.group()
 def template() -> None:
-    """Make and change session templates, which members start sessions by."""
+    """Create and update session templates, the presets of new sessions."""
 
 
 template_settings = options.group(
@@ -46,7 +46,7 @@ def create_template(workspace_id: UUID, as_json: bool, **values: Any) -> None:
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @options.as_json
 def list_templates(workspace_id: UUID, as_json: bool) -> None:
-    """A workspace's session templates.
+    """List a workspace's session templates.
 
     \b
     switchboard template list WORKSPACE
@@ -60,13 +60,13 @@ def list_templates(workspace_id: UUID, as_json: bool) -> None:
 @template.command("update")
 @click.argument("template_id", metavar="TEMPLATE", type=click.UUID)
 @click.option("--name")
-@click.option("--no-persona", "no_persona_id", is_flag=True, help="Whoever starts one says who answers.")
-@click.option("--no-workflow", is_flag=True, help="A session follows none, and begins with no step.")
-@click.option("--no-first-messages", is_flag=True, help="The persona says nothing first.")
+@click.option("--no-persona", "no_persona_id", is_flag=True, help="The caller names the persona.")
+@click.option("--no-workflow", is_flag=True, help="No workflow and no first step.")
+@click.option("--no-first-messages", is_flag=True, help="No first messages.")
 @template_settings
 @options.as_json
 def update_template(template_id: UUID, as_json: bool, **values: Any) -> None:
-    """Change what is given. First messages, metadata and the workflow's state are replaced as a whole.
+    """Change the given settings. First messages, metadata and workflow state are replaced as a whole.
 
     \b
     switchboard template update TEMPLATE --say "Good evening." --say "Where would you like to go?"
@@ -82,7 +82,7 @@ def update_template(template_id: UUID, as_json: bool, **values: Any) -> None:
 @click.argument("template_id", metavar="TEMPLATE", type=click.UUID)
 @options.as_json
 def remove_template(template_id: UUID, as_json: bool) -> None:
-    """Take a session template away; sessions that were started by it stay.
+    """Remove a session template; sessions started from it stay.
 
     \b
     switchboard template remove TEMPLATE

@@ -12,13 +12,15 @@ from lib.workspaces.secrets import Rotation
 
 @click.group()
 def space() -> None:
-    """Make, change and delete spaces, where contacts arrive."""
+    """Create, update and delete spaces, where contacts arrive."""
 
 
 space_settings = options.group(
-    click.option("--origin", "allowed_origins", multiple=True, help="Whose pages may call; repeatable, * for any."),
-    click.option("--arrivals-per-minute", type=int, help="Registrations and first messages that it takes."),
-    click.option("--arrivals-per-minute-by-address", type=int, help="The same from one network address."),
+    click.option(
+        "--origin", "allowed_origins", multiple=True, help="An origin whose pages may call; repeatable, * for any."
+    ),
+    click.option("--arrivals-per-minute", type=int, help="Most registrations and first messages."),
+    click.option("--arrivals-per-minute-by-address", type=int, help="Most from one network address."),
     options.enabled,
 )
 
@@ -26,7 +28,7 @@ space_settings = options.group(
 @space.command("create")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.argument("name")
-@click.option("--persona", "persona_id", type=click.UUID, required=True, help="Who answers there.")
+@click.option("--persona", "persona_id", type=click.UUID, required=True, help="The persona that answers there.")
 @click.option("--kind", type=click.Choice(["embed", "landing"]), default="embed", show_default=True)
 @options.new_id
 @space_settings
@@ -45,7 +47,7 @@ def create_space(workspace_id: UUID, as_json: bool, **values: Any) -> None:
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @options.as_json
 def list_spaces(workspace_id: UUID, as_json: bool) -> None:
-    """A workspace's spaces.
+    """List a workspace's spaces.
 
     \b
     switchboard space list WORKSPACE
@@ -59,12 +61,12 @@ def list_spaces(workspace_id: UUID, as_json: bool) -> None:
 @space.command("update")
 @click.argument("space_id", metavar="SPACE", type=click.UUID)
 @click.option("--name")
-@click.option("--persona", "persona_id", type=click.UUID, help="Who answers there.")
-@click.option("--no-origins", "no_allowed_origins", is_flag=True, help="No page may call any more.")
+@click.option("--persona", "persona_id", type=click.UUID, help="The persona that answers there.")
+@click.option("--no-origins", "no_allowed_origins", is_flag=True, help="Remove all origins: no page may call.")
 @space_settings
 @options.as_json
 def update_space(space_id: UUID, as_json: bool, **values: Any) -> None:
-    """Change the settings that are given. Origins are replaced as a whole.
+    """Change the given settings. Origins are replaced as a whole.
 
     \b
     switchboard space update SPACE --origin https://www.example.com --origin https://shop.example.com
@@ -77,7 +79,7 @@ def update_space(space_id: UUID, as_json: bool, **values: Any) -> None:
 @click.argument("space_id", metavar="SPACE", type=click.UUID)
 @options.as_json
 def delete_space(space_id: UUID, as_json: bool) -> None:
-    """Delete a space where no session is active or paused. What was said there stays.
+    """Delete a space without active or paused sessions. Its conversations and messages stay.
 
     \b
     switchboard space delete SPACE
@@ -89,10 +91,10 @@ def delete_space(space_id: UUID, as_json: bool) -> None:
 @space.command("rotate-hmac-secret")
 @click.argument("space_id", metavar="SPACE", type=click.UUID)
 @options.overlap
-@click.option("--remove", is_flag=True, help="Believe no signature any more.")
+@click.option("--remove", is_flag=True, help="Remove the secret: no signature is valid.")
 @options.as_json
 def rotate_hmac_secret(space_id: UUID, overlap_seconds: int | None, remove: bool, as_json: bool) -> None:
-    """Make the secret under which emails are signed anew, and print it this once.
+    """Create a new secret for the HMAC of emails, and print it once.
 
     \b
     switchboard space rotate-hmac-secret SPACE --overlap-seconds 86400

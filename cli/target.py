@@ -33,7 +33,7 @@ def find(environment: Mapping[str, str]) -> Target:
     if not (url or rest_url):
         raise ConfigError("SUPABASE_URL is not set (SUPABASE_SERVICE_ROLE_KEY is)")
     if not key:
-        raise ConfigError("SUPABASE_SERVICE_ROLE_KEY is not set (the project's address is)")
+        raise ConfigError("SUPABASE_SERVICE_ROLE_KEY is not set (the project's URL is)")
     name, address = ("SUPABASE_REST_URL", rest_url) if rest_url else ("SUPABASE_URL", url)
     if not re.match(r"https?://[^/\s]+", address):
         raise ConfigError(f"{name} is no address: it begins with https:// or http://")
@@ -53,4 +53,4 @@ def _local(environment: Mapping[str, str]) -> Target:
     try:
         return Target(found["REST_URL"].strip('"'), found["SERVICE_ROLE_KEY"].strip('"'))
     except KeyError as missing:
-        raise ConfigError(f"{os.path.relpath(file)} does not say {missing.args[0]}") from None
+        raise ConfigError(f"{os.path.relpath(file)} has no {missing.args[0]}") from None

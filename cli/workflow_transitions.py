@@ -11,17 +11,17 @@ from lib.workflow import workflow_transitions
 
 @click.group()
 def transition() -> None:
-    """Say which steps a workspace's workflows have, and which may follow which."""
+    """Manage the steps of a workspace's workflows and their transitions."""
 
 
 @transition.command("add")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.argument("workflow")
 @click.argument("to_step", metavar="STEP")
-@click.option("--from", "from_step", help="The step that it may follow; without it, the workflow may begin with it.")
+@click.option("--from", "from_step", help="The step before; without it, the workflow may begin with this step.")
 @options.as_json
 def add_transition(workspace_id: UUID, as_json: bool, **values: Any) -> None:
-    """Let a step follow another. What is allowed already stays as it is.
+    """Allow a transition from one step to another. An existing transition stays.
 
     \b
     switchboard transition add WORKSPACE charter asking_back --from understanding_request
@@ -34,7 +34,7 @@ def add_transition(workspace_id: UUID, as_json: bool, **values: Any) -> None:
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @options.as_json
 def list_transitions(workspace_id: UUID, as_json: bool) -> None:
-    """The steps of a workspace's workflows, the built-in ones first.
+    """List the transitions of a workspace's workflows, the built-in ones first.
 
     \b
     switchboard transition list WORKSPACE
@@ -50,7 +50,7 @@ def list_transitions(workspace_id: UUID, as_json: bool) -> None:
 @click.argument("transition_id", metavar="TRANSITION", type=click.UUID)
 @options.as_json
 def remove_transition(workspace_id: UUID, transition_id: UUID, as_json: bool) -> None:
-    """Take one of the workspace's own away; sessions stay where they are.
+    """Remove one of the workspace's own transitions; sessions keep their step.
 
     \b
     switchboard transition remove WORKSPACE TRANSITION

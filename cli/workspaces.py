@@ -11,32 +11,32 @@ from lib.workspaces import workspaces
 
 @click.group()
 def workspace() -> None:
-    """Make, show, change and delete workspaces."""
+    """Create, show, update and delete workspaces."""
 
 
 workspace_settings = options.group(
-    click.option("--archive-after-days", type=int, help="Finished sessions are archived after so many days."),
+    click.option("--archive-after-days", type=int, help="Days until finished sessions are archived."),
     click.option(
         "--archive-status", "archive_statuses", multiple=True, help="A terminal state to archive; repeatable."
     ),
     click.option("--no-archive-statuses", is_flag=True, help="No session is archived."),
-    click.option("--session-timeout-hours", type=int, help="Idle sessions time out after so many hours; 0: never."),
-    click.option("--messages-per-minute-by-contact", type=int, help="What one contact may send."),
-    click.option("--messages-per-minute-by-user", type=int, help="What one user may send."),
-    click.option("--messages-per-minute-by-space", type=int, help="What one space takes."),
-    click.option("--messages-per-minute-by-address", type=int, help="What one network address may send."),
+    click.option("--session-timeout-hours", type=int, help="Hours until idle sessions time out; 0: never."),
+    click.option("--messages-per-minute-by-contact", type=int, help="Most messages of one contact."),
+    click.option("--messages-per-minute-by-user", type=int, help="Most messages of one user."),
+    click.option("--messages-per-minute-by-space", type=int, help="Most messages in one space."),
+    click.option("--messages-per-minute-by-address", type=int, help="Most messages from one network address."),
 )
 
 
 @workspace.command("create")
 @click.argument("name")
 @click.option("--owner-email", help="The first owner: a user who has confirmed this email.")
-@click.option("--owner-id", type=click.UUID, help="The same by id.")
+@click.option("--owner-id", type=click.UUID, help="The first owner, by id.")
 @options.new_id
 @workspace_settings
 @options.as_json
 def create_workspace(as_json: bool, **values: Any) -> None:
-    """Make a workspace with its first owner.
+    """Create a workspace with its first owner.
 
     \b
     switchboard workspace create "Example Travel" --owner-email owner@example.com
@@ -50,7 +50,7 @@ def create_workspace(as_json: bool, **values: Any) -> None:
 @workspace.command("list")
 @options.as_json
 def list_workspaces(as_json: bool) -> None:
-    """Every workspace.
+    """List all workspaces.
 
     \b
     switchboard workspace list
@@ -65,7 +65,7 @@ def list_workspaces(as_json: bool) -> None:
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @options.as_json
 def show_workspace(workspace_id: UUID, as_json: bool) -> None:
-    """A workspace's settings.
+    """Show a workspace's settings.
 
     \b
     switchboard workspace show WORKSPACE --json
@@ -77,12 +77,12 @@ def show_workspace(workspace_id: UUID, as_json: bool) -> None:
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.option("--name")
 @click.option(
-    "--instance-session-timeout", "no_session_timeout_hours", is_flag=True, help="They time out as the instance says."
+    "--instance-session-timeout", "no_session_timeout_hours", is_flag=True, help="Use the instance's session timeout."
 )
 @workspace_settings
 @options.as_json
 def update_workspace(workspace_id: UUID, as_json: bool, **values: Any) -> None:
-    """Change the settings that are given.
+    """Change the given settings.
 
     \b
     switchboard workspace update WORKSPACE --archive-after-days 30
@@ -93,10 +93,10 @@ def update_workspace(workspace_id: UUID, as_json: bool, **values: Any) -> None:
 
 @workspace.command("delete")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
-@click.option("--name", required=True, help="The workspace's name, as it is written: so that no other one is meant.")
+@click.option("--name", required=True, help="The workspace's exact name, as confirmation.")
 @options.as_json
 def delete_workspace(workspace_id: UUID, name: str, as_json: bool) -> None:
-    """Delete a workspace with everything in it: contacts, conversations, secrets, audit. Nothing brings it back.
+    """Delete a workspace with everything in it: contacts, conversations, secrets, audit. This cannot be undone.
 
     \b
     switchboard workspace delete WORKSPACE --name "Example Travel"
