@@ -1,4 +1,4 @@
-// The demo page beside its chat: opens it, and shows what its events tell.
+// The demo page of the chat: opens it, and shows the ids of its events.
 
 const at = (id) => document.getElementById(id);
 

@@ -1,24 +1,24 @@
-// Carries the answer under way to its end, through lost connections, reloads and refusals. It reads and writes what its
-// conversation keeps, and tells of itself through it.
+// Reads the active answer to its end, through lost connections, reloads and refusals. It reads and writes the stored state of
+// its conversation, and reports through it.
 
 const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
-const MOST_FAILURES = 8; // in a row, without anything new, while the browser believes to be online
-const MOST_REFUSALS = 6; // of a server that is busy
+const MOST_FAILURES = 8; // in a row, without new data, while the browser reports to be online
+const MOST_REFUSALS = 6; // of a busy server
 const LONGEST_WAIT_SECONDS = 120;
 const SILENCE_MS = 45_000; // three heartbeats
 const SAVE_MS = 300;
 const STOP_PATIENCE_MS = 8_000;
 const REPEATABLE_MS = 9 * 60_000; // a first message can be repeated for ten minutes
-// Ends of a stream that need not be the end of the turn: following it tells.
+// Ends of a stream after which the turn may still be active: resuming tells.
 const DOUBTFUL = new Set(["turn_interrupted", "backend_unavailable", "internal_error"]);
 
 class Carrier {
   #conversation;
   #live = null; // the answer as this tab reads it: {id, text, after}
   #driving = false;
-  #abort = null; // ends the request under way
-  #wake = null; // ends the pause under way
-  #stopping = null; // {id, told}: whose answer is to be stopped, and whether the server knows
+  #abort = null; // aborts the active request
+  #wake = null; // ends the current pause
+  #stopping = null; // {id, told}: the turn to cancel, and whether the server was told
   #savedAt = 0;
 
   constructor(conversation) {
@@ -46,20 +46,20 @@ class Carrier {
     return this.#stopping !== null;
   }
 
-  // Whatever is waited for is asked for again: the connection may hang, or the wait be over.
+  // Retry at once: the connection may hang, or the wait may be over.
   hurry() {
     this.#abort?.abort();
     this.#wake?.();
   }
 
-  // Leave the answer to the server.
+  // Stop reading; the answer continues on the server.
   leave() {
     this.#live = null;
     this.#stopping = null;
     this.hurry();
   }
 
-  // Another tab has changed what is kept.
+  // Another tab has changed the stored state.
   onForeignChange() {
     const { pending } = this.#store.read();
     if (this.#live && pending?.id !== this.#live.id) {
@@ -71,14 +71,14 @@ class Carrier {
     else if (this.#stopping) this.stop();
   }
 
-  // Stop the answer under way, keeping what came of it.
+  // Stop the active answer and keep its text.
   async stop() {
     const { pending, token } = this.#store.read();
     if (!pending || (this.#stopping?.id === pending.id && (this.#stopping.told || !pending.turn))) return;
     this.#stopping = { id: pending.id, told: Boolean(pending.turn) };
     this.#conversation.tell("change");
     this.#wake?.();
-    if (!pending.turn) return; // told to the server once it says which turn it is
+    if (!pending.turn) return; // cancelled once the server has sent the turn's id
     try {
       await this.#wire.cancel(token, pending.turn);
     } catch {
@@ -88,12 +88,12 @@ class Carrier {
       return;
     }
     setTimeout(() => {
-      // The turn has ended, and the stream should have said so: read it again.
+      // The turn has ended without an event in the stream: read it again.
       if (this.#conversation.pending?.id === pending.id) this.#abort?.abort();
     }, STOP_PATIENCE_MS);
   }
 
-  // Carry the pending answer to its end. One tab at a time does, the next takes over when it closes.
+  // Read the pending answer to its end. One tab at a time does; the next takes over when it closes.
   async drive() {
     if (this.#driving || this.#closed || !this.#store.read().pending) return;
     this.#driving = true;
@@ -103,7 +103,7 @@ class Carrier {
       }
     };
     try {
-      // Without TLS there are no locks, and every tab follows for itself.
+      // Without TLS there are no locks, so every tab reads for itself.
       await (navigator.locks ? navigator.locks.request(this.#conversation.key, work) : work());
     } finally {
       this.#driving = false;
@@ -111,7 +111,7 @@ class Carrier {
     }
   }
 
-  // False where it came to no end and waits for the person, or for the network.
+  // False if it did not end and waits for the visitor or the network.
   async #carry(id) {
     const tries = { failures: 0, refusals: 0, doubts: 0, renewals: 0, reread: false };
     for (;;) {
@@ -138,7 +138,7 @@ class Carrier {
     }
   }
 
-  // The request that goes on with the pending answer: the message itself, until its turn is known.
+  // The request that continues the pending answer: the message itself, until its turn is known.
   async #ask({ pending, token, expires, profile }) {
     const { signal } = this.#abort;
     if (pending.turn) {
@@ -153,7 +153,7 @@ class Carrier {
     return this.#wire.post(this.#store.read().token, pending.message, pending.id, signal);
   }
 
-  // Read a stream to its last event, which is returned; null where it broke off before.
+  // Read a stream to its last event and return that; null if the stream broke before.
   async #read(response, id) {
     if (this.#conversation.notice?.kind === "info" && this.#conversation.notice.label !== "startedAnew") this.#conversation.note(null);
     const abort = this.#abort;
@@ -195,7 +195,7 @@ class Carrier {
     this.#conversation.tell("progress");
   }
 
-  // Keep the text with its position, now and then: what comes after is read again.
+  // Store the text with its position now and then; the rest is read again.
   save(now) {
     const live = this.#live;
     if (!live || (!now && Date.now() - this.#savedAt < SAVE_MS)) return;
@@ -206,7 +206,7 @@ class Carrier {
     });
   }
 
-  // Whether the stream's last event is the answer's end, which is then kept.
+  // Whether the stream's last event is the answer's end, which is then stored.
   async #isOver({ name, data }, id, tries) {
     if (name === "done") {
       // Positions count characters, as Python does; a text that does not fit is read again from the start, once.
@@ -228,7 +228,7 @@ class Carrier {
     return this.#fail(id, { text: data.title, code: data.code, retry: data.retryable });
   }
 
-  // What to do about an error: true or false end the carrying, undefined tries again.
+  // How to handle an error: true and false end the reading, undefined retries.
   async #mend(error, id, tries) {
     if (this.#closed || this.#live?.id !== id || error.name === "AbortError") return undefined;
     if (!(error instanceof Refusal)) {
@@ -240,7 +240,7 @@ class Carrier {
     if (error.status === 401 && tries.renewals < 1 && this.#store.read().token) {
       tries.renewals += 1;
       this.#store.change((state) => (state.token = null));
-      if (!pending?.turn) return undefined; // the message goes out anew, and #ask says so
+      if (!pending?.turn) return undefined; // the message is sent again, and #ask says so
       return this.#fail(id, { label: "interrupted", code: error.code, retry: true });
     }
     if (error.code === "turn_in_progress" && error.turn && tries.refusals++ < MOST_REFUSALS * 3) {
@@ -264,7 +264,7 @@ class Carrier {
     return this.#fail(id, { label: "notSent", text: error.message, code: error.code, retry: error.status !== 404 });
   }
 
-  // Wait until the turn in the way has ended, by following it or for as long as the server says.
+  // Wait until the earlier turn has ended, by following it or for as long as the server says.
   async #outlast({ turn, retryAfter }) {
     this.#conversation.note({ kind: "info", label: "waitingForEarlier" });
     await this.#pause((retryAfter ?? 1) * 1000);
@@ -276,12 +276,12 @@ class Carrier {
         if (event.name === "done" || event.name === "error") break;
       }
     } catch {
-      // Then the message itself finds out how things are.
+      // Then sending the message tells.
     }
     this.#conversation.note(null);
   }
 
-  // False when there is no more point in trying by itself.
+  // False if further retries are pointless.
   async #backOff(tries) {
     if (this.#closed) return false;
     if (navigator.onLine === false) {
@@ -324,7 +324,7 @@ class Carrier {
     this.#conversation.tell("message", { role: "persona", text, turn_id: turn, stopped: Boolean(outcome.stopped) });
   }
 
-  // The message is stored, and a member answers it in their own time: there is nothing to show yet.
+  // The message is stored, and a member will answer it: there is nothing to show yet.
   #leaveToMember(id) {
     this.#store.change((state) => {
       if (state.pending?.id === id) state.pending = null;
@@ -336,7 +336,7 @@ class Carrier {
     this.#conversation.tell("change");
   }
 
-  // Close the answer with what went wrong; what had come of it stays.
+  // End the answer with its error; its text stays.
   #fail(id, failed) {
     this.#finish(id, { failed: { retry: false, ...failed } });
     this.#conversation.tell("error", { code: failed.code || failed.label, title: failed.text ?? null });

@@ -1,12 +1,12 @@
-// The conversation of one visitor in one space: what was said, by whom, and what is kept of it on this device. Knows nothing of
-// what it looks like. Tells of itself by events: change (look again), progress (the answer grew), registered, turn, message, error.
+// The conversation of one visitor in one space: its messages, and its state stored on this device. Independent of the view.
+// Sends events: change (render again), progress (the answer grew), registered, turn, message, error.
 
 class Conversation extends EventTarget {
   notice = null; // {kind: info | problem, label or text, until?, retry?}
   closed = false;
   #required;
-  #unknown = null; // what is kept of whoever chatted here before the page knew them
-  #unsent = null; // the message that this tab took and no request has carried yet: {id, text}
+  #unknown = null; // the state of a visitor who chatted here before the page knew them
+  #unsent = null; // the message that this tab accepted and has not sent yet: {id, text}
   #carrier;
   #live;
 
@@ -30,7 +30,7 @@ class Conversation extends EventTarget {
     this.#carrier.drive();
   }
 
-  // This tab no longer takes part; the answer goes on at the server.
+  // This tab stops; the answer continues on the server.
   close() {
     this.#carrier.save(true);
     this.closed = true;
@@ -48,7 +48,7 @@ class Conversation extends EventTarget {
     return this.store.read().messages;
   }
 
-  // The answer under way: {id, text}, or null.
+  // The active answer: {id, text}, or null.
   get pending() {
     const { pending } = this.store.read();
     if (!pending) return null;
@@ -56,7 +56,7 @@ class Conversation extends EventTarget {
     return live?.id === pending.id ? { id: pending.id, text: live.text } : { id: pending.id, text: pending.text };
   }
 
-  // The text of the answer as far as this tab has read it; cheap, for every piece that comes.
+  // The text of the answer so far in this tab; cheap, because it is read for every piece.
   get live() {
     return this.#carrier.live?.text ?? "";
   }
@@ -65,7 +65,7 @@ class Conversation extends EventTarget {
     return this.#carrier.stopping;
   }
 
-  // Whether a person answers in the persona's place.
+  // Whether a member answers instead of the persona.
   get takenOver() {
     return this.store.read().takenOver;
   }
@@ -75,13 +75,13 @@ class Conversation extends EventTarget {
     return Boolean(state.token || state.skipped || state.profile || state.messages.length || this.identity);
   }
 
-  // Whether a person has to say who they are before the first message.
+  // Whether the visitor has to register before the first message.
   get needsRegistration() {
     const state = this.store.read();
     return this.#required && !state.token && !state.profile && !this.identity;
   }
 
-  // Hear of what others say as long as somebody looks.
+  // Follow other senders' messages while the chat is visible.
   follow(is) {
     this.#live.follow(is && !this.closed);
   }
@@ -91,8 +91,8 @@ class Conversation extends EventTarget {
     this.tell("change");
   }
 
-  // Register, and keep the token. Who chatted here unknown goes on in that conversation, unless the email is somebody
-  // else's who proves it. Raises Refusal and Unreachable.
+  // Register, and store the token. A visitor who has chatted here without an email keeps that conversation, unless the email
+  // is proven to be another contact's. Throws Refusal and Unreachable.
   async register(profile) {
     const before = this.#unknown?.read();
     const visitor = before?.pending ? null : (before?.token ?? null);
@@ -109,14 +109,14 @@ class Conversation extends EventTarget {
         state.place = before.place;
         state.takenOver = before.takenOver;
       }
-      // The proof stays with the page, which brings it again each time.
+      // The proof is not stored: the page passes it each time.
       if (!this.identity) state.profile = profile;
     });
     this.tell("registered", { contact_id: answer.contact.id, session_id: answer.session.id });
     this.tell("change");
   }
 
-  // Keep a token, which may be for another conversation than the one before.
+  // Store a token, which may be for another conversation than the previous one.
   keepToken(token, expires, edit = () => {}) {
     this.store.change((state) => {
       state.token = token;
@@ -126,7 +126,7 @@ class Conversation extends EventTarget {
     this.#live.wake();
   }
 
-  // Take a message; false where an answer is under way or nothing is said.
+  // Accept a message; false during an answer, or if it is empty.
   send(text) {
     const message = text.trim();
     if (!message || this.closed || this.pending || this.needsRegistration) return false;
@@ -143,7 +143,7 @@ class Conversation extends EventTarget {
     return true;
   }
 
-  // What somebody said outside of this tab's turns: a member, or the visitor elsewhere. Kept once, whichever tab hears it.
+  // A message outside of this tab's turns: of a member, or of the visitor elsewhere. Stored once, whichever tab receives it.
   hear({ id, role, text }, place) {
     let isNew = false;
     this.store.change((state) => {
@@ -156,14 +156,14 @@ class Conversation extends EventTarget {
     this.tell("message", { role, text, turn_id: null });
   }
 
-  // Who answers now.
+  // Whether a member or the persona answers now.
   setTakenOver(is) {
     if (this.takenOver === is) return;
     this.store.change((state) => (state.takenOver = is));
     this.tell("change");
   }
 
-  // Say the last message again, as a new one: what failed stays where something had been answered.
+  // Send the last message again, as a new one; a failed answer with text stays.
   retry() {
     const { messages, pending } = this.store.read();
     if (pending) {
@@ -184,12 +184,12 @@ class Conversation extends EventTarget {
     this.send(said.text);
   }
 
-  // Stop the answer under way, keeping what came of it.
+  // Stop the active answer and keep its text.
   stop() {
     return this.#carrier.stop();
   }
 
-  // Forget everything on this device; the answer under way is left to the server.
+  // Remove everything from this device; the active answer continues on the server.
   forget() {
     this.store.clear();
     this.notice = null;
@@ -208,7 +208,7 @@ class Conversation extends EventTarget {
     this.tell("change");
   }
 
-  // A request carries the message from here on.
+  // From here on a request sends the message.
   onCarried(id) {
     if (this.#unsent?.id === id) this.#unsent = null;
   }
@@ -216,7 +216,7 @@ class Conversation extends EventTarget {
   #onForeignChange() {
     const { pending, messages } = this.store.read();
     if (this.#unsent && pending?.id !== this.#unsent.id) {
-      // Two tabs took a message in the same instant, and what the other one wrote is what stands.
+      // Two tabs accepted a message at the same time, and the other one's was stored last.
       if (messages.length && !messages.some((message) => message.id === this.#unsent.id)) this.tell("unsent", this.#unsent);
       this.#unsent = null;
     }
@@ -228,7 +228,7 @@ class Conversation extends EventTarget {
 
   #onNetwork() {
     if (navigator.onLine) {
-      // What was open before may hang for long.
+      // Earlier connections may hang for long.
       if (this.notice?.label === "offline") this.notice = null;
       this.#carrier.hurry();
       this.#carrier.drive();

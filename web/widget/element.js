@@ -5,7 +5,7 @@ class SwitchboardChat extends HTMLElement {
   #view = null;
   #conversation = null;
 
-  // Make the chat; called once, after the element is in the page.
+  // Create the chat; called once, after the element is in the page.
   start(options) {
     this.#options = options;
     for (const name of ["scheme", "position"]) this.setAttribute(name, options[name]);
@@ -44,7 +44,7 @@ class SwitchboardChat extends HTMLElement {
     this.#tell("close");
   }
 
-  // Say something for the visitor; false where nothing could be sent, and the text then waits in the field.
+  // Send a message of the visitor; false if it could not be sent, and the text then waits in the field.
   send(text) {
     if (this.#conversation.needsRegistration) {
       this.#view.type(text);
@@ -54,8 +54,8 @@ class SwitchboardChat extends HTMLElement {
     return this.#conversation.send(String(text));
   }
 
-  // Who the visitor is: {email, email_hmac?, first_name?}; null for somebody unknown. Each identity has a conversation and a
-  // storage of its own.
+  // Set the visitor: {email, email_hmac?, first_name?}; null for an unknown one. Each visitor has their own conversation and
+  // storage.
   identify(identity) {
     this.#enter(identity?.email ? { email: identity.email, email_hmac: identity.email_hmac ?? null, first_name: identity.first_name?.trim() || null } : null);
   }
@@ -84,7 +84,7 @@ class SwitchboardChat extends HTMLElement {
     this.#follow();
   }
 
-  // What others say is heard while somebody looks: a page in the background asks for nothing.
+  // Other senders' messages are followed while the page is visible: a page in the background sends no requests.
   #follow() {
     this.#conversation.follow(this.#view.isOpen && document.visibilityState === "visible");
   }

@@ -1,5 +1,5 @@
-// Server-sent events over fetch, since EventSource cannot POST: parsed as the HTML standard says
-// (html.spec.whatwg.org, "Server-sent events"), however the bytes are cut.
+// Server-sent events over fetch, since EventSource cannot POST: parsed after the HTML standard
+// (html.spec.whatwg.org, "Server-sent events"), wherever the bytes are split.
 
 // A function that takes text and returns the events it completes, each {id, name, data}.
 function eventParser() {
@@ -27,7 +27,7 @@ function eventParser() {
 
   return (text) => {
     if (!text) return [];
-    // A line may end in \r\n, and the cut may be between the two.
+    // A line may end in \r\n, and the split may be between the two.
     const fresh = afterReturn && text.startsWith("\n") ? text.slice(1) : text;
     afterReturn = text.endsWith("\r");
     const lines = (rest + fresh).split(/\r\n|\n|\r/);
@@ -36,7 +36,7 @@ function eventParser() {
   };
 }
 
-// The events of a response as they come; `onBytes` hears of everything that arrives, heartbeats too.
+// The events of a response as they arrive; `onBytes` is called for all bytes, heartbeats included.
 async function* readEvents(response, onBytes) {
   const reader = response.body.getReader();
   const decoder = new TextDecoder();

@@ -1,20 +1,20 @@
-// What others say in the conversation: a member who answers in the persona's place, and what was said elsewhere. The stream is
-// read by one tab at a time, with the token in a header, from the last message that is known; after a break from there on.
+// Other senders' messages in the conversation: a member's during a takeover, and follow-ups. One tab at a time reads the stream,
+// with the token in a header, and resumes after the last known message.
 
 class Live {
   #conversation;
   #on = false;
-  #round = null; // ends this tab's following
-  #request = null; // ends the request under way
-  #wake = null; // ends the pause under way
-  #token = null; // the one that is used, or was last
-  #refused = null; // one that is of no use any more
+  #round = null; // ends this tab's reading
+  #request = null; // aborts the active request
+  #wake = null; // ends the current pause
+  #token = null; // the current or last token
+  #refused = null; // a token that was refused
 
   constructor(conversation) {
     this.#conversation = conversation;
   }
 
-  // Follow from now on, or no longer.
+  // Start or stop following.
   follow(is) {
     if (is === this.#on) return;
     this.#on = is;
@@ -24,14 +24,14 @@ class Live {
     if (is) this.#run();
   }
 
-  // The token may be another one.
+  // The token may have changed.
   wake() {
     if (this.#conversation.store.read().token === this.#token) return;
     this.#request?.abort();
     this.#wake?.();
   }
 
-  // The network is back: what was open before may hang for long.
+  // The network is back: earlier connections may hang for long.
   retry() {
     this.#request?.abort();
     this.#wake?.();
@@ -64,17 +64,17 @@ class Live {
     }
   }
 
-  // Where to go on; null where there is no conversation yet, or nothing more to hear in it.
+  // The position to resume from; null if there is no conversation yet, or it cannot be followed any more.
   #from() {
     const { token, place } = this.#conversation.store.read();
     const conversation = token && token !== this.#refused ? claimsOf(token).conversation_id : null;
     if (!conversation) return null;
-    // Whoever came with proof goes on in a conversation from before: what was said in it is not news.
+    // A visitor with proof continues an earlier conversation, whose messages are not new.
     const start = this.#conversation.identity?.email_hmac ? "latest" : null;
     return { token, conversation, after: place?.conversation === conversation ? place.last : start };
   }
 
-  // Read a stream to its end: "ended" as agreed, "broken", or "again" where there is no reason to wait.
+  // Read a stream to its end: "ended" by its last event, "broken", or "again" to retry without a pause.
   async #read({ token, conversation, after }, signal) {
     const request = (this.#request = new AbortController());
     let watchdog = 0;
@@ -83,7 +83,7 @@ class Live {
       watchdog = setTimeout(() => request.abort(), SILENCE_MS);
     };
     const began = Date.now();
-    // One that breaks as soon as it is open is not asked for again at once.
+    // A stream that breaks as soon as it is open is not retried at once.
     const broke = () => (Date.now() - began > BACKOFF_MS.at(-1) ? "ended" : "broken");
     try {
       onBytes();
@@ -112,7 +112,7 @@ class Live {
       this.#conversation.setTakenOver(data.taken_over);
       if (place.last) this.#move(place);
     } else if (event.name === "message") {
-      // What a turn asks and answers is shown where it is sent and read.
+      // The messages of turns are shown by the code that sends and reads them.
       if (data.turn_id) this.#move(place);
       else this.#conversation.hear(data, place);
     }
@@ -135,7 +135,7 @@ class Live {
     return "broken";
   }
 
-  // Wait for so long, or until woken.
+  // Wait for this time, or until woken.
   #pause(milliseconds) {
     if (!this.#on) return undefined;
     return new Promise((resolve) => {

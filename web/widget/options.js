@@ -1,4 +1,4 @@
-// What a page may set: attributes of the script tag, and the words that are shown. docs/widget.md has the table.
+// The settings of a page: attributes of the script tag, and the words shown. docs/widget.md has the tables.
 
 const LABELS = {
   title: "Chat",
@@ -32,7 +32,7 @@ const LABELS = {
   offline: "You are offline. This goes on as soon as you are back.",
   reconnecting: "The connection was lost. Reconnecting…",
   unreachable: "The chat cannot be reached at the moment.",
-  blocked: "This chat is not allowed on this page. Whoever runs the page has to allow it.",
+  blocked: "This chat is not allowed on this page. The owner of the page has to allow it.",
   busy: "A lot is going on. Trying again in {seconds} s.",
   busyLater: "A lot is going on. Please try again in {seconds} s.",
   waitingForEarlier: "The message before is still being answered. Yours is next.",
@@ -43,7 +43,7 @@ const LABELS = {
 
 const RIGHT_TO_LEFT = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi"];
 
-// Reads the attributes of the script tag. Throws with a sentence for whoever made the page.
+// Reads the attributes of the script tag. Throws with a sentence for the page's developer.
 function readOptions(script) {
   const data = script.dataset;
   if (!data.space) throw new Error("data-space is missing on the script tag");

@@ -1,5 +1,5 @@
-// What is kept on the device, one entry of localStorage for each space and identity. Every change reads what is there first,
-// because other tabs write it too; where storage is refused, it lasts as long as the page.
+// The state on the device, one entry of localStorage for each space and visitor. Every change reads the entry first, because
+// other tabs write it too. Without storage the state lasts as long as the page.
 
 const MOST_MESSAGES = 50;
 const MOST_CHARACTERS = 200_000;
@@ -12,7 +12,7 @@ class Store {
   #key;
   #memory = null;
 
-  // `onForeignChange` is called when another tab has changed it.
+  // `onForeignChange` is called after a change by another tab.
   constructor(key, onForeignChange) {
     this.#key = key;
     this.onStorage = (event) => {
@@ -31,7 +31,7 @@ class Store {
       const state = JSON.parse(localStorage.getItem(this.#key));
       if (state?.version === 1) return expired({ ...nothing(), ...state });
     } catch {
-      // Refused, or not ours: as if there was nothing.
+      // Refused, or not ours: treated as empty.
     }
     return nothing();
   }
@@ -54,7 +54,7 @@ class Store {
     try {
       localStorage.removeItem(this.#key);
     } catch {
-      // It was never kept.
+      // It was never stored.
     }
   }
 }
@@ -70,7 +70,7 @@ function bound(state) {
   while (characters > MOST_CHARACTERS && state.messages.length > 2) characters -= state.messages.shift().text.length;
 }
 
-// What a token says of itself; nothing where it cannot be read.
+// The claims of a token; empty if it cannot be read.
 function claimsOf(token) {
   try {
     return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))) ?? {};
@@ -79,12 +79,12 @@ function claimsOf(token) {
   }
 }
 
-// When a token ends, in milliseconds; 0 where it does not say.
+// A token's expiry in milliseconds; 0 without one.
 function expiryOf(token) {
   return Number(claimsOf(token).exp) * 1000 || 0;
 }
 
-// The conversation that a token is for; undefined where it does not say.
+// A token's conversation; undefined without one.
 function conversationOf(token) {
   return claimsOf(token).conversation_id;
 }

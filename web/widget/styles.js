@@ -1,4 +1,4 @@
-// The look, as a constructable stylesheet: no Content-Security-Policy for styles stands in its way.
+// The styles, as a constructable style sheet, which no Content-Security-Policy for styles blocks.
 
 const LIGHT = `
   --ink: #1b2127; --soft: #59636d; --paper: #ffffff; --ground: #f4f6f7; --line: #d9dee2; --edge: #7d8791;
@@ -113,7 +113,7 @@ textarea:focus, input:focus { outline: 2px solid var(--ink); outline-offset: 0; 
 `;
 const SMALL = "(max-width: 480px), (max-height: 480px)";
 
-// The visitor's accent colour with black or white on it, whichever is easier to read: one of the two always reaches 4.5:1.
+// The page's accent colour with black or white text, whichever has more contrast: one of the two always reaches 4.5:1.
 function paint(host, color) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 1;

@@ -1,5 +1,4 @@
-// What a visitor sees and touches: a launcher and a dialog, made of elements and text nodes only, so that nothing anybody
-// wrote is ever read as markup.
+// The user interface: a launcher and a dialog, built of elements and text nodes only, so that no message is parsed as markup.
 
 // An element with attributes, properties (`on…` and booleans) and children; strings become text.
 function make(tag, attributes = {}, ...children) {
@@ -35,7 +34,7 @@ const ICONS = {
 
 const ADDRESS = /https?:\/\/[^\s<>"'`]+/g;
 
-// A text as nodes, with its http and https addresses as links. What ends a sentence is not part of one.
+// A text as nodes, with its http and https addresses as links. Punctuation that ends a sentence is not part of a link.
 function linked(text) {
   const nodes = [];
   let from = 0;
@@ -78,7 +77,7 @@ class View {
     this.#show();
     this.focus();
     this.scroll.scrollTop = this.scroll.scrollHeight;
-    // What stands there already is not news to a screen reader.
+    // A screen reader does not announce existing messages.
     setTimeout(() => this.log.setAttribute("aria-live", "polite"), 500);
   }
 
@@ -98,7 +97,7 @@ class View {
     this.launcher.setAttribute("aria-label", is ? this.#label("openUnread") : this.#label("open"));
   }
 
-  // Make what is shown agree with the conversation.
+  // Render the conversation.
   render(conversation) {
     const asks = conversation.needsRegistration || (this.#options.register === "optional" && !conversation.started);
     const { pending, messages, notice } = conversation;
@@ -116,7 +115,7 @@ class View {
     this.#renderNotice(notice);
     this.send.hidden = Boolean(pending);
     this.stop.hidden = !pending;
-    this.stop.ariaDisabled = String(conversation.stopping); // not disabled: that would lose the focus
+    this.stop.ariaDisabled = String(conversation.stopping); // not disabled, which would lose the focus
     this.said.textContent = pending && !conversation.takenOver ? this.#label("writing") : "";
     const person = conversation.takenOver ? this.#label("takenOver") : "";
     if (this.person.textContent !== person) this.person.textContent = person;
@@ -137,7 +136,7 @@ class View {
     this.#size();
   }
 
-  // Put a text that was taken and not sent before what has been typed since.
+  // Put an accepted text that was not sent before the text that was typed since.
   giveBack(text) {
     this.type([text, this.text.value].filter(Boolean).join("\n"));
   }
@@ -161,7 +160,7 @@ class View {
     const close = make("button", { type: "button", "aria-label": label("close"), title: label("close"), onclick: act.close }, icon(...ICONS.close));
     this.greeting = make("p", { class: "greeting", dir: "auto" }, label("greeting"));
     this.log = make("div", { class: "log", role: "log", "aria-live": "off", "aria-label": label("conversation") });
-    // The growing answer stands outside of the log: it is announced once, when it joins it.
+    // The growing answer is outside of the log, so that it is announced once, when it is added.
     this.draftText = make("div", { dir: "auto" });
     this.draft = make("div", { class: "message persona draft", hidden: true }, this.draftText);
     this.scroll = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label("conversation") },
@@ -246,7 +245,7 @@ class View {
     this.#fit();
   }
 
-  // A phone's keyboard shrinks what is seen and not the page (iOS): stay within what is seen.
+  // A phone's keyboard shrinks the visible area and not the page (iOS): stay within the visible area.
   #fit() {
     if (!visualViewport || !this.small.matches || visualViewport.scale > 1.01) return;
     this.dialog.style.setProperty("--height", `${visualViewport.height}px`);
@@ -265,7 +264,7 @@ class View {
       element.remove();
       this.#shown.delete(id);
     }
-    // What stands in its place is left there: whatever is put into the log is announced.
+    // An element in its place is kept, because every insertion into the log is announced.
     messages.forEach((message, place) => {
       if (!this.#shown.has(message.id)) this.#shown.set(message.id, this.#message(message));
       const element = this.#shown.get(message.id);
@@ -277,13 +276,13 @@ class View {
   }
 
   #message({ role, text, failed, stopped }) {
-    // Who answers is told apart by what it says, not by its colour alone.
+    // The sender is shown by a text, not by the colour alone.
     const who =
       role === "member"
         ? make("span", { class: "from" }, this.#label("member"), make("span", { class: "unseen" }, ": "))
         : make("span", { class: "unseen" }, `${this.#label(role === "contact" ? "you" : "them")}: `);
     const item = make("div", { class: "entry" });
-    // The text has its own direction, the bubble stands as the page reads.
+    // The text has its own direction, the bubble the page's.
     if (text) item.append(make("div", { class: `message ${role}` }, who, make("div", { dir: "auto" }, ...linked(text))));
     if (stopped) item.append(make("p", { class: "after" }, this.#label("stopped")));
     if (failed) {
@@ -311,7 +310,7 @@ class View {
 
   #renderNotice(notice, answered = false) {
     if (!answered) this.lastNotice = notice;
-    if (this.asking && !answered) return; // the question about forgetting stands until it is answered
+    if (this.asking && !answered) return; // the question about forgetting stays until it is answered
     this.asking = false;
     clearInterval(this.#ticking);
     this.notice.hidden = !notice;

@@ -1,6 +1,6 @@
-// Requests to the functions, and what can come of them.
+// Requests to the functions, and their errors.
 
-// An answer that is no success: problem+json where it comes from us, a status in any case.
+// A response without success: problem+json if it is ours, a status in any case.
 class Refusal extends Error {
   constructor(status, problem, retryAfter) {
     const fields = (problem.errors ?? []).map((error) => `${error.field}: ${error.message}`);
@@ -16,13 +16,13 @@ class Refusal extends Error {
     try {
       problem = (await response.json()) ?? {};
     } catch {
-      // Not JSON: the page of a proxy, perhaps.
+      // Not JSON, perhaps a proxy's page.
     }
     return new Refusal(response.status, problem, seconds(problem.retry_after ?? response.headers.get("retry-after")));
   }
 }
 
-// No answer at all. `reason` is offline, unreachable, or blocked: the server is there, but the browser may not read it.
+// No response. `reason` is offline, unreachable, or blocked: the server responds, but the browser may not read it.
 class Unreachable extends Error {
   constructor(reason) {
     super(reason);
@@ -30,7 +30,7 @@ class Unreachable extends Error {
   }
 }
 
-// Seconds to wait, of a Retry-After in seconds or as a date; null where there is none.
+// Seconds to wait, from a Retry-After in seconds or as a date; null without one.
 function seconds(text) {
   if (text === null || text === undefined || text === "") return null;
   const number = Number(text);
@@ -59,7 +59,7 @@ class Wire {
     document.removeEventListener("securitypolicyviolation", this.onViolation);
   }
 
-  // With the token of who chatted here unknown, they are still the same visitor.
+  // With the token of a visitor without an email, they stay the same visitor.
   register(token, profile) {
     const body = { email: profile.email, source: "widget" };
     for (const name of ["first_name", "email_hmac"]) if (profile[name]) body[name] = profile[name];
@@ -84,7 +84,7 @@ class Wire {
     return this.#send(`${this.#options.api}/turns/${encodeURIComponent(turn)}/stream?after=${after}`, { headers, signal });
   }
 
-  // What is said in a conversation after a message, and from then on; `after` may be latest, or null for the beginning.
+  // The stream of a conversation after a message; `after` may be latest, or null for the beginning.
   listen(token, conversation, after, signal) {
     const headers = { Accept: "text/event-stream", ...bearer(token) };
     const place = after ? `?after=${encodeURIComponent(after)}` : "";
@@ -97,7 +97,7 @@ class Wire {
     return this.#send(url, { method: "POST", headers: bearer(token) });
   }
 
-  // The response, if it is a success. Raises Refusal, Unreachable, and AbortError where the signal says so.
+  // The response, if it is a success. Throws Refusal, Unreachable, and AbortError if the signal aborts it.
   async #send(url, init) {
     for (let again = false; ; again = true) {
       let response;
@@ -107,7 +107,7 @@ class Wire {
         if (error.name === "AbortError") throw error;
         const reason = await this.#reason();
         if (reason !== "blocked" || again) throw this.#explain(reason, url);
-        continue; // once more: it may have been a moment's failure
+        continue; // once more: the failure may have been brief
       }
       this.#answered = true;
       if (!response.ok) throw await Refusal.of(response);
@@ -115,7 +115,7 @@ class Wire {
     }
   }
 
-  // Why there was no answer. A browser does not say; but a server that can be reached blindly is there.
+  // The reason of a missing response. A browser does not tell, but an opaque request succeeds if the server responds.
   async #reason() {
     if (navigator.onLine === false) return "offline";
     if (this.#policy) return "blocked";
