@@ -1,4 +1,4 @@
-# One image for every function: FUNCTION_TARGET says which one a container is, PORT where it listens (Cloud Run sets it).
+# One image for every function: FUNCTION_TARGET selects the function, PORT its port (Cloud Run sets it).
 FROM python:3.13-slim
 WORKDIR /app
 COPY requirements/functions.txt requirements/functions.txt

@@ -2,8 +2,8 @@
 
     python deploy/build.py [--output build/functions.zip] [--python 3.13]
 
-The same sources give the same bytes wherever and whenever they are built: files are sorted, their times and modes
-fixed, and what pip writes about the machine is left out. So a deployment that changes nothing changes nothing.
+The build is reproducible: files are sorted, their times and modes fixed, and pip's files about the machine left out, so
+equal sources give an equal artifact.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ OUTPUT = ROOT / "build" / "functions.zip"
 PYTHON = "3.13"
 PARTS = ("functions", "lib", "web/widget")
 
-# What AWS Lambda's Python 3.13 (Amazon Linux 2023, glibc 2.34) runs.
+# The platforms of AWS Lambda's Python 3.13 (Amazon Linux 2023, glibc 2.34).
 _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")
-# Console scripts name the building Python; RECORD lists their hashes; the others say how the installation was made.
+# Console scripts name the building Python; RECORD lists their hashes; the others describe the installation.
 _LEFT_OUT_FOLDERS = {"bin", "__pycache__"}
 _LEFT_OUT_FILES = {"RECORD", "REQUESTED", "INSTALLER", "direct_url.json"}
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def build(output: Path = OUTPUT, python: str = PYTHON) -> Path:
-    """Write the artifact and return its path. Raises CalledProcessError when a dependency cannot be had."""
+    """Write the artifact and return its path. Raises CalledProcessError if a dependency cannot be installed."""
     with tempfile.TemporaryDirectory(prefix="switchboard-build-") as folder:
         vendor = Path(folder) / "vendor"
         _install(vendor, python)
@@ -57,7 +57,7 @@ def _install(vendor: Path, python: str) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files below a folder that belong into the artifact, each with its name from there."""
+    """The files of a folder that belong into the artifact, with their relative names."""
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if path.is_file() and not _LEFT_OUT_FOLDERS & set(name.parts) and path.name not in _LEFT_OUT_FILES:
@@ -73,7 +73,7 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def main() -> None:
-    """Build as the command line says, and print where the artifact is and how large."""
+    """Build the artifact and print its path and size."""
     parser = argparse.ArgumentParser(description="Build the artifact that serverless.yml deploys.")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--python", default=PYTHON, help="the version that runs it")
