@@ -26,7 +26,7 @@ _DATABASE_URL = re.compile(r"postgres(ql)?://[^\s/?#@\[\]]+@[^\s/?#@]*(/[^\s#@]*
 """A URL in which no part of the password can be mistaken for a host, port or query, which are resolved and logged."""
 
 _TRANSACTION_PORT = re.compile(r":6543\b")
-"""Where Supabase's poolers listen in transaction mode (supabase.com/docs/guides/database/connecting-to-postgres)."""
+"""The port of Supabase's poolers in transaction mode (supabase.com/docs/guides/database/connecting-to-postgres)."""
 
 
 class Settings(BaseModel):
@@ -37,15 +37,15 @@ class Settings(BaseModel):
     supabase_url: AnyHttpUrl
     supabase_anon_key: SecretStr = Field(min_length=1)
     switchboard_database_url: SecretStr
-    """The database as the login `switchboard_login`: itself, or a pooler in front of it."""
+    """URL of the database or of its pooler, with the login `switchboard_login`."""
     cron_secret: Secret
     supabase_rest_url: AnyHttpUrl | None = None
     supabase_jwt_secret: SecretStr | None = None
     switchboard_signing_key: SecretStr | None = None
     switchboard_database_connections: int = Field(default=10, ge=1, le=100)
-    """The most connections that one process opens to the database."""
+    """Most connections of one process to the database."""
     switchboard_database_prepared_statements: bool = True
-    """False where a pooler in transaction mode is in between, which gives each transaction another connection."""
+    """False behind a pooler in transaction mode, where each transaction may get another connection."""
     switchboard_trusted_proxies: int = Field(default=0, ge=0, le=10)
     switchboard_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     enable_chat_sessions: bool = True
@@ -70,7 +70,7 @@ class Settings(BaseModel):
     def _is_of_postgres(cls, url: SecretStr) -> SecretStr:
         if _DATABASE_URL.fullmatch(url.get_secret_value()) is None:
             raise ValueError(
-                "must be postgresql://user:password@host/database, with %XX for what is special in a password"
+                "must be postgresql://user:password@host/database, with %XX for special characters in the password"
             )
         return url
 

@@ -1,6 +1,6 @@
-"""Every error a caller can meet, with its status and its stable code.
+"""Every error that a caller can receive, with its status and its stable code.
 
-    Problem                            answered as RFC 9457 application/problem+json
+    Problem                            sent as RFC 9457 application/problem+json
     ├── Moved                  307     contact_merged
     ├── InvalidJson            400     invalid_json
     ├── Unauthenticated        401
@@ -15,14 +15,14 @@
     ├── BodyTooLarge           413     body_too_large
     ├── UnsupportedMediaType   415     unsupported_media_type
     ├── InvalidBody            422     invalid_body, with a list of fields
-    ├── Refused           4xx, 503     what the database refuses: turn_in_progress 409, rate_limited 429, …
+    ├── Refused           4xx, 503     refused by the database: turn_in_progress 409, rate_limited 429, …
     ├── InternalError          500     internal_error
     └── BackendUnavailable     503     backend_unavailable
 
     ConfigError                        a setting is missing or wrong: the function does not start
 
-A turn that has begun to stream can no longer change its HTTP status. What goes wrong from there on is an
-``error`` event with one of the codes in ``FAILURES``, which also stand in the failed turn.
+A turn that streams can no longer change its HTTP status. A later failure is an ``error`` event with one of the codes in
+``FAILURES``, which is also the failed turn's ``error_code``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ class FieldError:
     message: str
 
 
-class Problem(Exception):  # noqa: N818 (it is what RFC 9457 calls it)
+class Problem(Exception):  # noqa: N818 (RFC 9457's name)
     """An error whose attributes may all be shown to the caller.
 
     ``retry_after`` is in seconds. ``extra`` are further members of the problem document.
@@ -141,7 +141,7 @@ class OriginNotAllowed(Forbidden):
 class NotFound(Problem):
     """No object that the caller may see has this id; ``code`` names the kind of object."""
 
-    status, code, title = 404, "not_found", "There is nothing here."
+    status, code, title = 404, "not_found", "Not found."
 
     def __init__(self, noun: str | None = None) -> None:
         if noun is not None:
@@ -180,7 +180,7 @@ class UnsupportedMediaType(Problem):
 class InvalidBody(Problem):
     """The body is JSON, but does not fit the route's model; ``errors`` lists the fields."""
 
-    status, code, title = 422, "invalid_body", "The body does not fit."
+    status, code, title = 422, "invalid_body", "The body is not valid for this route."
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         super().__init__(extra={"errors": [{"field": e.field, "message": e.message} for e in errors]})
@@ -239,7 +239,7 @@ TITLES: Mapping[str, str] = {
     "persona_in_use": "The persona is in use.",
     "wrong_name": "The workspace has another name.",
     "persona_unavailable": "The persona is not available at the moment.",
-    "turn_in_progress": "The conversation is still answering the message before.",
+    "turn_in_progress": "The previous message of the conversation is still being answered.",
     "rate_limited": "Too many requests.",
     "space_not_found": "There is no such space.",
     "persona_not_found": "There is no such persona.",
@@ -247,10 +247,10 @@ TITLES: Mapping[str, str] = {
     "user_not_found": "There is no such user.",
     "member_not_found": "There is no such member.",
     "forbidden": "You may not do this.",
-    "last_owner": "A workspace keeps at least one owner.",
+    "last_owner": "A workspace needs at least one owner.",
     "member_exists": "This user is a member with another role.",
-    "id_taken": "Something else has this id.",
-    "name_taken": "Something else has this name.",
+    "id_taken": "The id belongs to another object.",
+    "name_taken": "The name belongs to another object.",
     "template_not_found": "There is no such session template.",
     "step_not_allowed": "The workflow does not allow this step here.",
     "conversation_not_found": "There is no such conversation.",
@@ -263,26 +263,26 @@ TITLES: Mapping[str, str] = {
     "ref_not_found": "There is no such reference.",
     "workflow_not_found": "There is no such workflow.",
     "transition_not_found": "There is no such transition.",
-    "too_many_transitions": "The workspace has as many transitions as there can be.",
+    "too_many_transitions": "The workspace has too many transitions.",
     "workspace_required": "A workspace must be named.",
     "persona_required": "A persona must be named.",
     "group_not_found": "There is no such group.",
-    "group_in_group": "A group is no participant of a group.",
+    "group_in_group": "A group cannot be a participant of a group.",
     "conflict_not_found": "There is no such conflict.",
     "contact_merged": "The contact was merged into another.",
-    "same_contact": "These are one contact already.",
-    "already_merged": "This was merged already.",
-    "not_merged": "This contact was not merged.",
-    "merged_further": "The contact it was merged into was merged itself.",
-    "kinds_differ": "A person and a group are not merged.",
+    "same_contact": "Both are the same contact.",
+    "already_merged": "The contact is already merged.",
+    "not_merged": "The contact is not merged.",
+    "merged_further": "The merge target was merged itself.",
+    "kinds_differ": "A person and a group cannot be merged.",
     "identity_conflict": "These identities belong to different contacts.",
     "thread_key_not_allowed": "A thread key cannot be used here.",
-    "email_hmac_invalid": "The email's HMAC does not belong to it.",
-    "transition_not_allowed": "The session's state does not allow this.",
+    "email_hmac_invalid": "The HMAC does not match the email.",
+    "transition_not_allowed": "The current state does not allow this.",
     "taken_over": "Another member has taken the session over.",
-    "not_taken_over": "Nobody has taken the session over.",
+    "not_taken_over": "No member has taken the session over.",
 }
-"""Titles of the codes that the database raises or returns; it knows codes and facts, not sentences."""
+"""Titles of the codes that the database raises or returns."""
 
 DETAILS: Mapping[str, str] = {
     "contact_merged": "The contact was merged into {fact}.",
@@ -298,7 +298,7 @@ DETAILS: Mapping[str, str] = {
 REASONS: Mapping[str, str] = {
     "contact_not_assigned": "The contact's session is not assigned to you.",
     "email_not_confirmed": "No user has confirmed this email.",
-    "first_step_without_workflow": "A workflow and its first step are given together.",
+    "first_step_without_workflow": "A workflow and its first step must be given together.",
     "follow_up_role": "A follow-up has the role contact or member.",
     "max_age_hours_too_small": "max_age_hours must be at least 1.",
     "members_only": "Only members may do this.",
@@ -351,7 +351,7 @@ FAILURES: Mapping[str, Failure] = {
     "persona_misconfigured": Failure("The persona is not set up correctly.", retryable=False),
     "lease_expired": Failure("The answer was interrupted.", retryable=True),
     "turn_interrupted": Failure("The answer was interrupted.", retryable=True),
-    "stream_limit": Failure("The stream ends here; follow it again.", retryable=True),
+    "stream_limit": Failure("The stream has reached its time limit; reconnect.", retryable=True),
     "token_expired": Failure("The token has expired.", retryable=False),
     "conversation_not_found": Failure("There is no such conversation.", retryable=False),
     "backend_unavailable": Failure("The service is not available at the moment.", retryable=True),

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what only some tests need from Debian: the browser, a Postgres 15 with the real pg_cron and plpgsql_check, and the
+# Installs the Debian packages that only some tests need: the browser, a Postgres 15 with the real pg_cron and plpgsql_check, and the
 # pooler PgBouncer.
-# Without root or sudo, or on another system, it says what is missing and leaves it at that: those tests are skipped.
+# Without root or sudo, or on another system, it only prints the missing packages: those tests are skipped.
 set -eu
 
 packages="chromium postgresql-15 postgresql-15-cron postgresql-15-plpgsql-check pgbouncer"

@@ -101,7 +101,7 @@ class Scheduler:
             times = due_times(job.schedule, _now())
             for due in times:
                 # In short steps, because the wall clock may jump (a suspended laptop) and the event loop's does not.
-                while (pause := (due - _now()).total_seconds()) > 0:  # noqa: ASYNC110 - nobody sets the clock's event
+                while (pause := (due - _now()).total_seconds()) > 0:  # noqa: ASYNC110 - the clock has no event
                     await asyncio.sleep(min(pause, 15.0))
                 run = asyncio.create_task(self._run(job, pool))
                 self._runs.add(run)

@@ -220,7 +220,7 @@ async def write_migration(
     views, policies, grants = changed("view"), changed("policy"), changed("grant")
     if not any((functions, tables, triggers, views, policies, grants, changed("execute"))):
         return None
-    # A function whose arguments or result changed cannot be replaced; where only its body did, what uses it stays.
+    # A function with other arguments or another result cannot be replaced; with another body it can, without drops.
     replaced = [each for each in functions if _signature(before, each) == _signature(after, each)]
     dropped = [each for each in functions if each not in replaced]
     created = source({"function"}, functions)

@@ -221,7 +221,7 @@ def running(state_dir: Path) -> Stack | None:
 
 
 def stop_supervisor(state_dir: Path, timeout: float = 40.0) -> None:
-    """Stop the stack of this state folder, whoever started it, and wait. Raises StackError."""
+    """Stop the stack of this state folder, also one that another process started, and wait. Raises StackError."""
     found = layout.read(state_dir)
     pid = found.supervisor if found is not None else None
     if pid is None:

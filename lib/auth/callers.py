@@ -1,4 +1,4 @@
-"""Callers: who sends a request, what the database is told of them, and the contact tokens that the functions sign.
+"""Callers: the senders of requests, their claims for the database, and the contact tokens that the functions sign.
 
 Requests carry one of three credentials: a contact token, which registration signs; a user token of Supabase Auth; or
 the cron secret of the database's schedules.

@@ -63,7 +63,7 @@ class ResolveRequest(Body):
     group_role: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(storable)] | None = None
 
     @model_validator(mode="after")
-    def _somebody(self) -> Self:
+    def _consistent(self) -> Self:
         if (self.platform is None) != (self.platform_id is None):
             raise ValueError("platform and platform_id come together")
         named = self.named()

@@ -8,10 +8,10 @@ The login `switchboard_login` has no rights of its own: it takes the role `switc
 one statement and one round trip, which also sets the claims for its own transaction. Postgres checks the right to
 execute a function before a statement runs, so a caller's own role is set by a statement before the call.
 
-A call is tried again only when that cannot do it twice: when the caller says so (``repeatable``), when nothing was
-sent, or when Postgres says that it rolled everything back (deadlock, serialization failure, lock timeout; once also
-when a row or a function that the call is about was just deleted). Any other failure on the way is BackendUnavailable:
-it is then unknown whether the call was done.
+A call is retried only if a repeat has no second effect: if it is idempotent (``repeatable``), if nothing was sent, or
+if Postgres reports a rollback (deadlock, serialization failure, lock timeout; once also if a row or a function that the
+call needs was just deleted). Any other connection failure is BackendUnavailable: it is then unknown whether the call
+was executed.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ RELEASE_SECONDS = 1
 """How long the cancellation of a call may take before its connection is closed."""
 
 ROLLBACK_SECONDS = 15
-"""How long a statement may take that has no limit of its own: a rollback where the server no longer answers."""
+"""Limit of a statement without its own, such as a rollback after the server has stopped to answer."""
 
 _encode = json.JSONEncoder(default=str, allow_nan=False, separators=(",", ":")).encode
 
@@ -77,8 +77,8 @@ class Rpc:
     ) -> Answer:
         """Call a SQL function with named arguments and read its jsonb result.
 
-        ``repeatable`` promises that doing it twice is the same as doing it once. Raises Refused for an error or a
-        refusal under a code of ours, BackendUnavailable when the database cannot be reached or gives up, and
+        ``repeatable`` declares the call idempotent. Raises Refused for an error or a refusal under a code of ours,
+        BackendUnavailable when the database cannot be reached or gives up, and
         InternalError (logged) for every other failure, which is our own mistake. As the caller also TokenExpired and
         Forbidden.
         """
@@ -98,7 +98,7 @@ class Rpc:
         return await retries.run(once, patience, repeatable=repeatable)
 
     def _identity(self) -> tuple[str, str | None]:
-        """The claims, and the caller's own role where the call is theirs."""
+        """The claims, and the caller's own role for a call without a scope."""
         if self.scope is not None:
             return callers.switchboard_claims(self.caller, self.scope), None
         if isinstance(self.caller, callers.Contact | callers.User):
@@ -158,7 +158,7 @@ async def _run(call: _Call, seconds: float) -> tuple[int | None, str]:
         event = "backend_unreachable" if harmless else "backend_lost"
         log.warning(event, call=call.name, reason=type(failure).__name__)
         raise Unreachable(harmless=harmless) from None
-    # Out here, where no traceback is logged: Postgres's texts may quote what a person wrote.
+    # Outside of the except block, so that no traceback is logged: Postgres's texts may quote a person's text.
     raise refusals.of_error(call.name, error, own_role=call.role is not None)
 
 

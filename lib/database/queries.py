@@ -5,7 +5,7 @@ A domain builds a query with the builder of the `postgrest` client and reads the
     query = queries.table("space_settings").select("*").eq("workspace_id", workspace_id)
     page = await queries.page(query, Space, paging)
 
-Only a function that has queries imports this module: httpx and the client take longer to import than all else it needs.
+Only a function with queries imports this module, because httpx and the client take longer to import than the rest.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _GATEWAY_STATUSES = {429, 502, 503, 504}
 
 
 class Queries:
-    """What one caller reads. Made by reading_as."""
+    """The queries of one caller. Made by reading_as."""
 
     def __init__(self, client: AsyncPostgrestClient, headers: Mapping[str, str]) -> None:
         self._client = client
@@ -94,7 +94,7 @@ class Queries:
 
 
 def reading_as(caller: callers.Contact | callers.User) -> Queries:
-    """What this caller may read, with the token that they showed."""
+    """Queries with the token of this caller."""
     loop = asyncio.get_running_loop()
     if (client := _clients.get(loop)) is None:
         settings = config.settings()
@@ -103,9 +103,9 @@ def reading_as(caller: callers.Contact | callers.User) -> Queries:
 
 
 def connect(rest_url: str, api_key: str) -> AsyncPostgrestClient:
-    """A client of PostgREST that sends this key as `apikey`. It takes some 25 ms to make, so it is made once."""
+    """A client of PostgREST that sends this key as `apikey`. Creating it takes about 25 ms, so it is created once."""
     session = httpx.AsyncClient(
-        # As every other connection of ours: the system's certificates, and no proxy from the environment.
+        # Like our other connections: the system's certificates, and no proxy from the environment.
         verify=ssl.create_default_context() if rest_url.startswith("https:") else False,
         trust_env=False,
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),

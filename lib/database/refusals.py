@@ -11,11 +11,11 @@ from lib.database.rate_limits import RateLimit
 from lib.database.retries import Unreachable, Vanished
 
 _UNAVAILABLE = {"57014", "PGRST000", "PGRST001", "PGRST002", "PGRST003", ""}
-"""Postgres's codes and PostgREST's. PostgREST's is empty where its own connection broke: libpq has no code for that."""
+"""Codes of Postgres and PostgREST; PostgREST's is empty if its connection broke, for which libpq has no code."""
 _UNAVAILABLE_CLASSES = ("57P0", "08", "53")
 _ROLLED_BACK = {"40001", "40P01", "55P03", "PGRST000", "PGRST002"}
 _VANISHED = {"23503", "P0002", "42883"}
-"""A foreign key or a statement found nothing where one before it had, or a function was replaced by another."""
+"""A row that an earlier statement had found is gone, or a function was replaced."""
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
@@ -45,7 +45,7 @@ def of_error(call: str, raised: SqlError, *, own_role: bool) -> errors.Problem:
         return Unreachable(harmless=code in _ROLLED_BACK)
     if own_role and code == _INSUFFICIENT_PRIVILEGE:
         return errors.Forbidden()
-    # PostgREST's own messages tell of functions and tokens; Postgres's may quote what a person wrote.
+    # PostgREST's own messages name functions and tokens; Postgres's may quote a person's text.
     message = raised.message if code.startswith("PGRST") else None
     log.error("backend_refused_us", call=call, code=code, message=message)
     return Vanished() if code in _VANISHED else errors.InternalError()

@@ -1,4 +1,4 @@
-"""Trying a call to the backend again: only where that cannot do it twice, and only as long as its caller is patient."""
+"""Retries of calls to the backend: only if a repeat has no second effect, and within the caller's time."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Unreachable(errors.BackendUnavailable):
-    """The backend gave no answer. ``harmless``: whatever was sent has certainly not been done."""
+    """The backend gave no answer. ``harmless``: the call was certainly not executed."""
 
     def __init__(self, *, harmless: bool) -> None:
         super().__init__()
@@ -21,13 +21,13 @@ class Unreachable(errors.BackendUnavailable):
 
 
 class Vanished(errors.InternalError):
-    """Nothing was done, because something that the call was about has just been deleted or replaced."""
+    """The call was not executed, because an object or function that it needs was just deleted or replaced."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a call is tried in all, and, in seconds: the longest pause between two tries, the limit of one try, and
-    the time after which no further try begins.
+    """The limits of a call's retries: the number of tries and, in seconds, the longest pause between two tries, the
+    limit of one try, and the time after which no further try starts.
     """
 
     tries: int
@@ -37,29 +37,29 @@ class Patience:
 
 
 BRIEF = Patience(tries=3, longest_pause=0.4, seconds=3)
-"""For a caller who waits: give up within a second where nothing listens, and say so. One try may take longer than the
-database's own statement timeout (10 s), so that the database gives up first."""
+"""For a caller who waits: fails within a second if nothing listens. One try may take longer than the database's own
+statement timeout (10 s), so that the database gives up first."""
 
 GLANCE = Patience(tries=1, longest_pause=0, try_seconds=2, seconds=2)
-"""For data that a request can do without."""
+"""For optional data of a request."""
 
 PERSISTENT = Patience(tries=100, longest_pause=2.0)
-"""For work that would be lost: the 24 s end the tries, not their count. Pauses are drawn between zero and the longest,
-so a count of tries is a time only on average, and a database that restarts may be away for longer than that."""
+"""For work that would be lost: the 24 s end the tries, not their count. Pauses are random, so a number of tries is a
+time only on average, and a restart of the database may take longer."""
 
 
 async def run(once: Callable[[], Awaitable[Result]], patience: Patience, *, repeatable: bool) -> Result:
     """The result of one try that succeeds.
 
-    ``repeatable`` promises that doing it twice is the same as doing it once; without it, only a harmless failure is
-    tried again. Raises what the last try raises.
+    ``repeatable`` declares the call idempotent; without it, only a harmless failure is retried. Raises the last try's
+    error.
     """
     began = time.monotonic()
     try:
         try:
             return await once()
         except Vanished:
-            # The second try finds it missing from its beginning, and the function says so itself.
+            # The second try finds the object missing from its start, and the function raises its own error.
             return await once()
     except Unreachable as unreachable:
         first = unreachable
@@ -67,7 +67,7 @@ async def run(once: Callable[[], Awaitable[Result]], patience: Patience, *, repe
     def again(failure: BaseException) -> bool:
         return isinstance(failure, Unreachable) and (repeatable or failure.harmless)
 
-    # Only now, because tenacity takes longer over a call that succeeds than everything else that is done for it here.
+    # Only after a failure, because tenacity costs a successful call more than all other code here.
     left = patience.seconds - (time.monotonic() - began)
     async for attempt in tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(again),

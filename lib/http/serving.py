@@ -1,7 +1,7 @@
-"""How uvicorn serves us: by h11, and with what an answer says in one go written in one go.
+"""uvicorn's h11 protocol, which combines the writes of one round of the event loop.
 
-uvicorn writes an answer's head, each part of its body and its end by themselves, and each write wakes its reader. Two
-of a streamed turn's five writes follow another at once; gathered they are three.
+uvicorn writes a response's head, each part of its body and its end separately, and each write wakes the reader. Two of
+a streamed turn's five writes directly follow another one; combined they are three.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ _MUCH_BYTES = 16 * 1024
 
 
 class Protocol(H11Protocol):
-    """uvicorn's own, over a transport that gathers."""
+    """uvicorn's protocol over a transport that combines writes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop."""
@@ -21,7 +21,7 @@ class Protocol(H11Protocol):
 
 
 class Gathering(asyncio.Transport):
-    """A transport that writes at the end of the event loop's round what it was given in it, unless that is much."""
+    """A transport that writes once per round of the event loop, or as soon as it holds 16 KiB."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
@@ -31,13 +31,13 @@ class Gathering(asyncio.Transport):
         self._size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take data to be written."""
+        """Queue data."""
         if not self._given:
             self._loop.call_soon(self._write)
         self._given.append(bytes(data))
         self._size += len(data)
         if self._size >= _MUCH_BYTES:
-            self._write()  # who has much to say is told by the transport when to wait
+            self._write()  # at once, so that the transport applies its flow control
 
     def _write(self) -> None:
         given, self._given, self._size = self._given, [], 0
@@ -59,18 +59,18 @@ class Gathering(asyncio.Transport):
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the event loop knows of it."""
+        """Information of the event loop's transport."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Read no more for now."""
+        """Stop reading."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self._transport.resume_reading()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand it to another protocol, with everything written that this one said."""
+        """Switch to another protocol, after all queued data is written."""
         self._write()
         self._transport.set_protocol(protocol)

@@ -1,6 +1,6 @@
-"""What a workflow of n8n answers, read as text.
+"""Reads the text of an n8n workflow's answer.
 
-Facts as seen with n8n 2.41: a streaming webhook answers 200, `application/json`, one JSON object a line, see
+Observed with n8n 2.41: a streaming webhook answers 200, `application/json`, one JSON object per line, see
 n8n_stream. "When Last Node Finishes" answers the item as JSON. "Respond to Webhook" answers any status; its
 text comes as text/html unless the workflow sets a content type.
 https://docs.n8n.io/integrations/builtin/core-nodes/n8n-nodes-base.webhook

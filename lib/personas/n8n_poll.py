@@ -1,9 +1,8 @@
-"""Asking a workflow of n8n that has acknowledged a message for its answer, until it is there.
+"""Polls an n8n workflow that has acknowledged a message, until it answers.
 
-Each time the poll URL gets `{"turnId", "sessionId", "conversationId", "acknowledgement"}`. It says "not yet"
-with a 202 or 204 or a `{"status": "running"}`, and answers as a synchronous workflow does. A poll that cannot
-be answered now (nothing there, too late, cut off, 408, 425, 429, 5xx) is no reason to give the answer up:
-the turn's own limit is.
+Each poll sends `{"turnId", "sessionId", "conversationId", "acknowledgement"}`. The response is "not yet" (202, 204 or
+`{"status": "running"}`), or an answer in the form of a synchronous workflow. A failed poll (no connection, timeout, cut
+off, 408, 425, 429, 5xx) is repeated until the turn's limit.
 """
 
 from __future__ import annotations

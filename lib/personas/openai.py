@@ -3,8 +3,8 @@
     {"model": "…", "messages": [{"role": "system", "content": "…"}, {"role": "user", "content": "…"}, …],
      "stream": true, "stream_options": {"include_usage": true}}
 
-OpenAI, Azure, vLLM, Ollama, llama.cpp, LiteLLM and many gateways speak it, each with its own gaps, so
-nothing is sent that was not asked for but the last two lines. What they answer is in openai_stream.
+OpenAI, Azure, vLLM, Ollama, llama.cpp, LiteLLM and many gateways serve it, each with its own gaps, so only `stream` and
+`stream_options` are sent without being configured. openai_stream reads the answers.
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
@@ -33,8 +33,8 @@ _OURS = {
     "model", "messages", "stream", "stream_options", "n", "temperature", "max_tokens", "max_completion_tokens",
 }  # fmt: skip
 _PATH = "/chat/completions"
-# How long the end of the connection may follow the end of the answer: a usage chunk is made at once, and
-# after [DONE] it is only worth waiting so that the connection can serve the next turn.
+# Time between the end of the answer and the end of the response: a usage chunk follows at once, and after [DONE] the
+# wait only lets the connection serve the next turn.
 _USAGE_SECONDS = 2.0
 _CLOSING_SECONDS = 0.1
 _MOUTHFUL_BYTES = 16 * 1024
@@ -50,13 +50,13 @@ _ROLES: dict[Role, Literal["user", "assistant"]] = {
 class Config(calls.Timeouts):
     """The settings of a language model.
 
-    `base_url` is what stands before `/chat/completions`; its query string is kept. `auth` is bearer unless
-    set, where the persona has a secret. `max_tokens` and `max_completion_tokens` are one limit under two
+    `base_url` is the URL before `/chat/completions`; its query string is kept. `auth` is bearer by default, if
+    the persona has a secret. `max_tokens` and `max_completion_tokens` are one limit under two
     names: OpenAI's newer models take only the second, most compatible servers only the first.
     `history_characters` bounds the earlier messages, newest first and whole, beside the persona's
     `history_limit`. `alternate` is for models whose prompt template refuses two messages of one role in a row,
-    or an answer first, both of which a conversation can have after a failed turn or behind a window's edge.
-    `extra` is sent as it is.
+    or an answer first: a conversation has both after a failed turn or a cut history.
+    `extra` is sent unchanged.
     """
 
     base_url: calls.Url = "https://api.openai.com/v1"
@@ -93,7 +93,7 @@ class Config(calls.Timeouts):
 
     @property
     def url(self) -> str:
-        """Where the messages go."""
+        """The URL of the requests."""
         return _address(self.base_url)
 
 
@@ -126,7 +126,7 @@ class OpenAI:
                         together, failure = [], None
                         try:
                             for text in completion.feed(chunk):
-                                together.append(text)  # noqa: PERF402 - what came before a failure counts
+                                together.append(text)  # noqa: PERF402 - text before a failure counts
                         except PersonaError as error:
                             failure = error
                         if together:

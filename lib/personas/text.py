@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-# Where the nodes of n8n put their text: `output` (AI Agent; what Chat Trigger shows first), `text` (LLM
-# Chain), `message` and `content` (OpenAI), the others by habit of those who build workflows.
+# The keys of texts in n8n's nodes: `output` (AI Agent; Chat Trigger prefers it), `text` (LLM Chain), `message` and
+# `content` (OpenAI); the others are common in workflows.
 TEXT_KEYS = ("output", "text", "message", "answer", "response", "reply", "content", "data")
 _MAX_DEPTH = 6
 

@@ -66,7 +66,7 @@ declare
     job_id bigint;
 begin
     perform cron._check(schedule);
-    -- The caller's name is an argument, because a definer function cannot see it; at least nobody names a superuser.
+    -- The caller's name is an argument, because a definer function cannot see it. Only a superuser may name a superuser.
     if (select rolsuper from pg_catalog.pg_roles where rolname = as_user)
         and not (select rolsuper from pg_catalog.pg_roles where rolname = session_user)
     then
@@ -140,7 +140,7 @@ begin
 end
 $$;
 
--- Another database or user is refused: there is one database here, and nobody but a superuser could name another user.
+-- Another database or user is refused: there is one database here, and only a superuser could name another user.
 create or replace function cron.alter_job(
     job_id bigint,
     schedule text default null,
