@@ -3,188 +3,302 @@ set lock_timeout = '5s';
 set statement_timeout = '60s';
 set check_function_bodies = off;
 
--- Statistics over sessions, kept in rollups.
+-- Statistics over sessions: daily rollups for the days that are over, and a count on request for the current day.
 
-create table public.session_stats_periods (
-    workspace_id        uuid        not null,
-    unit                text        not null,
-    starts_at           timestamptz not null,
-    part                integer     not null,
-    persona_id          uuid,
-    space_id            uuid,
-    channel             text,
-    sessions            integer     not null default 0,
-    ended               integer     not null default 0,
-    completed           integer     not null default 0,
-    statuses            jsonb       not null default '{}',
-    steps               jsonb       not null default '{}',
-    turns               integer     not null default 0,
-    turn_statuses       jsonb       not null default '{}',
-    failures            jsonb       not null default '{}',
-    responses           integer     not null default 0,
-    response_ms         bigint      not null default 0,
-    response_buckets    integer[]   not null default '{}',
-    response_counts     integer[]   not null default '{}',
-    first_tokens        integer     not null default 0,
-    first_token_ms      bigint      not null default 0,
-    first_token_buckets integer[]   not null default '{}',
-    first_token_counts  integer[]   not null default '{}',
-    registered          integer     not null default 0,
-    chatted             integer     not null default 0,
-    answered            integer     not null default 0,
-    proposed            integer     not null default 0,
-    constraint session_stats_periods_pkey              primary key (workspace_id, unit, starts_at, part),
-    constraint session_stats_periods_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
-    constraint session_stats_periods_unit              check (unit in ('hour', 'day', 'month')),
-    constraint session_stats_periods_part              check (part > 0 or (part = 0 and persona_id is null and space_id is null and channel is null))
+create table public.session_stats_daily (
+    workspace_id   uuid    not null,
+    day            date    not null,
+    part           integer not null,
+    persona_id     uuid,
+    space_id       uuid,
+    channel        text,
+    sessions       integer not null default 0,
+    ended          integer not null default 0,
+    completed      integer not null default 0,
+    turns          integer not null default 0,
+    responses      integer not null default 0,
+    response_ms    bigint  not null default 0,
+    first_token_ms bigint  not null default 0,
+    registered     integer not null default 0,
+    chatted        integer not null default 0,
+    answered       integer not null default 0,
+    proposed       integer not null default 0,
+    counts         jsonb   not null default '{}',
+    constraint session_stats_daily_pkey              primary key (workspace_id, day, part),
+    constraint session_stats_daily_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
+    constraint session_stats_daily_whole             check (part > 0 or num_nonnulls(persona_id, space_id, channel) = 0)
 );
-comment on table public.session_stats_periods is 'What the sessions of an hour, a day or a month came to when they were counted. What changed since is in the answer of read_session_stats and not yet here.';
-comment on column public.session_stats_periods.starts_at is 'The beginning, in UTC, of the hour, day or month in which the sessions (and, for registered, the contacts) were made.';
-comment on column public.session_stats_periods.part is '0: the whole period; from 1 on its parts by persona, space and channel.';
-comment on column public.session_stats_periods.completed is 'Ended as completed, archived since or not.';
-comment on column public.session_stats_periods.response_buckets is 'Bucket n holds from 1.1 ^ (n - 1) up to 1.1 ^ n milliseconds, bucket 0 less than one.';
-alter table public.session_stats_periods enable row level security;
+comment on table public.session_stats_daily is 'The figures of a day''s sessions at the time of the last count. read_session_stats counts days with later changes itself.';
+comment on column public.session_stats_daily.day is 'The day, in UTC, on which the sessions (for registered: the contacts) were created. A session''s turns count for the session''s day.';
+comment on column public.session_stats_daily.part is '0: the whole day. From 1: one part per persona, space and channel.';
+comment on column public.session_stats_daily.completed is 'Sessions that ended as completed, including those archived since.';
+comment on column public.session_stats_daily.responses is 'Turns that the persona completed; response_ms is their total time.';
+comment on column public.session_stats_daily.first_token_ms is 'Total time to the first token.';
+comment on column public.session_stats_daily.registered is 'Contacts created. The next three columns count contacts that reached the stage for the first time.';
+comment on column public.session_stats_daily.counts is 'Counts by key: status.<session status>, step.<workflow step>, turn.<turn status>, failure.<error code>, and two latency histograms, response.<n> and first_token.<n>. Bucket n holds 1.1 ^ (n - 1) to 1.1 ^ n milliseconds, bucket 0 less than 1.';
+alter table public.session_stats_daily enable row level security;
 
 create table private.session_stats_marks (
     workspace_id uuid        not null,
-    hour         timestamptz not null,
     id           bigint      not null generated by default as identity,
-    constraint session_stats_marks_pkey PRIMARY KEY (workspace_id, hour, id)
+    created_at   timestamptz not null,
+    contact_id   uuid,
+    constraint session_stats_marks_pkey primary key (workspace_id, id)
 );
-comment on table private.session_stats_marks is 'Hours of which something changed after they may have been counted, and with them their days and months. Rows are added and never shared, so that writers never wait; without a foreign key, so that they lock nothing.';
+comment on table private.session_stats_marks is 'Changes of sessions and contacts of days that may be counted already. Writers only add rows and share no key, so they never wait for each other; no foreign key, so they lock no other row.';
+comment on column private.session_stats_marks.created_at is 'When the changed session or contact was created: the count of that day is out of date.';
+comment on column private.session_stats_marks.contact_id is 'Set when the change may move the contact''s first chat, answer or proposal: the days of the contact''s later sessions are out of date, too.';
 alter table private.session_stats_marks enable row level security;
 
-create table private.session_stats_progress (
-    workspace_id uuid        not null,
-    days_until   timestamptz not null,
-    hours_until  timestamptz not null default '-infinity'::timestamp with time zone,
-    months_until timestamptz not null default '-infinity'::timestamp with time zone,
-    constraint session_stats_progress_pkey              PRIMARY KEY (workspace_id),
-    constraint session_stats_progress_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES public.workspaces(id) ON DELETE CASCADE
-);
-comment on table private.session_stats_progress is 'Up to where a workspace''s periods are kept; what is marked among them has changed since.';
-comment on column private.session_stats_progress.days_until is 'Days up to here are kept, and their hours no more.';
-comment on column private.session_stats_progress.hours_until is 'Hours from days_until up to here are kept.';
-comment on column private.session_stats_progress.months_until is 'Months up to here are kept, besides their days.';
-alter table private.session_stats_progress enable row level security;
+-- A day is counted once it has been over for an hour. The triggers below mark a change of a session if its day had been over for
+-- half an hour when the transaction began. So a transaction that leaves no mark has half an hour to commit; the roles'
+-- statement_timeout ends requests after seconds. Changes of the current day's sessions run no trigger.
+create function private.stats_counted_until()
+    returns date language sql stable set search_path = ''
+as $$
+    select coalesce(max((s.swept_at - interval '1 hour') at time zone 'UTC'), '-infinity')::date
+      from private.sweeps s
+     where s.name = 'session_stats';
+$$;
+comment on function private.stats_counted_until is 'The first day that is not counted yet.';
 
--- An hour is counted when it is over for an hour. Whoever changes a session of an hour that is over for half an hour leaves a
--- mark, by when their transaction began; so who leaves none has half an hour to commit. Requests have seconds (the roles'
--- statement_timeout), sweeps and migrations a minute or two. A session younger than half an hour leaves no mark, whatever is said in it.
-create function private.mark_session_hour()
+create function private.mark_stats_day()
     returns trigger language plpgsql security definer set search_path = ''
 as $$
-declare
-    was public.sessions := case when tg_op <> 'INSERT' then old end;
-    now_is public.sessions := case when tg_op <> 'DELETE' then new end;
-    marked_until constant timestamptz := date_trunc('hour', now() - interval '30 minutes', 'UTC');
-    leaves constant text := case when was.contact_id is distinct from now_is.contact_id
-                                 then was.contact_id || coalesce(' to ' || now_is.contact_id, '') end;
-    felt  boolean := (was.contact_id, was.turn_count, was.message_count, was.proposal_id, was.created_at)
-                     is distinct from (now_is.contact_id, now_is.turn_count, now_is.message_count, now_is.proposal_id, now_is.created_at);
-    noted jsonb;
 begin
-    if leaves is not null then
-        -- Of all the sessions that leave a contact at once (a merge, a deletion), an earlier one has marked what a later one would.
-        noted := nullif(current_setting('switchboard.leaving_sessions', true), '');
-        felt  := noted ->> 'contact' is distinct from leaves or was.created_at < (noted ->> 'since')::timestamptz;
-        if felt then
-            perform set_config('switchboard.leaving_sessions', jsonb_build_object(
-                                              'contact', leaves, 'since', was.created_at)::text, true);
-        end if;
+    if tg_table_name = 'sessions' then
+        insert into private.session_stats_marks (workspace_id, created_at, contact_id)
+        select e.workspace_id, e.created_at,
+               case when (old.contact_id, old.created_at, old.message_count, old.turn_count > 0, old.proposal_id is null)
+                         is distinct from (new.contact_id, new.created_at, new.message_count, new.turn_count > 0, new.proposal_id is null)
+                    then e.contact_id end
+          from (select old.workspace_id, old.created_at, old.contact_id union select new.workspace_id, new.created_at, new.contact_id) e
+         where e.created_at is not null;
+    elsif tg_table_name = 'contacts' then
+        insert into private.session_stats_marks (workspace_id, created_at)
+        values (coalesce(new.workspace_id, old.workspace_id), coalesce(new.created_at, old.created_at));
+    else
+        -- Of a conversation: all its sessions, and the contacts that registered in one of them.
+        insert into private.session_stats_marks (workspace_id, created_at)
+        select s.workspace_id, s.created_at from public.sessions s where s.conversation_id = new.id
+         union
+        select c.workspace_id, c.created_at
+          from public.sessions s
+          join public.contacts c on c.session_id = s.id
+         where s.conversation_id = new.id;
     end if;
-    insert into private.session_stats_marks (workspace_id, hour)
-    select distinct e.workspace_id, date_trunc('hour', e.created_at, 'UTC')
-      from (values (was.workspace_id, was.created_at), (now_is.workspace_id, now_is.created_at)) e (workspace_id, created_at)
-     where e.created_at < marked_until
+    return null;
+end;
+$$;
+comment on function private.mark_stats_day is 'Trigger: marks the day of a changed session or contact.';
+
+create function private.marked_days(marks private.session_stats_marks[])
+    returns table (workspace_id uuid, day date) language sql stable set search_path = ''
+as $$
+    select m.workspace_id, (m.created_at at time zone 'UTC')::date
+      from unnest(marks) m
      union
-    -- A contact counts where it did something first, so what becomes of a session may be felt in the contact's later ones.
-    select e.workspace_id, date_trunc('hour', e.created_at, 'UTC')
-      from public.sessions e
-     where e.contact_id in (was.contact_id, now_is.contact_id)
-       and e.created_at > least(was.created_at, now_is.created_at)
-       and e.created_at < marked_until
-       and felt;
-    return null;
+    select s.workspace_id, (s.created_at at time zone 'UTC')::date
+      from (select m.contact_id, min(m.created_at) as since from unnest(marks) m group by m.contact_id) c
+      join public.sessions s on s.contact_id = c.contact_id and s.created_at > c.since;
+$$;
+comment on function private.marked_days is 'The days whose count is out of date because of these marks.';
+
+create function private.stats_sessions(workspace_id uuid, days datemultirange, own uuid[])
+    returns table (id uuid, day date, persona_id uuid, space_id uuid, channel text, status text, outcome text, step text,
+                   first_seen boolean, first_chatted boolean, first_answered boolean, first_proposed boolean)
+    language plpgsql stable set search_path = ''
+as $$
+begin
+    -- offset 0 keeps each step a look-up by index, whatever number of rows the planner expects.
+    return query
+    with found as materialized (
+        select s.*
+          from unnest(stats_sessions.days) d (days)
+         cross join lateral (
+             select lower(d.days)::timestamp at time zone 'UTC' as since, upper(d.days)::timestamp at time zone 'UTC' as until) p
+         cross join lateral (
+             select s.*
+               from public.sessions s
+              where own is null and s.workspace_id = stats_sessions.workspace_id and s.created_at >= p.since and s.created_at < p.until
+              union all
+             select s.*
+               from public.sessions s
+              where s.id = any (own) and s.created_at >= p.since and s.created_at < p.until
+                and (stats_sessions.workspace_id is null or s.workspace_id = stats_sessions.workspace_id)
+             offset 0) s
+    ), firsts as materialized (
+        -- The session in which a contact reached each stage first. A reader of own sessions learns nothing about others.
+        select c.contact_id, e.ids[1] as seen, e.chatted[1] as chatted, e.proposed[1] as proposed,
+               -- In this order, until one is found: messages of old sessions are the costliest look-up.
+               (select i.id
+                  from (select i.id from unnest(e.ids) with ordinality i (id, place) order by i.place offset 0) i
+                 where (select true from public.messages m where m.session_id = i.id and m.role in ('persona', 'member') limit 1)
+                 limit 1) as answered
+          from (select distinct f.contact_id from found f where f.contact_id is not null) c
+         cross join lateral (
+             select array_agg(b.id order by b.created_at, b.id) as ids,
+                    array_agg(b.id order by b.created_at, b.id) filter (where b.turn_count > 0) as chatted,
+                    array_agg(b.id order by b.created_at, b.id) filter (where b.proposal_id is not null) as proposed
+               from public.sessions b
+              where b.contact_id = c.contact_id
+                and (own is null or b.id in (select unnest(own)))
+             offset 0) e
+    )
+    select f.id, (f.created_at at time zone 'UTC')::date, f.persona_id, v.space_id, v.channel, f.status::text,
+           coalesce(f.status_before_archive, f.status)::text, f.workflow_step,
+           f.id = e.seen, f.id = e.chatted, f.id = e.answered, f.id = e.proposed
+      from found f
+     cross join lateral (select v.space_id, v.channel from public.conversations v where v.id = f.conversation_id offset 0) v
+      left join firsts e on e.contact_id = f.contact_id;
 end;
 $$;
-comment on function private.mark_session_hour is 'A trigger: what changed is a session of an hour that may have been counted.';
+comment on function private.stats_sessions is 'The sessions of these days: a workspace''s, or those of own (in all workspaces if none is given); outcome is the status before archiving. The flags say which stages the contact reached in it for the first time.';
 
-create function private.mark_contact_hour()
-    returns trigger language plpgsql security definer set search_path = ''
+create function private.count_sessions(workspace_id uuid, days datemultirange, own uuid[])
+    returns setof public.session_stats_daily language plpgsql stable set search_path = ''
+as $$
+begin
+    return query
+    with s as materialized (
+        select s.* from private.stats_sessions(count_sessions.workspace_id, count_sessions.days, own) s
+    ), facts as (
+        select s.day, s.persona_id, s.space_id, s.channel, f.measure, f.key, null::bigint as ms
+          from s
+         cross join lateral (values
+             ('status', s.status), ('outcome', s.outcome), ('step', s.step), ('chatted', case when s.first_chatted then '' end),
+             ('answered', case when s.first_answered then '' end), ('proposed', case when s.first_proposed then '' end),
+             ('registered', case when own is not null and s.first_seen then '' end)) f (measure, key)
+         union all
+        select s.day, s.persona_id, s.space_id, s.channel, f.measure, f.key, f.ms
+          from s
+         cross join lateral (
+             select t.status, t.error_code, t.first_token_ms,
+                    -- The time that a member takes to answer is not the persona's.
+                    case when t.status = 'completed' and not t.taken_over
+                         then greatest(date_part('epoch', t.finished_at - t.created_at) * 1000, 0)::bigint end as response_ms
+               from public.turns t
+              where t.session_id = s.id
+             offset 0) t
+         cross join lateral (values
+             ('turn', t.status::text, null),
+             ('failure', case when t.status in ('failed', 'timeout') then coalesce(t.error_code, 'unknown') end, null),
+             ('response', (case when t.response_ms < 1 then 0 else 1 + floor(ln(t.response_ms::float8) / ln(1.1::float8)) end)::text, t.response_ms),
+             ('first_token', (case when t.first_token_ms < 1 then 0 else 1 + floor(ln(t.first_token_ms::float8) / ln(1.1::float8)) end)::text, t.first_token_ms)) f (measure, key, ms)
+         union all
+        select (c.created_at at time zone 'UTC')::date, e.persona_id, v.space_id, v.channel, 'registered', '', null
+          from unnest(count_sessions.days) d (days)
+         cross join lateral (
+             select c.created_at, c.session_id
+               from public.contacts c
+              where c.workspace_id = count_sessions.workspace_id
+                and c.created_at >= lower(d.days)::timestamp at time zone 'UTC'
+                and c.created_at < upper(d.days)::timestamp at time zone 'UTC'
+             offset 0) c
+          left join lateral (select e.persona_id, e.conversation_id from public.sessions e where e.id = c.session_id offset 0) e on true
+          left join lateral (select v.space_id, v.channel from public.conversations v where v.id = e.conversation_id offset 0) v on true
+         where own is null
+    ), sums as (
+        select grouping(f.persona_id) = 1 as whole, f.day, f.persona_id, f.space_id, f.channel, f.measure, f.key,
+               count(*) as n, sum(f.ms) as ms
+          from facts f
+         where f.key is not null
+         group by f.day, f.measure, f.key, rollup ((f.persona_id, f.space_id, f.channel))
+    )
+    select count_sessions.workspace_id, u.day, case when u.whole then 0 else row_number() over (partition by u.whole, u.day) end::integer,
+           u.persona_id, u.space_id, u.channel,
+           coalesce(sum(u.n) filter (where u.measure = 'status'), 0)::integer,
+           coalesce(sum(u.n) filter (where u.measure = 'outcome' and u.key not in ('active', 'paused')), 0)::integer,
+           coalesce(sum(u.n) filter (where u.measure = 'outcome' and u.key = 'completed'), 0)::integer,
+           coalesce(sum(u.n) filter (where u.measure = 'turn'), 0)::integer,
+           coalesce(sum(u.n) filter (where u.measure = 'response'), 0)::integer,
+           coalesce(sum(u.ms) filter (where u.measure = 'response'), 0)::bigint,
+           coalesce(sum(u.ms) filter (where u.measure = 'first_token'), 0)::bigint,
+           coalesce(sum(u.n) filter (where u.measure = 'registered'), 0)::integer,
+           coalesce(sum(u.n) filter (where u.measure = 'chatted'), 0)::integer,
+           coalesce(sum(u.n) filter (where u.measure = 'answered'), 0)::integer,
+           coalesce(sum(u.n) filter (where u.measure = 'proposed'), 0)::integer,
+           coalesce(jsonb_object_agg(u.measure || '.' || u.key, u.n) filter (where u.key <> '' and u.measure <> 'outcome'), '{}')
+      from sums u
+     group by u.whole, u.day, u.persona_id, u.space_id, u.channel;
+end;
+$$;
+comment on function private.count_sessions is 'The figures of these days, each day as a whole and in parts: a workspace''s, or those of own sessions.';
+
+create function private.count_past_sessions(as_of timestamptz default now())
+    returns integer language plpgsql set search_path = '' set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
-    contact public.contacts := case when tg_op = 'DELETE' then old else new end;
+    since   timestamptz;
+    until   timestamptz;
+    marks   private.session_stats_marks[];
+    period  record;
+    counted integer := 0;
 begin
-    insert into private.session_stats_marks (workspace_id, hour)
-    values (contact.workspace_id, date_trunc('hour', contact.created_at, 'UTC'));
-    return null;
+    -- One run at a time: of two, the one with the older snapshot could write last.
+    if not pg_try_advisory_xact_lock(hashtextextended('switchboard.sweep.session_stats', 0)) then
+        return 0;
+    end if;
+    since := private.stats_counted_until()::timestamp at time zone 'UTC';
+    insert into private.sweeps as s (name, swept_at) values ('session_stats', as_of)
+    on conflict on constraint sweeps_pkey do update set swept_at = greatest(s.swept_at, excluded.swept_at);
+    until := private.stats_counted_until()::timestamp at time zone 'UTC';
+    -- Marks first, then the counts: their later snapshots see the change of each deleted mark. Later changes leave new marks.
+    with deleted as (delete from private.session_stats_marks m returning m)
+    select coalesce(array_agg(d.m), '{}') into marks from deleted d;
+    for period in
+        select w.id as workspace_id, (e.created_at at time zone 'UTC')::date as day
+          from public.workspaces w
+         cross join lateral (
+             select s.created_at from public.sessions s where s.workspace_id = w.id and s.created_at >= since and s.created_at < until
+              union all
+             select c.created_at from public.contacts c where c.workspace_id = w.id and c.created_at >= since and c.created_at < until
+             offset 0) e
+         union
+        select m.workspace_id, m.day
+          from private.marked_days(marks) m
+          join public.workspaces w on w.id = m.workspace_id
+         where m.day < until at time zone 'UTC'
+    loop
+        delete from public.session_stats_daily k where k.workspace_id = period.workspace_id and k.day = period.day;
+        insert into public.session_stats_daily
+        select c.* from private.count_sessions(period.workspace_id, datemultirange(daterange(period.day, period.day, '[]')), null) c;
+        counted := counted + 1;
+    end loop;
+    return counted;
 end;
 $$;
-comment on function private.mark_contact_hour is 'A trigger: what changed is a contact of an hour that may have been counted.';
+comment on function private.count_past_sessions is 'Counts the days that are over, and again those that are marked; returns the number of days.';
 
-create function private.mark_conversation_hours()
-    returns trigger language plpgsql security definer set search_path = ''
+create function private.describe_latency(total_ms numeric, histogram jsonb)
+    returns jsonb language sql immutable set search_path = ''
 as $$
-declare
-    marked_until constant timestamptz := date_trunc('hour', now() - interval '30 minutes', 'UTC');
-begin
-    insert into private.session_stats_marks (workspace_id, hour)
-    select s.workspace_id, date_trunc('hour', s.created_at, 'UTC')
-      from public.sessions s
-     where s.conversation_id = new.id
-       and s.created_at < marked_until
-     union
-    select c.workspace_id, date_trunc('hour', c.created_at, 'UTC')
-      from public.contacts c
-      join public.sessions s on s.id = c.session_id
-     where s.conversation_id = new.id
-       and c.created_at < marked_until;
-    return null;
-end;
+    -- A percentile is the middle of the bucket that holds the value of that rank, so it is at most 4.9 % off.
+    select jsonb_build_object(
+               'count', coalesce(max(b.upto), 0),
+               'average', round(total_ms / max(b.upto), 1),
+               'p50', round((min(b.middle) filter (where b.upto >= ceil(0.50 * b.turns)))::numeric, 1),
+               'p95', round((min(b.middle) filter (where b.upto >= ceil(0.95 * b.turns)))::numeric, 1))
+      from (select case h.key when '0' then 0 else power(1.1::float8, h.key::integer - 0.5) end as middle,
+                   sum(h.value::bigint) over (order by h.key::integer) as upto, sum(h.value::bigint) over () as turns
+              from jsonb_each_text(histogram) h) b;
 $$;
-comment on function private.mark_conversation_hours is 'A trigger: a conversation''s sessions count for another space or channel.';
+comment on function private.describe_latency is 'Count, average and percentiles of a histogram in milliseconds; null if it is empty.';
 
-create function private.describe_latency(turns bigint, total_ms bigint, buckets integer[], counts bigint[])
-    returns jsonb language plpgsql immutable set search_path = ''
+create function private.count_active_sessions(workspace_id uuid, own uuid[], filters jsonb)
+    returns bigint language sql stable set search_path = ''
 as $$
-declare
-    p50 double precision;
-    p95 double precision;
-begin
-    -- The middle of the bucket in which the value of that rank lies: at most 4.9 % beside it.
-    select min(b.middle) filter (where b.upto >= ceil(0.50 * turns)),
-           min(b.middle) filter (where b.upto >= ceil(0.95 * turns))
-      into p50, p95
-      from (select case when h.bucket = 0 then 0 else power(1.1::float8, h.bucket - 0.5) end as middle,
-                   sum(h.n) over (order by h.bucket) as upto
-              from unnest(buckets, counts) h (bucket, n)) b;
-    return jsonb_build_object(
-        'count', turns, 'average', round(total_ms / nullif(turns, 0)::numeric, 1),
-        'p50', round(p50::numeric, 1), 'p95', round(p95::numeric, 1));
-end;
+    select count(*)
+      from (select s.* from public.sessions s where own is null and s.workspace_id = count_active_sessions.workspace_id and s.status = 'active'
+             union all
+            select s.* from public.sessions s where s.id = any (own) and s.status = 'active') s
+      join public.conversations c on c.id = s.conversation_id
+     where (count_active_sessions.workspace_id is null or s.workspace_id = count_active_sessions.workspace_id)
+       and (filters ->> 'persona_id' is null or s.persona_id = (filters ->> 'persona_id')::uuid)
+       and (filters ->> 'space_id' is null or c.space_id = (filters ->> 'space_id')::uuid)
+       and (filters ->> 'channel' is null or c.channel = filters ->> 'channel');
 $$;
-comment on function private.describe_latency is 'A histogram''s count, average and percentiles in milliseconds; null where nothing was counted.';
-
-create function private.rate(part numeric, whole numeric)
-    returns numeric language plpgsql immutable set search_path = ''
-as $$
-begin
-    return round(part / nullif(whole, 0), 4);
-end;
-$$;
-comment on function private.rate is 'How much of the whole a part is, to four places; null of nothing.';
-
-create function private.describe_part(sessions numeric, ended numeric, completed numeric, turns numeric, responses numeric, response_ms numeric)
-    returns jsonb language plpgsql immutable set search_path = ''
-as $$
-begin
-    return jsonb_build_object(
-        'sessions', sessions, 'ended', ended, 'success_rate', private.rate(completed, ended), 'turns', turns,
-        'response_ms', round(response_ms / nullif(responses, 0), 1));
-end;
-$$;
-comment on function private.describe_part is 'The figures of a day, a persona or a space; response_ms is the average.';
+comment on function private.count_active_sessions is 'How many of a workspace''s sessions, or of own sessions, are active.';
 
 create function private.session_stats(workspace_id uuid, filters jsonb)
     returns jsonb language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan set jit = off
@@ -192,259 +306,98 @@ as $$
 declare
     whole          constant boolean := workspace_id is not null and workspace_id in (select private.admin_workspaces());
     own            constant uuid[]  := case when not whole then array(select private.own_sessions()) end;
-    from_day       constant date    := coalesce((filters ->> 'from')::date, date '-infinity');
-    to_day         constant date    := coalesce((filters ->> 'to')::date, date 'infinity');
-    since          constant timestamptz := from_day::timestamp at time zone 'UTC';
-    before         constant timestamptz := (case when to_day < 'infinity' then to_day + 1 else to_day end)::timestamp at time zone 'UTC';
+    first_day      constant date    := coalesce((filters ->> 'from')::date, '-infinity');
+    last_day       constant date    := coalesce((filters ->> 'to')::date, 'infinity');
     wanted_persona constant uuid    := (filters ->> 'persona_id')::uuid;
     wanted_space   constant uuid    := (filters ->> 'space_id')::uuid;
     wanted_channel constant text    := filters ->> 'channel';
-    narrowed       constant boolean := num_nonnulls(wanted_persona, wanted_space, wanted_channel) > 0;
-    -- Whole periods where all of them are asked for, their parts else.
-    first_part     constant integer := case when narrowed then 1 else 0 end;
-    last_part      constant integer := case when narrowed then 2147483647 else 0 end;
-    -- Nothing is kept of anybody's own.
-    hours_until    timestamptz   := timestamptz '-infinity';
-    days_until     timestamptz   := timestamptz '-infinity';
-    months_until   timestamptz   := timestamptz '-infinity';
-    months_from    timestamptz;
-    months_before  timestamptz;
-    marked_hours   timestamptz[] := array[]::timestamptz[];
-    marked_days    timestamptz[] := array[]::timestamptz[];
-    marked_months  timestamptz[] := array[]::timestamptz[];
-    kept_units     text[];
-    kept_firsts    timestamptz[];
-    kept_lasts     timestamptz[];
-    live_firsts    timestamptz[];
-    live_lasts     timestamptz[];
-    active bigint;
-    answer jsonb;
+    -- Without a filter the whole days tell the counts, with one the parts that it leaves.
+    last_part      constant integer := case when num_nonnulls(wanted_persona, wanted_space, wanted_channel) = 0 then 0 else 2147483647 end;
+    live           datemultirange   := case when first_day <= last_day then datemultirange(daterange(first_day, last_day, '[]')) else '{}' end;
+    stats          jsonb;
 begin
+    -- Counted now: the days that are not counted yet, and those that are marked. Nothing is kept of a reader's own sessions.
     if whole then
-        select p.hours_until, p.days_until, p.months_until into hours_until, days_until, months_until
-          from private.session_stats_progress p
-         where p.workspace_id = session_stats.workspace_id;
-        if not found then
-            hours_until := timestamptz '-infinity';
-            days_until := timestamptz '-infinity';
-            months_until := timestamptz '-infinity';
-        end if;
-        -- The days of a marked hour and their months are not what they were, either.
-        marked_hours := array(
-            select distinct m.hour
-              from private.session_stats_marks m
-             where m.workspace_id = session_stats.workspace_id
-               and m.hour >= since
-               and m.hour < least(before, hours_until));
-        marked_days := array(
-            select distinct date_trunc('day', m.hour, 'UTC') from unnest(marked_hours) m (hour) where m.hour < days_until);
-        marked_months := array(
-            select distinct date_trunc('month', m.day, 'UTC') from unnest(marked_days) m (day));
+        live := live * (
+            select range_agg(d.days)
+              from (select daterange(private.stats_counted_until(), 'infinity', '[]') as days
+                     union all
+                    select daterange(m.day, m.day, '[]')
+                      from private.marked_days(array(
+                               select m from private.session_stats_marks m where m.workspace_id = session_stats.workspace_id)) m) d);
     end if;
-
-    -- What is kept: all whole months, the days beside them and those of marked months, and the newest hours.
-    months_before := least(date_trunc('month', before, 'UTC'), months_until);
-    months_from := date_trunc('month', since, 'UTC');
-    if months_from < since then
-        months_from := private.next_month(months_from);
-    end if;
-    months_from := least(months_from, months_before);
-    if months_from = months_before then
-        months_from := since;
-        months_before := since;
-    end if;
-    select coalesce(array_agg(k.unit), '{}'), coalesce(array_agg(k.first), '{}'), coalesce(array_agg(k.last), '{}')
-      into kept_units, kept_firsts, kept_lasts
-      from (select 'month' as unit, months_from as first, months_before as last
-             union all
-            select 'day', since, least(months_from, days_until)
-             union all
-            select 'day', months_before, least(before, days_until)
-             union all
-            select 'day', m.month, private.next_month(m.month)
-              from unnest(marked_months) m (month)
-             where m.month >= months_from
-               and m.month < months_before
-             union all
-            select 'hour', greatest(since, days_until), least(before, hours_until)) k
-     where k.first < k.last;
-    -- What is counted now: marked days, marked hours, and what is not kept yet.
-    select coalesce(array_agg(l.first), '{}'), coalesce(array_agg(l.last), '{}')
-      into live_firsts, live_lasts
-      from (select m.day as first, m.day + interval '24 hours' as last
-              from unnest(marked_days) m (day)
-             union all
-            select m.hour, m.hour + interval '1 hour'
-              from unnest(marked_hours) m (hour)
-             where m.hour >= days_until
-             union all
-            select greatest(since, hours_until), before) l
-     where l.first < l.last;
-
-    if whole then
-        select count(*) into active
-          from public.sessions s
-         where s.workspace_id = session_stats.workspace_id
-           and s.status = 'active'
-           and (wanted_persona is null or s.persona_id = wanted_persona)
-           and (num_nonnulls(wanted_space, wanted_channel) = 0
-                or exists (select
-                             from public.conversations c
-                            where c.id = s.conversation_id
-                              and (wanted_space is null or c.space_id = wanted_space)
-                              and (wanted_channel is null or c.channel = wanted_channel)));
-    else
-        select count(*) into active
-          from public.sessions s
-          join public.conversations c on c.id = s.conversation_id
-         where s.id = any (own)
-           and s.status = 'active'
-           and (session_stats.workspace_id is null or s.workspace_id = session_stats.workspace_id)
-           and (wanted_persona is null or s.persona_id = wanted_persona)
-           and (wanted_space is null or c.space_id = wanted_space)
-           and (wanted_channel is null or c.channel = wanted_channel);
-    end if;
-
-    with live as materialized (
-        select c.*
-          from private.count_sessions(session_stats.workspace_id, live_firsts, live_lasts, own, wanted_persona, wanted_space, wanted_channel) c
-    ), kept as materialized (
-        select k.*
-          from unnest(kept_units, kept_firsts, kept_lasts) p (unit, first, last)
-         cross join lateral (
-             select k.*
-               from public.session_stats_periods k
-              where k.workspace_id = session_stats.workspace_id
-                and k.unit = p.unit
-                and k.starts_at >= p.first
-                and k.starts_at < p.last
-             offset 0) k
-         where k.starts_at <> all (case k.unit when 'month' then marked_months when 'day' then marked_days else marked_hours end)
-           and (k.part = 0
-                or ((wanted_persona is null or k.persona_id = wanted_persona)
-                    and (wanted_space is null or k.space_id = wanted_space)
-                    and (wanted_channel is null or k.channel = wanted_channel)))
-    ), totals as materialized (
-        select k.* from kept k where k.part between first_part and last_part
-         union all
-        select l.* from live l where l.unit is null and l.part = 0
-    ), parts as materialized (
-        select k.* from kept k where k.part > 0 and k.sessions > 0
-         union all
-        select l.* from live l where l.unit is null and l.part > 0 and l.sessions > 0
-    ), days as (
-        (select k.starts_at, sum(k.sessions) as sessions, sum(k.ended) as ended, sum(k.completed) as completed,
-                sum(k.turns) as turns, sum(k.responses) as responses, sum(k.response_ms) as response_ms,
-                sum(k.registered) as registered, sum(k.chatted) as chatted, sum(k.answered) as answered,
-                sum(k.proposed) as proposed
-           from public.session_stats_periods k
-          where k.workspace_id = session_stats.workspace_id
-            and k.unit = 'day'
-            and k.starts_at >= since
-            and k.starts_at < least(before, days_until)
-            and k.starts_at <> all (marked_days)
-            and k.part between first_part and last_part
-            and (wanted_persona is null or k.persona_id = wanted_persona)
-            and (wanted_space is null or k.space_id = wanted_space)
-            and (wanted_channel is null or k.channel = wanted_channel)
-          group by k.starts_at
-          order by k.starts_at desc
-          limit 366)
-         union all
-        select date_trunc('day', k.starts_at, 'UTC'), k.sessions, k.ended, k.completed, k.turns, k.responses, k.response_ms,
-               k.registered, k.chatted, k.answered, k.proposed
-          from kept k
-         where k.unit = 'hour'
-           and k.part between first_part and last_part
-         union all
-        select l.starts_at, l.sessions, l.ended, l.completed, l.turns, l.responses, l.response_ms, l.registered, l.chatted, l.answered, l.proposed
-          from live l
-         where l.unit = 'day'
-    ), response as (
-        select array_agg(h.bucket) as buckets, array_agg(h.n) as counts
-          from (select b.bucket::integer, sum(b.n) as n
-                  from totals t
-                 cross join lateral unnest(t.response_buckets, t.response_counts) b (bucket, n)
-                 group by b.bucket) h
-    ), first_token as (
-        select array_agg(h.bucket) as buckets, array_agg(h.n) as counts
-          from (select b.bucket::integer, sum(b.n) as n
-                  from totals t
-                 cross join lateral unnest(t.first_token_buckets, t.first_token_counts) b (bucket, n)
-                 group by b.bucket) h
+    with counted as materialized (
+        select c.* from private.count_sessions(session_stats.workspace_id, live, own) c
+    ), days as not materialized (
+        -- A filter leaves no whole day, which has neither persona, space nor channel.
+        select d.*
+          from (select k.*
+                  from public.session_stats_daily k
+                 where whole
+                   and k.workspace_id = session_stats.workspace_id
+                   and k.day between first_day and last_day
+                   and not k.day <@ live
+                 union all
+                select c.* from counted c) d
+         where (wanted_persona is null or d.persona_id = wanted_persona)
+           and (wanted_space is null or d.space_id = wanted_space)
+           and (wanted_channel is null or d.channel = wanted_channel)
+    ), figures as materialized (
+        select case grouping(d.day, d.persona_id, d.space_id) when 7 then 'all' when 3 then 'day' when 5 then 'persona' else 'space' end as level,
+               d.day, coalesce(d.persona_id, d.space_id) as id, sum(d.sessions) as sessions,
+               sum(d.response_ms) as response_ms, sum(d.first_token_ms) as first_token_ms,
+               jsonb_build_object(
+                   'sessions', coalesce(sum(d.sessions), 0), 'ended', coalesce(sum(d.ended), 0),
+                   'success_rate', round(sum(d.completed)::numeric / nullif(sum(d.ended), 0), 4),
+                   'turns', coalesce(sum(d.turns), 0),
+                   'response_ms', round(sum(d.response_ms) / nullif(sum(d.responses), 0), 1)) as part,
+               jsonb_build_object(
+                   'registered', coalesce(sum(d.registered), 0), 'chatted', coalesce(sum(d.chatted), 0),
+                   'answered', coalesce(sum(d.answered), 0), 'proposal', coalesce(sum(d.proposed), 0)) as funnel
+          from days d
+         where d.part > 0
+         group by grouping sets ((), (d.day), (d.persona_id), (d.space_id))
+    ), largest as (
+        select f.level, jsonb_agg(jsonb_build_object('id', f.id) || f.part order by f.place) as parts
+          from (select f.*, row_number() over (partition by f.level order by f.sessions desc, f.id) as place
+                  from figures f
+                 where f.level in ('persona', 'space')
+                   and f.sessions > 0) f
+         where f.place <= 100
+         group by f.level
     ), maps as (
-        select h.what, jsonb_object_agg(h.key, h.n) as map
-          from (select m.what, e.key, sum(e.value::bigint) as n
-                  from totals t
-                 cross join lateral (values ('statuses', t.statuses), ('steps', t.steps), ('turn_statuses', t.turn_statuses),
-                                            ('failures', t.failures)) m (what, map)
-                 cross join lateral jsonb_each_text(m.map) e
-                 group by m.what, e.key) h
-         group by h.what
-    ), sums as (
-        select coalesce(sum(t.sessions), 0) as sessions, coalesce(sum(t.ended), 0) as ended,
-               sum(t.completed) as completed, coalesce(sum(t.turns), 0) as turns,
-               coalesce(sum(t.responses), 0)::bigint as responses, coalesce(sum(t.response_ms), 0)::bigint as response_ms,
-               coalesce(sum(t.first_tokens), 0)::bigint as first_tokens, coalesce(sum(t.first_token_ms), 0)::bigint as first_token_ms,
-               coalesce(sum(t.registered), 0) as registered, coalesce(sum(t.chatted), 0) as chatted,
-               coalesce(sum(t.answered), 0) as answered, coalesce(sum(t.proposed), 0) as proposed
-          from totals t
+        select '{"status": {}, "step": {}, "turn": {}, "failure": {}}' || coalesce(jsonb_object_agg(m.measure, m.map), '{}') as of
+          from (select split_part(e.key, '.', 1) as measure, jsonb_object_agg(substr(e.key, strpos(e.key, '.') + 1), e.n) as map
+                  from (select e.key, sum(e.value::bigint) as n
+                          from days d
+                         cross join lateral jsonb_each_text(d.counts) e
+                         where d.part <= last_part
+                         group by e.key) e
+                 group by 1) m
     )
     select jsonb_build_object(
-               'workspace_id', session_stats.workspace_id,
-               'scope', case when whole then 'workspace' else 'own' end,
-               'from', nullif(from_day, '-infinity'),
-               'to', nullif(to_day, 'infinity'),
-               'active_now', active,
                'sessions', jsonb_build_object(
-                   'total', s.sessions, 'by_status', coalesce((select m.map from maps m where m.what = 'statuses'), '{}'),
-                   'by_step', coalesce((select m.map from maps m where m.what = 'steps'), '{}'),
-                   'ended', s.ended, 'success_rate', private.rate(s.completed, s.ended)),
-               'turns', jsonb_build_object(
-                   'total', s.turns, 'by_status', coalesce((select m.map from maps m where m.what = 'turn_statuses'), '{}'),
-                   'failures', coalesce((select m.map from maps m where m.what = 'failures'), '{}')),
-               'response_ms', (select private.describe_latency(s.responses, s.response_ms, h.buckets, h.counts) from response h),
-               'first_token_ms', (select private.describe_latency(s.first_tokens, s.first_token_ms, h.buckets, h.counts) from first_token h),
-               'funnel', jsonb_build_object(
-                   'registered', s.registered, 'chatted', s.chatted, 'answered', s.answered, 'proposal', s.proposed),
-               'by_persona', (
-                   select coalesce(jsonb_agg(jsonb_build_object('id', g.persona_id) || g.figures order by g.n desc, g.persona_id), '[]')
-                     from (select p.persona_id, sum(p.sessions) as n,
-                                  private.describe_part(sum(p.sessions), sum(p.ended), sum(p.completed), sum(p.turns),
-                                                        sum(p.responses), sum(p.response_ms)) as figures
-                             from parts p
-                            group by p.persona_id
-                            order by n desc, p.persona_id
-                            limit 100) g),
-               'by_space', (
-                   select coalesce(jsonb_agg(jsonb_build_object('id', g.space_id) || g.figures order by g.n desc, g.space_id), '[]')
-                     from (select p.space_id, sum(p.sessions) as n,
-                                  private.describe_part(sum(p.sessions), sum(p.ended), sum(p.completed), sum(p.turns),
-                                                        sum(p.responses), sum(p.response_ms)) as figures
-                             from parts p
-                            group by p.space_id
-                            order by n desc, p.space_id
-                            limit 100) g),
-               'by_day', (
-                   select coalesce(jsonb_agg(jsonb_build_object(
-                              'day', g.day, 'registered', g.registered, 'chatted', g.chatted, 'answered', g.answered, 'proposal', g.proposed,
-                              'sessions', g.sessions, 'ended', g.ended, 'turns', g.turns,
-                              'success_rate', round(g.completed / nullif(g.ended, 0)::numeric, 4),
-                              'response_ms', round(g.response_ms / nullif(g.responses, 0)::numeric, 1)) order by g.day), '[]')
-                     from (select (t.starts_at at time zone 'UTC')::date as day, sum(t.registered) as registered, sum(t.chatted) as chatted,
-                                  sum(t.answered) as answered, sum(t.proposed) as proposed,
-                                  sum(t.sessions) as sessions, sum(t.ended) as ended, sum(t.completed) as completed,
-                                  sum(t.turns) as turns, sum(t.responses) as responses, sum(t.response_ms) as response_ms
-                             from days t
-                            group by t.starts_at
-                            order by t.starts_at desc
-                            limit 366) g))
-      into answer
-      from sums s;
-    return answer;
+                   'total', a.part -> 'sessions', 'by_status', m.of -> 'status', 'by_step', m.of -> 'step',
+                   'ended', a.part -> 'ended', 'success_rate', a.part -> 'success_rate'),
+               'turns', jsonb_build_object('total', a.part -> 'turns', 'by_status', m.of -> 'turn', 'failures', m.of -> 'failure'),
+               'response_ms', private.describe_latency(a.response_ms, m.of -> 'response'),
+               'first_token_ms', private.describe_latency(a.first_token_ms, m.of -> 'first_token'),
+               'funnel', a.funnel,
+               'by_persona', coalesce((select l.parts from largest l where l.level = 'persona'), '[]'),
+               'by_space', coalesce((select l.parts from largest l where l.level = 'space'), '[]'),
+               'by_day', (select coalesce(jsonb_agg(jsonb_build_object('day', f.day) || f.part || f.funnel order by f.day), '[]')
+                            from (select f.* from figures f where f.level = 'day' order by f.day desc limit 366) f))
+      into stats
+      from figures a
+     cross join maps m
+     where a.level = 'all';
+    return stats || jsonb_build_object(
+        'workspace_id', workspace_id, 'scope', case when whole then 'workspace' else 'own' end,
+        'from', (filters ->> 'from')::date, 'to', (filters ->> 'to')::date,
+        'active_now', private.count_active_sessions(workspace_id, own, filters));
 end;
 $$;
-comment on function private.session_stats is 'The figures of a workspace for its owners and admins; for everybody else those of their own and assigned sessions in it, or in all workspaces.';
+comment on function private.session_stats is 'The figures of a workspace for its owners and admins; for other callers those of their own and assigned sessions in it, or in all workspaces.';
 
 create function public.read_session_stats(workspace_id uuid default null, filters jsonb default '{}')
     returns jsonb language plpgsql stable set search_path = ''
@@ -457,7 +410,7 @@ begin
         raise sqlstate 'PT422' using message = 'workspace_required', detail = 'several_workspaces';
     end if;
     stats := private.session_stats(coalesce(workspace_id, workspaces[1]), filters);
-    -- Names come along where the reader may see them.
+    -- The policies decide whose name the caller may read.
     return stats || jsonb_build_object(
         'by_persona', (select coalesce(jsonb_agg(g.item || jsonb_build_object('name', p.name) order by g.place), '[]')
                          from jsonb_array_elements(stats -> 'by_persona') with ordinality g (item, place)
@@ -469,425 +422,34 @@ end;
 $$;
 comment on function public.read_session_stats is 'Figures over sessions: a workspace''s for its owners and admins, else those of the sessions that the caller may read.';
 
-create function private.count_past_sessions()
-    returns integer language plpgsql set search_path = ''
-as $$
-declare
-    over_until constant timestamptz := date_trunc('hour', now() - interval '1 hour', 'UTC');
-    workspace record;
-    counted   integer := 0;
-begin
-    -- One at a time: of two, the one with the older picture could write last.
-    if not pg_try_advisory_xact_lock(hashtextextended('switchboard.sweep.session_stats', 0)) then
-        return 0;
-    end if;
-    for workspace in
-        select w.id
-          from public.workspaces w
-          left join private.session_stats_progress p on p.workspace_id = w.id
-         where p.hours_until is distinct from over_until
-            or exists (select from private.session_stats_marks m where m.workspace_id = w.id and m.hour < p.hours_until)
-         order by w.id
-    loop
-        counted := counted + private.keep_session_periods(workspace.id, now());
-    end loop;
-    delete from private.session_stats_marks m
-     where not exists (select from public.workspaces w where w.id = m.workspace_id);
-    return counted;
-end;
-$$;
-comment on function private.count_past_sessions is 'Keeps the periods that are over, and counts anew those in which something changed since; how many it counted.';
+create trigger mark_inserted_sessions after insert on public.sessions
+    for each row when (new.created_at < date_trunc('day', now() - interval '30 minutes', 'UTC'))
+    execute function private.mark_stats_day();
 
-create function private.count_sessions(
-    workspace_id uuid, firsts timestamptz[], lasts timestamptz[], own uuid[], wanted_persona uuid, wanted_space uuid, wanted_channel text)
-    returns setof public.session_stats_periods language plpgsql stable set search_path = '' set plan_cache_mode = force_generic_plan set jit = off
-as $$
-begin
-    -- offset 0 keeps a look-up a look-up.
-    return query
-    with came as materialized (
-        -- A workspace's, with what the contact did in an earlier one.
-        select x.id, x.conversation_id, x.contact_id, x.created_at, x.persona_id, x.status, x.outcome, x.step,
-               x.contact_id is not null and x.chatted and e.chatted is not true as first_chatted,
-               x.contact_id is not null and x.proposed and e.proposed is not true as first_proposed,
-               case when x.contact_id is null then false
-                    when (select true from public.messages m where m.session_id = x.id and m.role in ('persona', 'member') order by m.created_at desc limit 1) is null then false
-                    else (select true
-                            from unnest(e.ids) u (id)
-                           where (select true from public.messages m where m.session_id = u.id and m.role in ('persona', 'member') order by m.created_at desc limit 1)
-                           limit 1) is null end as first_answered,
-               false as first_seen
-          from unnest(firsts, lasts) p (first, last)
-         cross join lateral (
-             select s.id, s.conversation_id, s.contact_id, s.created_at, s.persona_id, s.status,
-                    coalesce(s.status_before_archive, s.status) as outcome, s.workflow_step as step,
-                    s.turn_count > 0 as chatted, s.proposal_id is not null as proposed
-               from public.sessions s
-              where s.workspace_id = count_sessions.workspace_id
-                and s.created_at >= p.first
-                and s.created_at < p.last
-             offset 0) x
-         cross join lateral (
-             select bool_or(b.turn_count > 0) as chatted, bool_or(b.proposal_id is not null) as proposed,
-                    array_agg(b.id order by b.created_at, b.id) as ids
-               from public.sessions b
-              where b.contact_id = x.contact_id
-                and (b.created_at, b.id) < (x.created_at, x.id)
-             offset 0) e
-         where own is null
-         union all
-        -- Who is new is judged by their own sessions alone: of others they learn nothing.
-        select x.id, x.conversation_id, x.contact_id, x.created_at, x.persona_id, x.status, x.outcome, x.step,
-               x.chatted and x.chatted_before is not true, x.proposed and x.proposed_before is not true,
-               x.answered and x.answered_before is not true, x.seen_before = 0
-          from (select o.*, bool_or(o.chatted) over earlier as chatted_before,
-                       bool_or(o.proposed) over earlier as proposed_before,
-                       bool_or(o.answered) over earlier as answered_before, count(*) over earlier as seen_before
-                  from (select s.id, s.conversation_id, s.contact_id, s.created_at, s.persona_id, s.status, s.outcome, s.step,
-                               s.contact_id is not null and s.chatted as chatted, s.contact_id is not null and s.proposed as proposed,
-                               s.contact_id is not null
-                               and (select true from public.messages m where m.session_id = s.id and m.role in ('persona', 'member') order by m.created_at desc limit 1)
-                                   is not null as answered
-                          from unnest(own) l (id)
-                         cross join lateral (
-                             select s.id, s.conversation_id, s.contact_id, s.created_at, s.persona_id, s.status,
-                                    coalesce(s.status_before_archive, s.status) as outcome, s.workflow_step as step,
-                                    s.turn_count > 0 as chatted, s.proposal_id is not null as proposed
-                               from public.sessions s
-                              where s.id = l.id
-                                and (count_sessions.workspace_id is null or s.workspace_id = count_sessions.workspace_id)
-                             offset 0) s) o
-                window earlier as (partition by o.contact_id order by o.created_at, o.id rows between unbounded preceding and 1 preceding)
-               ) x
-         where exists (select from unnest(firsts, lasts) p (first, last) where x.created_at >= p.first and x.created_at < p.last)
-    ), s as materialized (
-        select c.*, (c.created_at at time zone 'UTC')::date as day, v.space_id, v.channel
-          from came c
-         cross join lateral (select v.space_id, v.channel from public.conversations v where v.id = c.conversation_id offset 0) v
-         where (wanted_persona is null or c.persona_id = wanted_persona)
-           and (wanted_space is null or v.space_id = wanted_space)
-           and (wanted_channel is null or v.channel = wanted_channel)
-    ), t as materialized (
-        select s.day, s.persona_id, s.space_id, s.channel, t.status, t.error_code, t.first_token_ms, t.response_ms,
-               -- Buckets a tenth wide: their middle is at most 4.9 % beside whatever lies in them.
-               case when t.response_ms < 1 then 0 else 1 + floor(ln(t.response_ms::float8) / ln(1.1::float8))::integer end as response,
-               case when t.first_token_ms < 1 then 0 else 1 + floor(ln(t.first_token_ms::float8) / ln(1.1::float8))::integer end as first_token
-          from s
-         cross join lateral (
-             select t.status, t.error_code, t.first_token_ms,
-                    -- What a member answers in their own time is no answer of the persona's.
-                    case when t.status = 'completed' and not t.taken_over
-                         then greatest(date_part('epoch', t.finished_at - t.created_at) * 1000, 0)::bigint end as response_ms
-               from public.turns t
-              where t.session_id = s.id
-             offset 0) t
-    ), arrivals as materialized (
-        select (c.created_at at time zone 'UTC')::date as day, l.persona_id, v.space_id, v.channel
-          from unnest(firsts, lasts) p (first, last)
-         cross join lateral (
-             select x.created_at, x.session_id
-               from public.contacts x
-              where x.workspace_id = count_sessions.workspace_id
-                and x.created_at >= p.first
-                and x.created_at < p.last
-             offset 0) c
-          left join lateral (select e.persona_id, e.conversation_id from public.sessions e where e.id = c.session_id offset 0) l on true
-          left join lateral (select v.space_id, v.channel from public.conversations v where v.id = l.conversation_id offset 0) v on true
-         where own is null
-           and (wanted_persona is null or l.persona_id = wanted_persona)
-           and (wanted_space is null or v.space_id = wanted_space)
-           and (wanted_channel is null or v.channel = wanted_channel)
-         union all
-        select s.day, s.persona_id, s.space_id, s.channel
-          from s
-         where s.first_seen
-           and s.contact_id is not null
-    ), session_sums as (
-        select s.persona_id, s.space_id, s.channel, s.status, s.outcome, s.step, count(*) as n,
-               count(*) filter (where s.first_chatted) as chatted,
-               count(*) filter (where s.first_answered) as answered,
-               count(*) filter (where s.first_proposed) as proposed
-          from s
-         group by s.persona_id, s.space_id, s.channel, s.status, s.outcome, s.step
-    ), turn_sums as (
-        select t.persona_id, t.space_id, t.channel, t.status, t.error_code, t.response, count(*) as n,
-               sum(t.response_ms)::bigint as ms
-          from t
-         group by t.persona_id, t.space_id, t.channel, t.status, t.error_code, t.response
-    ), cells as (
-        select c.persona_id, c.space_id, c.channel, v.what, v.key, v.n
-          from session_sums c
-         cross join lateral (values ('session', c.status::text, c.n), ('outcome', c.outcome::text, c.n), ('step', c.step, c.n),
-                                    ('chatted', '', c.chatted), ('answered', '', c.answered), ('proposed', '', c.proposed))
-                            as v (what, key, n)
-         where v.key is not null
-         union all
-        select c.persona_id, c.space_id, c.channel, v.what, v.key, v.n
-          from turn_sums c
-         cross join lateral (values ('turn', c.status::text, c.n),
-                                    ('failure', case when c.status in ('failed', 'timeout') then coalesce(c.error_code, 'unknown') end, c.n),
-                                    ('response', c.response::text, c.n), ('response_ms', '', c.ms)) as v (what, key, n)
-         where v.key is not null
-         union all
-        select c.persona_id, c.space_id, c.channel, v.what, v.key, v.n
-          from (select t.persona_id, t.space_id, t.channel, t.first_token, count(*) as n, sum(t.first_token_ms) as ms
-                  from t
-                 where t.first_token_ms is not null
-                 group by t.persona_id, t.space_id, t.channel, t.first_token) c
-         cross join lateral (values ('first_token', c.first_token::text, c.n), ('first_token_ms', '', c.ms)) as v (what, key, n)
-         union all
-        select a.persona_id, a.space_id, a.channel, 'registered', '', count(*)
-          from arrivals a
-         group by a.persona_id, a.space_id, a.channel
-    ), sums as (
-        select grouping(c.persona_id) = 1 as whole, c.persona_id, c.space_id, c.channel, c.what, c.key, sum(c.n)::bigint as n
-          from cells c
-         group by grouping sets ((c.persona_id, c.space_id, c.channel, c.what, c.key), (c.what, c.key))
-    ), days as (
-        select s.day, count(*) as sessions, count(*) filter (where s.outcome not in ('active', 'paused')) as ended,
-               count(*) filter (where s.outcome = 'completed') as completed, 0 as turns, 0 as responses, 0 as response_ms,
-               0 as registered, count(*) filter (where s.first_chatted) as chatted,
-               count(*) filter (where s.first_answered) as answered, count(*) filter (where s.first_proposed) as proposed
-          from s
-         group by s.day
-         union all
-        select t.day, 0, 0, 0, count(*), count(t.response_ms), coalesce(sum(t.response_ms), 0), 0, 0, 0, 0
-          from t
-         group by t.day
-         union all
-        select a.day, 0, 0, 0, 0, 0, 0, count(*), 0, 0, 0
-          from arrivals a
-         group by a.day
-    )
-    select count_sessions.workspace_id, null, null::timestamptz,
-           case when u.whole then 0
-                else row_number() over (partition by u.whole order by u.persona_id, u.space_id, u.channel) end::integer,
-           u.persona_id, u.space_id, u.channel,
-           coalesce(sum(u.n) filter (where u.what = 'session'), 0)::integer,
-           coalesce(sum(u.n) filter (where u.what = 'outcome' and u.key not in ('active', 'paused')), 0)::integer,
-           coalesce(sum(u.n) filter (where u.what = 'outcome' and u.key = 'completed'), 0)::integer,
-           coalesce(jsonb_object_agg(u.key, u.n) filter (where u.what = 'session'), '{}'),
-           coalesce(jsonb_object_agg(u.key, u.n) filter (where u.what = 'step'), '{}'),
-           coalesce(sum(u.n) filter (where u.what = 'turn'), 0)::integer,
-           coalesce(jsonb_object_agg(u.key, u.n) filter (where u.what = 'turn'), '{}'),
-           coalesce(jsonb_object_agg(u.key, u.n) filter (where u.what = 'failure'), '{}'),
-           coalesce(sum(u.n) filter (where u.what = 'response'), 0)::integer,
-           coalesce(sum(u.n) filter (where u.what = 'response_ms'), 0)::bigint,
-           coalesce(array_agg(u.key::integer) filter (where u.what = 'response'), '{}'),
-           coalesce(array_agg(u.n::integer) filter (where u.what = 'response'), '{}'),
-           coalesce(sum(u.n) filter (where u.what = 'first_token'), 0)::integer,
-           coalesce(sum(u.n) filter (where u.what = 'first_token_ms'), 0)::bigint,
-           coalesce(array_agg(u.key::integer) filter (where u.what = 'first_token'), '{}'),
-           coalesce(array_agg(u.n::integer) filter (where u.what = 'first_token'), '{}'),
-           coalesce(sum(u.n) filter (where u.what = 'registered'), 0)::integer,
-           coalesce(sum(u.n) filter (where u.what = 'chatted'), 0)::integer,
-           coalesce(sum(u.n) filter (where u.what = 'answered'), 0)::integer,
-           coalesce(sum(u.n) filter (where u.what = 'proposed'), 0)::integer
-      from sums u
-     group by u.whole, u.persona_id, u.space_id, u.channel
-     union all
-    select count_sessions.workspace_id, 'day', d.day::timestamp at time zone 'UTC', 0, null, null, null,
-           d.sessions::integer, d.ended::integer, d.completed::integer, '{}', '{}', d.turns::integer, '{}', '{}',
-           d.responses::integer, d.response_ms::bigint, '{}', '{}', 0, 0, '{}', '{}',
-           d.registered::integer, d.chatted::integer, d.answered::integer, d.proposed::integer
-      from days d;
-end;
-$$;
-comment on function private.count_sessions is 'Counts what there is from each of the firsts until before its last: a workspace''s, or only those of own, of all workspaces where none is named. A row of no unit for all of it, more for its parts; and for the days in it rows of the unit day, which add up and are without maps and histograms.';
+create trigger mark_changed_sessions after update on public.sessions
+    for each row when (least(old.created_at, new.created_at) < date_trunc('day', now() - interval '30 minutes', 'UTC'))
+    execute function private.mark_stats_day();
 
-create function private.next_month(month timestamptz)
-    returns timestamptz language plpgsql immutable set search_path = ''
-as $$
-begin
-    return ((month at time zone 'UTC') + interval '1 month') at time zone 'UTC';
-end;
-$$;
-comment on function private.next_month is 'The beginning, in UTC, of the month after the one that begins then.';
-
-create function private.sum_session_days(workspace_id uuid, month timestamptz)
-    returns setof public.session_stats_periods language plpgsql stable set search_path = ''
-as $$
-begin
-    return query
-    with cells as (
-        select k.part = 0 as whole, k.persona_id, k.space_id, k.channel, c.what, c.key, sum(c.n)::bigint as n
-          from public.session_stats_periods k
-         cross join lateral (
-             select v.what, '' as key, v.n
-               from (values ('sessions', k.sessions), ('ended', k.ended), ('completed', k.completed), ('turns', k.turns),
-                            ('responses', k.responses), ('response_ms', k.response_ms), ('first_tokens', k.first_tokens),
-                            ('first_token_ms', k.first_token_ms), ('registered', k.registered), ('chatted', k.chatted),
-                            ('answered', k.answered), ('proposed', k.proposed)) v (what, n)
-              union all
-             select m.what, e.key, e.value::bigint
-               from (values ('status', k.statuses), ('step', k.steps), ('turn', k.turn_statuses), ('failure', k.failures)) m (what, map)
-              cross join lateral jsonb_each_text(m.map) e
-              union all
-             select 'response', b.bucket::text, b.n from unnest(k.response_buckets, k.response_counts) b (bucket, n)
-              union all
-             select 'first_token', b.bucket::text, b.n from unnest(k.first_token_buckets, k.first_token_counts) b (bucket, n)) c
-         where k.workspace_id = sum_session_days.workspace_id
-           and k.unit = 'day'
-           and k.starts_at >= month
-           and k.starts_at < private.next_month(month)
-         group by k.part = 0, k.persona_id, k.space_id, k.channel, c.what, c.key
-    )
-    select sum_session_days.workspace_id, 'month', month,
-           case when c.whole then 0
-                else row_number() over (partition by c.whole order by c.persona_id, c.space_id, c.channel) end::integer,
-           c.persona_id, c.space_id, c.channel,
-           (sum(c.n) filter (where c.what = 'sessions'))::integer,
-           (sum(c.n) filter (where c.what = 'ended'))::integer,
-           (sum(c.n) filter (where c.what = 'completed'))::integer,
-           coalesce(jsonb_object_agg(c.key, c.n) filter (where c.what = 'status'), '{}'),
-           coalesce(jsonb_object_agg(c.key, c.n) filter (where c.what = 'step'), '{}'),
-           (sum(c.n) filter (where c.what = 'turns'))::integer,
-           coalesce(jsonb_object_agg(c.key, c.n) filter (where c.what = 'turn'), '{}'),
-           coalesce(jsonb_object_agg(c.key, c.n) filter (where c.what = 'failure'), '{}'),
-           (sum(c.n) filter (where c.what = 'responses'))::integer,
-           (sum(c.n) filter (where c.what = 'response_ms'))::bigint,
-           coalesce(array_agg(c.key::integer) filter (where c.what = 'response'), '{}'),
-           coalesce(array_agg(c.n::integer) filter (where c.what = 'response'), '{}'),
-           (sum(c.n) filter (where c.what = 'first_tokens'))::integer,
-           (sum(c.n) filter (where c.what = 'first_token_ms'))::bigint,
-           coalesce(array_agg(c.key::integer) filter (where c.what = 'first_token'), '{}'),
-           coalesce(array_agg(c.n::integer) filter (where c.what = 'first_token'), '{}'),
-           (sum(c.n) filter (where c.what = 'registered'))::integer,
-           (sum(c.n) filter (where c.what = 'chatted'))::integer,
-           (sum(c.n) filter (where c.what = 'answered'))::integer,
-           (sum(c.n) filter (where c.what = 'proposed'))::integer
-      from cells c
-     group by c.whole, c.persona_id, c.space_id, c.channel;
-end;
-$$;
-comment on function private.sum_session_days is 'What a month came to, from its kept days.';
-
-create function private.keep_session_periods(workspace_id uuid, as_of timestamptz)
-    returns integer language plpgsql set search_path = ''
-as $$
-declare
-    -- Up to where what comes is kept: an hour once it is over for an hour; a day once it is over for a day, so that sessions which
-    -- go on the day after have their hours counted anew and not all of it; a month with its last day.
-    hours_until  timestamptz := date_trunc('hour', as_of - interval '1 hour', 'UTC');
-    days_until   timestamptz := date_trunc('day', as_of - interval '25 hours', 'UTC');
-    months_until timestamptz;
-    kept         private.session_stats_progress;
-    marked       timestamptz[];
-    period       record;
-    part         public.session_stats_periods;
-    counted      integer := 0;
-begin
-    select * into kept from private.session_stats_progress p where p.workspace_id = keep_session_periods.workspace_id;
-    if not found then
-        select date_trunc('day', least(
-                   days_until,
-                   (select min(s.created_at) from public.sessions s where s.workspace_id = keep_session_periods.workspace_id),
-                   (select min(c.created_at) from public.contacts c where c.workspace_id = keep_session_periods.workspace_id)), 'UTC')
-          into kept.days_until;
-        kept.hours_until := kept.days_until;
-        kept.months_until := '-infinity';
-    end if;
-    hours_until := greatest(hours_until, kept.hours_until);
-    days_until := greatest(days_until, kept.days_until);
-    months_until := date_trunc('month', days_until, 'UTC');
-
-    -- First the marks, then the counting, which sees all that was committed with them; a later mark stays.
-    with taken as (
-        delete from private.session_stats_marks m
-         where m.workspace_id = keep_session_periods.workspace_id
-           and m.hour < hours_until
-        returning m.hour
-    )
-    select coalesce(array_agg(distinct t.hour), '{}') into marked from taken t;
-
-    for period in
-        with days as (
-            select d.starts_at
-              from generate_series(kept.days_until, days_until - interval '24 hours', interval '24 hours') d (starts_at)
-             union
-            select date_trunc('day', m.hour, 'UTC') from unnest(marked) m (hour) where m.hour < kept.days_until
-        ), months as (
-            select distinct date_trunc('month', k.starts_at, 'UTC') as starts_at
-              from public.session_stats_periods k
-             where k.workspace_id = keep_session_periods.workspace_id
-               and k.unit = 'day'
-               and k.starts_at >= kept.months_until
-               and k.starts_at < months_until
-             union
-            select date_trunc('month', d.starts_at, 'UTC') from days d where d.starts_at < months_until
-        )
-        select 'day' as unit, d.starts_at, d.starts_at + interval '24 hours' as ends_at, 1 as place from days d
-         union all
-        select 'hour', h.starts_at, h.starts_at + interval '1 hour', 2
-          from (select h.starts_at
-                  from generate_series(greatest(kept.hours_until, days_until), hours_until - interval '1 hour', interval '1 hour') h (starts_at)
-                 union
-                select m.hour from unnest(marked) m (hour) where m.hour >= days_until) h
-         union all
-        select 'month', m.starts_at, null, 3 from months m
-         order by 4, 2
-    loop
-        delete from public.session_stats_periods k
-         where k.workspace_id = keep_session_periods.workspace_id
-           and k.unit = period.unit
-           and k.starts_at = period.starts_at;
-        if period.unit = 'month' then
-            insert into public.session_stats_periods
-            select m.* from private.sum_session_days(keep_session_periods.workspace_id, period.starts_at) m;
-        else
-            for part in
-                select c.*
-                  from private.count_sessions(keep_session_periods.workspace_id, array[period.starts_at], array[period.ends_at], null, null, null, null) c
-                 where c.unit is null
-            loop
-                part.unit := period.unit;
-                part.starts_at := period.starts_at;
-                insert into public.session_stats_periods select part.*;
-            end loop;
-        end if;
-        counted := counted + 1;
-    end loop;
-    delete from public.session_stats_periods k
-     where k.workspace_id = keep_session_periods.workspace_id
-       and k.unit = 'hour'
-       and k.starts_at < days_until;
-    insert into private.session_stats_progress as p (workspace_id, hours_until, days_until, months_until)
-    values (keep_session_periods.workspace_id, hours_until, days_until, months_until)
-    on conflict on constraint session_stats_progress_pkey do update
-       set hours_until = excluded.hours_until, days_until = excluded.days_until, months_until = excluded.months_until;
-    return counted;
-end;
-$$;
-comment on function private.keep_session_periods is 'Keeps a workspace''s periods that are over at a time, now or before, and counts anew those in which something changed since; how many it counted.';
-
-create trigger mark_deleted_contacts after delete on public.contacts
-    for each row when (old.created_at < date_trunc('hour', now() - interval '30 minutes', 'UTC'))
-    execute function private.mark_contact_hour();
+create trigger mark_deleted_sessions after delete on public.sessions
+    for each row when (old.created_at < date_trunc('day', now() - interval '30 minutes', 'UTC'))
+    execute function private.mark_stats_day();
 
 create trigger mark_inserted_contacts after insert on public.contacts
-    for each row when (new.created_at < date_trunc('hour', now() - interval '30 minutes', 'UTC'))
-    execute function private.mark_contact_hour();
+    for each row when (new.created_at < date_trunc('day', now() - interval '30 minutes', 'UTC'))
+    execute function private.mark_stats_day();
 
 create trigger mark_linked_contacts after update of session_id on public.contacts
     for each row when (old.session_id is distinct from new.session_id
-                       and new.created_at < date_trunc('hour', now() - interval '30 minutes', 'UTC'))
-    execute function private.mark_contact_hour();
+                       and new.created_at < date_trunc('day', now() - interval '30 minutes', 'UTC'))
+    execute function private.mark_stats_day();
+
+create trigger mark_deleted_contacts after delete on public.contacts
+    for each row when (old.created_at < date_trunc('day', now() - interval '30 minutes', 'UTC'))
+    execute function private.mark_stats_day();
 
 create trigger mark_moved_conversations after update of space_id, channel on public.conversations
     for each row when (old.space_id is distinct from new.space_id or old.channel is distinct from new.channel)
-    execute function private.mark_conversation_hours();
-
-create trigger mark_changed_sessions after update on public.sessions
-    for each row when (least(old.created_at, new.created_at) < date_trunc('hour', now() - interval '30 minutes', 'UTC'))
-    execute function private.mark_session_hour();
-
-create trigger mark_deleted_sessions after delete on public.sessions
-    for each row when (old.created_at < date_trunc('hour', now() - interval '30 minutes', 'UTC'))
-    execute function private.mark_session_hour();
-
-create trigger mark_inserted_sessions after insert on public.sessions
-    for each row when (new.created_at < date_trunc('hour', now() - interval '30 minutes', 'UTC'))
-    execute function private.mark_session_hour();
+    execute function private.mark_stats_day();
 
 grant execute on function
     private.session_stats, public.read_session_stats

@@ -445,13 +445,13 @@ create policy "Switchboard deletes in the workspace it entered"
     on public.session_refs for delete to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
--- Who may see a workspace's figures: admins and owners. The functions that count write them.
+-- Who may read a workspace's figures: its owners and admins. The functions that count write them.
 
-grant select on public.session_stats_periods to authenticated;
-grant all on public.session_stats_periods to service_role;
+grant select on public.session_stats_daily to authenticated;
+grant all on public.session_stats_daily to service_role;
 
 create policy "Admins read their workspace's figures"
-    on public.session_stats_periods for select to authenticated
+    on public.session_stats_daily for select to authenticated
     using (workspace_id in (select private.admin_workspaces()));
 
 -- Who may see session templates: members. Owners and admins change them through the functions, which enter to manage.

@@ -1,22 +1,23 @@
-"""What the statistics must say, counted in Python over all the rows there are."""
+"""The statistics, counted in Python over all rows."""
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import asyncpg
 
 JSON = dict[str, Any]
 Row = dict[str, Any]
+Place = tuple[str | None, str | None, str | None]
 
 CLOSE = 0.05
-"""How far a percentile may lie beside the value of that rank."""
+"""Largest relative error of a percentile."""
 
 
 class Rows:
-    """All rows of a database that figures are made of."""
+    """All rows that the figures depend on."""
 
     def __init__(self, tables: dict[str, list[Row]]) -> None:
         self.conversations = {row["id"]: row for row in tables["conversations"]}
@@ -29,66 +30,53 @@ class Rows:
 
     @classmethod
     async def read(cls, connection: asyncpg.Connection) -> "Rows":
-        """As they stand."""
-        tables = {}
-        for table in ("conversations", "sessions", "contacts", "turns", "messages"):
-            tables[table] = [dict(row) for row in await connection.fetch(f"select * from public.{table}")]
-        return cls(tables)
+        names = ("conversations", "sessions", "contacts", "turns", "messages")
+        return cls(
+            {name: [dict(row) for row in await connection.fetch(f"select * from public.{name}")] for name in names}
+        )
 
-    def place(self, session: Row | None) -> tuple[str | None, str | None, str | None]:
+    def place(self, session: Row | None) -> Place:
         """Persona, space and channel."""
         if session is None:
             return None, None, None
         conversation = self.conversations[session["conversation_id"]]
-        space = conversation["space_id"]
-        return str(session["persona_id"]), None if space is None else str(space), conversation["channel"]
-
-
-def day_of(moment: datetime) -> date:
-    """In UTC."""
-    return moment.astimezone(UTC).date()
+        return str(session["persona_id"]), _text(conversation["space_id"]), conversation["channel"]
 
 
 def count(rows: Rows, filters: JSON, mine: Callable[[Row], bool], *, whole: bool) -> JSON:
-    """The figures over the sessions that are the caller's; `whole`: they are all of a workspace."""
+    """The figures of the sessions that are the caller's; `whole`: of all sessions and contacts."""
     first, last = str(filters.get("from", "0001-01-01")), str(filters.get("to", "9999-12-31"))
 
-    def wanted(place: tuple[str | None, str | None, str | None]) -> bool:
-        names = ("persona_id", "space_id", "channel")
-        return all(filters.get(name) in (None, value) for name, value in zip(names, place, strict=True))
+    def wanted(session: Row | None) -> bool:
+        asked = (filters.get(name) for name in ("persona_id", "space_id", "channel"))
+        return all(value in (None, has) for value, has in zip(asked, rows.place(session), strict=True))
 
-    def within(moment: datetime) -> bool:
-        return first <= day_of(moment).isoformat() <= last
+    def within(day: date) -> bool:
+        return first <= day.isoformat() <= last
 
     pool = [session for session in rows.sessions if mine(session)]
-    there = [session for session in pool if wanted(rows.place(session))]
-    sessions = [session for session in there if within(session["created_at"])]
     by_id = {session["id"]: session for session in pool}
-    stages: dict[str, list[tuple[date, Any]]] = {
+    sessions = [session for session in pool if wanted(session) and within(_day(session))]
+    reached: dict[str, Iterable[tuple[date, Row | None]]] = {
+        "registered": ((_day(contact), by_id.get(contact["session_id"])) for contact in rows.contacts)
+        if whole
+        else _first(pool, lambda _: True),
         "chatted": _first(pool, lambda session: session["turn_count"] > 0),
         "answered": _first(pool, lambda session: session["id"] in rows.answered),
         "proposal": _first(pool, lambda session: session["proposal_id"] is not None),
     }
-    arrivals = (
-        [(day_of(contact["created_at"]), by_id.get(contact["session_id"])) for contact in rows.contacts]
-        if whole
-        else _first(pool, lambda _: True)
-    )
-    reached = {"registered": arrivals, **stages}
     funnel = {
-        stage: [day for day, session in found if wanted(rows.place(session)) and first <= day.isoformat() <= last]
-        for stage, found in reached.items()
+        stage: [day for day, session in found if wanted(session) and within(day)] for stage, found in reached.items()
     }
     turns = [turn for session in sessions for turn in rows.turns[session["id"]]]
-    days = {day_of(session["created_at"]) for session in sessions} | {day for found in funnel.values() for day in found}
+    days = {_day(session) for session in sessions}.union(*funnel.values())
     return {
-        "active_now": sum(session["status"] == "active" for session in there),
+        "active_now": sum(session["status"] == "active" for session in pool if wanted(session)),
         "sessions": {
             "total": len(sessions),
             "by_status": Counter(session["status"] for session in sessions),
             "by_step": Counter(session["workflow_step"] for session in sessions if session["workflow_step"]),
-            "ended": sum(_is_over(session) for session in sessions),
-            "success_rate": _success(sessions),
+            **{name: _part(rows, sessions)[name] for name in ("ended", "success_rate")},
         },
         "turns": {
             "total": len(turns),
@@ -97,16 +85,16 @@ def count(rows: Rows, filters: JSON, mine: Callable[[Row], bool], *, whole: bool
                 turn["error_code"] or "unknown" for turn in turns if turn["status"] in ("failed", "timeout")
             ),
         },
-        "response_ms": [_response(turn) for turn in turns if _is_answered(turn)],
+        "response_ms": _responses(turns),
         "first_token_ms": [turn["first_token_ms"] for turn in turns if turn["first_token_ms"] is not None],
         "funnel": {stage: len(found) for stage, found in funnel.items()},
-        "by_persona": _grouped(rows, sessions, 0),
-        "by_space": _grouped(rows, sessions, 1),
+        "by_persona": _grouped(rows, sessions, lambda session: rows.place(session)[0]),
+        "by_space": _grouped(rows, sessions, lambda session: rows.place(session)[1]),
         "by_day": [
             {
                 "day": day.isoformat(),
                 **{stage: found.count(day) for stage, found in funnel.items()},
-                **_part(rows, [session for session in sessions if day_of(session["created_at"]) == day]),
+                **_part(rows, [session for session in sessions if _day(session) == day]),
             }
             for day in sorted(days)
         ],
@@ -114,7 +102,7 @@ def count(rows: Rows, filters: JSON, mine: Callable[[Row], bool], *, whole: bool
 
 
 def compare(said: JSON, expected: JSON) -> None:
-    """Fails where an answer is not what was counted; percentiles may lie a little beside it."""
+    """Raise AssertionError unless the answer equals the count; percentiles may be off by `CLOSE`."""
     for name in ("response_ms", "first_token_ms"):
         values: list[int] = sorted(expected[name])
         latency = said[name]
@@ -127,62 +115,56 @@ def compare(said: JSON, expected: JSON) -> None:
             value = values[math.ceil(percent / 100 * len(values)) - 1]
             assert math.isclose(latency[f"p{percent}"], value, rel_tol=CLOSE, abs_tol=0.051), (name, percent, values)
     for name in ("by_persona", "by_space"):
-        items = {item["id"]: {key: item[key] for key in item if key not in ("id", "name")} for item in said[name]}
-        assert items == expected[name], name
-        assert [item["sessions"] for item in said[name]] == sorted(
-            (item["sessions"] for item in said[name]), reverse=True
-        )
+        told = {item["id"]: {key: item[key] for key in item if key not in ("id", "name")} for item in said[name]}
+        assert told == expected[name], name
+        sizes = [item["sessions"] for item in said[name]]
+        assert sizes == sorted(sizes, reverse=True)
     for name in ("active_now", "sessions", "turns", "funnel", "by_day"):
-        assert said[name] == expected[name], name
+        assert said[name] == expected[name], (name, said[name], expected[name])
 
 
-def _first(pool: Iterable[Row], has: Callable[[Row], bool]) -> list[tuple[date, Any]]:
-    """Of each contact the first session that has something, and its day."""
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _day(row: Row) -> date:
+    moment: datetime = row["created_at"]
+    return moment.astimezone(UTC).date()
+
+
+def _first(pool: list[Row], has: Callable[[Row], bool]) -> list[tuple[date, Row | None]]:
+    """Each contact's first session that has it, with its day."""
     found: dict[Any, Row] = {}
     for session in pool:
         if session["contact_id"] is not None and has(session):
             found.setdefault(session["contact_id"], session)
-    return [(day_of(session["created_at"]), session) for session in found.values()]
+    return [(_day(session), session) for session in found.values()]
 
 
-def _is_over(session: Row) -> bool:
-    over: bool = session["status"] not in ("active", "paused")
-    return over
-
-
-def _success(sessions: list[Row]) -> float | None:
-    over = [session["status_before_archive"] or session["status"] for session in sessions if _is_over(session)]
-    return round(over.count("completed") / len(over), 4) if over else None
-
-
-def _is_answered(turn: Row) -> bool:
-    return turn["status"] == "completed" and not turn["taken_over"]
-
-
-def _response(turn: Row) -> int:
-    took: timedelta = turn["finished_at"] - turn["created_at"]
-    return round(took.total_seconds() * 1000)
+def _responses(turns: Iterable[Row]) -> list[int]:
+    return [
+        round((turn["finished_at"] - turn["created_at"]).total_seconds() * 1000)
+        for turn in turns
+        if turn["status"] == "completed" and not turn["taken_over"]
+    ]
 
 
 def _part(rows: Rows, sessions: list[Row]) -> JSON:
     turns = [turn for session in sessions for turn in rows.turns[session["id"]]]
-    responses = [_response(turn) for turn in turns if _is_answered(turn)]
+    responses = _responses(turns)
+    ended = [s["status_before_archive"] or s["status"] for s in sessions if s["status"] not in ("active", "paused")]
     return {
         "sessions": len(sessions),
-        "ended": sum(_is_over(session) for session in sessions),
-        "success_rate": _success(sessions),
+        "ended": len(ended),
+        "success_rate": round(ended.count("completed") / len(ended), 4) if ended else None,
         "turns": len(turns),
-        "response_ms": _halves_up(sum(responses), len(responses)),
+        # To one place, rounded as Postgres does.
+        "response_ms": math.floor(sum(responses) * 10 / len(responses) + 0.5) / 10 if responses else None,
     }
 
 
-def _halves_up(total: int, number: int) -> float | None:
-    """The quotient to one place, as Postgres rounds."""
-    return math.floor(total * 10 / number + 0.5) / 10 if number else None
-
-
-def _grouped(rows: Rows, sessions: list[Row], by: int) -> dict[str | None, JSON]:
+def _grouped(rows: Rows, sessions: list[Row], by: Callable[[Row], str | None]) -> dict[str | None, JSON]:
     groups: dict[str | None, list[Row]] = defaultdict(list)
     for session in sessions:
-        groups[rows.place(session)[by]].append(session)
+        groups[by(session)].append(session)
     return {key: _part(rows, members) for key, members in groups.items()}

@@ -168,10 +168,8 @@ async def test_days_that_are_over_are_counted_by_themselves(minute: Minute) -> N
     run = await minute.run_of("switchboard-session-stats")
 
     assert (run["status"], run["username"]) == ("succeeded", "postgres"), run["return_message"]
-    assert await minute.desk.admin.fetchval(
-        # An hour is kept when it is over for an hour.
-        "select hours_until = date_trunc('hour', now() - interval '1 hour', 'UTC') from private.session_stats_progress"
-    )
+    counted = "select (now() - interval '1 hour')::date in (d, d + 1) from private.stats_counted_until() d"
+    assert await minute.desk.admin.fetchval(counted)
 
 
 async def test_what_counts_nothing_any_more_is_pruned(minute: Minute) -> None:

@@ -1,16 +1,18 @@
-"""Statistics say what a count over all rows says, whoever asks, whatever changed and whenever days were counted."""
+"""Statistics equal a count over all rows, for every caller, after every change, and whenever days were counted."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.database import brute_statistics as brute
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, member, own_token
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, Raised, member, own_token, with_token
+from tests.database.test_sessions_states import change
 from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 
 __all__ = ["loop_and_desk"]
@@ -18,354 +20,384 @@ __all__ = ["loop_and_desk"]
 OTHER_PERSONA = "00000000-0000-7000-8000-0000000000a1"
 OTHER_SPACE = "00000000-0000-7000-8000-0000000000a2"
 NOBODY = "00000000-0000-4000-8000-000000000001"
-OVER = ("completed", "failed", "timeout", "cancelled")
-STEPS = ("understanding_request", "searching_aircraft", "proposal_ready")
-CODES = ("persona_timeout", "persona_failed", "lease_expired", None)
+
+_SET = "update public.sessions set status_before_archive = null, archived_at = null, ended_at = "
+CHANGES = {
+    "a session pauses": f"{_SET} null, status = 'paused' where id = $1 and ended_at is null",
+    "a session completes": f"{_SET} now(), status = 'completed' where id = $1",
+    "a session times out": f"{_SET} now(), status = 'timeout' where id = $1",
+    "a session is archived": "update public.sessions set status = 'archived', status_before_archive = 'completed',"
+    " archived_at = now(), ended_at = now() where id = $1",
+    "a step": "update public.sessions set workflow = 'charter', workflow_step = 'searching.aircraft' where id = $1",
+    "a proposal": "with r as (insert into public.requests (workspace_id, session_id) select workspace_id, id"
+    " from public.sessions where id = $1 returning *), p as (insert into public.proposals (workspace_id, request_id,"
+    " session_id) select workspace_id, id, session_id from r returning *)"
+    " update public.sessions s set proposal_id = p.id from p where s.id = p.session_id",
+    "a turn ends": "with t as (update public.turns set status = 'failed', finished_at = created_at + interval '3 s',"
+    " error_code = 'persona_failed' where session_id = $1 and status = 'active' returning session_id)"
+    " update public.sessions s set message_count = message_count from t where s.id = t.session_id",
+    "another contact": "update public.sessions set contact_id = (select id from public.contacts"
+    " order by md5(id::text || $1::text) limit 1) where id = $1 and contact_id is not null",
+    "another space": f"update public.conversations c set space_id = '{OTHER_SPACE}' from public.sessions s"
+    " where s.id = $1 and c.id = s.conversation_id",
+    "no space": "update public.conversations c set space_id = null from public.sessions s"
+    " where s.id = $1 and c.id = s.conversation_id",
+    "another channel": "update public.conversations c set channel = 'telegram' from public.sessions s"
+    " where s.id = $1 and c.id = s.conversation_id",
+    "a session is deleted": "delete from public.sessions where id = $1",
+    "a contact is deleted": "delete from public.contacts c using public.sessions s"
+    " where s.id = $1 and c.id = s.contact_id",
+    "a contact is linked": "update public.contacts c set session_id = s.id from public.sessions s"
+    " where s.id = $1 and c.id = s.contact_id",
+    "a contact is unlinked": "update public.contacts set session_id = null where session_id = $1",
+    "a contact is imported": "insert into public.contacts (workspace_id, created_at)"
+    " select workspace_id, created_at from public.sessions where id = $1",
+    "a session is imported": "insert into public.sessions (workspace_id, conversation_id, contact_id, persona_id,"
+    " status, turn_count, created_at, ended_at) select workspace_id, conversation_id, contact_id, persona_id, 'failed',"
+    " 1, created_at - interval '25 hours', now() from public.sessions where id = $1",
+}
+"""Each with the id of a session."""
 
 
 async def ask(desk: Desk, caller: JSON, filters: JSON | None = None, workspace: str | None = WORKSPACE) -> JSON:
-    answer = await desk.call("read_session_stats", own_token(caller), workspace_id=workspace, filters=filters or {})
-    return answer.body
-
-
-async def count_past(desk: Desk) -> int:
-    """What pg_cron does every ten minutes."""
-    counted: int = await desk.admin.fetchval("select private.count_past_sessions()")
-    return counted
-
-
-async def keep(desk: Desk, hours_ago: float) -> None:
-    """What the schedule would have done at a time before."""
-    await desk.admin.execute(
-        "select private.keep_session_periods($1, now() - make_interval(mins => $2))",
-        UUID(WORKSPACE),
-        int(hours_ago * 60),
-    )
+    return (
+        await desk.call("read_session_stats", own_token(caller), workspace_id=workspace, filters=filters or {})
+    ).body
 
 
 async def check(desk: Desk, caller: JSON, filters: JSON | None = None, *, whole: bool = True) -> JSON:
-    """The figures that a caller is told, which are what can be counted."""
+    """The answer to a caller, after a comparison with the count over all rows."""
     said = await ask(desk, caller, filters)
-
-    is_member = await desk.admin.fetchval(
-        "select exists (select from public.workspace_members where user_id = $1)", caller["user_id"]
-    )
+    me = UUID(caller["user_id"])
+    in_workspace = "select exists (select from public.workspace_members where user_id = $1)"
+    is_member = await desk.admin.fetchval(in_workspace, me)
 
     def mine(session: brute.Row) -> bool:
-        if whole:
-            return True
-        if is_member:
-            return caller["user_id"] in (str(session["user_id"]), str(session["assigned_user_id"]))
-        return session["contact_id"] is not None and caller["user_id"] == str(session["user_id"])
+        if whole or is_member:
+            return whole or me in (session["user_id"], session["assigned_user_id"])
+        return session["contact_id"] is not None and me == session["user_id"]
 
     brute.compare(said, brute.count(await brute.Rows.read(desk.admin), filters or {}, mine, whole=whole))
     return said
 
 
+async def count_past(desk: Desk, hours_ago: float = 0) -> int:
+    """The scheduled count, now or at an earlier time."""
+    statement = "select private.count_past_sessions(now() - make_interval(mins => $1))"
+    counted: int = await desk.admin.fetchval(statement, int(hours_ago * 60))
+    return counted
+
+
 async def add_places(desk: Desk) -> None:
     """A second persona and a second space."""
     await desk.admin.execute(
-        "insert into public.personas (id, workspace_id, kind, name) values ($1, $2, 'demo', 'Other')",
-        OTHER_PERSONA,
-        WORKSPACE,
-    )
-    await desk.admin.execute(
-        "insert into public.spaces (id, workspace_id, kind, name, persona_id) values ($1, $2, 'embed', 'Other', $3)",
-        OTHER_SPACE,
-        WORKSPACE,
-        OTHER_PERSONA,
+        "insert into public.personas (id, workspace_id, kind, name)"
+        f" values ('{OTHER_PERSONA}', '{WORKSPACE}', 'demo', 'Other');"
+        "insert into public.spaces (id, workspace_id, kind, name, persona_id)"
+        f" values ('{OTHER_SPACE}', '{WORKSPACE}', 'embed', 'Other', '{OTHER_PERSONA}')"
     )
 
 
-# Of this month and of two before: whole months, parts of them, and days of which the hours are kept.
-days_ago = st.sampled_from([0, 0, 0, 1, 1, 2, 4, 20, 34, 45, 62, 75])
-hours = st.integers(0, 47).map(lambda number: number / 2)
-months_ago = st.sampled_from(["first of 1", "first of 2", "last of 2", "last of 1"])
-pick = st.integers(0, 1000)
-spaces = st.sampled_from([SPACE, OTHER_SPACE, None])
-channels = st.sampled_from(["web", "telegram"])
+days_ago = st.sampled_from([0, 0, 0, 1, 1, 2, 4, 34, 75])
 latencies = st.one_of(st.integers(0, 30), st.integers(0, 600_000))
+pick = st.integers(0, 1000)
+channels = st.sampled_from(["web", "telegram"])
 filters_asked = st.fixed_dictionaries(
     {},
     optional={
         "persona_id": st.sampled_from([PERSONA, OTHER_PERSONA, NOBODY]),
         "space_id": st.sampled_from([SPACE, OTHER_SPACE]),
         "channel": channels,
-        "from": st.one_of(days_ago, months_ago),
-        "to": st.one_of(days_ago, months_ago),
+        "from": days_ago,
+        "to": days_ago,
     },
 )
 
 
-def day_named(asked: object) -> object:
-    """The day so many days ago, or the first or last of a month so many months ago."""
-    today = datetime.now(UTC).date()
-    if isinstance(asked, int):
-        return (today - timedelta(days=asked)).isoformat()
-    if isinstance(asked, str) and " of " in asked:
-        which, _, number = asked.split()
-        # Of a month's first day, the month before ends the day before.
-        first = today.replace(day=1)
-        for _ in range(int(number)):
-            after, first = first, (first - timedelta(days=1)).replace(day=1)
-        return (first if which == "first" else after - timedelta(days=1)).isoformat()
-    return asked
-
-
 class Statistics(RuleBasedStateMachine):
-    """Rows of several days, changed as the functions change them, and three readers."""
+    """Rows of several days, changed as the functions change them, and three callers."""
 
     loop: Loop
     desk: Desk
-    readers: dict[str, JSON]
+    callers: dict[str, JSON]
 
     @initialize()
-    def nothing_is_there(self) -> None:
-        for table in ("conversations", "contacts", "session_stats_periods"):
-            self._run(f"delete from public.{table}")
-        self._run("delete from private.session_stats_progress")
-        self.contacts: list[UUID] = []
-        self.sessions: list[UUID] = []
-        self.turns: list[UUID] = []
+    def empty(self) -> None:
+        for table in ("public.conversations", "public.contacts", "public.session_stats_daily", "private.sweeps"):
+            self._run(f"delete from {table}")
 
-    def _run(self, statement: str, *values: Any) -> None:
-        self.loop.run(self.desk.admin.execute(statement, *values))
+    def _run(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        return self.loop.run(self.desk.admin.fetch(statement, *values))
 
-    @staticmethod
-    def _moment(ago: int, hour: float) -> datetime:
+    def _one(self, table: str, which: int) -> asyncpg.Record | None:
+        rows = self._run(f"select * from public.{table} order by id")
+        return rows[which % len(rows)] if rows else None
+
+    def _moment(self, ago: int, hour: float) -> datetime:
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return min(midnight - timedelta(days=ago) + timedelta(hours=hour), datetime.now(UTC))
 
-    def _touch(self, session: UUID, *, turns: int = 0, messages: int = 0) -> None:
-        """As every change of a turn does."""
+    @rule(ago=days_ago, hour=st.integers(0, 23))
+    def a_contact_arrives(self, ago: int, hour: float) -> None:
+        moment = self._moment(ago, hour)
+        self._run("insert into public.contacts (workspace_id, created_at) values ($1, $2)", WORKSPACE, moment)
+
+    @rule(ago=days_ago, hour=st.integers(0, 23), which=pick, persona=st.sampled_from([PERSONA, OTHER_PERSONA]),
+          space=st.sampled_from([SPACE, OTHER_SPACE, None]), channel=channels)  # fmt: skip
+    def a_session_opens(self, ago: int, hour: int, which: int, persona: str, space: str | None, channel: str) -> None:
+        # Two of the contacts have most sessions, so that earlier ones matter.
+        contact = self._one("contacts", which % 2) if which % 5 else None
+        holder = "agent" if contact is None else "user" if which % 3 == 0 else None
         self._run(
-            "update public.sessions set turn_count = turn_count + $2, message_count = message_count + $3 where id = $1",
-            session, turns, messages,
+            "with v as (insert into public.conversations (workspace_id, contact_id, user_id, persona_id, space_id,"
+            " channel, thread_key, proof) values ($1, $2, $3, $4, $5, $6, $7, $8) returning *),"
+            " s as (insert into public.sessions (workspace_id, conversation_id, contact_id, user_id, persona_id,"
+            " assigned_user_id, created_at) select workspace_id, id, contact_id, user_id, persona_id, $9, $10 from v"
+            " returning *) update public.contacts c set session_id = s.id from s"
+            " where c.id = s.contact_id and c.session_id is null and $11",
+            WORKSPACE, contact and contact["id"], holder and self.callers[holder]["user_id"], persona, space, channel,
+            str(uuid4()), contact and "verified", self.callers["agent"]["user_id"] if which % 4 < 2 else None,
+            self._moment(ago, hour), which % 3 == 1,
         )  # fmt: skip
 
-    @rule(ago=days_ago, hour=hours)
-    def a_contact_comes(self, ago: int, hour: float) -> None:
-        self.contacts.append(uuid4())
-        self._run(
-            "insert into public.contacts (id, workspace_id, created_at) values ($1, $2, $3)",
-            self.contacts[-1], WORKSPACE, self._moment(ago, hour),
-        )  # fmt: skip
-
-    @rule(ago=days_ago, hour=hours, whose=pick, persona=st.booleans(), space=spaces, channel=channels, reader=pick)
-    def a_session_opens(
-        self, ago: int, hour: float, whose: int, persona: bool, space: str | None, channel: str, reader: int
-    ) -> None:
-        contact = self.contacts[whose % len(self.contacts)] if self.contacts and whose % 5 else None
-        user_id = None
-        if contact is None or reader % 3 == 0:
-            user_id = self.readers["agent" if contact is None else "user"]["user_id"]
-        assigned = self.readers["agent"]["user_id"] if reader % 4 == 0 else None
-        answerer = PERSONA if persona else OTHER_PERSONA
-        conversation, session = uuid4(), uuid4()
-        self._run(
-            "insert into public.conversations (id, workspace_id, contact_id, user_id, persona_id, space_id, channel,"
-            " thread_key, proof) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            conversation, WORKSPACE, contact, user_id, answerer, space, channel, str(conversation),
-            None if contact is None else "verified",
-        )  # fmt: skip
-        self._run(
-            "insert into public.sessions (id, workspace_id, conversation_id, contact_id, user_id, persona_id,"
-            " assigned_user_id, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
-            session, WORKSPACE, conversation, contact, user_id, answerer, assigned, self._moment(ago, hour),
-        )  # fmt: skip
-        self._run(
-            "update public.contacts set session_id = $2 where id = $1 and session_id is null and $3",
-            contact, session, bool(reader % 2),
-        )  # fmt: skip
-        self.sessions.append(session)
-
-    @rule(where=pick, answered=st.booleans(), status=st.sampled_from(["active", *OVER]), code=st.sampled_from(CODES),
-          took=latencies, first=st.one_of(st.none(), latencies))  # fmt: skip
+    @rule(which=pick, answered=st.booleans(), status=st.sampled_from(["active", "completed", "failed", "timeout"]),
+          code=st.sampled_from(["persona_failed", None]), took=latencies, first=st.one_of(st.none(), latencies),
+          taken_over=st.booleans())  # fmt: skip
     def a_turn_is_taken(
-        self, where: int, answered: bool, status: str, code: str | None, took: int, first: int | None
+        self, which: int, answered: bool, status: str, code: str | None, took: int, first: int | None, taken_over: bool
     ) -> None:
-        if not self.sessions:
+        session = self._one("sessions", which)
+        if session is None or self._run("select from public.turns where session_id = $1 and status = 'active'",
+                                        session["id"]):  # fmt: skip
             return
-        session, turn = self.sessions[where % len(self.sessions)], uuid4()
-        row = self.loop.run(self.desk.admin.fetchrow("select * from public.sessions where id = $1", session))
-        busy = self.loop.run(
-            self.desk.admin.fetchval(
-                "select exists (select from public.turns where session_id = $1 and status = 'active')", session
-            )
-        )
-        if row is None or busy:
-            return
-        began = row["created_at"]
+        over, began = status != "active", session["created_at"]
         self._run(
-            "insert into public.turns (id, workspace_id, conversation_id, session_id, status, deadline, lease_until,"
-            " created_at, finished_at, error_code, first_token_ms) values ($1, $2, $3, $4, $5, $6, $6, $6, $7, $8, $9)",
-            turn, WORKSPACE, row["conversation_id"], session, status, began,
-            None if status == "active" else began + timedelta(milliseconds=took),
-            code if status in ("failed", "timeout") else None, None if status == "active" else first,
+            "with t as (insert into public.turns (workspace_id, conversation_id, session_id, status, deadline,"
+            " lease_until, created_at, finished_at, error_code, first_token_ms, taken_over)"
+            " values ($1, $2, $3, $4, $5, $5, $5, $6, $7, $8, $9) returning *), m as (insert into public.messages"
+            " (workspace_id, conversation_id, session_id, turn_id, role, persona_id, text)"
+            " select workspace_id, conversation_id, session_id, id, 'persona', $10, 'Hi' from t where $11)"
+            " update public.sessions set turn_count = turn_count + 1, message_count = message_count + 1 where id = $3",
+            WORKSPACE, session["conversation_id"], session["id"], status, began,
+            began + timedelta(milliseconds=took) if over else None, code if status in ("failed", "timeout") else None,
+            first if over else None, taken_over, session["persona_id"], answered and over,
         )  # fmt: skip
-        said = answered and status != "active"
-        if said:
-            self._run(
-                "insert into public.messages (workspace_id, conversation_id, session_id, turn_id, role, persona_id,"
-                " text) values ($1, $2, $3, $4, 'persona', $5, 'Hi')",
-                WORKSPACE, row["conversation_id"], session, turn, row["persona_id"],
-            )  # fmt: skip
-        self._touch(session, turns=1, messages=1 + said)
-        self.turns.append(turn)
 
-    @rule(which=pick, status=st.sampled_from(OVER), took=latencies)
-    def a_turn_ends(self, which: int, status: str, took: int) -> None:
-        if not self.turns:
-            return
-        row = self.loop.run(
-            self.desk.admin.fetchrow(
-                "update public.turns set status = $2, finished_at = created_at + $3, error_code = $4"
-                " where id = $1 and status = 'active' returning session_id",
-                self.turns[which % len(self.turns)], status, timedelta(milliseconds=took),
-                "lease_expired" if status == "timeout" else None,
-            )
-        )  # fmt: skip
-        if row is not None:
-            self._touch(row["session_id"])
+    @rule(which=pick, what=st.sampled_from(sorted(CHANGES)))
+    def a_change(self, which: int, what: str) -> None:
+        if session := self._one("sessions", which):
+            self._run(CHANGES[what], session["id"])
 
-    @rule(which=pick, to=st.sampled_from(["paused", *OVER, "archived"]))
-    def a_session_changes(self, which: int, to: str) -> None:
-        if self.sessions:
-            archived = (
-                ", status_before_archive = 'completed', archived_at = now(), ended_at = now()"
-                if to == "archived"
-                else ", status_before_archive = null, archived_at = null, ended_at = "
-                + ("null" if to == "paused" else "now()")
-            )
-            self._run(
-                f"update public.sessions set status = $2 {archived} where id = $1",
-                self.sessions[which % len(self.sessions)], to,
-            )  # fmt: skip
-
-    @rule(which=pick, step=st.sampled_from(STEPS), offered=st.booleans())
-    def a_step_is_taken(self, which: int, step: str, offered: bool) -> None:
-        if not self.sessions:
-            return
-        session = self.sessions[which % len(self.sessions)]
-        self._run("update public.sessions set workflow = 'charter', workflow_step = $2 where id = $1", session, step)
-        if offered:
-            self._run(
-                "with r as (insert into public.requests (workspace_id, session_id) select workspace_id, id"
-                " from public.sessions where id = $1 returning *), p as (insert into public.proposals (workspace_id,"
-                " request_id, session_id) select workspace_id, id, session_id from r returning *)"
-                " select p.id from p", session,
-            )  # fmt: skip
-            self._run(
-                "update public.sessions s set proposal_id = p.id from public.proposals p"
-                " where s.id = $1 and p.session_id = s.id", session,
-            )  # fmt: skip
-
-    @rule(which=pick, who=pick)
-    def a_session_becomes_somebody_elses(self, which: int, who: int) -> None:
-        if self.sessions and self.contacts:
-            self._run(
-                "update public.sessions set contact_id = $2 where id = $1 and contact_id is not null",
-                self.sessions[which % len(self.sessions)], self.contacts[who % len(self.contacts)],
-            )  # fmt: skip
-
-    @rule(which=pick, space=spaces)
-    def a_conversation_moves(self, which: int, space: str | None) -> None:
-        if self.sessions:
-            self._run(
-                "update public.conversations c set space_id = $2 from public.sessions s"
-                " where s.id = $1 and c.id = s.conversation_id",
-                self.sessions[which % len(self.sessions)], space,
-            )  # fmt: skip
-
-    @rule(which=pick)
-    def a_session_is_gone(self, which: int) -> None:
-        if self.sessions and which % 2:
-            self._run("delete from public.sessions where id = $1", self.sessions.pop(which % len(self.sessions)))
-
-    @rule(which=pick)
-    def a_contact_is_gone(self, which: int) -> None:
-        if self.contacts and which % 3 == 0:
-            self._run("delete from public.contacts where id = $1", self.contacts.pop(which % len(self.contacts)))
-
-    @rule(hours_ago=st.sampled_from([0, 0, 0, 0.5, 3, 11, 26, 49, 24 * 30, 24 * 60]))
-    def periods_are_kept(self, hours_ago: float) -> None:
-        """As of some time: it goes on, but never back."""
-        self.loop.run(keep(self.desk, hours_ago))
-        marks = self.loop.run(
-            self.desk.admin.fetchval(
-                "select count(*) from private.session_stats_marks m join private.session_stats_progress p"
-                " on p.workspace_id = m.workspace_id and m.hour < p.hours_until"
-            )
-        )
-        assert marks == 0
+    @rule(hours_ago=st.sampled_from([0, 0, 0, 11, 26, 49, 24 * 60]))
+    def past_days_are_counted(self, hours_ago: float) -> None:
+        self.loop.run(count_past(self.desk, hours_ago))
+        assert not self._run("select from private.session_stats_marks")
 
     @rule(filters=filters_asked)
-    def somebody_asks(self, filters: JSON) -> None:
-        named = {name: day_named(value) for name, value in filters.items()}
-        for who in self.readers:
-            self.loop.run(check(self.desk, self.readers[who], named, whole=who == "owner"))
+    def all_callers_ask(self, filters: JSON) -> None:
+        today = datetime.now(UTC).date()
+        days: JSON = {name: str(today - timedelta(days=filters[name])) for name in ("from", "to") if name in filters}
+        for name, caller in self.callers.items():
+            for asked in ({}, {**filters, **days}):
+                self.loop.run(check(self.desk, caller, asked, whole=name == "owner"))
 
     @invariant()
-    def what_the_owner_is_told_is_what_can_be_counted(self) -> None:
-        self.loop.run(check(self.desk, self.readers["owner"]))
+    def the_owner_reads_the_count(self) -> None:
+        self.loop.run(check(self.desk, self.callers["owner"]))
 
 
-def run(loop: Loop, desk: Desk, **how: Any) -> None:
-    """The machine, with an owner, an agent and a user who asks."""
-    readers = {
-        "owner": loop.run(member(desk, "owner")),
-        "agent": loop.run(member(desk, "agent")),
-        "user": {"kind": "user", "user_id": loop.run(desk.sign_up(None))},
-    }
-    machine = type("Machine", (Statistics,), {"loop": loop, "desk": desk, "readers": readers})
+def test_figures_equal_a_count_after_every_change(loop_and_desk: tuple[Loop, Desk]) -> None:
+    loop, desk = loop_and_desk
+    loop.run(add_places(desk))
+    callers = {role: loop.run(member(desk, role)) for role in ("owner", "agent")}
+    callers["user"] = {"kind": "user", "user_id": loop.run(desk.sign_up(None))}
+    machine = type("Machine", (Statistics,), {"loop": loop, "desk": desk, "callers": callers})
+    checks = list(HealthCheck)
     run_state_machine_as_test(
-        machine,
-        settings=settings(stateful_step_count=35, deadline=None, suppress_health_check=list(HealthCheck), **how),
+        machine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=checks)
     )
 
 
-def test_figures_are_what_can_be_counted_whatever_changed(loop_and_desk: tuple[Loop, Desk]) -> None:
-    loop, desk = loop_and_desk
-    loop.run(add_places(desk))
-    run(loop, desk, max_examples=40)
+async def old_session(desk: Desk, age: timedelta = timedelta(days=4), token: JSON | None = None) -> tuple[JSON, str]:
+    """The token of a contact who arrived and chatted so long ago, and the session."""
+    token = token or with_token(await desk.register(f"{uuid4()}@example.test"))
+    turn = await desk.start(token)
+    await desk.finish(turn)
+    for table, key in (("sessions", turn["session_id"]), ("contacts", token["caller"]["contact_id"])):
+        await desk.admin.execute(f"update public.{table} set created_at = now() - $2::interval where id = $1", key, age)
+    return token, turn["session_id"]
+
+
+async def marks(desk: Desk) -> int:
+    found: int = await desk.admin.fetchval("select count(*) from private.session_stats_marks")
+    return found
+
+
+async def make_each_change(desk: Desk) -> None:
+    """Make each change in both sessions of a contact whose days are counted; the second is assigned to an agent."""
+    await add_places(desk)
+    owner, agent = await member(desk, "owner"), await member(desk, "agent")
+    for statement in CHANGES.values():
+        token, first = await old_session(desk, timedelta(days=70))
+        await change(desk, owner, first, "complete")
+        _, second = await old_session(desk, timedelta(days=4), token)
+        assert first != second
+        assign = "update public.sessions set assigned_user_id = $1 where id = $2"
+        await desk.admin.execute(assign, agent["user_id"], second)
+        await count_past(desk)
+        for session in (first, second):
+            await desk.admin.execute(statement, session)
+            await check(desk, agent, whole=False)
+            for filters in ({}, {"space_id": SPACE}, {"channel": "web"}):
+                await check(desk, owner, filters)
+        await count_past(desk)
+        assert await marks(desk) == 0
+        await check(desk, owner)
+
+
+async def test_each_change_of_counted_days_is_in_the_next_answer(desk: Desk) -> None:
+    await make_each_change(desk)
 
 
 FAULTS = {
-    "changes leave no mark": (
-        "private.mark_session_hour()",
-        "insert into private.session_stats_marks",
-        "return null; insert into private.session_stats_marks",
-    ),
-    "a mark is of another hour": (
-        "private.mark_session_hour()",
-        "select distinct e.workspace_id, pg_catalog.date_trunc('hour', e.created_at, 'UTC')",
-        "select distinct e.workspace_id, pg_catalog.date_trunc('day', e.created_at, 'UTC')",
-    ),
-    "a month is kept though a day of it is not": (
-        "private.session_stats(uuid,jsonb)",
-        "case k.unit when 'month' then marked_months",
-        "case k.unit when 'month' then array[]::timestamptz[]",
-    ),
-    "a month is not summed again": (
-        "private.keep_session_periods(uuid,timestamptz)",
-        "from days d where d.starts_at < months_until",
-        "from days d where d.starts_at < months_until and d.starts_at >= kept.months_until",
-    ),
-    "a marked hour is counted and kept": (
-        "private.session_stats(uuid,jsonb)",
-        "when 'day' then marked_days else marked_hours end",
-        "when 'day' then marked_days else array[]::timestamptz[] end",
-    ),
-}  # fmt: skip
+    "changes leave no mark": ("mark_stats_day", "begin", "begin return null;"),
+    "a mark names no contact": ("mark_stats_day", "then e.contact_id end", "then null::uuid end"),
+    "a marked day is counted twice": ("session_stats", "and not k.day <@ live", ""),
+    "a marked day is not counted again": ("count_past_sessions", "marked_days(marks)", "marked_days('{}')"),
+    "others' sessions are looked at": ("stats_sessions", "own is null or b.id in (select unnest(own))", "true"),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_machine_notices_a_fault(loop_and_desk: tuple[Loop, Desk], fault: str) -> None:
-    loop, desk = loop_and_desk
-    loop.run(add_places(desk))
+async def test_a_fault_is_noticed(desk: Desk, fault: str) -> None:
     function, right, wrong = FAULTS[fault]
-    source = loop.run(desk.admin.fetchval("select pg_get_functiondef($1::text::regprocedure)", function))
+    source = await desk.admin.fetchval("select pg_get_functiondef($1::text::regproc)", f"private.{function}")
     assert right in source
-    loop.run(desk.admin.execute(source.replace(right, wrong)))
+    await desk.admin.execute(source.replace(right, wrong, 1))
     with pytest.raises(AssertionError):
-        run(loop, desk, max_examples=400, phases=[Phase.generate])
+        await make_each_change(desk)
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled", "lost"])
+async def test_a_late_turn_counts_for_the_day_of_its_session(desk: Desk, end: str) -> None:
+    owner = await member(desk, "owner")
+    token, session = await old_session(desk)
+    await count_past(desk)
+    turn = await desk.start(token)
+    assert turn["session_id"] == session
+    assert (await check(desk, owner))["turns"]["by_status"] == {"completed": 1, "active": 1}
+    await count_past(desk)
+    if end == "lost":
+        await desk.let_lease_run_out(turn)
+        await desk.expire()
+    else:
+        await desk.finish(turn, end, "Hi", error_code="persona_failed" if end == "failed" else None)
+    told = await check(desk, owner)
+    assert [day["turns"] for day in told["by_day"]] == [2]
+    assert told["turns"]["by_status"].get("active", 0) == 0
+    assert await count_past(desk) == 1
+    assert await check(desk, owner) == told
+
+
+async def test_a_turn_in_a_session_of_today_leaves_no_mark(desk: Desk) -> None:
+    turn = await desk.start(with_token(await desk.register("ann@example.test")))
+    await desk.flush(turn, 0, "Hi")
+    await desk.finish(turn)
+    await change(desk, await member(desk, "owner"), turn["session_id"], "complete")
+    assert await marks(desk) == 0
+
+
+async def test_a_transaction_without_a_mark_has_half_an_hour_to_commit(desk: Desk) -> None:
+    trigger = await desk.admin.fetchval(
+        "select pg_get_triggerdef(oid) from pg_trigger where tgname like 'mark_changed%'"
+    )
+    marked_before = trigger.split(" < ")[1].split("))")[0].replace("now()", "$1::timestamptz")
+    beyond: dict[int, set[int]] = {30: set(), 40: set()}
+    for minute in range(0, 24 * 60, 10):
+        began = datetime(2030, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+        marked = (await desk.admin.fetchval(f"select {marked_before})", began)).date()
+        for later, days in beyond.items():
+            await desk.admin.execute("delete from private.sweeps")
+            await desk.admin.fetchval("select private.count_past_sessions($1)", began + timedelta(minutes=later))
+            days.add((await desk.admin.fetchval("select private.stats_counted_until()") - marked).days)
+    assert beyond == {30: {0}, 40: {0, 1}}
+
+
+async def test_the_answer_comes_from_the_rollups(desk: Desk) -> None:
+    owner = await member(desk, "owner")
+    await old_session(desk)
+    await count_past(desk)
+    before = await check(desk, owner)
+    # No trigger runs, so no day is marked.
+    await desk.admin.execute("set session_replication_role = replica; delete from public.turns; reset all")
+    assert await ask(desk, owner) == before
+    assert (await desk.admin.fetchval("select max(day) from public.session_stats_daily")) < datetime.now(UTC).date()
+
+
+async def test_a_change_during_a_count_is_counted_again_and_nothing_waits_for_a_mark(desk: Desk) -> None:
+    owner = await member(desk, "owner")
+    sessions = [UUID((await old_session(desk))[1]) for _ in range(2)]
+    await count_past(desk)
+    other = await asyncpg.connect(desk.admin_url)
+    try:
+        async with other.transaction():
+            await other.execute(CHANGES["a session completes"], sessions[0])
+            await desk.admin.execute("set lock_timeout = '1s'")
+            await desk.admin.execute(CHANGES["a step"], sessions[1])
+            assert await count_past(desk) == 1
+            assert await marks(desk) == 0
+        assert await marks(desk) == 1
+        assert (await check(desk, owner))["sessions"]["by_status"] == {"completed": 1, "active": 1}
+        async with other.transaction():
+            assert await other.fetchval("select private.count_past_sessions()") == 1
+            assert await count_past(desk) == 0, "only one count runs at a time"
+        await check(desk, owner)
+    finally:
+        await other.close()
+
+
+async def test_marks_grow_with_the_changes_and_not_with_a_contacts_other_sessions(desk: Desk) -> None:
+    owner = await member(desk, "owner")
+    _, session = await old_session(desk)
+    await count_past(desk)
+    for _ in range(40):
+        await desk.admin.execute(CHANGES["a session is imported"], UUID(session))
+    assert await marks(desk) == 40
+    await check(desk, owner)
+    assert await count_past(desk) == 2
+    await check(desk, owner)
+
+
+async def test_each_caller_reads_the_figures_of_the_sessions_that_they_may_read(desk: Desk) -> None:
+    boss, agent = await member(desk, "admin"), await member(desk, "agent")
+    stranger = {"kind": "user", "user_id": await desk.sign_up(None)}
+    workspace, _ = await desk.open_workspace()
+    elsewhere = await member(desk, "owner", workspace)
+    sessions = [(await old_session(desk))[1] for _ in range(3)]
+    await count_past(desk)
+    await desk.admin.execute(
+        "update public.sessions set assigned_user_id = $1 where id = $2", agent["user_id"], sessions[0]
+    )
+    for caller, named, scope, total in (
+        (boss, WORKSPACE, "workspace", 3),
+        (boss, None, "workspace", 3),
+        (agent, WORKSPACE, "own", 1),
+        (agent, None, "own", 1),
+        (stranger, None, "own", 0),
+        (stranger, WORKSPACE, "own", 0),
+        (elsewhere, WORKSPACE, "own", 0),
+        (elsewhere, None, "workspace", 0),
+        (boss, workspace, "own", 0),
+    ):
+        told = await ask(desk, caller, workspace=named)
+        assert (told["scope"], told["sessions"]["total"], told["active_now"]) == (scope, total, total)
+        assert (told["funnel"]["registered"], told["turns"]["total"]) == (total, total)
+        assert sum(item["sessions"] for item in told["by_persona"]) == total
+        assert all(item["name"] for item in told["by_persona"] + told["by_space"])
+    await desk.admin.execute(
+        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'agent')",
+        workspace, boss["user_id"],
+    )  # fmt: skip
+    with pytest.raises(Raised) as refused:
+        await ask(desk, boss, workspace=None)
+    assert (refused.value.status, refused.value.code) == (422, "workspace_required")

@@ -70,12 +70,11 @@ jobs                           | EEO | queued queued_2 | last_error=x | entered;
 rate_limits                    | EEO | one two subject=x | taken=77 | entered; admins; agent: contact_a
 persona_breakers               | EEO | one two persona_id=personas.well_~ | refused=77 | entered; members
 audit_events                   | EOO | contact_b contact_c | verb=x.x | operators; admins
-session_stats_periods          | OOO | one two unit=hour starts_at=SOON | sessions=77 | operators; admins
+session_stats_daily            | OOO | one two day=2030-01-01 | sessions=77 | operators; admins
 private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
 private.wakes                  | --- | worker worker name=x | woken_at=SOON | none
 private.sweeps                 | --- | test test name=x | swept_at=SOON | none
-private.session_stats_marks    | --- | one two | hour=SOON | none
-private.session_stats_progress | --- | one two | hours_until=SOON | none
+private.session_stats_marks    | --- | one two | created_at=SOON | none
 """
 
 HIDDEN: Mapping[tuple[str, str], str] = {

@@ -138,9 +138,9 @@ audit_events: verb=test.done object_id=workspaces.~
     one two:
     contact_b: verb=contact.registered object_id=contacts.b
     contact_c: verb=contact.registered object_id=contacts.c
-session_stats_periods: unit=day starts_at=LONG_AGO part=0
+session_stats_daily: day=2025-01-02 part=0
     one:
-    two: starts_at=BEFORE
+    two: day=2025-01-01
 private.retired_secrets: secret_id=secret:former-* accepted_until=SOON
     space_one space_two: space_id=spaces.~
     persona_one persona_two: persona_id=personas.~
@@ -148,9 +148,7 @@ private.wakes: name=* woken_at=LONG_AGO
     worker:
 private.sweeps: name=* swept_at=LONG_AGO
     test:
-private.session_stats_marks: hour=LONG_AGO id=1
-    one two:
-private.session_stats_progress: hours_until=LONG_AGO days_until=LONG_AGO months_until=LONG_AGO
+private.session_stats_marks: created_at=LONG_AGO id=1
     one two:
 """
 
