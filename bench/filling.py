@@ -83,10 +83,11 @@ select x.n, x.at, pg_temp.uuid7(x.at) as id, c.n as contact_n, c.id as contact_i
 insert into public.contacts (id, workspace_id, first_name, last_name, source, session_id, created_at)
 select c.id, '{workspace}', 'First' || c.n, 'Last' || c.n, 'web', s.id, c.at
   from contact c join session s on s.n = c.n / 2 * 5 + c.n % 2 order by c.n;
-insert into public.sessions (id, workspace_id, conversation_id, contact_id, persona_id, assigned_user_id, status,
-                             turn_count, message_count, created_at, last_activity_at, ended_at, archived_at,
-                             status_before_archive, workflow, workflow_step)
+insert into public.sessions (id, workspace_id, conversation_id, contact_id, persona_id, space_id, channel,
+                             assigned_user_id, status, turn_count, message_count, created_at, last_activity_at,
+                             ended_at, archived_at, status_before_archive, workflow, workflow_step)
 select s.id, '{workspace}', s.conversation_id, s.contact_id, pg_temp.made('persona', s.contact_n % 3),
+       pg_temp.made('space', s.contact_n % 6), case when s.contact_n % 5 = 0 then 'whatsapp' else 'web' end,
        case when s.n % 1000 = 7 then '{agent}'::uuid end, k.status, {turns}, {turns} * 2, s.at,
        s.at + interval '10 minutes', case when k.status <> 'active' then s.at + interval '1 hour' end,
        case when k.status = 'archived' then s.at + interval '90 days' end,

@@ -12,7 +12,7 @@ from lib.auth import callers, client_info
 from lib.conversations.follow_ups import PostedMessage
 from lib.database.paging import Page
 from lib.http import app, request_body
-from lib.sessions import bulk, models, statistics, takeovers
+from lib.sessions import bulk, models, session_lists, statistics, takeovers
 from lib.sessions import sessions as domain
 from lib.workflow import quoting, workflow
 
@@ -25,14 +25,14 @@ async def list_sessions(request: Request) -> Page[models.Session]:
     query: dict[str, object] = {**request.query_params}
     if "status" in query:
         query["status"] = request.query_params.getlist("status")
-    return await domain.find(caller, request_body.validate(models.SessionFilter, query))
+    return await session_lists.find(caller, request_body.validate(models.SessionFilter, query))
 
 
 async def list_conversation_sessions(request: Request) -> Page[models.Session]:
     """The sessions of one conversation."""
     conversation_id = app.path_id(request, "conversation_id")
     caller = await callers.require_reader(request)
-    return await domain.find_in_conversation(
+    return await session_lists.find_in_conversation(
         caller, conversation_id, request_body.read_query(request, models.SessionPageRequest)
     )
 
@@ -47,7 +47,7 @@ async def read_session(request: Request) -> models.SessionDetail:
     """One session with turns, messages and timeline."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
-    return await domain.read(caller, session_id, request_body.read_query(request, models.MessagePageRequest))
+    return await session_lists.read(caller, session_id, request_body.read_query(request, models.MessagePageRequest))
 
 
 async def start_session(request: Request) -> models.StartResult | Response:

@@ -17,7 +17,13 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 import httpx
-from postgrest import AsyncPostgrestClient, AsyncRequestBuilder, AsyncSelectRequestBuilder
+from postgrest import (
+    AsyncPostgrestClient,
+    AsyncRequestBuilder,
+    AsyncRPCFilterRequestBuilder,
+    AsyncSelectRequestBuilder,
+)
+from postgrest.base_request_builder import RequestConfig
 from pydantic import BaseModel, ValidationError
 
 from lib import config, errors, log
@@ -28,6 +34,9 @@ from lib.database.refusals import SqlError
 from lib.database.retries import BRIEF, Patience, Unreachable
 
 Row = TypeVar("Row", bound=BaseModel)
+
+Query = AsyncSelectRequestBuilder | AsyncRPCFilterRequestBuilder
+"""A query of a view, a table or the rows of a function; the builder's filters narrow it down."""
 
 CONNECT_SECONDS = 3
 
@@ -48,16 +57,18 @@ class Queries:
         """The builder of a query of this view or table."""
         return self._client.from_(name)
 
-    async def rows(
-        self, query: AsyncSelectRequestBuilder, of: type[Row], *, patience: Patience = BRIEF
-    ) -> tuple[Row, ...]:
+    def function(self, name: str, arguments: Mapping[str, Any]) -> AsyncRPCFilterRequestBuilder:
+        """The builder of a query of the rows that this SQL function returns."""
+        return self._client.rpc(name, dict(arguments))
+
+    async def rows(self, query: Query, of: type[Row], *, patience: Patience = BRIEF) -> tuple[Row, ...]:
         """The rows of a query, in its order.
 
         Raises TokenInvalid or TokenExpired for a token that PostgREST does not accept, Forbidden for a view that the
         caller's role may not read, BackendUnavailable when the database cannot be reached or gives up, and
         InternalError (logged) for every other failure, which is our own mistake.
         """
-        request = query.request
+        request: RequestConfig[httpx.AsyncClient] = query.request
         name = request.path.name
         request.headers.update(self._headers)
 

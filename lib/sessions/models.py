@@ -10,7 +10,6 @@ from pydantic import Field, field_validator, model_validator
 from lib.chat.turns import Status as TurnStatus
 from lib.database import paging
 from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
-from lib.fields import external_refs
 from lib.fields.models import Body, Record
 from lib.fields.tags import Tag
 from lib.fields.types import Attributes, Label, Moment
@@ -103,8 +102,17 @@ class ContactRef(Record):
     name: str | None
 
 
+FOR_MEMBERS = frozenset(
+    {
+        "assigned_user_id", "primary_quote", "quote_counts", "tags", "taken_over_by", "taken_over_at",
+        "workflow_state", "quotes", "refs",
+    }
+)  # fmt: skip
+"""Fields of a session that only members of its workspace see; others see only if it is taken over."""
+
+
 class Session(Record):
-    """A session in a list. Fields from ``primary_quote`` on are for members; others see only if it is taken over."""
+    """A session in a list: a row of session_details, or of contact_session_details without the fields for members."""
 
     id: UUID
     workspace_id: UUID
@@ -113,8 +121,8 @@ class Session(Record):
     persona: PersonaRef
     contact: ContactRef | None
     user_id: UUID | None
-    assigned_user_id: UUID | None
-    channel: str | None
+    assigned_user_id: UUID | None = None
+    channel: str
     space_id: UUID | None
     thread_key: str | None
     turn_count: int
@@ -134,6 +142,13 @@ class Session(Record):
     tags: tuple[str, ...] | None = None
     taken_over_by: UUID | None = None
     taken_over_at: datetime | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_fields_for_members(cls, row: Any) -> Any:
+        if isinstance(row, dict) and row.get("reader_is_member") is False:
+            return {name: value for name, value in row.items() if name not in FOR_MEMBERS}
+        return row
 
 
 class TurnView(Record):
@@ -157,11 +172,11 @@ class TimelineEntry(Record):
 
     at: datetime
     event: str
-    turn_id: UUID | None
-    actor_id: UUID | None
-    code: str | None
-    step: str | None
-    object_id: UUID | None
+    turn_id: UUID | None = None
+    actor_id: UUID | None = None
+    code: str | None = None
+    step: str | None = None
+    object_id: UUID | None = None
 
 
 class SessionDetail(Session):
@@ -207,16 +222,6 @@ class SessionPageRequest(Body):
             raise ValueError("a list goes on after a cursor or from an offset on, not both")
         return self
 
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of the SQL function."""
-        last = paging.read_cursor(self.cursor) if self.cursor is not None else None
-        return {
-            "page_size": self.limit,
-            "before_created_at": last.created_at.isoformat() if last else None,
-            "before_id": last.id if last else None,
-            "skip": self.offset or 0,
-        }
-
 
 class SessionFilter(SessionPageRequest):
     """Filters of a list of sessions. ``text`` searches messages; time ranges include ``after`` and exclude ``before``.
@@ -249,15 +254,6 @@ class SessionFilter(SessionPageRequest):
         if isinstance(given, list):
             return [word.strip().lower() for text in given for word in str(text).split(",")]
         return given
-
-    def filters(self) -> dict[str, Any]:
-        """The given filters by name."""
-        plain = self.model_dump(
-            mode="json", exclude_none=True, exclude={*SessionPageRequest.model_fields, "external_id"}
-        )
-        return (
-            plain if self.external_id is None else plain | {"external_ids": external_refs.spellings(self.external_id)}
-        )
 
 
 class MessagePageRequest(Body):

@@ -1,7 +1,6 @@
-"""Sessions: how they are found, started, paused, ended, recovered and timed out."""
+"""Sessions: how they are started, paused, ended, recovered and timed out."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -11,29 +10,17 @@ from lib.auth.client_info import ClientInfo
 from lib.chat.stopping import until_stopped
 from lib.database import commands
 from lib.database.management import managing_as
-from lib.database.paging import Page, Position
-from lib.fields.models import Record
 from lib.sessions.models import (
     CleanupRequest,
     CleanupResult,
-    MessagePageRequest,
     NewSession,
     RecoveredSession,
-    Session,
-    SessionDetail,
-    SessionFilter,
-    SessionPageRequest,
     StartResult,
     StatusChange,
     TargetStatus,
 )
 
 CLEANUP_BATCH = 500
-
-
-class _Found(Record):
-    items: tuple[Session, ...]
-    last: Position | None
 
 
 async def recover(caller: callers.Contact | callers.User, session_id: UUID) -> RecoveredSession:
@@ -83,27 +70,6 @@ async def start(caller: callers.Contact | callers.User, new: NewSession, client:
     return await rpc.call("start_session", arguments, StartResult, repeatable=True)
 
 
-async def find(caller: callers.Contact | callers.User, search: SessionFilter) -> Page[Session]:
-    """Sessions, newest first: those of a member's workspace (agents: own and assigned), else the caller's own.
-
-    Raises Refused (workspace_required) if a member of several workspaces names none.
-    """
-    return await _find(caller, search.filters(), search)
-
-
-async def find_in_conversation(
-    caller: callers.Contact | callers.User, conversation_id: UUID, paging: SessionPageRequest
-) -> Page[Session]:
-    """A conversation's sessions, newest first. Raises Refused (conversation_not_found)."""
-    return await _find(caller, {"conversation_id": str(conversation_id)}, paging)
-
-
-async def read(caller: callers.Contact | callers.User, session_id: UUID, paging: MessagePageRequest) -> SessionDetail:
-    """One session with turns, messages and timeline. Raises Refused (session_not_found, message_not_found)."""
-    arguments = {"session_id": session_id, "before": paging.before, "message_limit": paging.limit}
-    return await commands.reading_as(caller).call("read_session", arguments, SessionDetail, repeatable=True)
-
-
 async def clean_up(
     caller: callers.User | callers.System, cleanup: CleanupRequest, *, budget_seconds: float
 ) -> CleanupResult:
@@ -140,17 +106,3 @@ async def clean_up(
         timed_out, remaining = timed_out + swept.timed_out, swept.remaining
     log.info("session_cleanup", timed_out=timed_out, remaining=remaining)
     return CleanupResult(timed_out=timed_out, remaining=remaining)
-
-
-async def _find(
-    caller: callers.Contact | callers.User, filters: Mapping[str, Any], paging: SessionPageRequest
-) -> Page[Session]:
-    return await read_page(caller, "list_sessions", {"filters": filters}, paging)
-
-
-async def read_page(
-    caller: callers.Contact | callers.User, name: str, arguments: Mapping[str, Any], paging: SessionPageRequest
-) -> Page[Session]:
-    """A page of the list of sessions that this SQL function returns."""
-    found = await commands.reading_as(caller).call(name, {**arguments, **paging.arguments()}, _Found, repeatable=True)
-    return Page(items=found.items, next_cursor=found.last.cursor() if found.last else None)

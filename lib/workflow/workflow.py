@@ -1,6 +1,6 @@
 """Workflow of a session: its step, state, request, quotes, proposal and references.
 
-Each function calls one SQL function of nearly the same name. Changes are for members who work on the session. All raise
+Each change calls one SQL function of nearly the same name. Changes are for members who work on the session. All raise
 BackendUnavailable and Refused: session_not_found if the caller may not see the session, forbidden if the caller sees it
 but does not work on it.
 """
@@ -18,7 +18,7 @@ from lib.database.paging import Page
 from lib.fields import external_refs
 from lib.fields.models import Body, Empty, Record
 from lib.fields.types import Attributes
-from lib.sessions import models, sessions
+from lib.sessions import models, session_lists, sessions
 from lib.sessions.models import NewSession, Session, Status
 from lib.workflow.quoting import (
     ExternalRef,
@@ -108,19 +108,15 @@ async def create_or_update_chat_session(
 
 async def get_active_chat_session(caller: callers.Contact | callers.User, conversation_id: UUID) -> Session:
     """A conversation's active or paused session. Raises Refused (conversation_not_found, session_not_found)."""
-    return await commands.reading_as(caller).call(
-        "get_active_chat_session", {"conversation_id": conversation_id}, Session, repeatable=True
-    )
+    return await session_lists.read_live(caller, conversation_id)
 
 
 async def get_chat_session_by_request(caller: callers.Contact | callers.User, request_id: UUID) -> Session:
     """The session of a request: the live one, else the newest. Raises Refused: request_not_found, session_not_found."""
-    return await commands.reading_as(caller).call(
-        "get_chat_session_by_request", {"request_id": request_id}, Session, repeatable=True
-    )
+    return await session_lists.read_by_request(caller, request_id)
 
 
-async def get_chat_sessions_by_trip_id(caller: callers.User, trip_id: str, search: TripFilter) -> Page[models.Session]:
+async def get_chat_sessions_by_trip_id(caller: callers.User, trip_id: str, search: TripFilter) -> Page[Session]:
     """The sessions of a trip, by its id or short code, newest first; for members.
 
     Raises InvalidBody for a text that is neither, and Refused (workspace_required).
@@ -129,15 +125,14 @@ async def get_chat_sessions_by_trip_id(caller: callers.User, trip_id: str, searc
         trip_ids = external_refs.spellings(trip_id)
     except ValueError as unfit:
         raise errors.InvalidBody([errors.FieldError("trip_id", str(unfit))]) from None
-    arguments = {"trip_ids": trip_ids, "workspace_id": search.workspace_id}
-    return await sessions.read_page(caller, "get_chat_sessions_by_trip_id", arguments, search)
+    return await session_lists.find_by_trip(caller, trip_ids, search.workspace_id, search)
 
 
 async def get_user_active_chat_sessions(
     caller: callers.Contact | callers.User, paging: models.SessionPageRequest
-) -> Page[models.Session]:
+) -> Page[Session]:
     """The caller's own and assigned live sessions in all workspaces, newest first."""
-    return await sessions.read_page(caller, "get_user_active_chat_sessions", {}, paging)
+    return await session_lists.find_live(caller, paging)
 
 
 async def update_chat_session_workflow(

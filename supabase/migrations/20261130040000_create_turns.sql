@@ -128,7 +128,7 @@ create function private.turn_lease()
     returns interval language plpgsql immutable parallel safe set search_path = ''
 as $$
 begin
-    return '30 seconds';
+    return interval '30 seconds';
 end;
 $$;
 comment on function private.turn_lease is 'How long a turn lives without a flush. After it the turn counts as abandoned by its process and is ended.';

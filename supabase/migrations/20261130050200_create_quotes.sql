@@ -276,9 +276,5 @@ $$;
 comment on function private.count_quotes is 'How many operators were asked for a request, by the status of their quotes.';
 
 grant execute on function
-    private.choose_primary_quote, private.upsert_quote, private.upsert_proposal, private.count_quotes
+    private.choose_primary_quote, private.upsert_quote, private.upsert_proposal, private.describe_quote, private.count_quotes
     to switchboard;
-
-grant execute on function
-    private.describe_quote
-    to authenticated, switchboard;

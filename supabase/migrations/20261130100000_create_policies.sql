@@ -99,6 +99,10 @@ create policy "Switchboard adds to the workspace it entered"
     on public.contact_moves for insert to switchboard
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
+-- Who may read a contact's session details: the contact, those of its token's conversation.
+
+grant select on public.contact_session_details to contact;
+
 -- Who may see a contact: members, and the contact once there is proof of who it is.
 
 grant select (
@@ -221,6 +225,10 @@ create policy "Switchboard changes the workspace it entered"
     on public.jobs for update to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may read the words of messages: whoever may read the messages.
+
+grant select on public.message_words to authenticated, contact;
 
 -- Who may see messages: whoever may see their session.
 
@@ -420,6 +428,10 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
+-- Who may read session details: members and users, each the sessions that they may see.
+
+grant select on public.session_details to authenticated;
+
 -- Who may see by what other systems know a session: the members who see the session.
 
 grant select on public.session_refs to authenticated;
@@ -485,9 +497,9 @@ create policy "Switchboard deletes in the workspace it manages"
 -- is for its conversation.
 
 grant select (
-    id, workspace_id, conversation_id, contact_id, user_id, persona_id, status, turn_count, message_count, metadata,
-    error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive, workflow,
-    workflow_step, request_id, taken_over_at, first_message_at
+    id, workspace_id, conversation_id, contact_id, user_id, persona_id, space_id, channel, status, turn_count,
+    message_count, metadata, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
+    workflow, workflow_step, request_id, taken_over_at, first_message_at
 ) on public.sessions to contact;
 grant select on public.sessions to authenticated;
 grant select, insert, update on public.sessions to switchboard;

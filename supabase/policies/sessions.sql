@@ -2,9 +2,9 @@
 -- is for its conversation.
 
 grant select (
-    id, workspace_id, conversation_id, contact_id, user_id, persona_id, status, turn_count, message_count, metadata,
-    error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive, workflow,
-    workflow_step, request_id, taken_over_at, first_message_at
+    id, workspace_id, conversation_id, contact_id, user_id, persona_id, space_id, channel, status, turn_count,
+    message_count, metadata, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
+    workflow, workflow_step, request_id, taken_over_at, first_message_at
 ) on public.sessions to contact;
 grant select on public.sessions to authenticated;
 grant select, insert, update on public.sessions to switchboard;

@@ -628,4 +628,4 @@ grant execute on function
 
 grant execute on function
     private.merge_target
-    to authenticated, contact, service_role, switchboard;
+    to authenticated, service_role, switchboard;

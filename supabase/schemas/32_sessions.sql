@@ -7,6 +7,8 @@ create table public.sessions (
     contact_id            uuid,
     user_id               uuid,
     persona_id            uuid                  not null,
+    space_id              uuid,
+    channel               text                  not null default 'web',
     assigned_user_id      uuid,
     status                public.session_status not null default 'active',
     turn_count            integer               not null default 0,
@@ -33,6 +35,7 @@ create table public.sessions (
     constraint sessions_conversation_id_fkey  foreign key (workspace_id, conversation_id) references public.conversations (workspace_id, id) on delete cascade,
     constraint sessions_contact_id_fkey       foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
     constraint sessions_persona_id_fkey       foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
+    constraint sessions_space_id_fkey         foreign key (workspace_id, space_id) references public.spaces (workspace_id, id) on delete set null (space_id),
     constraint sessions_taken_over_by_fkey    foreign key (workspace_id, taken_over_by)
         references public.workspace_members (workspace_id, user_id) on delete set null (taken_over_by),
     constraint sessions_metadata_object       check (jsonb_typeof(metadata) = 'object'),
@@ -44,6 +47,8 @@ create table public.sessions (
     constraint sessions_taken_over_live       check (taken_over_by is null or status in ('active', 'paused'))
 ) with (fillfactor=90);
 comment on table public.sessions is 'One episode of a conversation, with status and counters.';
+comment on column public.sessions.space_id is 'That of its conversation, copied so that lists by space have an index.';
+comment on column public.sessions.channel is 'That of its conversation, which keeps it, copied so that lists by channel have an index.';
 comment on column public.sessions.assigned_user_id is 'The member who is responsible for it.';
 comment on column public.sessions.turn_count is 'Equals the number of its turns; changed in the transaction that adds one.';
 comment on column public.sessions.message_count is 'Equals the number of its messages; changed in the transaction that adds one.';
@@ -76,6 +81,8 @@ create index sessions_timeout_idx on public.sessions (workspace_id, created_at, 
 create index sessions_cancelled_idx on public.sessions (workspace_id, created_at, id) where status = 'cancelled';
 create index sessions_archived_idx on public.sessions (workspace_id, created_at, id) where status = 'archived';
 create index sessions_persona_created_at_idx on public.sessions (persona_id, created_at, id);
+create index sessions_space_id_idx on public.sessions (space_id, created_at, id) where space_id is not null;
+create index sessions_channel_idx on public.sessions (workspace_id, channel, created_at, id) where channel <> 'web';
 create index sessions_idle_idx on public.sessions (workspace_id, last_activity_at) where status in ('active', 'paused');
 create index sessions_request_id_idx on public.sessions (request_id) where request_id is not null;
 create index sessions_primary_quote_id_idx on public.sessions (primary_quote_id) where primary_quote_id is not null;
@@ -143,9 +150,9 @@ begin
        and s.status in ('active', 'paused')
        for no key update;
     if not found then
-        insert into public.sessions (workspace_id, conversation_id, contact_id, user_id, persona_id, metadata)
+        insert into public.sessions (workspace_id, conversation_id, contact_id, user_id, persona_id, space_id, channel, metadata)
         values (conversation.workspace_id, conversation.id, conversation.contact_id, conversation.user_id,
-                conversation.persona_id, find_or_create_session.metadata)
+                conversation.persona_id, conversation.space_id, conversation.channel, find_or_create_session.metadata)
         returning * into session;
         -- The link to the contact's first session is set once.
         update public.contacts c

@@ -1,4 +1,4 @@
-"""The frequent calls of SQL functions, for a contact of a workspace that bench/filling.py filled."""
+"""The frequent calls of functions and queries of views, for a contact of a workspace that bench/filling.py filled."""
 
 import json
 import time
@@ -26,7 +26,7 @@ AT_WORK = {"role": "switchboard", "scope": {"workspace_id": WORKSPACE}, "caller"
 
 @dataclass(frozen=True)
 class Call:
-    """A call, with the claims of its caller.
+    """A call of a function, or a statement with its values, with the claims of its caller.
 
     The superuser executes `before`. `first` is a call before this one, whose answer has the `{turn_id}` of `sql`.
     """
@@ -35,11 +35,30 @@ class Call:
     sql: str
     before: str = ""
     first: "Call | None" = None
+    values: tuple[Any, ...] = ()
 
 
 def quoted(value: object) -> str:
     """A document as an SQL literal."""
     return "'" + json.dumps(value).replace("'", "''") + "'"
+
+
+def session_query(
+    claims: Mapping[str, Any], where: str, *values: object, joined: str = "", limit: int = 51, view: str = ""
+) -> Call:
+    """The statement that PostgREST sends for a page of sessions, with its values as parameters."""
+    first = len(values) + 1
+    page = f"order by s.created_at desc, s.id desc limit ${first} offset ${first + 1}"
+    source = f"select s.* from public.{view}session_details s {joined} where {where} {page}"
+    body = "select coalesce(json_agg(t), '[]')::text from (select * from pgrst_source) t"
+    return Call(claims, f"with pgrst_source as ({source}) {body}", values=(*values, limit, 0))
+
+
+def embedded(table: str, condition: str, limit: int, join: str = "left") -> str:
+    """How PostgREST joins the rows of another table to those of a view."""
+    rows = f"select e.id from public.{table} e where e.session_id = s.id and {condition} limit {limit}"
+    required = "true" if join == "left" else f"{table}_rows is not null"
+    return f"{join} join lateral (select json_agg(x) as {table}_rows from ({rows}) x) {table} on {required}"
 
 
 def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
@@ -60,8 +79,12 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
     def contacts(**filters: object) -> Call:
         return Call(OF_OWNER, f"list_contacts('{WORKSPACE}', {quoted(filters)})")
 
-    def sessions(claims: Mapping[str, Any] = OF_OWNER, **filters: object) -> Call:
-        return Call(claims, f"list_sessions({quoted(filters)})")
+    def sessions(where: str, *values: object, claims: Mapping[str, Any] = OF_OWNER, joined: str = "") -> Call:
+        return session_query(claims, f"s.workspace_id = $1 and {where}", WORKSPACE, *values, joined=joined)
+
+    def session(claims: Mapping[str, Any], view: str = "") -> Call:
+        rows = [embedded("turns", "true", 200), embedded("messages", "true", 201)]
+        return session_query(claims, "s.id = $1", target["session"], joined=" ".join(rows), view=view)
 
     def statistics(claims: Mapping[str, Any] = OF_OWNER, **filters: str) -> Call:
         return Call(claims, f"read_session_stats(filters => {quoted(filters)})")
@@ -85,23 +108,37 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
         "contacts, newest": contacts(),
         "contacts with a rare tag": contacts(tag="vip"),
         "contacts with a common tag": contacts(tag="known"),
-        "session by id": Call(OF_OWNER, f"read_session('{target['session']}')"),
-        "session by id, for its contact": Call(with_token, f"read_session('{target['session']}')"),
-        "sessions, newest": sessions(),
-        "sessions by status": sessions(status=["failed"]),
-        "sessions by persona": sessions(persona_id=target["persona"]),
-        "sessions by contact": sessions(contact_id=target["contact"]),
-        "sessions by user": sessions(user_id=OWNER),
-        "sessions by space": sessions(space_id=target["space"]),
-        "sessions by channel": sessions(channel="whatsapp"),
-        "sessions by step": sessions(step="proposal_ready"),
-        "sessions by external id": sessions(external_ids=["atrip-10"]),
-        "sessions of the last day": sessions(created_after=(now - timedelta(days=1)).isoformat()),
-        "sessions active before the middle": sessions(active_before=(now - timedelta(days=days / 2)).isoformat()),
-        "sessions with a rare word": sessions(text=f"word{target['number']}"),
-        "sessions with a common word": sessions(text="please"),
-        "sessions of an agent": sessions(OF_AGENT),
-        "sessions of a conversation": sessions(conversation_id=target["conversation"]),
+        "session by id": session(OF_OWNER),
+        "session by id, for its contact": session(with_token, "contact_"),
+        "events of a session": Call(OF_OWNER, f"session_events('{target['session']}')"),
+        "sessions, newest": sessions("true"),
+        "sessions by status": sessions("s.status = any ($2)", ["failed"]),
+        "sessions by persona": sessions("s.persona_id = $2", target["persona"]),
+        "sessions by contact": sessions("s.contact_id = $2", target["contact"]),
+        "sessions by user": sessions("s.user_id = $2", OWNER),
+        "sessions by space": sessions("s.space_id = $2", target["space"]),
+        "sessions by channel": sessions("s.channel = $2", "whatsapp"),
+        "sessions by step": sessions("s.workflow_step = $2", "proposal_ready"),
+        "sessions of the last day": sessions("s.created_at >= $2", now - timedelta(days=1)),
+        "sessions active before the middle": sessions(
+            "s.last_activity_at < $2 and s.created_at < $2", now - timedelta(days=days / 2)
+        ),
+        "sessions with a common word": sessions(
+            "true",
+            "please",
+            joined=embedded("message_words", "e.words @@ websearch_to_tsquery('simple', $2)", 1, "inner"),
+        ),
+        "sessions of an agent": sessions("(s.user_id = $2 or s.assigned_user_id = $2)", AGENT, claims=OF_AGENT),
+        "no session by status": sessions("s.status = any ($2)", ["paused"]),
+        "no session by persona": sessions("s.persona_id = $2", OWNER),
+        "no session by space": sessions("s.space_id = $2", OWNER),
+        "no session by channel": sessions("s.channel = $2", "telegram"),
+        "no session by workflow": sessions("s.workflow = $2", "refund"),
+        "no session by quote": sessions("s.primary_quote_id is not null"),
+        "no session taken over": sessions("s.taken_over_at is not null"),
+        "sessions of a conversation": session_query(OF_OWNER, "s.conversation_id = $1", target["conversation"]),
+        "search for a rare word": Call(OF_OWNER, f"search_sessions('{WORKSPACE}', 'word{target['number']}')"),
+        "search for an external id": Call(OF_OWNER, f"search_sessions('{WORKSPACE}', external_ids => '{{atrip-10}}')"),
         "statistics": statistics(),
         "statistics of 30 days": statistics(OF_OWNER, **{"from": month_ago}),
         "statistics of four days": statistics(OF_OWNER, **{"from": four_days_ago}),

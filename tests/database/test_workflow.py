@@ -330,7 +330,7 @@ async def test_a_later_session_goes_on_with_the_request_of_the_same_contact_and_
     assert (taken_up["request"]["origin"], taken_up["primary_quote"]["operator"]) == ("LSZH", "acme")
     assert taken_up["quote_counts"]["received"] == 1
     # From then on the agent sees it, with all that comes of it.
-    found = await desk.call("get_chat_session_by_request", own_token(agent), request_id=request)
+    (found,) = await desk.sessions(own_token(agent), "s.request_id = $1", request)
     assert (found["id"], found["primary_quote"]["operator"]) == (later, "acme")
     # A quote for the earlier one, which is over, stands for the later one as well.
     await quote(desk, boss, ann["session_id"], "acme", status="withdrawn")

@@ -127,13 +127,16 @@ async def test_a_late_quote_is_kept_and_counted_and_revives_nothing(desk: Desk, 
     assert unasked["late"] is True
 
     assert await desk.admin.fetchrow(kept, session_id) == before
-    shown = await desk.call("read_session", own_token(boss), session_id=session_id)
+    (shown,) = await desk.sessions(own_token(boss), "s.id = $1", session_id)
     assert shown["quote_counts"] == await counted(desk, session_id)
     assert (shown["quote_counts"]["expected"], shown["quote_counts"]["late"]) == (2, 2)
     assert shown["primary_quote"]["operator"] == "acme"
-    happened = [(each["event"], each["code"]) for each in shown["timeline"] if each["event"].startswith("quote.")]
+    events = "select event, code from public.session_events($1) where event like 'quote.%' order by at"
+    async with desk.reading(own_token(boss)) as reader:
+        happened = [tuple(row) for row in await reader.fetch(events, session_id)]
     assert happened == [("quote.requested", None), ("quote.received", "late"), ("quote.received", "late")]
-    assert "quotes" not in (await desk.call("read_session", own_token(ann["caller"]), session_id=session_id)).body
+    async with desk.reading(own_token(ann["caller"])) as reader:
+        assert await reader.fetch(events, session_id) == []
 
 
 async def test_a_delivery_reaches_no_other_workspaces_session(desk: Desk) -> None:

@@ -29,7 +29,7 @@ ALLOWED = {
 }
 """By top-level package, beyond functions-framework; each with what it is for, or who brings it."""
 
-QUERYING = {"workspaces"}
+QUERYING = {"sessions", "workspaces"}
 """The functions that have queries."""
 
 FOR_QUERIES = {"postgrest", "httpx", "idna", "yarl", "multidict", "propcache"}
@@ -66,9 +66,10 @@ BESIDES = {
     """,
     "sessions": """
         auth.client_info chat chat.events chat.stopping chat.turns conversations conversations.follow_ups
-        database.management database.paging fields.external_refs fields.tags fields.types http.request_body
-        http.sse outbound outbound.addresses personas personas.text sessions sessions.bulk sessions.models
-        sessions.sessions sessions.statistics sessions.takeovers workflow workflow.quoting workflow.workflow
+        database.management database.paging database.queries fields.external_refs fields.tags fields.types
+        http.request_body http.sse outbound outbound.addresses personas personas.text sessions sessions.bulk
+        sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers workflow
+        workflow.quoting workflow.workflow
     """,
     "webhooks": """
         auth.client_info chat chat.events chat.stopping chat.turns fields.types http.request_body http.sse

@@ -41,8 +41,6 @@ _RULES = {
     "starts": "*: contact_not_found; for_anonymous system no_scope at_closed: forbidden; "
     "for_A for_A_typed for_B for_C for_C_in_one before_entering two_at_one: forbidden",
     "by_template": "*: forbidden; two_at_one managing working_for_A for_C: space_not_found",
-    "sessions": "*: none; A: a; A_typed: a_arrival; B: b b_old; C admin_2: c c_old; guest: guest; agent: agent b; "
-    "admin owner: a a_arrival agent b b_old guest",
 }
 
 _FUNCTIONS = """
@@ -163,16 +161,10 @@ read_turn(turns.c, 0) | text \
 [contact authenticated]
 # The conversation of a contact is the token's, and no user has an active turn.
 read_active_turn(spaces.{one,two}, 'main') | turn.turn_id | *: None; A: a; B: b; C: c
-list_sessions() | id | sessions
-list_sessions('{"workspace_id": "workspaces.two"}') | id | *: none; C admin_2: c c_old
-list_sessions('{"conversation_id": "conversations.b"}') | id \
-    | *: conversation_not_found; B admin owner: b b_old; agent: b
-list_sessions('{"contact_id": "contacts.a"}') | id | *: none; A: a; A_typed: a_arrival; admin owner: a a_arrival
-list_sessions('{"text": "b_old"}') | id | *: none; B admin owner: b_old
-list_sessions('{"text": "text", "status": ["active"]}') | id \
-    | sessions; B: b; C admin_2: c; admin owner: a a_arrival b guest agent
-read_session(sessions.{a,a_arrival,b,b_old,guest,agent,c}) | see
-read_session(sessions.b, messages.b_old) | see=message_not_found
+# The workflow of a session is for members.
+(public.session_events(sessions.{a,guest})).step | value | *: none; admin owner: understanding_request
+(public.session_events(sessions.b)).step | value | *: none; members: understanding_request
+(public.session_events(sessions.c)).step | value | *: none; members: understanding_request
 follow_conversation(conversations.a) | messages.id | see=a
 follow_conversation(conversations.a_arrival) | messages.id | see=a_arrival
 follow_conversation(conversations.b) | messages.id | see=b b_old b_old_answer; agent: b
@@ -180,16 +172,14 @@ follow_conversation(conversations.guest) | messages.id | see=guest
 follow_conversation(conversations.c) | messages.id | see=c
 follow_conversation(conversations.b, messages.b_old) | see; agent: message_not_found
 follow_conversation(conversations.a, messages.c) | see=message_not_found
-get_active_chat_session(conversations.{b,c}) | see
-get_chat_session_by_request(requests.{b,c}) | see
-# References are for members.
-get_chat_sessions_by_trip_id('{trip-b}') | id | *: none; agent admin owner: b
-get_chat_sessions_by_trip_id('{trip-guest}') | id | *: none; admin owner: guest
-get_chat_sessions_by_trip_id('{trip-c}', workspaces.two) | id | *: none; admin_2: c
-get_user_active_chat_sessions() | id \
-    | *: none; A: a; A_typed: a_arrival; B: b; C: c; guest: guest; agent: agent b
 
 [authenticated]
+(public.search_sessions(workspaces.one, 'text')).id | value \
+    | *: forbidden; admin owner: a a_arrival agent b b_old guest
+(public.search_sessions(workspaces.two, external_ids => '{trip-c}')).id | value | *: forbidden; admin_2: c
+merge_target(contacts.b) | value | *: b
+merge_target(contacts.old_one) | value | *: old_one; agent admin owner: b
+merge_target(contacts.c) | value | *: c
 read_session_stats() | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6; admin_2: 2
 read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6
 read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2: 2

@@ -49,6 +49,8 @@ conversations                  | EEO | a c thread_key=x | created_at=NOW | enter
     guest: guest; A: a; A_typed: a_arrival; B: b; C: c
 sessions                       | EEO | b_old c_old | error_message=x | entered; admins; agent: agent b; \
     guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
+session_details of sessions    | admins; agent: agent b; guest: guest
+contact_session_details of sessions | contact:; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
 workflow_transitions           | MOM | one two to_step=x | created_at=NOW | operators; authenticated: @none; \
     agent admin owner: @one @none; admin_2: @two @none; switchboard:; in_one: @one @none; for_C: @two @none
 requests                       | EEO | a c | origin=x | entered; admins; agent: agent b; guest: guest; contact:; \
@@ -65,6 +67,8 @@ turn_chunks                    | EOE | a c position=10 | piece=x | entered; admi
     C: c
 messages                       | EOO | a c | text=x | entered; admins; agent: agent b; guest: guest; A: a; \
     A_typed: a_arrival; B: b b_old b_old_answer; C: c
+message_words of messages      | admins; agent: agent b; guest: guest; A: a; A_typed: a_arrival; \
+    B: b b_old b_old_answer; C: c
 inbound_events                 | EOO | one two delivery_key=x | raw_body=x | entered; admins
 jobs                           | EEO | queued queued_2 | last_error=x | entered; admins
 rate_limits                    | EEO | one two subject=x | taken=77 | entered; admins; agent: contact_a

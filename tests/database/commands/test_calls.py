@@ -156,7 +156,7 @@ async def test_a_refusal_keeps_what_was_written_and_an_error_nothing(anywhere: D
     [
         ("return to_jsonb(1)", "not_there", {}),
         ("return to_jsonb(1)", "do_it", {"unknown": 1}),
-        ("return to_jsonb(1)", "read_session", {"session_id": uuid4()}),
+        ("return to_jsonb(1)", "follow_conversation", {"conversation_id": uuid4()}),
         ("return public.nowhere_to_be_found()", "do_it", {}),
     ],
     ids=["missing", "missing argument", "no right", "calls one that is missing"],

@@ -1,0 +1,422 @@
+"""Lists and details of sessions: queries of the views session_details and contact_session_details.
+
+Row-level security decides which sessions a caller may read; conditions only narrow a list down. A list takes at most
+three requests: the member's role, a search in other tables, the page.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from lib import errors
+from lib.auth import callers
+from lib.database import paging, queries
+from lib.database.paging import Page, Position
+from lib.database.queries import Query
+from lib.fields import external_refs
+from lib.fields.models import Record
+from lib.sessions.models import (
+    MessagePageRequest,
+    MessageView,
+    Session,
+    SessionDetail,
+    SessionFilter,
+    SessionPageRequest,
+    TimelineEntry,
+    TurnView,
+)
+from lib.workflow.quoting import ExternalRef, Quote
+
+MAX_TURNS, MAX_QUOTES, MAX_EVENTS = 200, 200, 1_000
+"""Turns, quotes and events that the details of a session show."""
+
+_LIVE = ("active", "paused")
+_POSITION = "created_at,id"
+_CONDITIONS = (
+    "workspace_id,status,persona_id,contact_id,user_id,space_id,channel,workflow,workflow_step,last_activity_at,"
+    "primary_quote_id,taken_over_at"
+)
+"""Columns with conditions: PostgREST checks only selected columns of a function's result."""
+_MESSAGE = "id,turn_id,role,text,partial,created_at"
+
+Caller = callers.Contact | callers.User
+
+
+@dataclass(frozen=True)
+class _Match:
+    """Conditions on other tables: words of a session's messages, its tag, one of several external ids."""
+
+    text: str | None = None
+    tag: str | None = None
+    refs: Sequence[str] = ()
+    ref_kind: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != _Match()
+
+    @property
+    def for_members(self) -> bool:
+        """Whether only members may read what the conditions are about."""
+        return self.tag is not None or bool(self.refs)
+
+    def arguments(self, workspace_id: UUID) -> Mapping[str, Any]:
+        """Arguments of search_sessions."""
+        given = {
+            "query": self.text,
+            "tag": self.tag,
+            "external_ids": list(self.refs) or None,
+            "ref_kind": self.ref_kind,
+        }
+        return {"workspace_id": workspace_id, **given}
+
+
+async def find(caller: Caller, search: SessionFilter) -> Page[Session]:
+    """Sessions, newest first: those of a member's workspace (agents: own and assigned), else the caller's own.
+
+    Raises Refused (workspace_required) if a member of several workspaces names none.
+    """
+    refs = external_refs.spellings(search.external_id) if search.external_id is not None else ()
+    return await _find(caller, search, _Match(search.text, search.tag, refs))
+
+
+async def find_by_trip(
+    caller: callers.User, trip_ids: Sequence[str], workspace_id: UUID | None, page: SessionPageRequest
+) -> Page[Session]:
+    """The sessions with a reference to a trip, newest first; for members. Raises as find."""
+    search = SessionFilter(workspace_id=workspace_id, limit=page.limit, cursor=page.cursor, offset=page.offset)
+    return await _find(caller, search, _Match(refs=trip_ids, ref_kind="trip"))
+
+
+async def find_in_conversation(caller: Caller, conversation_id: UUID, page: SessionPageRequest) -> Page[Session]:
+    """A conversation's sessions, newest first. Raises Refused (conversation_not_found)."""
+    found = await _Source(caller, lambda query: query.eq("conversation_id", conversation_id)).page(page)
+    if not found.items:
+        await _require_conversation(caller, conversation_id)
+    return found
+
+
+async def find_live(caller: Caller, page: SessionPageRequest) -> Page[Session]:
+    """The caller's own and assigned live sessions in all workspaces, newest first."""
+    return await _Source(caller, lambda query: _own(query.in_("status", _LIVE), caller)).page(page)
+
+
+async def read_live(caller: Caller, conversation_id: UUID) -> Session:
+    """A conversation's live session. Raises Refused (conversation_not_found, session_not_found)."""
+    live = _Source(caller, lambda query: query.eq("conversation_id", conversation_id).in_("status", _LIVE))
+    found = await live.page(SessionPageRequest(limit=1))
+    if not found.items:
+        await _require_conversation(caller, conversation_id)
+        raise errors.Refused(404, "session_not_found", detail=errors.detail("session_not_found", "no_live_session"))
+    return found.items[0]
+
+
+async def read_by_request(caller: Caller, request_id: UUID) -> Session:
+    """The session that works on a request: the live one, else the newest; else the session in which it was made.
+
+    Raises Refused (request_not_found, session_not_found).
+    """
+    database, view = queries.reading_as(caller), _view(caller)
+    query = database.table("requests").select(
+        f"working:{view}!sessions_request_id_fkey(*)", f"first:{view}!requests_session_id_fkey(*)"
+    )
+    query = query.eq("id", request_id).order("live", desc=True, foreign_table="working")
+    found = await database.rows(_newest_first(query, 1, "working"), _RequestSessions)
+    if not found:
+        raise errors.Refused(404, "request_not_found")
+    session = next(iter(found[0].working), found[0].first)
+    if session is None:
+        raise errors.Refused(404, "session_not_found")
+    return session
+
+
+async def read(caller: Caller, session_id: UUID, page: MessagePageRequest) -> SessionDetail:
+    """One session with turns, messages and timeline. Raises Refused (session_not_found, message_not_found)."""
+    database = queries.reading_as(caller)
+    events = database.function("session_events", {"session_id": session_id}).order("at", desc=True).limit(MAX_EVENTS)
+    rows, happened = await asyncio.gather(
+        database.rows(_details(caller, page).eq("id", session_id), _SessionRow), database.rows(events, TimelineEntry)
+    )
+    if not rows:
+        raise errors.Refused(404, "session_not_found")
+    messages = rows[0].messages
+    if page.before is not None:
+        if not rows[0].before:
+            raise errors.Refused(404, "message_not_found")
+        last = Position(created_at=rows[0].before[0].created_at, id=page.before)
+        query = _after(database.table("messages").select(_MESSAGE).eq("session_id", session_id), last)
+        messages = await database.rows(_newest_first(query, page.limit + 1), MessageView)
+    return rows[0].detail(messages, happened, page.limit)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The sessions that a caller may read, narrowed down by conditions."""
+
+    caller: Caller
+    narrow: Callable[[Query], Query]
+    match: _Match = _Match()
+
+    def select(self, columns: str) -> Query:
+        """These columns of the sessions; PostgREST checks the matches session by session, in the list's order."""
+        match, embedded = self.match, list[str]()
+        if match.text is not None:
+            embedded.append("matching_messages:message_words!inner()")
+        if match.tag is not None:
+            embedded.append("matching_tags:tags!inner()")
+        if match.refs:
+            embedded.append("matching_refs:session_refs!inner()")
+        query = queries.reading_as(self.caller).table(_view(self.caller)).select(columns, *embedded)
+        if match.text is not None:
+            search = {"type": "web_search", "config": "simple"}
+            query = query.text_search("matching_messages.words", match.text, search)
+            query = query.limit(1, foreign_table="matching_messages")
+        if match.tag is not None:
+            query = query.eq("matching_tags.name", match.tag)
+        if match.refs:
+            query = query.in_("matching_refs.external_id", match.refs)
+        if match.ref_kind is not None:
+            query = query.eq("matching_refs.kind", match.ref_kind)
+        return self.narrow(query)
+
+    async def page(self, page: SessionPageRequest) -> Page[Session]:
+        """A page, newest first."""
+        if page.offset:
+            # Sessions before the offset are read by their positions alone, without their names and objects.
+            return await self._described(self.select(_POSITION), page)
+        rows = await queries.reading_as(self.caller).rows(_of_page(self.select("*"), page), Session)
+        return _page(rows, len(rows), page)
+
+    async def search(self, workspace_id: UUID, page: SessionPageRequest) -> Page[Session]:
+        """A page, by way of the matches if they are few; for owners and admins of the workspace."""
+        found = queries.reading_as(self.caller).function("search_sessions", self.match.arguments(workspace_id))
+        try:
+            return await self._described(self.narrow(found.select(_POSITION, _CONDITIONS)), page)
+        except errors.Refused as refused:
+            if refused.code != "too_many_matches":
+                raise
+        return await self.page(page)
+
+    async def _described(self, query: Query, page: SessionPageRequest) -> Page[Session]:
+        database = queries.reading_as(self.caller)
+        positions = await database.rows(_of_page(query, page), Position)
+        ids = [str(position.id) for position in positions[: page.limit]]
+        if not ids:
+            return Page(items=())
+        described = database.table(_view(self.caller)).select("*").in_("id", ids)
+        return _page(await database.rows(_newest_first(described, page.limit), Session), len(positions), page)
+
+
+async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Session]:
+    if isinstance(caller, callers.Contact):
+        return await _find_as_contact(caller, search, match)
+    roles, contact_id = await asyncio.gather(_roles(caller), _merge_target(caller, search.contact_id))
+    if search.workspace_id is None and len(roles) > 1:
+        detail = errors.detail("workspace_required", "several_workspaces")
+        raise errors.Refused(422, "workspace_required", detail=detail)
+    workspace_id = search.workspace_id or next(iter(roles), None)
+    role = roles.get(workspace_id) if workspace_id is not None else None
+    if role is None and (search.has_quote or match.for_members):
+        return Page(items=())
+    given = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
+
+    def narrow(query: Query) -> Query:
+        if role is None:
+            query = query.eq("user_id", caller.user_id)
+        elif role == "agent":
+            query = _own(query, caller)
+        if role is not None and given.has_quote is not None:
+            query = _with(query, "primary_quote_id", given.has_quote)
+        if given.taken_over is not None:
+            query = _with(query, "taken_over_at", given.taken_over)
+        return _filtered(query, given)
+
+    source = _Source(caller, narrow, match)
+    if match and workspace_id is not None and role in ("owner", "admin"):
+        return await source.search(workspace_id, search)
+    return await source.page(search)
+
+
+async def _find_as_contact(contact: callers.Contact, search: SessionFilter, match: _Match) -> Page[Session]:
+    if search.has_quote or match.for_members:
+        return Page(items=())
+    if search.contact_id == contact.contact_id:
+        # The sessions of a merged contact have another contact_id, which it may not know.
+        search = search.model_copy(update={"contact_id": None})
+
+    def narrow(query: Query) -> Query:
+        if search.taken_over is not None:
+            query = query.eq("taken_over", search.taken_over)
+        return _filtered(query, search)
+
+    return await _Source(contact, narrow, match).page(search)
+
+
+def _filtered(query: Query, search: SessionFilter) -> Query:
+    """The conditions on columns that the views and search_sessions have in common."""
+    equal = {
+        "workspace_id": search.workspace_id,
+        "persona_id": search.persona_id,
+        "contact_id": search.contact_id,
+        "user_id": search.user_id,
+        "space_id": search.space_id,
+        "channel": search.channel,
+        "workflow": search.workflow,
+        "workflow_step": search.step,
+    }
+    for column, value in equal.items():
+        if value is not None:
+            query = query.eq(column, value)
+    if search.status is not None:
+        query = query.in_("status", search.status)
+    if search.created_after is not None:
+        query = query.gte("created_at", search.created_after.isoformat())
+    if search.created_before is not None:
+        query = query.lt("created_at", search.created_before.isoformat())
+    if search.active_after is not None:
+        query = query.gte("last_activity_at", search.active_after.isoformat())
+    if search.active_before is not None:
+        # A session is not active before it is created, and only that time is in the index of the list.
+        for column in ("last_activity_at", "created_at"):
+            query = query.lt(column, search.active_before.isoformat())
+    return query
+
+
+def _own(query: Query, caller: Caller) -> Query:
+    """The sessions that a user holds or is assigned; a contact reads no others."""
+    if isinstance(caller, callers.Contact):
+        return query
+    return query.or_(f"user_id.eq.{caller.user_id},assigned_user_id.eq.{caller.user_id}")
+
+
+def _with(query: Query, column: str, wanted: bool) -> Query:
+    """The sessions that have a value in a column, or those that have none."""
+    return query.not_.is_(column, None) if wanted else query.is_(column, None)
+
+
+def _of_page(query: Query, page: SessionPageRequest) -> Query:
+    if page.cursor is not None:
+        query = _after(query, paging.read_cursor(page.cursor))
+    # One row more than the page holds tells whether there is a next page.
+    query = _newest_first(query, page.limit + 1)
+    return query.offset(page.offset) if page.offset else query
+
+
+def _after(query: Query, last: Position) -> Query:
+    """The rows after a position in a list that starts with the newest."""
+    at = last.created_at.isoformat()
+    return query.lte("created_at", at).or_(f"created_at.lt.{at},id.lt.{last.id}")
+
+
+def _newest_first(query: Query, limit: int, table: str | None = None) -> Query:
+    query = query.order("created_at", desc=True, foreign_table=table).order("id", desc=True, foreign_table=table)
+    return query.limit(limit, foreign_table=table)
+
+
+def _page(rows: Sequence[Session], found: int, page: SessionPageRequest) -> Page[Session]:
+    items = tuple(rows[: page.limit])
+    if found <= page.limit:
+        return Page(items=items)
+    return Page(items=items, next_cursor=Position(created_at=items[-1].created_at, id=items[-1].id).cursor())
+
+
+def _view(caller: Caller) -> str:
+    return "contact_session_details" if isinstance(caller, callers.Contact) else "session_details"
+
+
+def _details(caller: Caller, page: MessagePageRequest) -> Query:
+    """Sessions with the rows of other tables that their details show."""
+    columns = ["*", "turns(*)", f"messages({_MESSAGE})" if page.before is None else "before:messages(created_at)"]
+    if isinstance(caller, callers.User):
+        columns += ["refs:session_refs(*)", "request_quotes:requests!sessions_request_id_fkey(quotes(*))"]
+    query: Query = queries.reading_as(caller).table(_view(caller)).select(*columns)
+    query = _newest_first(query, MAX_TURNS, "turns")
+    if page.before is None:
+        query = _newest_first(query, page.limit + 1, "messages")
+    else:
+        query = query.eq("before.id", page.before)
+    if isinstance(caller, callers.User):
+        for table in ("refs", "request_quotes.quotes"):
+            query = query.order("created_at", foreign_table=table).order("id", foreign_table=table)
+        query = query.limit(MAX_QUOTES, foreign_table="request_quotes.quotes")
+    return query
+
+
+async def _require_conversation(caller: Caller, conversation_id: UUID) -> None:
+    database = queries.reading_as(caller)
+    if not await database.rows(database.table("conversations").select("id").eq("id", conversation_id), _Id):
+        raise errors.Refused(404, "conversation_not_found")
+
+
+async def _roles(user: callers.User) -> Mapping[UUID, str]:
+    """The user's role in each workspace of which they are a member."""
+    database = queries.reading_as(user)
+    query = database.table("workspace_members").select("workspace_id,role").eq("user_id", user.user_id)
+    return {member.workspace_id: member.role for member in await database.rows(query, _Membership)}
+
+
+async def _merge_target(user: callers.User, contact_id: UUID | None) -> UUID | None:
+    """The contact that has the sessions of a contact: itself unless it was merged."""
+    if contact_id is None:
+        return None
+    database = queries.reading_as(user)
+    (target,) = await database.rows(database.function("merge_target", {"contact_id": contact_id}), _Id)
+    return target.id
+
+
+class _Id(Record):
+    id: UUID
+
+
+class _Membership(Record):
+    workspace_id: UUID
+    role: Literal["owner", "admin", "agent"]
+
+
+class _RequestSessions(Record):
+    working: tuple[Session, ...]
+    first: Session | None
+
+
+class _CreatedAt(Record):
+    created_at: datetime
+
+
+class _Quotes(Record):
+    quotes: tuple[Quote, ...]
+
+
+class _SessionRow(Session):
+    """A row of a session with its embedded rows, the newest first."""
+
+    turns: tuple[TurnView, ...]
+    messages: tuple[MessageView, ...] = ()
+    before: tuple[_CreatedAt, ...] = ()
+    workflow_state: Mapping[str, Any] | None = None
+    refs: tuple[ExternalRef, ...] | None = None
+    request_quotes: _Quotes | None = None
+
+    def detail(self, messages: Sequence[MessageView], happened: Sequence[TimelineEntry], limit: int) -> SessionDetail:
+        """The session's details with up to ``limit`` of these messages, of which one more tells that there are more."""
+        turns = self.turns[::-1]
+        started = [TimelineEntry(at=turn.created_at, event="turn.started", turn_id=turn.id) for turn in turns]
+        finished = [
+            TimelineEntry(at=turn.finished_at, event=f"turn.{turn.status}", turn_id=turn.id, code=turn.error_code)
+            for turn in turns
+            if turn.finished_at is not None
+        ]
+        created = TimelineEntry(at=self.created_at, event="session.created")
+        is_member = self.refs is not None
+        return SessionDetail(
+            **{name: getattr(self, name) for name in Session.model_fields},
+            turns=turns,
+            messages=tuple(messages[:limit][::-1]),
+            messages_before=messages[limit - 1].id if len(messages) > limit else None,
+            # Of entries at one moment, a turn's end comes last.
+            timeline=tuple(sorted([created, *happened, *started, *finished], key=lambda entry: entry.at)),
+            workflow_state=self.workflow_state,
+            quotes=(self.request_quotes.quotes if self.request_quotes else ()) if is_member else None,
+            refs=self.refs,
+        )

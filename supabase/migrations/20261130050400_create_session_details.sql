@@ -1,0 +1,277 @@
+-- Generated from supabase/schemas/54_session_details.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Sessions as members, users and contacts read them: details, text search and events.
+
+create view public.session_details with (security_invoker = true) as
+select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contact_id, s.user_id, s.assigned_user_id,
+       s.channel, s.space_id,
+       (select c.thread_key from public.conversations c where c.id = s.conversation_id) as thread_key,
+       s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.error_message,
+       s.workflow, s.workflow_step, s.workflow_state, s.request_id, s.primary_quote_id,
+       s.ended_at is null as live,
+       s.taken_over_at is not null as taken_over, s.taken_over_by, s.taken_over_at,
+       s.workspace_id in (select private.member_workspaces()) as reader_is_member,
+       jsonb_build_object(
+           'id', s.persona_id,
+           'name', (select p.name from public.personas p where p.id = s.persona_id)) as persona,
+       case when s.contact_id is not null then jsonb_build_object(
+           'id', s.contact_id,
+           'name', (select nullif(concat_ws(' ', c.first_name, c.last_name), '') from public.contacts c where c.id = s.contact_id)) end as contact,
+       (select jsonb_build_object(
+                   'id', r.id, 'origin', r.origin, 'destination', r.destination, 'departs_at', r.departs_at, 'passengers', r.passengers)
+          from public.requests r
+         where r.id = s.request_id) as request,
+       (select jsonb_build_object('id', p.id, 'status', p.status)
+          from public.proposals p
+         where p.session_id = s.id
+         order by p.created_at desc, p.id desc
+         limit 1) as proposal,
+       (select jsonb_build_object('id', q.id, 'operator', q.operator, 'amount', q.amount, 'currency', q.currency)
+          from public.quotes q
+         where q.id = s.primary_quote_id) as primary_quote,
+       (select jsonb_build_object(
+                   'expected',  count(*),
+                   'received',  count(*) filter (where q.status = 'received'),
+                   'declined',  count(*) filter (where q.status = 'declined'),
+                   'expired',   count(*) filter (where q.status = 'expired'),
+                   'withdrawn', count(*) filter (where q.status = 'withdrawn'),
+                   'late',      count(*) filter (where q.late))
+          from public.quotes q
+         where q.request_id = s.request_id) as quote_counts,
+       array(select t.name from public.tags t where t.session_id = s.id order by t.name) as tags
+  from public.sessions s;
+comment on view public.session_details is 'Sessions with the names and objects that belong to them, for members and users. A column is null where its source is hidden from the reader.';
+comment on column public.session_details.live is 'Neither ended nor archived: active or paused.';
+comment on column public.session_details.reader_is_member is 'Whether the reader is a member of the session''s workspace: others see no quotes and tags.';
+comment on column public.session_details.proposal is 'The newest one.';
+
+create view public.contact_session_details with (security_invoker = true) as
+select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contact_id, s.user_id,
+       s.channel, s.space_id,
+       (select c.thread_key from public.conversations c where c.id = s.conversation_id) as thread_key,
+       s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.error_message,
+       s.workflow, s.workflow_step, s.request_id,
+       s.ended_at is null as live,
+       s.taken_over_at is not null as taken_over,
+       jsonb_build_object('id', s.persona_id, 'name', null) as persona,
+       case when s.contact_id is not null then jsonb_build_object(
+           'id', s.contact_id,
+           'name', (select nullif(concat_ws(' ', c.first_name, c.last_name), '') from public.contacts c where c.id = s.contact_id)) end as contact,
+       (select jsonb_build_object(
+                   'id', r.id, 'origin', r.origin, 'destination', r.destination, 'departs_at', r.departs_at, 'passengers', r.passengers)
+          from public.requests r
+         where r.id = s.request_id) as request,
+       (select jsonb_build_object('id', p.id, 'status', p.status)
+          from public.proposals p
+         where p.session_id = s.id
+         order by p.created_at desc, p.id desc
+         limit 1) as proposal
+  from public.sessions s;
+comment on view public.contact_session_details is 'A contact''s own sessions: the columns of session_details that a contact may read.';
+comment on column public.contact_session_details.live is 'Neither ended nor archived: active or paused.';
+comment on column public.contact_session_details.proposal is 'The newest one that the contact may see: no draft.';
+
+create view public.message_words with (security_invoker = true) as
+select m.id, m.workspace_id, m.conversation_id, m.session_id,
+       to_tsvector('simple'::regconfig, left(m.text, 50000)) as words
+  from public.messages m;
+comment on view public.message_words is 'The words of messages, for a full text search session by session.';
+
+create function private.is_common_query(workspace_id uuid, query text, most integer)
+    returns boolean language plpgsql stable set search_path = ''
+as $$
+declare
+    asked constant tsquery := websearch_to_tsquery('simple'::regconfig, query);
+begin
+    -- The index cannot stop early, so it is not read for a word that its statistics call frequent.
+    if querytree(asked) <> 'T'
+       and not exists (select
+                         from pg_catalog.pg_stats t
+                         join pg_catalog.pg_class c on c.oid = 'public.messages'::regclass
+                        cross join lateral unnest(t.most_common_elems::text::text[], t.most_common_elem_freqs) e (word, frequency)
+                        where t.schemaname = 'public'
+                          and t.tablename = 'messages_words_idx'
+                          and e.word = any (tsvector_to_array(to_tsvector('simple'::regconfig, query)))
+                          and e.frequency > least(most / nullif(c.reltuples, 0), 0.05)) then
+        return false;
+    end if;
+    return 50 = (select count(*)
+                   from (select
+                           from (select s.id
+                                   from public.sessions s
+                                  where s.workspace_id = is_common_query.workspace_id
+                                  order by s.created_at desc, s.id desc
+                                  limit 200) s
+                          where (select true
+                                   from public.messages m
+                                  where m.session_id = s.id
+                                    and to_tsvector('simple'::regconfig, left(m.text, 50000)) @@ asked
+                                  limit 1)
+                          limit 50) f);
+end;
+$$;
+comment on function private.is_common_query is 'Whether one in four of the newest sessions matches a text search: reading the newest sessions then finds a page sooner than the index.';
+
+create function public.search_sessions(
+    workspace_id uuid,
+    query        text   default null,
+    tag          text   default null,
+    external_ids text[] default null,
+    ref_kind     text   default null
+)
+    returns setof public.sessions language plpgsql stable security definer set search_path = ''
+as $$
+declare
+    most    constant integer := 10000;
+    asked   constant tsquery := websearch_to_tsquery('simple'::regconfig, query);
+    by_ref  uuid[];
+    by_tag  uuid[];
+    by_text uuid[];
+begin
+    if workspace_id not in (select private.admin_workspaces()) then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
+    end if;
+    if numnode(asked) = 0 then
+        return;
+    end if;
+    if external_ids is not null then
+        by_ref := array(select r.session_id
+                          from public.session_refs r
+                         where r.workspace_id = search_sessions.workspace_id
+                           and r.external_id = any (external_ids)
+                           and r.kind = coalesce(ref_kind, r.kind)
+                         limit most + 1);
+    end if;
+    if tag is not null then
+        by_tag := array(select t.session_id
+                          from public.tags t
+                         where t.workspace_id = search_sessions.workspace_id
+                           and t.name = tag
+                           and t.contact_id is null
+                         limit most + 1);
+    end if;
+    if query is not null and not private.is_common_query(workspace_id, query, most) then
+        by_text := array(select m.session_id
+                           from public.messages m
+                          where array_to_tsvector(array['workspace:' || m.workspace_id::text])
+                                || to_tsvector('simple'::regconfig, left(m.text, 50000))
+                                @@ (quote_literal('workspace:' || search_sessions.workspace_id)::tsquery && asked)
+                          limit most + 1);
+    end if;
+    -- Those that match too often are checked session by session below.
+    by_ref  := case when cardinality(by_ref) <= most then by_ref end;
+    by_tag  := case when cardinality(by_tag) <= most then by_tag end;
+    by_text := case when cardinality(by_text) <= most then by_text end;
+    if coalesce(by_ref, by_tag, by_text) is null then
+        raise sqlstate 'PT422' using message = 'too_many_matches';
+    end if;
+    return query
+    select s.*
+      from public.sessions s
+     where s.id = any (coalesce(by_ref, by_tag, by_text))
+       and s.workspace_id = search_sessions.workspace_id
+       and (by_tag is null or s.id = any (by_tag))
+       and (by_text is null or s.id = any (by_text))
+       and (external_ids is null or by_ref is not null or exists (
+               select
+                 from public.session_refs r
+                where r.session_id = s.id
+                  and r.external_id = any (external_ids)
+                  and r.kind = coalesce(ref_kind, r.kind)))
+       and (tag is null or by_tag is not null or exists (
+               select from public.tags t where t.session_id = s.id and t.name = tag))
+       and (query is null or by_text is not null or exists (
+               select from public.messages m where m.session_id = s.id and to_tsvector('simple'::regconfig, left(m.text, 50000)) @@ asked));
+end;
+$$;
+comment on function public.search_sessions is 'The sessions of a workspace with these words in a message, this tag and one of these external ids, as far as they are given; for its owners and admins. Refused with too_many_matches if no condition narrows them down: then session_details is read in its order, filtered by messages and tags.';
+
+create function public.session_events(session_id uuid)
+    returns table (at timestamptz, event text, actor_id uuid, code text, step text, object_id uuid)
+    language sql
+    stable
+    security definer
+    set search_path = ''
+as $$
+    with readable as (
+        select s.id, s.workspace_id, s.workspace_id in (select private.member_workspaces()) as by_member
+          from public.sessions s
+         where s.id = session_events.session_id
+           and (s.workspace_id in (select private.admin_workspaces())
+                or s.id in (select private.own_sessions())
+                or (private.claims() ->> 'role' = 'contact' and s.conversation_id = private.token_conversation()))
+    )
+    select a.created_at, a.verb, case when r.by_member then a.actor_id end, a.code, null::text, null::uuid
+      from readable r
+      join public.audit_events a on a.object_id = r.id and a.verb like 'session.%'
+    union all
+    select w.created_at, 'workflow.step', w.actor_id, null, w.to_step, null
+      from readable r
+      join public.workflow_steps w on w.session_id = r.id
+     where r.by_member
+    union all
+    select a.created_at, a.verb, a.actor_id, a.code, null, a.object_id
+      from readable r
+     cross join lateral (select q.id from public.quotes q where q.session_id = r.id
+                          union all
+                         select p.id from public.proposals p where p.session_id = r.id) o
+      join public.audit_events a on a.object_id = o.id and a.workspace_id = r.workspace_id
+                                and (a.verb like 'quote.%' or a.verb like 'proposal.%')
+     where r.by_member;
+$$;
+comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, workflow steps, and the events of its quotes and proposals (object_id).';
+
+create function public.merge_target(contact_id uuid)
+    returns table (id uuid)
+    language sql
+    stable
+    set search_path = ''
+as $$
+    select private.merge_target(contact_id);
+$$;
+comment on function public.merge_target is 'The contact into which a contact was merged, as far as the caller may see it; any other id unchanged.';
+
+create function private.describe_work(session public.sessions)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    return jsonb_build_object(
+        'session_id', session.id, 'conversation_id', session.conversation_id, 'contact_id', session.contact_id,
+        'status', session.status, 'last_activity_at', session.last_activity_at,
+        'workflow', session.workflow, 'workflow_step', session.workflow_step, 'workflow_state', session.workflow_state,
+        'request', (select jsonb_build_object(
+                               'id', r.id, 'origin', r.origin, 'destination', r.destination, 'departs_at', r.departs_at,
+                               'passengers', r.passengers, 'details', r.details)
+                      from public.requests r
+                     where r.id = session.request_id),
+        'primary_quote', (select jsonb_build_object(
+                                     'id', q.id, 'operator', q.operator, 'amount', q.amount, 'currency', q.currency)
+                            from public.quotes q
+                           where q.id = session.primary_quote_id),
+        'quote_counts', private.count_quotes(session.request_id),
+        'proposal', (select jsonb_build_object('id', p.id, 'status', p.status, 'title', p.title, 'quote_id', p.quote_id)
+                       from public.proposals p
+                      where p.id = session.proposal_id),
+        'refs', (select coalesce(jsonb_agg(jsonb_build_object(
+                                     'id', r.id, 'system', r.system, 'kind', r.kind, 'external_id', r.external_id)
+                                     order by r.created_at, r.id), '[]')
+                   from public.session_refs r
+                  where r.session_id = session.id));
+end;
+$$;
+comment on function private.describe_work is 'The workflow of a session with its request, quotes, proposal and references, as commands return it.';
+
+grant execute on function
+    private.describe_work
+    to switchboard;
+
+grant execute on function
+    public.session_events
+    to authenticated, contact;
+
+grant execute on function
+    public.search_sessions, public.merge_target
+    to authenticated;
