@@ -19,7 +19,7 @@ persona_settings = options.group(
     running.json_option("--config", "The settings of the kind"),
     click.option("--session-policy", type=click.Choice(["per_conversation", "per_message"])),
     click.option(
-        "--turn-policy", type=click.Choice(["refuse", "interrupt"]), help="What a message during an answer does."
+        "--turn-policy", type=click.Choice(["refuse", "interrupt"]), help="Effect of a message during an answer."
     ),
     click.option("--history-limit", type=int, help="Most earlier messages that it receives."),
     click.option("--time-limit-seconds", type=int, help="Longest time of one turn."),

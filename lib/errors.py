@@ -247,7 +247,7 @@ TITLES: Mapping[str, str] = {
     "user_not_found": "There is no such user.",
     "member_not_found": "There is no such member.",
     "forbidden": "You may not do this.",
-    "last_owner": "A workspace needs at least one owner.",
+    "last_owner": "A workspace keeps at least one owner.",
     "member_exists": "This user is a member with another role.",
     "id_taken": "The id belongs to another object.",
     "name_taken": "The name belongs to another object.",
@@ -298,7 +298,7 @@ DETAILS: Mapping[str, str] = {
 REASONS: Mapping[str, str] = {
     "contact_not_assigned": "The contact's session is not assigned to you.",
     "email_not_confirmed": "No user has confirmed this email.",
-    "first_step_without_workflow": "A workflow and its first step must be given together.",
+    "first_step_without_workflow": "A workflow and its first step are given together.",
     "follow_up_role": "A follow-up has the role contact or member.",
     "max_age_hours_too_small": "max_age_hours must be at least 1.",
     "members_only": "Only members may do this.",
