@@ -125,7 +125,7 @@ begin
     ), firsts as materialized (
         -- The session in which a contact reached each stage first. A reader of own sessions learns nothing about others.
         select c.contact_id, e.ids[1] as seen, e.chatted[1] as chatted, e.proposed[1] as proposed,
-               -- In this order, until one is found: messages of old sessions are the costliest look-up.
+               -- One by one until the first match, because the messages of old sessions are the most expensive look-up.
                (select i.id
                   from (select i.id from unnest(e.ids) with ordinality i (id, place) order by i.place offset 0) i
                  where (select true from public.messages m where m.session_id = i.id and m.role in ('persona', 'member') limit 1)
@@ -306,12 +306,12 @@ declare
     wanted_persona constant uuid    := (filters ->> 'persona_id')::uuid;
     wanted_space   constant uuid    := (filters ->> 'space_id')::uuid;
     wanted_channel constant text    := filters ->> 'channel';
-    -- Without a filter the whole days tell the counts, with one the parts that it leaves.
+    -- Without a filter, the counts are those of the whole days (part 0); with one, those of the parts that match.
     last_part      constant integer := case when num_nonnulls(wanted_persona, wanted_space, wanted_channel) = 0 then 0 else 2147483647 end;
     live           datemultirange   := case when first_day <= last_day then datemultirange(daterange(first_day, last_day, '[]')) else '{}' end;
     stats          jsonb;
 begin
-    -- Counted now: the days that are not counted yet, and those that are marked. Nothing is kept of a reader's own sessions.
+    -- Days counted now: those that are not counted yet and those that are marked; for own sessions, all.
     if whole then
         live := live * (
             select range_agg(d.days)
@@ -324,7 +324,7 @@ begin
     with counted as materialized (
         select c.* from private.count_sessions(session_stats.workspace_id, live, own) c
     ), days as not materialized (
-        -- A filter leaves no whole day, which has neither persona, space nor channel.
+        -- No whole day matches a filter: it has neither persona, space nor channel.
         select d.*
           from (select k.*
                   from public.session_stats_daily k
