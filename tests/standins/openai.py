@@ -1,137 +1,61 @@
-"""A stand-in for OpenAI's `/chat/completions` and those who are compatible: a real HTTP server on loopback.
+"""A stand-in for OpenAI's `/chat/completions` and compatible servers.
 
     async with OpenAI() as openai:
-        openai.base_url("stream")       a server that behaves so, see `behaviours`
+        openai.base_url("stream")       a server that behaves so, see `OpenAI.BEHAVIOURS`
         openai.say("mine", b"…")        one that answers these bytes, one write each; its base URL
         openai.received[-1].body        what it was sent
 
-    python -m tests.standins.openai --port 8081 --tokens 50
-
 It refuses with a 400, as OpenAI does, what OpenAI would refuse. Every behaviour answers `You wrote: <the last
-message>`, so a test can tell whose answer it reads; `?tokens=50` makes it as many tokens long, `?seconds=0.1`
-waits between them.
+message>`, so a test can tell whose answer it reads.
 """
 
-from __future__ import annotations
-
-import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from aiohttp import web
 
+from tests.standins.server import METADATA_ADDRESS, Behaviour, StandIn, Writer, abort, streaming
+
 SECRET = "sk-the-secret-of-the-model"
 MODEL = "parrot-1"
-METADATA_ADDRESS = "http://169.254.169.254/latest/meta-data/"
 DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
 
 _NUMBERS = {"temperature": (0, 2), "top_p": (0, 1), "max_tokens": (1, 10**9), "max_completion_tokens": (1, 10**9)}
 
-Behaviour = Callable[["OpenAI", web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True)
-class Received:
-    """One request: the path with its query string, the caller's port, the headers in lower case, the body."""
-
-    path: str
-    port: int
-    headers: Mapping[str, str]
-    body: dict[str, Any]
-
 
 @dataclass
-class OpenAI:
+class OpenAI(StandIn):
     """The server."""
 
-    port: int = 0
-    received: list[Received] = field(default_factory=list)
-    _said: dict[str, tuple[int, Mapping[str, str], tuple[bytes, ...]]] = field(default_factory=dict)
-    _runner: web.AppRunner | None = None
+    ROUTE = "/{name}/v1/chat/completions"
+    CONTENT_TYPE = "text/event-stream; charset=utf-8"
+    BEHAVIOURS: ClassVar[dict[str, Behaviour]] = {}
 
-    async def __aenter__(self) -> Self:
-        application = web.Application()
-        application.router.add_post("/{behaviour}/v1/chat/completions", self._receive)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        self.port = self._runner.addresses[0][1]
-        return self
+    def url(self, name: str, host: str = "127.0.0.1") -> str:
+        """The base URL of a behaviour."""
+        return f"http://{host}:{self.port}/{name}/v1"
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._runner is not None
-        await self._runner.cleanup()
+    def base_url(self, name: str, query: str = "") -> str:
+        """What a persona is configured with."""
+        return self.url(name) + query
 
-    def base_url(self, behaviour: str, query: str = "") -> str:
-        """What a client is configured with."""
-        return f"http://127.0.0.1:{self.port}/{behaviour}/v1{query}"
-
-    def say(
-        self, name: str, *chunks: bytes, status: int = 200, content_type: str = "text/event-stream; charset=utf-8"
-    ) -> str:
-        """Add a behaviour that writes these bytes one by one; its base URL."""
-        self._said[name] = (status, {"Content-Type": content_type} if content_type else {}, chunks)
-        return self.base_url(name)
-
-    async def _receive(self, request: web.Request) -> web.StreamResponse:
-        try:
-            body = json.loads(await request.read())
-        except ValueError:
-            return _error(400, "We could not parse the JSON body of your request.")
-        assert request.transport is not None
-        self.received.append(
-            Received(
-                request.path_qs,
-                request.transport.get_extra_info("peername")[1],
-                {name.lower(): value for name, value in request.headers.items()},
-                body,
-            )
-        )
-        name = request.match_info["behaviour"]
-        if name in self._said:
-            status, headers, chunks = self._said[name]
-            async with streaming(request, status=status, headers=headers) as write:
-                for chunk in chunks:
-                    await write(chunk)
-            return write.response
-        if name not in behaviours:
-            return _error(404, f"The model `{body.get('model')}` does not exist.", "model_not_found")
+    def refusal(self, body: dict[str, Any]) -> web.Response | None:
+        """OpenAI's 400."""
         complaint = next(_complaints(body), None)
-        return _error(400, complaint) if complaint else await behaviours[name](self, request, body)
+        return _error(400, complaint) if complaint else None
 
-
-class Writer:
-    """Writes to a response, each time as a segment of its own, most of the time."""
-
-    def __init__(self, response: web.StreamResponse) -> None:
-        self.response = response
-
-    async def __call__(self, data: bytes) -> None:
-        await self.response.write(data)
-        await asyncio.sleep(0)
-
-
-@asynccontextmanager
-async def streaming(
-    request: web.Request, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> AsyncIterator[Writer]:
-    """A response that is written piece by piece."""
-    response = web.StreamResponse(status=status, headers={"Content-Type": "text/event-stream"} | dict(headers or {}))
-    if headers == {}:
-        del response.headers["Content-Type"]
-    with suppress(ConnectionResetError):  # the caller hung up
-        await response.prepare(request)
-        yield Writer(response)
-        await response.write_eof()
+    def unknown(self, name: str, body: dict[str, Any]) -> web.Response:
+        """OpenAI's 404."""
+        return _error(404, f"The model `{body.get('model')}` does not exist.", "model_not_found")
 
 
 def event(value: object, end: str = "\n") -> bytes:
-    """One chunk as it goes over the wire; JSON escapes what is no ASCII, lone surrogates included."""
+    """One chunk on the wire; JSON escapes all but ASCII, lone surrogates included."""
     return f"data: {json.dumps(value)}{end}{end}".encode()
 
 
@@ -154,15 +78,16 @@ def document(content: str | None, *, finish: str = "stop", **message: Any) -> di
     return _envelope("chat.completion") | {"choices": [choice], "usage": USAGE}
 
 
-def answer_to(body: Mapping[str, Any], tokens: int = 0) -> list[str]:
-    """The tokens of the answer to a request."""
-    words = f"You wrote: {body['messages'][-1]['content']}".split(" ")
-    words = [word if number == 0 else f" {word}" for number, word in enumerate(words)]
-    return [words[number % len(words)] for number in range(tokens)] if tokens else words
+def _answer(body: Mapping[str, Any]) -> str:
+    return f"You wrote: {body['messages'][-1]['content']}"
 
 
 def _envelope(kind: str) -> dict[str, Any]:
     return {"id": "chatcmpl-1", "object": kind, "created": 1_790_000_000, "model": f"{MODEL}-2026-11-01"}
+
+
+def _events(request: web.Request) -> AbstractAsyncContextManager[Writer]:
+    return streaming(request, headers={"Content-Type": OpenAI.CONTENT_TYPE})
 
 
 def _complaints(body: Mapping[str, Any]) -> Iterator[str]:
@@ -197,11 +122,10 @@ def _error(status: int, message: str, code: str | None = None) -> web.Response:
 
 
 async def _stream(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    async with streaming(request) as write:
+    async with _events(request) as write:
         await write(event(chunk("", role="assistant", refusal=None)))
-        for token in answer_to(body, int(request.query.get("tokens", 0))):
-            await write(event(chunk(token)))
-            await asyncio.sleep(float(request.query.get("seconds", 0)))
+        for number, word in enumerate(_answer(body).split(" ")):
+            await write(event(chunk(word if number == 0 else f" {word}")))
         await write(event(chunk(finish="stop")))
         if "stream_options" in body:
             await write(event(usage_chunk()))
@@ -216,7 +140,7 @@ async def _secured(openai: OpenAI, request: web.Request, body: dict[str, Any]) -
 
 
 async def _gateway(openai: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """Azure's way: the key in a header of its own, a version in the query string, a chunk about filters first."""
+    """As Azure does: the key in a header of its own, a version in the query string."""
     if request.headers.get("api-key") != SECRET or "Authorization" in request.headers:
         return _error(401, "Access denied due to invalid subscription key.", "401")
     if not request.query.get("api-version"):
@@ -234,11 +158,11 @@ async def _old(openai: OpenAI, request: web.Request, body: dict[str, Any]) -> we
 
 async def _plain(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     """Ignores `stream`."""
-    return web.json_response(document("".join(answer_to(body))))
+    return web.json_response(document(_answer(body)))
 
 
 async def _failing_late(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    async with streaming(request) as write:
+    async with _events(request) as write:
         await write(event(chunk("You ", role="assistant")))
         await write(event(chunk("wr")))
         await write(event({"error": {"message": "The server had an error", "type": "server_error"}}))
@@ -247,30 +171,29 @@ async def _failing_late(_: OpenAI, request: web.Request, body: dict[str, Any]) -
 
 async def _cut(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     """The process dies in the middle of a chunk."""
-    async with streaming(request) as write:
+    async with _events(request) as write:
         await write(event(chunk("You wr")))
         await write(event(chunk("ote"))[:40])
         await asyncio.sleep(0.05)
-        assert request.transport is not None
-        request.transport.abort()
+        abort(request)
     return write.response
 
 
 async def _silent(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     """Begins, then says nothing for a long time."""
-    async with streaming(request) as write:
+    async with _events(request) as write:
         await write(event(chunk("You wr")))
         await asyncio.sleep(30)
     return write.response
 
 
-async def _open(openai: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+async def _open(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     """Says all of it, and leaves the connection open; `?done=1`: with [DONE], `?comments=1`: not silently."""
-    async with streaming(request) as write:
-        await write(event(chunk("".join(answer_to(body)), finish="stop")))
+    async with _events(request) as write:
+        await write(event(chunk(_answer(body), finish="stop")))
         if request.query.get("done"):
             await write(DONE)
-        for _ in range(300):
+        for _second in range(300):
             await asyncio.sleep(0.1)
             if request.query.get("comments"):
                 await write(b": still here\n\n")
@@ -284,7 +207,7 @@ async def _slow(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.St
 
 async def _dripping(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     """Never silent and never done: a comment every 50 ms."""
-    async with streaming(request) as write:
+    async with _events(request) as write:
         while True:
             await write(b": OPENROUTER PROCESSING\n\n")
             await asyncio.sleep(0.05)
@@ -293,15 +216,14 @@ async def _dripping(_: OpenAI, request: web.Request, body: dict[str, Any]) -> we
 
 async def _huge(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     """Streams text without end."""
-    async with streaming(request) as write:
+    async with _events(request) as write:
         while True:
             await write(event(chunk("All work and no play makes Jack a dull boy. " * 500)))
     return write.response
 
 
 async def _endless_line(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """One line without end."""
-    async with streaming(request) as write:
+    async with _events(request) as write:
         await write(b"data: ")
         while True:
             await write(b"x" * 65_536)
@@ -312,40 +234,8 @@ async def _redirect(_: OpenAI, request: web.Request, body: dict[str, Any]) -> we
     return web.Response(status=308, headers={"Location": METADATA_ADDRESS})
 
 
-behaviours: dict[str, Behaviour] = {
-    "stream": _stream,
-    "secured": _secured,
-    "gateway": _gateway,
-    "old": _old,
-    "plain": _plain,
-    "failing-late": _failing_late,
-    "cut": _cut,
-    "silent": _silent,
-    "open": _open,
-    "slow": _slow,
-    "dripping": _dripping,
-    "huge": _huge,
-    "endless-line": _endless_line,
-    "redirect": _redirect,
-}
-
-
-async def _serve(port: int, tokens: int) -> None:
-    async with OpenAI(port=port) as openai:
-        query = f"?tokens={tokens}" if tokens else ""
-        print(f"OpenAI stand-in: {openai.base_url('stream', query)}; also {', '.join(behaviours)}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    """Serve until interrupted."""
-    parser = argparse.ArgumentParser(description="A stand-in for OpenAI's chat completions on 127.0.0.1.")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--tokens", type=int, default=0, help="how long an answer is; 0: as long as the message")
-    arguments = parser.parse_args()
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(arguments.port, arguments.tokens))
-
-
-if __name__ == "__main__":
-    main()
+OpenAI.BEHAVIOURS |= {
+    "stream": _stream, "secured": _secured, "gateway": _gateway, "old": _old, "plain": _plain,
+    "failing-late": _failing_late, "cut": _cut, "silent": _silent, "open": _open, "slow": _slow,
+    "dripping": _dripping, "huge": _huge, "endless-line": _endless_line, "redirect": _redirect,
+}  # fmt: skip

@@ -1,6 +1,7 @@
-"""Turns to ask personas with, what they said, and the kinds that are ours."""
+"""Turns to ask personas with, their answers, and the kinds that ship."""
 
 import ipaddress
+import itertools
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -8,28 +9,31 @@ from typing import Any
 from lib import personas
 from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Text
 from lib.personas.sanitizer import Sanitizer
+from tests.standins.openai import MODEL
 
 SHIPPED = ("demo", "n8n", "openai")
 """The kinds that ship; a tree may have more (docs/personas.md)."""
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
+MESSAGE = "Grüße 👋 at noon"
+ANSWER = f"You wrote: {MESSAGE}"
+"""What the stand-ins answer to the message."""
 
 
-def make_turn(message: str = "Grüße 👋 at noon", **changes: Any) -> PersonaTurn:
+def make_turn(message: str = MESSAGE, **changes: Any) -> PersonaTurn:
     """A contact's first message, except for what the test changes."""
     given: dict[str, Any] = {
-        "turn_id": "turn-1",
-        "session_id": "session-1",
-        "conversation_id": "conversation-1",
-        "persona_id": "persona-1",
-        "contact_id": "contact-1",
-        "user_id": None,
-        "message": message,
-        "history": (),
-        "time_limit_seconds": 20,
+        "turn_id": "turn-1", "session_id": "session-1", "conversation_id": "conversation-1", "persona_id": "persona-1",
+        "contact_id": "contact-1", "user_id": None, "message": message, "history": (), "time_limit_seconds": 20,
         "allowed_networks": LOOPBACK,
-    }
+    }  # fmt: skip
     return PersonaTurn(**(given | changes))
+
+
+def calling(kind: str, url: str, *, turn: dict[str, Any] | None = None, **config: Any) -> PersonaTurn:
+    """A turn of a persona whose server has this URL; `turn` changes the turn, and the rest the settings."""
+    address = {"base_url": url, "model": MODEL} if kind == "openai" else {"url": url}
+    return make_turn(config={**address, **config}, **(turn or {}))
 
 
 def said(*texts: str) -> tuple[HistoryMessage, ...]:
@@ -59,6 +63,10 @@ class Heard:
     def code(self) -> str | None:
         return self.error.code if self.error else None
 
+    @property
+    def detail(self) -> str:
+        return self.error.detail if self.error else ""
+
 
 async def hear(kind: str, turn: PersonaTurn) -> Heard:
     """What a persona answers, to the end, as turns take it."""
@@ -72,3 +80,14 @@ async def hear(kind: str, turn: PersonaTurn) -> Heard:
     except PersonaError as error:
         return Heard(pieces, error)
     return Heard(pieces, None)
+
+
+async def ask(kind: str, url: str, *, turn: dict[str, Any] | None = None, **config: Any) -> Heard:
+    """What a persona answers whose server has this URL."""
+    return await hear(kind, calling(kind, url, turn=turn, **config))
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    """A body in chunks, cut at these places."""
+    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return [body[start:end] for start, end in itertools.pairwise(edges)]

@@ -1,3 +1,5 @@
+"""The kinds of personas, and the settings that each of them accepts."""
+
 import subprocess
 import sys
 import types
@@ -7,24 +9,34 @@ import pytest
 
 from lib import personas
 from lib.errors import InvalidBody
+from lib.personas import PersonaError
 from tests.unit.persona_turns import SHIPPED, hear, make_turn
 
 URL = "https://n8n.example.com/webhook/x"
 
 
 def faults(kind: str, config: Any) -> list[tuple[str, str]]:
-    """Every field that does not fit, with what is said of it."""
+    """Every invalid field, with its message."""
     with pytest.raises(InvalidBody) as refused:
         personas.check(kind, config)
-    assert refused.value.status == 422
     return [(fault.field, fault.message) for fault in refused.value.errors]
 
 
-def test_the_kinds_are_those_that_can_answer() -> None:
-    kinds = personas.kinds()
-    assert set(SHIPPED) <= set(kinds)
-    assert list(kinds) == sorted(kinds)
-    assert all(callable(personas.find(kind).answer) for kind in kinds)
+def test_the_kinds_that_ship_can_answer() -> None:
+    assert set(SHIPPED) <= set(personas.kinds())
+    assert list(personas.kinds()) == sorted(personas.kinds())
+    assert all(callable(personas.find(kind).answer) for kind in personas.kinds())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["nobody", "n8n_poll", "n8n_answer", "openai_stream", "calls", "", "Demo", "demo.Demo", "../demo", "os", "a" * 40],
+)
+def test_an_unknown_kind_is_refused_with_the_known_ones(kind: str) -> None:
+    assert faults(kind, {}) == [("kind", f"must be one of {', '.join(personas.kinds())}")]
+    with pytest.raises(PersonaError) as missing:
+        personas.find(kind)
+    assert missing.value.code == "persona_misconfigured"
 
 
 @pytest.mark.parametrize(
@@ -41,72 +53,83 @@ def test_the_kinds_are_those_that_can_answer() -> None:
         ("openai", {"model": "m", "extra": {"top_p": 1}, "temperature": 0}),
     ],
 )
-def test_a_config_that_fits_is_taken(kind: str, config: dict[str, Any]) -> None:
+def test_a_valid_config_is_accepted(kind: str, config: dict[str, Any]) -> None:
     personas.check(kind, config)
 
 
-@pytest.mark.parametrize("kind", ["nobody", "n8n_poll", "n8n_answer", "openai_stream", "calls", "", "Demo", "../demo"])
-def test_a_kind_that_is_none_is_named(kind: str) -> None:
-    assert kind not in personas.kinds()
-    assert faults(kind, {}) == [("kind", f"must be one of {', '.join(personas.kinds())}")]
+POLL = {"url": URL, "mode": "poll", "poll_url": URL}
 
 
 @pytest.mark.parametrize(
     ("kind", "config", "fields"),
     [
-        ("demo", {"delay_ms": -1}, ["config.delay_ms"]),
-        ("demo", {"delay": 1}, ["config.delay"]),
-        ("demo", [], ["config"]),
-        ("demo", None, ["config"]),
-        ("n8n", {}, ["config.url"]),
-        ("n8n", {"url": "nowhere"}, ["config.url"]),
-        ("n8n", {"url": "ftp://example.com/"}, ["config.url"]),
-        ("n8n", {"url": "https://user:word@example.com/"}, ["config.url"]),
-        ("n8n", {"url": 7, "mode": "later", "idle_seconds": 0}, ["config.idle_seconds", "config.mode", "config.url"]),
-        ("n8n", {"url": URL, "auth": "basic"}, ["config.auth"]),
-        ("n8n", {"url": URL, "auth": {"header": "Host"}}, ["config.auth"]),
-        ("n8n", {"url": URL, "auth": {"header": "X-Key", "value": "hush"}}, ["config.auth"]),
-        ("n8n", {"url": URL, "auth": None}, ["config.auth"]),
-        ("n8n", {"url": URL, "mode": "poll"}, ["config.poll_url"]),
-        ("n8n", {"url": URL, "poll_url": URL}, ["config.poll_url"]),
-        ("openai", {}, ["config.model"]),
-        ("openai", {"model": "m", "base_url": ""}, ["config.base_url"]),
-        ("openai", {"model": "m", "temperature": 3, "extra": {"stream": 1}}, ["config.extra", "config.temperature"]),
-        ("openai", {"model": "m", "max_tokens": 5, "max_completion_tokens": 5}, ["config.max_completion_tokens"]),
+        ("demo", {"delay_ms": -1}, "delay_ms"),
+        ("demo", {"delay_ms": 5_000}, "delay_ms"),
+        ("demo", {"delay_ms": "slow"}, "delay_ms"),
+        ("demo", {"delay": 1}, "delay"),
+        ("demo", [], ""),
+        ("demo", None, ""),
+        ("n8n", {}, "url"),
+        ("n8n", {"url": ""}, "url"),
+        ("n8n", {"url": "nowhere"}, "url"),
+        ("n8n", {"url": "ftp://example.com/"}, "url"),
+        ("n8n", {"url": "https://user:hush@example.com/"}, "url"),
+        ("n8n", {"url": 7, "mode": "later", "idle_seconds": 0}, "idle_seconds mode url"),
+        ("n8n", {"url": URL, "connect_seconds": 0}, "connect_seconds"),
+        ("n8n", {"url": URL, "idle_seconds": 10_000}, "idle_seconds"),
+        ("n8n", {"url": URL, "auth": "basic"}, "auth"),
+        ("n8n", {"url": URL, "auth": {"header": "Host"}}, "auth"),
+        ("n8n", {"url": URL, "auth": {"header": "Content-Length"}}, "auth"),
+        ("n8n", {"url": URL, "auth": {"header": "Not a name"}}, "auth"),
+        ("n8n", {"url": URL, "auth": {"header": "X-Key", "value": "hush"}}, "auth"),
+        ("n8n", {"url": URL, "auth": None}, "auth"),
+        ("n8n", {"url": URL, "mode": "poll"}, "poll_url"),
+        ("n8n", {"url": URL, "poll_url": URL}, "poll_url"),
+        ("n8n", {**POLL, "mode": "async"}, "poll_url"),
+        ("n8n", {**POLL, "poll_url": "nowhere"}, "poll_url"),
+        ("n8n", {**POLL, "poll_seconds": 0.1}, "poll_seconds"),
+        ("n8n", {**POLL, "poll_seconds": 61}, "poll_seconds"),
+        ("openai", {}, "model"),
+        ("openai", {"model": ""}, "model"),
+        ("openai", {"model": "m", "base_url": ""}, "base_url"),
+        ("openai", {"model": "m", "base_url": "ftp://127.0.0.1/v1"}, "base_url"),
+        ("openai", {"model": "m", "temperature": 3, "extra": {"stream": 1}}, "extra temperature"),
+        ("openai", {"model": "m", "temperature": float("nan")}, "temperature"),
+        ("openai", {"model": "m", "max_tokens": 0}, "max_tokens"),
+        ("openai", {"model": "m", "max_tokens": 5, "max_completion_tokens": 5}, "max_completion_tokens"),
+        ("openai", {"model": "m", "history_characters": -1}, "history_characters"),
+        ("openai", {"model": "m", "system_prompt": "x" * 32_001}, "system_prompt"),
+        *(("openai", {"model": "m", "extra": {name: 1}}, "extra") for name in ("model", "messages", "n")),
+        ("openai", {"model": "m", "extra": {"note": "x" * 16_000}}, "extra"),
+        ("openai", {"model": "m", "extra": []}, "extra"),
     ],
 )
-def test_each_setting_that_does_not_fit_is_named_once(kind: str, config: Any, fields: list[str]) -> None:
+def test_each_invalid_setting_is_named_once_without_its_value(kind: str, config: Any, fields: str) -> None:
     found = faults(kind, config)
-    assert sorted(field for field, _ in found) == fields
+    assert sorted(field for field, _ in found) == [f"config.{field}".rstrip(".") for field in fields.split(" ")]
     assert all(message and "hush" not in message for _, message in found)
 
 
-def test_what_is_wrong_is_said_without_what_was_sent() -> None:
-    assert faults("n8n", {"url": URL, "auth": {"header": "Host"}}) == [
-        ("config.auth", "not a header that may carry a secret")
-    ]
-    assert faults("n8n", {"url": "https://user:hush@example.com/"}) == [
-        ("config.url", "the address must not contain credentials")
-    ]
-
-
-async def test_a_config_of_an_earlier_time_is_told_in_one_short_line() -> None:
+async def test_a_stored_config_that_became_invalid_is_reported_in_one_short_line() -> None:
     config = {"url": URL, "mode": "later", **{f"x\x00{number}": 1 for number in range(1_000)}}
     heard = await hear("n8n", make_turn(config=config))
-    assert heard.error is not None
     assert heard.code == "persona_misconfigured"
-    assert heard.error.detail.startswith("settings of the persona to correct: mode, x0, x1,")
-    assert len(heard.error.detail) < 400
-    assert heard.error.detail.isprintable()
+    assert heard.detail.startswith("settings of the persona to correct: mode, x0, x1,")
+    assert len(heard.detail) < 400
+    assert heard.detail.isprintable()
 
 
-def test_a_kind_without_a_config_takes_any(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kind_without_a_config_accepts_any_object(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("lib.personas.anything")
     module.persona = object()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(personas, "find_spec", lambda _name: object())
     personas.check("anything", {"whatever": [1, {"it": None}]})
     assert faults("anything", "no object") == [("config", "must be an object")]
+
+
+def test_a_secret_is_not_shown_with_the_turn() -> None:
+    assert "hush" not in repr(make_turn(secret="hush"))
 
 
 def test_only_a_kind_that_calls_out_imports_a_client() -> None:

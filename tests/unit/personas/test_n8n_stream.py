@@ -1,4 +1,5 @@
-import itertools
+"""The lines of a streaming workflow: their texts do not depend on how the bytes arrive."""
+
 import json
 
 from hypothesis import given
@@ -7,18 +8,21 @@ from hypothesis import strategies as st
 from lib.personas import PersonaError
 from lib.personas.n8n_stream import Lines
 from tests.standins.n8n import line
+from tests.unit.persona_turns import cut
 
-NODES = st.sampled_from(["a", "b"])
 CONTENT = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("👋é\n\ud83d\udc4b")), max_size=8)
-SPOKEN = st.lists(st.tuples(NODES, CONTENT), max_size=8)
-
-
-def cut(body: bytes, places: list[int]) -> list[bytes]:
-    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return [body[start:end] for start, end in itertools.pairwise(edges)]
+SPOKEN = st.lists(st.tuples(st.sampled_from(["a", "b"]), CONTENT), max_size=8)
+PLACES = st.lists(st.integers(min_value=0), max_size=30)
+NAMES = st.sampled_from(["type", "content", "metadata"])
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner),
+    max_leaves=8,
+)
 
 
 def read(chunks: list[bytes]) -> tuple[list[str], str | None, bytes | None]:
+    """The texts, the error's code and the document."""
     lines, texts = Lines(), list[str]()
     try:
         for chunk in chunks:
@@ -29,43 +33,28 @@ def read(chunks: list[bytes]) -> tuple[list[str], str | None, bytes | None]:
     return texts, None, lines.document
 
 
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "content", "metadata"]), inner)
-    ),
-    max_leaves=8,
-)
-
-
-@given(st.lists(st.dictionaries(st.sampled_from(["type", "content", "metadata"]), JSON_VALUES), max_size=4))
+@given(st.lists(st.dictionaries(NAMES, JSON_VALUES), max_size=4))
 def test_a_line_of_any_shape_is_read_or_refused_by_name(values: list[dict[str, object]]) -> None:
     _, code, _ = read([b"".join(json.dumps(value).encode() + b"\n" for value in values)])
     assert code is None or code.startswith("persona_")
 
 
-@given(SPOKEN, st.lists(st.integers(min_value=0), max_size=30))
-def test_any_chunking_of_a_stream_gives_the_same_texts(spoken: list[tuple[str, str]], places: list[int]) -> None:
-    body = b"".join(
-        [line("begin", node="a"), line("begin", node="b")]
-        + [line("item", content, node=node) for node, content in spoken]
-        + [line("end", node="a"), line("end", node="b")]
-    )
+@given(SPOKEN, PLACES)
+def test_any_chunking_of_a_stream_gives_the_same_storable_texts(
+    spoken: list[tuple[str, str]], places: list[int]
+) -> None:
+    body = line("begin", node="a") + line("begin", node="b")
+    body += b"".join(line("item", content, node=node) for node, content in spoken)
+    body += line("end", node="a") + line("end", node="b")
     whole = read([body])
     assert whole[1:] == (None, None)
-    assert read(cut(body, places)) == whole
-    assert read([bytes([byte]) for byte in body]) == whole
-
-
-@given(st.binary(max_size=200), st.lists(st.integers(min_value=0), max_size=10), st.booleans())
-def test_any_chunking_of_anything_gives_the_same_outcome(rubbish: bytes, places: list[int], begun: bool) -> None:
-    body = (line("begin") + line("item", "Hi") if begun else b"") + rubbish
-    assert read(cut(body, places)) == read([body])
-
-
-@given(CONTENT)
-def test_no_text_leaves_that_cannot_be_stored(content: str) -> None:
-    texts, _, _ = read([line("begin"), line("item", content), line("end")])
-    text = "".join(texts)
+    assert read(cut(body, places)) == read([bytes([byte]) for byte in body]) == whole
+    text = "".join(whole[0])
     assert text == text.encode().decode()
     assert not any(character < " " and character not in "\t\n\r" for character in text)
+
+
+@given(st.binary(max_size=200), PLACES, st.booleans())
+def test_any_chunking_of_any_bytes_gives_the_same_outcome(rubbish: bytes, places: list[int], begun: bool) -> None:
+    body = (line("begin") + line("item", "Hi") if begun else b"") + rubbish
+    assert read(cut(body, places)) == read([body])
