@@ -1,4 +1,4 @@
-"""A turn as the database keeps it, behind the PostgREST of the tests."""
+"""A turn as the database keeps it, behind the SQL functions of the tests."""
 
 from typing import Any
 from uuid import uuid4
@@ -20,37 +20,26 @@ class Database:
         self.status, self.text, self.chunks = "active", "", ""
         self.finished_with: dict[str, Any] = {}
         self.time_limit = 30
-        self.repeat = False
-        self.stop = False
         self.error_code: str | None = None
         sql.functions |= {
-            "start_turn": self.start,
-            "flush_turn": self.flush,
-            "finish_turn": self.finish,
-            "read_turn": self.read,
-        }
+            "start_turn": self.start, "flush_turn": self.flush, "finish_turn": self.finish, "read_turn": self.read,
+        }  # fmt: skip
 
     def start(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "repeat": self.repeat,
+        ids = {name: str(uuid4()) for name in ("session_id", "conversation_id", "contact_id", "user_message_id")}
+        persona = {
+            "id": str(uuid4()), "kind": "test", "name": "Test", "config": {"a": 1}, "secret": "hush",
+            "time_limit_seconds": self.time_limit,
+        }  # fmt: skip
+        return ids | {
+            "repeat": False,
             "status": self.status,
             "workspace_id": str(WORKSPACE),
             "turn_id": str(self.turn_id),
-            "session_id": str(uuid4()),
-            "conversation_id": str(uuid4()),
-            "contact_id": str(uuid4()),
             "user_id": None,
             "proof": "asserted",
-            "user_message_id": str(uuid4()),
             "history": [{"role": "contact", "text": "before", "created_at": "2026-01-01T00:00:00Z"}],
-            "persona": {
-                "id": str(uuid4()),
-                "kind": "test",
-                "name": "Test",
-                "config": {"a": 1},
-                "secret": "hush",
-                "time_limit_seconds": self.time_limit,
-            },
+            "persona": persona,
             "allowed_networks": ["127.0.0.0/8", "fd00::/8"],
         }
 
@@ -58,34 +47,31 @@ class Database:
         if self.status == "active":
             assert arguments["position"] == len(self.chunks)
             self.chunks += arguments["piece"]
-        return {"status": self.status, "stop": self.stop and self.status == "active"}
+        return {"status": self.status, "stop": False}
 
     def finish(self, arguments: dict[str, Any]) -> dict[str, Any]:
         changed = self.status == "active"
         if changed:
             self.status, self.text = arguments["status"], arguments["answer"]
             self.finished_with = arguments
-        return {
-            "changed": changed,
-            "status": self.status,
-            "message_id": str(self.message_id) if self.text else None,
-            "text_length": len(self.text),
-        }
+        message_id = str(self.message_id) if self.text else None
+        return {"changed": changed, "status": self.status, "message_id": message_id, "text_length": len(self.text)}
 
-    def end_elsewhere(self, status: str, text: str) -> None:
-        self.status, self.text = status, text
+    def end_elsewhere(self, status: str, text: str, error_code: str | None = None) -> None:
+        self.status, self.text, self.error_code = status, text, error_code
 
     def read(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        text = (self.chunks if self.status == "active" else self.text)[arguments["after"] :]
+        active, after = self.status == "active", arguments["after"]
+        text = (self.chunks if active else self.text)[after:]
         return {
             "turn_id": str(self.turn_id),
             "session_id": str(uuid4()),
             "conversation_id": str(uuid4()),
             "contact_id": None,
             "status": self.status,
-            "position": arguments["after"] + len(text) if self.status == "active" else len(self.text),
+            "position": after + len(text) if active else len(self.text),
             "text": text,
-            "message_id": str(self.message_id) if self.status != "active" else None,
+            "message_id": None if active else str(self.message_id),
             "error_code": self.error_code,
         }
 

@@ -1,3 +1,6 @@
+"""The protocol of the AI SDK, checked with the real package: the stream that it reads, and the bodies that it sends."""
+
+import functools
 import json
 import subprocess
 from pathlib import Path
@@ -29,6 +32,7 @@ HI, YOU = Delta("Hi\n", 3), Delta("you \N{GRINNING FACE}", 8)
 COMPLETED = Done("completed", MESSAGE, text_length=8, position=8, usage={"words": 2})
 CANCELLED = Done("cancelled", MESSAGE, text_length=3, position=3)
 TEXT = "Hi\nyou \N{GRINNING FACE}"
+COMPLETED_METADATA = {"status": "completed", "message_id": str(MESSAGE), "text_length": 8, "usage": {"words": 2}}
 
 SEQUENCES: dict[str, list[Event]] = {
     "completed": [OPENED, HI, YOU, COMPLETED],
@@ -61,60 +65,54 @@ def chunks(events: list[Event]) -> list[dict[str, Any]]:
     return [json.loads(frame.removeprefix("data: ")) for frame in frames]
 
 
-@pytest.fixture(scope="module")
-def read() -> dict[str, dict[str, dict[str, Any]]]:
-    """What the real package makes of every sequence, in its newest release for this Node and in its first."""
+Seen = dict[str, dict[str, Any]]
+
+
+@functools.cache
+def read_by_the_package() -> dict[str, dict[str, Any]]:
+    """What the real package makes of every sequence, by its release."""
     wires = {name: encoded(events, heartbeats=True).decode() for name, events in SEQUENCES.items()}
     done = subprocess.run(
-        ["node", Path(__file__).with_name("read_chunks.mjs")],
-        input=json.dumps({"streams": wires}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+        ["node", Path(__file__).with_name("read_chunks.mjs")], input=json.dumps({"streams": wires}),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    seen: dict[str, dict[str, dict[str, Any]]] = json.loads(done.stdout)
-    return seen
+    releases: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return releases
 
 
-@pytest.mark.parametrize("release", ["newest", "first"])
-@pytest.mark.parametrize("name", SEQUENCES)
-def test_the_real_package_takes_every_chunk(
-    read: dict[str, dict[str, dict[str, Any]]], name: str, release: str
-) -> None:
-    seen = read[name][release]
-    assert seen["invalid"] is None
-    assert seen["chunks"] == chunks(SEQUENCES[name])
+@pytest.fixture(params=["newest", "first"])
+def seen(request: pytest.FixtureRequest) -> Seen:
+    """What the package's newest release for this Node makes of every sequence, and what its first makes of it."""
+    return {name: releases[request.param] for name, releases in read_by_the_package().items()}
 
 
-@pytest.mark.parametrize("release", ["newest", "first"])
-def test_the_real_package_makes_a_message_of_an_answer(
-    read: dict[str, dict[str, dict[str, Any]]], release: str
-) -> None:
+def test_the_real_package_accepts_every_chunk(seen: Seen) -> None:
+    for name, events in SEQUENCES.items():
+        assert (name, seen[name]["invalid"], seen[name]["chunks"]) == (name, None, chunks(events))
+
+
+def test_the_real_package_makes_a_message_of_an_answer(seen: Seen) -> None:
     for name in ("completed", "completed in one piece", "with a token"):
-        message = read[name][release]["message"]
-        assert (message["id"], message["role"]) == (str(TURN), "assistant")
+        message = seen[name]["message"]
+        assert (message["id"], message["role"], seen[name]["error"]) == (str(TURN), "assistant", None)
         assert [(part["type"], part["text"], part["state"]) for part in message["parts"]] == [("text", TEXT, "done")]
-        assert message["metadata"] == {
-            **IDS, "status": "completed", "message_id": str(MESSAGE), "text_length": 8, "usage": {"words": 2},
-        }  # fmt: skip
-        assert read[name][release]["error"] is None
+        assert message["metadata"] == {**IDS, **COMPLETED_METADATA}
 
 
-@pytest.mark.parametrize("release", ["newest", "first"])
-def test_the_real_package_tells_a_failure_and_keeps_what_was_said(
-    read: dict[str, dict[str, dict[str, Any]]], release: str
-) -> None:
-    seen = read["failed"][release]
-    assert seen["error"] == "The answer broke off."
-    assert seen["message"]["parts"] == [{"type": "text", "text": "Hi\n", "state": "done"}]
-    assert seen["message"]["metadata"]["error"] == {
-        "code": "persona_cut_off", "title": "The answer broke off.", "retryable": True,
-    }  # fmt: skip
-    cancelled = read["cancelled"][release]
-    assert cancelled["error"] is None
-    assert cancelled["message"]["metadata"]["status"] == "cancelled"
+def test_the_real_package_shows_a_failure_and_keeps_the_text_before_it(seen: Seen) -> None:
+    failed, cancelled = seen["failed"], seen["cancelled"]
+    assert failed["error"] == "The answer broke off."
+    assert failed["message"]["parts"] == [{"type": "text", "text": "Hi\n", "state": "done"}]
+    told = {"code": "persona_cut_off", "title": "The answer broke off.", "retryable": True}
+    assert failed["message"]["metadata"]["error"] == told
+    assert (cancelled["error"], cancelled["message"]["metadata"]["status"]) == (None, "cancelled")
+
+
+def test_a_token_is_sent_once_and_kept_with_no_message(seen: Seen) -> None:
+    told = [chunk for chunk in chunks(SEQUENCES["with a token"]) if "the-token" in json.dumps(chunk)]
+    assert told == [{"type": "data-switchboard", "data": {"token": "the-token"}, "transient": True}]
+    assert "the-token" not in json.dumps(seen["with a token"]["message"])
 
 
 def test_the_chunks_of_an_answer_in_their_order() -> None:
@@ -124,36 +122,23 @@ def test_the_chunks_of_an_answer_in_their_order() -> None:
         {"type": "text-delta", "id": "answer", "delta": "Hi\n"},
         {"type": "text-delta", "id": "answer", "delta": "you \N{GRINNING FACE}"},
         {"type": "text-end", "id": "answer"},
-        {
-            "type": "finish",
-            "messageMetadata": {
-                "status": "completed", "message_id": str(MESSAGE), "text_length": 8, "usage": {"words": 2},
-            },
-        },
-    ]  # fmt: skip
+        {"type": "finish", "messageMetadata": COMPLETED_METADATA},
+    ]
 
 
-def test_the_token_is_told_once_and_kept_with_no_message(read: dict[str, dict[str, dict[str, Any]]]) -> None:
-    told = [chunk for chunk in chunks(SEQUENCES["with a token"]) if "the-token" in json.dumps(chunk)]
-    assert told == [{"type": "data-switchboard", "data": {"token": "the-token"}, "transient": True}]
-    assert "the-token" not in json.dumps(read["with a token"]["newest"]["message"])
-
-
-def test_a_cancelled_answer_is_aborted_and_not_finished() -> None:
+def test_a_cancelled_answer_is_aborted_and_nothing_follows_an_end() -> None:
     kinds = [chunk["type"] for chunk in chunks(SEQUENCES["cancelled"])]
     assert kinds == ["start", "text-start", "text-delta", "text-end", "message-metadata", "abort"]
     assert [chunk["type"] for chunk in chunks(SEQUENCES["cancelled before a word"])][-1] == "abort"
-
-
-def test_nothing_follows_the_end() -> None:
     assert encoded(SEQUENCES["broken after the end"]) == encoded([OPENED, HI, COMPLETED])
 
 
-def test_an_error_is_shown_by_its_title_and_told_apart_by_its_code() -> None:
+def test_an_error_is_shown_by_its_title_and_identified_by_its_code() -> None:
     *_, metadata, error = chunks(SEQUENCES["failed beyond repair"])
-    assert error == {"type": "error", "errorText": "The persona is not set up correctly."}
-    assert metadata["messageMetadata"]["error"]["code"] == "persona_misconfigured"
-    assert metadata["messageMetadata"]["error"]["retryable"] is False
+    title = "The persona is not set up correctly."
+    assert error == {"type": "error", "errorText": title}
+    told = {"code": "persona_misconfigured", "title": title, "retryable": False}
+    assert metadata["messageMetadata"]["error"] == told
 
 
 # What useChat sends -------------------------------------------------------------------------------------------------
@@ -186,14 +171,14 @@ async def fields_refused(document: Any) -> dict[str, str]:
     return {fault.field: fault.message for fault in refused.value.errors}
 
 
-async def test_the_last_messages_text_is_what_is_said_and_its_id_makes_it_repeatable() -> None:
+async def test_the_last_message_is_the_text_and_its_id_makes_it_repeatable() -> None:
     before = [text_message("one", id="m0"), {"id": "a0", "role": "assistant", "parts": [{"type": "step-start"}]}]
     two_parts = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "t"}, {"type": "text", "text": "wo"}]}
     message = await read_body(sent(*before, two_parts))
     assert (message.message, message.client_message_id) == ("two", "m1")
 
 
-async def test_what_is_to_be_answered_anew_is_another_message() -> None:
+async def test_a_regenerated_or_edited_message_is_another_message() -> None:
     regenerated = await read_body(sent(trigger="regenerate-message", messageId="a1"))
     edited = await read_body(sent(text_message("hello again"), messageId="m1"))
     assert (regenerated.message, regenerated.client_message_id) == ("hello", None)
@@ -203,14 +188,14 @@ async def test_what_is_to_be_answered_anew_is_another_message() -> None:
 @pytest.mark.parametrize(
     ("caller", "thread_key"), [(USER, "chat-1"), (CONTACT_CALLER, None), (callers.Anonymous(), None)]
 )
-async def test_the_chats_id_is_a_signed_in_users_thread_and_nobody_elses(
+async def test_the_id_of_the_chat_is_the_thread_of_a_signed_in_user_only(
     caller: callers.Caller, thread_key: str | None
 ) -> None:
     assert (await read_body(sent(), caller)).thread_key == thread_key
     assert (await read_body(sent(threadKey="mine"), caller)).thread_key == "mine"
 
 
-async def test_an_apps_own_members_are_left_and_ours_are_read() -> None:
+async def test_members_of_the_app_are_ignored_and_ours_are_read() -> None:
     persona = UUID(int=9)
     message = await read_body(
         sent(model="x", webSearch=True, email="a@example.com", persona_id=str(persona), metadata={"page": "/"})
@@ -218,13 +203,13 @@ async def test_an_apps_own_members_are_left_and_ours_are_read() -> None:
     assert (message.email, message.persona_id, message.metadata) == ("a@example.com", persona, {"page": "/"})
 
 
-async def test_a_messages_own_metadata_is_kept_where_the_body_brings_none() -> None:
+async def test_the_metadata_of_a_message_is_kept_unless_the_body_has_its_own() -> None:
     assert (await read_body(sent(text_message(metadata={"at": 1})))).metadata == {"at": 1}
     assert (await read_body(sent(text_message(metadata="loose")))).metadata == {}
     assert (await read_body(sent(text_message(metadata={"at": 1}), metadata={"page": "/"}))).metadata == {"page": "/"}
 
 
-async def test_our_own_body_is_read_too_and_as_strictly_as_ever() -> None:
+async def test_our_own_body_is_read_too_and_as_strictly() -> None:
     message = await read_body({"message": "hello", "client_message_id": "c"})
     assert (message.message, message.client_message_id) == ("hello", "c")
     assert "nonsense" in await fields_refused({"message": "hello", "nonsense": 1})
@@ -253,7 +238,7 @@ async def test_our_own_body_is_read_too_and_as_strictly_as_ever() -> None:
         ([], "", ""),
     ],
 )
-async def test_what_cannot_be_taken_is_refused_by_name(document: Any, field: str, says: str) -> None:
+async def test_an_invalid_member_is_refused_by_its_name(document: Any, field: str, says: str) -> None:
     refused = await fields_refused(document)
     assert field in refused
     assert says in refused[field]

@@ -1,6 +1,6 @@
+"""An answer's text is stored in few batches, once, and in time to notice a cancel."""
+
 import asyncio
-import json
-import time
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -11,7 +11,7 @@ from lib.auth import callers
 from lib.chat import turn_writer
 from lib.chat.turn_writer import TurnWriter
 from lib.database import commands
-from lib.database.retries import Unreachable
+from lib.database.retries import Patience
 from tests.unit.sql_functions import SqlFunctions, raised
 
 TURN = uuid4()
@@ -24,14 +24,13 @@ class Chunks:
         self.pieces: dict[int, str] = {}
         self.flushes: list[tuple[int, str]] = []
         self.status = "active"
-        self.stop = False
 
     def flush(self, arguments: dict[str, Any]) -> dict[str, Any]:
         assert arguments["turn_id"] == str(TURN)
         self.flushes.append((arguments["position"], arguments["piece"]))
         if arguments["piece"]:
             self.pieces.setdefault(arguments["position"], arguments["piece"])
-        return {"status": self.status, "stop": self.stop and self.status == "active"}
+        return {"status": self.status, "stop": False}
 
     def text(self) -> str:
         whole = ""
@@ -43,78 +42,76 @@ class Chunks:
 
 @pytest.fixture
 def chunks(sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch) -> Chunks:
-    """The database's side, and a clock that runs fifty times as fast."""
-    monkeypatch.setattr(turn_writer, "PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(turn_writer, "SILENCE_SECONDS", 0.1)
+    """The database's side; pauses are short."""
+    pauses(monkeypatch, pause=0.02, silence=0.1)
     stored = Chunks()
     sql.functions["flush_turn"] = stored.flush
     return stored
 
 
-def new() -> TurnWriter:
-    return TurnWriter(commands.acting_as(callers.Anonymous(), callers.Scope(workspace_id=uuid4())), TURN)
+def pauses(monkeypatch: pytest.MonkeyPatch, *, pause: float, silence: float) -> None:
+    monkeypatch.setattr(turn_writer, "PAUSE_SECONDS", pause)
+    monkeypatch.setattr(turn_writer, "SILENCE_SECONDS", silence)
+
+
+def started() -> tuple[TurnWriter, asyncio.Task[str]]:
+    """A writer that runs."""
+    writer = TurnWriter(commands.acting_as(callers.Anonymous(), callers.Scope(workspace_id=uuid4())), TURN)
+    return writer, asyncio.create_task(writer.run())
 
 
 async def until(claim: Callable[[], bool]) -> None:
-    """Wait for something; fails when it does not happen in time."""
-    async with asyncio.timeout(5):
+    """Wait for a claim to become true."""
+    async with asyncio.timeout(20):
         while not claim():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
-async def test_what_is_said_quickly_is_stored_in_few_batches(chunks: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_writer, "PAUSE_SECONDS", 0.2)
-    writer = new()
-    running = asyncio.create_task(writer.run())
+async def test_text_that_comes_within_a_pause_is_one_batch(chunks: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses(monkeypatch, pause=0.2, silence=60)
+    writer, running = started()
     for _ in range(20):
         writer.add("word ")
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0)
     await until(lambda: chunks.text() == "word " * 20)
+    assert len(chunks.pieces) == 1
     chunks.status = "completed"
-    assert await asyncio.wait_for(running, 5) == "completed"
-    assert chunks.text() == "word " * 20
-    assert len(chunks.pieces) <= 5
+    writer.add("late")
+    assert await asyncio.wait_for(running, 20) == "completed"
 
 
 async def test_a_full_batch_does_not_wait(chunks: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_writer, "PAUSE_SECONDS", 30)
-    writer = new()
-    running = asyncio.create_task(writer.run())
+    pauses(monkeypatch, pause=3_600, silence=3_600)
+    chunks.status = "cancelled"
+    writer, running = started()
     writer.add("x" * (turn_writer.BATCH_CHARACTERS - 1))
     await asyncio.sleep(0.05)
     assert chunks.flushes == []
-    chunks.status = "cancelled"
     writer.add("y")
-    assert await asyncio.wait_for(running, 5) == "cancelled"
+    assert await asyncio.wait_for(running, 20) == "cancelled"
     assert chunks.text() == "x" * (turn_writer.BATCH_CHARACTERS - 1) + "y"
 
 
-async def test_silence_renews_the_lease_now_and_then(chunks: Chunks) -> None:
-    begun = time.monotonic()
-    running = asyncio.create_task(new().run())
+@pytest.mark.parametrize("watches", [False, True])
+async def test_silence_is_flushed_at_its_interval_or_at_every_pause_of_a_writer_that_watches(
+    chunks: Chunks, monkeypatch: pytest.MonkeyPatch, watches: bool
+) -> None:
+    pauses(monkeypatch, pause=0.02, silence=60 if watches else 0.1)
+    writer, running = started()
+    if watches:
+        writer.watch()
     await until(lambda: len(chunks.flushes) == 3)
-    running.cancel()
-    assert time.monotonic() - begun >= 3 * turn_writer.SILENCE_SECONDS
     assert set(chunks.flushes) == {(0, "")}
-
-
-async def test_who_watches_asks_every_pause(chunks: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_writer, "SILENCE_SECONDS", 30)
-    writer = new()
-    writer.watch()
-    running = asyncio.create_task(writer.run())
-    await until(lambda: len(chunks.flushes) >= 5)
     chunks.status = "completed"
-    assert await asyncio.wait_for(running, 5) == "completed"
+    assert await asyncio.wait_for(running, 20) == "completed"
 
 
-async def test_a_batch_whose_answer_was_lost_is_repeated_as_it_was(chunks: Chunks, sql: SqlFunctions) -> None:
+async def test_a_batch_whose_answer_was_lost_is_repeated_unchanged(chunks: Chunks, sql: SqlFunctions) -> None:
     def stored_and_lost(arguments: dict[str, Any]) -> Any:
         chunks.flush(arguments)
-        return raised("XX000", "the answer was lost")
+        return raised("57P01", "the answer was lost")
 
-    writer = new()
-    running = asyncio.create_task(writer.run())
+    writer, running = started()
     sql.functions["flush_turn"] = stored_and_lost
     writer.add("one ")
     await until(lambda: chunks.flushes != [])
@@ -128,26 +125,26 @@ async def test_a_batch_whose_answer_was_lost_is_repeated_as_it_was(chunks: Chunk
     running.cancel()
 
 
-async def test_a_flush_that_hangs_is_given_up_before_a_cancel_takes_us_for_gone(
-    monkeypatch: pytest.MonkeyPatch,
+class OneFlush:
+    """A database that answers one flush."""
+
+    def __init__(self, **answer: Any) -> None:
+        self.answer = answer
+
+    async def call(self, _: str, arguments: Any, returns: Any, *, repeatable: bool, patience: Patience) -> Any:
+        self.repeatable, self.patience = repeatable, patience
+        return returns(**self.answer)
+
+
+@pytest.mark.parametrize(("stop", "status"), [(False, "timeout"), (True, "cancelled")])
+async def test_a_flush_that_hangs_is_repeated_before_a_cancel_takes_the_process_for_gone(
+    monkeypatch: pytest.MonkeyPatch, stop: bool, status: str
 ) -> None:
-    """At the real pace: the second call hangs until it is given up, and the next is well."""
-    came: list[float] = []
-
-    async def run(_: commands._Call, seconds: float) -> tuple[int | None, str]:
-        came.append(time.monotonic())
-        if len(came) == 2:
-            await asyncio.sleep(seconds)
-            raise Unreachable(harmless=False)
-        return None, json.dumps({"status": "active" if len(came) == 1 else "completed", "stop": False})
-
-    monkeypatch.setattr(commands, "_run", run)
-    writer = new()
-    running = asyncio.create_task(writer.run())
-    async with asyncio.timeout(20):
-        while not running.done():
-            writer.add("word ")
-            await asyncio.sleep(0.1)
-    assert await running == "completed"
-    assert came[2] - came[0] < 6
-    await commands.close()
+    """A cancel waits for a flush for six seconds (private.stop_turn)."""
+    silence = turn_writer.SILENCE_SECONDS
+    pauses(monkeypatch, pause=0, silence=0)
+    database = OneFlush(status="timeout", stop=stop)
+    assert await TurnWriter(database, TURN).run() == status  # type: ignore[arg-type]
+    assert database.repeatable
+    assert database.patience.tries > 1
+    assert silence + database.patience.try_seconds < 6

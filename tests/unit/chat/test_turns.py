@@ -1,3 +1,6 @@
+"""Reading a turn to its end from any position, and taking a message in."""
+
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -7,9 +10,7 @@ from lib import errors
 from lib.auth import callers
 from lib.chat import turns
 from lib.chat.events import Delta, Done, Event, Failed, Opened
-from lib.chat.turns import TurnState
 from lib.database import commands
-from lib.database.refusals import SqlError
 from lib.http.sse import StreamBroken
 from tests.unit.sql_functions import SqlFunctions, raised
 from tests.unit.turn import WORKSPACE, Database, start
@@ -22,9 +23,8 @@ TEXT = "Hello you, here is your answer."
 class Stored:
     """read_turn over a text that grows: each read shows what the next state holds."""
 
-    def __init__(self, sql: SqlFunctions, *states: tuple[str, str]) -> None:
-        self.states = list(states)
-        self.error_code: str | None = None
+    def __init__(self, sql: SqlFunctions, *states: tuple[str, str], error_code: str | None = None) -> None:
+        self.states, self.error_code = list(states), error_code
         self.asked: list[int] = []
         sql.functions["read_turn"] = self.read
 
@@ -62,81 +62,64 @@ def done(position: int, status: str = "completed") -> Done:
     return Done(status, MESSAGE, text_length=position, position=position)
 
 
-async def test_a_finished_turn_replays_whole(sql: SqlFunctions) -> None:
+async def test_a_finished_turn_replays_whole_or_from_any_position(sql: SqlFunctions) -> None:
     Stored(sql, ("completed", TEXT))
-    opened, delta, end = await follow()
+    opened, *events = await follow()
     assert isinstance(opened, Opened)
     assert (opened.turn_id, opened.token) == (TURN, None)
-    assert delta == Delta(TEXT, len(TEXT))
-    assert end == done(len(TEXT))
-
-
-@pytest.mark.parametrize("after", range(len(TEXT) + 3))
-async def test_from_any_position_on_the_rest_comes_and_the_end_has_one_id(sql: SqlFunctions, after: int) -> None:
-    Stored(sql, ("completed", TEXT))
-    events = await follow(after)
-    rest = "".join(event.text for event in events if isinstance(event, Delta))
-    assert TEXT[:after] + rest == TEXT
-    assert events[-1] == done(len(TEXT))
-    assert not any(isinstance(event, Opened) for event in events)
+    assert events == [Delta(TEXT, len(TEXT)), done(len(TEXT))]
+    for after in range(len(TEXT) + 3):
+        rest = [Delta(TEXT[after:], len(TEXT))] if after < len(TEXT) else []
+        assert await follow(after) == [*rest, done(len(TEXT))]
 
 
 async def test_a_running_turn_is_followed_to_its_end(sql: SqlFunctions) -> None:
-    stored = Stored(
-        sql,
-        ("active", ""),
-        ("active", "Hello"),
-        ("active", "Hello"),
-        ("active", "Hello you"),
-        ("completed", TEXT),
-    )
+    growing = [("active", text) for text in ("", "Hello", "Hello", "Hello you")]
+    stored = Stored(sql, *growing, ("completed", TEXT))
     _, *events = await follow()
     assert events == [Delta("Hello", 5), Delta(" you", 9), Delta(TEXT[9:], len(TEXT)), done(len(TEXT))]
     assert stored.asked == [0, 0, 5, 5, 9]
 
 
-async def test_a_cancelled_turn_ends_as_such(sql: SqlFunctions) -> None:
-    Stored(sql, ("active", "Hel"), ("cancelled", "Hello"))
-    assert (await follow())[-1] == done(5, "cancelled")
-
-
 @pytest.mark.parametrize(
-    ("status", "stored", "shown"),
+    ("status", "error_code", "end"),
     [
-        ("failed", "persona_cut_off", "persona_cut_off"),
-        ("failed", None, "internal_error"),
-        ("timeout", "lease_expired", "lease_expired"),
-        ("timeout", None, "persona_timeout"),
+        ("cancelled", None, done(5, "cancelled")),
+        ("failed", "persona_cut_off", Failed("persona_cut_off", 5)),
+        ("failed", None, Failed("internal_error", 5)),
+        ("timeout", "lease_expired", Failed("lease_expired", 5)),
+        ("timeout", None, Failed("persona_timeout", 5)),
     ],
 )
-async def test_a_failed_turn_ends_in_its_error(sql: SqlFunctions, status: str, stored: str | None, shown: str) -> None:
-    Stored(sql, ("active", "Hel"), (status, "Hello")).error_code = stored
-    assert (await follow())[-1] == Failed(shown, position=5)
+async def test_a_turn_ends_as_it_is_stored(sql: SqlFunctions, status: str, error_code: str | None, end: Event) -> None:
+    Stored(sql, ("active", "Hel"), (status, "Hello"), error_code=error_code)
+    assert (await follow())[-1] == end
 
 
-async def test_a_stream_that_lasts_too_long_says_go_on(sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_lasts_too_long_ends_for_the_reader_to_resume(
+    sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(turns, "FOLLOW_LIMIT_SECONDS", 0.05)
     Stored(sql, ("active", "Hel"))
     assert (await follow())[-1] == StreamBroken("stream_limit")
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"),
+    ("failure", "told"),
     [
-        (errors.TokenExpired(), "token_expired"),
-        (raised("PT404", "turn_not_found"), "turn_not_found"),
-        (raised("57P01", "no"), "backend_unavailable"),
+        (errors.TokenExpired, "token_expired"),
+        (lambda: raised("PT404", "turn_not_found"), "turn_not_found"),
+        (lambda: raised("57P01", "no"), "backend_unavailable"),
     ],
 )
-async def test_a_stream_that_cannot_go_on_still_has_an_end(
-    sql: SqlFunctions, answer: errors.Problem | SqlError, code: str
+async def test_a_stream_whose_turn_cannot_be_read_any_more_ends_with_the_reason(
+    sql: SqlFunctions, failure: Callable[[], Any], told: str
 ) -> None:
     rpc = commands.reading_as(CONTACT)
     Stored(sql, ("active", "Hel"))
     state = await turns.read(rpc, TURN)
-    sql.functions["read_turn"] = lambda _: answer
-    events = [event async for event in turns.follow(rpc, state, None)]
-    assert events == [Delta("Hel", 3), StreamBroken(code)]
+    sql.functions["read_turn"] = lambda _: failure()
+    assert [event async for event in turns.follow(rpc, state, None)] == [Delta("Hel", 3), StreamBroken(told)]
 
 
 async def test_a_turn_that_may_not_be_seen_is_not_found(sql: SqlFunctions) -> None:
@@ -144,21 +127,6 @@ async def test_a_turn_that_may_not_be_seen_is_not_found(sql: SqlFunctions) -> No
     with pytest.raises(errors.Refused) as refusal:
         await turns.resume(commands.reading_as(CONTACT), TURN, None)
     assert (refusal.value.status, refusal.value.code) == (404, "turn_not_found")
-
-
-def test_a_state_opens_a_stream_without_a_token() -> None:
-    state = TurnState(
-        turn_id=TURN,
-        session_id=UUID(int=1),
-        conversation_id=UUID(int=2),
-        contact_id=None,
-        status="active",
-        position=0,
-        text="",
-        message_id=None,
-        error_code=None,
-    )
-    assert state.opened() == Opened(TURN, UUID(int=1), UUID(int=2), None)
 
 
 async def test_a_caller_without_a_contact_token_gets_one(sql: SqlFunctions) -> None:
@@ -184,7 +152,7 @@ async def test_a_message_is_sent_again_only_where_it_stays_one_message(
     Database(sql)
     sql.lost = 1
     if tries == 1:
-        with pytest.raises(Exception, match="not available"):
+        with pytest.raises(errors.BackendUnavailable):
             await start(caller, client_message_id=client_message_id)
     else:
         await start(caller, client_message_id=client_message_id)
