@@ -73,6 +73,16 @@ def said(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Delta)]
 
 
+def at_text(heard: asyncio.Event) -> Callable[[list[Event]], None]:
+    """Sets the event at the first text."""
+
+    def check(events: list[Event]) -> None:
+        if said(events):
+            heard.set()
+
+    return check
+
+
 async def test_a_short_turn_is_two_calls(
     database: Database, persona: Persona, sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +114,7 @@ async def test_each_piece_is_sent_before_the_next_and_stored_behind_the_stream(
         while not database.chunks:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
-    events = await persona.heard(Text("one"), stored, Text("two"), then=lambda got: said(got) and heard.set())
+    events = await persona.heard(Text("one"), stored, Text("two"), then=at_text(heard))
     assert said(events) == ["one", "two"]
     assert (database.chunks, database.text) == ("one", "onetwo")
 
@@ -277,7 +287,7 @@ async def test_a_process_that_is_stopped_finishes_the_turn_first(
         return await finish(*arguments, **options)
 
     monkeypatch.setattr(turns, "finish", slow)
-    consuming = asyncio.create_task(persona.heard(HEL, hang, then=lambda events: said(events) and heard.set()))
+    consuming = asyncio.create_task(persona.heard(HEL, hang, then=at_text(heard)))
     await heard.wait()
     consuming.cancel()
     await finishing.wait()

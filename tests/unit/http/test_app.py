@@ -20,6 +20,7 @@ from tests.unit.conftest import app_of, serving
 from tests.unit.sql_functions import SqlFunctions
 
 # Not a new one: it is part of the names of tests, which every process must give alike.
+SHOP = "https://shop.example"
 SPACE = UUID("5f0c3f7e-93a1-4be5-8a55-0c1b7f0f3f5d")
 
 
@@ -58,7 +59,7 @@ HANDLERS: dict[str, app.Handler] = {route.name: resume for route in routes.of("c
 @pytest_asyncio.fixture
 async def client(sql: SqlFunctions) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of a chat function with the handlers above, over a real socket."""
-    sql.functions["space_origins"] = lambda _: {"origins": ["https://shop.example"]}
+    sql.functions["space_origins"] = lambda _: {"origins": [SHOP]}
     function = app.function("chat", HANDLERS)
     async with serving(app_of(function)) as origin, aiohttp.ClientSession(origin) as session:
         yield session
@@ -67,92 +68,79 @@ async def client(sql: SqlFunctions) -> AsyncIterator[aiohttp.ClientSession]:
 PATH = f"/space/{SPACE}/chat/stream"
 
 
-async def problem(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+async def code_of(answer: aiohttp.ClientResponse) -> str:
+    """The code of a problem document."""
     assert answer.headers["content-type"] == "application/problem+json"
     document = json.loads(await answer.read())
-    assert document["status"] == answer.status
-    assert document["type"] == "about:blank"
+    assert (document["status"], document["type"]) == (answer.status, "about:blank")
     assert document["title"]
-    assert isinstance(document, dict)
-    return document
+    assert "secret" not in json.dumps(document)
+    return str(document["code"])
 
 
-async def test_a_model_is_answered_without_what_it_lacks(client: aiohttp.ClientSession) -> None:
+async def test_a_model_is_answered_without_its_empty_members(client: aiohttp.ClientSession) -> None:
     turn = uuid4()
     async with client.get(f"/turns/{turn}/stream") as answer:
-        assert answer.status == 200
-        assert await answer.json() == {"message": str(turn)}
+        assert (answer.status, await answer.json()) == (200, {"message": str(turn)})
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
 async def test_a_route_answers_with_and_without_the_prefix(client: aiohttp.ClientSession, prefix: str) -> None:
     async with client.post(prefix + PATH, json={"message": "hello"}) as answer:
-        assert answer.status == 201
-        assert await answer.json() == {"message": "hello"}
+        assert (answer.status, await answer.json()) == (201, {"message": "hello"})
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/space", f"/space/{SPACE}/chat/stream/", "/api/api" + PATH, "/space//chat/stream"]
-)
-async def test_an_unknown_address_is_not_found(client: aiohttp.ClientSession, path: str) -> None:
-    async with client.post(path) as answer:
+    "path",
+    [
+        "/", "/space", f"/space/{SPACE}/chat/stream/", "/api/api" + PATH, "/space//chat/stream",
+        *(f"/space/{no_id}/chat/stream" for no_id in (
+            "x", "1", str(SPACE)[:-1], f"{{{SPACE}}}", f"urn:uuid:{SPACE}", SPACE.hex, "%00", "..%2f..", "é",
+        )),
+    ],
+)  # fmt: skip
+async def test_an_unknown_path_or_id_is_not_found(client: aiohttp.ClientSession, path: str) -> None:
+    async with client.post(path, json={"message": "hello"}) as answer:
         assert answer.status == 404
-        assert (await problem(answer))["code"] == "not_found"
-
-
-@pytest.mark.parametrize(
-    "space_id", ["x", "1", str(SPACE)[:-1], f"{{{SPACE}}}", f"urn:uuid:{SPACE}", SPACE.hex, "%00", "..%2f..", "é"]
-)
-async def test_what_is_no_id_is_a_space_that_does_not_exist(client: aiohttp.ClientSession, space_id: str) -> None:
-    async with client.post(f"/space/{space_id}/chat/stream", json={"message": "hello"}) as answer:
-        assert answer.status == 404
-        assert (await problem(answer))["code"] in ("space_not_found", "not_found")
+        assert await code_of(answer) in ("space_not_found", "not_found")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
 async def test_a_wrong_method_is_refused_with_the_right_one(client: aiohttp.ClientSession, method: str) -> None:
     async with client.request(method, PATH) as answer:
-        assert answer.status == 405
-        assert answer.headers["allow"] == "POST"
+        assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize(
-    ("message", "status", "code"), [("not found", 404, "persona_not_found"), ("too many", 429, "rate_limited")]
+    ("message", "status", "code", "retry_after"),
+    [
+        ("not found", 404, "persona_not_found", None),
+        ("too many", 429, "rate_limited", "3"),
+        ("break", 500, "internal_error", None),
+    ],
 )
-async def test_what_a_handler_raises_is_a_problem(
-    client: aiohttp.ClientSession, message: str, status: int, code: str
+async def test_an_error_of_a_handler_is_a_problem_and_only_an_unexpected_one_is_logged(
+    client: aiohttp.ClientSession, log_lines: list[Any], message: str, status: int, code: str, retry_after: str | None
 ) -> None:
     async with client.post(PATH, json={"message": message}) as answer:
-        assert answer.status == status
-        assert (await problem(answer))["code"] == code
-        assert answer.headers.get("retry-after") == ("3" if status == 429 else None)
+        assert (answer.status, await code_of(answer)) == (status, code)
+        assert answer.headers.get("retry-after") == retry_after
+    unexpected = [line["traceback"] for line in log_lines if line["event"] == "unexpected_error"]
+    assert ["RuntimeError" in traceback for traceback in unexpected] == [True] * (message == "break")
 
 
-async def test_what_nobody_expected_is_logged_and_not_shown(
-    client: aiohttp.ClientSession, log_lines: list[dict[str, Any]]
-) -> None:
-    async with client.post(PATH, json={"message": "break"}, headers={"x-request-id": "request-17"}) as answer:
-        assert answer.status == 500
-        document = await problem(answer)
-    assert document["code"] == "internal_error"
-    assert "secret" not in json.dumps(document)
-    logged = next(line for line in log_lines if line["event"] == "unexpected_error")
-    assert "RuntimeError" in logged["traceback"]
-
-
-async def test_every_answer_names_its_request(client: aiohttp.ClientSession) -> None:
+async def test_every_answer_has_the_id_of_its_request(client: aiohttp.ClientSession) -> None:
     async with client.post(PATH, json={"message": "a"}, headers={"x-request-id": "request-17"}) as answer:
         assert answer.headers["x-request-id"] == "request-17"
     async with client.post("/nowhere", headers={"x-request-id": "bad id"}) as answer:
         assert len(answer.headers["x-request-id"]) == 16
 
 
-async def test_a_request_is_logged_without_what_it_says(
+async def test_a_request_is_logged_without_its_content(
     client: aiohttp.ClientSession, log_lines: list[dict[str, Any]]
 ) -> None:
-    async with client.post(
-        PATH, json={"message": "my password is hunter2"}, headers={"authorization": "Bearer hunter3"}
-    ):
+    headers = {"authorization": "Bearer hunter3"}
+    async with client.post(PATH, json={"message": "my password is hunter2"}, headers=headers):
         pass
     line = next(line for line in log_lines if line["event"] == "request")
     assert (line["function"], line["route"], line["method"], line["status"]) == ("chat", "stream", "POST", 201)
@@ -160,86 +148,71 @@ async def test_a_request_is_logged_without_what_it_says(
     assert "hunter" not in json.dumps(log_lines)
 
 
-async def test_a_page_of_the_space_may_read_answers_and_errors(client: aiohttp.ClientSession) -> None:
-    for message in ("hello", "not found", "break"):
-        async with client.post(PATH, json={"message": message}, headers={"origin": "https://shop.example"}) as answer:
-            assert answer.headers["access-control-allow-origin"] == "https://shop.example"
-            assert answer.headers["vary"] == "Origin"
-
-
-async def test_another_page_may_read_nothing(client: aiohttp.ClientSession) -> None:
-    async with client.post(PATH, json={"message": "a"}, headers={"origin": "https://evil.example"}) as answer:
-        assert "access-control-allow-origin" not in answer.headers
-
-
 @pytest.mark.parametrize(
-    ("origin", "status"), [("https://shop.example", 204), ("https://evil.example", 403), ("null", 403)]
+    ("page", "message", "allowed"),
+    [
+        *((SHOP, message, SHOP) for message in ("hello", "not found", "break")),
+        ("https://evil.example", "hello", None),
+        ("null", "hello", None),
+    ],
 )
-async def test_a_preflight_is_answered_by_the_spaces_list(
-    client: aiohttp.ClientSession, origin: str, status: int
+async def test_only_a_page_of_the_space_may_call_and_read_answers_and_errors(
+    client: aiohttp.ClientSession, page: str, message: str, allowed: str | None
 ) -> None:
-    headers = {"origin": origin, "access-control-request-method": "POST"}
-    async with client.options(PATH, headers=headers) as answer:
-        assert answer.status == status
-        allowed = answer.headers.get("access-control-allow-origin")
-        assert allowed == (origin if status == 204 else None)
+    async with client.post(PATH, json={"message": message}, headers={"origin": page}) as answer:
+        assert answer.headers.get("access-control-allow-origin") == allowed
+        assert answer.headers["vary"] == "Origin"
+    for method, status, shown in (("POST", 204 if allowed else 403, allowed), ("DELETE", 405, None)):
+        preflight = {"origin": page, "access-control-request-method": method}
+        async with client.options(PATH, headers=preflight) as answer:
+            assert (answer.status, answer.headers.get("access-control-allow-origin")) == (status, shown)
 
 
-async def test_a_preflight_for_a_method_that_is_not_there_is_refused(client: aiohttp.ClientSession) -> None:
-    headers = {"origin": "https://shop.example", "access-control-request-method": "DELETE"}
-    async with client.options(PATH, headers=headers) as answer:
-        assert answer.status == 405
-
-
-async def raw(client: aiohttp.ClientSession, head: str, *body: bytes) -> tuple[int, dict[str, Any]]:
-    """Send bytes as they are and read the answer, as no proper client would."""
+async def raw(client: aiohttp.ClientSession, head: str, *body: bytes) -> tuple[int, Any]:
+    """Send bytes as they are: the status and the document, or its code."""
     base = client._base_url
     assert base is not None
     reader, writer = await asyncio.open_connection(base.host, base.port)
-    writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
-    for piece in body:
-        writer.write(piece)
-    await writer.drain()
-    status = int((await reader.readline()).split()[1])
-    headers = {}
-    while (line := (await reader.readline()).decode().strip()) != "":
-        name, _, value = line.partition(": ")
-        headers[name.lower()] = value
-    content = await reader.readexactly(int(headers["content-length"]))
-    writer.close()
-    return status, json.loads(content)
+    with contextlib.closing(writer):
+        writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{head}\r\n\r\n".encode())
+        writer.writelines(body)
+        await writer.drain()
+        answer_head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(answer_head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        document = json.loads(await reader.readexactly(length))
+    return int(answer_head.split()[1]), document.get("code", document)
 
 
-JSON_HEAD = "Content-Type: application/json\r\n"
+CHUNKED = "Transfer-Encoding: chunked"
+SPACES = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
 
 
-async def test_a_chunked_body_is_read(client: aiohttp.ClientSession) -> None:
-    status, document = await raw(
-        client,
-        JSON_HEAD + "Transfer-Encoding: chunked",
-        b'5\r\n{"mes\r\n',
-        b'e\r\nsage": "hello"\r\n',
-        b"2\r\n} \r\n0\r\n\r\n",
-    )
-    assert (status, document) == (201, {"message": "hello"})
-
-
-async def test_a_chunked_body_without_end_is_cut_off_at_the_limit(client: aiohttp.ClientSession) -> None:
-    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
-    status, document = await raw(client, JSON_HEAD + "Transfer-Encoding: chunked", *[chunk] * 17)
-    assert (status, document["code"]) == (413, "body_too_large")
-
-
-async def test_a_huge_declared_body_is_refused_before_it_is_sent(client: aiohttp.ClientSession) -> None:
-    status, document = await raw(client, JSON_HEAD + f"Content-Length: {10**12}")
-    assert (status, document["code"]) == (413, "body_too_large")
+@pytest.mark.parametrize(
+    ("head", "body", "answer"),
+    [
+        (
+            CHUNKED,
+            [b'5\r\n{"mes\r\n', b'e\r\nsage": "hello"\r\n', b"2\r\n} \r\n0\r\n\r\n"],
+            (201, {"message": "hello"}),
+        ),
+        (CHUNKED, [SPACES] * 17, (413, "body_too_large")),
+        (f"Content-Length: {10**12}", [], (413, "body_too_large")),
+        ("Content-Length: 5000000\r\nExpect: 100-continue", [], (413, "body_too_large")),
+        ("Connection: close", [], (400, "invalid_json")),
+    ],
+    ids=["chunked", "chunked without end", "a huge length", "asks before sending", "no length"],
+)
+async def test_a_body_is_read_up_to_its_limit(
+    client: aiohttp.ClientSession, head: str, body: list[bytes], answer: Any
+) -> None:
+    assert await raw(client, head, *body) == answer
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_who_writes_much_before_reading_is_told_that_it_is_too_much(
+async def test_a_sender_that_does_not_read_yet_learns_that_its_body_is_too_large(
     client: aiohttp.ClientSession, declared: bool
 ) -> None:
-    """As Node's fetch and Python's http.client do: of a connection that is reset they would read nothing."""
+    """As Node's fetch and Python's http.client send: from a connection that is reset they would read nothing."""
     port = client._base_url.port  # type: ignore[union-attr]
 
     def post() -> tuple[int, Any]:
@@ -248,28 +221,18 @@ async def test_who_writes_much_before_reading_is_told_that_it_is_too_much(
             connection.request("POST", PATH, body, {"Content-Type": "application/json"}, encode_chunked=not declared)
             answer = connection.getresponse()
             refusal = answer.status, json.loads(answer.read())["code"]
-            # Nothing of it was left over.
+            # Nothing of it is left over.
             connection.request("POST", PATH, '{"message": "hello"}', {"Content-Type": "application/json"})
             return connection.getresponse().status, refusal
 
     assert await asyncio.to_thread(post) == (201, (413, "body_too_large"))
 
 
-async def test_who_asks_before_sending_too_much_need_not_send_it(client: aiohttp.ClientSession) -> None:
-    status, document = await raw(client, JSON_HEAD + "Content-Length: 5000000\r\nExpect: 100-continue")
-    assert (status, document["code"]) == (413, "body_too_large")
-
-
-async def test_no_length_is_an_empty_body(client: aiohttp.ClientSession) -> None:
-    status, document = await raw(client, JSON_HEAD + "Connection: close")
-    assert (status, document["code"]) == (400, "invalid_json")
-
-
-async def test_a_sender_who_breaks_off_harms_nobody(client: aiohttp.ClientSession) -> None:
+async def test_a_sender_that_breaks_off_disturbs_no_other(client: aiohttp.ClientSession) -> None:
     base = client._base_url
     assert base is not None
     _, writer = await asyncio.open_connection(base.host, base.port)
-    writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{JSON_HEAD}Content-Length: 100\r\n\r\n{{".encode())
+    writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
     await writer.drain()
     writer.close()
     async with client.post(PATH, json={"message": "hello"}) as answer:

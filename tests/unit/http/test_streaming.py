@@ -1,5 +1,7 @@
+"""A stream sends each event at once, and its source outlives a reader and a server that stop."""
+
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -15,26 +17,70 @@ from lib.http.streaming import Stream
 from tests import events
 from tests.unit.conftest import serving
 
-Source = Callable[[], AsyncGenerator[Event, None]]
 OPENED = Opened(UUID(int=1), UUID(int=2), UUID(int=3), None)
+ONE = Delta("one", 3)
 END = Done("completed", None, text_length=3, position=3)
 
 
+class Source:
+    """A source that takes these steps: it yields events, awaits functions, pauses for numbers, raises exceptions."""
+
+    def __init__(self, *steps: Any) -> None:
+        self.steps = steps
+        self.began, self.cancelled, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        try:
+            for step in self.steps:
+                if isinstance(step, BaseException):
+                    raise step
+                if isinstance(step, int | float):
+                    await asyncio.sleep(step)
+                elif callable(step):
+                    await step()
+                else:
+                    yield step
+                    self.began.set()
+            self.ended.set()
+        except (asyncio.CancelledError, GeneratorExit) as stopped:
+            if isinstance(stopped, asyncio.CancelledError):
+                await asyncio.sleep(0.01)  # a source that tidies up is waited for
+            self.cancelled.set()
+            raise
+
+    def response(self, *, drain: bool = True) -> Stream:
+        return Stream(self.events(), drain=drain, encoder=ServerSentEvents())
+
+
+FOREVER = 3_600
+
+
+@pytest.fixture(autouse=True)
+def no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No heartbeat, which would send what waits."""
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", FOREVER)
+
+
 @asynccontextmanager
-async def streaming(source: Source, *, drain: bool, **options: Any) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of a server that answers everything with a stream from the source."""
+async def streaming(source: Source, *, drain: bool = True, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer of a server that answers everything with a stream from the source."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await Stream(source(), drain=drain, encoder=ServerSentEvents())(scope, receive, send)
+        await source.response(drain=drain)(scope, receive, send)
 
-    async with serving(app, **options) as origin, aiohttp.ClientSession(origin) as session:
-        yield session
+    async with (
+        asyncio.timeout(20),
+        serving(app, **options) as origin,
+        aiohttp.ClientSession(origin) as session,
+        session.get("/") as answer,
+    ):
+        yield answer
 
 
 def answering(
     source: Source, *, drain: bool = True, each_takes: float = 0
 ) -> tuple[Coroutine[Any, Any, None], list[dict[str, Any]]]:
-    """An answer to a reader who stays, not begun yet, and what it sends, each of which takes so many seconds."""
+    """An answer to a reader who stays, not begun yet, and its messages, each of which takes so many seconds."""
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
@@ -42,266 +88,141 @@ def answering(
         sent.append(dict(message))
 
     async def receive() -> Any:
-        await asyncio.sleep(60)
+        await asyncio.sleep(FOREVER)
 
-    return Stream(source(), drain=drain, encoder=ServerSentEvents())({"type": "http"}, receive, send), sent
+    return source.response(drain=drain)({"type": "http"}, receive, send), sent
 
 
-async def test_each_event_goes_out_before_the_next_is_made() -> None:
+def names(sent: list[dict[str, Any]]) -> list[list[str]]:
+    """The names of the events in each part of an answer."""
+    parser = events.Parser()
+    assert sent[0]["type"] == "http.response.start"
+    assert [part["more_body"] for part in sent[1:]] == [True] * (len(sent) - 2) + [False]
+    return [[event.name for event in parser.feed(part["body"])] for part in sent[1:]]
+
+
+@pytest.mark.parametrize("drain", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after", "heard"),
+    [
+        ([ONE], [END], ["delta", "done"]),
+        ([], [END], ["done"]),
+        ([OPENED], [ONE, END], ["turn", "delta", "done"]),
+        ([0.03, OPENED], [ONE, END], ["turn", "delta", "done"]),
+        ([ONE, 0.002, OPENED], [END], ["delta", "turn", "done"]),
+    ],
+    ids=["a text", "the head", "an opening", "a late opening", "an opening behind a text"],
+)
+async def test_what_is_there_is_sent_before_the_next_event_is_made(
+    before: list[Any], after: list[Any], heard: list[str], drain: bool
+) -> None:
     seen = asyncio.Event()
-
-    async def waiting() -> AsyncGenerator[Event, None]:
-        yield Delta("one", 3)
-        await asyncio.wait_for(seen.wait(), 5)
-        yield END
-
-    async with streaming(waiting, drain=True) as client, client.get("/") as answer:
+    if not before:
+        seen.set()
+    last, got = (heard[-len(after) - 1] if before else ""), list[str]()
+    async with streaming(Source(*before, seen.wait, *after), drain=drain) as answer:
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert answer.headers["cache-control"] == "no-cache, no-transform"
         assert answer.headers["x-accel-buffering"] == "no"
-        names = []
         async for event in events.read(answer):
-            names.append(event.name)
-            seen.set()
-        assert names == ["delta", "done"]
+            got.append(event.name)
+            if event.name == last:
+                seen.set()
+    assert got == heard
 
 
-async def test_an_encoder_says_how_events_look_and_an_answer_has_headers_of_its_own() -> None:
-    async def short() -> AsyncGenerator[Event, None]:
-        yield Delta("one", 3)
-        raise RuntimeError("the secret of the house")
+async def test_events_that_come_together_are_one_write_with_the_opening_and_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "OPENING_SECONDS", FOREVER)
+    for steps, parts in (
+        ([*(Delta("x", number) for number in range(50)), END], [["delta"] * 50 + ["done"]]),
+        ([OPENED, 0, ONE, 0.05, END], [["turn", "delta"], ["done"]]),
+    ):
+        answer, sent = answering(Source(*steps))
+        await answer
+        assert names(sent) == parts
 
+
+async def test_the_encoder_and_the_headers_of_a_stream_are_its_own() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        answer = Stream(short(), drain=True, encoder=ai_sdk.Encoder(), headers={"RateLimit": '"x";r=1;t=2'})
+        source = Source(ONE, RuntimeError("the secret of the house"))
+        answer = Stream(source.events(), drain=True, encoder=ai_sdk.Encoder(), headers={"RateLimit": '"x";r=1;t=2'})
         await answer(scope, receive, send)
 
     async with serving(app) as origin, aiohttp.ClientSession(origin) as client, client.get("/") as answer:
-        assert answer.headers["ratelimit"] == '"x";r=1;t=2'
-        assert answer.headers["x-vercel-ai-ui-message-stream"] == "v1"
+        shown = {name: answer.headers[name] for name in ("ratelimit", "x-vercel-ai-ui-message-stream")}
+        assert shown == {"ratelimit": '"x";r=1;t=2', "x-vercel-ai-ui-message-stream": "v1"}
         assert answer.headers["x-accel-buffering"] == "no"
         frames = (await answer.text()).split("\n\n")
     assert [frame[:26] for frame in frames[:2]] == ['data: {"type":"text-start"', 'data: {"type":"text-delta"']
-    assert frames[-3:] == [
-        'data: {"type":"error","errorText":"Something went wrong on our side."}', "data: [DONE]", "",
-    ]  # fmt: skip
+    failed = 'data: {"type":"error","errorText":"Something went wrong on our side."}'
+    assert frames[-3:] == [failed, "data: [DONE]", ""]
 
 
 async def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.02)
-
-    async def silent() -> AsyncGenerator[Event, None]:
-        await asyncio.sleep(0.1)
-        yield END
-
-    parser = events.Parser()
-    async with streaming(silent, drain=True) as client, client.get("/") as answer:
-        got = [event async for chunk in answer.content.iter_any() for event in parser.feed(chunk)]
-    assert [event.name for event in got] == ["done"]
-    assert len(parser.comments) >= 2
+    parser, heard = events.Parser(), asyncio.Event()
+    async with streaming(Source(heard.wait, END)) as answer:
+        got = []
+        async for chunk in answer.content.iter_any():
+            got += [event.name for event in parser.feed(chunk)]
+            if len(parser.comments) >= 2:
+                heard.set()
+    assert got == ["done"]
 
 
 async def test_a_heartbeat_behind_the_last_event_does_not_keep_the_stream_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.02)
-
-    async def short() -> AsyncGenerator[Event, None]:
-        yield Delta("one", 3)
-        await asyncio.sleep(0.01)
-        yield END
-
-    answer, sent = answering(short, each_takes=0.1)
-    await asyncio.wait_for(answer, 5)
+    answer, sent = answering(Source(ONE, 0.01, END), each_takes=0.1)
+    await asyncio.wait_for(answer, 20)
     assert sent[-1]["more_body"] is False
     assert b"event: done" in b"".join(message.get("body", b"") for message in sent)
 
 
-async def leave_after_the_first_event(client: aiohttp.ClientSession) -> None:
-    async with client.get("/") as answer:
+@pytest.mark.parametrize("drain", [True, False])
+async def test_a_source_is_drained_or_closed_when_its_reader_leaves(drain: bool) -> None:
+    left = asyncio.Event()
+    source = Source(ONE, *[ONE, 0.01] * 20, left.wait, END)
+    async with streaming(source, drain=drain) as answer:
         async for _ in events.read(answer):
             break
         answer.close()
+        left.set()
+        await (source.ended if drain else source.cancelled).wait()
+    assert source.ended.is_set() is drain
 
 
-async def test_a_source_is_drained_when_its_reader_leaves() -> None:
-    ended = asyncio.Event()
-
-    async def long() -> AsyncGenerator[Event, None]:
-        for position in range(50):
-            yield Delta("x", position + 1)
-            await asyncio.sleep(0.005)
-        ended.set()
-
-    async with streaming(long, drain=True) as client:
-        await leave_after_the_first_event(client)
-        await asyncio.wait_for(ended.wait(), 5)
-
-
-async def test_a_follower_stops_when_its_reader_leaves() -> None:
-    closed = asyncio.Event()
-
-    async def endless() -> AsyncGenerator[Event, None]:
-        try:
-            while True:
-                yield Delta("x", 1)
-                await asyncio.sleep(0.01)
-        finally:
-            closed.set()
-
-    async with streaming(endless, drain=False) as client:
-        await leave_after_the_first_event(client)
-        await asyncio.wait_for(closed.wait(), 5)
-
-
-async def test_a_reader_who_takes_nothing_holds_up_no_one() -> None:
-    ended = asyncio.Event()
-
-    async def plenty() -> AsyncGenerator[Event, None]:
-        for position in range(200):
-            yield Delta("x" * 100_000, position)
-        ended.set()
-
-    async with streaming(plenty, drain=True) as client, client.get("/") as answer:
-        await asyncio.wait_for(ended.wait(), 10)
+async def test_a_reader_that_takes_nothing_does_not_delay_the_source() -> None:
+    source = Source(*(Delta("x" * 100_000, position) for position in range(200)))
+    async with streaming(source) as answer:
+        await source.ended.wait()
         answer.close()
 
 
 async def test_a_source_that_breaks_ends_in_an_error_event(log_lines: list[dict[str, Any]]) -> None:
-    async def broken() -> AsyncGenerator[Event, None]:
-        yield Delta("x", 1)
-        raise RuntimeError("the secret of the house")
-
-    async with streaming(broken, drain=True) as client, client.get("/") as answer:
-        got = await events.read_all(answer)
-    assert [event.name for event in got] == ["delta", "error"]
-    assert got[1].data == {
-        "code": "internal_error",
-        "title": "Something went wrong on our side.",
-        "retryable": True,
-    }
+    async with streaming(Source(ONE, RuntimeError("the secret of the house"))) as answer:
+        text, error = await events.read_all(answer)
+    assert (text.name, error.name) == ("delta", "error")
+    assert error.data == {"code": "internal_error", "title": "Something went wrong on our side.", "retryable": True}
     assert any(line["event"] == "stream_broke" for line in log_lines)
 
 
-async def test_a_server_that_stops_lets_the_source_put_things_in_order() -> None:
-    begun, in_order = asyncio.Event(), asyncio.Event()
-
-    async def interrupted() -> AsyncGenerator[Event, None]:
-        try:
-            yield Delta("x", 1)
-            begun.set()
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            await asyncio.sleep(0.01)
-            in_order.set()
-            raise
-
-    async with streaming(interrupted, drain=True, timeout_graceful_shutdown=1) as client:
-        answer = await client.get("/")
-        await begun.wait()
-    await asyncio.wait_for(in_order.wait(), 5)
-    answer.close()
+async def test_a_server_that_stops_waits_for_the_source_to_tidy_up() -> None:
+    source = Source(ONE, FOREVER)
+    async with streaming(source, timeout_graceful_shutdown=1):
+        await source.began.wait()
+    await asyncio.wait_for(source.cancelled.wait(), 20)
 
 
 @pytest.mark.parametrize(("drain", "code"), [(True, "turn_interrupted"), (False, "stream_limit")])
-async def test_a_reader_is_told_when_the_server_stops_before_the_end(drain: bool, code: str) -> None:
-    started = asyncio.Event()
-
-    async def endless() -> AsyncGenerator[Event, None]:
-        yield Delta("one", 3)
-        started.set()
-        await asyncio.sleep(60)
-
-    answer, sent = answering(endless, drain=drain)
+async def test_a_reader_learns_that_the_server_stops_before_the_end(drain: bool, code: str) -> None:
+    source = Source(ONE, FOREVER)
+    answer, sent = answering(source, drain=drain, each_takes=0.02)
     running = asyncio.create_task(answer)
-    await started.wait()
+    await source.began.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-
-    body = b"".join(message.get("body", b"") for message in sent)
-    assert f'"code":"{code}"'.encode() in body
+    assert f'"code":"{code}"'.encode() in b"".join(message.get("body", b"") for message in sent)
     assert sent[-1]["more_body"] is False
-
-
-async def test_events_that_come_together_are_one_write_and_the_end_with_them() -> None:
-
-    async def at_once() -> AsyncGenerator[Event, None]:
-        for number in range(50):
-            yield Delta("x", number + 1)
-        yield END
-
-    answer, sent = answering(at_once)
-    await answer
-    start, body = sent
-    assert start["type"] == "http.response.start"
-    assert body["more_body"] is False
-    got = list(events.Parser().feed(body["body"]))
-    assert [event.name for event in got] == ["delta"] * 50 + ["done"]
-    assert [event.id for event in got] == [*(str(number + 1) for number in range(50)), "4"]
-
-
-async def test_an_opening_and_text_that_comes_at_once_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "OPENING_SECONDS", 5)
-
-    async def answered() -> AsyncGenerator[Event, None]:
-        yield OPENED
-        await asyncio.sleep(0)
-        yield Delta("one", 3)
-        await asyncio.sleep(0.05)
-        yield END
-
-    answer, sent = answering(answered)
-    await answer
-    assert sent[0]["type"] == "http.response.start"
-    parser = events.Parser()
-    assert [[event.name for event in parser.feed(part["body"])] for part in sent[1:]] == [["turn", "delta"], ["done"]]
-
-
-@pytest.mark.parametrize("seconds", [0.0, stream.OPENING_SECONDS * 3])
-async def test_an_opening_does_not_wait_for_text_that_does_not_come(seconds: float) -> None:
-    """Neither one that is there at once nor one that comes late, as when a turn is read first."""
-    seen = asyncio.Event()
-
-    async def thinking() -> AsyncGenerator[Event, None]:
-        await asyncio.sleep(seconds)
-        yield OPENED
-        await asyncio.wait_for(seen.wait(), 5)
-        yield Delta("one", 3)
-        yield END
-
-    async with streaming(thinking, drain=True) as client, client.get("/") as answer:
-        names = []
-        async for event in events.read(answer):
-            names.append(event.name)
-            seen.set()
-        assert names == ["turn", "delta", "done"]
-
-
-@pytest.mark.parametrize("drain", [True, False])
-async def test_an_answers_head_does_not_wait_for_the_first_event(drain: bool) -> None:
-    seen = asyncio.Event()
-
-    async def silent() -> AsyncGenerator[Event, None]:
-        await asyncio.wait_for(seen.wait(), 5)
-        yield END
-
-    async with streaming(silent, drain=drain) as client, client.get("/") as answer:
-        seen.set()
-        assert [event.name async for event in events.read(answer)] == ["done"]
-
-
-async def test_an_opening_behind_something_else_does_not_wait() -> None:
-    seen = asyncio.Event()
-
-    async def late() -> AsyncGenerator[Event, None]:
-        yield Delta("one", 3)
-        await asyncio.sleep(stream.OPENING_SECONDS / 5)
-        yield OPENED
-        await asyncio.wait_for(seen.wait(), 5)
-        yield END
-
-    async with streaming(late, drain=True) as client, client.get("/") as answer:
-        names = []
-        async for event in events.read(answer):
-            names.append(event.name)
-            if event.name == "turn":
-                seen.set()
-        assert names == ["delta", "turn", "done"]
