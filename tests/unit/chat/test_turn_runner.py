@@ -138,7 +138,6 @@ NO_PIECES: tuple[Any, ...] = (
         ((Text(" \n"),), "persona_bad_answer", "nothing"),
         ((Text("on "), Text("on "), Text("on "), hang), "persona_too_large", "characters"),
     ],
-    ids=repr,
 )
 async def test_a_persona_that_fails_leaves_a_failed_turn_with_its_text_and_the_reason(
     database: Database, persona: Persona, log_lines: list[Any], monkeypatch: pytest.MonkeyPatch, steps: Any, code: str,

@@ -112,7 +112,7 @@ async def test_requests_on_one_connection_are_answered_in_turn() -> None:
 
 @pytest.mark.parametrize("said", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"])
 async def test_an_invalid_request_is_refused_and_its_connection_closed(said: bytes) -> None:
-    async with connected(uncalled) as (reader, writer):
+    async with connected(no_app) as (reader, writer):
         writer.write(said)
         assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 400 ")
 
@@ -121,10 +121,14 @@ def test_it_serves_on_the_loop_of_production_and_under_functions_framework() -> 
     uvloop.run(test_a_slow_reader_is_waited_for_and_gets_everything())
     uvloop.run(test_requests_on_one_connection_are_answered_in_turn())
     http.function("worker", {route.name: uncalled for route in routes.of("worker")})
-    config = uvicorn.Config(uncalled, interface="asgi3", http=UvicornWorker.CONFIG_KWARGS["http"])
+    config = uvicorn.Config(no_app, interface="asgi3", http=UvicornWorker.CONFIG_KWARGS["http"])
     config.load()
     assert config.http_protocol_class is Protocol
 
 
-async def uncalled(*_: Any) -> Any:
+async def uncalled(_: Any) -> Any:
+    raise AssertionError
+
+
+async def no_app(scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError
