@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from tests import servers
-from tests.database.desk import Desk
+from tests.database.desk import Desk, Loop
 from tests.servers import Server
 
 
@@ -41,6 +41,19 @@ async def migrated(server_18: Server) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture
 async def desk(server_18: Server, migrated: str) -> AsyncIterator[Desk]:
-    """A freshly migrated database on 18 and whoever calls its functions."""
+    """A freshly migrated database on 18, and its callers."""
     async with Desk(server_18.gate_url(migrated), server_18.admin_url(migrated)) as opened:
         yield opened
+
+
+@pytest.fixture
+def loop_and_desk(server_18: Server) -> Iterator[tuple[Loop, Desk]]:
+    """A freshly migrated database on 18 for a synchronous test."""
+    loop = Loop()
+    database = loop.run(server_18.migrated())
+    desk = Desk(server_18.gate_url(database), server_18.admin_url(database))
+    loop.run(desk.__aenter__())
+    yield loop, desk
+    loop.run(desk.__aexit__(None, None, None))
+    loop.run(server_18.drop(database))
+    loop.close()

@@ -1,14 +1,15 @@
 """Calling the domain functions as PostgREST does: its login, the role and claims of a token, one transaction a call."""
 
+import asyncio
 import contextlib
 import hashlib
 import hmac
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -18,6 +19,8 @@ SPACE = "00000000-0000-7000-8000-000000000003"
 LANDING = "00000000-0000-7000-8000-000000000004"
 
 JSON = dict[str, Any]
+
+T = TypeVar("T")
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
@@ -62,7 +65,7 @@ def on_a_turn(workspace: str = WORKSPACE) -> JSON:
 
 
 def with_token(arrived: Answer, space: str = SPACE) -> JSON:
-    """The claims for whoever holds the contact token that an arrival was answered with."""
+    """The claims of the contact token that an arrival received."""
     return {
         "role": "switchboard",
         "scope": {"workspace_id": arrived["workspace_id"], "space_id": space},
@@ -82,7 +85,7 @@ def user(user_id: str, email: str | None = None) -> JSON:
 
 
 def on_behalf(caller: JSON) -> JSON:
-    """The claims with which a caller acts on something of their own."""
+    """The claims with which a caller acts on their own rows."""
     return {"role": "switchboard", "scope": {}, "caller": caller}
 
 
@@ -169,7 +172,7 @@ class Desk:
     async def register(
         self, email: str, token: JSON | None = None, *, space: str = SPACE, kind: str = "embed", **more: Any
     ) -> Answer:
-        """Register somebody, anonymously unless a token is given."""
+        """Register a contact, anonymously unless a token is given."""
         return await self.call(
             "register_contact",
             token or claims(space=space),
@@ -186,11 +189,7 @@ class Desk:
 
     async def refused(self, function: str, token: JSON, **arguments: Any) -> tuple[int | None, str]:
         """The status and code with which a call is refused."""
-        try:
-            answer = await self.call(function, token, **arguments)
-        except Raised as refusal:
-            return refusal.status, refusal.code
-        raise AssertionError(f"{function} answered {answer.body}")
+        return await refusal(self.call(function, token, **arguments))
 
     async def until_waiting(self, count: int = 1) -> None:
         """Return once so many calls wait for a lock."""
@@ -206,6 +205,19 @@ class Desk:
         found = await self.admin.fetchrow(f"select * from public.{table} where id = $1", key)
         assert found is not None
         return found
+
+    async def one(self, query: str, *values: Any) -> tuple[Any, ...]:
+        """The only row of a query."""
+        (found,) = await self.all(query, *values)
+        return found
+
+    async def all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        return [tuple(row) for row in await self.admin.fetch(query, *values)]
+
+    async def arrive(self, name: str = "ann") -> JSON:
+        """The claims of the contact token of a new registration."""
+        return with_token(await self.register(f"{name}@example.test"))
 
     async def start(self, token: JSON | None = None, message: str = "Hello", space: str = SPACE, **more: Any) -> Answer:
         """Send a message, without any token unless one is given."""
@@ -226,7 +238,7 @@ class Desk:
         )
 
     async def read(self, turn: Answer, after: int = 0) -> Answer:
-        """What stands of a turn."""
+        """The state of a turn and its text so far."""
         return await self.call("read_turn", on_a_turn(), turn_id=turn["turn_id"], after=after)
 
     async def expire(self) -> int:
@@ -235,10 +247,28 @@ class Desk:
         return expired
 
     async def let_lease_run_out(self, turn: Answer) -> None:
-        """As if nobody had worked on the turn for a while."""
+        """Set a turn's lease in the past."""
         await self.admin.execute(
             "update public.turns set lease_until = clock_timestamp() - interval '1 second' where id = $1",
             turn["turn_id"],
+        )
+
+    async def end_session(self, session_id: str, status: str) -> None:
+        """Put a session into a terminal state, without the function that would."""
+        await self.admin.execute(
+            "update public.sessions set status = $2::text::public.session_status, ended_at = now(), "
+            "archived_at = case when $2 = 'archived' then now() end, status_before_archive = "
+            "case when $2 = 'archived' then 'completed'::public.session_status end where id = $1",
+            session_id,
+            status,
+        )
+
+    async def lift_limits(self) -> None:
+        """Let any number of contacts arrive and write."""
+        await self.admin.execute("update public.spaces set arrivals_per_minute = 1000000")
+        await self.admin.execute(
+            "update public.workspaces set messages_per_minute_by_contact = 1000000,"
+            " messages_per_minute_by_user = 1000000, messages_per_minute_by_space = 1000000"
         )
 
     async def count(self, table: str, where: str = "true", *values: Any) -> int:
@@ -247,7 +277,7 @@ class Desk:
         return rows
 
     async def sign_up(self, email: str | None, *, confirmed: bool = True, anonymous: bool = False) -> str:
-        """Make a Supabase Auth user; their id."""
+        """Make a Supabase Auth user; the user's id."""
         made = str(uuid.uuid4())
         await self.admin.execute(
             "insert into auth.users (id, email, email_confirmed_at, is_anonymous) "
@@ -264,12 +294,12 @@ class Desk:
         return str(await self.admin.fetchval("select vault.create_secret($1, $2)", value, name))
 
     async def everything(self) -> dict[str, int]:
-        """How many rows every table holds that an arrival may write to, limits aside."""
+        """The number of rows in each table that an arrival may write to, except the limits'."""
         tables = ("contacts", "contact_identities", "conversations", "sessions", "turns", "messages", "audit_events")
         return {table: await self.count(table) for table in tables}
 
     async def believe_hmacs(self, secret: str = SECRET) -> None:
-        """Let the space believe emails that are signed with this secret."""
+        """Let the space accept emails that are signed with this secret."""
         kept = await self.keep_secret(secret)
         await self.admin.execute("update public.spaces set hmac_secret_id = $1 where id = $2", kept, SPACE)
 
@@ -287,6 +317,30 @@ class Desk:
             persona,
         )
         return str(workspace), str(space)
+
+
+class Loop:
+    """An event loop for synchronous tests: hypothesis calls the rules of a state machine one by one."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        """Wait for the answer."""
+        return self._loop.run_until_complete(awaitable)
+
+    def close(self) -> None:
+        """End the loop."""
+        self._loop.close()
+
+
+async def refusal(calling: Awaitable[Any]) -> tuple[int | None, str]:
+    """The status and code that a call raises."""
+    try:
+        answer = await calling
+    except Raised as raised:
+        return raised.status, raised.code
+    raise AssertionError(f"answered {answer}")
 
 
 async def call(connection: Connection, function: str, token: JSON, **arguments: Any) -> Answer:

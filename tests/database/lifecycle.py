@@ -1,7 +1,7 @@
-"""A model of what becomes of sessions and turns: one contact's conversation with one persona, in a few lines of Python.
+"""A model of the sessions and turns of one contact's conversation with one persona.
 
-`Conversation.do` does one thing and tells what its caller is told. Everything has a name: sessions s0, s1, …, turns t0,
-t1, … in the order in which they begin.
+`Conversation.do` does one deed and returns its caller's answer. Sessions are named s0, s1, …, turns t0, t1, … in the
+order in which they begin.
 """
 
 import itertools
@@ -20,14 +20,14 @@ Kind = Literal[
 ]  # fmt: skip
 
 SWEEPS: tuple[Kind, ...] = ("expire turns", "time out", "archive")
-"""They leave alone what somebody else holds in that moment."""
+"""They skip locked rows."""
 
 Outcome = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Deed:
-    """One thing that somebody does: to a session or a turn, by name, and what they want of it."""
+    """One call: the session or turn that it names, and the wanted status."""
 
     kind: Kind
     target: str = ""
@@ -37,7 +37,7 @@ class Deed:
 
 @dataclass
 class Session:
-    """``quiet``: how long nothing came in, as far as a clock minds."""
+    """``quiet``: the time without incoming messages, as the sweeps distinguish it."""
 
     status: str = "active"
     former: str | None = None
@@ -48,7 +48,7 @@ class Session:
 
 @dataclass
 class Turn:
-    """``lapsed``: its lease ran out, and nothing has said so yet; ``said``: the message that came of it."""
+    """``lapsed``: its lease has expired but nothing has ended it; ``said``: its stored message."""
 
     session: str
     status: str = "active"
@@ -60,7 +60,7 @@ class Turn:
 
 @dataclass
 class Conversation:
-    """Its sessions and turns, by name, and what the audit has of them."""
+    """Its sessions and turns by name, and their audit events."""
 
     per_message: bool
     interrupts: bool
@@ -69,18 +69,18 @@ class Conversation:
     audit: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def live(self) -> str | None:
-        """The session that lives, if one does."""
+        """The active or paused session."""
         return next((name for name, session in self.sessions.items() if session.status in LIVE), None)
 
     def under_way(self, session: str | None = None) -> str | None:
-        """The turn that is being answered, in a session or at all."""
-        return next(
-            (name for name, turn in self.turns.items() if turn.status == "active" and session in (None, turn.session)),
-            None,
+        """The active turn, of a session or of any."""
+        active = (
+            name for name, turn in self.turns.items() if turn.status == "active" and session in (None, turn.session)
         )
+        return next(active, None)
 
     def do(self, deed: Deed, held: Collection[str] = ()) -> Outcome:
-        """Do one thing; what its caller is told. A sweep leaves alone what the ``held`` sessions have."""
+        """Do one deed; the caller's answer. A sweep skips the ``held`` sessions and their turns."""
         deeds: dict[Kind, Callable[[], Outcome]] = {
             "message": self._message,
             "start": self._start,
@@ -103,11 +103,8 @@ class Conversation:
         return changed, self.turns[name].status
 
     def _expire_turns(self, held: Collection[str]) -> Outcome:
-        lapsed = [
-            name
-            for name, turn in self.turns.items()
-            if turn.status == "active" and turn.lapsed and turn.session not in held
-        ]
+        turns = self.turns.items()
+        lapsed = [name for name, each in turns if each.status == "active" and each.lapsed and each.session not in held]
         for name in lapsed:
             self._close(name, "timeout", None)
         return (len(lapsed),)
@@ -117,10 +114,9 @@ class Conversation:
         return self._become("timeout", [name for name in idle if self.under_way(name) is None])
 
     def _archive(self, held: Collection[str]) -> Outcome:
+        sessions = self.sessions.items()
         old = [
-            name
-            for name, each in self.sessions.items()
-            if each.status in TERMINAL and each.quiet == "a season" and name not in held
+            name for name, each in sessions if each.status in TERMINAL and each.quiet == "a season" and name not in held
         ]
         for name in old:
             self.sessions[name].former = self.sessions[name].status
@@ -220,32 +216,28 @@ class Conversation:
         return "active", True
 
     def seen(self) -> dict[str, Any]:
-        """How it stands, as the database can be asked."""
+        """The state as the database shows it.
+
+        ``stopping`` counts for active turns only: a message that interrupts asks a turn to stop after its own refusal,
+        and the turn may have ended in between.
+        """
         return {
-            "sessions": {
-                name: (each.status, each.former, each.turns, each.messages) for name, each in self.sessions.items()
-            },
+            "sessions": {name: (each.status, each.former, each.turns, each.messages) for name, each in self.sessions.items()},
             "turns": {
-                # Whether it was wanted to stop matters while it goes on: a message that interrupts says so after it was
-                # told to come again, and the turn may have ended in between.
                 name: (
-                    each.session,
-                    each.status,
-                    each.stopping and each.status == "active",
-                    each.flushed or each.said or "",
+                    each.session, each.status, each.stopping and each.status == "active", each.flushed or each.said or "",
                     bool(each.said),
                 )
                 for name, each in self.turns.items()
             },
             "audit": +self.audit,
-        }
+        }  # fmt: skip
 
 
 def orders(before: Conversation, deeds: Sequence[Deed]) -> Iterator[tuple[Conversation, list[Outcome]]]:
-    """Every way in which deeds that were done at once may have come one after the other, and what each was told.
+    """Every order of concurrent deeds: the state after it, and the answers.
 
-    A sweep may have found some of what it looked for held by somebody else: the sessions that the others are about, or,
-    beside another sweep, any.
+    A sweep may have found some rows locked: of the other deeds' sessions or, beside another sweep, of any.
     """
     sweeps = [place for place, deed in enumerate(deeds) if deed.kind in SWEEPS]
     about = set(before.sessions) if len(sweeps) > 1 else {_session_of(before, deed) for deed in deeds}
@@ -262,6 +254,6 @@ def orders(before: Conversation, deeds: Sequence[Deed]) -> Iterator[tuple[Conver
 
 
 def _session_of(conversation: Conversation, deed: Deed) -> str | None:
-    """Which session a deed is about: the one it names, or whose turn it names, or the one that lives."""
+    """The session of a deed: the named one, the named turn's, or the live one."""
     turn = conversation.turns.get(deed.target)
     return turn.session if turn else deed.target or conversation.live()

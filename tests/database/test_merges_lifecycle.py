@@ -8,11 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.database.desk import JSON, OPERATOR, SECRET, Answer, Desk, Raised, signed, with_token
+from tests.database.desk import JSON, OPERATOR, SECRET, Answer, Desk, Loop, Raised, signed, with_token
 from tests.database.merging import made, merge, unmerge
-from tests.database.test_turn_lifecycle import Loop, loop_and_desk
-
-__all__ = ["loop_and_desk"]
 
 NAMES = ("late", "lead", "vip")
 

@@ -1,336 +1,221 @@
-"""How outside people become contacts: who counts as whom, what proof changes, and what the limits keep out."""
+"""How visitors become contacts: which contact an email leads to, and what a proof changes.
+
+Proof that leads to another contact is test_identities' and test_merges_visitors'.
+"""
 
 import asyncio
-from collections.abc import Callable
+import uuid
+from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, LANDING, PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, signed, user
+from tests.database.desk import JSON, LANDING, SECRET, SPACE, WORKSPACE, Desk, claims, signed, user, with_token
 
-SECRET = "the customer's own"
-
-
-async def _name(desk: Desk, contact: str) -> tuple[str | None, str | None]:
-    row = await desk.admin.fetchrow("select first_name, last_name from public.contacts where id = $1", contact)
-    assert row is not None
-    return row["first_name"], row["last_name"]
+NOT_FOUND = (404, "space_not_found")
+LINK = "select session_id::text from public.contacts"
+PROFILE = "select first_name, last_name, attributes from public.contacts"
+IDENTITY = "select contact_id::text, key, value, evidence::text, verified_by from public.contact_identities"
 
 
-async def test_a_registration_makes_contact_identity_conversation_session_and_link(desk: Desk) -> None:
-    ann = await desk.register(
-        " Ann@Example.test",
-        first_name="Ann",
-        source="fair",
-        attributes={"plan": "pro"},
-        client={"address": "192.0.2.1", "user_agent": "Browser"},
-    )
+async def refused(desk: Desk, token: JSON | None = None, space: str = SPACE, **more: Any) -> tuple[int | None, str]:
+    """How a registration is refused."""
+    email = {"email": "ann@example.test", "email_key": "ann@example.test"}
+    arguments = {"space_id": space, "space_kind": "embed", **email, **more}
+    return await desk.refused("register_contact", token or claims(space=space), **arguments)
 
-    assert (ann.status, ann["workspace_id"], ann["session_status"], ann["proof"]) == (
-        200,
-        WORKSPACE,
-        "active",
-        "asserted",
-    )
-    identity = await desk.admin.fetchrow("select * from public.contact_identities")
-    assert identity is not None
-    assert (str(identity["contact_id"]), identity["kind"], identity["key"], identity["value"]) == (
-        ann["contact_id"],
-        "email",
-        "ann@example.test",
-        " Ann@Example.test",
-    )
-    assert (identity["evidence"], identity["verified_by"], identity["verified_at"]) == ("asserted", None, None)
-    contact = await desk.admin.fetchrow("select * from public.contacts where id = $1", ann["contact_id"])
-    assert contact is not None
+
+async def test_a_registration_creates_contact_identity_conversation_and_session(desk: Desk) -> None:
+    client = {"address": "192.0.2.1", "user_agent": "Browser"}
+    more: JSON = {"first_name": "Ann", "source": "fair", "attributes": {"plan": "pro"}, "client": client}
+    ann = await desk.register(" Ann@Example.test", phone="+49 123", phone_key="+49123", **more)
+
+    assert (ann.status, ann["workspace_id"], ann["session_status"]) == (200, WORKSPACE, "active")
+    assert ann["proof"] == "asserted"
+    assert await desk.all(f"{IDENTITY} order by kind") == [
+        (ann["contact_id"], "ann@example.test", " Ann@Example.test", "asserted", None),
+        (ann["contact_id"], "+49123", "+49 123", "asserted", None),
+    ]
+    contact = await desk.row("contacts", ann["contact_id"])
     assert (contact["first_name"], contact["source"], contact["attributes"]) == ("Ann", "fair", {"plan": "pro"})
     assert str(contact["session_id"]) == ann["session_id"]
-    session = await desk.admin.fetchrow("select * from public.sessions where id = $1", ann["session_id"])
-    assert session is not None
+    session = await desk.row("sessions", ann["session_id"])
     assert (str(session["contact_id"]), str(session["conversation_id"])) == (ann["contact_id"], ann["conversation_id"])
-    assert (session["metadata"]["address"], session["metadata"]["user_agent"]) == ("192.0.2.1", "Browser")
-    assert session["metadata"]["registration"]["email"] == " Ann@Example.test"
-    verbs = await desk.admin.fetch("select verb from public.audit_events order by verb")
-    assert [row["verb"] for row in verbs] == ["contact.created", "contact.registered"]
+    assert session["metadata"].pop("registration")["email"] == " Ann@Example.test"
+    assert session["metadata"].items() >= client.items()
+    verbs = await desk.all("select verb from public.audit_events order by verb")
+    assert verbs == [("contact.created",), ("contact.registered",)]
 
 
-async def test_a_landing_page_and_a_chat_share_the_contacts_of_their_workspace(desk: Desk) -> None:
-    chat = await desk.register("ann@example.test")
-    page = await desk.register("ann@example.test", space=LANDING, kind="landing")
-
-    assert page["contact_id"] == chat["contact_id"]
-    with pytest.raises(Raised, match="space_not_found"):
-        await desk.register("ann@example.test", space=LANDING, kind="embed")
-
-
-async def test_a_hundred_arrivals_of_one_email_in_mixed_case_are_one_contact(desk: Desk) -> None:
+@pytest.mark.parametrize("proven", [False, True])
+async def test_a_hundred_concurrent_arrivals_of_one_email_are_one_contact(desk: Desk, *, proven: bool) -> None:
+    await desk.believe_hmacs()
     spellings = ("ann@example.test", "ANN@example.test", "Ann@Example.Test", "aNN@EXAMPLE.TEST")
 
     async with Desk(desk.gate_url, desk.admin_url, connections=20) as crowd:
-        arrived = await asyncio.gather(*(crowd.register(spellings[n % 4], first_name=f"A{n}") for n in range(100)))
+        arrived = await asyncio.gather(
+            *((crowd.prove if proven else crowd.register)(spellings[number % 4]) for number in range(100))
+        )
 
-    assert len({each["contact_id"] for each in arrived}) == 1
-    assert len({each["conversation_id"] for each in arrived}) == 100
-    assert await desk.count("contacts") == 1
-    assert await desk.count("contact_identities") == 1
-    linked = await desk.admin.fetchval("select session_id::text from public.contacts")
-    assert linked in {each["session_id"] for each in arrived}
-    assert await desk.admin.fetchval("select taken from public.rate_limits where name = 'arrivals_by_space'") == 100
-
-
-async def test_a_hundred_verified_arrivals_of_one_email_share_one_conversation_and_session(desk: Desk) -> None:
-    await desk.believe_hmacs(SECRET)
-    proof = signed("ann@example.test", SECRET)
-
-    async with Desk(desk.gate_url, desk.admin_url, connections=20) as crowd:
-        arrived = await asyncio.gather(*(crowd.register("ann@example.test", email_hmac=proof) for _ in range(100)))
-
-    assert len({(each["contact_id"], each["conversation_id"], each["session_id"]) for each in arrived}) == 1
-    assert await desk.count("sessions") == 1
+    # Only a proof leads into an existing conversation.
+    for name in ("conversation_id", "session_id"):
+        assert len({each[name] for each in arrived}) == (1 if proven else 100)
+    assert await desk.count("contacts") == await desk.count("contact_identities") == 1
+    assert (await desk.one(LINK))[0] in {each["session_id"] for each in arrived}
+    assert await desk.one("select taken from public.rate_limits where name = 'arrivals_by_space'") == (100,)
 
 
-async def test_the_same_email_in_another_workspace_is_another_contact(desk: Desk) -> None:
+async def test_contacts_are_shared_by_the_spaces_of_one_workspace(desk: Desk) -> None:
     _, elsewhere = await desk.open_workspace()
-
-    here = await desk.register("ann@example.test")
+    chat = await desk.register("ann@example.test")
+    page = await desk.register("ann@example.test", space=LANDING, kind="landing")
     there = await desk.register("ann@example.test", space=elsewhere)
 
-    assert here["contact_id"] != there["contact_id"]
-    assert here["workspace_id"] != there["workspace_id"]
+    assert page["contact_id"] == chat["contact_id"] != there["contact_id"]
+    assert there["workspace_id"] != WORKSPACE
 
 
-async def test_somebodys_word_never_changes_a_contact(desk: Desk) -> None:
-    ann = await desk.register("ann@example.test", first_name="Ann", attributes={"plan": "pro"})
-    again = await desk.register(
-        "ann@example.test", first_name="Mallory", last_name="Impostor", attributes={"plan": "free", "vip": True}
-    )
+async def test_unverified_claims_never_overwrite_stored_data(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    ann = await desk.prove("ann@example.test", first_name="Ann", attributes={"plan": "pro"})
+    claim: JSON = {"first_name": "Eve", "last_name": "X", "attributes": {"plan": "free", "vip": True}}
+    again = await desk.register("ann@example.test", phone="+49 123", phone_key="+49123", **claim)
 
-    assert again["contact_id"] == ann["contact_id"]
-    assert await _name(desk, ann["contact_id"]) == ("Ann", None)
-    assert await desk.admin.fetchval("select attributes from public.contacts") == {"plan": "pro"}
-    assert await desk.admin.fetchval("select evidence from public.contact_identities") == "asserted"
-
-
-async def test_somebodys_word_opens_a_conversation_of_its_own_each_time(desk: Desk) -> None:
-    first = await desk.register("ann@example.test")
-    second = await desk.register("ann@example.test")
-
-    assert first["conversation_id"] != second["conversation_id"]
-    assert (first["proof"], second["proof"]) == ("asserted", "asserted")
+    assert (again["contact_id"], again["proof"]) == (ann["contact_id"], "asserted")
+    assert await desk.one(PROFILE) == ("Ann", None, {"plan": "pro"})
+    assert (await desk.one(IDENTITY))[3:] == ("verified", "hmac")
 
 
-async def test_what_was_typed_gives_way_to_what_comes_with_proof(desk: Desk) -> None:
-    await desk.believe_hmacs(SECRET)
-    ann = await desk.register("ann@example.test", first_name="Ann", attributes={"plan": "pro"})
-
-    proven = await desk.register(
-        "ann@example.test",
-        email_hmac=signed("ann@example.test", SECRET),
-        first_name="Anna",
-        last_name="Lee",
-        attributes={"plan": "free", "city": "Bonn"},
-    )
+@pytest.mark.parametrize("first_with_proof", [False, True])
+async def test_a_proof_replaces_unverified_data_and_completes_verified_data(
+    desk: Desk, *, first_with_proof: bool
+) -> None:
+    await desk.believe_hmacs()
+    arrive = desk.prove if first_with_proof else desk.register
+    ann = await arrive("ann@example.test", first_name="Ann", attributes={"plan": "pro"})
+    more: JSON = {"first_name": "Anna", "last_name": "Lee", "attributes": {"plan": "free", "city": "Bonn"}}
+    proven = await desk.prove("ann@example.test", **more)
 
     assert (proven["contact_id"], proven["proof"]) == (ann["contact_id"], "verified")
-    assert await _name(desk, ann["contact_id"]) == ("Anna", "Lee")
-    attributes = await desk.admin.fetchval("select attributes from public.contacts")
-    assert attributes == {"plan": "free", "city": "Bonn"}
-    identity = await desk.admin.fetchrow("select evidence, verified_by, verified_at from public.contact_identities")
-    assert identity is not None
-    assert tuple(identity)[:2] == ("verified", "hmac")
-    assert identity["verified_at"] is not None
-
-
-async def test_later_proof_fills_in_what_is_missing_and_nothing_else(desk: Desk) -> None:
-    await desk.believe_hmacs(SECRET)
-    proof = signed("ann@example.test", SECRET)
-    ann = await desk.register("ann@example.test", email_hmac=proof, first_name="Ann", attributes={"plan": "pro"})
-
-    again: JSON = {"first_name": "Anna", "last_name": "Lee", "attributes": {"plan": "free", "city": "Bonn"}}
-    await desk.register("ann@example.test", email_hmac=proof, **again)
-
-    assert await _name(desk, ann["contact_id"]) == ("Ann", "Lee")
-    attributes = await desk.admin.fetchval("select attributes from public.contacts")
-    assert attributes == {"plan": "pro", "city": "Bonn"}
-
-
-async def test_nobody_adds_a_phone_to_somebody_elses_contact(desk: Desk) -> None:
-    await desk.believe_hmacs(SECRET)
-    await desk.register("boss@example.test", email_hmac=signed("boss@example.test", SECRET))
-
-    await desk.register("boss@example.test", phone="+1 555 0001", phone_key="+15550001")
-
-    assert await desk.count("contact_identities", "kind = 'phone'") == 0
-
-
-async def test_proof_once_given_is_not_lost_to_a_later_word(desk: Desk) -> None:
-    await desk.believe_hmacs(SECRET)
-    await desk.register("ann@example.test", email_hmac=signed("ann@example.test", SECRET))
-
-    later = await desk.register("ann@example.test")
-
-    assert later["proof"] == "asserted"
-    assert await desk.admin.fetchval("select evidence from public.contact_identities") == "verified"
-
-
-async def test_a_verified_person_finds_their_conversation_and_session_again(desk: Desk) -> None:
-    await desk.believe_hmacs(SECRET)
-    proof = signed("ann@example.test", SECRET)
-
-    first = await desk.register("ann@example.test", email_hmac=proof)
-    second = await desk.register("ann@example.test", email_hmac=proof)
-
-    assert (second["conversation_id"], second["session_id"]) == (first["conversation_id"], first["session_id"])
+    kept = ("Ann", "pro") if first_with_proof else ("Anna", "free")
+    assert await desk.one(PROFILE) == (kept[0], "Lee", {"plan": kept[1], "city": "Bonn"})
+    assert await desk.count("contact_identities", "verified_by = 'hmac' and verified_at is not null") == 1
 
 
 @pytest.mark.parametrize("text", ["Ann@Example.test", "ann@example.test"])
-@pytest.mark.parametrize("form", [str.lower, str.upper])
-async def test_the_email_may_be_signed_as_typed_or_normalised_and_hex_in_any_case(
-    desk: Desk, text: str, form: Callable[[str], str]
-) -> None:
-    await desk.believe_hmacs(SECRET)
-
-    ann = await desk.register("Ann@Example.test", email_hmac=form(signed(text, SECRET)))
-
-    assert ann["proof"] == "verified"
+async def test_the_signed_email_is_the_typed_or_the_normalised_one_with_hex_in_any_case(desk: Desk, text: str) -> None:
+    await desk.believe_hmacs()
+    for proof in (signed(text, SECRET), signed(text, SECRET).upper()):
+        assert (await desk.register("Ann@Example.test", email_hmac=proof))["proof"] == "verified"
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        pytest.param(signed("ann@example.test", "another secret"), id="another secret"),
-        pytest.param(signed("eve@example.test", SECRET), id="another email"),
-        pytest.param(signed("ann@example.test", SECRET)[:-2], id="cut short"),
-        pytest.param("z" * 64, id="no hex"),
-        pytest.param("", id="empty"),
-    ],
-)
-async def test_a_wrong_hmac_is_refused_and_leaves_nothing(desk: Desk, wrong: str) -> None:
-    await desk.believe_hmacs(SECRET)
+async def test_a_wrong_hmac_is_refused_and_leaves_nothing(desk: Desk) -> None:
+    _, elsewhere = await desk.open_workspace()
+    secret = await desk.keep_secret(SECRET)
+    await desk.admin.execute("update public.spaces set hmac_secret_id = $1 where id = $2", secret, elsewhere)
     before = await desk.everything()
+    right = signed("ann@example.test", SECRET)
+    invalid = (401, "email_hmac_invalid")
 
-    with pytest.raises(Raised) as registering:
-        await desk.register("ann@example.test", email_hmac=wrong)
-    with pytest.raises(Raised) as writing:
-        await desk.start(email="ann@example.test", email_hmac=wrong)
-
-    for refused in (registering.value, writing.value):
-        assert (refused.status, refused.code) == (401, "email_hmac_invalid")
+    # A space without a secret accepts none, whatever the secret of another space.
+    for proof in (right, signed("ann@example.test", "")):
+        assert await refused(desk, email_hmac=proof) == invalid
+    await desk.believe_hmacs()
+    others = (signed("ann@example.test", "another"), signed("eve@example.test", SECRET))
+    for proof in (*others, right[:-2], "z" * 64, ""):
+        assert await refused(desk, email_hmac=proof) == invalid
+        message = {"space_id": SPACE, "message": "Hello", "email": "ann@example.test", "email_key": "ann@example.test"}
+        assert await desk.refused("start_turn", claims(), **message, email_hmac=proof) == invalid
 
     assert await desk.everything() == before
     assert await desk.count("rate_limits") == 0
 
 
-async def test_a_space_without_a_secret_believes_no_hmac(desk: Desk) -> None:
-    for secret in ("", SECRET):
-        with pytest.raises(Raised, match="email_hmac_invalid"):
-            await desk.register("ann@example.test", email_hmac=signed("ann@example.test", secret))
-
-
-async def test_another_spaces_secret_proves_nothing_here(desk: Desk) -> None:
-    _, elsewhere = await desk.open_workspace()
-    secret = await desk.keep_secret(SECRET)
-    await desk.admin.execute("update public.spaces set hmac_secret_id = $1 where id = $2", secret, elsewhere)
-
-    with pytest.raises(Raised, match="email_hmac_invalid"):
-        await desk.register("ann@example.test", email_hmac=signed("ann@example.test", SECRET))
-
-
-async def test_a_signed_in_user_registers_with_proof_only_for_their_own_confirmed_email(desk: Desk) -> None:
+async def test_a_user_proves_only_their_own_confirmed_email(desk: Desk) -> None:
     ann = await desk.sign_up("ann@example.test")
     bob = await desk.sign_up("bob@example.test", confirmed=False)
-
-    own = await desk.register("Ann@example.test", claims(user(ann, "ann@example.test")))
-    foreign = await desk.register("carl@example.test", claims(user(ann, "ann@example.test")))
-    unconfirmed = await desk.register("bob@example.test", claims(user(bob, "bob@example.test")))
-    claimed = await desk.register("dora@example.test", claims(user(ann, "dora@example.test")))
-
-    assert [each["proof"] for each in (own, foreign, unconfirmed, claimed)] == [
-        "verified",
-        "asserted",
-        "asserted",
-        "asserted",
-    ]
-    by = await desk.admin.fetchval("select verified_by from public.contact_identities where evidence = 'verified'")
-    assert by == "supabase_auth"
-
-
-async def test_a_phone_is_kept_as_an_asserted_identity(desk: Desk) -> None:
-    ann = await desk.register("ann@example.test", phone="+49 123", phone_key="+49123")
-
-    phone = await desk.admin.fetchrow("select * from public.contact_identities where kind = 'phone'")
-    assert phone is not None
-    assert (str(phone["contact_id"]), phone["key"], phone["value"], phone["evidence"]) == (
-        ann["contact_id"],
-        "+49123",
-        "+49 123",
-        "asserted",
+    arrivals = (
+        ("Ann@example.test", user(ann, "ann@example.test"), "verified"),
+        ("carl@example.test", user(ann, "ann@example.test"), "asserted"),
+        ("bob@example.test", user(bob, "bob@example.test"), "asserted"),
+        ("dora@example.test", user(ann, "dora@example.test"), "asserted"),
     )
+    for email, caller, proof in arrivals:
+        assert (await desk.register(email, claims(caller)))["proof"] == proof
+    verified = await desk.all(f"{IDENTITY} where kind = 'email' and evidence = 'verified'")
+    assert [row[4] for row in verified] == ["supabase_auth"]
+    # The user's next message continues in the conversation of the registration.
+    own = await desk.register("ann@example.test", claims(user(ann, "ann@example.test")))
+    turn = await desk.start(claims(user(ann, "ann@example.test")))
+    assert (turn["conversation_id"], turn["session_id"]) == (own["conversation_id"], own["session_id"])
 
 
-async def test_a_phone_that_is_somebody_elses_stays_theirs(desk: Desk) -> None:
+async def test_a_phone_of_another_contact_stays_theirs(desk: Desk) -> None:
     ann = await desk.register("ann@example.test", phone="+49 123", phone_key="+49123")
     bob = await desk.register("bob@example.test", phone="+49123", phone_key="+49123")
 
     assert bob["contact_id"] != ann["contact_id"]
-    owners = await desk.admin.fetch("select contact_id::text from public.contact_identities where kind = 'phone'")
-    assert [row[0] for row in owners] == [ann["contact_id"]]
-    typed = await desk.admin.fetchval(
-        "select metadata -> 'registration' ->> 'phone' from public.sessions where id = $1", bob["session_id"]
-    )
-    assert typed == "+49123"
+    assert (await desk.one(f"{IDENTITY} where kind = 'phone'"))[0] == ann["contact_id"]
+    session = await desk.row("sessions", bob["session_id"])
+    assert session["metadata"]["registration"]["phone"] == "+49123"
 
 
-async def test_the_link_to_the_first_session_is_never_repointed(desk: Desk) -> None:
+async def test_an_asserted_identity_becomes_the_contacts_that_proves_it(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    mallory = await desk.prove("mallory@example.test", phone="+1 555 1", phone_key="+15551")
+    async with desk.admin.transaction():
+        await desk.admin.execute("select set_config('switchboard.workspace_id', $1, true)", WORKSPACE)
+        find = "select private.find_or_create_contact('phone', '+15551', '+1 555 1', 'whatsapp', '{}')::text"
+        (owner,) = await desk.one(find)
+    assert owner != mallory["contact_id"]
+    kept = await desk.all(f"{IDENTITY} order by kind")
+    assert [row[:2] for row in kept] == [(mallory["contact_id"], "mallory@example.test"), (owner, "+15551")]
+
+
+async def test_the_link_to_the_first_session_moves_only_when_that_session_is_deleted(desk: Desk) -> None:
     first = await desk.register("ann@example.test")
     await desk.register("ann@example.test")
     await desk.admin.execute("update public.sessions set status = 'completed', ended_at = now()")
     await desk.register("ann@example.test")
+    assert await desk.one(LINK) == (first["session_id"],)
 
-    assert str(await desk.admin.fetchval("select session_id from public.contacts")) == first["session_id"]
-    assert await desk.count("sessions", "contact_id = $1", first["contact_id"]) == 3
-
-
-async def test_the_link_empties_with_its_session_and_the_next_session_takes_its_place(desk: Desk) -> None:
-    first = await desk.register("ann@example.test")
     await desk.admin.execute("delete from public.sessions where id = $1", first["session_id"])
-    assert await desk.admin.fetchval("select session_id from public.contacts") is None
-
-    second = await desk.register("ann@example.test")
-
-    assert str(await desk.admin.fetchval("select session_id from public.contacts")) == second["session_id"]
+    assert await desk.one(LINK) == (None,)
+    last = await desk.register("ann@example.test")
+    assert await desk.one(LINK) == (last["session_id"],)
 
 
-@pytest.mark.parametrize("change", ["enabled = false", "kind = 'landing'"])
-async def test_a_space_that_is_closed_or_of_another_kind_is_not_there(desk: Desk, change: str) -> None:
-    await desk.admin.execute(f"update public.spaces set {change} where id = $1", SPACE)
-
-    with pytest.raises(Raised) as refused:
-        await desk.register("ann@example.test")
-
-    assert (refused.value.status, refused.value.code) == (404, "space_not_found")
-    assert await desk.count("contacts") == 0
-
-
-async def test_a_token_for_one_workspace_opens_no_space_of_another(desk: Desk) -> None:
+async def test_a_closed_space_or_one_of_another_kind_or_scope_is_not_found(desk: Desk) -> None:
     workspace, elsewhere = await desk.open_workspace()
-
-    for token in (
-        claims(space=SPACE),
-        {**claims(), "scope": {"workspace_id": workspace, "space_id": SPACE}},
-        {**claims(), "scope": {"system": True}},
-        {**claims(), "scope": {}},
-    ):
-        with pytest.raises(Raised, match="space_not_found"):
-            await desk.register("ann@example.test", token, space=elsewhere)
+    scopes: tuple[JSON, ...] = (
+        {"space_id": SPACE},
+        {"workspace_id": workspace, "space_id": SPACE},
+        {"system": True},
+        {},
+    )
+    for scope in scopes:
+        assert await refused(desk, {**claims(), "scope": scope}, elsewhere) == NOT_FOUND
+    for change in ("enabled = false", "enabled = true, kind = 'landing'"):
+        await desk.admin.execute(f"update public.spaces set {change} where id = $1", SPACE)
+        assert await refused(desk) == NOT_FOUND
     assert await desk.count("contacts") == 0
 
 
-async def test_a_space_tells_its_origins(desk: Desk) -> None:
+async def test_a_token_ends_with_the_space_that_issued_it(desk: Desk) -> None:
+    other = str(uuid.uuid4())
+    ann = await desk.register("ann@example.test")
     await desk.admin.execute(
-        "update public.spaces set allowed_origins = '{https://a.example,https://b.example}' where id = $1", SPACE
+        "insert into public.spaces (id, workspace_id, kind, name, persona_id)"
+        " select $1, workspace_id, kind, 'Other', persona_id from public.spaces where id = $2",
+        other,
+        SPACE,
     )
+    await desk.admin.execute("update public.spaces set enabled = false where id = $1", SPACE)
+    token = with_token(ann, other)
+    expected = (404, "conversation_not_found")
+    assert await desk.refused("start_turn", token, space_id=other, message="Hello") == expected
 
-    told = await desk.call("space_origins", claims(), space_id=SPACE)
 
-    assert told.body == {"origins": ["https://a.example", "https://b.example"]}
-    assert await desk.admin.fetchval("select count(*) from public.spaces where persona_id = $1", PERSONA) == 2
+async def test_a_space_names_its_allowed_origins(desk: Desk) -> None:
+    origins = ["https://a.example", "https://b.example"]
+    await desk.admin.execute("update public.spaces set allowed_origins = $1 where id = $2", origins, SPACE)
+    assert (await desk.call("space_origins", claims(), space_id=SPACE)).body == {"origins": origins}

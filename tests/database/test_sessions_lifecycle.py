@@ -1,6 +1,6 @@
-"""Whatever contacts, members, answers and clocks do to sessions and turns, one by one or at once.
+"""Contacts, members, workers and clocks act on sessions and turns, one after the other and concurrently.
 
-The database does what the model does. Of things that are done at once it does what the model does in some order.
+The database does what the model does; for concurrent actions, what the model does in one of their orders.
 """
 
 import asyncio
@@ -22,21 +22,17 @@ from tests.database.desk import (
     WORKSPACE,
     Answer,
     Desk,
+    Loop,
+    member,
     on_a_turn,
     on_behalf,
-    signed,
-    user,
     with_token,
-)
+)  # fmt: skip
 from tests.database.lifecycle import SWEEPS, TERMINAL, Conversation, Deed, Kind, Outcome, orders
 from tests.database.test_sessions_states import WANTED
-from tests.database.test_turn_lifecycle import Loop, loop_and_desk
 
-__all__ = ["loop_and_desk"]
-
-SECRET = "the-secret-of-the-customers-server"
 QUIET = {"a day": 25, "a season": 2_400}
-"""In hours: past the idle time-out, past the archive age."""
+"""In hours: past the idle timeout, past the archive age."""
 KINDS: tuple[Kind, ...] = (
     "message", "start", "start beside", "flush", "finish", "cancel turn", "change", "recover", *SWEEPS,
 )  # fmt: skip
@@ -45,7 +41,7 @@ deeds = st.tuples(
     st.sampled_from(KINDS), st.integers(0, 2), st.sampled_from(list(WANTED.values())), st.sampled_from(TERMINAL),
     st.sampled_from((None, "", "All of it.")),
 )  # fmt: skip
-"""A deed before it is known which sessions and turns there are: the last, the one before, the one before that."""
+"""A deed before its target is known: the last session or turn, or one of the two before it."""
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -61,25 +57,18 @@ class Lifecycle(RuleBasedStateMachine):
     @initialize()
     def a_contact_arrives(self) -> None:
         run, admin = self.loop.run, self.desk.admin
-        session_policy, turn_policy = self.policies
-        run(
-            admin.execute(
-                "update public.personas set session_policy = $1, turn_policy = $2 where id = $3",
-                session_policy, turn_policy, PERSONA,
-            )
-        )  # fmt: skip
-        # The clocks have nothing to do with what the runs before left.
+        policies = "update public.personas set session_policy = $1, turn_policy = $2 where id = $3"
+        run(admin.execute(policies, *self.policies, PERSONA))
+        # The sweeps ignore what earlier runs left.
         run(admin.execute("update public.turns set lease_until = now() + interval '1 day' where status = 'active'"))
         run(admin.execute("update public.sessions set last_activity_at = now() + interval '1 day'"))
-        email = f"s{next(self.numbers)}@example.test"
-        # With proof, so that it is the lasting conversation, which members find too.
-        arrived = run(self.desk.register(email, email_hmac=signed(email, SECRET)))
+        # With a proof, the conversation is the one that members find too.
+        arrived = run(self.desk.prove(f"s{next(self.numbers)}@example.test"))
         self.ann = with_token(arrived)
         self.conversation: str = arrived["conversation_id"]
+        session_policy, turn_policy = self.policies
         self.model = Conversation(per_message=session_policy == "per_message", interrupts=turn_policy == "interrupt")
         self.ids: dict[str, str] = {"s0": arrived["session_id"]}
-
-    # What happens ------------------------------------------------------------------------------------------------
 
     @rule(deed=deeds)
     def something_is_done(self, deed: tuple[Any, ...]) -> None:
@@ -88,7 +77,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(drawn=st.lists(deeds, min_size=2, max_size=4), held=st.booleans())
     def several_things_are_done_at_once(self, drawn: list[tuple[Any, ...]], held: bool) -> None:
         found = [self._known(*deed) for deed in drawn]
-        # Whoever answers a turn flushes one piece after the other.
+        # A worker flushes one piece after the other.
         flushes = [deed for deed in found if deed.kind == "flush"]
         self._do([deed for deed in found if deed not in flushes[1:] or deed is flushes[0]], held=held)
 
@@ -96,30 +85,19 @@ class Lifecycle(RuleBasedStateMachine):
     def nothing_comes_in_for_long(self, place: int, quiet: str) -> None:
         name = list(self.model.sessions)[-1 - place % len(self.model.sessions)]
         self.model.sessions[name].quiet = cast(Any, quiet)
-        self.loop.run(
-            self.desk.admin.execute(
-                "update public.sessions set last_activity_at = clock_timestamp() - make_interval(hours => $2)"
-                " where id = $1",
-                self.ids[name],
-                QUIET[quiet],
-            )
+        age = (
+            "update public.sessions set last_activity_at = clock_timestamp() - make_interval(hours => $2) where id = $1"
         )
+        self.loop.run(self.desk.admin.execute(age, self.ids[name], QUIET[quiet]))
 
-    # Without a precondition: what is drawn never depends on who came first in a race, so that a run can be drawn again.
+    # No precondition: the draws must not depend on the winner of a race, so that a run can be replayed.
     @rule()
-    def whoever_answers_is_gone(self) -> None:
+    def the_worker_dies(self) -> None:
         name = self.model.under_way()
-        if name is None:
-            return
-        self.model.turns[name].lapsed = True
-        self.loop.run(
-            self.desk.admin.execute(
-                "update public.turns set lease_until = clock_timestamp() - interval '1 second' where id = $1",
-                self.ids[name],
-            )
-        )
-
-    # How it is done ------------------------------------------------------------------------------------------------
+        if name is not None:
+            self.model.turns[name].lapsed = True
+            expire = "update public.turns set lease_until = clock_timestamp() - interval '1 second' where id = $1"
+            self.loop.run(self.desk.admin.execute(expire, self.ids[name]))
 
     def _known(self, kind: Kind, place: int, wanted: str, ends: str, text: str | None) -> Deed:
         sessions, turns = list(self.model.sessions), list(self.model.turns)
@@ -129,11 +107,11 @@ class Lifecycle(RuleBasedStateMachine):
             if not turns:
                 return Deed("message")
             target = turns[-1 - place % min(2, len(turns))]
-            return Deed(kind, target, ends if kind == "finish" else "", "abc" if kind == "flush" else text)
+            return Deed(kind, target, ends if kind == "finish" else "", "é🌍" if kind == "flush" else text)
         return Deed(kind)
 
     def _do(self, done: list[Deed], *, held: bool = False) -> None:
-        """Do these at once, and hold what came of it against every order in which they may have come."""
+        """Do these concurrently, and compare the outcome with every order in which they may have come."""
         before = self.model
         self.loop.run(self.desk.admin.execute("delete from private.sweeps"))
         answers = self.loop.run(self._all(done, held=held))
@@ -152,7 +130,7 @@ class Lifecycle(RuleBasedStateMachine):
     async def _all(self, done: list[Deed], *, held: bool) -> list[Any]:
         if not held:
             return await asyncio.gather(*(self._call(deed) for deed in done))
-        # All of them stand before the same door, which then opens.
+        # All calls wait for the same lock, which is then released.
         async with self.holder.transaction():
             await self.holder.execute("select from public.conversations where id = $1 for update", self.conversation)
             waiting = [asyncio.create_task(self._call(deed)) for deed in done]
@@ -163,7 +141,7 @@ class Lifecycle(RuleBasedStateMachine):
         if deed.kind == "message":
             return await self.desk.start(self.ann)
         if deed.kind == "expire turns":
-            # A connection of its own, since it is the owner who sweeps.
+            # The owner sweeps, on another connection.
             async with self.desk.as_owner() as connection:
                 return await connection.fetchval("select private.expire_turns()")
         contact, boss, target = self.ann["caller"], on_behalf(self.boss), self.ids.get(deed.target)
@@ -184,7 +162,7 @@ class Lifecycle(RuleBasedStateMachine):
         return await self.desk.call(function, token, **arguments)
 
     def _name(self, letter: str, key: str) -> str:
-        """The name of a session or turn; the next one for one that is new."""
+        """The name of a session or turn; a new one gets the next name."""
         known = next((name for name, known in self.ids.items() if known == key), None)
         if known is None:
             known = f"{letter}{sum(name[0] == letter for name in self.ids)}"
@@ -192,7 +170,7 @@ class Lifecycle(RuleBasedStateMachine):
         return known
 
     def _outcome(self, deed: Deed, answer: Any) -> Outcome:
-        """What a caller was told, as the model tells it."""
+        """An answer in the model's terms."""
         if deed.kind == "expire turns":
             return (answer,)
         assert isinstance(answer, Answer)
@@ -216,19 +194,17 @@ class Lifecycle(RuleBasedStateMachine):
         return told[deed.kind]()
 
     def _stop_the_clocks(self) -> None:
-        """A lease runs out, and a wish to stop grows old, only where a rule says so, however slow the machine."""
-        self.loop.run(
-            self.desk.admin.execute(
-                "update public.turns set"
-                " lease_until = case when lease_until > now() then now() + interval '1 hour' else lease_until end,"
-                " cancel_requested_at = case when cancel_requested_at is not null then now() + interval '1 hour' end"
-                " where conversation_id = $1 and status = 'active'",
-                self.conversation,
-            )
+        """Leases and cancel requests expire only where a rule says so, however slow the machine."""
+        stop = (
+            "update public.turns set"
+            " lease_until = case when lease_until > now() then now() + interval '1 hour' else lease_until end,"
+            " cancel_requested_at = case when cancel_requested_at is not null then now() + interval '1 hour' end"
+            " where conversation_id = $1 and status = 'active'"
         )
+        self.loop.run(self.desk.admin.execute(stop, self.conversation))
 
     async def _look(self) -> dict[str, Any]:
-        """How it stands, as the model says it; and what must be true of rows whatever the model says."""
+        """The rows in the model's terms, after the checks that need no model."""
         fetch = self.desk.admin.fetch
         sessions = await fetch(
             "select s.id::text, s.status::text, s.status_before_archive::text as former, s.turn_count, s.message_count,"
@@ -255,58 +231,42 @@ class Lifecycle(RuleBasedStateMachine):
         for row in turns:
             assert row["partial"] == (row["said"] and row["status"] != "completed")
         names = {
-            **{row["id"]: self._name("s", row["id"]) for row in sessions},
-            **{row["id"]: self._name("t", row["id"]) for row in turns},
+            row["id"]: self._name(letter, row["id"]) for letter, rows in (("s", sessions), ("t", turns)) for row in rows
         }
-        audit = await fetch(
-            "select verb, object_id::text as id from public.audit_events where object_id = any ($1::uuid[])",
-            list(names),
-        )
+        audited = "select verb, object_id::text from public.audit_events where object_id = any ($1::uuid[])"
         return {
             "sessions": {
                 names[row["id"]]: (row["status"], row["former"], row["turns"], row["messages"]) for row in sessions
             },
             "turns": {
-                names[row["id"]]: (
-                    names[row["session_id"]], row["status"], row["stopping"], row["text"], row["said"],
-                )
+                names[row["id"]]: (names[row["session_id"]], row["status"], row["stopping"], row["text"], row["said"])
                 for row in turns
             },
-            "audit": Counter((row["verb"], names[row["id"]]) for row in audit),
-        }  # fmt: skip
+            "audit": Counter((verb, names[key]) for verb, key in await self.desk.all(audited, list(names))),
+        }
 
 
 POLICIES = (("per_conversation", "refuse"), ("per_message", "refuse"), ("per_conversation", "interrupt"))
 
 
 @pytest.mark.parametrize("policies", POLICIES, ids="-".join)
-def test_sessions_and_turns_do_what_their_model_does_at_once_too(
+def test_sessions_and_turns_do_what_their_model_does_even_concurrently(
     loop_and_desk: tuple[Loop, Desk], policies: tuple[str, str]
 ) -> None:
     loop, desk = loop_and_desk
-    loop.run(desk.believe_hmacs(SECRET))
-    loop.run(desk.admin.execute("update public.spaces set arrivals_per_minute = 1000000"))
-    loop.run(
-        desk.admin.execute(
-            "update public.workspaces set"
-            " messages_per_minute_by_contact = 1000000, messages_per_minute_by_space = 1000000"
-        )
-    )
+    loop.run(desk.believe_hmacs())
+    loop.run(desk.lift_limits())
     loop.run(desk.admin.execute("update public.personas set breaker_failures = 0"))
-    boss = user(loop.run(desk.sign_up(None)))
-    loop.run(
-        desk.admin.execute(
-            "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'owner')",
-            WORKSPACE,
-            boss["user_id"],
-        )
-    )
     holder = loop.run(asyncpg.connect(desk.admin_url))
-    machine = type(
-        "Machine", (Lifecycle,), {"loop": loop, "desk": desk, "holder": holder, "policies": policies, "boss": boss}
-    )
+    given = {
+        "loop": loop,
+        "desk": desk,
+        "holder": holder,
+        "policies": policies,
+        "boss": loop.run(member(desk, "owner")),
+    }
     run_state_machine_as_test(
-        machine,
+        type("Machine", (Lifecycle,), given),
         settings=settings(
             max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
