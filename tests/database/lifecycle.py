@@ -74,10 +74,8 @@ class Conversation:
 
     def under_way(self, session: str | None = None) -> str | None:
         """The active turn, of a session or of any."""
-        active = (
-            name for name, turn in self.turns.items() if turn.status == "active" and session in (None, turn.session)
-        )
-        return next(active, None)
+        active = [name for name, turn in self.turns.items() if turn.status == "active"]
+        return next((name for name in active if session in (None, self.turns[name].session)), None)
 
     def do(self, deed: Deed, held: Collection[str] = ()) -> Outcome:
         """Do one deed; the caller's answer. A sweep skips the ``held`` sessions and their turns."""
@@ -114,10 +112,7 @@ class Conversation:
         return self._become("timeout", [name for name in idle if self.under_way(name) is None])
 
     def _archive(self, held: Collection[str]) -> Outcome:
-        sessions = self.sessions.items()
-        old = [
-            name for name, each in sessions if each.status in TERMINAL and each.quiet == "a season" and name not in held
-        ]
+        old = [n for n, s in self.sessions.items() if s.status in TERMINAL and s.quiet == "a season" and n not in held]
         for name in old:
             self.sessions[name].former = self.sessions[name].status
         return self._become("archived", old)
@@ -222,11 +217,11 @@ class Conversation:
         and the turn may have ended in between.
         """
         return {
-            "sessions": {name: (each.status, each.former, each.turns, each.messages) for name, each in self.sessions.items()},
+            "sessions": {name: (s.status, s.former, s.turns, s.messages) for name, s in self.sessions.items()},
             "turns": {
                 name: (
-                    each.session, each.status, each.stopping and each.status == "active", each.flushed or each.said or "",
-                    bool(each.said),
+                    each.session, each.status, each.stopping and each.status == "active",
+                    each.flushed or each.said or "", bool(each.said),
                 )
                 for name, each in self.turns.items()
             },

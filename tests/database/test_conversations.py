@@ -241,6 +241,32 @@ async def test_a_first_message_repeated_under_its_uuid_is_the_same_turn_whatever
     assert (await desk.start(client_message_id=str(uuid.uuid4()))).status == 429
 
 
+async def test_a_retry_of_the_same_attempt_still_calls_the_persona(desk: Desk) -> None:
+    ann = await desk.arrive()
+    attempts = [{"attempt_id": str(uuid.uuid4())} for _ in range(2)]
+    turns = [
+        await desk.start(ann, client_message_id="m1", **more) for more in (attempts[0], attempts[0], attempts[1], {})
+    ]
+    assert len({each["turn_id"] for each in turns}) == 1
+    assert [each["repeat"] for each in turns] == [False, False, True, True]
+    assert turns[1]["history"] == []
+    assert await desk.count("messages") == 1
+    await desk.finish(turns[0])
+    assert (await desk.start(ann, client_message_id="m1", **attempts[0]))["repeat"] is True
+
+
+async def test_a_first_message_is_found_for_ten_minutes_and_its_id_is_not_stored_in_the_key(desk: Desk) -> None:
+    message = str(uuid.uuid4())
+    first = await desk.start(client_message_id=message)
+    await desk.finish(first)
+    assert await desk.count("conversations", "thread_key like '%' || $1 || '%'", message) == 0
+    for minutes, is_found in ((9, True), (11, False)):
+        age = "update public.conversations set created_at = now() - make_interval(mins => $1)"
+        await desk.admin.execute(age, minutes)
+        again = await desk.start(client_message_id=message)
+        assert (again["conversation_id"] == first["conversation_id"]) == is_found
+
+
 async def test_a_first_message_is_not_found_by_a_guessable_id_another_email_or_another_space(desk: Desk) -> None:
     message = str(uuid.uuid4())
     turns = [

@@ -112,7 +112,7 @@ async def _write(desk: Desk, boss: JSON, ann: Answer, way: str, writer: int) -> 
 async def _send(desk: Desk, ann: Answer, name: str) -> Answer:
     """Send a message until no other turn is active."""
     while (turn := await desk.start(with_token(ann), name, client_message_id=name)).status != 200:
-        await asyncio.sleep(0.002)
+        pass
     return turn
 
 

@@ -1,7 +1,7 @@
-"""Nobody finds what is somebody else's: conversations by contact, null included, by user, persona and thread key.
+"""Conversations are found by contact (null included), user, persona and thread key, and by nothing else.
 
-Whoever arrives, in whatever order, each under the same few thread keys, gets what is theirs and no other's; and what is
-somebody else's is refused as what does not exist is, word for word.
+Arrivals in any order, under the same few thread keys, reach their own rows only; foreign rows are refused exactly as
+rows that do not exist.
 """
 
 import uuid
@@ -16,40 +16,38 @@ from hypothesis import strategies as st
 from tests.database.desk import (
     JSON,
     PERSONA,
+    SECRET,
     SPACE,
     WORKSPACE,
     Answer,
     Desk,
+    Loop,
     Raised,
     claims,
     member,
     on_behalf,
+    own_token,
     signed,
     user,
     with_token,
-)
-from tests.database.test_turn_lifecycle import Loop, loop_and_desk
+)  # fmt: skip
 
-__all__ = ["loop_and_desk"]
-
-SECRET = "the-secret-of-the-customers-server"
 THREADS = (None, "main", "offer", "ann")
 TABLES = ("conversations", "sessions", "turns", "messages")
 PEOPLE = ("ann", "bob", "typed", "guest", "nameless", "agent", "owner")
-"""Two who are known by an email that they prove, somebody who only types Ann's, a user who confirmed it, a user without
-any, and two members."""
+"""Two contacts with proven emails, a visitor who types Ann's, a user who confirmed it, one without any, two members."""
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """Somebody who says something, or opens a session without: where, and under which thread key."""
+    """A message, or the start of a session without one."""
 
     who: str
     door: int
     thread: str | None
     speaks: bool
     beside: str | None
-    """Whom a member opens it for; None: for themselves."""
+    """The contact for whom a member starts it; None: the member's own side."""
 
 
 arrivals = st.builds(
@@ -63,42 +61,38 @@ arrivals = st.builds(
 
 
 class World:
-    """Who there is in this run, the spaces, and what everybody ought to have."""
+    """The callers and spaces of a run, and the rows that each caller should have."""
 
     def __init__(self, loop: Loop, desk: Desk, doors: Sequence[tuple[str, str]]) -> None:
         self.loop, self.desk, self.doors = loop, desk, doors
         self.run = uuid.uuid4().hex[:8]
         self.theirs: dict[tuple[Any, ...], str] = {}
         self.rows: dict[str, set[tuple[str, str]]] = {}
-        """Of each conversation the rows that it ought to have, by table."""
+        """The rows of each conversation, with their table."""
         self.readers: dict[str, set[str]] = {}
-        """The conversations that each user holds, or was assigned."""
+        """The conversations that are a user's own or assigned to them."""
         self.tokens: dict[str, JSON] = {}
         self.users: dict[str, JSON] = {}
-        for who in PEOPLE:
-            if who in ("agent", "owner"):
-                self.users[who] = loop.run(member(desk, who))
-            elif who == "guest":
-                self.users[who] = user(loop.run(desk.sign_up(self.email("ann"))), self.email("ann"))
-            elif who == "nameless":
-                self.users[who] = user(loop.run(desk.sign_up(None)))
+        for who in ("agent", "owner"):
+            self.users[who] = loop.run(member(desk, who))
+        self.users["guest"] = user(loop.run(desk.sign_up(self.email("ann"))), self.email("ann"))
+        self.users["nameless"] = user(loop.run(desk.sign_up(None)))
         self.contacts = {who: self._register(who)["contact_id"] for who in ("ann", "bob")}
 
     def email(self, who: str) -> str:
-        """Somebody's address, in this run."""
+        """An address that is new in this run."""
         return f"{who}-{self.run}@example.test"
 
     def _register(self, who: str) -> Answer:
-        email = self.email(who)
-        arrived = self.loop.run(self.desk.register(email, email_hmac=signed(email, SECRET)))
+        arrived = self.loop.run(self.desk.prove(self.email(who)))
         self._have(("contact", arrived["contact_id"], None, PERSONA, "main"), arrived)
         self.tokens[who] = with_token(arrived)
         return arrived
 
     def _have(self, key: tuple[Any, ...], answer: Answer) -> None:
         conversation = answer["conversation_id"]
-        assert self.theirs.setdefault(key, conversation) == conversation, "the same people have the same conversation"
-        assert [each for each, held in self.theirs.items() if held == conversation] == [key], "and nobody else has it"
+        assert self.theirs.setdefault(key, conversation) == conversation, "the same key, the same conversation"
+        assert [each for each, held in self.theirs.items() if held == conversation] == [key], "and no other key"
         rows = self.rows.setdefault(conversation, {("conversations", conversation)})
         rows.add(("sessions", answer["session_id"]))
         if "turn_id" in answer.body:
@@ -106,57 +100,54 @@ class World:
             rows.add(("messages", answer["user_message_id"]))
 
     def arrive(self, one: Arrival) -> None:
-        """Let somebody in, and hold what they get against whose it ought to be."""
+        """Do what an arrival wants, and compare the conversation with the expected one."""
         space, persona = self.doors[one.door]
-        caller = self.users.get(one.who)
-        thread = one.thread or "main"
+        run, caller, thread = self.loop.run, self.users.get(one.who), one.thread or "main"
+        token, more = claims(caller or claims()["caller"], space), {"space": space, "thread_key": one.thread}
+        key: tuple[Any, ...]
         if one.who in ("agent", "owner") and one.beside is not None:
-            arguments = {"contact_id": self.contacts[one.beside], "space_id": space, "thread_key": one.thread}
+            contact = self.contacts[one.beside]
+            arguments = {"contact_id": contact, "space_id": space, "thread_key": one.thread}
             try:
-                answer = self.loop.run(self.desk.call("start_session", on_behalf(self.users[one.who]), **arguments))
+                answer = run(self.desk.call("start_session", on_behalf(self.users[one.who]), **arguments))
             except Raised as refused:
-                # The contact's live session there is somebody else's to look after.
+                # The contact's live session there may be another member's.
                 if (one.who, refused.code) != ("agent", "forbidden"):
                     raise
                 return
-            self._have(("contact", self.contacts[one.beside], None, persona, thread), answer)
-            assert answer["contact_id"] == self.contacts[one.beside]
+            key = ("contact", contact, None, persona, thread)
+            assert answer["contact_id"] == contact
             if one.who == "agent":
                 self.readers.setdefault("agent", set()).add(answer["conversation_id"])
-            return
-        if one.who == "typed":
-            typed: dict[str, Any] = {"email": self.email("ann"), "thread_key": one.thread}
+        elif one.who == "typed":
             if one.thread is not None:
                 with pytest.raises(Raised, match="thread_key_not_allowed"):
-                    self.loop.run(self.desk.start(claims(space=space), space=space, **typed))
+                    run(self.desk.start(token, email=self.email("ann"), **more))
                 return
-            answer = self.loop.run(self.desk.start(claims(space=space), space=space, **typed))
+            answer = run(self.desk.start(token, email=self.email("ann"), **more))
             assert (answer["contact_id"], answer["history"]) == (self.contacts["ann"], [])
-            key: tuple[Any, ...] = ("typed", len(self.theirs))
+            key = ("typed", len(self.theirs))
         elif caller is None:
             email = self.email(one.who)
-            proof: dict[str, Any] = {"email": email, "email_hmac": signed(email, SECRET), "thread_key": one.thread}
-            answer = self.loop.run(self.desk.start(claims(space=space), space=space, **proof))
+            answer = run(self.desk.start(token, email=email, email_hmac=signed(email, SECRET), **more))
             key = ("contact", self.contacts[one.who], None, persona, thread)
         else:
-            token = claims(caller, space)
             if one.speaks:
-                answer = self.loop.run(self.desk.start(token, space=space, thread_key=one.thread))
+                answer = run(self.desk.start(token, **more))
             else:
-                answer = self.loop.run(self.desk.call("start_session", token, space_id=space, thread_key=one.thread))
+                answer = run(self.desk.call("start_session", token, space_id=space, thread_key=one.thread))
             whose = None if one.who in ("agent", "owner") else answer["contact_id"]
             assert answer["contact_id"] == whose, "a member's own side has no contact"
+            assert one.who != "guest" or whose == self.contacts["ann"]
             key = ("contact", whose, caller["user_id"], persona, thread)
             self.readers.setdefault(one.who, set()).add(answer["conversation_id"])
-        if one.who == "guest":
-            assert answer["contact_id"] == self.contacts["ann"]
         self._have(key, answer)
         if "turn_id" in answer.body:
-            said = self.loop.run(self.desk.finish(answer))
+            said = run(self.desk.finish(answer))
             self.rows[answer["conversation_id"]].add(("messages", said["message_id"]))
 
     def sees(self, token: JSON) -> set[tuple[str, str]]:
-        """The rows of this run that a token reads, of all tables."""
+        """The rows of this run that a token reads."""
 
         async def read() -> set[tuple[str, str]]:
             async with self.desk.reading(token) as connection:
@@ -170,11 +161,11 @@ class World:
         return self.loop.run(read()) & everything
 
     def ought_to_see(self, conversations: set[str]) -> set[tuple[str, str]]:
-        """All that belongs to conversations."""
+        """The rows of conversations."""
         return set[tuple[str, str]]().union(*(self.rows[each] for each in conversations))
 
     def told(self, token: JSON, function: str, **arguments: Any) -> tuple[int | None, str, str]:
-        """How a call is refused, without the ids that it named."""
+        """The refusal of a call, without the ids that the call named."""
         try:
             answer = self.loop.run(self.desk.call(function, token, **arguments))
         except Raised as refused:
@@ -185,7 +176,7 @@ class World:
         raise AssertionError(f"{function} answers {answer.body}")
 
     def asked_for(self, token: JSON, own: JSON, rows: dict[str, str]) -> list[tuple[str, JSON, JSON]]:
-        """Every call that names a conversation, session or turn, with the token that it goes with."""
+        """The calls that name a conversation, session or turn, with their token."""
         return [
             ("read_turn", own, {"turn_id": rows["turns"], "after": 0}),
             ("recover_session", token, {"session_id": rows["sessions"]}),
@@ -197,58 +188,48 @@ class World:
 
 @pytest.fixture
 def doors(loop_and_desk: tuple[Loop, Desk]) -> list[tuple[str, str]]:
-    """Two spaces of the workspace, each with a persona of its own; nothing counts against a limit."""
+    """Two spaces of the workspace, each with its own persona, without limits."""
     loop, desk = loop_and_desk
-    loop.run(desk.believe_hmacs(SECRET))
-    other = loop.run(
-        desk.admin.fetchval(
-            "insert into public.personas (workspace_id, kind, name) values ($1, 'demo', 'Other') returning id::text",
-            WORKSPACE,
-        )
-    )
-    space = loop.run(
-        desk.admin.fetchval(
-            "insert into public.spaces (workspace_id, kind, name, persona_id, hmac_secret_id) "
-            "select $1, 'embed', 'Other', $2, hmac_secret_id from public.spaces where id = $3 returning id::text",
-            WORKSPACE, other, SPACE,
+    loop.run(desk.believe_hmacs())
+    loop.run(desk.lift_limits())
+    made = loop.run(
+        desk.one(
+            "with p as (insert into public.personas (workspace_id, kind, name) values ($1, 'demo', 'x') returning id)"
+            " insert into public.spaces (workspace_id, kind, name, persona_id, hmac_secret_id)"
+            " select $1, 'embed', 'Other', p.id, hmac_secret_id from p, public.spaces s where s.id = $2"
+            " returning id::text, persona_id::text", WORKSPACE, SPACE,
         )
     )  # fmt: skip
-    limits = (
-        "messages_per_minute_by_contact = {0}, messages_per_minute_by_user = {0}, messages_per_minute_by_space = {0}"
-    )
-    loop.run(desk.admin.execute(f"update public.workspaces set {limits.format(1_000_000)}"))
-    loop.run(desk.admin.execute("update public.spaces set arrivals_per_minute = 1000000"))
-    return [(SPACE, PERSONA), (space, other)]
+    return [(SPACE, PERSONA), (made[0], made[1])]
 
 
-def test_nobody_ever_finds_a_conversation_session_turn_or_message_of_somebody_else(
+def test_a_caller_reaches_no_conversation_session_turn_or_message_of_another(
     loop_and_desk: tuple[Loop, Desk], doors: list[tuple[str, str]]
 ) -> None:
     loop, desk = loop_and_desk
 
     @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(arrivals, min_size=4, max_size=14))
-    def anybody_arrives(came: list[Arrival]) -> None:
+    def callers_arrive(came: list[Arrival]) -> None:
         world = World(loop, desk, doors)
         for one in came:
             world.arrive(one)
         everything = world.ought_to_see(set(world.rows))
         for who, caller in world.users.items():
-            own = {"role": "authenticated", "sub": caller["user_id"]}
             ought = everything if who == "owner" else world.ought_to_see(world.readers.get(who, set()))
-            assert world.sees(own) == ought, who
-            _finds_nothing_else(world, on_behalf(caller), own, everything - ought)
+            assert world.sees(own_token(caller)) == ought, who
+            _finds_nothing_else(world, on_behalf(caller), own_token(caller), everything - ought)
         for who, token in world.tokens.items():
-            own = {**token["caller"], "role": "contact"}
+            own = own_token(token["caller"])
             ought = world.ought_to_see({token["caller"]["conversation_id"]})
             assert world.sees(own) == ought, who
             _finds_nothing_else(world, {**token, "scope": {"workspace_id": WORKSPACE}}, own, everything - ought)
 
-    anybody_arrives()
+    callers_arrive()
 
 
 def _finds_nothing_else(world: World, token: JSON, own: JSON, foreign: set[tuple[str, str]]) -> None:
-    """What is somebody else's is refused as what does not exist is, whoever asks for it in whatever way."""
+    """Foreign ids are refused exactly as ids that do not exist."""
     rows = {table: min((key for name, key in foreign if name == table), default="") for table in TABLES}
     if not all(rows.values()):
         return
@@ -263,44 +244,34 @@ def _finds_nothing_else(world: World, token: JSON, own: JSON, foreign: set[tuple
     assert [{**item, "id": None} for item in items] == [{"id": None, "code": "session_not_found"}] * 2
 
 
-async def test_what_was_started_for_a_contact_goes_on_with_that_contact(desk: Desk) -> None:
-    await desk.believe_hmacs(SECRET)
-    boss = await member(desk, "owner")
-    email = "ann@example.test"
-    proof: dict[str, Any] = {"email": email, "email_hmac": signed(email, SECRET)}
-    ann = await desk.register(email, email_hmac=proof["email_hmac"])
-    started = await desk.call(
-        "start_session", on_behalf(boss), contact_id=ann["contact_id"], space_id=SPACE, thread_key="offer"
-    )
-    rows = []
-    for _ in range(2):
+async def test_a_session_that_a_member_starts_for_a_contact_is_the_contacts(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    boss, ann = await member(desk, "owner"), await desk.prove("ann@example.test")
+    proof = {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}
+    arguments = {"contact_id": ann["contact_id"], "space_id": SPACE, "thread_key": "offer"}
+    started = await desk.call("start_session", on_behalf(boss), **arguments)
+    for again in (False, True):
         turn = await desk.start(thread_key="offer", **proof)
         await desk.finish(turn)
         assert (turn["conversation_id"], turn["contact_id"]) == (started["conversation_id"], ann["contact_id"])
-        rows.append(turn["session_id"])
-        await desk.call("change_session_status", on_behalf(boss), session_id=turn["session_id"], status="completed")
-    assert rows[0] == started["session_id"] != rows[1]
-    spoke = await desk.admin.fetch(
-        "select distinct s.contact_id::text, s.user_id, m.role::text, m.contact_id::text as spoke"
-        " from public.sessions s join public.messages m on m.session_id = s.id where s.conversation_id = $1 order by 3",
-        started["conversation_id"],
-    )
-    assert [tuple(row) for row in spoke] == [
-        (ann["contact_id"], None, "contact", ann["contact_id"]), (ann["contact_id"], None, "persona", None),
-    ]  # fmt: skip
-    # The member who opened it talks on a side of their own, under the same key.
+        assert (turn["session_id"] == started["session_id"]) != again
+        await desk.end_session(turn["session_id"], "completed")
+    rows = "conversation_id = $1 and user_id is null and contact_id is not distinct from $2"
+    assert await desk.count("sessions", rows, started["conversation_id"], ann["contact_id"]) == 2
+    for role, contact in (("contact", ann["contact_id"]), ("persona", None)):
+        assert await desk.count("messages", f"{rows} and role = $3", started["conversation_id"], contact, role) == 2
+    # The member's own side has the same thread key and another conversation.
     own = await desk.start(claims(boss), thread_key="offer")
     assert own["conversation_id"] != started["conversation_id"]
-    assert own["contact_id"] is None
-    assert own["history"] == []
+    assert (own["contact_id"], own["history"]) == (None, [])
 
 
-async def test_a_contact_s_first_session_is_told_to_whoever_may_read_it(desk: Desk) -> None:
+async def test_a_contacts_first_session_is_named_only_to_its_readers(desk: Desk) -> None:
     boss, agent = await member(desk, "owner"), await member(desk, "agent")
     ann = await desk.register("ann@example.test")
 
     async def told(caller: JSON) -> list[str | None]:
-        own = {"role": "authenticated", "sub": caller["user_id"]}
+        own = own_token(caller)
         one = await desk.call("read_contact", own, contact_id=ann["contact_id"])
         active = await desk.call("read_contact_activity", own, contact_id=ann["contact_id"])
         (listed,) = (await desk.call("list_contacts", own))["items"]
