@@ -1,4 +1,4 @@
-"""Private servers of every version that migrations must run on: made, killed, recovered, migrated."""
+"""Private servers of every supported version: started, killed, recovered and migrated."""
 
 import contextlib
 import os
@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -24,7 +25,7 @@ PASSWORDS = supabase_shim.Passwords("it's secret", "b", "c")
 
 @pytest.fixture(scope="module", params=sorted(paths.server_bin_dirs()))
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A server of each version on this machine."""
+    """A server of each installed version."""
     folder = Path(tempfile.mkdtemp(prefix="switchboard-"))
     folder.chmod(0o711)
     binaries = paths.server_bin_dirs()[request.param]
@@ -47,9 +48,17 @@ async def url(cluster: Cluster) -> AsyncIterator[str]:
     await connection.close()
 
 
+async def run(url: str, query: str) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two migrations and a file that is none."""
+    """Two migrations and another file."""
     (tmp_path / "20260101000000_make_table.sql").write_text(
         "-- why\ncreate table made (n int);\ncomment on table made is 'x';\n"
     )
@@ -58,82 +67,56 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_server_is_of_its_version_and_asks_for_the_password(cluster: Cluster) -> None:
+async def test_a_server_has_its_version_and_accepts_only_the_password(cluster: Cluster) -> None:
     assert cluster.version() in paths.server_bin_dirs()
     assert cluster.data_dir.stat().st_mode & 0o777 == 0o700
     assert not list(cluster.data_dir.parent.glob("data.new-*"))
-
-
-async def test_nobody_logs_in_without_the_right_password(cluster: Cluster) -> None:
     for password in ("", "wrong"):
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(cluster.url("supabase_admin", password))
 
 
-def test_a_killed_server_starts_again(cluster: Cluster) -> None:
+@pytest.mark.parametrize("how", ["killed", "stopped, with a pid file that names another process"])
+def test_a_server_starts_again(cluster: Cluster, how: str) -> None:
     killed = cluster.server_pid()
     assert killed is not None
-    os.kill(killed, signal.SIGKILL)
-    # The signal is delivered a moment later; until then there is a server and nothing to start.
-    while processes.is_alive(killed):
-        time.sleep(0.01)
-
+    if how == "killed":
+        os.kill(killed, signal.SIGKILL)
+        # Until the signal is delivered there is a server and nothing to start.
+        while processes.is_alive(killed):
+            time.sleep(0.01)
+    else:
+        cluster.stop()
+        stale = cluster.data_dir / "postmaster.pid"
+        stale.write_text(f"{os.getpid()}\n{cluster.data_dir}\n1\n{cluster.port}\n\n127.0.0.1\n\nready\n")
+        assert not cluster.is_running()
     cluster.start()
-
     assert cluster.is_running()
-    assert cluster.server_pid() != killed
+    assert cluster.server_pid() not in (None, killed, os.getpid())
 
 
-def test_a_pid_file_that_names_somebody_else_is_no_obstacle(cluster: Cluster) -> None:
-    cluster.stop()
-    stale = cluster.data_dir / "postmaster.pid"
-    stale.write_text(f"{os.getpid()}\n{cluster.data_dir}\n1\n{cluster.port}\n\n127.0.0.1\n\nready\n")
-    assert not cluster.is_running()
-
-    cluster.start()
-
-    assert cluster.server_pid() not in (None, os.getpid())
-
-
-async def test_a_second_start_leaves_what_a_migration_revoked(url: str, cluster: Cluster) -> None:
+async def test_the_stand_ins_applied_again_keep_what_a_migration_revoked(url: str, cluster: Cluster) -> None:
     revoke = "alter default privileges for role postgres in schema public revoke all on tables from anon"
-    connection = await asyncpg.connect(url)
-    await connection.execute(revoke)
+    await run(url, revoke)
     await supabase_shim.apply(cluster.url(), PASSWORDS)
-    await connection.execute("create table public.made (n int)")
-    assert await connection.fetchval("select has_table_privilege('anon', 'public.made', 'select')") is False
-    await connection.close()
+    await run(url, "create table public.made (n int)")
+    query = "select has_table_privilege('anon', 'public.made', 'select'), current_user || lower('Ä')"
+    assert await run(url, query) == [(False, "postgresä")]
 
 
-async def test_stand_ins_can_be_applied_again_and_again(url: str, cluster: Cluster) -> None:
-    await supabase_shim.apply(cluster.url(), PASSWORDS)
-    connection = await asyncpg.connect(url)
-    assert await connection.fetchval("select current_user || lower('Ä')") == "postgresä"
-    await connection.close()
-
-
-async def test_migrations_are_recorded_as_the_supabase_cli_does_and_applied_once(url: str, folder: Path) -> None:
-    assert await migrations.apply(url, folder) == ["20260101000000", "20260102000000"]
+async def test_migrations_are_applied_once_and_recorded_as_by_the_supabase_cli(url: str, folder: Path) -> None:
+    assert await migrations.apply(url, folder, leave_out=("fill",)) == ["20260101000000"]
+    assert await migrations.apply(url, folder) == ["20260102000000"]
     assert await migrations.apply(url, folder) == []
-    connection = await asyncpg.connect(url)
-    rows = await connection.fetch(
-        "select version, name, statements from supabase_migrations.schema_migrations order by version"
-    )
-    count = await connection.fetchval("select count(*) from public.made")
-    await connection.close()
-    assert [tuple(row) for row in rows] == [
+    history = "select version, name, statements from supabase_migrations.schema_migrations order by version"
+    assert await run(url, history) == [
         ("20260101000000", "make_table", ["-- why\ncreate table made (n int)", "comment on table made is 'x'"]),
         ("20260102000000", "fill_table", ["insert into public.made values (1)"]),
     ]
-    assert count == 1
+    assert await run(url, "select n from public.made") == [(1,)]
 
 
-async def test_a_named_migration_is_left_out(url: str, folder: Path) -> None:
-    assert await migrations.apply(url, folder, leave_out=("fill",)) == ["20260101000000"]
-    assert await migrations.apply(url, folder) == ["20260102000000"]
-
-
-async def test_a_failing_migration_names_file_and_line_and_leaves_nothing(url: str, folder: Path) -> None:
+async def test_a_failing_migration_names_its_file_and_line_and_is_rolled_back(url: str, folder: Path) -> None:
     broken = folder / "20260103000000_break.sql"
     broken.write_text("insert into public.made values (2);\n\n-- this\nselect\n  nothing_of_that_name;\n")
 
@@ -142,21 +125,15 @@ async def test_a_failing_migration_names_file_and_line_and_leaves_nothing(url: s
 
     assert (failed.value.file, failed.value.line, failed.value.sqlstate) == (broken, 5, "42703")
     assert str(failed.value).startswith('20260103000000_break.sql:5: column "nothing_of_that_name" does not exist')
-    connection = await asyncpg.connect(url)
-    assert await connection.fetchval("select count(*) from public.made") == 1
-    assert await connection.fetchval("select max(version) from supabase_migrations.schema_migrations") < "20260103"
-    await connection.close()
+    last = "select max(version), (select count(*) from public.made) from supabase_migrations.schema_migrations"
+    assert await run(url, last) == [("20260102000000", 1)]
 
 
 async def test_a_setting_of_one_migration_does_not_reach_the_next(url: str, tmp_path: Path) -> None:
     (tmp_path / "20260101000000_set.sql").write_text("set search_path = 'pg_catalog'; set role anon; reset role;")
     (tmp_path / "20260102000000_use.sql").write_text("create table made (n int);")
-
     await migrations.apply(url, tmp_path)
-
-    connection = await asyncpg.connect(url)
-    assert await connection.fetchval("select to_regclass('public.made') is not null")
-    await connection.close()
+    assert await run(url, "select to_regclass('public.made') is not null") == [(True,)]
 
 
 async def test_a_missing_seed_is_no_error_and_a_broken_one_is(url: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""The same migrations make the same database on every Postgres that Switchboard runs on."""
+"""The migrations make the same database on every supported version of Postgres."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -11,13 +12,13 @@ from local import migrations
 from local.paths import server_bin_dirs
 from tests import servers
 from tests.database import catalogue
-from tests.database.desk import JSON, SYSTEM, Desk, Raised, on_a_turn, signed, with_token
+from tests.database.desk import JSON, SYSTEM, Desk, Raised, on_a_turn, with_token
 from tests.servers import LEFT_OUT, VERSIONS, Server
 
 
 @dataclass(frozen=True)
 class Made:
-    """A database that the migrations and the seed made, on one version."""
+    """A migrated and seeded database on one version."""
 
     server: Server
     name: str
@@ -25,42 +26,31 @@ class Made:
     connection: asyncpg.Connection
 
 
-class Maker:
-    """Makes databases and removes them."""
-
-    def __init__(self, server: Callable[[int], Server]) -> None:
-        self._server = server
-        self._made: list[Made] = []
-
-    async def on(self, version: int, without: Sequence[str] | None = None) -> Made:
-        """A database on a version, from what Supabase hands out; by default without what that version cannot take."""
-        server = self._server(version)
-        name = await server.bare()
-        leave_out = LEFT_OUT[version] if without is None else without
-        applied = await migrations.apply(server.owner_url(name), leave_out=leave_out)
-        await migrations.seed(server.owner_url(name))
-        made = Made(server, name, applied, await asyncpg.connect(server.admin_url(name)))
-        self._made.append(made)
-        return made
-
-    async def close(self) -> None:
-        """Remove them all."""
-        for made in self._made:
-            await made.connection.close()
-            await made.server.drop(made.name)
+Maker = Callable[..., Awaitable[Made]]
 
 
 @pytest_asyncio.fixture
 async def make(server: Callable[[int], Server]) -> AsyncIterator[Maker]:
-    """Databases of this test's own."""
-    maker = Maker(server)
-    yield maker
-    await maker.close()
+    """Makes a migrated database on a version, by default without the migrations that the version cannot take."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def on(version: int, without: Sequence[str] | None = None) -> Made:
+            chosen = server(version)
+            name = await chosen.bare()
+            stack.push_async_callback(chosen.drop, name)
+            leave_out = LEFT_OUT[version] if without is None else without
+            applied = await migrations.apply(chosen.owner_url(name), leave_out=leave_out)
+            await migrations.seed(chosen.owner_url(name))
+            connection = await asyncpg.connect(chosen.admin_url(name))
+            stack.push_async_callback(connection.close)
+            return Made(chosen, name, applied, connection)
+
+        yield on
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_migrations_and_seed_apply_and_applying_them_again_changes_nothing(make: Maker, version: int) -> None:
-    made = await make.on(version)
+    made = await make(version)
     files = sorted(
         file.name.split("_")[0]
         for file in migrations.MIGRATIONS.glob("*.sql")
@@ -79,7 +69,7 @@ async def test_migrations_and_seed_apply_and_applying_them_again_changes_nothing
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != 18])
 async def test_the_database_is_the_same_as_on_18(make: Maker, version: int) -> None:
-    older, newest = await make.on(version), await make.on(18, without=LEFT_OUT[version])
+    older, newest = await make(version), await make(18, without=LEFT_OUT[version])
 
     there, here = await catalogue.read(older.connection), await catalogue.read(newest.connection)
 
@@ -90,13 +80,11 @@ async def test_the_database_is_the_same_as_on_18(make: Maker, version: int) -> N
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_message_goes_its_whole_way_on_every_version(make: Maker, version: int) -> None:
-    made = await make.on(version)
+async def test_a_message_is_answered_queued_and_archived_on_every_version(make: Maker, version: int) -> None:
+    made = await make(version)
     async with Desk(made.server.gate_url(made.name), made.server.admin_url(made.name)) as desk:
-        secret = await desk.keep_secret("the customer's own")
-        await desk.admin.execute("update public.spaces set hmac_secret_id = $1", secret)
-        proof = signed("ann@example.test", "the customer's own")
-        ann = await desk.register("ann@example.test", email_hmac=proof, client={"address": "192.0.2.1"})
+        await desk.believe_hmacs()
+        ann = await desk.prove("ann@example.test", client={"address": "192.0.2.1"})
         with pytest.raises(Raised, match="email_hmac_invalid"):
             await desk.register("ann@example.test", email_hmac="z" * 64)
 
@@ -115,15 +103,13 @@ async def test_a_message_goes_its_whole_way_on_every_version(make: Maker, versio
         claimed = await desk.call("claim_jobs", SYSTEM)
         assert [job["id"] for job in claimed["jobs"]] == [event["job_id"]]
         await desk.call("complete_job", on_a_turn(), job_id=event["job_id"], attempt=1)
-        await desk.admin.execute(
-            "update public.sessions set status = 'completed', ended_at = now(), "
-            "last_activity_at = now() - interval '1 year'"
-        )
+        await desk.admin.execute("update public.sessions set last_activity_at = now() - interval '1 year'")
+        await desk.end_session(ann["session_id"], "completed")
         assert (await desk.call("archive_old_chat_sessions", SYSTEM))["archived"] == 1
 
 
-async def test_the_comparison_sees_what_differs(make: Maker) -> None:
-    made = await make.on(18)
+async def test_the_comparison_finds_a_difference_of_every_kind(make: Maker) -> None:
+    made = await make(18)
     before = await catalogue.read(made.connection)
     changes = {
         "columns": "alter table public.contacts alter column first_name set not null",

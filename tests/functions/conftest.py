@@ -1,9 +1,10 @@
 """A workspace of its own for every test, and clients of the functions of the running stack."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -15,6 +16,9 @@ from local.stack import Stack
 from tests import events
 from tests.events import Received
 from tests.standins.n8n import N8n
+
+if TYPE_CHECKING:
+    from tests.functions.people import Staff
 
 TABLES = ("contacts", "contact_identities", "conversations", "sessions", "turns", "messages", "inbound_events", "jobs")
 CALLBACK_SECRET = "the-secret-of-asynchronous-answers"
@@ -46,7 +50,7 @@ class Workspace:
         return made
 
     async def allow_loopback(self) -> None:
-        """Let personas of this workspace live on this machine."""
+        """Allow this workspace's personas on this machine."""
         await self.database.execute(
             "update public.workspaces set allowed_networks = '{127.0.0.0/8}' where id = $1", self.id
         )
@@ -71,7 +75,7 @@ class Workspace:
 
 @dataclass
 class Visitor:
-    """Somebody who chats in a space, with a token or without."""
+    """A visitor of a space, with a token or without."""
 
     client: aiohttp.ClientSession
     space_id: UUID
@@ -79,7 +83,7 @@ class Visitor:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The token, where there is one."""
+        """The token, if there is one."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def post(self, message: str, **fields: Any) -> Any:
@@ -88,7 +92,7 @@ class Visitor:
         return self.client.post(path, json={"message": message, **fields}, headers=self.headers)
 
     async def say(self, message: str, **fields: Any) -> list[Received]:
-        """Send a message and hear the answer out; a token that comes along is kept."""
+        """Send a message and read the whole answer; keeps a token that comes with it."""
         async with self.post(message, **fields) as response:
             assert response.status == 200, await response.text()
             heard = await events.read_all(response)
@@ -96,7 +100,7 @@ class Visitor:
         return heard
 
     async def resume(self, turn_id: str, after: int | None = None) -> list[Received]:
-        """Read a turn again from a position on."""
+        """Read a turn again from a position."""
         headers = self.headers | ({} if after is None else {"Last-Event-ID": str(after)})
         async with self.client.get(f"/turns/{turn_id}/stream", headers=headers) as response:
             assert response.status == 200, await response.text()
@@ -118,7 +122,7 @@ async def workspace(database: asyncpg.Connection) -> Workspace:
 
 
 async def add_workspace(database: asyncpg.Connection) -> Workspace:
-    """Another workspace like the one that every test has."""
+    """Another workspace like the fixture's."""
     workspace_id = await database.fetchval("insert into public.workspaces (name) values ('Test') returning id")
     made = Workspace(workspace_id, uuid4(), uuid4(), uuid4(), database)
     made.persona_id = await made.add_persona("demo", {"delay_ms": 0})
@@ -129,7 +133,7 @@ async def add_workspace(database: asyncpg.Connection) -> Workspace:
 
 @pytest.fixture
 def visitor(client: aiohttp.ClientSession, workspace: Workspace) -> Visitor:
-    """Somebody without a token in the workspace's space."""
+    """A visitor without a token in the workspace's space."""
     return Visitor(client, workspace.space_id)
 
 
@@ -144,7 +148,7 @@ async def n8n(stack: Stack) -> AsyncIterator[N8n]:
 async def ask_n8n(
     client: aiohttp.ClientSession, workspace: Workspace, url: str, *, time_limit_seconds: int = 20, **config: Any
 ) -> Visitor:
-    """Somebody in a space whose persona is the workflow at this URL."""
+    """A visitor of a space whose persona is the workflow at this URL."""
     await workspace.allow_loopback()
     persona_id = await workspace.add_persona(
         "n8n",
@@ -156,8 +160,72 @@ async def ask_n8n(
     return Visitor(client, await workspace.add_space(persona_id=persona_id))
 
 
+@pytest_asyncio.fixture
+async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> "Staff":
+    """The workspace's members, and other callers."""
+    from tests.functions.people import staff_of  # noqa: PLC0415, the module imports this one
+
+    return await staff_of(client, workspace, stack)
+
+
+async def slow_visitor(client: aiohttp.ClientSession, workspace: Workspace, delay_ms: int = 100) -> Visitor:
+    """A registered contact of a persona that answers word by word."""
+    persona_id = await workspace.add_persona("demo", {"delay_ms": delay_ms})
+    visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
+    async with client.post(f"/space/{visitor.space_id}/register", json={"email": "a@example.com"}) as response:
+        visitor.token = (await response.json())["token"]
+    return visitor
+
+
+async def first_event(response: aiohttp.ClientResponse) -> events.Received:
+    """The next event of a stream."""
+    async for event in events.read(response):
+        return event
+    raise AssertionError("the stream was empty")
+
+
+async def sign_in(client: aiohttp.ClientSession, stack: Stack, email: str) -> str:
+    """The access token of a demo user."""
+    body = {"email": email, "password": stack.demo_password}
+    path = "/auth/v1/token?grant_type=password"
+    async with client.post(path, json=body, headers={"apikey": stack.anon_key}) as response:
+        assert response.status == 200, await response.text()
+        token: str = (await response.json())["access_token"]
+        return token
+
+
+async def failed_turn(
+    workspace: Workspace, visitor: Visitor, heard: list[Received], code: str | None, kept: str | None
+) -> dict[str, Any]:
+    """The turn of an answer that failed; checks its status, the stored messages and the replay. ``kept``: its text."""
+    error = heard[-1]
+    assert (error.name, bool(error.data["title"])) == ("error", True)
+    assert code in (None, error.data["code"])
+    turn = await workspace.row("select * from public.turns where id = $1", UUID(heard[0].data["turn_id"]))
+    status = "timeout" if error.data["code"] == "persona_timeout" else "failed"
+    assert (turn["status"], turn["error_code"]) == (status, error.data["code"])
+    rows = await workspace.database.fetch(
+        "select role::text, text, partial from public.messages where turn_id = $1 order by id", turn["id"]
+    )
+    asked, *answered = [tuple(row) for row in rows]
+    assert asked == ("contact", "a word", False)
+    if kept is not None:
+        assert (events.text_of(heard), answered) == (kept, [("persona", kept, True)] if kept else [])
+    assert (await visitor.resume(str(turn["id"])))[-1].data == error.data
+    return turn
+
+
+async def until(look: Callable[[], Awaitable[bool]]) -> None:
+    """Return once the database's state is as wanted."""
+    async with asyncio.timeout(15):
+        while True:
+            if await look():
+                return
+            await asyncio.sleep(0.05)
+
+
 async def problem(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """The problem document of a response, with what every one must have."""
+    """The problem document of a response, checked for its common members."""
     assert response.headers["content-type"] == "application/problem+json", await response.text()
     document: dict[str, Any] = json.loads(await response.read())
     assert document["status"] == response.status

@@ -1,20 +1,14 @@
-"""Deleting spaces, personas and workspaces over HTTP: who may, what is in use, and what goes along."""
+"""Deleting spaces, personas and workspaces over HTTP: who may, when they are in use, and what is deleted with them."""
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
-from local.stack import Stack
 from tests.functions.conftest import Visitor, Workspace, add_workspace
-from tests.functions.people import Staff, audit, setup_of, staff_of
+from tests.functions.people import Staff, audit, setup_of
 
-
-@pytest_asyncio.fixture
-async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> Staff:
-    """Everybody."""
-    return await staff_of(client, workspace, stack)
+SECRETS = "select count(*) from vault.decrypted_secrets where decrypted_secret = $1 or description like $2"
 
 
 async def test_only_owners_delete(workspace: Workspace, staff: Staff) -> None:
@@ -22,8 +16,8 @@ async def test_only_owners_delete(workspace: Workspace, staff: Staff) -> None:
     paths = (f"/spaces/{space_id}", f"/personas/{persona_id}", f"/workspaces/{workspace.id}?name=Test")
     before = await setup_of(workspace)
     for path in paths:
-        assert await staff.admin.refused("DELETE", path) == (403, "forbidden")
-        assert await staff.agent.refused("DELETE", path) == (403, "forbidden")
+        for person in (staff.admin, staff.agent):
+            assert await person.refused("DELETE", path) == (403, "forbidden")
     assert await setup_of(workspace) == before
     for path in paths:
         assert await staff.owner.done("DELETE", path) == {}
@@ -31,7 +25,7 @@ async def test_only_owners_delete(workspace: Workspace, staff: Staff) -> None:
         assert await staff.owner.refused("DELETE", path) == (404, f"{noun}_not_found")
 
 
-async def test_a_space_goes_with_its_secrets_once_nobody_talks_there(
+async def test_a_space_without_live_sessions_is_deleted_with_its_secrets(
     client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
 ) -> None:
     space_id = await workspace.add_space()
@@ -39,61 +33,49 @@ async def test_a_space_goes_with_its_secrets_once_nobody_talks_there(
     secret = (await staff.owner.done("POST", f"{path}/hmac-secret"))["secret"]
     visitor = Visitor(client, space_id)
     said = (await visitor.say("hello"))[0].data
-    assert await staff.owner.refused("DELETE", path) == (409, "space_in_use")
-    await staff.owner.done("PATCH", f"/chat-sessions/{said['session_id']}/pause")
-    assert await staff.owner.refused("DELETE", path) == (409, "space_in_use")
-    await staff.owner.done("PATCH", f"/chat-sessions/{said['session_id']}/complete")
+    session = f"/chat-sessions/{said['session_id']}"
+    for verb in ("pause", "complete"):
+        assert await staff.owner.refused("DELETE", path) == (409, "space_in_use")
+        await staff.owner.done("PATCH", f"{session}/{verb}")
 
     await staff.owner.done("DELETE", path)
     assert await staff.owner.refused("GET", path) == (404, "space_not_found")
     async with visitor.post("hello again") as response:
         assert response.status == 404
-    held = "select count(*) from vault.decrypted_secrets where decrypted_secret = $1"
-    assert await workspace.database.fetchval(held, secret) == 0
-    kept = await staff.agent.ask("GET", f"/chat-sessions/{said['session_id']}")
-    assert kept[0] == 404, "not this agent's"
-    assert (await staff.admin.done("GET", f"/chat-sessions/{said['session_id']}"))["status"] == "completed"
+    assert await workspace.database.fetchval(SECRETS, secret, "-") == 0
+    assert (await staff.admin.done("GET", session))["status"] == "completed"
     conversation = "select space_id from public.conversations where id = $1"
     assert await workspace.database.fetchval(conversation, UUID(said["conversation_id"])) is None
     assert ("space.deleted", space_id, staff.owner.id, None) in await audit(workspace)
 
 
-async def test_a_persona_goes_that_nothing_points_at(
+async def test_a_persona_without_spaces_and_conversations_is_deleted_with_its_secrets(
     client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
 ) -> None:
-    persona_id, other = await workspace.add_persona("demo", {"delay_ms": 0}), await workspace.add_persona("demo", {})
-    path = f"/personas/{persona_id}"
-    space_id = await workspace.add_space(persona_id=persona_id)
-    before = await setup_of(workspace)
-    assert await staff.owner.refused("DELETE", path) == (409, "persona_in_use"), "a space names it"
-    assert await setup_of(workspace) == before
+    used, unused = await workspace.add_persona("demo", {"delay_ms": 0}), await workspace.add_persona("demo", {})
+    space_id = await workspace.add_space(persona_id=used)
     await Visitor(client, space_id).say("hello")
-    await staff.owner.done("PATCH", f"/spaces/{space_id}", {"persona_id": str(other)})
-    assert await staff.owner.refused("DELETE", path) == (409, "persona_in_use"), "it has spoken"
-
-    unused = await workspace.add_persona("demo", {})
+    for persona_id in (unused, None):
+        # First the space names it, then its conversation does.
+        assert await staff.owner.refused("DELETE", f"/personas/{used}") == (409, "persona_in_use")
+        await staff.owner.done("PATCH", f"/spaces/{space_id}", {"persona_id": str(persona_id or workspace.persona_id)})
     await staff.owner.done("PUT", f"/personas/{unused}/secret", {"secret": f"sent {unused}"})
     await staff.owner.done("POST", f"/personas/{unused}/callback-secret")
     await staff.owner.done("DELETE", f"/personas/{unused}")
-    held = "select count(*) from vault.decrypted_secrets where decrypted_secret = $1 or description like $2"
-    assert await workspace.database.fetchval(held, f"sent {unused}", f"%{unused}") == 0
+    assert await workspace.database.fetchval(SECRETS, f"sent {unused}", f"%{unused}") == 0
     assert ("persona.deleted", unused, staff.owner.id, None) in await audit(workspace)
 
 
-async def test_a_workspace_goes_whole_and_alone_when_its_name_is_repeated(
+async def test_a_workspace_is_deleted_whole_when_its_name_is_repeated(
     client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
 ) -> None:
     elsewhere = await add_workspace(workspace.database)
-    await Visitor(client, elsewhere.space_id).say("hello")
-    await Visitor(client, workspace.space_id).say("hello")
+    for each in (elsewhere, workspace):
+        await Visitor(client, each.space_id).say("hello")
     path = f"/workspaces/{workspace.id}"
     before, others = await setup_of(workspace), (await setup_of(elsewhere), await elsewhere.counts())
-    for query, refusal in (
-        ("", (422, "invalid_body")),
-        ("?name=", (409, "wrong_name")),
-        ("?name=test", (409, "wrong_name")),
-        ("?name=Test&force=1", (422, "invalid_body")),
-    ):
+    invalid, wrong = (422, "invalid_body"), (409, "wrong_name")
+    for query, refusal in (("", invalid), ("?name=", wrong), ("?name=test", wrong), ("?name=Test&force=1", invalid)):
         assert await staff.owner.refused("DELETE", path + query) == refusal
     assert await setup_of(workspace) == before
 
@@ -105,31 +87,23 @@ async def test_a_workspace_goes_whole_and_alone_when_its_name_is_repeated(
 
 
 @pytest.mark.parametrize("name", ["", " ", "\u2003\t"])
-async def test_a_name_of_blanks_is_no_name(
-    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff, name: str
-) -> None:
+async def test_a_blank_name_is_refused_everywhere(workspace: Workspace, staff: Staff, name: str) -> None:
     before = await setup_of(workspace), await workspace.counts()
-    resolve: dict[str, object] = {
-        "workspace_id": str(workspace.id),
-        "create": True,
-        "identities": [f"telegram:{uuid4().int % 10**9 + 1}"],
-    }
-    asked: list[tuple[str, str, dict[str, object], str]] = [
-        ("PATCH", f"/workspaces/{workspace.id}", {"name": name}, "name"),
-        ("POST", f"/workspaces/{workspace.id}/spaces", {"name": name, "persona_id": str(workspace.persona_id)}, "name"),
-        ("POST", f"/workspaces/{workspace.id}/personas", {"name": name, "kind": "demo"}, "name"),
-        ("POST", "/admin/contacts/resolve", {**resolve, "first_name": name}, "first_name"),
-        ("POST", "/admin/contacts/resolve", {**resolve, "last_name": name}, "last_name"),
-        ("POST", "/admin/contacts/resolve", {**resolve, "kind": "group", "title": name}, "title"),
-    ]
-    for method, path, body, field in asked:
-        status, answer = await staff.owner.ask(method, path, body)
+    resolve = {"workspace_id": str(workspace.id), "create": True, "identities": ["telegram:7"]}
+    place, contacts = f"/workspaces/{workspace.id}", "/admin/contacts/resolve"
+    register = f"/space/{workspace.space_id}/register"
+    for person, method, path, body, field in (
+        (staff.operator, "POST", "/workspaces", {}, "name"),
+        (staff.owner, "PATCH", place, {}, "name"),
+        (staff.owner, "POST", f"{place}/spaces", {"persona_id": str(workspace.persona_id)}, "name"),
+        (staff.owner, "POST", f"{place}/personas", {"kind": "demo"}, "name"),
+        (staff.owner, "POST", contacts, resolve, "first_name"),
+        (staff.owner, "POST", contacts, resolve, "last_name"),
+        (staff.owner, "POST", contacts, {**resolve, "kind": "group"}, "title"),
+        (staff.anonymous, "POST", register, {"email": "ann@example.com"}, "first_name"),
+        (staff.anonymous, "POST", register, {"email": "ann@example.com"}, "last_name"),
+    ):
+        status, answer = await person.ask(method, path, {**body, field: name})
         assert (status, answer["code"]) == (422, "invalid_body"), path
         assert [fault["field"] for fault in answer["errors"]] == [field]
-    assert await staff.operator.refused("POST", "/workspaces", {"name": name}) == (422, "invalid_body")
-    for field in ("first_name", "last_name"):
-        arrival = {"email": "ann@example.com", field: name}
-        async with client.post(f"/space/{workspace.space_id}/register", json=arrival) as response:
-            assert response.status == 422
-            assert [fault["field"] for fault in (await response.json())["errors"]] == [field]
     assert (await setup_of(workspace), await workspace.counts()) == before

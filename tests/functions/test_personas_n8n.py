@@ -1,5 +1,6 @@
-"""Workflows that answer later: by polling, by callback, or never."""
+"""Workflows over HTTP: every way in which they answer, and every way in which they fail."""
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -7,38 +8,91 @@ import aiohttp
 import pytest
 
 from tests.events import text_of
-from tests.functions.conftest import Workspace, ask_n8n
-from tests.standins.n8n import N8n
-
-
-async def test_a_workflow_that_is_asked_answers_when_it_is_done(
-    client: aiohttp.ClientSession, workspace: Workspace, n8n: N8n
-) -> None:
-    url = n8n.url("job?times=2&how=running")
-    visitor = await ask_n8n(client, workspace, n8n.url("accept"), mode="poll", poll_url=url, poll_seconds=0.2)
-    heard = await visitor.say("a word")
-    assert [event.name for event in heard] == ["turn", "delta", "done"]
-    assert text_of(heard) == "You wrote: a word"
-    accepted, *polls = n8n.received
-    assert [poll.body["turnId"] for poll in polls] == [heard[0].data["turn_id"]] * 3
-    assert {poll.body["sessionId"] for poll in polls} == {accepted.body["sessionId"]}
+from tests.functions.conftest import Workspace, ask_n8n, failed_turn
+from tests.standins.n8n import HEADER, SECRET, N8n
 
 
 @pytest.mark.parametrize(
-    ("path", "config"),
-    [("immediately", {"mode": "async"}), ("accept", {"mode": "poll", "poll_url": "job?times=99", "poll_seconds": 0.2})],
+    ("workflow", "config"),
+    [
+        ("stream", {}),
+        ("secured", {"auth": {"header": HEADER}}),
+        ("bearer", {"auth": "bearer"}),
+        ("last-node", {}),
+        ("all-items", {}),
+        ("respond", {}),
+        ("async", {"mode": "async"}),
+        ("accept", {"mode": "poll", "poll_url": "job?times=2&how=running", "poll_seconds": 0.2}),
+    ],
 )
-async def test_an_answer_that_never_comes_ends_the_turn_at_its_limit(
-    client: aiohttp.ClientSession, workspace: Workspace, n8n: N8n, path: str, config: dict[str, Any]
+async def test_a_workflow_answers_in_every_mode(
+    client: aiohttp.ClientSession, workspace: Workspace, n8n: N8n, workflow: str, config: dict[str, Any]
 ) -> None:
     if "poll_url" in config:
         config = {**config, "poll_url": n8n.url(config["poll_url"])}
-    visitor = await ask_n8n(client, workspace, n8n.url(path), time_limit_seconds=1, **config)
+    visitor = await ask_n8n(client, workspace, n8n.url(workflow), **config)
     heard = await visitor.say("a word")
-    assert [event.name for event in heard] == ["turn", "error"]
-    assert (heard[-1].data["code"], heard[-1].data["retryable"]) == ("persona_timeout", True)
-    turn = await workspace.row("select * from public.turns where id = $1", UUID(heard[0].data["turn_id"]))
-    assert (turn["status"], turn["error_code"]) == ("timeout", "persona_timeout")
+    assert text_of(heard) == "You wrote: a word"
+    assert heard[-1].data["status"] == "completed"
+    sent, *polls = n8n.received
+    assert len(polls) == (3 if "poll_url" in config else 0)
+    ids = {"turnId": heard[0].data["turn_id"], "sessionId": heard[0].data["session_id"]}
+    for each in n8n.received:
+        assert each.body.items() >= ids.items()
+    assert sent.body["conversationId"] == heard[0].data["conversation_id"]
+    assert sent.body["message"] == "a word"
+    assert SECRET not in json.dumps(sent.body)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "config", "code", "kept"),
+    [
+        ("error", {}, "persona_failed", "You wr"),
+        ("cut", {}, "persona_cut_off", "You wr"),
+        ("silent", {"time_limit_seconds": 1}, "persona_timeout", "You wr"),
+        ("slow", {"time_limit_seconds": 1}, "persona_timeout", ""),
+        ("immediately", {"time_limit_seconds": 1, "mode": "async"}, "persona_timeout", ""),
+        ("accept", {"time_limit_seconds": 1, "mode": "poll", "poll_url": "job?times=99"}, "persona_timeout", ""),
+        ("html", {}, "persona_bad_answer", ""),
+        ("empty", {}, "persona_bad_answer", ""),
+        ("failing", {}, "persona_refused", ""),
+        ("secured", {}, "persona_refused", ""),
+        ("no-such-workflow", {}, "persona_refused", ""),
+        ("huge", {}, "persona_too_large", None),
+        ("bomb", {}, None, ""),
+        ("http://127.0.0.1:9/webhook/x", {}, "persona_unreachable", ""),
+    ],
+)
+async def test_a_failure_keeps_the_message_and_the_text_so_far_and_names_its_code(
+    client: aiohttp.ClientSession,
+    workspace: Workspace,
+    n8n: N8n,
+    workflow: str,
+    config: dict[str, Any],
+    code: str | None,
+    kept: str | None,
+) -> None:
+    if "poll_url" in config:
+        config = {**config, "poll_url": n8n.url(config["poll_url"]), "poll_seconds": 0.2}
+    url = workflow if workflow.startswith("http") else n8n.url(workflow)
+    visitor = await ask_n8n(client, workspace, url, **config)
+    heard = await visitor.say("a word")
+    turn = await failed_turn(workspace, visitor, heard, code, kept)
     session = await workspace.row("select status from public.sessions where id = $1", turn["session_id"])
     assert session["status"] == "active"
-    assert (await visitor.resume(str(turn["id"])))[-1].data == heard[-1].data
+    verbs = await workspace.database.fetch(
+        "select verb, code from public.audit_events where object_id = $1", UUID(heard[0].data["turn_id"])
+    )
+    assert [tuple(row) for row in verbs] == [(f"turn.{turn['status']}", turn["error_code"])]
+    if code in ("persona_timeout", "persona_unreachable", "persona_cut_off"):
+        assert heard[-1].data["retryable"] is True
+
+
+async def test_a_persona_on_this_machine_is_refused_unless_the_workspace_allows_it(
+    client: aiohttp.ClientSession, workspace: Workspace, n8n: N8n
+) -> None:
+    visitor = await ask_n8n(client, workspace, n8n.url("stream"))
+    await workspace.database.execute("update public.workspaces set allowed_networks = '{}' where id = $1", workspace.id)
+    heard = await visitor.say("a word")
+    assert heard[-1].data["code"] == "persona_address_refused"
+    assert n8n.received == []

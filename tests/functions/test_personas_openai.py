@@ -1,3 +1,5 @@
+"""Models over HTTP: the request, the stream, and failures."""
+
 import asyncio
 import json
 from collections.abc import AsyncIterator
@@ -10,13 +12,13 @@ import pytest_asyncio
 
 from tests import events
 from tests.events import text_of
-from tests.functions.conftest import Visitor, Workspace
+from tests.functions.conftest import Visitor, Workspace, failed_turn
 from tests.standins.openai import DONE, MODEL, SECRET, USAGE, OpenAI, chunk, event
 
 
 @pytest_asyncio.fixture
 async def openai() -> AsyncIterator[OpenAI]:
-    """A server of a model that answers as OpenAI's does."""
+    """A stand-in for OpenAI's server."""
     async with OpenAI() as running:
         yield running
 
@@ -29,7 +31,7 @@ async def ask_openai(
     columns: dict[str, Any] | None = None,
     **config: Any,
 ) -> Visitor:
-    """Somebody in a space whose persona is the model behind this URL."""
+    """A visitor of a space whose persona is the model behind this URL."""
     await workspace.allow_loopback()
     secret_id = await workspace.add_secret(SECRET)
     config = {"base_url": base_url, "model": MODEL, **config}
@@ -37,46 +39,30 @@ async def ask_openai(
     return Visitor(client, await workspace.add_space(persona_id=persona_id))
 
 
-def sent(openai: OpenAI) -> list[list[tuple[str, str]]]:
-    """The messages of every request."""
-    return [[(said["role"], said["content"]) for said in received.body["messages"]] for received in openai.received]
-
-
-async def test_system_prompt_and_history_reach_the_model(
+async def test_the_model_receives_the_system_prompt_and_a_bounded_history(
     client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI
 ) -> None:
-    visitor = await ask_openai(
-        client, workspace, openai.base_url("secured"), system_prompt="Be brief.", columns={"history_limit": 3}
-    )
-    for message in ("one", "two", "three"):
-        assert text_of(await visitor.say(message)) == f"You wrote: {message}"
-    system = ("system", "Be brief.")
-    assert sent(openai) == [
-        [system, ("user", "one")],
-        [system, ("user", "one"), ("assistant", "You wrote: one"), ("user", "two")],
-        [system, ("assistant", "You wrote: one"), ("user", "two"), ("assistant", "You wrote: two"), ("user", "three")],
-    ]
+    system, messages = ("system", "Be brief."), ("one of some length", "two", "three")
+    _, two, three = (("user", message) for message in messages)
+    of_one, of_two = (("assistant", f"You wrote: {message}") for message in messages[:2])
+    url = openai.base_url("secured")
+    for config, columns, expected in (
+        ({"system_prompt": "Be brief."}, {"history_limit": 3}, [system, of_one, two, of_two, three]),
+        ({"history_characters": 20}, {}, [two, of_two, three]),
+    ):
+        visitor = await ask_openai(client, workspace, url, columns=columns, **config)
+        for message in messages:
+            assert text_of(await visitor.say(message)) == f"You wrote: {message}"
+        sent = openai.received[-1].body["messages"]
+        assert [(said["role"], said["content"]) for said in sent] == expected
 
 
-async def test_the_history_is_bounded_by_its_characters(
-    client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI
-) -> None:
-    visitor = await ask_openai(client, workspace, openai.base_url("secured"), history_characters=20)
-    await visitor.say("a first message of some length")
-    await visitor.say("two")
-    await visitor.say("three")
-    assert sent(openai)[2] == [("user", "two"), ("assistant", "You wrote: two"), ("user", "three")]
-
-
-async def test_what_was_used_is_told_and_stored(
+async def test_the_usage_is_in_the_last_event_and_stored(
     client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI
 ) -> None:
     visitor = await ask_openai(client, workspace, openai.base_url("secured"))
     heard = await visitor.say("a word")
     usage = {**USAGE, "finish_reason": "stop", "model": f"{MODEL}-2026-11-01"}
-    # Tokens that came together are one delta.
-    names = [event.name for event in heard]
-    assert (names[0], set(names[1:-1]), names[-1]) == ("turn", {"delta"}, "done")
     assert heard[-1].data["usage"] == usage
     turn_id = heard[0].data["turn_id"]
     turn = await workspace.row("select usage, status from public.turns where id = $1", UUID(turn_id))
@@ -84,7 +70,7 @@ async def test_what_was_used_is_told_and_stored(
     assert (await visitor.resume(turn_id))[-1].data["usage"] == usage
 
 
-async def test_a_token_is_with_the_reader_before_the_next_is_said(
+async def test_a_token_is_sent_before_the_next_one_arrives(
     client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI
 ) -> None:
     visitor = await ask_openai(client, workspace, openai.base_url("silent"), columns={"time_limit_seconds": 5})
@@ -94,32 +80,23 @@ async def test_a_token_is_with_the_reader_before_the_next_is_said(
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "status", "code"),
+    ("behaviour", "code"),
     [
-        ("failing-late", "failed", "persona_failed"),
-        ("cut", "failed", "persona_cut_off"),
-        ("silent", "timeout", "persona_timeout"),
-        ("filtered", "failed", "persona_declined"),
+        ("failing-late", "persona_failed"),
+        ("cut", "persona_cut_off"),
+        ("silent", "persona_timeout"),
+        ("filtered", "persona_declined"),
     ],
 )
-async def test_what_was_said_before_an_error_is_kept(
-    client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI, behaviour: str, status: str, code: str
+async def test_the_text_before_an_error_is_kept(
+    client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI, behaviour: str, code: str
 ) -> None:
     openai.say("filtered", event(chunk("You wr")), event(chunk(finish="content_filter")), DONE)
     visitor = await ask_openai(client, workspace, openai.base_url(behaviour), columns={"time_limit_seconds": 1})
-    heard = await visitor.say("a word")
-    assert text_of(heard) == "You wr"
-    assert (heard[-1].name, heard[-1].data["code"]) == ("error", code)
-    turn = await workspace.row("select * from public.turns where id = $1", UUID(heard[0].data["turn_id"]))
-    assert (turn["status"], turn["error_code"]) == (status, code)
-    answer = await workspace.row(
-        "select text, partial from public.messages where turn_id = $1 and role = 'persona'", turn["id"]
-    )
-    assert (answer["text"], answer["partial"]) == ("You wr", True)
-    assert (await visitor.resume(str(turn["id"])))[-1].data == heard[-1].data
+    await failed_turn(workspace, visitor, await visitor.say("a word"), code, "You wr")
 
 
-async def test_a_secret_that_is_refused_is_told_to_members_without_it(
+async def test_the_detail_of_a_refused_secret_is_stored_without_the_secret(
     client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI
 ) -> None:
     body = json.dumps({"error": {"message": f"Incorrect API key provided: {SECRET}"}}).encode()

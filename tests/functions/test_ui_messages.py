@@ -10,8 +10,7 @@ import aiohttp
 import pytest
 
 from local.stack import Stack
-from tests.functions.conftest import Visitor, Workspace, ask_n8n, problem
-from tests.functions.test_chat import sign_in, slow_visitor
+from tests.functions.conftest import Visitor, Workspace, ask_n8n, problem, sign_in, slow_visitor
 from tests.standins.n8n import N8n
 
 AI_SDK = {"protocol": "ai-sdk"}

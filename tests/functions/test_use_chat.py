@@ -19,8 +19,7 @@ from aiohttp.test_utils import TestServer
 
 from local.paths import REPOSITORY
 from local.stack import Stack
-from tests.functions.conftest import Visitor, Workspace, ask_n8n
-from tests.functions.test_chat import sign_in, slow_visitor
+from tests.functions.conftest import Visitor, Workspace, ask_n8n, sign_in, slow_visitor
 from tests.standins.n8n import N8n, line
 
 SCRIPT = Path(__file__).with_name("use_chat.mjs")
