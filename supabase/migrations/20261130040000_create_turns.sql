@@ -365,7 +365,11 @@ begin
           from public.turn_chunks c
          where c.turn_id = turn.id
            and c.position + length(c.piece) > start;
-        length := start + coalesce(length(body), 0);
+        length := coalesce(start + length(body), least(start, (select c.position + length(c.piece)
+                                                                 from public.turn_chunks c
+                                                                where c.turn_id = turn.id
+                                                                order by c.position desc
+                                                                limit 1)));
     else
         select m.id, substr(m.text, start + 1), length(m.text)
           into told, body, length

@@ -103,7 +103,8 @@ class World:
         """Do what an arrival wants, and compare the conversation with the expected one."""
         space, persona = self.doors[one.door]
         run, caller, thread = self.loop.run, self.users.get(one.who), one.thread or "main"
-        token, more = claims(caller or claims()["caller"], space), {"space": space, "thread_key": one.thread}
+        token = claims(caller or claims()["caller"], space)
+        more: JSON = {"space": space, "thread_key": one.thread}
         key: tuple[Any, ...]
         if one.who in ("agent", "owner") and one.beside is not None:
             contact = self.contacts[one.beside]
@@ -247,7 +248,7 @@ def _finds_nothing_else(world: World, token: JSON, own: JSON, foreign: set[tuple
 async def test_a_session_that_a_member_starts_for_a_contact_is_the_contacts(desk: Desk) -> None:
     await desk.believe_hmacs()
     boss, ann = await member(desk, "owner"), await desk.prove("ann@example.test")
-    proof = {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}
+    proof: JSON = {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}
     arguments = {"contact_id": ann["contact_id"], "space_id": SPACE, "thread_key": "offer"}
     started = await desk.call("start_session", on_behalf(boss), **arguments)
     for again in (False, True):

@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.database import brute_statistics as brute
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, Raised, member, own_token, with_token
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, Loop, Raised, member, own_token, with_token
 from tests.database.test_sessions_states import change
-from tests.database.test_turn_lifecycle import Loop, loop_and_desk
-
-__all__ = ["loop_and_desk"]
 
 OTHER_PERSONA = "00000000-0000-7000-8000-0000000000a1"
 OTHER_SPACE = "00000000-0000-7000-8000-0000000000a2"
@@ -127,7 +124,8 @@ class Statistics(RuleBasedStateMachine):
             self._run(f"delete from {table}")
 
     def _run(self, statement: str, *values: Any) -> list[asyncpg.Record]:
-        return self.loop.run(self.desk.admin.fetch(statement, *values))
+        rows: list[asyncpg.Record] = self.loop.run(self.desk.admin.fetch(statement, *values))
+        return rows
 
     def _one(self, table: str, which: int) -> asyncpg.Record | None:
         rows = self._run(f"select * from public.{table} order by id")

@@ -144,8 +144,10 @@ async def test_a_follow_up_joins_the_contacts_chat_once(visitor: Visitor, staff:
     )  # fmt: skip
     for wrong in wrongs:
         assert await staff.owner.refused("POST", messages, good | wrong) == INVALID
-    for person, expected in ((staff.contact, (403, "forbidden")), (staff.agent, (403, "forbidden")),
-                             (staff.stranger, (404, "contact_not_found")), (staff.anonymous, (401, "token_missing"))):  # fmt: skip
+    for person, expected in (
+        (staff.contact, (403, "forbidden")), (staff.agent, (403, "forbidden")),
+        (staff.stranger, (404, "contact_not_found")), (staff.anonymous, (401, "token_missing")),
+    ):  # fmt: skip
         assert await person.refused("POST", messages, good) == expected
     elsewhere = good | {"session_id": str(uuid4())}
     assert await staff.owner.refused("POST", messages, elsewhere) == (404, "session_not_found")
