@@ -90,7 +90,7 @@ def on_behalf(caller: JSON) -> JSON:
 
 
 def managing(caller: JSON) -> JSON:
-    """The claims that the functions sign for a member who manages a workspace."""
+    """The claims of a member who manages a workspace."""
     return {"role": "switchboard", "scope": {"management": True}, "caller": caller}
 
 
@@ -305,18 +305,13 @@ class Desk:
 
     async def open_workspace(self) -> tuple[str, str]:
         """Another workspace with a persona and a chat space: the ids of the workspace and the space."""
-        workspace = await self.admin.fetchval("insert into public.workspaces (name) values ('Other') returning id")
-        persona = await self.admin.fetchval(
-            "insert into public.personas (workspace_id, kind, name) values ($1, 'demo', 'Other') returning id",
-            workspace,
+        workspace, space = await self.one(
+            "with w as (insert into public.workspaces (name) values ('Other') returning id),"
+            " p as (insert into public.personas (workspace_id, kind, name) select id, 'demo', 'x' from w returning *)"
+            " insert into public.spaces (workspace_id, kind, name, persona_id)"
+            " select workspace_id, 'embed', 'Other', id from p returning workspace_id::text, id::text"
         )
-        space = await self.admin.fetchval(
-            "insert into public.spaces (workspace_id, kind, name, persona_id) values ($1, 'embed', 'Other', $2) "
-            "returning id",
-            workspace,
-            persona,
-        )
-        return str(workspace), str(space)
+        return workspace, space
 
 
 class Loop:

@@ -104,7 +104,7 @@ class World:
         space, persona = self.doors[one.door]
         run, caller, thread = self.loop.run, self.users.get(one.who), one.thread or "main"
         token = claims(caller or claims()["caller"], space)
-        more: JSON = {"space": space, "thread_key": one.thread}
+        more: dict[str, Any] = {"space": space, "thread_key": one.thread}
         key: tuple[Any, ...]
         if one.who in ("agent", "owner") and one.beside is not None:
             contact = self.contacts[one.beside]
@@ -179,6 +179,8 @@ class World:
     def asked_for(self, token: JSON, own: JSON, rows: dict[str, str]) -> list[tuple[str, JSON, JSON]]:
         """The calls that name a conversation, session or turn, with their token."""
         return [
+            ("read_session", own, {"session_id": rows["sessions"]}),
+            ("list_sessions", own, {"filters": {"conversation_id": rows["conversations"]}}),
             ("read_turn", own, {"turn_id": rows["turns"], "after": 0}),
             ("recover_session", token, {"session_id": rows["sessions"]}),
             ("change_session_status", token, {"session_id": rows["sessions"], "status": "cancelled"}),
@@ -248,7 +250,7 @@ def _finds_nothing_else(world: World, token: JSON, own: JSON, foreign: set[tuple
 async def test_a_session_that_a_member_starts_for_a_contact_is_the_contacts(desk: Desk) -> None:
     await desk.believe_hmacs()
     boss, ann = await member(desk, "owner"), await desk.prove("ann@example.test")
-    proof: JSON = {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}
+    proof: dict[str, Any] = {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}
     arguments = {"contact_id": ann["contact_id"], "space_id": SPACE, "thread_key": "offer"}
     started = await desk.call("start_session", on_behalf(boss), **arguments)
     for again in (False, True):

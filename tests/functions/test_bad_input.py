@@ -1,5 +1,6 @@
-"""Whatever is sent: a problem with a stable code, and nothing left behind."""
+"""Invalid requests: a problem document with a stable code, and nothing stored."""
 
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,13 +18,12 @@ from local.stack import Stack
 from tests import events
 from tests.functions.conftest import Visitor, Workspace, add_workspace, problem
 
-JSON = {"Content-Type": "application/json"}
 EMAIL = {"email": "ana@example.com"}
 
 
 @pytest_asyncio.fixture(autouse=True)
 async def nothing_left_behind(workspace: Workspace) -> AsyncIterator[None]:
-    """The workspace is as empty after each of these tests as before."""
+    """No test of this file stores anything in the workspace."""
     before = await workspace.counts()
     yield
     assert await workspace.counts() == before
@@ -31,8 +31,12 @@ async def nothing_left_behind(workspace: Workspace) -> AsyncIterator[None]:
 
 @pytest_asyncio.fixture
 async def elsewhere(database: asyncpg.Connection) -> Workspace:
-    """Another workspace, where things may be left behind."""
+    """Another workspace, in which tests may store rows."""
     return await add_workspace(database)
+
+
+async def refusal(response: aiohttp.ClientResponse) -> tuple[int, str]:
+    return response.status, (await problem(response))["code"]
 
 
 def paths(workspace: Workspace) -> dict[str, str]:
@@ -43,121 +47,76 @@ def paths(workspace: Workspace) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("route", ["register", "landing", "chat"])
 @pytest.mark.parametrize(
-    ("content", "status", "code"),
+    ("content", "media_type", "expected"),
     [
-        (b"", 400, "invalid_json"),
-        (b"{", 400, "invalid_json"),
-        (b'{"email": NaN}', 400, "invalid_json"),
-        (b"[" * 60_000, 400, "invalid_json"),
-        (b'{"a":' * 12_000, 400, "invalid_json"),
-        (b"\xff\xfe{\x00", 400, "invalid_json"),
-        (b'{"a": ' + b"9" * 6_000 + b"}", 400, "invalid_json"),
-        (b"null", 422, "invalid_body"),
-        (b"[]", 422, "invalid_body"),
-        (b"{}", 422, "invalid_body"),
-        (b'{"email": "a@example.com", "message": "x", "surprise": 1}', 422, "invalid_body"),
-        (b" " * (256 * 1024 + 1), 413, "body_too_large"),
+        (b"{", "application/json", (400, "invalid_json")),
+        (b"[" * 60_000, "application/json", (400, "invalid_json")),
+        (b"null", "application/json", (422, "invalid_body")),
+        (b'{"email": "a@example.com", "message": "x", "surprise": 1}', "application/json", (422, "invalid_body")),
+        (b" " * (256 * 1024 + 1), "application/json", (413, "body_too_large")),
+        (b'{"email": "a@example.com", "message": "x"}', "text/plain", (415, "unsupported_media_type")),
     ],
 )
-async def test_a_body_that_is_not_what_the_route_takes(
-    client: aiohttp.ClientSession, workspace: Workspace, route: str, content: bytes, status: int, code: str
-) -> None:
-    async with client.post(paths(workspace)[route], data=content, headers=JSON) as response:
-        assert response.status == status
-        assert (await problem(response))["code"] == code
-
-
-@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
-async def test_a_body_that_is_no_json_by_its_type(
-    client: aiohttp.ClientSession, workspace: Workspace, media_type: str
+async def test_a_body_that_is_no_json_object_of_the_route(
+    client: aiohttp.ClientSession, workspace: Workspace, content: bytes, media_type: str, expected: tuple[int, str]
 ) -> None:
     for path in paths(workspace).values():
-        async with client.post(
-            path, data=b'{"email": "a@example.com"}', headers={"Content-Type": media_type}
-        ) as response:
-            assert response.status == 415
-            assert (await problem(response))["code"] == "unsupported_media_type"
+        async with client.post(path, data=content, headers={"Content-Type": media_type}) as response:
+            assert await refusal(response) == expected
+
+
+OF_REGISTRATIONS: dict[str, tuple[Any, ...]] = {
+    "email": ("nobody", "ana@example.com\r\nBcc: eve@example.com", "x" * 400 + "@example.com", 7),
+    "first_name": ("A\u0000", "\u001b[2J", "x" * 201),
+    "phone": ("call me",),
+    "email_hmac": ("abc",),
+    "attributes": ({"a": "\u0000"}, "x"),
+    "workspace_id": (str(uuid4()),),
+}
+OF_MESSAGES: dict[str, tuple[Any, ...]] = {
+    "message": ("", "  ", "a\u0000b", "a\u001bb", "\ud83d", "x" * 16_001, {"text": "x"}),
+    "email": ("nobody",),
+    "persona_id": ("1",),
+    "client_message_id": ("",),
+    "thread_key": ("x" * 201,),
+    "metadata": ([], {"a": json.loads("[" * 40 + "]" * 40)}),
+}
 
 
 @pytest.mark.parametrize(
-    ("fields", "field"),
+    ("route", "good", "fields"),
     [
-        ({"email": "nobody"}, "email"),
-        ({"email": "a@b@example.com"}, "email"),
-        ({"email": "ana@example.com\r\nBcc: eve@example.com"}, "email"),
-        ({"email": "ana\u0000@example.com"}, "email"),
-        ({"email": "x" * 400 + "@example.com"}, "email"),
-        ({"email": 7}, "email"),
-        ({**EMAIL, "first_name": "A\u0000"}, "first_name"),
-        ({**EMAIL, "firstName": "\u001b[2J"}, "first_name"),
-        ({**EMAIL, "first_name": "x" * 201}, "first_name"),
-        ({**EMAIL, "phone": "call me"}, "phone"),
-        ({**EMAIL, "email_hmac": "abc"}, "email_hmac"),
-        ({**EMAIL, "attributes": {"a": "\u0000"}}, "attributes"),
-        ({**EMAIL, "attributes": "x"}, "attributes"),
-        ({**EMAIL, "workspace_id": str(uuid4())}, "workspace_id"),
+        ("register", EMAIL, OF_REGISTRATIONS),
+        ("landing", EMAIL, OF_REGISTRATIONS),
+        ("chat", {"message": "x"}, OF_MESSAGES),
     ],
 )
-async def test_a_field_of_a_registration_that_does_not_fit(
-    client: aiohttp.ClientSession, workspace: Workspace, fields: dict[str, Any], field: str
+async def test_an_invalid_field_is_named(
+    client: aiohttp.ClientSession,
+    workspace: Workspace,
+    route: str,
+    good: dict[str, Any],
+    fields: dict[str, tuple[Any, ...]],
 ) -> None:
-    for route in ("register", "landing"):
-        async with client.post(paths(workspace)[route], json=fields) as response:
-            assert response.status == 422
+    for field, value in ((field, value) for field, values in fields.items() for value in values):
+        async with client.post(paths(workspace)[route], json={**good, field: value}) as response:
             document = await problem(response)
-            assert document["code"] == "invalid_body"
-            assert [error["field"] for error in document["errors"]] == [field]
-
-
-@pytest.mark.parametrize(
-    ("content", "field"),
-    [
-        (b'{"message": ""}', "message"),
-        (b'{"message": "  "}', "message"),
-        (b'{"message": "a\\u0000b"}', "message"),
-        (b'{"message": "a\\u001bb"}', "message"),
-        (b'{"message": "\\ud83d"}', "message"),
-        (b'{"message": "' + b"x" * 16_001 + b'"}', "message"),
-        (b'{"message": {"text": "x"}}', "message"),
-        (b'{"message": "x", "persona_id": "1"}', "persona_id"),
-        (b'{"message": "x", "email": "nobody"}', "email"),
-        (b'{"message": "x", "client_message_id": ""}', "client_message_id"),
-        (b'{"message": "x", "thread_key": "' + b"x" * 201 + b'"}', "thread_key"),
-        (b'{"message": "x", "metadata": []}', "metadata"),
-        (b'{"message": "x", "metadata": {"a": ' + b"[" * 40 + b"]" * 40 + b"}}", "metadata"),
-    ],
-)
-async def test_a_field_of_a_message_that_does_not_fit(
-    client: aiohttp.ClientSession, workspace: Workspace, content: bytes, field: str
-) -> None:
-    async with client.post(paths(workspace)["chat"], data=content, headers=JSON) as response:
-        assert response.status == 422
-        document = await problem(response)
-        assert document["code"] == "invalid_body"
+        assert (response.status, document["code"]) == (422, "invalid_body"), (field, value)
         assert [error["field"] for error in document["errors"]] == [field]
 
 
-@pytest.mark.parametrize("space_id", ["x", "0", "%00", "null", "5f0c3f7e-93a1-4be5-8a55-0c1b7f0f3f5d", "' or 1=1 --"])
-async def test_a_space_that_does_not_exist(client: aiohttp.ClientSession, space_id: str) -> None:
-    for path, body in (
-        (f"/space/{space_id}/register", EMAIL),
-        (f"/landing/{space_id}/register", EMAIL),
-        (f"/space/{space_id}/chat/stream", {"message": "x"}),
-    ):
-        async with client.post(path, json=body) as response:
-            assert response.status == 404
-            assert (await problem(response))["code"] == "space_not_found"
-
-
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
-async def test_a_wrong_method(client: aiohttp.ClientSession, workspace: Workspace, method: str) -> None:
-    for path in [*paths(workspace).values(), "/webhooks/n8n", "/worker", "/archive"]:
-        async with client.request(method, path) as response:
-            assert response.status == 405
-            assert response.headers["allow"] == "POST"
-            assert (await problem(response))["code"] == "method_not_allowed"
+async def test_an_unknown_space_and_a_wrong_method(client: aiohttp.ClientSession, workspace: Workspace) -> None:
+    for space_id in ("x", "%00", "5f0c3f7e-93a1-4be5-8a55-0c1b7f0f3f5d", "' or 1=1 --"):
+        for path, body in (("space/{}/register", EMAIL), ("landing/{}/register", EMAIL),
+                           ("space/{}/chat/stream", {"message": "x"})):  # fmt: skip
+            async with client.post(f"/{path.format(space_id)}", json=body) as response:
+                assert await refusal(response) == (404, "space_not_found")
+    for method in ("GET", "PUT", "PATCH", "DELETE"):
+        for path in [*paths(workspace).values(), "/webhooks/n8n", "/worker", "/archive"]:
+            async with client.request(method, path) as response:
+                assert response.headers["allow"] == "POST"
+                assert await refusal(response) == (405, "method_not_allowed")
 
 
 def contact_token(stack: Stack, workspace_id: object, **changes: Any) -> str:
@@ -177,57 +136,49 @@ def contact_token(stack: Stack, workspace_id: object, **changes: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("changes", "status", "code"),
+    ("changes", "expected"),
     [
-        ({"exp": 1}, 401, "token_expired"),
-        ({"secret": "somebody-else's-secret-of-enough-length"}, 401, "token_invalid"),
-        ({"aud": "authenticated"}, 401, "token_invalid"),
-        ({"role": "service_role"}, 401, "token_invalid"),
-        ({"role": "switchboard", "aud": "switchboard"}, 401, "token_invalid"),
-        ({"conversation_id": "x"}, 401, "token_invalid"),
-        ({}, 404, "conversation_not_found"),
+        ({"exp": 1}, (401, "token_expired")),
+        ({"secret": "another-secret-of-sufficient-length"}, (401, "token_invalid")),
+        ({"aud": "authenticated"}, (401, "token_invalid")),
+        ({"role": "service_role"}, (401, "token_invalid")),
+        ({"role": "switchboard", "aud": "switchboard"}, (401, "token_invalid")),
+        ({"conversation_id": "x"}, (401, "token_invalid")),
+        ({}, (404, "conversation_not_found")),
     ],
 )
-async def test_a_token_that_is_not_good_here(
-    client: aiohttp.ClientSession, workspace: Workspace, stack: Stack, changes: dict[str, Any], status: int, code: str
+async def test_an_invalid_or_foreign_contact_token(
+    client: aiohttp.ClientSession,
+    workspace: Workspace,
+    stack: Stack,
+    changes: dict[str, Any],
+    expected: tuple[int, str],
 ) -> None:
     headers = {"Authorization": f"Bearer {contact_token(stack, workspace.id, **changes)}"}
     async with client.post(paths(workspace)["chat"], json={"message": "x"}, headers=headers) as response:
-        assert response.status == status
-        assert (await problem(response))["code"] == code
+        assert await refusal(response) == expected
 
 
-async def test_the_projects_own_keys_are_nobodys_token(
+async def test_the_projects_keys_and_the_ids_and_tokens_of_other_workspaces(
     client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
 ) -> None:
-    for key in (stack.anon_key, stack.service_role_key, stack.publishable_key, stack.secret_key):
-        headers = {"Authorization": f"Bearer {key}"}
-        async with client.post(paths(workspace)["chat"], json={"message": "x"}, headers=headers) as response:
-            assert response.status == 401
-            assert (await problem(response))["code"] == "token_invalid"
-
-
-async def test_a_token_of_another_workspace(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> None:
-    elsewhere = {"email": f"{uuid4()}@example.com"}
-    async with client.post(f"/space/{stack.space_id}/register", json=elsewhere) as response:
-        token = (await response.json())["token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    async with client.post(paths(workspace)["chat"], json={"message": "x"}, headers=headers) as response:
-        assert response.status == 404
-        assert (await problem(response))["code"] == "space_not_found"
-
-
-async def test_a_persona_of_another_workspace(
-    client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
-) -> None:
-    body = {"message": "x", "persona_id": str(stack.persona_id)}
-    async with client.post(paths(workspace)["chat"], json=body) as response:
-        assert response.status == 404
-        assert (await problem(response))["code"] == "persona_not_found"
+    async with client.post(f"/space/{stack.space_id}/register", json={"email": f"{uuid4()}@example.com"}) as response:
+        foreign = (await response.json())["token"]
+    keys = (stack.anon_key, stack.service_role_key, stack.publishable_key, stack.secret_key)
+    for token, more, expected in (
+        *((key, {}, (401, "token_invalid")) for key in keys),
+        (foreign, {}, (404, "space_not_found")),
+        (None, {"persona_id": str(stack.persona_id)}, (404, "persona_not_found")),
+    ):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with client.post(paths(workspace)["chat"], json={"message": "x", **more}, headers=headers) as response:
+            assert await refusal(response) == expected
 
 
 @pytest.mark.parametrize("after", ["-1", "x", "1.5", "9999999999", ""])
-async def test_a_position_that_is_none(client: aiohttp.ClientSession, elsewhere: Workspace, after: str) -> None:
+async def test_an_invalid_position_is_refused_in_the_query_and_ignored_in_the_header(
+    client: aiohttp.ClientSession, elsewhere: Workspace, after: str
+) -> None:
     visitor = Visitor(client, elsewhere.space_id)
     turn_id = (await visitor.say("hello"))[0].data["turn_id"]
     async with client.get(f"/turns/{turn_id}/stream?after={after}", headers=visitor.headers) as response:
@@ -246,7 +197,9 @@ BODIES = st.dictionaries(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES)
-async def test_no_body_makes_us_fail(body: dict[str, Any], client: aiohttp.ClientSession, elsewhere: Workspace) -> None:
+async def test_no_body_is_answered_with_an_internal_error(
+    body: dict[str, Any], client: aiohttp.ClientSession, elsewhere: Workspace
+) -> None:
     for path in paths(elsewhere).values():
         async with client.post(path, json=body) as response:
             assert response.status < 500, await response.text()

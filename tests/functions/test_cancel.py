@@ -1,4 +1,7 @@
-"""Cancelling, interrupting and recovering over HTTP; who may is tests/database's."""
+"""Cancelling, interrupting and recovering over HTTP.
+
+Who may cancel is test_isolation's and tests/database's; a cancel after a disconnect is test_use_chat's.
+"""
 
 import asyncio
 from typing import Any
@@ -6,10 +9,9 @@ from uuid import UUID
 
 import aiohttp
 
-from local.stack import Stack
 from tests import events
 from tests.events import text_of
-from tests.functions.conftest import Visitor, Workspace, ask_n8n, problem, sign_in
+from tests.functions.conftest import Visitor, Workspace, ask_n8n, problem
 from tests.standins.n8n import N8n
 
 
@@ -61,34 +63,6 @@ async def test_a_silent_persona_is_stopped_before_its_time_limit(
         (done,) = [event async for event in reading]
     assert (answer["status"], answer["text_length"]) == ("cancelled", 0)
     assert (done.name, done.data["status"]) == ("done", "cancelled")
-
-
-async def test_a_reader_who_disconnected_can_cancel(client: aiohttp.ClientSession, workspace: Workspace) -> None:
-    visitor = await slow(client, workspace)
-    async with visitor.post("hello") as response:
-        opened = await anext(events.read(response))
-        visitor.token = opened.data["token"]
-    answer = await cancel(visitor, opened.data["turn_id"])
-    heard = await visitor.resume(opened.data["turn_id"])
-    assert (heard[-1].name, heard[-1].data["status"]) == ("done", "cancelled")
-    assert (answer["status"], answer["text_length"]) == ("cancelled", len(text_of(heard)))
-
-
-async def test_foreign_and_unknown_turns_are_not_cancelled(
-    visitor: Visitor, client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
-) -> None:
-    turn_id = (await Visitor(client, workspace.space_id).say("hello"))[0].data["turn_id"]
-    await visitor.say("hello")
-    owner_of_another = {"Authorization": f"Bearer {await sign_in(client, stack, 'owner@demo.test')}"}
-    for named, headers, expected in (
-        (turn_id, {}, (401, "token_missing")),
-        (turn_id, visitor.headers, (404, "turn_not_found")),
-        (turn_id, owner_of_another, (404, "turn_not_found")),
-        ("not-an-id", visitor.headers, (404, "turn_not_found")),
-        ("00000000-0000-7000-8000-00000000dead", visitor.headers, (404, "turn_not_found")),
-    ):
-        async with client.post(f"/turns/{named}/cancel", headers=headers) as refused:
-            assert (refused.status, (await problem(refused))["code"]) == expected
 
 
 async def test_a_message_interrupts_the_answer_if_the_persona_allows_it(

@@ -96,11 +96,8 @@ async def test_a_conversation_is_followed_by_its_readers_until_they_lose_access(
     path = f"/conversations/{where}/stream"
     other = Visitor(visitor.client, visitor.space_id)
     ben, elsewhere, _, _ = await begun(other)
-    for person in (ben, staff.contact, staff.agent, staff.stranger, staff.other_admin, staff.operator):
-        assert await person.refused("GET", path) == NOT_FOUND
-    assert await staff.anonymous.refused("GET", path) == (401, "token_missing")
-    for unknown in (str(uuid4()), "nonsense"):
-        assert await staff.owner.refused("GET", f"/conversations/{unknown}/stream") == NOT_FOUND
+    for person, place in ((staff.agent, path), (staff.owner, "/conversations/nonsense/stream")):
+        assert await person.refused("GET", place) == NOT_FOUND
     assert await staff.owner.refused("GET", f"{path}?after=soon") == (422, "invalid_body")
     async with following(ben, elsewhere) as reading:
         foreign = (await take(reading, 2))[-1].id

@@ -1,14 +1,13 @@
-"""What is somebody else's is answered as what does not exist is, byte for byte but for the ids, wherever one is named.
+"""Foreign rows are answered exactly as rows that do not exist, apart from the ids, in every route that names one.
 
-The routes come from lib/routes.py: one whose path names something unknown here, or that takes a body which is not here,
-fails until it is said what it takes.
+The routes are lib/routes.py's: a new one with an unknown id in its path, or with a body that is not listed here, fails.
 """
 
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import pytest_asyncio
@@ -16,18 +15,18 @@ import pytest_asyncio
 from lib import routes
 from local.stack import Stack
 from tests.functions.conftest import Visitor, Workspace, add_workspace
-from tests.functions.people import Person, Staff, sign_up, staff_of
+from tests.functions.people import Person, Staff, sign_up
 
 NAMED = tuple(route for route in routes.ROUTES if "{" in route.path and not set(route.callers) <= {"provider", "cron"})
 
 TEXTS = {"chat_id": "main", "operator": "acme"}
-"""What stands in a path and is no id of anything."""
+"""Parameters of paths that are no ids."""
 
 OPEN_TO_ANYBODY = {"registration.register_in_space", "registration.register_on_landing", "chat.stream"}
-"""A space takes in whoever comes, so it is one that is closed which must look like none."""
+"""An open space admits any visitor; a closed one must look like none."""
 
 OF_SESSIONS = {"session_id", "conversation_id", "turn_id", "request_id", "trip_id", "ref_id"}
-"""What an agent of the same workspace sees only where the session is theirs."""
+"""Ids that an agent sees only for assigned sessions."""
 
 WITHOUT_BODY = {
     "chat.cancel", "sessions.pause", "sessions.resume", "sessions.complete", "sessions.cancel", "sessions.recover",
@@ -66,7 +65,7 @@ BODIES: Mapping[str, Any] = {
 
 
 def body_of(route: routes.Route) -> Any:
-    """What is sent to a route so that only the ids decide."""
+    """A valid body for a route, so that only the ids decide."""
     name = f"{route.function}.{route.name}"
     if route.method in ("GET", "DELETE") or name in WITHOUT_BODY:
         return None
@@ -75,56 +74,45 @@ def body_of(route: routes.Route) -> Any:
 
 
 class Belongings:
-    """One of everything that a workspace has, by what a path calls it."""
+    """One row of each kind in a workspace, by the name of its path parameter."""
 
     def __init__(self, ids: Mapping[str, str]) -> None:
         self.ids = {**TEXTS, **ids}
 
     @classmethod
     async def of(cls, client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> "Belongings":
-        """Somebody chats there, about a trip."""
-        database = workspace.database
+        """Create the rows in a workspace."""
         owner = await sign_up(client, workspace, stack, "owner")
         heard = (await Visitor(client, workspace.space_id).say("hello"))[0].data
-        session = heard["session_id"]
+        session, trip = heard["session_id"], f"TRIP{uuid4().hex[:8]}"
         template = await owner.done("POST", f"/workspaces/{workspace.id}/session-templates", {"name": "Theirs"})
-        request = await database.fetchval(
-            "insert into public.requests (workspace_id, session_id) values ($1, $2) returning id", workspace.id, session
-        )
-        await database.execute("update public.sessions set request_id = $1 where id = $2", request, session)
-        trip = f"TRIP{uuid4().hex[:8]}"
-        ref = await database.fetchval(
-            "insert into public.session_refs (workspace_id, session_id, system, kind, external_id)"
-            " values ($1, $2, 'avinode', 'trip', $3) returning id", workspace.id, session, trip,
+        made = await workspace.row(
+            "with r as (insert into public.requests (workspace_id, session_id) values ($1, $2) returning id),"
+            " f as (insert into public.session_refs (workspace_id, session_id, system, kind, external_id)"
+            " values ($1, $2, 'avinode', 'trip', $3) returning id),"
+            " t as (insert into public.workflow_transitions (workspace_id, workflow, to_step)"
+            " values ($1, 'charter', 'x') returning id),"
+            " o as (insert into public.contacts (workspace_id) values ($1) returning id),"
+            " c as (insert into public.contact_conflicts (workspace_id, contact_id, other_contact_id, found_by)"
+            " select $1, least($4::uuid, id), greatest($4::uuid, id), 'resolve' from o returning id)"
+            " select r.id::text as request_id, f.id::text as ref_id, t.id::text as transition_id,"
+            " c.id::text as conflict_id from r, f, t, c",
+            workspace.id, UUID(session), trip, UUID(heard["contact_id"]),
         )  # fmt: skip
-        transition = await database.fetchval(
-            "insert into public.workflow_transitions (workspace_id, workflow, to_step) values ($1, 'charter', 'x')"
-            " returning id", workspace.id,
-        )  # fmt: skip
-        conflict = await database.fetchval(
-            "with other as (insert into public.contacts (workspace_id) values ($1) returning id)"
-            " insert into public.contact_conflicts (workspace_id, contact_id, other_contact_id, found_by)"
-            " select $1, least($2::uuid, id), greatest($2::uuid, id), 'resolve' from other returning id",
-            workspace.id, heard["contact_id"],
-        )  # fmt: skip
+        request = "update public.sessions set request_id = $1 where id = $2"
+        await workspace.database.execute(request, UUID(made["request_id"]), UUID(session))
         ids = {name: heard[name] for name in ("session_id", "conversation_id", "turn_id", "contact_id")}
-        return cls(
-            ids
-            | {
-                "workspace_id": str(workspace.id), "user_id": str(owner.id), "space_id": str(workspace.space_id),
-                "app_id": str(workspace.landing_id), "persona_id": str(workspace.persona_id),
-                "template_id": template["id"], "request_id": str(request), "trip_id": trip, "ref_id": str(ref),
-                "transition_id": str(transition), "conflict_id": str(conflict),
-            }
-        )  # fmt: skip
+        places = {"space_id": workspace.space_id, "app_id": workspace.landing_id, "persona_id": workspace.persona_id}
+        ids |= {name: str(value) for name, value in (places | {"workspace_id": workspace.id}).items()}
+        return cls(ids | made | {"user_id": str(owner.id), "template_id": template["id"], "trip_id": trip})
 
     def nothing(self) -> "Belongings":
-        """As many ids that nobody has."""
+        """The same parameters with ids that do not exist."""
         made = {name: str(uuid4()) if _is_id(value) else f"TRIP{uuid4().hex[:8]}" for name, value in self.ids.items()}
         return Belongings(made | TEXTS)
 
     def path(self, route: routes.Route) -> str:
-        """The route's path with these ids. KeyError for what they have no id of."""
+        """The route's path with these ids. Raises KeyError for an unknown parameter."""
         return re.sub(r"\{(\w+)\}", lambda found: self.ids[found[1]], route.path)
 
     def hide(self, text: str) -> str:
@@ -142,7 +130,7 @@ Told = tuple[int, dict[str, str], str]
 
 
 async def told(person: Person, method: str, path: str, body: Any, named: Belongings) -> Told:
-    """All that an answer says: status, headers, body; but for the ids, the time, and the request's own id."""
+    """Status, headers and body of an answer, without the ids, the time and the request's id."""
     headers = {"Authorization": f"Bearer {person.token}"} if person.token else {}
     content = None if body is None else json.dumps(body)
     if content is not None:
@@ -155,14 +143,8 @@ async def told(person: Person, method: str, path: str, body: Any, named: Belongi
 
 
 @pytest_asyncio.fixture
-async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> Staff:
-    """Everybody."""
-    return await staff_of(client, workspace, stack)
-
-
-@pytest_asyncio.fixture
 async def ours(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> Belongings:
-    """What the workspace has."""
+    """The rows of the workspace."""
     return await Belongings.of(client, workspace, stack)
 
 
@@ -174,18 +156,18 @@ async def elsewhere(workspace: Workspace) -> Workspace:
 
 @pytest_asyncio.fixture
 async def theirs(client: aiohttp.ClientSession, elsewhere: Workspace, stack: Stack) -> Belongings:
-    """What another workspace has."""
+    """The rows of the other workspace."""
     return await Belongings.of(client, elsewhere, stack)
 
 
-async def test_every_route_answers_for_what_is_somebody_else_s_as_for_nothing(
+async def test_every_route_answers_for_foreign_ids_as_for_none(
     workspace: Workspace, elsewhere: Workspace, staff: Staff, ours: Belongings, theirs: Belongings
 ) -> None:
     before = [await workspace.counts(), await elsewhere.counts()]
-    closed = {}
-    for name, space in (("space_id", elsewhere.add_space("embed", enabled=False)),
-                        ("app_id", elsewhere.add_space("landing", enabled=False))):  # fmt: skip
-        closed[name] = str(await space)
+    closed = {
+        name: str(await elsewhere.add_space(kind, enabled=False))
+        for name, kind in (("space_id", "embed"), ("app_id", "landing"))
+    }
     wrong, asked = [], 0
     for route in NAMED:
         named = set(re.findall(r"\{(\w+)\}", route.path))
@@ -197,17 +179,21 @@ async def test_every_route_answers_for_what_is_somebody_else_s_as_for_nothing(
         if named - set(TEXTS) <= OF_SESSIONS:
             tried += [(staff.agent, ours), (staff.contact, ours)]
         for person, what in tried:
-            nothing = what.nothing()
             answers = [
-                await told(person, route.method, each.path(route), body_of(route), each) for each in (what, nothing)
+                await told(person, route.method, each.path(route), body_of(route), each)
+                for each in (what, what.nothing())
             ]
             asked += 1
             if answers[0] != answers[1] or not (answers[0][0] >= 400 or answers[0][0] == 204 or _is_empty(answers[0])):
-                who = next(name for name, one in vars(staff).items() if one is person)
-                wrong.append(f"{route.method} {route.path} as {who}:\n    {answers[0]}\n    {answers[1]}")
+                wrong.append(_difference(staff, person, f"{route.method} {route.path}", answers))
     assert not wrong, "\n".join(wrong)
     assert asked >= 3 * len(NAMED)
     assert [await workspace.counts(), await elsewhere.counts()] == before
+
+
+def _difference(staff: Staff, person: Person, asked: str, answers: list[Told]) -> str:
+    who = next(name for name, one in vars(staff).items() if one is person)
+    return f"{asked} as {who}:\n    {answers[0]}\n    {answers[1]}"
 
 
 def _is_empty(answer: Told) -> bool:
@@ -245,7 +231,7 @@ NAMING: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
-async def test_an_id_in_a_query_or_a_body_tells_no_more(
+async def test_foreign_ids_in_queries_and_bodies_are_answered_as_none(
     workspace: Workspace, elsewhere: Workspace, staff: Staff, ours: Belongings, theirs: Belongings
 ) -> None:
     own = {f"own_{name}": value for name, value in ours.ids.items()}
@@ -255,14 +241,12 @@ async def test_an_id_in_a_query_or_a_body_tells_no_more(
     wrong = []
     for method, path, body in (*(("GET", query, None) for query in QUERIES), *NAMING):
         for person in (staff.owner, staff.agent, staff.stranger, staff.contact):
-            nothing = foreign.nothing()
             answers = [
                 await told(person, method, _fill(path, each.ids | own), _fill(body, each.ids | own), each)
-                for each in (foreign, nothing)
+                for each in (foreign, foreign.nothing())
             ]
             if answers[0] != answers[1]:
-                who = next(name for name, one in vars(staff).items() if one is person)
-                wrong.append(f"{method} {path} {body} as {who}:\n    {answers[0]}\n    {answers[1]}")
+                wrong.append(_difference(staff, person, f"{method} {path} {body}", answers))
     assert not wrong, "\n".join(wrong)
     assert [await workspace.counts(), await elsewhere.counts()] == before
 
@@ -275,10 +259,10 @@ def _fill(what: Any, ids: Mapping[str, str]) -> Any:
     return [_fill(value, ids) for value in what] if isinstance(what, list) else what
 
 
-async def test_the_same_questions_are_answered_to_whose_it_is(
+async def test_an_owner_reads_all_of_it(
     client: aiohttp.ClientSession, elsewhere: Workspace, theirs: Belongings, stack: Stack
 ) -> None:
-    """So that a route that refuses everybody does not pass for one that keeps its secrets."""
+    """Otherwise a route that refuses every caller would pass the other tests."""
     owner = await sign_up(client, elsewhere, stack, "owner")
     refused = []
     for route in NAMED:

@@ -1,8 +1,7 @@
-"""Whatever cuts a stream: the pieces that a client got and the rest that it resumes are exactly the stored text.
+"""The pieces that a client got before its stream broke and the rest that it resumes are exactly the stored text.
 
-Scripts of a persona (what it says in which pieces, and when) and of a client (where its connection breaks, which
-process it comes back to, how it says where it was) are drawn and played over HTTP, with two functions' processes on one
-database.
+Scripts of a persona (its pieces and their pauses) and of a client (where its connection breaks, the process to which it
+returns, how it names its position) are drawn and played over HTTP, with two processes on one database.
 """
 
 import asyncio
@@ -19,6 +18,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -30,12 +30,12 @@ from tests.functions.conftest import Workspace
 from tests.standins.n8n import line
 
 AT_ONCE = 16
-"""Scripts that are played side by side in one example: they spend their time waiting."""
+"""Scripts that are played concurrently in one example: they mostly wait."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the persona says: UTF-16 units cut into pieces, as JavaScript does, and seconds before each."""
+    """The persona's text: UTF-16 units cut into pieces, as JavaScript does, and the seconds before each."""
 
     text: str
     pieces: tuple[str, ...] = field(repr=False)
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a connection breaks, and how the client comes back: after a pause, to which process, saying what."""
+    """Where a connection breaks, and how the client returns: after a pause, to a process, naming its position."""
 
     at: Literal["no answer", "bytes", "events"]
     count: int
@@ -55,7 +55,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Script:
-    """One turn: the answer, the process that gives it, and the cuts before the last, whole reading."""
+    """One turn: the answer, the process that runs it, and the cuts before the last, complete reading."""
 
     answer: Answer
     process: int
@@ -71,7 +71,7 @@ LETTERS = st.one_of(
 
 @st.composite
 def answers(draw: st.DrawFn) -> Answer:
-    """Any text but a blank one (which is no answer), cut anywhere, said within about three seconds."""
+    """Any text that is not blank, cut anywhere, sent within about three seconds."""
     text = draw(st.text(LETTERS, min_size=1, max_size=60).filter(str.strip)) * draw(st.sampled_from((1, 1, 3, 80)))
     units = text.encode("utf-16-le")
     places = draw(st.lists(st.integers(1, max(1, len(units) // 2 - 1)), max_size=12, unique=True).map(sorted))
@@ -102,7 +102,7 @@ SCRIPTS = st.builds(
 
 
 class Speaker:
-    """A workflow of n8n that says what the script has for the turn's message."""
+    """A workflow of n8n that sends the script's answer to a message."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
@@ -118,12 +118,11 @@ class Speaker:
             await asyncio.sleep(pause)
             await response.write(line("item", piece))
         await response.write(line("end"))
-        await response.write_eof()
         return response
 
 
 class Client:
-    """A client of one turn. Like every client of server-sent events it drops an event that did not arrive whole."""
+    """A client of one turn, which drops an incomplete event."""
 
     def __init__(self, processes: list[str], space_id: UUID, http: aiohttp.ClientSession, message: str) -> None:
         self._processes = processes
@@ -137,7 +136,7 @@ class Client:
         self.end: Received | None = None
 
     async def connect(self, process: int, cut: Cut | None) -> None:
-        """Read until the cut, or to the end: send the message where no turn is known yet, else resume the turn."""
+        """Read until the cut or the end: send the message, or resume the turn once its id is known."""
         patience = 0.004 * cut.count if cut is not None and cut.at == "no answer" else 60.0
         try:
             async with asyncio.timeout(min(patience, 60.0)), self._request(process, cut) as response:
@@ -157,7 +156,7 @@ class Client:
         if told_by != "query":
             headers["Last-Event-ID"] = self._last_id
         if told_by != "header":
-            # Where both are there the header counts, which a browser keeps up to date.
+            # The header, which a browser updates, precedes the query.
             query["after"] = self._last_id if told_by == "query" else "1"
         return self._http.get(f"{base}/turns/{self.turn_id}/stream", headers=headers, params=query)
 
@@ -190,7 +189,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def other_process(stack: Stack) -> Iterator[str]:
-    """The address of a second functions' process on the same database, which reaches it through PostgREST alone."""
+    """The address of a second process of the functions, which reaches the database through PostgREST only."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = stack.state_dir / "logs" / "other-gateway.log"
@@ -224,21 +223,18 @@ async def processes(stack: Stack, other_process: str) -> list[str]:
 
 @pytest_asyncio.fixture
 async def speaker() -> AsyncIterator[Speaker]:
-    """The persona's side of the wire."""
+    """The persona."""
     speaker = Speaker()
     application = web.Application()
     application.router.add_post("/webhook/script", speaker.answer)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    speaker.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook/script"
-    yield speaker
-    await runner.cleanup()
+    async with TestServer(application, host="127.0.0.1") as server:
+        speaker.url = str(server.make_url("/webhook/script"))
+        yield speaker
 
 
 @pytest_asyncio.fixture
 async def space_id(workspace: Workspace, speaker: Speaker) -> UUID:
-    """A space that the speaker answers, and that takes as many arrivals as come."""
+    """A space of the speaker without limits."""
     await workspace.allow_loopback()
     persona_id = await workspace.add_persona("n8n", {"url": speaker.url})
     return await workspace.add_space(
@@ -251,13 +247,13 @@ async def space_id(workspace: Workspace, speaker: Speaker) -> UUID:
     derandomize=True,
     database=None,
     deadline=None,
-    # An example lasts seconds: what fails is shown as it is, with no hunt for a smaller one.
+    # An example lasts seconds: failures are not shrunk.
     phases=[Phase.generate],
-    # The fixtures are a server's address and a workspace: nothing in them that one example leaves for the next.
+    # The fixtures are addresses and a workspace, without state that passes from one example to the next.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(scripts=st.lists(SCRIPTS, min_size=AT_ONCE, max_size=AT_ONCE))
-async def test_whatever_the_cuts_the_pieces_are_the_stored_text(
+async def test_with_any_cuts_the_pieces_are_the_stored_text(
     scripts: list[Script], processes: list[str], space_id: UUID, speaker: Speaker, workspace: Workspace
 ) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:

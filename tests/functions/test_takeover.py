@@ -126,19 +126,13 @@ async def test_refusals_name_the_holder_and_the_state(visitor: Visitor, staff: S
 
 async def test_a_follow_up_joins_the_contacts_chat_once(visitor: Visitor, staff: Staff) -> None:
     path, messages = await begun(visitor)
-    mail: dict[str, Any] = {
-        "text": "My answer",
-        "role": "contact",
-        "source": "email",
-        "metadata": {"campaign": "spring"},
-    }
-    mail["client_message_id"] = "<mail-1@example.test>"
+    good = {"text": "Hello", "role": "contact", "source": "email"}
+    mail: dict[str, Any] = {**good, "metadata": {"campaign": "spring"}, "client_message_id": "<mail-1@example.test>"}
     first, again = [await staff.owner.ask("POST", messages, mail) for _ in range(2)]
     assert (first[0], first[1]["created"], again[0], again[1]["created"]) == (201, True, 200, False)
     assert (first[1]["session_id"], again[1]["message_id"]) == (path[-36:], first[1]["message_id"])
     assert "3 earlier messages" in text_of(await visitor.say("did you get it?"))
 
-    good = {"text": "Hello", "role": "contact", "source": "email"}
     wrongs: tuple[dict[str, Any], ...] = (
         {"role": "persona"}, {"text": " "}, {"source": ""}, {"source": None}, {"more": 1}, {"metadata": []},
     )  # fmt: skip

@@ -130,10 +130,7 @@ async def test_a_wrong_secret_and_an_unknown_turn_are_the_same_refusal(
 @pytest.mark.parametrize(
     ("path", "content", "status", "code"),
     [
-        (PATH, b"", 400, "invalid_json"),
         (PATH, b"{", 400, "invalid_json"),
-        (PATH, b"[" * 100_000, 400, "invalid_json"),
-        (PATH, b"\xff", 400, "invalid_json"),
         (PATH, b"{}", 422, "invalid_body"),
         (PATH, b'{"turnId": "x", "output": "y"}', 422, "invalid_body"),
         (PATH, b" " * (1024 * 1024 + 1), 413, "body_too_large"),
