@@ -70,58 +70,35 @@ def template(packaged: Path) -> dict[str, dict[str, Any]]:
     return resources
 
 
-@pytest.fixture(scope="module")
-def service() -> dict[str, Any]:
-    """serverless.yml as it is written."""
-    document: dict[str, Any] = yaml.safe_load((ROOT / "serverless.yml").read_text())
-    return document
-
-
 def resource(template: dict[str, dict[str, Any]], function: str, kind: str) -> dict[str, Any]:
     properties: dict[str, Any] = template[f"{function.capitalize()}Lambda{kind}"]["Properties"]
     return properties
 
 
-def test_serverless_yml_has_the_functions_of_the_route_table(service: dict[str, Any]) -> None:
-    assert tuple(service["functions"]) == FUNCTIONS
-
-
-def test_serverless_yml_has_the_paths_of_the_route_table(service: dict[str, Any]) -> None:
+def test_serverless_yml_has_the_functions_and_paths_of_the_route_table() -> None:
+    service = yaml.safe_load((ROOT / "serverless.yml").read_text())
     expected: dict[str, list[str]] = {function: [] for function in FUNCTIONS}
     for route in ROUTES:
         expected[route.function].append(f"{route.method} {route.path}")
+    assert tuple(service["functions"]) == FUNCTIONS
     assert service["custom"]["routes"] == expected
 
 
-def test_every_function_has_an_open_url_and_leaves_cors_to_us(template: dict[str, dict[str, Any]]) -> None:
-    for function in FUNCTIONS:
-        url = resource(template, function, "FunctionUrl")
-        assert url["AuthType"] == "NONE"
-        assert "Cors" not in url
-
-
-def test_only_functions_that_stream_are_invoked_as_streams(template: dict[str, dict[str, Any]]) -> None:
-    for function in FUNCTIONS:
-        streams = any(route.streaming for route in ROUTES if route.function == function)
-        variables = resource(template, function, "Function")["Environment"]["Variables"]
-        assert (variables.get("AWS_LWA_INVOKE_MODE") == "response_stream") is streams
-        assert (resource(template, function, "FunctionUrl").get("InvokeMode") == "RESPONSE_STREAM") is streams
-
-
-def test_every_function_starts_itself_behind_the_adapter(template: dict[str, dict[str, Any]]) -> None:
-    for function in FUNCTIONS:
-        made = resource(template, function, "Function")
-        assert made["Handler"] == "run.sh"
-        assert made["Runtime"] == "python3.13"
-        assert made["Environment"]["Variables"]["FUNCTION_TARGET"] == function
-        assert made["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/bootstrap"
-        assert [layer.split(":")[6] for layer in made["Layers"]] == ["LambdaAdapterLayerX86"]
-
-
-def test_every_function_gets_every_setting(template: dict[str, dict[str, Any]]) -> None:
-    for function in FUNCTIONS:
-        variables = resource(template, function, "Function")["Environment"]["Variables"]
-        assert {name.upper() for name in Settings.model_fields} <= set(variables)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_starts_behind_the_adapter_with_every_setting_and_an_open_url(
+    template: dict[str, dict[str, Any]], function: str
+) -> None:
+    made, url = resource(template, function, "Function"), resource(template, function, "FunctionUrl")
+    variables = made["Environment"]["Variables"]
+    assert (made["Handler"], made["Runtime"]) == ("run.sh", "python3.13")
+    assert (variables["FUNCTION_TARGET"], variables["AWS_LAMBDA_EXEC_WRAPPER"]) == (function, "/opt/bootstrap")
+    assert [layer.split(":")[6] for layer in made["Layers"]] == ["LambdaAdapterLayerX86"]
+    assert {name.upper() for name in Settings.model_fields} <= set(variables)
+    # CORS is answered by the function; only a function that streams is invoked as a stream.
+    assert (url["AuthType"], "Cors" in url) == ("NONE", False)
+    streams = any(route.streaming for route in ROUTES if route.function == function)
+    assert (variables.get("AWS_LWA_INVOKE_MODE") == "response_stream") is streams
+    assert (url.get("InvokeMode") == "RESPONSE_STREAM") is streams
 
 
 def test_the_longest_turn_ends_before_its_function(template: dict[str, dict[str, Any]]) -> None:
@@ -193,23 +170,15 @@ def started(folder: Path, function: str) -> Iterator[str]:
         process.wait(timeout=20)
 
 
-async def healthy(url: str) -> dict[str, Any]:
-    """What the function says of itself once it listens."""
-    async with aiohttp.ClientSession() as session:
-        for _ in range(200):
+async def fetched(url: str) -> bytes:
+    """What a URL answers, once something listens."""
+    async with aiohttp.ClientSession(raise_for_status=True) as session, asyncio.timeout(60):
+        while True:
             try:
-                async with session.get(f"{url}/healthz") as response:
-                    document: dict[str, Any] = await response.json()
-                    return document
+                async with session.get(url) as response:
+                    return await response.read()
             except aiohttp.ClientConnectionError:
                 await asyncio.sleep(0.1)
-    raise AssertionError(f"nothing listens at {url}")
-
-
-async def fetched(url: str) -> bytes:
-    """What a URL answers."""
-    async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(url) as response:
-        return await response.read()
 
 
 async def test_every_function_of_the_artifact_starts_with_nothing_else_installed(tmp_path: Path) -> None:
@@ -219,6 +188,6 @@ async def test_every_function_of_the_artifact_starts_with_nothing_else_installed
     (tmp_path / "task" / "run.sh").chmod(0o755)  # zipfile does not restore modes; Lambda does
     for function in FUNCTIONS:
         with started(tmp_path / "task", function) as url:
-            assert await healthy(url) == {"status": "ok", "function": function}
+            assert json.loads(await fetched(f"{url}/healthz")) == {"status": "ok", "function": function}
             if function == "chat":
                 assert await fetched(f"{url}/widget.js") == widget.script()

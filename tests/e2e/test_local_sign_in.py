@@ -4,12 +4,15 @@ import json
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jwt
 import pytest
+from supabase_auth.types import Session
 
 from local.stack import Stack
 from supabase import AsyncClient, AuthApiError, create_async_client
@@ -22,51 +25,38 @@ async def client_for(stack: Stack) -> AsyncClient:
     return await create_async_client(stack.api_url, stack.publishable_key)
 
 
-async def workspaces(client: AsyncClient) -> list[Any]:
-    """The ids of the workspaces that the client may see."""
-    answer = await client.table("workspaces").select("id").execute()
-    return [row["id"] for row in answer.data if isinstance(row, dict)]
-
-
-async def test_a_demo_user_signs_in_with_the_python_client_and_sees_the_own_workspace(stack: Stack) -> None:
+async def signed_in(stack: Stack, email: str = DEMO_EMAIL) -> tuple[AsyncClient, Session]:
+    """The client after a demo user has signed in."""
     client = await client_for(stack)
-
-    signed_in = await client.auth.sign_in_with_password({"email": DEMO_EMAIL, "password": stack.demo_password})
-
-    assert signed_in.user is not None
-    assert signed_in.user.email == DEMO_EMAIL
-    assert await workspaces(client) == [stack.workspace_id]
+    answer = await client.auth.sign_in_with_password({"email": email, "password": stack.demo_password})
+    assert answer.session is not None
+    return client, answer.session
 
 
-async def test_a_demo_user_who_is_no_member_sees_no_workspace(stack: Stack) -> None:
-    client = await client_for(stack)
-    await client.auth.sign_in_with_password({"email": "visitor@demo.test", "password": stack.demo_password})
+@contextmanager
+def refused(status: int, code: str) -> Iterator[None]:
+    """Supabase Auth's refusal."""
+    with pytest.raises(AuthApiError) as refusal:
+        yield
+    assert (refusal.value.status, refusal.value.code) == (status, code)
 
-    assert await workspaces(client) == []
+
+async def test_a_demo_user_signs_in_and_sees_the_own_workspaces_only(stack: Stack) -> None:
+    for email, seen in ((DEMO_EMAIL, [{"id": stack.workspace_id}]), ("visitor@demo.test", [])):
+        client, session = await signed_in(stack, email)
+        assert session.user.email == email
+        assert (await client.table("workspaces").select("id").execute()).data == seen
 
 
-async def test_the_access_token_carries_supabase_auths_claims(stack: Stack) -> None:
-    client = await client_for(stack)
+async def test_the_access_token_has_supabase_auths_claims(stack: Stack) -> None:
     before = int(time.time())
-    signed_in = await client.auth.sign_in_with_password({"email": DEMO_EMAIL, "password": stack.demo_password})
-    assert signed_in.session is not None
-    assert signed_in.user is not None
-
-    claims = jwt.decode(
-        signed_in.session.access_token,
-        stack.jwt_secret,
-        ["HS256"],
-        audience="authenticated",
-        issuer=f"{stack.api_url}/auth/v1",
-    )
-
-    assert claims["sub"] == signed_in.user.id
-    assert (claims["role"], claims["email"], claims["aal"], claims["is_anonymous"]) == (
-        "authenticated",
-        DEMO_EMAIL,
-        "aal1",
-        False,
-    )
+    _, session = await signed_in(stack)
+    issuer = f"{stack.api_url}/auth/v1"
+    claims = jwt.decode(session.access_token, stack.jwt_secret, ["HS256"], audience="authenticated", issuer=issuer)
+    expected = {
+        "sub": session.user.id, "role": "authenticated", "email": DEMO_EMAIL, "aal": "aal1", "is_anonymous": False,
+    }  # fmt: skip
+    assert claims | expected == claims
     assert uuid.UUID(claims["session_id"])
     assert claims["amr"][0]["method"] == "password"
     assert before + 3600 <= claims["exp"] <= time.time() + 3600
@@ -84,41 +74,29 @@ async def test_a_new_user_signs_up_confirmed_and_an_email_is_taken_once_in_any_c
     assert created.session is not None
     assert (created.user.email, created.user.user_metadata) == (email, {"name": "N"})
     assert created.user.email_confirmed_at is not None
-    with pytest.raises(AuthApiError) as taken:
+    with refused(422, "user_already_exists"):
         await client.auth.sign_up({"email": email, "password": "long enough"})
-    assert (taken.value.status, taken.value.code) == (422, "user_already_exists")
 
 
-async def test_a_refresh_token_works_once_and_gives_a_new_one(stack: Stack, database: Any) -> None:
-    client = await client_for(stack)
-    signed_in = await client.auth.sign_in_with_password({"email": DEMO_EMAIL, "password": stack.demo_password})
-    assert signed_in.session is not None
-    used = signed_in.session.refresh_token
-
-    refreshed = await client.auth.refresh_session(used)
-
-    assert refreshed.session is not None
-    assert refreshed.session.refresh_token != used
+async def test_a_refresh_token_works_once_and_signing_out_ends_the_session(stack: Stack, database: Any) -> None:
+    client, session = await signed_in(stack)
+    used = session.refresh_token
+    refreshed = (await client.auth.refresh_session(used)).session
+    assert refreshed is not None
+    assert refreshed.refresh_token != used
     # Two tabs may refresh at once, so a used token is good for ten seconds more.
     await database.execute(
         "update auth.refresh_tokens set updated_at = now() - interval '11 seconds' where token = $1", used
     )
-    with pytest.raises(AuthApiError) as again:
+    with refused(400, "refresh_token_already_used"):
         await client.auth.refresh_session(used)
-    assert (again.value.status, again.value.code) == (400, "refresh_token_already_used")
 
-
-async def test_signing_out_ends_the_session(stack: Stack) -> None:
-    client = await client_for(stack)
-    signed_in = await client.auth.sign_in_with_password({"email": DEMO_EMAIL, "password": stack.demo_password})
-    assert signed_in.session is not None
+    client, session = await signed_in(stack)
     await client.auth.sign_out({"scope": "local"})
-
-    with pytest.raises(AuthApiError) as gone:
-        await client.auth.get_user(signed_in.session.access_token)
-    assert (gone.value.status, gone.value.code) == (403, "session_not_found")
+    with refused(403, "session_not_found"):
+        await client.auth.get_user(session.access_token)
     with pytest.raises(AuthApiError):
-        await client.auth.refresh_session(signed_in.session.refresh_token)
+        await client.auth.refresh_session(session.refresh_token)
 
 
 @pytest.mark.parametrize(
@@ -176,48 +154,28 @@ async def test_a_browser_may_call_the_sign_in_and_the_api_from_anywhere(stack: S
 
 
 async def test_each_api_key_stands_for_its_role(stack: Stack) -> None:
-    url = f"{stack.api_url}/rest/v1/workspaces?select=id"
-    seen: dict[str, tuple[int, object]] = {}
-    cases: dict[str, dict[str, str]] = {
-        "none": {},
-        "unknown": {"apikey": "sb_secret_unknown"},
-        "anon": {"apikey": stack.anon_key},
-        "publishable": {"apikey": stack.publishable_key},
-        "service_role": {"apikey": stack.service_role_key},
-        "secret": {"apikey": stack.secret_key},
-        "secret twice": {"apikey": stack.secret_key, "Authorization": f"Bearer {stack.secret_key}"},
-        "token only": {"Authorization": f"Bearer {stack.service_role_key}"},
-        "publishable with a token": {
-            "apikey": stack.publishable_key,
-            "Authorization": f"Bearer {stack.service_role_key}",
-        },
-    }
-    async with aiohttp.ClientSession() as http:
-        for name, headers in cases.items():
-            async with http.get(url, headers=headers) as answer:
-                document = await answer.json()
-                ids = [row["id"] for row in document] if isinstance(document, list) else document.get("message")
-                seen[name] = (answer.status, ids)
-        async with http.get(f"{url}&apikey={stack.secret_key}") as answer:
-            seen["secret in the query"] = (answer.status, [row["id"] for row in await answer.json()])
-
     denied = (401, "permission denied for table workspaces")
-    everything = seen["service_role"]
-    assert everything[0] == 200
-    assert isinstance(everything[1], list)
-    assert stack.workspace_id in everything[1]
-    assert seen == {
-        "none": (401, "No API key found in request"),
-        "unknown": (401, "Invalid API key"),
-        "anon": denied,
-        "publishable": denied,
-        "service_role": everything,
-        "secret": everything,
-        "secret twice": everything,
-        "token only": everything,
-        "publishable with a token": everything,
-        "secret in the query": everything,
-    }
+    service, secret = f"Bearer {stack.service_role_key}", f"Bearer {stack.secret_key}"
+    cases: tuple[tuple[dict[str, str], str, object], ...] = (
+        ({}, "", (401, "No API key found in request")),
+        ({"apikey": "sb_secret_unknown"}, "", (401, "Invalid API key")),
+        ({"apikey": stack.anon_key}, "", denied),
+        ({"apikey": stack.publishable_key}, "", denied),
+        ({"apikey": stack.service_role_key}, "", (200, "everything")),
+        ({"apikey": stack.secret_key}, "", (200, "everything")),
+        ({"apikey": stack.secret_key, "Authorization": secret}, "", (200, "everything")),
+        ({"Authorization": service}, "", (200, "everything")),
+        ({"apikey": stack.publishable_key, "Authorization": service}, "", (200, "everything")),
+        ({}, f"&apikey={stack.secret_key}", (200, "everything")),
+    )
+    async with aiohttp.ClientSession() as http:
+        for headers, query, expected in cases:
+            async with http.get(f"{stack.api_url}/rest/v1/workspaces?select=id{query}", headers=headers) as answer:
+                document = await answer.json()
+            if isinstance(document, list):
+                assert stack.workspace_id in [row["id"] for row in document], headers
+            seen = "everything" if isinstance(document, list) else document.get("message")
+            assert (answer.status, seen) == expected, headers
 
 
 def test_the_javascript_client_works_against_the_printed_url_and_keys(stack: Stack) -> None:
