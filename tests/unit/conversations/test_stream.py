@@ -22,14 +22,9 @@ CONTACT = callers.Contact(uuid4(), uuid4(), CONVERSATION, "asserted", "their-tok
 
 def said(text: str) -> dict[str, Any]:
     return {
-        "id": str(uuid4()),
-        "session_id": str(SESSION),
-        "turn_id": None,
-        "role": "member",
-        "text": text,
-        "partial": False,
-        "created_at": "2026-11-21T12:00:00Z",
-    }
+        "id": str(uuid4()), "session_id": str(SESSION), "turn_id": None, "role": "member", "text": text,
+        "partial": False, "created_at": "2026-11-21T12:00:00Z",
+    }  # fmt: skip
 
 
 class Kept:
@@ -79,7 +74,7 @@ def texts(heard: list[Event]) -> list[str]:
     return [event.text for event in heard if isinstance(event, StreamedMessage)]
 
 
-async def test_parts_come_at_once_and_every_message_once(sql: SqlFunctions) -> None:
+async def test_parts_follow_at_once_and_every_message_comes_once(sql: SqlFunctions) -> None:
     kept = Kept(sql, "a", "b", "c", "d", "e")
     heard = await follow(stop=6)
     assert isinstance(heard[0], SessionChange)
@@ -87,7 +82,7 @@ async def test_parts_come_at_once_and_every_message_once(sql: SqlFunctions) -> N
     assert [call["after"] for call in kept.asked] == [None, kept.messages[1]["id"], kept.messages[3]["id"]]
 
 
-async def test_a_change_of_the_session_is_told_when_it_changes_and_before_what_was_said(sql: SqlFunctions) -> None:
+async def test_a_change_of_the_session_comes_before_the_messages_after_it(sql: SqlFunctions) -> None:
     kept = Kept(sql, "a")
 
     def take_over(count: int) -> None:
@@ -104,9 +99,7 @@ async def test_a_change_of_the_session_is_told_when_it_changes_and_before_what_w
     assert (first.last, str(changed.last)) == (None, kept.messages[0]["id"])
 
 
-async def test_it_ends_with_its_time_and_says_that_one_may_come_again(
-    sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_it_ends_with_its_time_and_may_be_resumed(sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Kept(sql)
     clock = iter(range(0, 10_000, 20))
     monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
@@ -119,7 +112,7 @@ async def test_it_ends_with_its_time_and_says_that_one_may_come_again(
     assert b"id:" not in wire
 
 
-async def test_the_setting_bounds_it(configure: Configure) -> None:
+async def test_its_time_is_a_setting_with_bounds(configure: Configure) -> None:
     configure(CONVERSATION_STREAM_SECONDS="5")
     assert config.settings().conversation_stream_seconds == 5
     for wrong in ("4", "841", "long"):
@@ -135,7 +128,7 @@ async def test_the_setting_bounds_it(configure: Configure) -> None:
         (errors.TokenExpired(), "token_expired", b"false"),
     ],
 )
-async def test_it_ends_when_there_is_nothing_more_to_see(
+async def test_it_ends_when_the_conversation_cannot_be_read_any_more(
     sql: SqlFunctions, answer: errors.Problem | SqlError, code: str, retryable: bytes
 ) -> None:
     kept = Kept(sql, "a")
@@ -151,7 +144,7 @@ async def test_it_ends_when_there_is_nothing_more_to_see(
     assert len(kept.asked) == 1
 
 
-async def test_pauses_grow_while_nothing_happens_and_not_beyond_their_bound(
+async def test_pauses_grow_up_to_their_bound_while_nothing_happens(
     sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = Kept(sql)
@@ -169,4 +162,4 @@ async def test_pauses_grow_while_nothing_happens_and_not_beyond_their_bound(
     assert slept[0] == 0.01
     assert slept[:20] == sorted(slept[:20])
     assert max(slept) == 0.03
-    assert slept[20] == 0.01, "somebody speaks again"
+    assert slept[20] == 0.01, "after a message they are short again"

@@ -61,27 +61,12 @@ def test_dots_and_tags_tell_mailboxes_apart(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "ana",
-        "ana@",
-        "@example.com",
-        "ana@example",
-        "ana@@example.com",
-        "ana@exa mple.com",
-        "a na@example.com",
-        "ana@example..com",
-        "ana@-example.com",
-        "ana@[127.0.0.1]",
-        '"ana b"@example.com',
-        "Ana <ana@example.com>",
-        "ana@example.com\nbcc: eve@example.com",
-        "ana@example.com, eve@example.com",
-        "a" * 65 + "@example.com",
-        "ana@" + "a" * 64 + ".com",
-        "ana\x00@example.com",
-        "ana\ud800@example.com",
+        "", "ana", "ana@", "@example.com", "ana@example", "ana@@example.com", "ana@exa mple.com", "a na@example.com",
+        "ana@example..com", "ana@-example.com", "ana@[127.0.0.1]", '"ana b"@example.com', "Ana <ana@example.com>",
+        "ana@example.com\nbcc: eve@example.com", "ana@example.com, eve@example.com", "a" * 65 + "@example.com",
+        "ana@" + "a" * 64 + ".com", "ana\x00@example.com", "ana\ud800@example.com",
     ],
-)
-def test_what_is_no_address_is_refused(text: str) -> None:
+)  # fmt: skip
+def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be an email address"):
         emails.parse(text)

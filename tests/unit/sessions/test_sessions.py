@@ -71,35 +71,27 @@ async def test_the_sweep_is_told_the_instances_hours(sql: SqlFunctions, configur
     assert asked == [{"default_hours": 48, "interval_hours": 12, "max_sessions": 500}] * 2
 
 
-async def test_whoever_ends_a_session_waits_for_its_answer_to_stop(sql: SqlFunctions) -> None:
-    session_id, conversation_id, asked = uuid4(), uuid4(), []
+@pytest.mark.parametrize("stops", [True, False])
+async def test_ending_a_session_waits_for_its_answer_to_stop(
+    sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    monkeypatch.setattr(stopping, "WAIT_SECONDS", 20 if stops else 0.3)
+    ids, asked = {"session_id": str(uuid4()), "conversation_id": str(uuid4())}, 0
 
-    def change_session_status(arguments: dict[str, Any]) -> Any:
-        asked.append(arguments)
-        if len(asked) < 3:
+    def change_session_status(_: dict[str, Any]) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked < 3 or not stops:
             return refused(409, "turn_in_progress", stopping=True, retry_after=1)
         # As a session of one message has ended with its answer by then.
-        return {
-            "session_id": str(session_id),
-            "conversation_id": str(conversation_id),
-            "status": "cancelled",
-            "changed": False,
-        }
+        return {**ids, "status": "cancelled", "changed": False}
 
     sql.functions["change_session_status"] = change_session_status
-    caller = callers.User(user_id=uuid4(), email=None, token="x")
-    changed = await sessions.change(caller, session_id, "cancelled")
-    assert (changed.status, changed.changed, len(asked)) == ("cancelled", True, 3)
-
-
-async def test_an_answer_that_does_not_stop_is_told(sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "WAIT_SECONDS", 0.5)
-    still = refused(409, "turn_in_progress", stopping=True, retry_after=1)
-    sql.functions["change_session_status"] = lambda _: still
-    with pytest.raises(errors.Refused) as refusal:
-        await sessions.change(callers.User(user_id=uuid4(), email=None, token="x"), uuid4(), "completed")
-    assert (refusal.value.status, refusal.value.code, refusal.value.extra) == (
-        409,
-        "turn_in_progress",
-        {"stopping": True},
-    )
+    change = sessions.change(callers.User(user_id=uuid4(), email=None, token="x"), uuid4(), "cancelled")
+    if stops:
+        changed = await change
+        assert (changed.status, changed.changed, asked) == ("cancelled", True, 3)
+    else:
+        with pytest.raises(errors.Refused) as refusal:
+            await change
+        assert (refusal.value.code, refusal.value.extra) == ("turn_in_progress", {"stopping": True})
