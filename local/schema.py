@@ -89,6 +89,7 @@ _KINDS = (
     ("trigger", re.compile(r"create (?:constraint )?trigger (\w+)", re.IGNORECASE)),
     ("policy", re.compile(r"create policy .*?\bon ([\w.]+)", re.IGNORECASE | re.DOTALL)),
     ("comment", re.compile(r"comment on (?:function|view) ([\w.]+)", re.IGNORECASE)),
+    ("comment", re.compile(r"comment on column ([\w.]+)\.\w+", re.IGNORECASE)),
     ("grant", re.compile(r"grant (?!execute).*?\bon (?:table )?([\w.]+)\s+to", re.IGNORECASE | re.DOTALL)),
 )
 _LEADING_COMMENTS = re.compile(r"^(?:\s*--[^\n]*\n)+")
@@ -122,7 +123,9 @@ _OBJECTS = {
     """,
     "view": """
         select c.oid::regclass::text,
-               concat_ws(' ', pg_get_viewdef(c.oid), c.reloptions, obj_description(c.oid, 'pg_class')),
+               concat_ws(' ', pg_get_viewdef(c.oid), c.reloptions, obj_description(c.oid, 'pg_class'),
+                         (select string_agg(concat_ws(' ', objsubid, description), ' ' order by objsubid)
+                            from pg_description where objoid = c.oid and objsubid > 0)),
                'drop view ' || c.oid::regclass
           from pg_class c where relnamespace in ('public'::regnamespace, 'private'::regnamespace) and relkind = 'v'
     """,

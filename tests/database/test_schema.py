@@ -46,6 +46,7 @@ as $$ begin new.author := 'changed'; return new; end; $$;
 create function private.new_step() returns integer language sql set search_path = '' as $$ select 2; $$;
 create trigger notes_stamp before insert or update on public.notes for each row execute function private.stamp_note();
 create view public.note_list with (security_invoker = true) as select n.id, n.author from public.notes n;
+comment on column public.note_list.author is 'Of a view.';
 grant execute on function public.note_length, private.new_step to switchboard;
 """
 RELEASED_POLICIES = {
