@@ -13,7 +13,6 @@ import pytest
 from local.stack import Stack
 from tests import events
 from tests.functions.conftest import Visitor, Workspace, problem
-from tests.functions.people import sign_up
 
 EMAIL = {"email": "ana@example.com"}
 
@@ -59,19 +58,13 @@ async def test_while_a_part_of_the_backend_is_down_it_is_said_and_then_it_goes_o
     conversation_id = (await visitor.say("hello"))[0].data["conversation_id"]
     register, chat = f"/space/{workspace.space_id}/register", f"/space/{workspace.space_id}/chat/stream"
     read = f"/conversations/{conversation_id}/chat-sessions"
-    owner = await sign_up(client, workspace, stack, "owner")
-    requests = (
-        ("POST", register, EMAIL, visitor.token),
-        ("POST", chat, {"message": "x"}, visitor.token),
-        ("GET", read, None, visitor.token),
-        ("GET", f"/workspaces/{workspace.id}/spaces", None, owner.token),
-    )
+    headers = {"Authorization": f"Bearer {visitor.token}"}
+    requests = (("POST", register, EMAIL), ("POST", chat, {"message": "x"}), ("GET", read, None))
     async with without(stack, part):
-        for method, path, body, token in requests:
-            headers = {"Authorization": f"Bearer {token}"}
+        for method, path, body in requests:
             async with client.request(method, path, json=body, headers=headers) as response:
                 # Only queries need PostgREST.
-                if part == "postgrest" and token != owner.token:
+                if part == "postgrest" and method == "POST":
                     assert response.status in (200, 201), await response.text()
                     await response.read()
                     continue
