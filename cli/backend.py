@@ -10,7 +10,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from cli.target import Target
-from lib import errors
+from lib import errors, log
 from lib.database import queries
 from lib.database.queries import Queries
 
@@ -61,6 +61,7 @@ class Backend:
 @contextlib.asynccontextmanager
 async def opened(target: Target) -> AsyncIterator[Backend]:
     """A backend for as long as a command runs."""
+    log.silence()
     limits = aiohttp.ClientTimeout(total=TRY_SECONDS, sock_connect=5)
     async with (
         aiohttp.ClientSession(timeout=limits) as session,

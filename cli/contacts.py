@@ -69,7 +69,7 @@ def list_contacts(as_json: bool, **values: Any) -> None:
     if values["session_id"] is not None and values["has_session"] is False:
         raise click.UsageError("Either --session or --no-session.")
     search = running.model(contacts.ContactFilter, values)
-    page = running.run(lambda database: contacts.find(database, search))
+    page = running.run(lambda database: contacts.find(database.queries, search))
     columns = ("id", "kind", "first_name", "last_name", "title", "tags", "created_at")
     output.several(page.items, columns, as_json=as_json)
 
@@ -83,7 +83,7 @@ def show_contact(contact_id: UUID, as_json: bool) -> None:
     \b
     switchboard contact show CONTACT --json
     """
-    output.one(running.run(lambda database: contacts.read(database, contact_id)), as_json=as_json)
+    output.one(running.run(lambda database: contacts.read(database.queries, contact_id)), as_json=as_json)
 
 
 @contact.command("merge")
@@ -127,5 +127,5 @@ def list_conflicts(as_json: bool, **values: Any) -> None:
     switchboard contact conflicts WORKSPACE
     """
     search = running.model(merges.ConflictFilter, values)
-    page = running.run(lambda database: merges.conflicts(database, search))
+    page = running.run(lambda database: merges.conflicts(database.queries, search))
     output.several(page.items, ("id", "contact", "other_contact", "found_by", "status", "created_at"), as_json=as_json)

@@ -5,8 +5,7 @@ from uuid import UUID
 import click
 
 from cli import options, output, running
-from lib.database.management import Database
-from lib.database.paging import PageRequest
+from cli.backend import Backend
 from lib.workspaces import members
 
 
@@ -39,12 +38,10 @@ def add_member(workspace_id: UUID, email: str | None, user_id: UUID | None, role
     output.one(made, as_json=as_json)
 
 
-async def _grant(database: Database, workspace_id: UUID, user_id: UUID, grant: members.RoleGrant) -> members.Member:
-    """Give a user a role. The member is read from the list, because the response has no email."""
-    made = await members.put(database, workspace_id, user_id, grant)
-    # The list is ordered by id, and a page begins after its cursor.
-    page = await members.list_all(database, workspace_id, PageRequest(limit=1, cursor=UUID(int=user_id.int - 1)))
-    return next((listed for listed in page.items if listed.user_id == user_id), made)
+async def _grant(backend: Backend, workspace_id: UUID, user_id: UUID, grant: members.RoleGrant) -> members.Member:
+    """Grant a role, and read the member with the email."""
+    await members.put(backend, workspace_id, user_id, grant)
+    return await members.read(backend.queries, workspace_id, user_id)
 
 
 @member.command("remove")
@@ -70,7 +67,5 @@ def list_members(workspace_id: UUID, as_json: bool) -> None:
     \b
     switchboard member list WORKSPACE
     """
-    found = running.run(
-        lambda database: running.every(lambda paging: members.list_all(database, workspace_id, paging)),
-    )
+    found = running.every(lambda queries, paging: members.list_all(queries, workspace_id, paging))
     output.several(found, ("user_id", "role", "email"), as_json=as_json)

@@ -55,9 +55,7 @@ def list_personas(workspace_id: UUID, as_json: bool) -> None:
     \b
     switchboard persona list WORKSPACE
     """
-    found = running.run(
-        lambda database: running.every(lambda paging: personas.list_all(database, workspace_id, paging)),
-    )
+    found = running.every(lambda queries, paging: personas.list_all(queries, workspace_id, paging))
     columns = ("id", "kind", "name", "enabled", "has_secret", "has_callback_secret", "breaker.state")
     output.several(found, columns, as_json=as_json)
 
@@ -74,7 +72,7 @@ def update_persona(persona_id: UUID, as_json: bool, **values: Any) -> None:
     switchboard persona update PERSONA --time-limit-seconds 60 --turn-policy interrupt
     """
     changes = running.model(personas.PersonaChanges, values)
-    changed = running.run(lambda database: personas.change(database, database, persona_id, changes))
+    changed = running.run(lambda database: personas.change(database.queries, database, persona_id, changes))
     output.one(changed, as_json=as_json)
 
 

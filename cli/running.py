@@ -18,6 +18,7 @@ from cli import backend, target
 from cli.backend import Backend, BackendError
 from lib import errors
 from lib.database.paging import MAX_PAGE_SIZE, Page, PageRequest
+from lib.database.queries import Queries
 from lib.http import request_body
 from lib.workspaces.secrets import GivenSecret
 
@@ -49,9 +50,11 @@ def run(work: Callable[[Backend], Awaitable[Result]]) -> Result:
         _refuse_fields(invalid.errors)
     except errors.BackendUnavailable:
         raise Failure("The backend cannot be reached now.", 5) from None
-    except (errors.Refused, errors.NotFound) as refused:
+    except (errors.Refused, errors.NotFound, errors.Moved) as refused:
         text = f"{refused.detail or refused.title} ({refused.code})"
         raise Failure(text, {404: 3, 422: 2}.get(refused.status, 4)) from None
+    except (errors.Unauthenticated, errors.Forbidden, errors.InternalError):
+        raise Failure("the service key is not accepted, or the backend does not answer as it should", 1) from None
     except BackendError as error:
         raise Failure(str(error), 1) from None
 
@@ -81,16 +84,20 @@ def json_option(name: str, about: str) -> Callable[[Command], Command]:
     return click.option(name, type=click.File("rb"), callback=_json_object, help=f"{about}: a file of JSON, or -.")
 
 
-async def every(read: Callable[[PageRequest], Awaitable[Page[Model]]]) -> list[Model]:
-    """All pages of a list."""
-    items: list[Model] = []
-    request = PageRequest(limit=MAX_PAGE_SIZE)
-    while True:
-        page = await read(request)
-        items += page.items
-        if page.next_cursor is None:
-            return items
-        request = PageRequest(limit=MAX_PAGE_SIZE, cursor=UUID(page.next_cursor))
+def every(read: Callable[[Queries, PageRequest], Awaitable[Page[Model]]]) -> list[Model]:
+    """All pages of a list. Raises Failure."""
+
+    async def pages(backend: Backend) -> list[Model]:
+        items: list[Model] = []
+        request = PageRequest(limit=MAX_PAGE_SIZE)
+        while True:
+            page = await read(backend.queries, request)
+            items += page.items
+            if page.next_cursor is None:
+                return items
+            request = PageRequest(limit=MAX_PAGE_SIZE, cursor=UUID(page.next_cursor))
+
+    return run(pages)
 
 
 def secret() -> GivenSecret:

@@ -51,9 +51,7 @@ def list_templates(workspace_id: UUID, as_json: bool) -> None:
     \b
     switchboard template list WORKSPACE
     """
-    found = running.run(
-        lambda database: running.every(lambda paging: session_templates.list_all(database, workspace_id, paging)),
-    )
+    found = running.every(lambda queries, paging: session_templates.list_all(queries, workspace_id, paging))
     output.several(found, ("id", "name", "persona_id", "workflow", "workflow_step"), as_json=as_json)
 
 

@@ -52,9 +52,7 @@ def list_spaces(workspace_id: UUID, as_json: bool) -> None:
     \b
     switchboard space list WORKSPACE
     """
-    found = running.run(
-        lambda database: running.every(lambda paging: spaces.list_all(database.queries, workspace_id, paging)),
-    )
+    found = running.every(lambda queries, paging: spaces.list_all(queries, workspace_id, paging))
     output.several(found, ("id", "kind", "name", "persona_id", "enabled", "has_hmac_secret"), as_json=as_json)
 
 

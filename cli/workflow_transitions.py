@@ -39,9 +39,7 @@ def list_transitions(workspace_id: UUID, as_json: bool) -> None:
     \b
     switchboard transition list WORKSPACE
     """
-    found = running.run(
-        lambda database: running.every(lambda paging: workflow_transitions.list_all(database, workspace_id, paging)),
-    )
+    found = running.every(lambda queries, paging: workflow_transitions.list_all(queries, workspace_id, paging))
     output.several(found, ("id", "workflow", "from_step", "to_step", "built_in"), as_json=as_json)
 
 

@@ -55,9 +55,7 @@ def list_workspaces(as_json: bool) -> None:
     \b
     switchboard workspace list
     """
-    found = running.run(
-        lambda database: running.every(lambda paging: workspaces.list_all(database, paging)),
-    )
+    found = running.every(workspaces.list_all)
     output.several(found, ("id", "name", "created_at"), as_json=as_json)
 
 
@@ -70,7 +68,7 @@ def show_workspace(workspace_id: UUID, as_json: bool) -> None:
     \b
     switchboard workspace show WORKSPACE --json
     """
-    output.one(running.run(lambda database: workspaces.read(database, workspace_id)), as_json=as_json)
+    output.one(running.run(lambda database: workspaces.read(database.queries, workspace_id)), as_json=as_json)
 
 
 @workspace.command("update")

@@ -15,11 +15,17 @@ from datetime import UTC, datetime
 
 from lib import config
 
+_silent: contextvars.ContextVar[bool] = contextvars.ContextVar("silent", default=False)
 _request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9_.:-]{8,64}")
 _SEVERITIES = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 _encode = json.JSONEncoder(default=str).encode
+
+
+def silence() -> None:
+    """Log nothing in this context: for a command, which tells its user what went wrong."""
+    _silent.set(True)
 
 
 def begin_request(offered: str | None) -> str:
@@ -47,7 +53,7 @@ def error(event: str, **fields: object) -> None:
 
 
 def _say(severity: str, event: str, fields: dict[str, object]) -> None:
-    if _SEVERITIES.index(severity) < _SEVERITIES.index(config.settings().switchboard_log_level):
+    if _silent.get() or _SEVERITIES.index(severity) < _SEVERITIES.index(config.settings().switchboard_log_level):
         return
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     line: dict[str, object] = {"time": now, "severity": severity, "event": event}

@@ -8,7 +8,7 @@ from lib.auth import callers, client_info
 from lib.contacts import contacts as domain
 from lib.contacts import merges, timeline
 from lib.conversations import follow_ups
-from lib.database import commands
+from lib.database import commands, queries
 from lib.database.management import managing_as
 from lib.database.paging import Page
 from lib.http import app, request_body
@@ -24,19 +24,19 @@ async def resolve_contact(request: Request) -> Response | domain.ResolveResult:
 async def list_contacts(request: Request) -> Page[domain.Contact]:
     """A page of a workspace's contacts."""
     user = await callers.require_user(request)
-    return await domain.find(commands.reading_as(user), request_body.read_query(request, domain.ContactFilter))
+    return await domain.find(queries.reading_as(user), request_body.read_query(request, domain.ContactFilter))
 
 
 async def read_contact(request: Request) -> domain.ContactDetail:
     """One contact."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    return await domain.read(commands.reading_as(user), contact_id)
+    return await domain.read(queries.reading_as(user), contact_id)
 
 
 async def read_activity(request: Request) -> domain.ContactActivity:
     """A contact's activity."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    return await domain.activity(commands.reading_as(user), contact_id)
+    return await domain.activity(queries.reading_as(user), contact_id)
 
 
 async def capture_message(request: Request) -> Response | follow_ups.PostedMessage:
@@ -70,7 +70,7 @@ async def unmerge_contact(request: Request) -> merges.MergeResult:
 async def list_conflicts(request: Request) -> Page[merges.Conflict]:
     """Possible duplicates."""
     user = await callers.require_user(request)
-    return await merges.conflicts(commands.reading_as(user), request_body.read_query(request, merges.ConflictFilter))
+    return await merges.conflicts(queries.reading_as(user), request_body.read_query(request, merges.ConflictFilter))
 
 
 async def dismiss_conflict(request: Request) -> merges.Conflict:

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lib.auth import callers
-from lib.database import commands, queries
+from lib.database import queries
 from lib.database.management import managing_as
 from lib.database.paging import Page, PageRequest
 from lib.http import app, request_body
@@ -31,13 +31,13 @@ async def create_workspace(request: Request) -> Response:
 async def list_workspaces(request: Request) -> Page[Workspace]:
     """The workspaces that the user is a member of."""
     user = await callers.require_user(request)
-    return await tenants.list_all(commands.reading_as(user), request_body.read_query(request, PageRequest))
+    return await tenants.list_all(queries.reading_as(user), request_body.read_query(request, PageRequest))
 
 
 async def read_workspace(request: Request) -> Workspace:
     """A workspace."""
     user = await callers.require_user(request)
-    return await tenants.read(commands.reading_as(user), app.path_id(request, "workspace_id"))
+    return await tenants.read(queries.reading_as(user), app.path_id(request, "workspace_id"))
 
 
 async def change_workspace(request: Request) -> Workspace:
@@ -58,9 +58,7 @@ async def list_members(request: Request) -> Page[Member]:
     """A workspace's members."""
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
-    return await members.list_all(
-        commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
-    )
+    return await members.list_all(queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest))
 
 
 async def add_member(request: Request) -> Response:
@@ -91,7 +89,7 @@ async def list_transitions(request: Request) -> Page[workflow_transitions.Transi
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
     return await workflow_transitions.list_all(
-        commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
+        queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
     )
 
 
@@ -171,21 +169,21 @@ async def list_personas(request: Request) -> Page[Persona]:
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
     return await personas.list_all(
-        commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
+        queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
     )
 
 
 async def read_persona(request: Request) -> Persona:
     """A persona."""
     user = await callers.require_user(request)
-    return await personas.read(commands.reading_as(user), app.path_id(request, "persona_id"))
+    return await personas.read(queries.reading_as(user), app.path_id(request, "persona_id"))
 
 
 async def change_persona(request: Request) -> Persona:
     """Change a persona's settings."""
     persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     changes = await request_body.read(request, personas.PersonaChanges)
-    return await personas.change(commands.reading_as(user), managing_as(user), persona_id, changes)
+    return await personas.change(queries.reading_as(user), managing_as(user), persona_id, changes)
 
 
 async def delete_persona(request: Request) -> Response:
@@ -236,14 +234,14 @@ async def list_templates(request: Request) -> Page[Template]:
     user = await callers.require_user(request)
     workspace_id = app.path_id(request, "workspace_id")
     return await session_templates.list_all(
-        commands.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
+        queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
     )
 
 
 async def read_template(request: Request) -> Template:
     """A session template."""
     user = await callers.require_user(request)
-    return await session_templates.read(commands.reading_as(user), app.path_id(request, "template_id"))
+    return await session_templates.read(queries.reading_as(user), app.path_id(request, "template_id"))
 
 
 async def change_template(request: Request) -> Template:

@@ -1,26 +1,24 @@
 """Contacts: resolved by their identities, listed, read and tagged."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
 from lib import errors
 from lib.database.management import Database
-from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
+from lib.database.paging import NewestPageRequest, Page
+from lib.database.queries import Queries
 from lib.fields import identities
 from lib.fields.emails import EmailText
 from lib.fields.identities import ContactKind, Identity
 from lib.fields.models import Body, Record
 from lib.fields.tags import Tag
 from lib.fields.types import Attributes, DisplayName, Label, Moment, in_any_case, storable
+from lib.workspaces import settings
+
+Detail = TypeVar("Detail", bound=BaseModel)
 
 
 def _identity(text: str) -> str:
@@ -223,7 +221,7 @@ class TagsUpdate(Body):
     tags: tuple[Tag, ...] = Field(max_length=100)
 
 
-class ContactFilter(Body):
+class ContactFilter(NewestPageRequest):
     """Filters of a list of contacts; all given ones must match."""
 
     workspace_id: UUID | None = None
@@ -237,26 +235,24 @@ class ContactFilter(Body):
     active_before: Moment | None = None
     kind: Annotated[ContactKind | None, BeforeValidator(in_any_case)] = None
     text: Label | None = None
-    limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
-    cursor: (
-        Annotated[str, StringConstraints(pattern=r"^[0-9]{1,17}\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None
-    ) = None
+    """The beginning of a name or of a last name, in any case."""
 
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of the SQL function."""
-        plain = {"space_id", "session_id", "has_session", "tag", "active_after", "active_before", "kind", "text"}
-        filters = self.model_dump(mode="json", include=plain, exclude_none=True)
-        if self.email is not None:
-            filters["email_key"] = identities.of("email", self.email).key
-        if self.identity is not None:
-            asked = identities.parse(self.identity)
-            filters["identity"] = {"kind": asked.kind, "key": asked.key}
-        return {
-            "workspace_id": self.workspace_id,
-            "filters": filters,
-            "after": self.cursor,
-            "page_size": self.limit,
-        }
+    def identities(self) -> tuple[Identity, ...]:
+        """The identities that a contact must have."""
+        email = () if self.email is None else (identities.of("email", self.email),)
+        return email if self.identity is None else (*email, identities.parse(self.identity))
+
+    def view(self) -> str:
+        """The view that reads the contacts from the index of one of the filters."""
+        if self.tag is not None:
+            return "contacts_by_tag"
+        if self.space_id is not None:
+            return "contacts_by_space"
+        if self.has_session is False:
+            return "contacts_without_session"
+        if self.has_session or self.active_after is not None or self.active_before is not None:
+            return "contacts_by_activity"
+        return "contact_details"
 
 
 async def resolve(database: Database, asked: ResolveRequest) -> ResolveResult:
@@ -278,19 +274,53 @@ async def resolve(database: Database, asked: ResolveRequest) -> ResolveResult:
     return ResolveResult(contact=outcome.contact, created=outcome.created)
 
 
-async def find(database: Database, search: ContactFilter) -> Page[Contact]:
-    """A page of a workspace's contacts, newest first. Raises Refused (workspace_not_found, workspace_required)."""
-    return await database.call("list_contacts", search.arguments(), Page[Contact], repeatable=True)
+async def find(queries: Queries, search: ContactFilter) -> Page[Contact]:
+    """A page of a workspace's contacts, newest first.
+
+    Raises NotFound (workspace_not_found) and Refused (workspace_required).
+    """
+    workspace_id = await settings.named_or_only_workspace(queries, search.workspace_id)
+    view = search.view()
+    query = queries.table(view).select(_columns(Contact)).eq("workspace_id", workspace_id).is_("merged_into_id", None)
+    for identity in search.identities():
+        owners = queries.table("contact_identities").select("contact_id").eq("workspace_id", workspace_id)
+        found = await queries.rows(owners.eq("key", identity.key).eq("kind", identity.kind), _Owner)
+        query = query.in_("id", [str(owner.contact_id) for owner in found])
+    if search.session_id is not None:
+        sessions = queries.table("sessions").select("contact_id").eq("id", search.session_id)
+        found = await queries.rows(sessions.not_.is_("contact_id", None), _Owner)
+        query = query.in_("id", [str(owner.contact_id) for owner in found])
+    if search.tag is not None:
+        query = query.eq("tag", search.tag)
+    if search.space_id is not None and view == "contacts_by_space":
+        query = query.eq("space_id", search.space_id)
+    elif search.space_id is not None:
+        query = query.contains("space_ids", [str(search.space_id)])
+    active_at = "active_at" if view == "contacts_by_activity" else "last_activity_at"
+    if search.has_session is not None and view not in ("contacts_by_activity", "contacts_without_session"):
+        query = (query.not_ if search.has_session else query).is_(active_at, None)
+    if search.active_after is not None:
+        query = query.gte(active_at, search.active_after.isoformat())
+    if search.active_before is not None:
+        query = query.lt(active_at, search.active_before.isoformat())
+    if search.kind is not None:
+        query = query.eq("kind", search.kind)
+    if search.text is not None:
+        query = query.or_(f"{_begins('name_key', search.text)},{_begins('last_name_key', search.text)}")
+    page = await queries.newest(query, Contact, search)
+    if not page.items:
+        await settings.require_workspace(queries, workspace_id)
+    return page
 
 
-async def read(database: Database, contact_id: UUID) -> ContactDetail:
-    """A contact. Raises Refused (contact_not_found), and Moved if it was merged into another."""
-    return await database.call("read_contact", {"contact_id": contact_id}, ContactDetail, repeatable=True)
+async def read(queries: Queries, contact_id: UUID) -> ContactDetail:
+    """A contact. Raises NotFound (contact_not_found), and Moved if it was merged into another."""
+    return await _read(queries, contact_id, "contact_details", ContactDetail)
 
 
-async def activity(database: Database, contact_id: UUID) -> ContactActivity:
+async def activity(queries: Queries, contact_id: UUID) -> ContactActivity:
     """A contact's activity, in the sessions that the caller may see. Raises as read."""
-    return await database.call("read_contact_activity", {"contact_id": contact_id}, ContactActivity, repeatable=True)
+    return await _read(queries, contact_id, "contact_activity", ContactActivity)
 
 
 async def tag(database: Database, contact_id: UUID, new: TagsUpdate) -> Tags:
@@ -305,6 +335,32 @@ async def tag_session(database: Database, session_id: UUID, new: TagsUpdate) -> 
     return await database.call(
         "set_session_tags", {"session_id": session_id, "names": _names(new)}, Tags, repeatable=True
     )
+
+
+class _Owner(Record):
+    contact_id: UUID
+
+
+class _Standing(Record):
+    standing_id: UUID
+
+
+def _columns(model: type[BaseModel]) -> str:
+    return ",".join(model.model_fields)
+
+
+def _begins(column: str, text: str) -> str:
+    """The condition that a column, which is in lower case, begins with a text. Only comparisons use its index."""
+    begin = "".join(character.lower() for character in text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'and({column}.gte."{begin}",{column}.lt."{begin}\U0010ffff")'
+
+
+async def _read(queries: Queries, contact_id: UUID, view: str, of: type[Detail]) -> Detail:
+    found = queries.table(view).select(_columns(of)).eq("id", contact_id).is_("merged_into_id", None)
+    for contact in await queries.rows(found, of):
+        return contact
+    merged = queries.table("contact_details").select("standing_id").eq("id", contact_id)
+    raise errors.Moved(str((await queries.one(merged, _Standing, "contact")).standing_id))
 
 
 def _names(new: TagsUpdate) -> list[str]:

@@ -8,10 +8,12 @@ from pydantic import BeforeValidator, Field
 
 from lib import errors
 from lib.database.management import Database
-from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
+from lib.database.paging import NewestPageRequest, Page
+from lib.database.queries import Queries
 from lib.fields.identities import ContactKind
 from lib.fields.models import Body, Record
 from lib.fields.types import in_any_case
+from lib.workspaces import settings
 
 ConflictStatus = Literal["open", "merged", "dismissed"]
 
@@ -151,22 +153,11 @@ class Conflict(Record):
     closed_at: datetime | None
 
 
-class ConflictFilter(Body):
+class ConflictFilter(NewestPageRequest):
     """Filters of the list of conflicts."""
 
     workspace_id: UUID | None = None
     status: Annotated[ConflictStatus, BeforeValidator(in_any_case)] = "open"
-    limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
-    cursor: UUID | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of the SQL function."""
-        return {
-            "workspace_id": self.workspace_id,
-            "status": self.status,
-            "after": self.cursor,
-            "page_size": self.limit,
-        }
 
 
 async def merge(database: Database, contact_id: UUID, new: MergeRequest) -> MergeResult:
@@ -189,9 +180,17 @@ async def unmerge(database: Database, contact_id: UUID) -> MergeResult:
     return await database.call("unmerge_contact", {"contact_id": contact_id}, MergeResult)
 
 
-async def conflicts(database: Database, search: ConflictFilter) -> Page[Conflict]:
-    """A page of a workspace's conflicts, newest first. Raises Refused (workspace_not_found, workspace_required)."""
-    return await database.call("list_contact_conflicts", search.arguments(), Page[Conflict], repeatable=True)
+async def conflicts(queries: Queries, search: ConflictFilter) -> Page[Conflict]:
+    """A page of a workspace's conflicts, newest first.
+
+    Raises NotFound (workspace_not_found) and Refused (workspace_required).
+    """
+    workspace_id = await settings.named_or_only_workspace(queries, search.workspace_id)
+    query = queries.table("contact_conflict_details").select("*").eq("workspace_id", workspace_id)
+    page = await queries.newest(query.eq("status", search.status), Conflict, search)
+    if not page.items:
+        await settings.require_workspace(queries, workspace_id)
+    return page
 
 
 async def dismiss(database: Database, conflict_id: UUID) -> Conflict:

@@ -1,6 +1,6 @@
 """The timeline of a contact: its events in one list."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -9,6 +9,8 @@ from pydantic import Field, StringConstraints
 from lib.database.management import Database
 from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from lib.fields.models import Body, Record
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TimelinePageRequest(Body):
@@ -23,8 +25,12 @@ class TimelinePageRequest(Body):
     ) = None
 
     def arguments(self) -> dict[str, object]:
-        """Arguments of the SQL function."""
-        return {"after": self.cursor, "page_size": self.limit}
+        """Arguments of the SQL function. One event more than the page holds tells whether there is a next page."""
+        if self.cursor is None:
+            return {"page_size": self.limit + 1}
+        microseconds, kind, event_id = self.cursor.split(".")
+        at = _EPOCH + timedelta(microseconds=int(microseconds))
+        return {"page_size": self.limit + 1, "after_at": at, "after_kind": int(kind), "after_id": event_id}
 
 
 class ContactEvent(Record):
@@ -53,6 +59,14 @@ class ContactEvent(Record):
     late: bool | None = None
 
 
+class _Event(ContactEvent):
+    cursor: str
+
+
+class _Events(Record):
+    items: tuple[_Event, ...]
+
+
 class ContactTimeline(Record):
     """A page of events, oldest first; ``next_cursor`` is the cursor of the next page, absent on the last page."""
 
@@ -61,6 +75,11 @@ class ContactTimeline(Record):
 
 
 async def read(database: Database, contact_id: UUID, paging: TimelinePageRequest) -> ContactTimeline:
-    """A contact's events, in the sessions that the caller may see. Raises Refused (contact_not_found)."""
+    """A contact's events, in the sessions that the caller may see.
+
+    Raises Refused (contact_not_found), and Moved if the contact was merged into another.
+    """
     arguments = {"contact_id": contact_id, **paging.arguments()}
-    return await database.call("read_contact_journey", arguments, ContactTimeline, repeatable=True)
+    events = (await database.call("read_contact_timeline", arguments, _Events, repeatable=True)).items
+    page = tuple(ContactEvent.model_validate(event, from_attributes=True) for event in events[: paging.limit])
+    return ContactTimeline(items=page, next_cursor=events[-2].cursor if len(events) > paging.limit else None)

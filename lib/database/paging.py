@@ -3,10 +3,10 @@
 import base64
 import binascii
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
 from lib.fields.models import Body, Record
 
@@ -28,10 +28,6 @@ class PageRequest(Body):
 
     limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     cursor: UUID | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of the SQL function."""
-        return {"after": self.cursor, "page_size": self.limit}
 
 
 class Position(Record):
@@ -56,6 +52,18 @@ def read_cursor(cursor: str) -> Position:
         return Position(created_at=_MOMENT.validate_python(created_at, strict=False), id=UUID(row_id))
     except (binascii.Error, UnicodeError, ValueError, ValidationError):
         raise ValueError("is not a cursor of ours") from None
+
+
+def _readable(cursor: str) -> str:
+    read_cursor(cursor)
+    return cursor
+
+
+class NewestPageRequest(Body):
+    """Which page of a list with the newest rows first is requested."""
+
+    limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
+    cursor: Annotated[str | None, AfterValidator(_readable)] = None
 
 
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)

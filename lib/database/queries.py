@@ -29,7 +29,7 @@ from pydantic import BaseModel, ValidationError
 from lib import config, errors, log
 from lib.auth import callers
 from lib.database import refusals, retries
-from lib.database.paging import Page, PageRequest
+from lib.database.paging import NewestPageRequest, Page, PageRequest, Position, read_cursor
 from lib.database.refusals import SqlError
 from lib.database.retries import BRIEF, Patience, Unreachable
 
@@ -91,6 +91,12 @@ class Queries:
 
         return await retries.run(once, patience, repeatable=True)
 
+    async def one(self, query: AsyncSelectRequestBuilder, of: type[Row], noun: str) -> Row:
+        """The first row of a query. Raises NotFound (``<noun>_not_found``) without one, and as rows."""
+        for row in await self.rows(query, of):
+            return row
+        raise errors.NotFound(noun)
+
     async def page(
         self, query: AsyncSelectRequestBuilder, of: type[Row], paging: PageRequest, *, key: str = "id"
     ) -> Page[Row]:
@@ -102,6 +108,20 @@ class Queries:
         if len(rows) <= paging.limit:
             return Page(items=rows)
         return Page(items=rows[:-1], next_cursor=str(getattr(rows[-2], key)))
+
+    async def newest(self, query: AsyncSelectRequestBuilder, of: type[Row], paging: NewestPageRequest) -> Page[Row]:
+        """A page of a query, ordered by ``created_at`` and ``id``, the newest first. Raises as rows."""
+        if paging.cursor is not None:
+            last = read_cursor(paging.cursor)
+            at = last.created_at.isoformat()
+            # The first condition is implied by the second; it is the one that Postgres looks up in an index.
+            query = query.lte("created_at", at).or_(f"created_at.lt.{at},and(created_at.eq.{at},id.lt.{last.id})")
+        query = query.order("created_at", desc=True).order("id", desc=True)
+        rows = await self.rows(query.limit(paging.limit + 1), of)
+        if len(rows) <= paging.limit:
+            return Page(items=rows)
+        last = Position.model_validate(rows[-2], from_attributes=True)
+        return Page(items=rows[:-1], next_cursor=last.cursor())
 
 
 def reading_as(caller: callers.Contact | callers.User) -> Queries:

@@ -58,11 +58,11 @@ def of_result(call: str, status: int, document: Mapping[str, Any]) -> errors.Pro
         log.error("backend_refused_us", call=call, status=status, code=code)
         return errors.InternalError()
     known = {"type", "status", "code", "title", "detail", "retry_after", "limits"}
-    retry_after, detail = document.get("retry_after"), document.get("detail")
+    retry_after = document.get("retry_after")
     return errors.Refused(
         status,
         code,
-        detail=detail if isinstance(detail, str) and detail else None,
+        detail=errors.detail(code, document.get("detail")),
         retry_after=int(retry_after) if isinstance(retry_after, int | float) else None,
         extra={name: value for name, value in document.items() if name not in known},
         headers=rate_limits.headers(RateLimit.model_validate(state) for state in document.get("limits") or ()),

@@ -8,9 +8,11 @@ from pydantic import Field
 
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
+from lib.database.queries import Queries
 from lib.fields.models import Empty, PartialUpdate, Record
 from lib.fields.types import Attributes, DisplayName, Message
 from lib.workflow.quoting import Identifier as StepName
+from lib.workspaces import settings
 
 MAX_FIRST_MESSAGES = 10
 
@@ -60,19 +62,17 @@ async def create(database: Database, workspace_id: UUID, new: NewTemplate) -> Te
     Raises Refused (workspace_not_found, persona_not_found, step_not_allowed for a step that cannot come first,
     name_taken, id_taken, forbidden) and BackendUnavailable, as all of these functions do.
     """
-    arguments = {"workspace_id": workspace_id, "template": new.document()}
-    return await database.call("create_session_template", arguments, Template, repeatable=new.id is not None)
+    return await settings.create(database, "template", workspace_id, new, Template)
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Template]:
-    """A workspace's templates. Raises Refused (workspace_not_found)."""
-    arguments = {"workspace_id": workspace_id, **paging.arguments()}
-    return await database.call("list_session_templates", arguments, Page[Template], repeatable=True)
+async def list_all(queries: Queries, workspace_id: UUID, paging: PageRequest) -> Page[Template]:
+    """A workspace's templates. Raises NotFound (workspace_not_found)."""
+    return await settings.list_in(queries, workspace_id, "session_templates", Template, paging)
 
 
-async def read(database: Database, template_id: UUID) -> Template:
-    """A template. Raises Refused (template_not_found)."""
-    return await database.call("read_session_template", {"template_id": template_id}, Template, repeatable=True)
+async def read(queries: Queries, template_id: UUID) -> Template:
+    """A template. Raises NotFound (template_not_found)."""
+    return await queries.one(queries.table("session_templates").select("*").eq("id", template_id), Template, "template")
 
 
 async def change(database: Database, template_id: UUID, changes: TemplateChanges) -> Template:
@@ -80,8 +80,7 @@ async def change(database: Database, template_id: UUID, changes: TemplateChanges
 
     Raises Refused (template_not_found, persona_not_found, step_not_allowed, name_taken, forbidden).
     """
-    arguments = {"template_id": template_id, "changes": changes.document()}
-    return await database.call("change_session_template", arguments, Template, repeatable=True)
+    return await settings.change(database, "template", template_id, changes, Template)
 
 
 async def remove(database: Database, template_id: UUID) -> None:

@@ -7,8 +7,10 @@ from pydantic import model_validator
 
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
+from lib.database.queries import Queries
 from lib.fields.models import Body, Empty, Record
 from lib.workflow.quoting import Identifier
+from lib.workspaces import settings
 
 
 class Transition(Record):
@@ -42,10 +44,11 @@ class NewTransition(Body):
         return self
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Transition]:
-    """The steps of a workspace's workflows, built-in ones first. Raises Refused (workspace_not_found)."""
-    arguments = {"workspace_id": workspace_id, **paging.arguments()}
-    return await database.call("list_workflow_transitions", arguments, Page[Transition], repeatable=True)
+async def list_all(queries: Queries, workspace_id: UUID, paging: PageRequest) -> Page[Transition]:
+    """The steps of a workspace's workflows, built-in ones first. Raises NotFound (workspace_not_found)."""
+    await settings.require_workspace(queries, workspace_id)
+    query = queries.table("workflow_transitions").select("*")
+    return await queries.page(query.or_(f"built_in.is.true,workspace_id.eq.{workspace_id}"), Transition, paging)
 
 
 async def add(database: Database, workspace_id: UUID, new: NewTransition) -> AddedTransition:

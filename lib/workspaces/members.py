@@ -6,8 +6,10 @@ from uuid import UUID
 
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
+from lib.database.queries import Queries
 from lib.fields.emails import EmailText
 from lib.fields.models import Body, Empty, Record
+from lib.workspaces import settings
 
 Role = Literal["owner", "admin", "agent"]
 
@@ -33,10 +35,15 @@ class Member(Record):
     created_at: datetime
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Member]:
-    """A workspace's members; for members. Raises Refused (workspace_not_found) and BackendUnavailable."""
-    arguments = {"workspace_id": workspace_id, **paging.arguments()}
-    return await database.call("list_members", arguments, Page[Member], repeatable=True)
+async def list_all(queries: Queries, workspace_id: UUID, paging: PageRequest) -> Page[Member]:
+    """A workspace's members; for members. Raises NotFound (workspace_not_found) and BackendUnavailable."""
+    return await settings.list_in(queries, workspace_id, "member_details", Member, paging, key="user_id")
+
+
+async def read(queries: Queries, workspace_id: UUID, user_id: UUID) -> Member:
+    """A member. Raises NotFound (member_not_found)."""
+    query = queries.table("member_details").select("*").eq("workspace_id", workspace_id).eq("user_id", user_id)
+    return await queries.one(query, Member, "member")
 
 
 async def add(database: Database, workspace_id: UUID, invitation: NewMember) -> Member:

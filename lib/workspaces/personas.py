@@ -9,8 +9,10 @@ from pydantic import Field
 from lib import personas
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
+from lib.database.queries import Queries
 from lib.fields.models import Empty, PartialUpdate, Record
 from lib.fields.types import Attributes, DisplayName
+from lib.workspaces import secrets, settings
 from lib.workspaces.secrets import GivenSecret, NewSecret, Rotation
 
 Kind = Annotated[str, Field(max_length=32)]
@@ -80,30 +82,27 @@ async def create(database: Database, workspace_id: UUID, new: NewPersona) -> Per
     forbidden) and BackendUnavailable, as all of these functions do.
     """
     personas.check(new.kind, new.config or {})
-    arguments = {"workspace_id": workspace_id, "persona": new.document()}
-    return await database.call("create_persona", arguments, Persona, repeatable=new.id is not None)
+    return await settings.create(database, "persona", workspace_id, new, Persona)
 
 
-async def list_all(database: Database, workspace_id: UUID, paging: PageRequest) -> Page[Persona]:
-    """A workspace's personas. Raises Refused (workspace_not_found)."""
-    arguments = {"workspace_id": workspace_id, **paging.arguments()}
-    return await database.call("list_personas", arguments, Page[Persona], repeatable=True)
+async def list_all(queries: Queries, workspace_id: UUID, paging: PageRequest) -> Page[Persona]:
+    """A workspace's personas. Raises NotFound (workspace_not_found)."""
+    return await settings.list_in(queries, workspace_id, "persona_settings", Persona, paging)
 
 
-async def read(database: Database, persona_id: UUID) -> Persona:
-    """A persona. Raises Refused (persona_not_found)."""
-    return await database.call("read_persona", {"persona_id": persona_id}, Persona, repeatable=True)
+async def read(queries: Queries, persona_id: UUID) -> Persona:
+    """A persona. Raises NotFound (persona_not_found)."""
+    return await queries.one(queries.table("persona_settings").select("*").eq("id", persona_id), Persona, "persona")
 
 
-async def change(reading: Database, database: Database, persona_id: UUID, changes: PersonaChanges) -> Persona:
+async def change(queries: Queries, database: Database, persona_id: UUID, changes: PersonaChanges) -> Persona:
     """Change the given settings. A new config is checked against the persona's kind, which never changes.
 
     Raises InvalidBody for a config that does not fit, Refused (persona_not_found, forbidden).
     """
     if changes.config is not None:
-        personas.check((await read(reading, persona_id)).kind, changes.config)
-    arguments = {"persona_id": persona_id, "changes": changes.document()}
-    return await database.call("change_persona", arguments, Persona, repeatable=True)
+        personas.check((await read(queries, persona_id)).kind, changes.config)
+    return await settings.change(database, "persona", persona_id, changes, Persona)
 
 
 async def delete(database: Database, persona_id: UUID) -> None:
@@ -117,13 +116,12 @@ async def delete(database: Database, persona_id: UUID) -> None:
 
 async def set_secret(database: Database, persona_id: UUID, given: GivenSecret) -> None:
     """Set the secret that the persona sends with its calls. Raises Refused (persona_not_found, forbidden)."""
-    arguments = {"persona_id": persona_id, "secret": given.secret}
-    await database.call("set_persona_secret", arguments, Empty, repeatable=True)
+    await secrets.replace(database, "secret", persona_id, given)
 
 
 async def remove_secret(database: Database, persona_id: UUID) -> None:
     """Remove the secret that the persona sends. Raises Refused (persona_not_found, forbidden)."""
-    await database.call("remove_persona_secret", {"persona_id": persona_id}, Empty, repeatable=True)
+    await secrets.remove(database, "secret", persona_id)
 
 
 async def rotate_callback_secret(database: Database, persona_id: UUID, rotation: Rotation) -> NewSecret:
@@ -131,10 +129,9 @@ async def rotate_callback_secret(database: Database, persona_id: UUID, rotation:
 
     Not retried: each call generates another one. Older secrets stay valid for the overlap.
     """
-    arguments = {"persona_id": persona_id, "overlap_seconds": rotation.overlap_seconds}
-    return await database.call("rotate_callback_secret", arguments, NewSecret)
+    return await secrets.rotate(database, "callback", persona_id, rotation)
 
 
 async def remove_callback_secret(database: Database, persona_id: UUID) -> None:
     """Refuse asynchronous answers from now on. Raises Refused (persona_not_found, forbidden)."""
-    await database.call("remove_callback_secret", {"persona_id": persona_id}, Empty, repeatable=True)
+    await secrets.remove(database, "callback", persona_id)

@@ -1,10 +1,15 @@
 """Secrets of spaces and personas: given, generated, rotated."""
 
-from typing import Annotated
+from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from lib.fields.models import Body, Record
+from lib.database.management import Database
+from lib.fields.models import Body, Empty, Record
+
+Slot = Literal["hmac", "secret", "callback"]
+"""Which secret: a space's, under which emails are signed; a persona's own; that of its asynchronous answers."""
 
 MAX_OVERLAP_SECONDS = 7 * 86_400
 """Seconds for which a replaced secret may stay valid: a week."""
@@ -28,3 +33,21 @@ class GivenSecret(Body):
     secret: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", max_length=4_096)] = (
         Field(repr=False)
     )
+
+
+async def replace(database: Database, slot: Slot, owner_id: UUID, given: GivenSecret) -> None:
+    """Set the secret of a persona."""
+    arguments = {"slot": slot, "owner_id": owner_id, "action": "set", "secret": given.secret}
+    await database.call("replace_secret", arguments, Empty, repeatable=True)
+
+
+async def rotate(database: Database, slot: Slot, owner_id: UUID, rotation: Rotation) -> NewSecret:
+    """Replace the secret of a space or persona by a generated one. Not retried: each call generates another one."""
+    arguments = {"slot": slot, "owner_id": owner_id, "action": "rotate", "overlap_seconds": rotation.overlap_seconds}
+    return await database.call("replace_secret", arguments, NewSecret)
+
+
+async def remove(database: Database, slot: Slot, owner_id: UUID) -> None:
+    """Remove the secret of a space or persona, and former ones that are still valid."""
+    arguments = {"slot": slot, "owner_id": owner_id, "action": "remove"}
+    await database.call("replace_secret", arguments, Empty, repeatable=True)

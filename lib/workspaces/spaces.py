@@ -8,14 +8,13 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from lib import errors
 from lib.contacts.registration import SpaceKind
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
 from lib.fields.models import Empty, PartialUpdate, Record
 from lib.fields.types import DisplayName
-from lib.workspaces import workspaces
+from lib.workspaces import secrets, settings
 from lib.workspaces.secrets import NewSecret, Rotation
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
@@ -99,31 +98,22 @@ async def create(database: Database, workspace_id: UUID, new: NewSpace) -> Space
     Raises Refused (workspace_not_found, persona_not_found, id_taken, forbidden) and BackendUnavailable, as all of these
     functions do.
     """
-    arguments = {"workspace_id": workspace_id, "space": new.document()}
-    return await database.call("create_space", arguments, Space, repeatable=new.id is not None)
+    return await settings.create(database, "space", workspace_id, new, Space)
 
 
 async def list_all(queries: Queries, workspace_id: UUID, paging: PageRequest) -> Page[Space]:
     """A workspace's spaces. Raises NotFound (workspace_not_found)."""
-    query = queries.table("space_settings").select("*").eq("workspace_id", workspace_id)
-    page = await queries.page(query, Space, paging)
-    if not page.items:
-        await workspaces.require(queries, workspace_id)
-    return page
+    return await settings.list_in(queries, workspace_id, "space_settings", Space, paging)
 
 
 async def read(queries: Queries, space_id: UUID) -> Space:
     """A space. Raises NotFound (space_not_found)."""
-    found = await queries.rows(queries.table("space_settings").select("*").eq("id", space_id), Space)
-    if not found:
-        raise errors.NotFound("space")
-    return found[0]
+    return await queries.one(queries.table("space_settings").select("*").eq("id", space_id), Space, "space")
 
 
 async def change(database: Database, space_id: UUID, changes: SpaceChanges) -> Space:
     """Change the given settings. Raises Refused (space_not_found, persona_not_found, forbidden)."""
-    arguments = {"space_id": space_id, "changes": changes.document()}
-    return await database.call("change_space", arguments, Space, repeatable=True)
+    return await settings.change(database, "space", space_id, changes, Space)
 
 
 async def delete(database: Database, space_id: UUID) -> None:
@@ -139,10 +129,9 @@ async def rotate_hmac_secret(database: Database, space_id: UUID, rotation: Rotat
 
     Not retried: each call generates another one. Older secrets stay valid for the overlap.
     """
-    arguments = {"space_id": space_id, "overlap_seconds": rotation.overlap_seconds}
-    return await database.call("rotate_hmac_secret", arguments, NewSecret)
+    return await secrets.rotate(database, "hmac", space_id, rotation)
 
 
 async def remove_hmac_secret(database: Database, space_id: UUID) -> None:
     """Refuse all signatures from now on. Raises Refused (space_not_found, forbidden)."""
-    await database.call("remove_hmac_secret", {"space_id": space_id}, Empty, repeatable=True)
+    await secrets.remove(database, "hmac", space_id)

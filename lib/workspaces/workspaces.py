@@ -6,13 +6,13 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from lib import errors
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
 from lib.fields.emails import EmailText
 from lib.fields.models import Body, Empty, PartialUpdate, Record
 from lib.fields.types import DisplayName
+from lib.workspaces import settings
 
 ArchivedStatus = Literal["completed", "failed", "timeout", "cancelled"]
 PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
@@ -76,39 +76,27 @@ async def create(database: Database, new: NewWorkspace) -> Workspace:
     Raises Forbidden for all but operators, Refused (user_not_found, id_taken) and BackendUnavailable, as all of these
     functions do.
     """
-    settings = new.document()
-    owner = {name: settings.pop(name, None) for name in ("owner_id", "owner_email")}
+    workspace = new.document()
+    owner = {name: workspace.pop(name, None) for name in ("owner_id", "owner_email")}
     if owner["owner_email"] is not None:
         owner["owner_email"] = owner["owner_email"].strip().lower()
-    return await database.call(
-        "create_workspace", {"workspace": settings, **owner}, Workspace, repeatable=new.id is not None
-    )
+    arguments = {"workspace": workspace, **owner}
+    return await database.call("create_workspace", arguments, Workspace, repeatable=new.id is not None)
 
 
-async def list_all(database: Database, paging: PageRequest) -> Page[Workspace]:
+async def list_all(queries: Queries, paging: PageRequest) -> Page[Workspace]:
     """The caller's workspaces; all workspaces for operators."""
-    return await database.call("list_workspaces", paging.arguments(), Page[Workspace], repeatable=True)
+    return await queries.page(queries.table("workspaces").select("*"), Workspace, paging)
 
 
-async def read(database: Database, workspace_id: UUID) -> Workspace:
-    """One of the caller's workspaces. Raises Refused (workspace_not_found)."""
-    return await database.call("read_workspace", {"workspace_id": workspace_id}, Workspace, repeatable=True)
-
-
-async def require(queries: Queries, workspace_id: UUID) -> None:
-    """Raises NotFound (workspace_not_found) unless the workspace is one of the caller's."""
-    if not await queries.rows(queries.table("workspaces").select("*").eq("id", workspace_id), Workspace):
-        raise errors.NotFound("workspace")
+async def read(queries: Queries, workspace_id: UUID) -> Workspace:
+    """One of the caller's workspaces. Raises NotFound (workspace_not_found)."""
+    return await queries.one(queries.table("workspaces").select("*").eq("id", workspace_id), Workspace, "workspace")
 
 
 async def change(database: Database, workspace_id: UUID, changes: WorkspaceChanges) -> Workspace:
     """Change the given settings. Raises Refused (workspace_not_found, forbidden)."""
-    return await database.call(
-        "change_workspace",
-        {"workspace_id": workspace_id, "changes": changes.document()},
-        Workspace,
-        repeatable=True,
-    )
+    return await settings.change(database, "workspace", workspace_id, changes, Workspace)
 
 
 async def delete(database: Database, workspace_id: UUID, confirmation: DeleteConfirmation) -> None:

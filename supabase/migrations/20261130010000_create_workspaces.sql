@@ -79,8 +79,9 @@ create index audit_events_workspace_id_idx on public.audit_events (workspace_id,
 create index audit_events_object_created_at_idx on public.audit_events (object_id, created_at, id);
 create index audit_events_merges_idx on public.audit_events (object_id) where verb in ('contact.merged', 'contact.unmerged');
 
+-- Functions that policies call for their rows state a low cost and number of rows, see docs/database.md (Views over the API).
 create function private.member_workspaces()
-    returns setof uuid language sql stable security definer set search_path = ''
+    returns setof uuid language sql stable cost 1 rows 1 security definer set search_path = ''
 as $$
     select m.workspace_id
       from public.workspace_members m
@@ -89,7 +90,7 @@ $$;
 comment on function private.member_workspaces is 'The workspaces the signed-in user is a member of.';
 
 create function private.admin_workspaces()
-    returns setof uuid language sql stable security definer set search_path = ''
+    returns setof uuid language sql stable cost 1 rows 1 security definer set search_path = ''
 as $$
     select m.workspace_id
       from public.workspace_members m
@@ -133,10 +134,27 @@ end;
 $$;
 comment on function private.record_audit is 'Adds to the audit of the entered workspace.';
 
+create function private.workspace_of(kind text, object_id uuid)
+    returns uuid language sql stable security definer set search_path = ''
+as $$
+    select case kind
+               when 'workspace' then coalesce(object_id, (select (array_agg(m.workspace_id))[1]
+                                                            from public.workspace_members m
+                                                           where m.user_id = private.calling_user()
+                                                          having count(*) = 1))
+               when 'space'     then (select s.workspace_id from public.spaces s where s.id = object_id)
+               when 'persona'   then (select p.workspace_id from public.personas p where p.id = object_id)
+               when 'template'  then (select t.workspace_id from public.session_templates t where t.id = object_id)
+               when 'contact'   then (select c.workspace_id from public.contacts c where c.id = object_id)
+               when 'conflict'  then (select k.workspace_id from public.contact_conflicts k where k.id = object_id)
+           end;
+$$;
+comment on function private.workspace_of is 'The workspace of an object; of the kind workspace and without an id, the only one of the caller; null where there is none.';
+
 create function private.caller_role(workspace_id uuid)
     returns public.member_role language sql stable security definer set search_path = ''
 as $$
-    -- A token that was signed for something else, a chat for instance, manages nothing.
+    -- A token with another scope, such as a chat, manages nothing.
     select case
                when private.claims() ->> 'role' = 'service_role' then 'owner'::public.member_role
                when private.claims() ->> 'role' = 'switchboard'
@@ -150,61 +168,33 @@ as $$
       from public.workspaces w
      where w.id = caller_role.workspace_id;
 $$;
-comment on function private.caller_role is 'What the caller of a token for managing may do in a workspace; operators are as owners; null for everybody else, and where there is no such workspace.';
+comment on function private.caller_role is 'The role of a caller with the management scope in a workspace; operators count as owners; null without a role or without such a workspace.';
 
-create function private.enter_to_manage(noun text, object_id uuid)
-    returns public.member_role language plpgsql set search_path = ''
+create function private.enter_to_manage(kind text, object_id uuid, required public.member_role)
+    returns uuid language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid               := private.workspace_of(noun, object_id);
+    workspace constant uuid               := private.workspace_of(kind, object_id);
     role      constant public.member_role := private.caller_role(workspace);
 begin
-    if role is null then
-        raise sqlstate 'PT404' using message = noun || '_not_found';
+    if kind = 'workspace' and workspace is null then
+        raise sqlstate 'PT422' using message = 'workspace_required', detail = 'workspace_not_named';
+    elsif role is null then
+        raise sqlstate 'PT404' using message = kind || '_not_found';
+    elsif role > required then
+        -- Roles are ordered from owner to agent.
+        raise sqlstate 'PT403' using message = 'forbidden',
+            detail = case required when 'owner' then 'owners_only' else 'owners_and_admins_only' end;
     end if;
     perform set_config('switchboard.workspace_id', workspace::text, true);
-    -- The policies for writing what makes up a workspace compare with this one, which no other way in sets.
+    -- The policies for changes to a workspace's settings compare with this setting, which no other entry sets.
     if role in ('owner', 'admin') then
         perform set_config('switchboard.managed_workspace_id', workspace::text, true);
     end if;
-    return role;
+    return workspace;
 end;
 $$;
-comment on function private.enter_to_manage is 'Enters the workspace of a workspace, space or persona in order to manage it, and gives the caller''s role; not found for whoever has none.';
-
-create function private.enter_as_admin(noun text, object_id uuid)
-    returns uuid language plpgsql set search_path = ''
-as $$
-begin
-    if private.enter_to_manage(noun, object_id) = 'agent' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
-    end if;
-    return private.workspace_of(noun, object_id);
-end;
-$$;
-comment on function private.enter_as_admin is 'The same for owners and admins only; gives the workspace.';
-
-create function private.find_user_by_email(user_id uuid, email text)
-    returns uuid language plpgsql stable security definer set search_path = ''
-as $$
-begin
-    -- Only where somebody may add members, or a workspace: it tells whether an email is known on this instance.
-    if coalesce(private.caller_role(nullif(current_setting('switchboard.managed_workspace_id', true), '')::uuid),
-                'agent') = 'agent' and not private.is_operator() then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
-    end if;
-    -- An email that nobody confirmed is not yet its owner's. Two users have one email only where single sign-on is used:
-    -- those are added by their ids.
-    return (select u.id
-              from auth.users u
-             where u.deleted_at is null
-               and not u.is_anonymous
-               and (u.id = find_user_by_email.user_id
-                    or (find_user_by_email.user_id is null and u.email = find_user_by_email.email and not u.is_sso_user
-                        and u.email_confirmed_at is not null)));
-end;
-$$;
-comment on function private.find_user_by_email is 'The Supabase user with this id, or else this confirmed email (in lower case); null where there is none.';
+comment on function private.enter_to_manage is 'Enters the workspace of an object in order to manage it, and returns the workspace. Callers without a role there do not find the object; callers with less than the required role are refused.';
 
 create function private.is_operator()
     returns boolean language sql stable set search_path = ''
@@ -214,22 +204,45 @@ as $$
                         and (private.claims() #>> '{scope,management}')::boolean
                         and private.claims() #>> '{caller,switchboard_role}' = 'operator'), false);
 $$;
-comment on function private.is_operator is 'Whether the caller runs this instance: the service key, or a user whose app_metadata says so.';
+comment on function private.is_operator is 'Whether the caller operates this instance: the service key, or a user whose app_metadata says so.';
 
-create function private.member_emails(workspace_id uuid)
-    returns table (user_id uuid, email text)
-    language sql
-    stable
-    security definer
-    set search_path = ''
+create function private.find_user_by_email(user_id uuid, email text)
+    returns uuid language plpgsql stable security definer set search_path = ''
 as $$
-    select m.user_id, u.email::text
+begin
+    -- Only for callers who may add members or create a workspace: the result reveals whether an email is known here.
+    if coalesce(private.caller_role(nullif(current_setting('switchboard.managed_workspace_id', true), '')::uuid),
+                'agent') = 'agent' and not private.is_operator() then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
+    end if;
+    -- An unconfirmed email proves nothing. Two users share an email only with single sign-on: they are added by their ids.
+    return (select u.id
+              from auth.users u
+             where u.deleted_at is null
+               and not u.is_anonymous
+               and (u.id = find_user_by_email.user_id
+                    or (find_user_by_email.user_id is null and u.email = find_user_by_email.email and not u.is_sso_user
+                        and u.email_confirmed_at is not null)));
+end;
+$$;
+comment on function private.find_user_by_email is 'The Supabase user with this id, or else this confirmed email (in lower case); null if there is none.';
+
+create function private.member_email(workspace_id uuid, user_id uuid)
+    returns text language sql stable security definer set search_path = ''
+as $$
+    select u.email::text
       from public.workspace_members m
       join auth.users u on u.id = m.user_id
-     where m.workspace_id = member_emails.workspace_id
+     where m.workspace_id = member_email.workspace_id
+       and m.user_id = member_email.user_id
        and (private.claims() ->> 'role' = 'service_role' or m.workspace_id in (select private.member_workspaces()));
 $$;
-comment on function private.member_emails is 'The emails of a workspace''s members, for its members.';
+comment on function private.member_email is 'The email of a workspace''s member, for its members.';
+
+create view public.member_details with (security_invoker = true) as
+select m.workspace_id, m.user_id, private.member_email(m.workspace_id, m.user_id) as email, m.role, m.created_at
+  from public.workspace_members m;
+comment on view public.member_details is 'The members of a workspace with their emails.';
 
 create function private.record_change(workspace_id uuid, verb text, object_id uuid, code text default null)
     returns void language sql set search_path = ''
@@ -237,36 +250,21 @@ as $$
     insert into public.audit_events (workspace_id, verb, object_id, actor_id, code)
     values (record_change.workspace_id, record_change.verb, record_change.object_id, private.calling_user(), record_change.code);
 $$;
-comment on function private.record_change is 'Adds what somebody changed to the audit; no actor: an operator''s command.';
+comment on function private.record_change is 'Adds a change to the audit; without an actor it is an operator''s command.';
 
-create function private.describe_workspace(workspace public.workspaces)
-    returns jsonb language sql stable set search_path = ''
+create function private.calling_actor()
+    returns uuid language sql stable set search_path = ''
 as $$
-    select to_jsonb(workspace);
+    select coalesce(c.caller ->> 'contact_id', c.caller ->> 'user_id')::uuid
+      from (select private.claims() -> 'caller' as caller) c;
 $$;
-comment on function private.describe_workspace is 'A workspace as its members see it.';
-
-create function private.apply_to_workspace(workspace public.workspaces, changes jsonb)
-    returns public.workspaces language sql set search_path = ''
-as $$
-    -- Only what is listed here changes: which private networks may be called is for operators with access to the database.
-    update public.workspaces w
-       set (name, archive_after_days, archive_statuses, session_timeout_hours, messages_per_minute_by_contact,
-            messages_per_minute_by_user, messages_per_minute_by_space, messages_per_minute_by_address)
-         = (select n.name, n.archive_after_days, n.archive_statuses, n.session_timeout_hours, n.messages_per_minute_by_contact,
-                   n.messages_per_minute_by_user, n.messages_per_minute_by_space, n.messages_per_minute_by_address
-              from jsonb_populate_record(w, changes) n)
-     where w.id = workspace.id
-    returning w.*;
-$$;
-comment on function private.apply_to_workspace is 'Writes the given members of a workspace''s settings; the others stay.';
+comment on function private.calling_actor is 'The contact or user on whose behalf a function of ours calls; null for the system.';
 
 create function public.create_workspace(workspace jsonb, owner_id uuid default null, owner_email text default null)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
     wanted constant uuid := coalesce((workspace ->> 'id')::uuid, private.uuid7());
-    made   public.workspaces;
     owner  uuid;
 begin
     if not private.is_operator() then
@@ -282,90 +280,42 @@ begin
     perform set_config('switchboard.workspace_id', wanted::text, true);
     perform set_config('switchboard.managed_workspace_id', wanted::text, true);
 
-    insert into public.workspaces (id, name)
-    values (wanted, workspace ->> 'name')
-    on conflict on constraint workspaces_pkey do nothing
-    returning * into made;
-    if not found then
-        select w.* into made
-          from public.workspaces w
-          join public.workspace_members m on m.workspace_id = w.id and m.user_id = owner and m.role = 'owner'
-         where w.id = wanted;
-        if not found then
-            raise sqlstate 'PT409' using message = 'id_taken';
-        end if;
-        return private.describe_workspace(made);
+    insert into public.workspaces (id, name) values (wanted, workspace ->> 'name') on conflict (id) do nothing;
+    if found then
+        perform private.apply_settings('workspace', wanted, workspace);
+        insert into public.workspace_members (workspace_id, user_id, role) values (wanted, owner, 'owner');
+        perform private.record_change(wanted, 'workspace.created', wanted);
+        perform private.record_change(wanted, 'member.added', owner, 'owner');
+    elsif not exists (select
+                        from public.workspace_members m
+                       where m.workspace_id = wanted
+                         and m.user_id = owner
+                         and m.role = 'owner') then
+        raise sqlstate 'PT409' using message = 'id_taken';
     end if;
-    made := private.apply_to_workspace(made, workspace);
-    insert into public.workspace_members (workspace_id, user_id, role) values (made.id, owner, 'owner');
-    perform private.record_change(made.id, 'workspace.created', made.id);
-    perform private.record_change(made.id, 'member.added', owner, 'owner');
-    return private.describe_workspace(made);
+    return private.settings_of('workspace', wanted);
 end;
 $$;
-comment on function public.create_workspace is 'Makes a workspace with its first owner (the caller unless another is named); operators only. The same id again gives the same workspace.';
+comment on function public.create_workspace is 'Creates a workspace with its first owner (the caller unless another is named); for operators. A repeated id returns the existing workspace.';
 
-create function public.list_workspaces(after uuid default null, page_size integer default 50)
-    returns jsonb language sql stable set search_path = ''
-as $$
-    select private.page(jsonb_agg(private.describe_workspace(w) order by w.id), page_size, 'id')
-      from (select w.*
-              from public.workspaces w
-             where list_workspaces.after is null or w.id > list_workspaces.after
-             order by w.id
-             limit page_size + 1) w;
-$$;
-comment on function public.list_workspaces is 'A page of the workspaces that the caller may see: their own, or all for operators.';
-
-create function public.read_workspace(workspace_id uuid)
-    returns jsonb language plpgsql stable set search_path = ''
-as $$
-declare
-    found_workspace public.workspaces;
-begin
-    select w.* into found_workspace from public.workspaces w where w.id = read_workspace.workspace_id;
-    if not found then
-        raise sqlstate 'PT404' using message = 'workspace_not_found';
-    end if;
-    return private.describe_workspace(found_workspace);
-end;
-$$;
-comment on function public.read_workspace is 'A workspace that the caller is a member of.';
-
-create function public.change_workspace(workspace_id uuid, changes jsonb)
+create function public.delete_workspace(workspace_id uuid, name text)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid := private.enter_as_admin('workspace', workspace_id);
-    before public.workspaces;
-    made   public.workspaces;
+    workspace constant uuid := private.enter_to_manage('workspace', workspace_id, 'owner');
+    present   text;
 begin
-    select w.* into before from public.workspaces w where w.id = workspace for no key update;
-    made := private.apply_to_workspace(before, changes);
-    if made is distinct from before then
-        perform private.record_change(workspace, 'workspace.changed', workspace);
+    select w.name into present from public.workspaces w where w.id = workspace for update;
+    if not found then
+        raise sqlstate 'PT404' using message = 'workspace_not_found';
+    elsif present is distinct from delete_workspace.name then
+        raise sqlstate 'PT409' using message = 'wrong_name';
     end if;
-    return private.describe_workspace(made);
+    delete from public.workspaces w where w.id = workspace;
+    return jsonb_build_object('removed', true);
 end;
 $$;
-comment on function public.change_workspace is 'Changes the given settings of a workspace; for its owners and admins.';
-
-create function public.list_members(workspace_id uuid, after uuid default null, page_size integer default 50)
-    returns jsonb language plpgsql stable set search_path = ''
-as $$
-begin
-    perform public.read_workspace(workspace_id);
-    return (select private.page(jsonb_agg(to_jsonb(m) order by m.user_id), page_size, 'user_id')
-              from (select m.user_id, e.email, m.role, m.created_at
-                      from public.workspace_members m
-                      left join private.member_emails(list_members.workspace_id) e on e.user_id = m.user_id
-                     where m.workspace_id = list_members.workspace_id
-                       and (list_members.after is null or m.user_id > list_members.after)
-                     order by m.user_id
-                     limit page_size + 1) m);
-end;
-$$;
-comment on function public.list_members is 'A page of a workspace''s members: {user_id, email, role, created_at}.';
+comment on function public.delete_workspace is 'Deletes a workspace, whose name confirms it, with all its contacts, conversations, secrets and audit events; for owners. It cannot be undone.';
 
 create function private.require_another_owner(workspace_id uuid, user_id uuid)
     returns void language plpgsql stable set search_path = ''
@@ -380,21 +330,21 @@ begin
     end if;
 end;
 $$;
-comment on function private.require_another_owner is 'Refuses to take the last owner from a workspace, which is locked by then.';
+comment on function private.require_another_owner is 'Refuses to take the last owner from a workspace, which is locked.';
 
-create function private.put_member(workspace_id uuid, user_id uuid, role public.member_role, granted_by public.member_role)
+create function private.put_member(workspace_id uuid, user_id uuid, role public.member_role)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
     before public.member_role;
     made   public.workspace_members;
 begin
-    -- One at a time: two owners who demote each other at once must not both succeed.
+    -- The lock keeps two owners from demoting each other at the same time.
     perform from public.workspaces w where w.id = put_member.workspace_id for no key update;
     select m.role into before
       from public.workspace_members m
      where m.workspace_id = put_member.workspace_id and m.user_id = put_member.user_id;
-    if granted_by <> 'owner' and (role <> 'agent' or coalesce(before, 'agent') <> 'agent') then
+    if private.caller_role(workspace_id) <> 'owner' and (role <> 'agent' or coalesce(before, 'agent') <> 'agent') then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_only';
     end if;
     if before = 'owner' and role <> 'owner' then
@@ -411,39 +361,37 @@ begin
     return jsonb_build_object('user_id', made.user_id, 'role', made.role, 'created_at', made.created_at);
 end;
 $$;
-comment on function private.put_member is 'Gives a user a role in a workspace, if whoever grants it has the role for that.';
+comment on function private.put_member is 'Gives a user a role in a workspace: owners give every role, admins make agents.';
 
 create function public.set_member(workspace_id uuid, user_id uuid, role public.member_role)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid := private.enter_as_admin('workspace', workspace_id);
+    workspace constant uuid := private.enter_to_manage('workspace', workspace_id, 'admin');
 begin
     if private.find_user_by_email(user_id, null) is null then
         raise sqlstate 'PT404' using message = 'user_not_found';
     end if;
-    return private.put_member(workspace, user_id, role, private.caller_role(workspace));
+    return private.put_member(workspace, user_id, role);
 end;
 $$;
-comment on function public.set_member is 'Makes a user a member, or gives a member another role. Admins manage agents, owners everybody; the last owner stays one.';
+comment on function public.set_member is 'Makes a user a member, or changes a member''s role. Admins manage agents, owners all members; the last owner stays.';
 
 create function public.add_member(workspace_id uuid, email text, role public.member_role)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace  constant uuid := private.enter_as_admin('workspace', workspace_id);
-    granted_by constant public.member_role := private.caller_role(workspace);
+    workspace  constant uuid    := private.enter_to_manage('workspace', workspace_id, 'admin');
     limited    constant boolean := private.calling_user() is not null;
     found_user uuid;
-    before     public.member_role;
     refusal    text;
 begin
-    -- Before anybody is looked for: put_member would say so only of an email that is known, and its error would undo the count.
-    if granted_by <> 'owner' and role <> 'agent' then
+    -- Before the look-up: put_member would refuse only for a known email, and its error would undo the count.
+    if role <> 'agent' and private.caller_role(workspace) <> 'owner' then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_only';
     end if;
     if limited then
-        -- The answer tells whether an email is known on this instance. Every question is counted, also the one with a yes.
+        -- The result reveals whether an email is known on this instance, so every call counts.
         begin
             perform private.take_limits(jsonb_build_object('members_by_email', jsonb_build_object(
                 'place', 1, 'subject', private.calling_user(), 'quota', 10, 'object_id', private.calling_user())));
@@ -459,91 +407,53 @@ begin
             raise sqlstate 'PT404' using message = 'user_not_found', detail = 'email_not_confirmed';
         end if;
         perform private.record_change(workspace, 'member.sought', workspace, 'user_not_found');
-        return private.refuse(jsonb_build_object(
-            'status', 404, 'code', 'user_not_found',
-            'detail', 'No user has confirmed this email.'));
+        return private.refuse(jsonb_build_object('status', 404, 'code', 'user_not_found', 'detail', 'email_not_confirmed'));
     end if;
-    select m.role into before from public.workspace_members m where m.workspace_id = workspace and m.user_id = found_user;
-    if before <> role then
+    if exists (select
+                 from public.workspace_members m
+                where m.workspace_id = workspace
+                  and m.user_id = found_user
+                  and m.role <> add_member.role) then
         raise sqlstate 'PT409' using message = 'member_exists';
     end if;
-    return private.put_member(workspace, found_user, role, granted_by);
+    return private.put_member(workspace, found_user, role);
 end;
 $$;
-comment on function public.add_member is 'Makes the user with this confirmed email a member; ten such questions a minute and caller, operators aside. A member with another role is a conflict.';
+comment on function public.add_member is 'Makes the user with this confirmed email a member; limited to ten calls a minute and user, operators excepted. A member with another role is a conflict.';
 
 create function public.remove_member(workspace_id uuid, user_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    caller_role constant public.member_role := private.enter_to_manage('workspace', workspace_id);
-    before public.member_role;
+    workspace constant uuid               := private.enter_to_manage('workspace', workspace_id, 'agent');
+    role      constant public.member_role := private.caller_role(workspace);
+    leaves    constant boolean            := user_id is not distinct from private.calling_user();
+    before    public.member_role;
 begin
-    if caller_role = 'agent' and user_id is distinct from private.calling_user() then
+    if role = 'agent' and not leaves then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
-    -- Whoever leaves manages themselves.
-    perform set_config('switchboard.managed_workspace_id', workspace_id::text, true);
-    perform from public.workspaces w where w.id = remove_member.workspace_id for no key update;
+    -- An agent who leaves may delete their own membership.
+    perform set_config('switchboard.managed_workspace_id', workspace::text, true);
+    perform from public.workspaces w where w.id = workspace for no key update;
     select m.role into before
       from public.workspace_members m
-     where m.workspace_id = remove_member.workspace_id and m.user_id = remove_member.user_id;
+     where m.workspace_id = workspace and m.user_id = remove_member.user_id;
     if not found then
         raise sqlstate 'PT404' using message = 'member_not_found';
     end if;
-    if caller_role = 'admin' and before <> 'agent' and user_id is distinct from private.calling_user() then
+    if role = 'admin' and before <> 'agent' and not leaves then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_only';
     end if;
     if before = 'owner' then
-        perform private.require_another_owner(workspace_id, user_id);
+        perform private.require_another_owner(workspace, user_id);
     end if;
-    delete from public.workspace_members m
-     where m.workspace_id = remove_member.workspace_id and m.user_id = remove_member.user_id;
-    perform private.record_change(workspace_id, 'member.removed', user_id, before::text);
+    delete from public.workspace_members m where m.workspace_id = workspace and m.user_id = remove_member.user_id;
+    perform private.record_change(workspace, 'member.removed', user_id, before::text);
     return jsonb_build_object('removed', true);
 end;
 $$;
-comment on function public.remove_member is 'Takes a member out of a workspace; everybody may leave. Admins remove agents, owners everybody but the last owner.';
-
-create function private.calling_actor()
-    returns uuid language sql stable set search_path = ''
-as $$
-    select coalesce(c.caller ->> 'contact_id', c.caller ->> 'user_id')::uuid
-      from (select private.claims() -> 'caller' as caller) c;
-$$;
-comment on function private.calling_actor is 'The contact or user on whose behalf a function of ours calls; null for the system.';
-
-create function private.enter_as_owner(noun text, object_id uuid)
-    returns uuid language plpgsql set search_path = ''
-as $$
-begin
-    if private.enter_to_manage(noun, object_id) <> 'owner' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_only';
-    end if;
-    return private.workspace_of(noun, object_id);
-end;
-$$;
-comment on function private.enter_as_owner is 'Enters as enter_as_admin does, for owners and operators'' commands only; gives the workspace.';
-
-create function public.delete_workspace(workspace_id uuid, name text)
-    returns jsonb language plpgsql set search_path = ''
-as $$
-declare
-    workspace constant uuid := private.enter_as_owner('workspace', workspace_id);
-    present   text;
-begin
-    select w.name into present from public.workspaces w where w.id = workspace for update;
-    if not found then
-        raise sqlstate 'PT404' using message = 'workspace_not_found';
-    end if;
-    if present is distinct from delete_workspace.name then
-        raise sqlstate 'PT409' using message = 'wrong_name';
-    end if;
-    delete from public.workspaces w where w.id = workspace;
-    return jsonb_build_object('removed', true);
-end;
-$$;
-comment on function public.delete_workspace is 'Deletes a workspace and everything in it, if its name is given: contacts, conversations, secrets, its audit. For owners; it cannot be undone.';
+comment on function public.remove_member is 'Removes a member; every member may leave. Admins remove agents, owners all members but the last owner.';
 
 grant execute on function
     private.member_workspaces, private.admin_workspaces
@@ -554,16 +464,11 @@ grant execute on function
     to switchboard;
 
 grant execute on function
-    private.caller_role, private.enter_to_manage, private.enter_as_admin, private.find_user_by_email, private.is_operator,
-    private.record_change, private.apply_to_workspace, public.create_workspace, public.change_workspace,
-    private.require_another_owner, private.put_member, public.set_member, public.add_member, public.remove_member,
-    private.calling_actor, private.enter_as_owner, public.delete_workspace
-    to service_role, switchboard;
-
-grant execute on function
-    private.member_emails, public.list_workspaces, public.read_workspace, public.list_members
+    private.member_email
     to authenticated, service_role;
 
 grant execute on function
-    private.describe_workspace
-    to authenticated, service_role, switchboard;
+    private.workspace_of, private.caller_role, private.enter_to_manage, private.is_operator, private.find_user_by_email,
+    private.record_change, private.calling_actor, public.create_workspace, public.delete_workspace,
+    private.require_another_owner, private.put_member, public.set_member, public.add_member, public.remove_member
+    to service_role, switchboard;

@@ -80,115 +80,19 @@ as $$
 $$;
 comment on function private.persona_of_space is 'The persona that answers in a space; null where there is no such space or it is closed.';
 
-create function private.describe_space(space public.spaces)
-    returns jsonb language sql stable set search_path = ''
-as $$
-    select to_jsonb(space) - 'hmac_secret_id'
-           || jsonb_build_object('has_hmac_secret', space.hmac_secret_id is not null);
-$$;
-comment on function private.describe_space is 'A space as its workspace''s members see it: of its secret only whether there is one.';
-
-create function private.apply_to_space(space public.spaces, changes jsonb)
-    returns public.spaces language sql set search_path = ''
-as $$
-    update public.spaces s
-       set (name, persona_id, allowed_origins, arrivals_per_minute, arrivals_per_minute_by_address, enabled)
-         = (select n.name, n.persona_id, n.allowed_origins, n.arrivals_per_minute, n.arrivals_per_minute_by_address, n.enabled
-              from jsonb_populate_record(s, changes) n)
-     where s.id = space.id
-    returning s.*;
-$$;
-comment on function private.apply_to_space is 'Writes the given members of a space''s settings; the others stay.';
-
-create function public.create_space(workspace_id uuid, space jsonb)
-    returns jsonb language plpgsql set search_path = ''
-as $$
-declare
-    workspace constant uuid := private.enter_as_admin('workspace', workspace_id);
-    wanted    constant uuid := coalesce((space ->> 'id')::uuid, private.uuid7());
-    made public.spaces;
-begin
-    perform private.require_persona(workspace, (space ->> 'persona_id')::uuid);
-    insert into public.spaces (id, workspace_id, kind, name, persona_id)
-    values (wanted, workspace, (space ->> 'kind')::public.space_kind, space ->> 'name', (space ->> 'persona_id')::uuid)
-    on conflict on constraint spaces_pkey do nothing
-    returning * into made;
-    if not found then
-        select s.* into made from public.spaces s where s.id = wanted and s.workspace_id = workspace;
-        if not found then
-            raise sqlstate 'PT409' using message = 'id_taken';
-        end if;
-        return private.describe_space(made);
-    end if;
-    made := private.apply_to_space(made, space);
-    perform private.record_change(workspace, 'space.created', made.id);
-    return private.describe_space(made);
-end;
-$$;
-comment on function public.create_space is 'Adds a space to a workspace; the same id again gives the same space. For owners and admins.';
-
-create function public.change_space(space_id uuid, changes jsonb)
-    returns jsonb language plpgsql set search_path = ''
-as $$
-declare
-    workspace constant uuid := private.enter_as_admin('space', space_id);
-    before public.spaces;
-    made   public.spaces;
-begin
-    select s.* into before from public.spaces s where s.id = space_id and s.workspace_id = workspace for no key update;
-    if changes ? 'persona_id' then
-        perform private.require_persona(workspace, (changes ->> 'persona_id')::uuid);
-    end if;
-    made := private.apply_to_space(before, changes);
-    if made is distinct from before then
-        perform private.record_change(workspace, 'space.changed', space_id);
-    end if;
-    return private.describe_space(made);
-end;
-$$;
-comment on function public.change_space is 'Changes the given settings of a space; for owners and admins.';
-
-create function public.rotate_hmac_secret(space_id uuid, overlap_seconds integer)
-    returns jsonb language plpgsql set search_path = ''
-as $$
-declare
-    workspace constant uuid := private.enter_as_admin('space', space_id);
-    secret    constant text := private.new_secret();
-begin
-    perform private.replace_secret('hmac', space_id, secret, overlap_seconds);
-    perform private.record_change(workspace, 'space.secret_rotated', space_id);
-    return jsonb_build_object('secret', secret);
-end;
-$$;
-comment on function public.rotate_hmac_secret is 'Makes a space''s new HMAC secret and tells it this once; older ones are accepted for so many seconds yet. For owners and admins.';
-
-create function public.remove_hmac_secret(space_id uuid)
-    returns jsonb language plpgsql set search_path = ''
-as $$
-declare
-    workspace constant uuid := private.enter_as_admin('space', space_id);
-begin
-    if private.replace_secret('hmac', space_id, null, 0) then
-        perform private.record_change(workspace, 'space.secret_removed', space_id);
-    end if;
-    return jsonb_build_object('removed', true);
-end;
-$$;
-comment on function public.remove_hmac_secret is 'Takes a space''s HMAC secret away, and older ones with it; repeating it changes nothing. For owners and admins.';
-
 create view public.space_settings with (security_invoker = true) as
 select s.id, s.workspace_id, s.kind, s.name, s.persona_id, s.allowed_origins, s.arrivals_per_minute,
        s.arrivals_per_minute_by_address, s.enabled, s.hmac_secret_id is not null as has_hmac_secret, s.created_at
   from public.spaces s;
-comment on view public.space_settings is 'A space as its workspace''s members see it: of its secret only whether there is one.';
+comment on view public.space_settings is 'The spaces of a workspace as its members see them: of the secret, only whether there is one.';
 
 create function public.delete_space(space_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid := private.enter_as_owner('space', space_id);
+    workspace constant uuid := private.enter_to_manage('space', space_id, 'owner');
 begin
-    -- Locked first: a conversation that is opened in this moment waits, and does not find the space any more.
+    -- Locked first: a conversation that is opened at the same time waits, and then does not find the space.
     perform from public.spaces s where s.id = delete_space.space_id and s.workspace_id = workspace for update;
     if not found then
         raise sqlstate 'PT404' using message = 'space_not_found';
@@ -207,7 +111,7 @@ begin
     return jsonb_build_object('removed', true);
 end;
 $$;
-comment on function public.delete_space is 'Deletes a space in which no session is active or paused, and its secrets; what was said there stays, without a space. For owners.';
+comment on function public.delete_space is 'Deletes a space and its secrets, unless a session there is active or paused; its conversations stay, without a space. For owners.';
 
 grant execute on function
     private.workspace_of_space, public.space_origins, private.enter_space
@@ -218,10 +122,5 @@ grant execute on function
     to authenticated;
 
 grant execute on function
-    private.describe_space
-    to service_role, switchboard;
-
-grant execute on function
-    private.apply_to_space, public.create_space, public.change_space, public.rotate_hmac_secret,
-    public.remove_hmac_secret, public.delete_space
+    public.delete_space
     to service_role, switchboard;

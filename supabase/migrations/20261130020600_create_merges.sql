@@ -119,15 +119,6 @@ end;
 $$;
 comment on function private.open_conflict is 'Records that two contacts claim the same identity, once per pair while it is open.';
 
-create function private.describe_merge(merge public.contact_merges)
-    returns jsonb language plpgsql immutable set search_path = ''
-as $$
-begin
-    return to_jsonb(merge) - 'workspace_id';
-end;
-$$;
-comment on function private.describe_merge is 'A merge as its workspace''s members see it.';
-
 create function private.fields_to_fill(contact public.contacts, standing public.contacts)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
@@ -508,23 +499,11 @@ end;
 $$;
 comment on function private.return_conversations is 'Moves conversations back to their former contact, under their former keys.';
 
-create function private.enter_contact_as_admin(contact_id uuid)
-    returns uuid language plpgsql set search_path = ''
-as $$
-begin
-    if private.enter_contact(contact_id) = 'agent' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
-    end if;
-    return private.workspace_of_contact(contact_id);
-end;
-$$;
-comment on function private.enter_contact_as_admin is 'Enters the workspace of a contact as an owner or admin and returns it; 404 for callers who are no member.';
-
 create function public.merge_contacts(contact_id uuid, into_id uuid, preview boolean default false)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid := private.enter_contact_as_admin(contact_id);
+    workspace constant uuid := private.enter_to_manage('contact', contact_id, 'admin');
     target   uuid;
     contact  public.contacts;
     standing public.contacts;
@@ -551,7 +530,7 @@ begin
           from public.contact_merges m
          where m.contact_id = contact.id
            and m.undone_at is null;
-        return jsonb_build_object('merge', private.describe_merge(merge), 'changed', false);
+        return jsonb_build_object('merge', to_jsonb(merge), 'changed', false);
     end if;
     if contact.id = standing.id then
         raise sqlstate 'PT409' using message = 'same_contact';
@@ -565,7 +544,7 @@ begin
         return jsonb_build_object('preview', described, 'changed', false);
     end if;
     merge := private.merge_into(contact, standing, null);
-    return jsonb_build_object('merge', private.describe_merge(merge), 'preview', described, 'changed', true);
+    return jsonb_build_object('merge', to_jsonb(merge), 'preview', described, 'changed', true);
 end;
 $$;
 comment on function public.merge_contacts is 'Merges a contact into another of its workspace: {merge, preview, changed}. preview: returns what would move and collide, and changes nothing. Owners and admins.';
@@ -574,7 +553,7 @@ create function public.unmerge_contact(contact_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid := private.enter_contact_as_admin(contact_id);
+    workspace constant uuid := private.enter_to_manage('contact', contact_id, 'admin');
     merge public.contact_merges;
     stood uuid;
 begin
@@ -594,111 +573,49 @@ begin
     if stood is not null then
         raise sqlstate 'PT409' using message = 'merged_further', detail = merge.into_id::text;
     end if;
-    return jsonb_build_object('merge', private.describe_merge(private.unmerge(merge)), 'changed', true);
+    return jsonb_build_object('merge', to_jsonb(private.unmerge(merge)), 'changed', true);
 end;
 $$;
 comment on function public.unmerge_contact is 'Undoes the merge of a contact: {merge, changed}. Refused while the target is itself merged. Owners and admins.';
 
-create function public.list_contact_conflicts(
-    workspace_id uuid                   default null,
-    status       public.conflict_status default 'open',
-    after        uuid                   default null,
-    page_size    integer                default 50
-)
-    returns jsonb language plpgsql stable set search_path = ''
-as $$
-declare
-    workspace constant uuid := private.named_workspace(workspace_id);
-    most      constant integer := least(greatest(page_size, 1), 200);
-begin
-    perform public.read_workspace(workspace);
-    return (select private.page(jsonb_agg(private.describe_conflict(k) order by k.created_at desc, k.id desc), most, 'id')
-              from (select c.*
-                      from public.contact_conflicts c
-                     where c.workspace_id = workspace
-                       and c.status = list_contact_conflicts.status
-                       and (list_contact_conflicts.after is null
-                            or (c.created_at, c.id) < (select p.created_at, p.id
-                                                         from public.contact_conflicts p
-                                                        where p.id = list_contact_conflicts.after))
-                     order by c.created_at desc, c.id desc
-                     limit most + 1) k);
-end;
-$$;
-comment on function public.list_contact_conflicts is 'A page of the pairs of contacts that were called the same, newest first, for the workspace''s members.';
-
-create function private.describe_conflict(conflict public.contact_conflicts)
-    returns jsonb language plpgsql stable set search_path = ''
-as $$
-begin
-    return to_jsonb(conflict) || jsonb_build_object(
-        'contact', private.contact_summary(conflict.contact_id), 'other_contact', private.contact_summary(conflict.other_contact_id));
-end;
-$$;
-comment on function private.describe_conflict is 'A conflict as its workspace''s members see it.';
-
-create function private.contact_summary(contact_id uuid)
-    returns jsonb language plpgsql stable set search_path = ''
-as $$
-begin
-    return (select jsonb_build_object('id', c.id, 'kind', c.kind, 'name', private.contact_name(c), 'standing_id', private.merge_target(c.id))
-              from public.contacts c
-             where c.id = contact_summary.contact_id);
-end;
-$$;
-comment on function private.contact_summary is 'A short form of a contact: {id, kind, name, standing_id}.';
-
-create function private.workspace_of_conflict(conflict_id uuid)
-    returns uuid language plpgsql stable security definer set search_path = ''
-as $$
-begin
-    return (select k.workspace_id from public.contact_conflicts k where k.id = workspace_of_conflict.conflict_id);
-end;
-$$;
-comment on function private.workspace_of_conflict is 'The workspace of a conflict that somebody wants to dismiss; null for any other id.';
+create view public.contact_conflict_details with (security_invoker = true) as
+select k.id, k.workspace_id, k.found_by, k.status, k.merge_id, k.closed_by, k.created_at, k.closed_at,
+       jsonb_build_object('id', c.id, 'kind', c.kind, 'name', private.contact_name(c),
+                          'standing_id', private.merge_target(c.id)) as contact,
+       jsonb_build_object('id', o.id, 'kind', o.kind, 'name', private.contact_name(o),
+                          'standing_id', private.merge_target(o.id)) as other_contact
+  from public.contact_conflicts k
+  join public.contacts c on c.id = k.contact_id
+  join public.contacts o on o.id = k.other_contact_id;
+comment on view public.contact_conflict_details is 'Conflicts with a short form of the two contacts; standing_id is the contact that stands for one that was merged, else its own id.';
 
 create function public.dismiss_contact_conflict(conflict_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    conflict public.contact_conflicts;
-    role     public.member_role;
+    workspace constant uuid := private.enter_to_manage('conflict', conflict_id, 'admin');
+    conflict  public.contact_conflicts;
 begin
-    begin
-        role := private.enter_to_manage('workspace', private.workspace_of_conflict(conflict_id));
-    exception when sqlstate 'PT404' then
-        raise sqlstate 'PT404' using message = 'conflict_not_found';
-    end;
-    if role = 'agent' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
-    end if;
-    select k.* into strict conflict from public.contact_conflicts k where k.id = dismiss_contact_conflict.conflict_id for no key update;
+    select k.* into strict conflict from public.contact_conflicts k where k.id = conflict_id for no key update;
     if conflict.status = 'merged' then
         raise sqlstate 'PT409' using message = 'already_merged';
     elsif conflict.status = 'open' then
         update public.contact_conflicts k
            set status = 'dismissed', closed_by = private.calling_user(), closed_at = clock_timestamp()
-         where k.id = conflict.id
-        returning k.* into conflict;
-        perform private.record_change(conflict.workspace_id, 'contact.conflict_dismissed', conflict.contact_id, conflict.other_contact_id::text);
+         where k.id = conflict.id;
+        perform private.record_change(workspace, 'contact.conflict_dismissed', conflict.contact_id, conflict.other_contact_id::text);
     end if;
-    return private.describe_conflict(conflict);
+    return (select to_jsonb(d) from public.contact_conflict_details d where d.id = conflict.id);
 end;
 $$;
 comment on function public.dismiss_contact_conflict is 'Closes a conflict for good: the two contacts are not the same. Owners and admins.';
 
 grant execute on function
     private.move_with_conversations, private.move_contact_rows, private.moved_rows, private.return_contact_rows, private.open_conflict,
-    private.describe_merge, private.fields_to_fill, private.preview_merge, private.lock_contacts,
-    private.merge_into, private.merged_contacts, private.unmerge, private.return_conversations,
-    private.enter_contact_as_admin, public.merge_contacts, public.unmerge_contact, private.workspace_of_conflict,
-    public.dismiss_contact_conflict
+    private.fields_to_fill, private.preview_merge, private.lock_contacts, private.merge_into, private.merged_contacts,
+    private.unmerge, private.return_conversations, public.merge_contacts, public.unmerge_contact, public.dismiss_contact_conflict
     to service_role, switchboard;
 
 grant execute on function
-    private.contact_name, private.describe_conflict, private.contact_summary
+    private.contact_name
     to authenticated, service_role, switchboard;
-
-grant execute on function
-    public.list_contact_conflicts
-    to authenticated, service_role;

@@ -129,7 +129,7 @@ alter table public.tags enable row level security;
 create index tags_name_idx on public.tags (workspace_id, name, contact_id, session_id);
 
 create function private.own_sessions()
-    returns setof uuid language sql stable security definer set search_path = ''
+    returns setof uuid language sql stable cost 1 rows 100 security definer set search_path = ''
 as $$
     select s.id
       from public.sessions s
@@ -460,7 +460,7 @@ begin
         session := opened.session;
         if opened.is_new then
             if preset.id is not null then
-                session := private.begin_by_template(session, preset);
+                session := private.apply_template(session, preset);
             end if;
             if role is null then
                 perform private.take_start_limits(conversation, space, client);

@@ -139,7 +139,7 @@ create function public.clean_up_sessions(workspace_id uuid, max_age_hours intege
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
-    perform private.enter_as_admin('workspace', workspace_id);
+    perform private.enter_to_manage('workspace', workspace_id, 'admin');
     if max_age_hours is null or max_age_hours < 1 then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'max_age_hours_too_small';
     end if;

@@ -17,6 +17,14 @@ create policy "Switchboard adds to the workspace it entered"
     on public.audit_events for insert to switchboard
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
+-- Who may see contacts' activity: members, for the sessions that they may see.
+
+grant select on public.contact_activity to authenticated, service_role;
+
+-- Who may see conflicts with their contacts: members.
+
+grant select on public.contact_conflict_details to authenticated, service_role, switchboard;
+
 -- Who may see which contacts were called the same: members, who see the contacts.
 
 grant select on public.contact_conflicts to authenticated;
@@ -39,6 +47,10 @@ create policy "Switchboard changes the workspace it entered"
     on public.contact_conflicts for update to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see contacts' details: members; the view reads with its reader's rights.
+
+grant select on public.contact_details to authenticated, service_role, switchboard;
 
 -- Who may see identities: members. A contact is not shown what the workspace knows it by.
 
@@ -134,6 +146,22 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
+-- Who may see contacts by their last activity: members, for the sessions that they may see.
+
+grant select on public.contacts_by_activity to authenticated, service_role;
+
+-- Who may see contacts by the spaces of their conversations: members, for the conversations that they may see.
+
+grant select on public.contacts_by_space to authenticated, service_role;
+
+-- Who may see contacts by their tags: members.
+
+grant select on public.contacts_by_tag to authenticated, service_role;
+
+-- Who may see contacts without a session: members, for the sessions that they may see.
+
+grant select on public.contacts_without_session to authenticated, service_role;
+
 -- Who may see conversations: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose
 -- token is for it.
 
@@ -226,6 +254,10 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
+-- Who may see members with their emails: the members of the workspace.
+
+grant select on public.member_details to authenticated, service_role;
+
 -- Who may read the words of messages: whoever may read the messages.
 
 grant select on public.message_words to authenticated, contact;
@@ -278,6 +310,10 @@ create policy "Switchboard changes the workspace it entered"
     on public.persona_breakers for update to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+
+-- Who may see personas' settings: members; the view reads public.personas with its reader's rights.
+
+grant select on public.persona_settings to authenticated, service_role, switchboard;
 
 -- Who may see personas: members. Their secrets are in Vault.
 
@@ -528,7 +564,7 @@ create policy "Switchboard changes the workspace it entered"
 
 -- Who may see spaces' settings: members; the view reads public.spaces with its reader's rights.
 
-grant select on public.space_settings to authenticated, service_role;
+grant select on public.space_settings to authenticated, service_role, switchboard;
 
 -- Who may see spaces: members.
 

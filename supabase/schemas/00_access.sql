@@ -28,6 +28,10 @@ grant contact, switchboard to authenticator;
 -- PostgREST applies these to every request made in the role.
 alter role contact     set statement_timeout = '5s';
 alter role switchboard set statement_timeout = '10s';
+-- A list is planned for the filters' values: PostgREST prepares its statements, and a plan for any value reads a rare tag's
+-- contacts as if they were many.
+alter role authenticated set plan_cache_mode = 'force_custom_plan';
+alter role service_role  set plan_cache_mode = 'force_custom_plan';
 
 comment on role contact is 'An outside person with a contact token: reads one conversation.';
 comment on role switchboard is 'The functions of Switchboard: executes the domain functions and sees only the entered workspace.';
@@ -197,17 +201,6 @@ end;
 $$;
 comment on function private.raise_refusal is 'Rolls back the writes of the surrounding block. The domain function catches SB001, counts the refusal, and returns it with private.refuse().';
 
-create function private.workspace_of(noun text, object_id uuid)
-    returns uuid language sql stable security definer set search_path = ''
-as $$
-    select case noun
-               when 'workspace' then object_id
-               when 'space'     then (select s.workspace_id from public.spaces s where s.id = object_id)
-               when 'persona'   then (select p.workspace_id from public.personas p where p.id = object_id)
-           end;
-$$;
-comment on function private.workspace_of is 'The workspace of a workspace, space or persona that somebody wants to manage; null for any other id.';
-
 create function private.calling_user()
     returns uuid language sql stable set search_path = ''
 as $$
@@ -215,18 +208,8 @@ as $$
 $$;
 comment on function private.calling_user is 'The user on whose behalf a function calls; null for operators'' commands.';
 
-create function private.page(items jsonb, page_size integer, key text)
-    returns jsonb language sql immutable set search_path = ''
-as $$
-    -- One more was asked for than fits: whether it came says whether there are more.
-    select case when jsonb_array_length(items) > page_size
-                then jsonb_build_object('items', items - page_size, 'next_cursor', items -> (page_size - 1) ->> key)
-                else jsonb_build_object('items', coalesce(items, '[]'), 'next_cursor', null) end;
-$$;
-comment on function private.page is '{items, next_cursor} of a list that was read with one more than the page holds.';
-
 grant execute on function
-    private.uuid7, private.workspace_of, private.calling_user
+    private.uuid7, private.calling_user
     to service_role, switchboard;
 
 grant execute on function
@@ -241,7 +224,3 @@ grant execute on function
     private.enter, private.require_system, private.enter_workspace, private.entered_workspace, private.refuse,
     private.raise_refusal
     to switchboard;
-
-grant execute on function
-    private.page
-    to authenticated, service_role;

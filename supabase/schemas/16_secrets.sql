@@ -122,15 +122,6 @@ end;
 $$;
 comment on function public.webhook_secret is 'Whose delivery it would be, and the secrets of which it must prove to know one: {workspace_id, secrets}. n8n: reference is the turn''s id.';
 
-create function private.new_secret()
-    returns text language sql set search_path = ''
-as $$
-    -- Two random UUIDs hold 244 random bits, from the server's strong generator.
-    select encode(sha256(uuid_send(gen_random_uuid())
-                                               || uuid_send(gen_random_uuid())), 'hex');
-$$;
-comment on function private.new_secret is 'A new secret, in hex.';
-
 create function private.drop_secrets()
     returns trigger language plpgsql security definer set search_path = ''
 as $$
@@ -166,7 +157,7 @@ as $$
 $$;
 comment on function private.forget_secrets is 'Deletes replaced secrets whose time is over from Vault, of one space or persona or of all; how many.';
 
-create function private.replace_secret(slot text, owner_id uuid, secret text, overlap_seconds integer)
+create function private.store_secret(slot text, owner_id uuid, secret text, overlap_seconds integer)
     returns boolean language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -210,7 +201,33 @@ begin
     return former is not null;
 end;
 $$;
-comment on function private.replace_secret is 'Keeps a new secret in Vault (null: none any more) as the hmac of a space, or the secret or callback of a persona; the former one stays accepted for the overlap. Whether there was one.';
+comment on function private.store_secret is 'Keeps a new secret in Vault (null: none any more) as the hmac of a space, or the secret or callback of a persona; the former one stays accepted for the overlap. Whether there was one.';
+
+create function public.replace_secret(slot text, owner_id uuid, action text, secret text default null, overlap_seconds integer default 0)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    kind      constant text    := case slot when 'hmac' then 'space' else 'persona' end;
+    workspace constant uuid    := private.enter_to_manage(kind, owner_id, 'admin');
+    -- Two random UUIDs have 244 random bits, from the server's strong generator.
+    generated constant text    := encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex');
+    replaced  constant boolean := private.store_secret(
+        slot, owner_id, case action when 'set' then secret when 'rotate' then generated end, overlap_seconds);
+begin
+    if action <> 'remove' or replaced then
+        perform private.record_change(
+            workspace,
+            kind || case slot when 'callback' then '.callback_secret_' else '.secret_' end
+                 || case action when 'set' then 'set' when 'rotate' then 'rotated' else 'removed' end,
+            owner_id);
+    end if;
+    if action = 'set' then
+        perform private.retry_persona(owner_id);
+    end if;
+    return jsonb_build_object('secret', case action when 'rotate' then generated end);
+end;
+$$;
+comment on function public.replace_secret is 'Replaces a secret of a space (slot hmac) or a persona (slot secret or callback). action: set the given one, rotate to a generated one, which is returned once, or remove it; former secrets stay valid for overlap_seconds. For owners and admins.';
 
 create trigger retired_secrets_drop after delete on private.retired_secrets for each row execute function private.drop_secrets();
 
@@ -224,5 +241,5 @@ grant execute on function
     to switchboard;
 
 grant execute on function
-    private.new_secret, private.replace_secret
+    private.store_secret, public.replace_secret
     to service_role, switchboard;

@@ -262,74 +262,18 @@ end;
 $$;
 comment on function private.leave_group is 'Records that a person left a group; whether the person was in it. The row stays.';
 
-create function private.sole_workspace()
-    returns uuid language sql stable security definer set search_path = ''
-as $$
-    -- Of the caller, with the caller's own token or through a management function.
-    select (array_agg(m.workspace_id))[1]
-      from public.workspace_members m
-     where m.user_id = case private.claims() ->> 'role'
-                           when 'authenticated' then auth.uid()
-                           when 'switchboard'   then case when (private.claims() #>> '{scope,management}')::boolean
-                                                          then private.calling_user() end
-                       end
-    having count(*) = 1;
-$$;
-comment on function private.sole_workspace is 'The workspace of a caller who is a member of just one; null for everybody else.';
-
-create function private.named_workspace(workspace_id uuid)
-    returns uuid language plpgsql stable set search_path = ''
-as $$
-declare
-    workspace constant uuid := coalesce(workspace_id, private.sole_workspace());
-begin
-    if workspace is null then
-        raise sqlstate 'PT422' using message = 'workspace_required', detail = 'workspace_not_named';
-    end if;
-    return workspace;
-end;
-$$;
-comment on function private.named_workspace is 'The workspace that was named, or else the only one of the caller.';
-
-create function private.workspace_of_contact(contact_id uuid)
-    returns uuid language sql stable security definer set search_path = ''
-as $$
-    select c.workspace_id from public.contacts c where c.id = workspace_of_contact.contact_id;
-$$;
-comment on function private.workspace_of_contact is 'The workspace of a contact that somebody wants to change; null for any other id.';
-
-create function private.enter_contact(contact_id uuid)
-    returns public.member_role language plpgsql set search_path = ''
-as $$
-begin
-    return private.enter_to_manage('workspace', private.workspace_of_contact(contact_id));
-exception when sqlstate 'PT404' then
-    raise sqlstate 'PT404' using message = 'contact_not_found';
-end;
-$$;
-comment on function private.enter_contact is 'Enters the workspace of a contact as one of its members, and gives the role; not found for everybody else.';
-
-create function private.describe_contact(contact public.contacts)
+create function private.describe_contact(contact_id uuid)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
-    -- By plans that are kept: a page asks it for every contact.
-    return to_jsonb(contact) - '{name_key,last_name_key,merged_into_id}'::text[]
-           || jsonb_build_object(
-                  -- Under the policies of whoever reads.
-                  'session_id', (select s.id from public.sessions s where s.id = contact.session_id),
-                  'identities', coalesce((select jsonb_agg(jsonb_build_object(
-                                                     'kind', i.kind, 'key', i.key, 'value', i.value, 'evidence', i.evidence,
-                                                     'asserted_by', i.asserted_by, 'asserted_at', i.created_at,
-                                                     'verified_by', i.verified_by, 'verified_at', i.verified_at) order by i.created_at, i.id)
-                                            from public.contact_identities i
-                                           where i.contact_id = contact.id), '[]'),
-                  'tags', coalesce((select jsonb_agg(t.name order by t.name)
-                                      from public.tags t
-                                     where t.contact_id = contact.id), '[]'));
+    return (select to_jsonb(d)
+              from (select c.id, c.workspace_id, c.kind, c.first_name, c.last_name, c.title, c.source, c.attributes, c.session_id,
+                           c.created_at, c.identities, c.tags
+                      from public.contact_details c
+                     where c.id = describe_contact.contact_id) d);
 end;
 $$;
-comment on function private.describe_contact is 'A contact as its workspace''s members see it, with identities and tags; of the session first linked only whoever may read it is told.';
+comment on function private.describe_contact is 'A contact as lists show it.';
 
 create function private.has_verified_identity(contact_id uuid)
     returns boolean language sql stable set search_path = ''
@@ -413,7 +357,7 @@ create function public.resolve_contact(
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid := private.enter_as_admin('workspace', private.named_workspace(workspace_id));
+    workspace constant uuid := private.enter_to_manage('workspace', workspace_id, 'admin');
     locked    uuid[];
     known     uuid[];
     hinted    uuid[];
@@ -459,7 +403,7 @@ begin
         if contact.id is null then
             raise sqlstate 'PT404' using message = 'contact_not_found';
         end if;
-        return jsonb_build_object('contact', private.describe_contact(contact), 'created', false);
+        return jsonb_build_object('contact', private.describe_contact(contact.id), 'created', false);
     end if;
 
     if typed and verified_by is not null and private.has_verified_identity(contact.id) then
@@ -486,7 +430,7 @@ begin
         end if;
         perform private.join_group(workspace, private.merge_target(resolve_contact.group_id), contact.id, group_role);
     end if;
-    return jsonb_build_object('contact', private.describe_contact(contact), 'created', made);
+    return jsonb_build_object('contact', private.describe_contact(contact.id), 'created', made);
 end;
 $$;
 comment on function public.resolve_contact is 'The contact with the identities [{kind, key, value, implied?}]: {contact, created}, or {conflict: [ids]} if they lead to several contacts. make: creates the contact and adds what is missing. Owners and admins.';
@@ -516,10 +460,9 @@ create function public.set_contact_tags(contact_id uuid, names text[])
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid := private.workspace_of_contact(contact_id);
+    workspace constant uuid := private.enter_to_manage('contact', contact_id, 'agent');
     contact   uuid;
 begin
-    perform private.enter_contact(contact_id);
     -- Concurrent replacements are serialised, so that the result is one set and not a mix.
     contact := private.lock_merge_target(contact_id);
     if private.replace_tags(workspace, contact, null, names) then
@@ -616,15 +559,10 @@ grant execute on function
     to switchboard;
 
 grant execute on function
-    private.join_group, private.leave_group, private.workspace_of_contact, private.enter_contact, private.has_verified_identity,
-    private.lock_identities, private.find_contacts, private.fill_profile, private.attach_identities,
-    public.resolve_contact, private.replace_tags,
+    private.join_group, private.leave_group, private.describe_contact, private.has_verified_identity, private.lock_identities,
+    private.find_contacts, private.fill_profile, private.attach_identities, public.resolve_contact, private.replace_tags,
     public.set_contact_tags, private.lock_merge_target
     to service_role, switchboard;
-
-grant execute on function
-    private.sole_workspace, private.named_workspace, private.describe_contact
-    to authenticated, service_role, switchboard;
 
 grant execute on function
     private.merge_target

@@ -73,6 +73,7 @@ create table public.workflow_transitions (
     from_step    text,
     to_step      text        not null,
     created_at   timestamptz not null default now(),
+    built_in     boolean     not null generated always as (workspace_id is null) stored,
     constraint workflow_transitions_pkey              primary key (id),
     constraint workflow_transitions_key               unique nulls not distinct (workspace_id, workflow, from_step, to_step),
     constraint workflow_transitions_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
@@ -490,81 +491,54 @@ end;
 $$;
 comment on function public.remove_chat_session_ref is 'Removes an external id from a session.';
 
-create function private.describe_transition(transition public.workflow_transitions)
-    returns jsonb language sql stable set search_path = ''
-as $$
-    select jsonb_build_object(
-               'id', transition.id, 'workflow', transition.workflow, 'from_step', transition.from_step, 'to_step', transition.to_step,
-               'built_in', transition.workspace_id is null, 'created_at', transition.created_at);
-$$;
-comment on function private.describe_transition is 'A transition as members see it.';
-
-create function public.list_workflow_transitions(workspace_id uuid, after uuid default null, page_size integer default 50)
-    returns jsonb language plpgsql stable set search_path = ''
-as $$
-begin
-    perform public.read_workspace(workspace_id);
-    return (select private.page(jsonb_agg(private.describe_transition(t) order by t.id), page_size, 'id')
-              from (select t.*
-                      from public.workflow_transitions t
-                     where (t.workspace_id is null or t.workspace_id = list_workflow_transitions.workspace_id)
-                       and (list_workflow_transitions.after is null or t.id > list_workflow_transitions.after)
-                     order by t.id
-                     limit page_size + 1) t);
-end;
-$$;
-comment on function public.list_workflow_transitions is 'A page of the steps that may follow another in a workspace''s workflows, the built-in ones first; for its members.';
-
 create function public.add_workflow_transition(workspace_id uuid, transition jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    added   public.workflow_transitions;
-    is_new  boolean := true;
+    workspace constant uuid := private.enter_to_manage('workspace', workspace_id, 'admin');
+    added  public.workflow_transitions;
+    is_new boolean := false;
 begin
-    perform private.enter_as_admin('workspace', workspace_id);
-    -- One after the other, so that the same one twice is one.
-    perform from public.workspaces w where w.id = add_workflow_transition.workspace_id for no key update;
+    -- The lock makes one transition of two equal ones that are added at the same time.
+    perform from public.workspaces w where w.id = workspace for no key update;
     select t.* into added
       from public.workflow_transitions t
-     where (t.workspace_id is null or t.workspace_id = add_workflow_transition.workspace_id)
+     where (t.workspace_id is null or t.workspace_id = workspace)
        and t.workflow = transition ->> 'workflow'
        and t.from_step is not distinct from transition ->> 'from_step'
        and t.to_step = transition ->> 'to_step'
      order by t.workspace_id nulls first
      limit 1;
-    if found then
-        is_new := false;
-    else
-        if (select count(*) from public.workflow_transitions t where t.workspace_id = add_workflow_transition.workspace_id) >= 1000 then
+    if not found then
+        if (select count(*) from public.workflow_transitions t where t.workspace_id = workspace) >= 1000 then
             raise sqlstate 'PT409' using message = 'too_many_transitions';
         end if;
         insert into public.workflow_transitions (workspace_id, workflow, from_step, to_step)
-        values (add_workflow_transition.workspace_id, transition ->> 'workflow', transition ->> 'from_step', transition ->> 'to_step')
+        values (workspace, transition ->> 'workflow', transition ->> 'from_step', transition ->> 'to_step')
         returning * into added;
-        perform private.record_change(workspace_id, 'workflow.extended', added.id);
+        is_new := true;
+        perform private.record_change(workspace, 'workflow.extended', added.id);
     end if;
-    return private.describe_transition(added) || jsonb_build_object('created', is_new);
+    return to_jsonb(added) || jsonb_build_object('created', is_new);
 end;
 $$;
-comment on function public.add_workflow_transition is 'Lets a step follow another, {workflow, from_step, to_step}; the same one again, or a built-in one, is answered with created: false. Owners and admins.';
+comment on function public.add_workflow_transition is 'Allows a transition: {workflow, from_step, to_step}. An existing or built-in one is returned with created: false. For owners and admins.';
 
 create function public.remove_workflow_transition(workspace_id uuid, transition_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
+declare
+    workspace constant uuid := private.enter_to_manage('workspace', workspace_id, 'admin');
 begin
-    perform private.enter_as_admin('workspace', workspace_id);
-    delete from public.workflow_transitions t
-     where t.id = transition_id
-       and t.workspace_id = remove_workflow_transition.workspace_id;
+    delete from public.workflow_transitions t where t.id = transition_id and t.workspace_id = workspace;
     if not found then
         raise sqlstate 'PT404' using message = 'transition_not_found';
     end if;
-    perform private.record_change(workspace_id, 'workflow.narrowed', transition_id);
+    perform private.record_change(workspace, 'workflow.narrowed', transition_id);
     return jsonb_build_object('removed', true);
 end;
 $$;
-comment on function public.remove_workflow_transition is 'Takes a workspace''s own transition away; sessions that took it stay where they are. Owners and admins.';
+comment on function public.remove_workflow_transition is 'Removes one of the workspace''s own transitions; sessions keep their step. For owners and admins.';
 
 grant execute on function
     private.own_requests
@@ -578,14 +552,6 @@ grant execute on function
     public.update_chat_session_with_proposal, public.update_chat_session_with_quote,
     public.create_or_update_chat_session, public.remove_chat_session_ref
     to switchboard;
-
-grant execute on function
-    private.describe_transition
-    to authenticated, service_role, switchboard;
-
-grant execute on function
-    public.list_workflow_transitions
-    to authenticated, service_role;
 
 grant execute on function
     public.add_workflow_transition, public.remove_workflow_transition

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bench.filling import WORKSPACE
+from lib.contacts.contacts import Contact
 
 OWNER = "00000000-0000-4000-8000-00000000e0e0"
 AGENT = "00000000-0000-4000-8000-00000000a0a0"
@@ -22,6 +23,10 @@ OF_OWNER = {"role": "authenticated", "sub": OWNER}
 OF_AGENT = {"role": "authenticated", "sub": AGENT}
 MANAGING = {"role": "switchboard", "scope": {"management": True}, "caller": {"kind": "user", "user_id": OWNER}}
 AT_WORK = {"role": "switchboard", "scope": {"workspace_id": WORKSPACE}, "caller": {"kind": "system"}}
+
+
+COLUMNS = ", ".join(Contact.model_fields)
+"""Those that a list of contacts shows."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,10 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
          where conversation_id = '{target["conversation"]}' and status = 'active'"""
     start = Call(as_contact, f"start_turn('{target['space']}', 'Hello', client_message_id => 'g{key}')", ended)
 
-    def contacts(**filters: object) -> Call:
-        return Call(OF_OWNER, f"list_contacts('{WORKSPACE}', {quoted(filters)})")
+    def contacts(view: str, condition: str = "true", columns: str = "*") -> Call:
+        rows = f"select {columns} from public.{view} where workspace_id = '{WORKSPACE}' and {condition}"
+        page = f"{rows} order by created_at desc, id desc limit 51"
+        return Call(OF_OWNER, f"with page as ({page}) select json_agg(page) from page")
 
     def sessions(where: str, *values: object, claims: Mapping[str, Any] = OF_OWNER, joined: str = "") -> Call:
         return session_query(claims, f"s.workspace_id = $1 and {where}", WORKSPACE, *values, joined=joined)
@@ -101,13 +108,13 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
         "start_turn, new contact": Call(newcomer, f"start_turn(space_id => '{target['space']}', message => 'Hello')"),
         "resolve, known": resolve(target["email"], create=False),
         "resolve, new": resolve(f"n{key}@growth.test", create=True),
-        "contact by identity": contacts(identity={"kind": "email", "key": target["email"]}),
-        "contact by id": Call(OF_OWNER, f"read_contact('{target['contact']}')"),
-        "activity of a contact": Call(OF_OWNER, f"read_contact_activity('{target['contact']}')"),
-        "journey of a contact": Call(OF_OWNER, f"read_contact_journey('{target['contact']}')"),
-        "contacts, newest": contacts(),
-        "contacts with a rare tag": contacts(tag="vip"),
-        "contacts with a common tag": contacts(tag="known"),
+        "contact by identity": contacts("contact_identities", f"kind = 'email' and key = '{target['email']}'"),
+        "contact by id": contacts("contact_details", f"id = '{target['contact']}'"),
+        "activity of a contact": contacts("contact_activity", f"id = '{target['contact']}'"),
+        "timeline of a contact": Call(OF_OWNER, f"read_contact_timeline('{target['contact']}')"),
+        "contacts, newest": contacts("contact_details", "merged_into_id is null", COLUMNS),
+        "contacts with a rare tag": contacts("contacts_by_tag", "tag = 'vip'", COLUMNS),
+        "contacts with a common tag": contacts("contacts_by_tag", "tag = 'known'", COLUMNS),
         "session by id": session(OF_OWNER),
         "session by id, for its contact": session(with_token, "contact_"),
         "events of a session": Call(OF_OWNER, f"session_events('{target['session']}')"),

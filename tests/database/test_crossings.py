@@ -60,20 +60,25 @@ async def test_a_contact_is_told_by_no_id_who_took_over(desk: Desk) -> None:
 async def test_a_persona_that_a_template_names_stays_and_so_does_the_template(desk: Desk) -> None:
     boss = managing(await member(desk, "owner"))
     persona = await desk.call(
-        "create_persona", boss, workspace_id=WORKSPACE, persona={"kind": "demo", "name": "Concierge"}
+        "create_in_workspace",
+        boss,
+        kind="persona",
+        workspace_id=WORKSPACE,
+        settings={"kind": "demo", "name": "Concierge"},
     )
     template = await desk.call(
-        "create_session_template",
+        "create_in_workspace",
         boss,
+        kind="template",
         workspace_id=WORKSPACE,
-        template={"name": "vip", "persona_id": persona["id"], "first_messages": ["Welcome."]},
+        settings={"name": "vip", "persona_id": persona["id"], "first_messages": ["Welcome."]},
     )
     with pytest.raises(Raised) as refused:
         await desk.call("delete_persona", boss, persona_id=persona["id"])
     assert (refused.value.status, refused.value.code) == (409, "persona_in_use")
     assert await desk.count("session_templates", "id = $1", uuid.UUID(template["id"])) == 1
 
-    await desk.call("change_session_template", boss, template_id=template["id"], changes={"persona_id": None})
+    await desk.call("change_settings", boss, kind="template", object_id=template["id"], changes={"persona_id": None})
     assert (await desk.call("delete_persona", boss, persona_id=persona["id"]))["removed"]
 
 

@@ -47,12 +47,22 @@ async def test_a_persona_that_a_space_takes_in_the_same_moment_stays_or_was_neve
     owner = await member(desk, "owner")
     for _ in range(6):
         made = await desk.call(
-            "create_persona", managing(owner), workspace_id=WORKSPACE, persona={"kind": "demo", "name": "x"}
+            "create_in_workspace",
+            managing(owner),
+            kind="persona",
+            workspace_id=WORKSPACE,
+            settings={"kind": "demo", "name": "x"},
         )
         async with Desk(desk.gate_url, desk.admin_url) as crowd:
             ends = await asyncio.gather(
                 crowd.call("delete_persona", managing(owner), persona_id=made["id"]),
-                crowd.call("change_space", managing(owner), space_id=SPACE, changes={"persona_id": made["id"]}),
+                crowd.call(
+                    "change_settings",
+                    managing(owner),
+                    kind="space",
+                    object_id=SPACE,
+                    changes={"persona_id": made["id"]},
+                ),
                 return_exceptions=True,
             )
         refused = [end for end in ends if isinstance(end, BaseException)]
@@ -65,10 +75,11 @@ async def test_a_persona_that_a_space_takes_in_the_same_moment_stays_or_was_neve
 async def test_who_deletes_twice_at_once_is_told_so(desk: Desk) -> None:
     owner = await member(desk, "owner")
     space = await desk.call(
-        "create_space",
+        "create_in_workspace",
         managing(owner),
+        kind="space",
         workspace_id=WORKSPACE,
-        space={"kind": "embed", "name": "x", "persona_id": PERSONA},
+        settings={"kind": "embed", "name": "x", "persona_id": PERSONA},
     )
     async with Desk(desk.gate_url, desk.admin_url) as crowd:
         ends = await asyncio.gather(

@@ -34,12 +34,12 @@ async def test_participants_join_leave_and_return(desk: Desk) -> None:
     ann = await made(desk, "telegram:1", group_id=group, group_role="administrator")
     bob = await made(desk, "telegram:2", group_id=group)
     await made(desk, "telegram:2", group_id=group, group_role="member")
-    read = await desk.call("read_contact", OPERATOR, contact_id=group)
+    (read,) = await desk.select(OPERATOR, "contact_details", "id = $1", group)
     assert {(each["contact_id"], each["role"], each["left_at"]) for each in read["participants"]} == {
         (ann, "administrator", None),
         (bob, "member", None),
     }
-    (mine,) = (await desk.call("read_contact", OPERATOR, contact_id=ann))["groups"]
+    ((mine,),) = [each["groups"] for each in await desk.select(OPERATOR, "contact_details", "id = $1", ann)]
     assert (mine["contact_id"], mine["title"], mine["role"]) == (group, "Trip to Rome", "administrator")
 
     for left in (True, False):

@@ -43,7 +43,7 @@ MOST_TOUCHED = {
     "sessions by status": 520,
     "sessions by persona": 520,
     "sessions of the last day": 520,
-    "contacts, newest": 300,
+    "contacts, newest": 450,
     "contacts with a rare tag": 520,
 }
 """Buffers of a page of fifty, where Postgres looks an array of ids up without a descent for each (17 and later)."""

@@ -100,7 +100,7 @@ async def test_groups_are_merged_with_their_participants(desk: Desk) -> None:
     before = await belongings(desk)
     boss = await member(desk)
     await merge(desk, old, new, managing(boss))
-    shown = await desk.call("read_contact", own_token(boss), contact_id=new)
+    (shown,) = await desk.select(own_token(boss), "contact_details", "id = $1", new)
     assert len(shown["participants"]) == 2
     assert [one["contact_id"] for one in shown["merged"]] == [old]
     # A reference to the old group is one to the new.

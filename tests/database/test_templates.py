@@ -28,11 +28,13 @@ FORBIDDEN, NOT_FOUND = (403, "forbidden"), (404, "template_not_found")
 
 async def template(desk: Desk, boss: JSON, **members: Any) -> Answer:
     document = {"name": "Trip", "persona_id": PERSONA, "first_messages": list(FIRST), **members}
-    return await desk.call("create_session_template", managing(boss), workspace_id=WORKSPACE, template=document)
+    return await desk.call(
+        "create_in_workspace", managing(boss), kind="template", workspace_id=WORKSPACE, settings=document
+    )
 
 
 async def change(desk: Desk, boss: JSON, template_id: str, **changes: Any) -> Answer:
-    return await desk.call("change_session_template", managing(boss), template_id=template_id, changes=changes)
+    return await desk.call("change_settings", managing(boss), kind="template", object_id=template_id, changes=changes)
 
 
 async def start(desk: Desk, caller: JSON, contact_id: str, template: str = "Trip", **more: Any) -> Answer:
@@ -101,7 +103,9 @@ async def test_only_members_of_its_workspace_learn_that_a_template_exists(desk: 
     elsewhere, _ = await desk.open_workspace()
     await template(desk, boss)
     their_boss = managing(await member(desk, "owner", elsewhere))
-    theirs = await desk.call("create_session_template", their_boss, workspace_id=elsewhere, template={"name": "Theirs"})
+    theirs = await desk.call(
+        "create_in_workspace", their_boss, kind="template", workspace_id=elsewhere, settings={"name": "Theirs"}
+    )
     stranger = user(await desk.sign_up("sue@example.test"), "sue@example.test")
     before = await desk.everything()
     for named in ("Trip", "Nothing"):

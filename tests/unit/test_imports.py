@@ -29,7 +29,7 @@ ALLOWED = {
 }
 """By top-level package, beyond functions-framework; each with what it is for, or who brings it."""
 
-QUERYING = {"sessions", "workspaces"}
+QUERYING = {"contacts", "sessions", "workspaces"}
 """The functions that have queries."""
 
 FOR_QUERIES = {"postgrest", "httpx", "idna", "yarl", "multidict", "propcache"}
@@ -52,8 +52,8 @@ BESIDES = {
     """,
     "contacts": """
         auth.client_info contacts contacts.contacts contacts.merges contacts.timeline conversations
-        conversations.follow_ups database.management database.paging fields.identities fields.phones
-        fields.tags fields.types http.request_body
+        conversations.follow_ups database.management database.paging database.queries fields.identities
+        fields.phones fields.tags fields.types http.request_body workspaces workspaces.settings
     """,
     "conversations": """
         auth.client_info chat chat.batch_queue chat.events chat.stopping chat.turns conversations
@@ -83,7 +83,8 @@ BESIDES = {
         auth.client_info contacts contacts.registration database.management database.paging database.queries
         fields.external_refs fields.phones fields.types http.request_body personas personas.text sessions
         sessions.session_templates workflow workflow.quoting workflow.workflow_transitions workspaces
-        workspaces.members workspaces.personas workspaces.secrets workspaces.spaces workspaces.workspaces
+        workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces
+        workspaces.workspaces
     """,
 }
 """The modules that a function imports besides."""

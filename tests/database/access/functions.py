@@ -185,30 +185,9 @@ read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; 
 read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2: 2
 
 [authenticated service_role]
-list_workspaces() | id | *: none; agent admin owner: one; admin_2: two; service: one two
-read_workspace(workspaces.{one,two}) | read
-read_persona(personas.{one,two}) | read
-list_personas(workspaces.{one,two}) | read
-list_members(workspaces.{one,two}) | read
-read_session_template(session_templates.{one,two}) | read
-list_session_templates(workspaces.one) | id | read=one
-list_session_templates(workspaces.two) | id | read=two
-list_workflow_transitions(workspaces.one, workflow_transitions.built_in_9) | id | read=built_in_10 one
-list_workflow_transitions(workspaces.two, null, 1) | id | read=built_in_1
-list_contacts(workspaces.one) | id | read=a b group_one guest
-list_contacts(workspaces.two) | id | read=c d group_two
-list_contacts() | id | *: workspace_required; agent admin owner: a b group_one guest; admin_2: c d group_two
 # A caller that sees no session of a contact does not learn that there is one.
-list_contacts(workspaces.one, '{"has_session": true}') | id | read=a b guest; agent: b
-list_contacts(workspaces.one, '{"session_id": "sessions.a"}') | id | read=a; agent: none
-list_contacts(workspaces.one, '{"space_id": "spaces.two"}') | id | read=none
-read_contact(contacts.{b,group_one,c}) | read
-read_contact_activity(contacts.b) | sessions.completed | read=1; agent: None
-read_contact_activity(contacts.c) | sessions.completed | read=1
-read_contact_journey(contacts.b) | session_id | read=None None None b b_old b_old; agent: None None None b
-read_contact_journey(contacts.c) | read
-list_contact_conflicts(workspaces.one) | id | read=one
-list_contact_conflicts(workspaces.two) | id | read=two
+read_contact_timeline(contacts.b) | session_id | read=None None None b b_old b_old; agent: None None None b
+read_contact_timeline(contacts.c) | read
 
 [switchboard service_role]
 # Operators create workspaces.
@@ -218,8 +197,6 @@ create_workspace('{"name": "x"}', null, 'nobody@access.test') \
 create_workspace('{"name": "x"}') | id | *: forbidden; managing_operator: new; service: user_not_found
 create_workspace('{"id": "workspaces.two", "name": "x"}', users.guest) \
     | *: forbidden; managing_operator service: id_taken
-change_workspace(workspaces.{one,two}, '{"name": "x", "allowed_networks": ["10.0.0.0/8"]}') | allowed_networks \
-    | manage=none
 delete_workspace(workspaces.one, 'Workspace-one') | own
 delete_workspace(workspaces.one, 'workspace-one') | own=wrong_name
 delete_workspace(workspaces.two, 'Workspace-two') | own
@@ -236,28 +213,33 @@ remove_member(workspaces.one, users.agent) | manage; managing_agent: ok
 remove_member(workspaces.one, users.owner) | own=last_owner
 remove_member(workspaces.one, users.admin_2) | manage=member_not_found
 remove_member(workspaces.two, users.admin_2) | manage
-create_space(workspaces.one, '{"kind": "embed", "name": "x", "persona_id": "personas.one"}') | id | manage=new
-create_space(workspaces.one, '{"kind": "embed", "name": "x", "persona_id": "personas.two"}') | manage=persona_not_found
-create_space(workspaces.two, '{"kind": "embed", "name": "x", "persona_id": "personas.two"}') | id | manage=new
-change_space(spaces.{one,two}, '{"name": "x", "hmac_secret_id": null}') | has_hmac_secret | manage=True
+create_in_workspace('space', workspaces.one, '{"kind": "embed", "name": "x", "persona_id": "personas.one"}') | id \
+    | manage=new
+create_in_workspace('space', workspaces.one, '{"kind": "embed", "name": "x", "persona_id": "personas.two"}') \
+    | manage=persona_not_found
+create_in_workspace('space', workspaces.two, '{"kind": "embed", "name": "x", "persona_id": "personas.two"}') | id \
+    | manage=new
+create_in_workspace('persona', workspaces.{one,two}, '{"kind": "demo", "name": "x"}') | id | manage=new
+create_in_workspace('persona', workspaces.one, '{"id": "personas.two", "kind": "x", "name": "x"}') | manage=id_taken
+create_in_workspace('template', workspaces.one, '{"name": "x"}') | id | manage=new
+create_in_workspace('template', workspaces.one, '{"name": "x", "persona_id": "personas.two"}') \
+    | manage=persona_not_found
+create_in_workspace('template', workspaces.two, '{"name": "two"}') | manage=name_taken
+change_settings('workspace', workspaces.{one,two}, '{"name": "x", "allowed_networks": ["10.0.0.0/8"]}') \
+    | allowed_networks | manage=none
+change_settings('space', spaces.{one,two}, '{"name": "x", "hmac_secret_id": null}') | has_hmac_secret | manage=True
+change_settings('space', spaces.one, '{"persona_id": "personas.two"}') | manage=persona_not_found
+change_settings('persona', personas.{one,two}, '{"name": "x", "kind": "n8n", "secret_id": null}') | kind | manage=demo
+change_settings('template', session_templates.{one,two}, '{"name": "x"}') | name | manage=x
 delete_space(spaces.closed) | own
 delete_space(spaces.{one,two}) | own=space_in_use
-rotate_hmac_secret(spaces.{one,two}, 60) | manage
-remove_hmac_secret(spaces.{one,two}) | manage
-create_persona(workspaces.{one,two}, '{"kind": "demo", "name": "x"}') | id | manage=new
-create_persona(workspaces.one, '{"id": "personas.two", "kind": "x", "name": "x"}') | manage=id_taken
-change_persona(personas.{one,two}, '{"name": "x", "kind": "n8n", "secret_id": null}') | kind | manage=demo
 delete_persona(personas.well_one) | own
 delete_persona(personas.{one,two}) | own=persona_in_use
-set_persona_secret(personas.{one,two}, 'x') | manage
-remove_persona_secret(personas.{one,two}) | manage
-rotate_callback_secret(personas.{one,two}, 60) | manage
-remove_callback_secret(personas.{one,two}) | manage
-create_session_template(workspaces.one, '{"name": "x"}') | id | manage=new
-create_session_template(workspaces.one, '{"name": "x", "persona_id": "personas.two"}') | manage=persona_not_found
-create_session_template(workspaces.two, '{"name": "two"}') | manage=name_taken
-change_session_template(session_templates.{one,two}, '{"name": "x"}') | name | manage=x
 remove_session_template(session_templates.{one,two}) | manage
+replace_secret('hmac', spaces.{one,two}, 'rotate', overlap_seconds => 60) | manage
+replace_secret('hmac', spaces.{one,two}, 'remove') | manage
+replace_secret('secret', personas.{one,two}, 'set', 'x') | manage
+replace_secret('callback', personas.{one,two}, 'rotate', overlap_seconds => 60) | manage
 add_workflow_transition(workspaces.one, '{"workflow": "refit", "to_step": "begin_two"}') | id | manage=new
 add_workflow_transition(workspaces.two, '{"workflow": "refit", "to_step": "begin_two"}') | id | manage=two
 remove_workflow_transition(workspaces.one, workflow_transitions.one) | manage
@@ -268,7 +250,8 @@ resolve_contact('[{"kind": "email", "key": "a@access.test", "value": "x"}]', wor
 resolve_contact('[{"kind": "email", "key": "c@access.test", "value": "x"}]', workspaces.two) | contact.id | manage=c
 resolve_contact('[{"kind": "email", "key": "c@access.test", "value": "x"}]', workspaces.one) | manage=contact_not_found
 resolve_contact('[{"kind": "telegram", "key": "5", "value": "5"}]', make => true) | contact.id \
-    | *: workspace_required; managing_agent: forbidden; managing_admin managing_owner managing_admin_2: new
+    | *: workspace_required; for_agent for_admins for_admin_2: workspace_not_found; managing_agent: forbidden; \
+    managing_admin managing_owner managing_admin_2: new
 set_contact_tags(contacts.{b,c}, '{x}') | *: contact_not_found; managing_members service: ok
 merge_contacts(contacts.b, contacts.a, true) | preview.into_id | manage=a
 merge_contacts(contacts.b, contacts.a) | merge.into_id | manage=a
@@ -294,11 +277,11 @@ private.caller_role(workspaces.one) | value | *: None; managing_agent: agent; ma
     managing_owner service: owner
 private.caller_role(workspaces.two) | value | *: None; managing_admin_2: admin; service: owner
 private.find_user_by_email(null, 'guest@access.test') | value | *: forbidden; managing_operator service: guest
-private.replace_secret('hmac', spaces.one, 'x', 60) | value | *: forbidden; managing_admins service: True
+private.store_secret('hmac', spaces.one, 'x', 60) | value | *: forbidden; managing_admins service: True
 [authenticated service_role]
-(private.member_emails(workspaces.one)).email | value \
-    | *: none; members service: admin@access.test agent@access.test owner@access.test
-(private.member_emails(workspaces.two)).email | value | *: none; members service: admin_2@access.test
+private.member_email(workspaces.one, users.agent) | value | *: None; members service: agent@access.test
+private.member_email(workspaces.one, users.guest) | value | *: None
+private.member_email(workspaces.two, users.admin_2) | value | *: None; members service: admin_2@access.test
 [contact authenticated switchboard service_role]
 private.claims() | role | contact: contact; authenticated: authenticated; switchboard: switchboard; \
     service: service_role

@@ -76,13 +76,9 @@ class Probe:
         """)
         return cls(connection, {row["name"]: row["columns"] for row in rows})
 
-    def key(self, table: str) -> list[str]:
-        """The columns that identify a row; a view has an id."""
-        return self.keys.get(table, ["id"])
-
-    def labels(self, table: str, rows: str, found: list[Any]) -> frozenset[str]:
-        """The labels of the rows found in a table or view; "?" and the key for a row without one."""
-        key = self.key(table)
+    def labels(self, rows: str, found: list[Any]) -> frozenset[str]:
+        """The labels of the found rows of a table; "?" and the key for a row without one."""
+        key = self.keys[rows]
         known = {tuple(str(row[column]) for column in key): label for label, row in ROWS[rows].items()}
         keys = [tuple(_written(row[column]) for column in key) for row in found]
         return frozenset(known.get(values, f"?{'/'.join(values)}") for values in keys)
@@ -100,10 +96,10 @@ class Probe:
     async def select(self, table: str, rows: str, where: str = "true") -> frozenset[str] | str:
         """The labels that the present role sees, or what refused it."""
         try:
-            found = await self.connection.fetch(f"select {', '.join(self.key(table))} from {table} where {where}")
+            found = await self.connection.fetch(f"select {', '.join(self.keys[rows])} from {table} where {where}")
         except asyncpg.PostgresError as error:
             return refusal(error)
-        return self.labels(table, rows, found)
+        return self.labels(rows, found)
 
     async def attempt(self, statement: str) -> str | None:
         """Run a statement; None when it passes, otherwise what refused it."""

@@ -35,7 +35,6 @@ workspaces                     | MMM | one two name=x | name=x | entered; member
 workspace_members              | MMM | agent admin_2 user_id=users.stranger | created_at=NOW | entered; members
 personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
-space_settings of spaces | operators; members
 session_templates              | MMM | one two name=x | name=x | entered; members
 contacts                       | EEO | old_one old_two | first_name=x | entered; members; contact:; A: a; C: c
 contact_identities             | EEO | a c key=x | value=x | entered; members
@@ -75,6 +74,16 @@ rate_limits                    | EEO | one two subject=x | taken=77 | entered; a
 persona_breakers               | EEO | one two persona_id=personas.well_~ | refused=77 | entered; members
 audit_events                   | EOO | contact_b contact_c | verb=x.x | operators; admins
 session_stats_daily            | OOO | one two day=2030-01-01 | sessions=77 | operators; admins
+contact_details of contacts | entered; members
+contact_activity of contacts | operators; members
+contacts_by_tag of contacts | service: b c; authenticated: ; agent admin owner: b; admin_2: c
+contacts_by_space of contacts | service: a b guest c; authenticated: ; admin owner: a b guest; agent: b; admin_2: c
+contacts_by_activity of contacts | service: a b guest c; authenticated: ; admin owner: a b guest; agent: b; admin_2: c
+contacts_without_session of contacts | service: group_one group_two d old_one old_two; authenticated: ; \
+    admin owner: group_one old_one; agent: a guest group_one old_one; admin_2: group_two d old_two
+contact_conflict_details of contact_conflicts | entered; members
+member_details of workspace_members | operators; members
+persona_settings of personas | entered; members
 private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
 private.wakes                  | --- | worker worker name=x | woken_at=SOON | none
 private.sweeps                 | --- | test test name=x | swept_at=SOON | none

@@ -54,9 +54,9 @@ async def test_a_call_says_who_is_calling_and_how_far_it_reaches(sql: SqlFunctio
         ),
         (raised("PT307", "contact_merged", hint="other"), errors.Moved, {"status": 307}),
         (
-            refused(409, "turn_in_progress", detail="Wait.", retry_after=2, turn_id="t"),
+            refused(404, "user_not_found", detail="email_not_confirmed", retry_after=2, turn_id="t"),
             errors.Refused,
-            {"status": 409, "code": "turn_in_progress", "detail": "Wait.", "retry_after": 2, "turn_id": "t"},
+            {"status": 404, "code": "user_not_found", "detail": errors.REASONS["email_not_confirmed"], "turn_id": "t"},
         ),
         (refused(503, "persona_unavailable"), errors.Refused, {"status": 503}),
     ],
