@@ -362,8 +362,8 @@ async def _merge_target(user: callers.User, contact_id: UUID | None) -> UUID | N
     if contact_id is None:
         return None
     database = queries.reading_as(user)
-    (target,) = await database.rows(database.function("merge_target", {"contact_id": contact_id}), _Id)
-    return target.id
+    query = database.table("contact_details").select("id:standing_id").eq("id", contact_id)
+    return next((target.id for target in await database.rows(query, _Id)), contact_id)
 
 
 class _Id(Record):

@@ -74,7 +74,7 @@ comment on view public.contact_activity is 'Contacts with the activity in those 
 create view public.contacts_by_tag with (security_invoker = true) as
 select c.*, t.name as tag
   from public.contact_details c
-  join public.tags t on t.contact_id = c.id;
+  join public.tags t on t.contact_id = c.id and t.workspace_id = c.workspace_id;
 comment on view public.contacts_by_tag is 'Contact details, once for each tag of a contact.';
 
 create view public.contacts_by_space with (security_invoker = true) as

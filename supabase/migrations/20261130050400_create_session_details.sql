@@ -224,16 +224,6 @@ as $$
 $$;
 comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, workflow steps, and the events of its quotes and proposals (object_id).';
 
-create function public.merge_target(contact_id uuid)
-    returns table (id uuid)
-    language sql
-    stable
-    set search_path = ''
-as $$
-    select private.merge_target(contact_id);
-$$;
-comment on function public.merge_target is 'The contact into which a contact was merged, as far as the caller may see it; any other id unchanged.';
-
 create function private.describe_work(session public.sessions)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
@@ -273,5 +263,5 @@ grant execute on function
     to authenticated, contact;
 
 grant execute on function
-    public.search_sessions, public.merge_target
+    public.search_sessions
     to authenticated;

@@ -34,7 +34,7 @@ create index conversations_space_id_idx on public.conversations (space_id, threa
 create index conversations_id_idx on public.conversations using hash (id);
 
 create function private.own_conversations()
-    returns setof uuid language sql stable cost 1 rows 100 security definer set search_path = ''
+    returns setof uuid language sql stable cost 1 rows 1 security definer set search_path = ''
 as $$
     select c.id
       from public.conversations c

@@ -124,7 +124,7 @@ alter table public.tags enable row level security;
 create index tags_name_idx on public.tags (workspace_id, name, contact_id, session_id);
 
 create function private.own_sessions()
-    returns setof uuid language sql stable cost 1 rows 100 security definer set search_path = ''
+    returns setof uuid language sql stable cost 1 rows 1 security definer set search_path = ''
 as $$
     select s.id
       from public.sessions s

@@ -177,9 +177,6 @@ follow_conversation(conversations.a, messages.c) | see=message_not_found
 (public.search_sessions(workspaces.one, 'text')).id | value \
     | *: forbidden; admin owner: a a_arrival agent b b_old guest
 (public.search_sessions(workspaces.two, external_ids => '{trip-c}')).id | value | *: forbidden; admin_2: c
-merge_target(contacts.b) | value | *: b
-merge_target(contacts.old_one) | value | *: old_one; agent admin owner: b
-merge_target(contacts.c) | value | *: c
 read_session_stats() | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6; admin_2: 2
 read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6
 read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2: 2

@@ -84,6 +84,7 @@ contacts_without_session of contacts | service: group_one group_two d old_one ol
 contact_conflict_details of contact_conflicts | entered; members
 member_details of workspace_members | operators; members
 persona_settings of personas | entered; members
+space_settings of spaces | entered; members
 private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
 private.wakes                  | --- | worker worker name=x | woken_at=SOON | none
 private.sweeps                 | --- | test test name=x | swept_at=SOON | none
