@@ -179,8 +179,6 @@ class World:
     def asked_for(self, token: JSON, own: JSON, rows: dict[str, str]) -> list[tuple[str, JSON, JSON]]:
         """The calls that name a conversation, session or turn, with their token."""
         return [
-            ("read_session", own, {"session_id": rows["sessions"]}),
-            ("list_sessions", own, {"filters": {"conversation_id": rows["conversations"]}}),
             ("read_turn", own, {"turn_id": rows["turns"], "after": 0}),
             ("recover_session", token, {"session_id": rows["sessions"]}),
             ("change_session_status", token, {"session_id": rows["sessions"], "status": "cancelled"}),

@@ -7,7 +7,9 @@ import uuid
 import asyncpg
 import pytest
 
-from tests.database.desk import PERSONA, SPACE, WORKSPACE, Desk, Raised, user
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, Raised, managing, member
+
+ROTATE_HMAC: JSON = {"slot": "hmac", "owner_id": SPACE, "action": "rotate", "overlap_seconds": 60}
 
 INSERTS = {
     "workspace_members": "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'owner')",
@@ -17,31 +19,14 @@ INSERTS = {
 }
 
 
-def managing(user_id: str) -> dict[str, object]:
-    """The claims that the functions sign for a user who sets a workspace up."""
-    return {"role": "switchboard", "scope": {"management": True}, "caller": user(user_id)}
-
-
-async def member(desk: Desk, role: str) -> str:
-    """A new user with a role in the demo workspace; their id."""
-    user_id = await desk.sign_up(f"{uuid.uuid4()}@example.test")
-    await desk.admin.execute(
-        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, $3)",
-        WORKSPACE,
-        user_id,
-        role,
-    )
-    return user_id
-
-
-async def tried(desk: Desk, user_id: str, entrance: str, statement: str, *values: object) -> str | None:
+async def tried(desk: Desk, manager: JSON, entrance: str, statement: str, *values: object) -> str | None:
     """Run a statement as the functions' role after an entrance: None, or the sqlstate that stopped it."""
     transaction = desk.admin.transaction()
     await transaction.start()
     try:
         await desk.admin.execute("set local session_replication_role = replica; set local role switchboard")
         await desk.admin.execute(
-            "select set_config('request.jwt.claims', $1, true)", json.dumps(managing(user_id), default=str)
+            "select set_config('request.jwt.claims', $1, true)", json.dumps(managing(manager), default=str)
         )
         await desk.admin.execute(f"select {entrance}")
         await desk.admin.execute(statement, *values)
@@ -56,7 +41,7 @@ async def tried(desk: Desk, user_id: str, entrance: str, statement: str, *values
 async def test_whoever_manages_one_workspace_writes_there_and_nowhere_else(desk: Desk, table: str) -> None:
     other, _ = await desk.open_workspace()
     admin, agent = await member(desk, "admin"), await member(desk, "agent")
-    entrance = f"private.enter_to_manage('workspace', '{WORKSPACE}')"
+    entrance = f"private.enter_to_manage('workspace', '{WORKSPACE}', 'agent')"
     someone = uuid.uuid4()
 
     assert await tried(desk, admin, entrance, INSERTS[table], WORKSPACE, someone) is None
@@ -67,7 +52,7 @@ async def test_whoever_manages_one_workspace_writes_there_and_nowhere_else(desk:
 async def test_a_row_is_not_carried_into_another_workspace(desk: Desk) -> None:
     other, _ = await desk.open_workspace()
     admin = await member(desk, "owner")
-    entrance = f"private.enter_to_manage('space', '{SPACE}')"
+    entrance = f"private.enter_to_manage('space', '{SPACE}', 'admin')"
 
     moved = "update public.personas set workspace_id = $1 where id = $2"
     assert await tried(desk, admin, entrance, moved, other, PERSONA) == "42501"
@@ -78,9 +63,7 @@ async def test_a_row_is_not_carried_into_another_workspace(desk: Desk) -> None:
 async def test_two_rotations_at_once_lose_no_secret_and_keep_one_as_the_present(desk: Desk) -> None:
     admin = await member(desk, "admin")
     async with Desk(desk.gate_url, desk.admin_url, connections=8) as crowd:
-        made = await asyncio.gather(
-            *(crowd.call("rotate_hmac_secret", managing(admin), space_id=SPACE, overlap_seconds=60) for _ in range(8))
-        )
+        made = await asyncio.gather(*(crowd.call("replace_secret", managing(admin), **ROTATE_HMAC) for _ in range(8)))
     secrets = {answer["secret"] for answer in made}
     assert len(secrets) == 8
     held = await desk.admin.fetch(
@@ -95,9 +78,10 @@ async def test_two_rotations_at_once_lose_no_secret_and_keep_one_as_the_present(
 async def test_what_is_deleted_takes_its_secrets_along_and_nobody_elses(desk: Desk) -> None:
     admin = await member(desk, "admin")
     for _ in range(2):
-        await desk.call("rotate_hmac_secret", managing(admin), space_id=SPACE, overlap_seconds=60)
-    await desk.call("rotate_callback_secret", managing(admin), persona_id=PERSONA, overlap_seconds=60)
-    await desk.call("set_persona_secret", managing(admin), persona_id=PERSONA, secret="s")
+        await desk.call("replace_secret", managing(admin), **ROTATE_HMAC)
+    of_persona: JSON = {"owner_id": PERSONA, "overlap_seconds": 60}
+    await desk.call("replace_secret", managing(admin), slot="callback", action="rotate", **of_persona)
+    await desk.call("replace_secret", managing(admin), slot="secret", action="set", secret="s", owner_id=PERSONA)
     by_hand = await desk.keep_secret("x", "somebody's own")
     _, other_space = await desk.open_workspace()
     await desk.admin.execute("update public.spaces set hmac_secret_id = $1 where id = $2", by_hand, other_space)
@@ -116,7 +100,7 @@ async def test_what_is_deleted_takes_its_secrets_along_and_nobody_elses(desk: De
 async def test_secrets_are_forgotten_once_by_two_at_once(desk: Desk) -> None:
     admin = await member(desk, "admin")
     for _ in range(6):
-        await desk.call("rotate_hmac_secret", managing(admin), space_id=SPACE, overlap_seconds=60)
+        await desk.call("replace_secret", managing(admin), **ROTATE_HMAC)
     await desk.admin.execute("update private.retired_secrets set accepted_until = clock_timestamp()")
     kept = await desk.admin.fetchval("select count(*) from vault.secrets")
     other = await asyncpg.connect(desk.admin_url)
@@ -141,8 +125,8 @@ async def test_what_an_admin_may_not_grant_tells_nothing_about_an_email(desk: De
 
 async def test_whoever_is_no_member_any_more_manages_nothing_at_once(desk: Desk) -> None:
     admin = await member(desk, "admin")
-    await desk.call("change_space", managing(admin), space_id=SPACE, changes={"name": "x"})
-    await desk.admin.execute("delete from public.workspace_members where user_id = $1", admin)
+    await desk.call("change_settings", managing(admin), kind="space", object_id=SPACE, changes={"name": "x"})
+    await desk.admin.execute("delete from public.workspace_members where user_id = $1", admin["user_id"])
     with pytest.raises(Raised) as refused:
-        await desk.call("change_space", managing(admin), space_id=SPACE, changes={"name": "y"})
+        await desk.call("change_settings", managing(admin), kind="space", object_id=SPACE, changes={"name": "y"})
     assert (refused.value.status, refused.value.code) == (404, "space_not_found")

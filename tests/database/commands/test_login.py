@@ -63,7 +63,11 @@ async def test_the_login_has_only_the_rights_of_the_roles_that_it_takes(server_1
             for table in ("conversations", "sessions", "messages"):
                 assert await connection.fetchval(f"select count(*) from public.{table}") == 0
         await connection.execute("set role none")
-        for statement in ("select from public.contacts", "select public.list_workspaces()", "select private.claims()"):
+        for statement in (
+            "select from public.contacts",
+            "select public.follow_conversation(null)",
+            "select private.claims()",
+        ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
     finally:
