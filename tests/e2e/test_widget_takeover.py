@@ -1,9 +1,10 @@
-"""A member of the team answers in the embedded chat: seen as it is said, by whoever looks, and by nobody twice."""
+"""A member of the team answers in the embedded chat: every reader sees each message at once, and once."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -40,16 +41,23 @@ async def take_over(shop: Shop, owner: Person) -> None:
     await owner.done("POST", f"/chat-sessions/{await session_of(shop)}/takeover")
 
 
+async def greeted(shop: Shop, owner: Person | None = None, **attributes: Any) -> Chat:
+    """The chat on a page after one answer, taken over by the owner if there is one."""
+    chat = await shop.chat(await shop.site(**attributes))
+    await chat.say("Hello")
+    await chat.answered()
+    if owner is not None:
+        await take_over(shop, owner)
+    return chat
+
+
 def members(chat: Chat) -> Locator:
     """What a member said, bubble by bubble."""
     return chat.page.get_by_role("log").locator(".member")
 
 
 async def test_a_member_answers_until_they_hand_back(shop: Shop, owner: Person, database: asyncpg.Connection) -> None:
-    chat = await shop.chat(await shop.site())
-    await chat.say("Hello")
-    await chat.answered()
-    await take_over(shop, owner)
+    chat = await greeted(shop, owner)
     await expect(chat.panel.get_by_text(PERSON)).to_be_visible()
 
     await say(shop, owner, "Ana here, see https://example.com/offer")
@@ -74,7 +82,7 @@ async def test_a_member_answers_until_they_hand_back(shop: Shop, owner: Person, 
     assert (await chat.kept())["pending"] is None
 
 
-async def test_the_answer_under_way_stops_for_the_member(
+async def test_an_answer_in_progress_stops_for_the_member(
     shop: Shop, owner: Person, database: asyncpg.Connection
 ) -> None:
     chat = await shop.chat(await shop.site())
@@ -88,11 +96,8 @@ async def test_the_answer_under_way_stops_for_the_member(
     await expect(members(chat)).to_have_count(1)
 
 
-async def test_what_was_said_while_nobody_looked_comes_with_the_next_look(shop: Shop, owner: Person) -> None:
-    chat = await shop.chat(await shop.site())
-    await chat.say("Hello")
-    await chat.answered()
-    await take_over(shop, owner)
+async def test_messages_sent_while_the_chat_is_closed_are_shown_when_it_opens(shop: Shop, owner: Person) -> None:
+    chat = await greeted(shop, owner)
     await say(shop, owner, "one")
     await expect(members(chat)).to_have_count(1)
     asked: list[Request] = []
@@ -117,10 +122,8 @@ async def test_what_was_said_while_nobody_looked_comes_with_the_next_look(shop: 
     assert not any("eyJ" in request.url for request in asked), "the token is in no address"
 
 
-async def test_a_page_in_the_background_asks_for_nothing(shop: Shop, owner: Person) -> None:
-    chat = await shop.chat(await shop.site())
-    await chat.say("Hello")
-    await chat.answered()
+async def test_a_page_in_the_background_makes_no_calls(shop: Shop, owner: Person) -> None:
+    chat = await greeted(shop)
     ended: list[Request] = []
     chat.page.on("requestfailed", lambda request: ended.append(request) if "/conversations/" in request.url else None)
     hide = "is => { Object.defineProperty(document, 'visibilityState', {value: is, configurable: true});"
@@ -136,7 +139,7 @@ async def test_a_page_in_the_background_asks_for_nothing(shop: Shop, owner: Pers
     await expect(members(chat)).to_have_count(1)
 
 
-async def test_two_tabs_show_what_one_of_them_hears(shop: Shop, owner: Person) -> None:
+async def test_two_tabs_show_what_one_of_them_reads(shop: Shop, owner: Person) -> None:
     site = await shop.site()
     chat = await shop.chat(site)
     await chat.say("Hello")
@@ -157,10 +160,7 @@ async def test_two_tabs_show_what_one_of_them_hears(shop: Shop, owner: Person) -
 async def test_a_lost_connection_loses_no_message(shop: Shop, owner: Person, faults: Faults) -> None:
     faults.forgive = ("net::ERR",)
     line = await shop.line()
-    chat = await shop.chat(await shop.site(api=line.url))
-    await chat.say("Hello")
-    await chat.answered()
-    await take_over(shop, owner)
+    chat = await greeted(shop, owner, api=line.url)
     for number in range(1, 4):
         await say(shop, owner, f"m{number}")
         await expect(members(chat)).to_have_count(number)
@@ -172,9 +172,7 @@ async def test_a_lost_connection_loses_no_message(shop: Shop, owner: Person, fau
 
 
 async def test_a_follow_up_from_elsewhere_is_shown_as_its_sender(shop: Shop, owner: Person) -> None:
-    chat = await shop.chat(await shop.site())
-    await chat.say("Hello")
-    await chat.answered()
+    chat = await greeted(shop)
     row = await shop.workspace.row("select contact_id from public.sessions where workspace_id = $1", shop.workspace.id)
     path = f"/contacts/{row['contact_id']}/messages"
     await owner.done("POST", path, {"text": "As I wrote by mail", "role": "contact", "source": "email"})
@@ -187,7 +185,9 @@ async def test_a_follow_up_from_elsewhere_is_shown_as_its_sender(shop: Shop, own
     await chat.answered(2)
 
 
-async def test_the_pages_own_scripts_hear_of_it_and_starting_over_forgets_it(shop: Shop, owner: Person) -> None:
+async def test_scripts_of_the_page_hear_of_a_members_message_and_starting_over_forgets_it(
+    shop: Shop, owner: Person
+) -> None:
     chat = await shop.chat(await shop.site())
     await chat.page.evaluate(
         "window.heard = []; document.addEventListener('switchboard:message', ({detail}) => window.heard.push(detail))"
@@ -209,12 +209,9 @@ async def test_the_pages_own_scripts_hear_of_it_and_starting_over_forgets_it(sho
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_members_words_are_told_apart_by_everybody(shop: Shop, owner: Person, scheme: str) -> None:
+async def test_a_members_message_is_distinguished_for_every_reader(shop: Shop, owner: Person, scheme: str) -> None:
     await shop.context.add_init_script(path=AXE)
-    chat = await shop.chat(await shop.site(scheme=scheme))
-    await chat.say("Hello")
-    await chat.answered()
-    await take_over(shop, owner)
+    chat = await greeted(shop, owner, scheme=scheme)
     await say(shop, owner, "A person speaks.")
     await expect(members(chat)).to_have_count(1)
     await expect(members(chat).get_by_text("Team member")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Who a visitor of the embedded chat is: one in several tabs, somebody whom the page knows, or who becomes known."""
+"""The identity of a visitor of the embedded chat: in several tabs, known to the page, or becoming known."""
 
 import hashlib
 import hmac
@@ -47,7 +47,7 @@ async def test_starting_over_in_one_tab_forgets_in_the_other(shop: Shop) -> None
     assert (await shop.workspace.counts())["conversations"] == 2
 
 
-async def test_a_visitor_whom_the_page_knows_goes_on_elsewhere_and_leaves_nothing_behind(
+async def test_a_visitor_known_to_the_page_continues_elsewhere_and_leaves_nothing_behind(
     shop: Shop, database: asyncpg.Connection
 ) -> None:
     secret, email = "the-secret-of-the-space", "ann@example.test"
@@ -104,7 +104,7 @@ async def test_a_visitor_who_becomes_known_keeps_the_conversation(shop: Shop, da
     assert (await shop.workspace.counts())["contacts"] == 2, "who signed out is nobody known"
 
 
-async def test_a_text_that_another_tab_overtook_in_the_same_instant_is_given_back(
+async def test_a_text_that_another_tab_overtakes_is_given_back_to_its_field(
     shop: Shop, database: asyncpg.Connection
 ) -> None:
     site = await shop.site()
