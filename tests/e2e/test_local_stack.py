@@ -218,7 +218,7 @@ def commands(folder: Path) -> Iterator[Commands]:
     made.run("down")
 
 
-def test_up_status_down_and_reset_do_what_they_say(commands: Commands) -> None:
+def test_up_status_down_and_reset_report_and_change_the_stack(commands: Commands) -> None:
     assert commands.run("status").returncode == 3
     up = commands.run("up")
     assert up.returncode == 0, up.stderr

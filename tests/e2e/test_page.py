@@ -47,7 +47,7 @@ async def test_a_visitor_registers_and_the_page_shows_the_rows_of_their_message(
     assert email == "Browser.One@Example.test"
 
 
-async def test_nobody_has_to_register_and_the_next_message_is_answered_with_history(chat: Chat) -> None:
+async def test_registration_is_optional_and_the_next_message_is_answered_with_history(chat: Chat) -> None:
     await chat.button("Continue without").click()
     await chat.say("My boat is called Petrel")
     await chat.answered()

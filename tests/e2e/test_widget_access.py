@@ -71,7 +71,7 @@ async def test_everything_goes_by_keyboard(shop: Shop) -> None:
     assert await focused(page) == "Your message"
 
 
-async def test_the_visitor_stops_an_answer_and_keeps_what_came(shop: Shop, database: asyncpg.Connection) -> None:
+async def test_a_visitor_stops_an_answer_and_keeps_its_text(shop: Shop, database: asyncpg.Connection) -> None:
     chat = await shop.chat(await shop.site())
     await chat.say(LONG * 12)
     early = await chat.growing(20)
@@ -169,7 +169,7 @@ async def test_from_right_to_left_the_own_messages_are_on_the_left(shop: Shop) -
     assert panel["x"] < 30
 
 
-async def test_nothing_moves_for_those_who_asked_for_less_motion(shop: Shop) -> None:
+async def test_nothing_moves_under_reduced_motion(shop: Shop) -> None:
     chat = await shop.visit(await shop.site())
     await chat.page.emulate_media(reduced_motion="reduce")
     await chat.open()

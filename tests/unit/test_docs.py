@@ -71,7 +71,7 @@ def test_the_example_environment_has_every_setting() -> None:
     assert {name.upper() for name in Settings.model_fields} <= example
 
 
-def test_every_file_opens_with_what_it_is_for() -> None:
+def test_every_file_begins_with_its_purpose() -> None:
     for folder in ("lib", "functions", "local", "cli", "bench"):
         for file in (REPOSITORY / folder).rglob("*.py"):
             assert file.read_text().startswith('"""'), file

@@ -47,7 +47,7 @@ def test_further_members_cannot_replace_ours() -> None:
     assert (document["status"], document["code"], document["type"]) == (409, "turn_in_progress", "about:blank")
 
 
-def test_not_found_says_what_is_missing() -> None:
+def test_not_found_names_the_missing_thing() -> None:
     assert errors.NotFound("space").code == "space_not_found"
     assert errors.NotFound().code == "not_found"
 

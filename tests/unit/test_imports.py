@@ -170,7 +170,7 @@ def test_a_function_imports_what_it_needs_and_nothing_else(function: str) -> Non
 
 
 @pytest.mark.parametrize("step", sorted(LATER))
-def test_what_not_every_request_needs_is_imported_when_it_is_needed(step: str) -> None:
+def test_a_step_of_few_requests_imports_its_packages_itself(step: str) -> None:
     source, allowed = LATER[step]
     found = imported("chat", source)
     assert set(found["step"]) - set(found["healthz"]) == allowed - set(found["healthz"])

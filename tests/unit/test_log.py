@@ -38,7 +38,7 @@ def test_an_error_brings_its_traceback_along(log_lines: list[dict[str, Any]]) ->
     ("level", "shown"),
     [("DEBUG", ["INFO", "WARNING", "ERROR"]), ("WARNING", ["WARNING", "ERROR"]), ("ERROR", ["ERROR"])],
 )
-def test_what_is_below_the_level_is_not_said(
+def test_lines_below_the_level_are_not_written(
     level: str, shown: list[str], capsys: pytest.CaptureFixture[str], configure: Configure
 ) -> None:
     configure(SWITCHBOARD_LOG_LEVEL=level)
@@ -48,7 +48,7 @@ def test_what_is_below_the_level_is_not_said(
     assert [json.loads(line)["severity"] for line in capsys.readouterr().err.splitlines()] == shown
 
 
-def test_nobody_fails_because_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_stream_fails_no_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)

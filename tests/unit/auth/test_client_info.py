@@ -16,7 +16,7 @@ def test_without_trusted_proxies_only_the_peer_counts(peer: str, claimed: list[s
 
 
 @given(addresses, addresses, st.lists(addresses, max_size=4), st.integers(1, 3), st.data())
-def test_what_the_client_claims_never_counts(
+def test_an_address_that_the_client_claims_never_counts(
     peer: str, real: str, claimed: list[str], proxies: int, data: st.DataObject
 ) -> None:
     hops = data.draw(st.lists(addresses, min_size=proxies - 1, max_size=proxies - 1))

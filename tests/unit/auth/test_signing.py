@@ -18,14 +18,14 @@ def jwk(key: ec.EllipticCurvePrivateKey, **members: str) -> str:
 
 
 @given(claims=CLAIMS)
-def test_what_the_secret_signs_another_library_believes(claims: dict[str, Any]) -> None:
+def test_another_library_verifies_signatures_of_the_secret(claims: dict[str, Any]) -> None:
     claims = {f"c {name}": value for name, value in claims.items()}  # no registered names, which must have their types
     token = signing.sign(claims)
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
     assert jwt.decode(token, JWT_SECRET, algorithms=["HS256"]) == claims
 
 
-def test_what_the_key_signs_another_library_believes(configure: Configure) -> None:
+def test_another_library_verifies_signatures_of_the_key(configure: Configure) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     configure(SWITCHBOARD_SIGNING_KEY=jwk(key, kid="ours"))
     for number in range(600):  # so many that some halves of a signature begin with a zero byte

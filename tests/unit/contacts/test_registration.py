@@ -83,6 +83,6 @@ async def test_a_registration_whose_answer_was_lost_is_not_sent_twice(sql: SqlFu
         {"email": "a@example.com", "contact_id": "00000000-0000-0000-0000-000000000000"},
     ],
 )
-def test_what_does_not_fit_is_refused(body: dict[str, Any]) -> None:
+def test_an_invalid_body_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         RegistrationRequest.model_validate(body)

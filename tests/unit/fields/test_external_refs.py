@@ -33,14 +33,14 @@ def test_another_systems_id_is_kept_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("typed", ["", " ", "x" * 201, "a\x00b", "a\nb", "\ud800"])
-def test_what_is_no_id_is_refused(typed: str) -> None:
+def test_any_other_text_is_refused(typed: str) -> None:
     for read in (lambda: external_refs.of("avinode", "trip", typed), lambda: external_refs.operator_key(typed)):
         with pytest.raises(ValueError, match="must"):
             read()
 
 
 @given(st.sampled_from(["avinode", "crm"]), IDS)
-def test_whatever_is_stored_is_found_by_what_was_typed_and_by_itself(system: str, typed: str) -> None:
+def test_a_stored_id_is_found_by_itself_and_by_its_typed_form(system: str, typed: str) -> None:
     try:
         stored = external_refs.of(system, "trip", typed)
     except ValueError:

@@ -100,12 +100,12 @@ def test_an_identity_has_one_key(text: str, key: str, contact_kind: str | None) 
         "external::4711", "external:crm:", "external:auth:ana", "external:crm:" + "x" * 400, "omi:a\x00b",
     ],
 )  # fmt: skip
-def test_what_is_no_identity_is_refused(text: str) -> None:
+def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be|platform"):
         identities.parse(text)
 
 
-def test_what_follows_from_an_identity_is_told_once_and_as_such() -> None:
+def test_an_implied_identity_is_listed_once_and_marked() -> None:
     given = tuple(identities.parse(text) for text in ("whatsapp:+15551234567", "whatsapp:15551234567", "telegram:42"))
     told = [(one["kind"], one["key"], one["implied"]) for one in identities.documents(given)]
     assert told == [

@@ -23,7 +23,7 @@ def test_only_an_international_number_has_a_key(typed: str, key: str | None) -> 
 
 
 @pytest.mark.parametrize("text", ["", "+", "123", "call me", "+41 79 123 45 67 ext. 5", "1" * 16, "++41791234567"])
-def test_what_is_no_number_is_refused(text: str) -> None:
+def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a phone number"):
         phones.parse(text)
 

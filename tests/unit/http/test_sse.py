@@ -9,7 +9,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
 @given(st.lists(st.tuples(text, st.integers(0, 10**6)), max_size=5), st.integers(1, 7))
-def test_a_reader_gets_what_was_sent_however_the_bytes_are_cut(sent: list[tuple[str, int]], size: int) -> None:
+def test_events_are_read_however_the_bytes_are_cut(sent: list[tuple[str, int]], size: int) -> None:
     wire = b"".join(
         sse.encode(sse.Event("delta", {"text": said}, id=position)) + sse.HEARTBEAT for said, position in sent
     )

@@ -113,7 +113,7 @@ def names(sent: list[dict[str, Any]]) -> list[list[str]]:
     ],
     ids=["a text", "the head", "an opening", "a late opening", "an opening behind a text"],
 )
-async def test_what_is_there_is_sent_before_the_next_event_is_made(
+async def test_an_event_is_sent_before_the_next_is_made(
     before: list[Any], after: list[Any], heard: list[str], drain: bool
 ) -> None:
     seen = asyncio.Event()

@@ -43,7 +43,7 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_the_script_may_be_used_by_any_page_and_is_what_the_folder_holds(client: aiohttp.ClientSession) -> None:
+async def test_the_script_holds_every_file_of_the_folder_for_any_page(client: aiohttp.ClientSession) -> None:
     async with client.get("/widget.js", headers={"Origin": "https://shop.example"} | PLAIN) as answer:
         assert answer.status == 200
         assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
@@ -57,7 +57,7 @@ async def test_the_script_may_be_used_by_any_page_and_is_what_the_folder_holds(c
     assert all(text in body for text in files.values())
 
 
-async def test_it_is_small_where_it_may_be(client: aiohttp.ClientSession) -> None:
+async def test_the_script_is_compressed_for_clients_that_accept_it(client: aiohttp.ClientSession) -> None:
     async with client.get("/widget.js", headers=ACCEPT_ALL) as answer:
         assert answer.headers["content-encoding"] == "gzip"
         body = await answer.read()
@@ -67,7 +67,7 @@ async def test_it_is_small_where_it_may_be(client: aiohttp.ClientSession) -> Non
         assert "content-encoding" not in answer.headers
 
 
-async def test_a_browser_that_has_it_is_told_so_and_another_version_is_sent(client: aiohttp.ClientSession) -> None:
+async def test_a_known_version_is_not_sent_again(client: aiohttp.ClientSession) -> None:
     tags = []
     for encoding in (ACCEPT_ALL, PLAIN):
         async with client.get("/widget.js", headers=encoding) as answer:
@@ -146,7 +146,7 @@ def test_events_are_read_the_same_wherever_the_bytes_are_cut() -> None:
         assert all(events == whole for events in read(cuts))
 
 
-def test_an_event_that_is_not_over_is_not_read() -> None:
+def test_an_incomplete_event_is_not_read() -> None:
     assert read([[b"data: 1\n\ndata: 2\n"], [b"event: x\n\n"], [b": only a comment\n\n"]]) == [
         [["", "message", "1"]],
         [],

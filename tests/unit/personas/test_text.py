@@ -18,7 +18,7 @@ def test_a_clean_text_stays_as_it_is(text: str) -> None:
     assert clean(clean(text)) == clean(text)
 
 
-def test_only_what_cannot_be_stored_goes() -> None:
+def test_only_characters_that_cannot_be_stored_are_removed() -> None:
     assert clean("a\x00\x1b\tb\r\n\ud83d\udc4b\udc4b é") == "a\tb\r\n👋\N{REPLACEMENT CHARACTER} é"
 
 
