@@ -53,6 +53,19 @@ async def test_stored_messages_come_in_order_and_new_ones_after_them(desk: Desk)
     assert last["session"]["taken_over"] is False
 
 
+async def test_messages_of_the_same_moment_are_split_over_parts_without_a_loss(desk: Desk) -> None:
+    ann = await desk.register("ann@example.test")
+    for number in range(3):
+        await desk.finish(await desk.start(with_token(ann), f"m{number}"), answer=f"a{number}")
+    await desk.admin.execute("update public.messages set created_at = now()")
+    last, parts = None, []
+    while not parts or parts[-1]["more"]:
+        parts.append(await follow(desk, holding(ann), ann["conversation_id"], after=last, message_limit=2))
+        last = parts[-1]["last"]
+    read = [line["text"] for part in parts for line in part["messages"]]
+    assert (read, len(parts)) == (["m0", "a0", "m1", "a1", "m2", "a2"], 4)
+
+
 async def test_other_callers_find_no_conversation_and_an_agent_only_the_assigned_session(desk: Desk) -> None:
     boss, agent = await member(desk, "owner"), await member(desk, "agent")
     foreigner = await member(desk, "owner", (await desk.open_workspace())[0])
