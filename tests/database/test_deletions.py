@@ -6,8 +6,7 @@ import uuid
 import pytest
 
 from tests.database.access import world
-from tests.database.desk import PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, user
-from tests.database.test_management import managing, member
+from tests.database.desk import PERSONA, SPACE, WORKSPACE, Desk, Raised, claims, managing, member, user
 
 OWNED = """
 select n.nspname || '.' || c.relname
@@ -34,7 +33,7 @@ async def test_no_table_keeps_a_row_of_a_workspace_that_is_deleted(desk: Desk) -
     before, others = await held(one), await held(two)
     unlabelled = {table for table, count in before.items() if not count}
     assert not unlabelled & set(world.ROWS), "every table of the matrix has a row to lose"
-    await desk.call("delete_workspace", managing(owner), workspace_id=one, name="Workspace-one")
+    await desk.call("delete_workspace", managing(user(owner)), workspace_id=one, name="Workspace-one")
     # What marks a day for the statistics is without a foreign key; the next count forgets it.
     await desk.admin.execute("select private.count_past_sessions()")
     assert set((await held(one)).values()) == {0}
@@ -99,5 +98,5 @@ async def test_a_token_for_a_chat_deletes_nothing(desk: Desk) -> None:
         ("delete_workspace", {"workspace_id": WORKSPACE, "name": "Demo"}),
     ):
         with pytest.raises(Raised) as refused:
-            await desk.call(function, claims(user(owner)), **arguments)
+            await desk.call(function, claims(owner), **arguments)
         assert refused.value.status == 404

@@ -58,7 +58,8 @@ async def test_messages_of_the_same_moment_are_split_over_parts_without_a_loss(d
     for number in range(3):
         await desk.finish(await desk.start(with_token(ann), f"m{number}"), answer=f"a{number}")
     await desk.admin.execute("update public.messages set created_at = now()")
-    last, parts = None, []
+    last: str | None = None
+    parts: list[Answer] = []
     while not parts or parts[-1]["more"]:
         parts.append(await follow(desk, holding(ann), ann["conversation_id"], after=last, message_limit=2))
         last = parts[-1]["last"]
