@@ -1,0 +1,284 @@
+"""The timeline of a contact: its events in order, page by page, as far as the reader may see them."""
+
+from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from lib.contacts.timeline import TimelinePageRequest
+from tests.database.desk import (
+    JSON,
+    PERSONA,
+    SPACE,
+    SYSTEM,
+    WORKSPACE,
+    Answer,
+    Desk,
+    Raised,
+    call,
+    member,
+    on_behalf,
+    own_token,
+    user,
+    with_token,
+)
+from tests.database.merging import merge, unmerge
+from tests.database.test_templates import template
+from tests.servers import VERSIONS, Server
+
+
+async def page(desk: Desk, reader: JSON, contact_id: str, after: str | None = None, size: int = 200) -> Answer:
+    """A page as lib/contacts/timeline reads it: one event more tells whether there is a next page."""
+    arguments = TimelinePageRequest(limit=size, cursor=after).arguments()
+    return await desk.call("read_contact_timeline", own_token(reader), contact_id=contact_id, **arguments)
+
+
+async def whole(desk: Desk, reader: JSON, contact_id: str, size: int = 200) -> list[JSON]:
+    """The timeline, read in pages of this size."""
+    found: list[JSON] = []
+    while True:
+        items = (await page(desk, reader, contact_id, found[-1]["cursor"] if found else None, size))["items"]
+        found += items[:size]
+        if len(items) <= size:
+            assert len({event["cursor"] for event in found}) == len(found)
+            return found
+
+
+async def end(desk: Desk, boss: JSON, arrival: Answer, status: str) -> None:
+    await desk.call("change_session_status", on_behalf(boss), session_id=arrival["session_id"], status=status)
+
+
+async def history(desk: Desk, boss: JSON) -> tuple[str, list[str]]:
+    """Ann writes, proves her email, works on a trip with four quotes, and is archived: her id and sessions."""
+    await template(desk, boss, name="Charter", workflow="charter", workflow_step="understanding_request")
+    await desk.believe_hmacs()
+    first = await desk.register("ann@example.test")
+    await desk.finish(await desk.start(with_token(first)))
+    await end(desk, boss, first, "completed")
+    # With proof it is another conversation.
+    second = await desk.prove("ann@example.test")
+    await end(desk, boss, second, "cancelled")
+    ann = first["contact_id"]
+    trip = await desk.call("start_session", on_behalf(boss), contact_id=ann, template="Charter", thread_key="trip")
+    for number, (status, received, late) in enumerate(
+        (("requested", False, False), ("received", True, False), ("declined", False, False), ("received", True, True))
+    ):
+        await desk.admin.execute(
+            "with request as (insert into public.requests (workspace_id, session_id) values ($1, $2) returning id), "
+            "asked as (update public.sessions set request_id = (select id from request) where id = $2) "
+            "insert into public.quotes (workspace_id, request_id, session_id, operator_key, operator, status,"
+            " amount, currency, late, created_at, received_at, updated_at) select $1, id, $2, $3, $3, "
+            "$4::text::public.quote_status, case when $5 then 1200.5 end, case when $5 then 'EUR' end, $6,"
+            " clock_timestamp(), case when $5 then clock_timestamp() end, clock_timestamp() from request",
+            WORKSPACE, trip["session_id"], f"Operator {number}", status, received, late,
+        )  # fmt: skip
+    await desk.admin.execute(
+        "update public.sessions set last_activity_at = now() - interval '400 days' where id = $1", first["session_id"]
+    )
+    await desk.call("archive_old_chat_sessions", SYSTEM, max_sessions=10)
+    return ann, [arrival["session_id"] for arrival in (first, second, trip)]
+
+
+def events(timeline: list[JSON]) -> list[tuple[str, str | None]]:
+    return [(event["event"], event.get("session_id")) for event in timeline]
+
+
+async def test_a_timeline_has_everything_in_its_order_for_admins_and_the_rest_for_agents(desk: Desk) -> None:
+    boss, agent = await member(desk, "owner"), await member(desk, "agent")
+    ann, (first, second, trip) = await history(desk, boss)
+    timeline = await whole(desk, boss, ann)
+    assert events(timeline) == [
+        ("contact.created", None), ("contact.registered", None), ("contact.identified", None),
+        ("session.opened", first), ("session.first_message", first), ("session.completed", first),
+        ("contact.registered", None), ("contact.verified", None),
+        ("session.opened", second), ("session.cancelled", second),
+        ("session.opened", trip), ("workflow.step", trip),
+        ("quote.requested", trip),
+        ("quote.requested", trip), ("quote.received", trip),
+        ("quote.requested", trip), ("quote.declined", trip),
+        ("quote.requested", trip), ("quote.received", trip),
+        ("session.archived", first),
+    ]  # fmt: skip
+    assert [event["at"] for event in timeline] == sorted(event["at"] for event in timeline)
+    of = {event["event"]: event for event in timeline}
+    for event, details in {
+        "contact.registered": {"actor_id": ann, "verified_by": "hmac"},
+        "contact.identified": {"identity": "email:ann@example.test", "asserted_by": "contact"},
+        "contact.verified": {"identity": "email:ann@example.test", "verified_by": "hmac"},
+        "session.opened": {"session_id": trip, "persona_id": PERSONA},
+        "workflow.step": {
+            "session_id": trip, "workflow": "charter", "to_step": "understanding_request", "actor_id": boss["user_id"],
+        },
+    }.items():  # fmt: skip
+        assert of[event] == {"at": of[event]["at"], "event": event, "cursor": of[event]["cursor"], **details}
+    received = [event for event in timeline if event["event"] == "quote.received"]
+    assert [(each["operator"], each["amount"], each["currency"], each.get("late")) for each in received] == [
+        ("Operator 1", 1200.5, "EUR", None), ("Operator 3", 1200.5, "EUR", True),
+    ]  # fmt: skip
+
+    of_contact = [event for event in timeline if "session_id" not in event]
+    assert await whole(desk, agent, ann, 2) == of_contact
+    for mine in (first, trip):
+        await desk.admin.execute(
+            "update public.sessions set assigned_user_id = case when id = $1 then $2::uuid end", mine, agent["user_id"]
+        )
+        expected = [event for event in timeline if event.get("session_id") in (None, mine)]
+        assert await whole(desk, agent, ann, 3) == expected
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_pages_of_any_size_are_the_whole(desk: Desk, together: bool) -> None:
+    boss = await member(desk, "owner")
+    ann, _ = await history(desk, boss)
+    if together:
+        # With one time for all of them, events are still in one order.
+        for table, columns in (
+            ("contacts", ("created_at",)), ("contact_identities", ("created_at", "verified_at")),
+            ("audit_events", ("created_at",)), ("workflow_steps", ("created_at",)),
+            ("quotes", ("created_at", "received_at", "updated_at")),
+            ("sessions", ("created_at", "first_message_at", "ended_at", "archived_at")),
+        ):  # fmt: skip
+            for column in columns:
+                await desk.admin.execute(
+                    f"update public.{table} set {column} = '2026-01-01 00:00:00.123456+00' where {column} is not null"
+                )
+    everything = await whole(desk, boss, ann)
+    assert len(everything) == 20
+    for size in (1, 2, 3, 7, 19):
+        assert await whole(desk, boss, ann, size) == everything
+
+
+async def test_later_events_come_at_the_end(desk: Desk) -> None:
+    boss, ann = await member(desk, "owner"), await desk.register("ann@example.test")
+    before = await whole(desk, boss, ann["contact_id"])
+    await desk.finish(await desk.start(with_token(ann)))
+    await end(desk, boss, ann, "completed")
+    after = await page(desk, boss, ann["contact_id"], before[-2]["cursor"])
+    assert events(after["items"]) == [
+        *events(before[-1:]), ("session.first_message", ann["session_id"]), ("session.completed", ann["session_id"]),
+    ]  # fmt: skip
+
+
+async def test_merged_contacts_are_part_of_a_timeline_until_they_are_unmerged(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    ann, bob, cid = [(await desk.register(f"{who}@example.test"))["contact_id"] for who in ("ann", "bob", "cid")]
+
+    async def registered(contact_id: str) -> list[str]:
+        timeline = await whole(desk, boss, contact_id, 1)
+        return [event["actor_id"] for event in timeline if event["event"] == "contact.registered"]
+
+    await merge(desk, ann, bob)
+    await merge(desk, bob, cid)
+    assert await registered(cid) == [ann, bob, cid]
+    last = (await whole(desk, boss, cid))[-1]
+    assert (last["event"], last["contact_id"]) == ("contact.merged", bob)
+    with pytest.raises(Raised) as moved:
+        await page(desk, boss, ann)
+    assert (moved.value.status, moved.value.code) == (307, "contact_merged")
+    await unmerge(desk, bob)
+    assert (await registered(cid), await registered(bob)) == ([cid], [ann, bob])
+
+
+async def test_a_contact_of_another_workspace_is_not_found(desk: Desk) -> None:
+    boss = await member(desk, "owner")
+    other, space = await desk.open_workspace()
+    foreign, ann = await desk.register("x@example.test", space=space), await desk.register("ann@example.test")
+    stranger, theirs = user(await desk.sign_up(None)), await member(desk, "owner", other)
+    for reader, contact_id in (
+        (boss, foreign["contact_id"]), (boss, str(uuid4())), (stranger, ann["contact_id"]), (theirs, ann["contact_id"]),
+    ):  # fmt: skip
+        refused = await desk.refused("read_contact_timeline", own_token(reader), contact_id=contact_id)
+        assert refused == (404, "contact_not_found")
+
+
+async def test_only_a_contacts_message_is_a_first_message(desk: Desk) -> None:
+    boss, ann = await member(desk, "owner"), await desk.register("ann@example.test")
+    await template(desk, boss)
+    started = await desk.call(
+        "start_session", on_behalf(boss), contact_id=ann["contact_id"], template="Trip", thread_key="x"
+    )
+    await end(desk, boss, started, "paused")
+    await desk.admin.execute("update public.sessions set status = 'timeout', ended_at = now()")
+    await desk.call("recover_session", on_behalf(boss), session_id=started["session_id"])
+    assert not any("first_message" in event["event"] for event in await whole(desk, boss, ann["contact_id"]))
+
+
+SESSIONS = 4_000
+MEMBER = "00000000-0000-4000-8000-0000000000aa"
+ANN = "00000000-0000-4000-8000-0000000000bb"
+
+FILL = f"""
+set session_replication_role = replica;
+insert into auth.users (id, email, email_confirmed_at) values ('{MEMBER}', 'member@example.test', now());
+insert into public.workspace_members (workspace_id, user_id, role) values ('{WORKSPACE}', '{MEMBER}', 'admin');
+insert into public.contacts (id, workspace_id, created_at) values ('{ANN}', '{WORKSPACE}', now() - interval '1 year');
+insert into public.contacts (workspace_id) select '{WORKSPACE}' from generate_series(1, 3000);
+insert into public.conversations (workspace_id, contact_id, persona_id, space_id, thread_key, proof)
+select '{WORKSPACE}', id, '{PERSONA}', '{SPACE}', 'main', 'verified' from public.contacts;
+insert into public.sessions (workspace_id, conversation_id, contact_id, persona_id)
+select workspace_id, id, contact_id, persona_id from public.conversations where contact_id <> '{ANN}';
+insert into public.sessions (workspace_id, conversation_id, contact_id, persona_id, status, status_before_archive,
+                             turn_count, message_count, created_at, first_message_at, last_activity_at, ended_at,
+                             archived_at)
+select workspace_id, c.id, contact_id, persona_id, 'archived', 'completed', 1, 2, at, at + interval '1 minute',
+       at + interval '1 minute', at + interval '2 minutes', at + interval '90 days'
+  from public.conversations c
+ cross join (select now() - interval '1 year' + n * interval '1 hour' as at from generate_series(1, {SESSIONS}) n) n
+ where contact_id = '{ANN}';
+insert into public.audit_events (workspace_id, verb, object_id, created_at)
+select '{WORKSPACE}', 'contact.registered', '{ANN}', now() - interval '1 year' + n * interval '1 hour'
+  from generate_series(1, {SESSIONS}) n;
+reset session_replication_role;
+analyze;
+"""
+
+
+@pytest_asyncio.fixture(params=VERSIONS)
+async def crowded(server: Callable[[int], Server], request: pytest.FixtureRequest) -> AsyncIterator[asyncpg.Connection]:
+    """A database of that version with a contact of thousands of sessions."""
+    running = server(request.param)
+    name = await running.migrated()
+    async with Desk(running.gate_url(name), running.admin_url(name)) as desk:
+        await desk.admin.execute(FILL)
+        yield desk.admin
+    await running.drop(name)
+
+
+async def _read(connection: asyncpg.Connection, after: str | None) -> tuple[list[JSON], int]:
+    """A page of 50, and the number of rows of the big tables that are read for it."""
+    counted = (
+        "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_xact_user_tables"
+        " where schemaname = 'public' and relname in ('sessions', 'conversations', 'audit_events', 'quotes',"
+        " 'contact_identities', 'workflow_steps')"
+    )
+    arguments = TimelinePageRequest(limit=50, cursor=after).arguments()
+    async with connection.transaction():
+        before = await connection.fetchval(counted)
+        token = {"role": "authenticated", "sub": MEMBER}
+        answer = await call(connection, "read_contact_timeline", token, contact_id=ANN, **arguments)
+        await connection.execute("reset role")
+        return answer["items"], await connection.fetchval(counted) - before
+
+
+async def test_a_page_reads_only_its_events_however_many_sessions_there_are(crowded: asyncpg.Connection) -> None:
+    # From the beginning, from the middle, and near the end, where only the archive has later events.
+    places = await crowded.fetchrow(
+        "select extract(epoch from min(created_at) + interval '60 days') * 1000000,"
+        " extract(epoch from max(archived_at) - interval '10 days') * 1000000"
+        " from public.sessions where status = 'archived'"
+    )
+    assert places is not None
+    middle, late = map(int, places)
+    for start in (None, f"{middle}.5.{ANN}", f"{late}.0.{ANN}"):
+        cursor = start
+        for _ in range(3):
+            items, rows = await _read(crowded, cursor)
+            assert len(items) == 51
+            # Five kinds of events are as many as the sessions; of each, one page is read.
+            assert 50 <= rows < 600
+            cursor = items[-2]["cursor"]
+    await crowded.execute("drop index public.sessions_contact_opened_idx")
+    _, rows = await _read(crowded, None)
+    assert rows > SESSIONS, "the count would tell"
