@@ -1,18 +1,15 @@
 """Phone numbers: kept as typed, compared by key."""
 
-import re
 import unicodedata
 from dataclasses import dataclass
-
-_SEPARATORS = re.compile(r"[\s().\-/\u2010-\u2015]")
-_NUMBER = re.compile(r"(\+|00)?([0-9]{4,15})", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Phone:
-    """A number as typed (trimmed), and its key: + and digits (E.164), or None for a national number.
+    """A number as typed (trimmed), and its key in E.164 form, which all its spellings share.
 
-    A national number belongs to different people in different countries, so it is no identity.
+    The key is None for a national number, which belongs to different subscribers in different countries and therefore
+    identifies nobody.
     """
 
     typed: str
@@ -21,11 +18,21 @@ class Phone:
 
 def parse(text: str) -> Phone:
     """The number in a text. Raises ValueError with a message for its sender."""
+    import phonenumbers  # noqa: PLC0415 (imported with the first phone number, as few requests have one)
+
     typed = text.strip()
-    compact = _SEPARATORS.sub("", unicodedata.normalize("NFKC", typed))
-    number = _NUMBER.fullmatch(compact)
-    if number is None:
+    plain = unicodedata.normalize("NFKC", typed)
+    if not 4 <= sum(character.isdecimal() for character in plain) <= 17:
         raise ValueError("must be a phone number")
-    prefix, digits = number.groups()
-    international = prefix is not None and not digits.startswith("0") and len(digits) >= 7
-    return Phone(typed=typed, key=f"+{digits}" if international else None)
+    try:
+        number = phonenumbers.parse("+" + plain[2:] if plain.startswith("00") else plain)
+    except phonenumbers.NumberParseException as failure:
+        if failure.error_type != phonenumbers.NumberParseException.INVALID_COUNTRY_CODE:
+            raise ValueError("must be a phone number") from None
+        return Phone(typed=typed, key=None)
+    if number.extension:
+        raise ValueError("must be a phone number without an extension")
+    possible = phonenumbers.is_possible_number(number)
+    return Phone(
+        typed=typed, key=phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if possible else None
+    )
