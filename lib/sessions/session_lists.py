@@ -1,7 +1,8 @@
 """Lists and details of sessions: queries of the views session_details and contact_session_details.
 
 Row-level security decides which sessions a caller may read; conditions only narrow a list down. A list takes at most
-three requests: the member's role, a search in other tables, the page.
+three requests: the member's role, a search in other tables, the page. (Four for an offset into a search for a common
+word.)
 """
 
 import asyncio
@@ -135,7 +136,8 @@ async def read_by_request(caller: Caller, request_id: UUID) -> Session:
 async def read(caller: Caller, session_id: UUID, page: MessagePageRequest) -> SessionDetail:
     """One session with turns, messages and timeline. Raises Refused (session_not_found, message_not_found)."""
     database = queries.reading_as(caller)
-    events = database.function("session_events", {"session_id": session_id}).order("at", desc=True).limit(MAX_EVENTS)
+    events = database.function("session_events", {"session_id": session_id})
+    events = events.order("at", desc=True).order("object_id").limit(MAX_EVENTS)
     rows, happened = await asyncio.gather(
         database.rows(_details(caller, page).eq("id", session_id), _SessionRow), database.rows(events, TimelineEntry)
     )
@@ -344,6 +346,11 @@ def _details(caller: Caller, page: MessagePageRequest) -> Query:
     return query
 
 
+def _place(entry: TimelineEntry) -> tuple[datetime, int]:
+    """The order of a timeline; of entries at one moment, those of the session come first and those of turns last."""
+    return entry.at, {"session": 0, "turn": 2}.get(entry.event.partition(".")[0], 1)
+
+
 async def _require_conversation(caller: Caller, conversation_id: UUID) -> None:
     database = queries.reading_as(caller)
     if not await database.rows(database.table("conversations").select("id").eq("id", conversation_id), _Id):
@@ -414,8 +421,7 @@ class _SessionRow(Session):
             turns=turns,
             messages=tuple(messages[:limit][::-1]),
             messages_before=messages[limit - 1].id if len(messages) > limit else None,
-            # Of entries at one moment, a turn's end comes last.
-            timeline=tuple(sorted([created, *happened, *started, *finished], key=lambda entry: entry.at)),
+            timeline=tuple(sorted([created, *happened, *started, *finished], key=_place)),
             workflow_state=self.workflow_state,
             quotes=(self.request_quotes.quotes if self.request_quotes else ()) if is_member else None,
             refs=self.refs,

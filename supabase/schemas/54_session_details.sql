@@ -179,18 +179,23 @@ begin
        and (tag is null or by_tag is not null or exists (
                select from public.tags t where t.session_id = s.id and t.name = tag))
        and (query is null or by_text is not null or exists (
-               select from public.messages m where m.session_id = s.id and to_tsvector('simple'::regconfig, left(m.text, 50000)) @@ asked));
+               select
+                 from public.messages m
+                where m.session_id = s.id
+                  and to_tsvector('simple'::regconfig, left(m.text, 50000)) @@ asked));
 end;
 $$;
 comment on function public.search_sessions is 'The sessions of a workspace with these words in a message, this tag and one of these external ids, as far as they are given; for its owners and admins. Refused with too_many_matches if no condition narrows them down: then session_details is read in its order, filtered by messages and tags.';
 
 create function public.session_events(session_id uuid)
     returns table (at timestamptz, event text, actor_id uuid, code text, step text, object_id uuid)
-    language sql
+    language plpgsql
     stable
     security definer
     set search_path = ''
 as $$
+begin
+    return query
     with readable as (
         select s.id, s.workspace_id, s.workspace_id in (select private.member_workspaces()) as by_member
           from public.sessions s
@@ -216,6 +221,7 @@ as $$
       join public.audit_events a on a.object_id = o.id and a.workspace_id = r.workspace_id
                                 and (a.verb like 'quote.%' or a.verb like 'proposal.%')
      where r.by_member;
+end;
 $$;
 comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, workflow steps, and the events of its quotes and proposals (object_id).';
 

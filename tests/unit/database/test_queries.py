@@ -81,6 +81,15 @@ async def test_a_query_carries_the_callers_token_and_the_projects_key(postgrest:
     assert first.transport is second.transport
 
 
+async def test_the_rows_of_a_function_are_narrowed_down_like_those_of_a_view(postgrest: PostgRest) -> None:
+    postgrest.answers = [(200, [{"id": str(UUID(int=1))}])]
+    reader = queries.reading_as(USER)
+    query = reader.function("search_things", {"query": "x"}).select("id").eq("status", "new").limit(1)
+    assert await reader.rows(query, Row) == (Row(id=UUID(int=1)),)
+    asked = postgrest.requests[0]
+    assert (asked.method, asked.path, asked.query["status"]) == ("POST", "/rpc/search_things", "eq.new")
+
+
 @pytest.mark.parametrize(("found", "items", "cursor"), [(0, 0, None), (2, 2, None), (3, 2, 2)])
 async def test_a_page_has_a_cursor_where_there_is_more(
     postgrest: PostgRest, found: int, items: int, cursor: int | None
