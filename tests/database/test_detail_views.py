@@ -1,4 +1,4 @@
-"""A page shows of each row what looking that row up by itself shows, to every reader, whatever the page is made of."""
+"""A view of details shows of each row what looking its parts up one by one shows, to every reader."""
 
 import random
 from collections.abc import Mapping
@@ -191,7 +191,7 @@ class Chaos:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_a_page_of_sessions_shows_of_each_what_it_shows_alone(desk: Desk, seed: int) -> None:
+async def test_session_details_show_of_each_session_what_its_own_rows_say(desk: Desk, seed: int) -> None:
     chaos = Chaos(desk, seed)
     boss, agent, admin = [await member(desk, role) for role in ("owner", "agent", "admin")]
     stranger = {"kind": "user", "user_id": await desk.sign_up(None)}
@@ -240,3 +240,37 @@ async def test_a_page_of_sessions_shows_of_each_what_it_shows_alone(desk: Desk, 
     for name in ("contact", "request", "proposal", "primary_quote", "tags", "taken_over", "workflow"):
         assert {bool(item[name]) for item in everything} == {True, False}, name
     assert any(item["quote_counts"]["late"] for item in everything)
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+async def test_contact_details_show_of_each_contact_what_its_own_rows_say(desk: Desk, seed: int) -> None:
+    chaos = Chaos(desk, seed)
+    boss, agent = await member(desk, "owner"), await member(desk, "agent")
+    for number in range(12):
+        contact = await chaos.insert("contacts", workspace_id=WORKSPACE, first_name=chaos.perhaps(f"Ann{number}"))
+        if chaos.perhaps(1, 0.7):
+            session = await chaos.session(WORKSPACE, PERSONA, [boss, agent], contact)
+            await desk.admin.execute("update public.contacts set session_id = $2 where id = $1", contact, session)
+        for kind in chaos.chance.sample(["email", "telegram", "external", "phone"], chaos.chance.choice([0, 1, 3])):
+            await desk.admin.execute(
+                "insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)"
+                " values ($1, $2, $3::text::public.identity_kind, $4, $4, 'asserted')",
+                WORKSPACE, contact, kind, f"{kind}{number}",
+            )  # fmt: skip
+        for name in chaos.chance.sample(["vip", "late", "Ünïcode"], chaos.chance.choice([0, 1, 3])):
+            await chaos.insert("tags", workspace_id=WORKSPACE, contact_id=contact, name=name)
+    linked = dict[str, int]()
+    for reader in (boss, agent):
+        async with desk.reading(own_token(reader)) as connection:
+            items = await rows(connection, "contact_details", "*", "true")
+            for item in items:
+                row = await one(connection, "contacts", "first_name, session_id", "id = $1", item["id"]) or {}
+                first = await one(connection, "sessions", "id", "id = $1", row["session_id"]) or {"id": None}
+                of_contact = "contact_id = $1 order by"
+                keys = await rows(connection, "contact_identities", "key", f"{of_contact} created_at, id", item["id"])
+                tags = await rows(connection, "tags", "name", f"{of_contact} name", item["id"])
+                assert (item["first_name"], item["session_id"]) == (row["first_name"], first["id"])
+                assert [identity["key"] for identity in item["identities"]] == [each["key"] for each in keys]
+                assert item["tags"] == [each["name"] for each in tags]
+        linked[reader["user_id"]] = sum(item["session_id"] is not None for item in items)
+    assert linked[boss["user_id"]] > linked[agent["user_id"]]
