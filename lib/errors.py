@@ -302,7 +302,6 @@ REASONS: Mapping[str, str] = {
     "follow_up_role": "A follow-up has the role contact or member.",
     "max_age_hours_too_small": "max_age_hours must be at least 1.",
     "members_only": "Only members may do this.",
-    "no_live_session": "The conversation has no active or paused session.",
     "not_a_first_step": "The workflow does not begin with this step.",
     "not_a_session_of_contact": "The contact has no such session.",
     "operators_only": "Only operators create workspaces.",

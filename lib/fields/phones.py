@@ -3,6 +3,9 @@
 import unicodedata
 from dataclasses import dataclass
 
+_SHORTEST, _LONGEST = 8, 16
+"""Characters of a key: shorter numbers are services of one network; E.164 allows 15 digits."""
+
 
 @dataclass(frozen=True)
 class Phone:
@@ -32,7 +35,5 @@ def parse(text: str) -> Phone:
         return Phone(typed=typed, key=None)
     if number.extension:
         raise ValueError("must be a phone number without an extension")
-    possible = phonenumbers.is_possible_number(number)
-    return Phone(
-        typed=typed, key=phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if possible else None
-    )
+    key = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return Phone(typed=typed, key=key if _SHORTEST <= len(key) <= _LONGEST else None)

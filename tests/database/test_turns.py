@@ -62,8 +62,9 @@ async def test_an_answer_can_be_read_while_it_is_flushed_and_afterwards(desk: De
         # A flush sent twice changes nothing.
         assert await desk.flush(turn, position, piece) == "active"
 
-    beyond = await desk.read(turn, 2_147_483_647)
-    assert (beyond["position"], beyond["text"]) == (8, "")
+    # A reader of the live stream may be ahead of what is flushed.
+    ahead = await desk.read(turn, 11)
+    assert (ahead["position"], ahead["text"]) == (11, "")
     assert [(await desk.read(turn, after))["text"] for after in range(9)] == ["Héllo 🌍!"[after:] for after in range(9)]
     first = await desk.read(turn, 4)
     await desk.finish(turn, answer="Héllo 🌍! Bye", usage={"tokens": 3}, first_token_ms=12)

@@ -189,14 +189,14 @@ class Client:
 
 @pytest.fixture(scope="module")
 def other_process(stack: Stack) -> Iterator[str]:
-    """The address of a second process of the functions, which reaches the database through PostgREST only."""
+    """The address of a second process of the functions."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = stack.state_dir / "logs" / "other-gateway.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "local.gateway"],
-            env=stack.gateway_env(port, SWITCHBOARD_DATABASE_URL=""),
+            env=stack.gateway_env(port),
             stdout=output,
             stderr=output,
             **tied_options(signal.SIGKILL),

@@ -25,7 +25,7 @@ def test_a_business_scoped_id_keeps_its_letters_and_its_parent_form_apart(countr
     assert (found.contact_kind, found.implied) == ("person", None)
 
 
-@given(st.from_regex(r"[1-9][0-9]{6,14}", fullmatch=True))
+@given(st.from_regex(r"(1[2-9][0-9]{9}|4[149][1-9][0-9]{8})", fullmatch=True))
 def test_a_whatsapp_number_has_one_key_which_is_the_phones(digits: str) -> None:
     spellings = (digits, f"+{digits}", f"00{digits}", f"+{digits[:2]} {digits[2:]}", f"+{digits[:2]}-({digits[2:]})")
     found = [identities.of("whatsapp", spelling) for spelling in spellings]
