@@ -152,11 +152,15 @@ class World:
 
         async def read() -> set[tuple[str, str]]:
             async with self.desk.reading(token) as connection:
-                return {
+                found = {
                     (table, str(row[0]))
                     for table in TABLES
                     for row in await connection.fetch(f"select id from public.{table}")
                 }
+                view = "contact_session_details" if token["role"] == "contact" else "session_details"
+                shown = {("sessions", str(row[0])) for row in await connection.fetch(f"select id from public.{view}")}
+                assert shown == {row for row in found if row[0] == "sessions"}
+                return found
 
         everything = set[tuple[str, str]]().union(*self.rows.values())
         return self.loop.run(read()) & everything

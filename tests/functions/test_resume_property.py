@@ -189,7 +189,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def other_process(stack: Stack) -> Iterator[str]:
-    """The address of a second process of the functions."""
+    """The address of a second process of the functions on the same database."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = stack.state_dir / "logs" / "other-gateway.log"
