@@ -1,4 +1,4 @@
-"""Who may write what makes up a workspace, below the functions: the policies themselves, and what rotation leaves."""
+"""Who may write the settings of a workspace below the functions: the policies themselves, and the secrets in Vault."""
 
 import asyncio
 import json
@@ -7,9 +7,7 @@ import uuid
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Desk, Raised, managing, member
-
-ROTATE_HMAC: JSON = {"slot": "hmac", "owner_id": SPACE, "action": "rotate", "overlap_seconds": 60}
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, managing, member
 
 INSERTS = {
     "workspace_members": "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'owner')",
@@ -19,16 +17,15 @@ INSERTS = {
 }
 
 
-async def tried(desk: Desk, manager: JSON, entrance: str, statement: str, *values: object) -> str | None:
-    """Run a statement as the functions' role after an entrance: None, or the sqlstate that stopped it."""
+async def attempt(desk: Desk, caller: JSON, kind: str, object_id: str, statement: str, *values: object) -> str | None:
+    """Run a statement as the functions' role that entered to manage; the SQLSTATE that refused it."""
     transaction = desk.admin.transaction()
     await transaction.start()
     try:
         await desk.admin.execute("set local session_replication_role = replica; set local role switchboard")
-        await desk.admin.execute(
-            "select set_config('request.jwt.claims', $1, true)", json.dumps(managing(manager), default=str)
-        )
-        await desk.admin.execute(f"select {entrance}")
+        claims = json.dumps(managing(caller))
+        await desk.admin.execute("select set_config('request.jwt.claims', $1, true)", claims)
+        await desk.admin.execute("select private.enter_to_manage($1, $2, 'agent')", kind, object_id)
         await desk.admin.execute(statement, *values)
     except asyncpg.PostgresError as error:
         return error.sqlstate
@@ -37,96 +34,86 @@ async def tried(desk: Desk, manager: JSON, entrance: str, statement: str, *value
     return None
 
 
+async def rotate(desk: Desk, caller: JSON, slot: str = "hmac", owner_id: str = SPACE) -> Answer:
+    arguments = {"slot": slot, "owner_id": owner_id, "action": "rotate", "overlap_seconds": 60}
+    return await desk.call("replace_secret", managing(caller), **arguments)
+
+
 @pytest.mark.parametrize("table", INSERTS)
-async def test_whoever_manages_one_workspace_writes_there_and_nowhere_else(desk: Desk, table: str) -> None:
+async def test_a_caller_that_manages_one_workspace_writes_only_there(desk: Desk, table: str) -> None:
     other, _ = await desk.open_workspace()
     admin, agent = await member(desk, "admin"), await member(desk, "agent")
-    entrance = f"private.enter_to_manage('workspace', '{WORKSPACE}', 'agent')"
-    someone = uuid.uuid4()
-
-    assert await tried(desk, admin, entrance, INSERTS[table], WORKSPACE, someone) is None
-    assert await tried(desk, admin, entrance, INSERTS[table], other, someone) == "42501"
-    assert await tried(desk, agent, entrance, INSERTS[table], WORKSPACE, someone) == "42501", "an agent reads"
+    for caller, workspace, refused in ((admin, WORKSPACE, None), (admin, other, "42501"), (agent, WORKSPACE, "42501")):
+        inserted = await attempt(desk, caller, "workspace", WORKSPACE, INSERTS[table], workspace, uuid.uuid4())
+        assert inserted == refused
 
 
-async def test_a_row_is_not_carried_into_another_workspace(desk: Desk) -> None:
+async def test_a_row_is_not_moved_into_another_workspace(desk: Desk) -> None:
     other, _ = await desk.open_workspace()
-    admin = await member(desk, "owner")
-    entrance = f"private.enter_to_manage('space', '{SPACE}', 'admin')"
-
+    owner = await member(desk, "owner")
     moved = "update public.personas set workspace_id = $1 where id = $2"
-    assert await tried(desk, admin, entrance, moved, other, PERSONA) == "42501"
-    renamed = "update public.personas set name = 'x' where workspace_id = $1 and name = $2"
-    assert await tried(desk, admin, entrance, renamed, WORKSPACE, "Demo") is None
+    assert await attempt(desk, owner, "space", SPACE, moved, other, PERSONA) == "42501"
+    renamed = "update public.personas set name = 'x' where workspace_id = $1 and id = $2"
+    assert await attempt(desk, owner, "space", SPACE, renamed, WORKSPACE, PERSONA) is None
 
 
-async def test_two_rotations_at_once_lose_no_secret_and_keep_one_as_the_present(desk: Desk) -> None:
+async def test_concurrent_rotations_lose_no_secret(desk: Desk) -> None:
     admin = await member(desk, "admin")
     async with Desk(desk.gate_url, desk.admin_url, connections=8) as crowd:
-        made = await asyncio.gather(*(crowd.call("replace_secret", managing(admin), **ROTATE_HMAC) for _ in range(8)))
-    secrets = {answer["secret"] for answer in made}
-    assert len(secrets) == 8
+        rotated = await asyncio.gather(*(rotate(crowd, admin) for _ in range(8)))
     held = await desk.admin.fetch(
         "select v.decrypted_secret from private.retired_secrets r join vault.decrypted_secrets v on v.id = r.secret_id "
         "union all select v.decrypted_secret from public.spaces s "
         "join vault.decrypted_secrets v on v.id = s.hmac_secret_id where s.id = $1",
         SPACE,
     )
-    assert sorted(row[0] for row in held) == sorted(secrets)
+    assert len(held) == 8
+    assert {row[0] for row in held} == {answer["secret"] for answer in rotated}
 
 
-async def test_what_is_deleted_takes_its_secrets_along_and_nobody_elses(desk: Desk) -> None:
+async def test_a_deletion_removes_only_the_secrets_of_the_deleted_rows(desk: Desk) -> None:
     admin = await member(desk, "admin")
-    for _ in range(2):
-        await desk.call("replace_secret", managing(admin), **ROTATE_HMAC)
-    of_persona: JSON = {"owner_id": PERSONA, "overlap_seconds": 60}
-    await desk.call("replace_secret", managing(admin), slot="callback", action="rotate", **of_persona)
-    await desk.call("replace_secret", managing(admin), slot="secret", action="set", secret="s", owner_id=PERSONA)
-    by_hand = await desk.keep_secret("x", "somebody's own")
+    for slot, owner_id in (("hmac", SPACE), ("hmac", SPACE), ("callback", PERSONA)):
+        await rotate(desk, admin, slot, owner_id)
+    given = {"slot": "secret", "owner_id": PERSONA, "action": "set", "secret": "s"}
+    await desk.call("replace_secret", managing(admin), **given)
+    by_hand = await desk.keep_secret("x", "another application's")
     _, other_space = await desk.open_workspace()
     await desk.admin.execute("update public.spaces set hmac_secret_id = $1 where id = $2", by_hand, other_space)
     kept = "select count(*) from vault.secrets where description like 'Switchboard: %'"
-    assert await desk.admin.fetchval(kept) == 4
-    assert await desk.admin.fetchval("select count(*) from private.retired_secrets") == 1
+    retired = "select count(*) from private.retired_secrets"
+    assert (await desk.admin.fetchval(kept), await desk.admin.fetchval(retired)) == (4, 1)
 
     await desk.admin.execute("delete from public.workspaces where id = $1", WORKSPACE)
-
-    assert await desk.admin.fetchval("select count(*) from private.retired_secrets") == 0
-    assert await desk.admin.fetchval(kept) == 0
+    assert (await desk.admin.fetchval(kept), await desk.admin.fetchval(retired)) == (0, 0)
     await desk.admin.execute("delete from public.spaces where id = $1", other_space)
     assert await desk.admin.fetchval("select count(*) from vault.secrets where id = $1", by_hand) == 1
 
 
-async def test_secrets_are_forgotten_once_by_two_at_once(desk: Desk) -> None:
+async def test_concurrent_sweeps_delete_each_expired_secret_once(desk: Desk) -> None:
     admin = await member(desk, "admin")
     for _ in range(6):
-        await desk.call("replace_secret", managing(admin), **ROTATE_HMAC)
+        await rotate(desk, admin)
     await desk.admin.execute("update private.retired_secrets set accepted_until = clock_timestamp()")
     kept = await desk.admin.fetchval("select count(*) from vault.secrets")
-    other = await asyncpg.connect(desk.admin_url)
-    try:
-        async with desk.admin.transaction():
-            assert await desk.admin.fetchval("select private.forget_secrets()") == 5
-            assert await other.fetchval("select private.forget_secrets()") == 0
-    finally:
-        await other.close()
+    async with desk.as_owner() as other, desk.admin.transaction():
+        assert await desk.admin.fetchval("select private.forget_secrets()") == 5
+        assert await other.fetchval("select private.forget_secrets()") == 0
     assert await desk.admin.fetchval("select count(*) from vault.secrets") == kept - 5
 
 
-async def test_what_an_admin_may_not_grant_tells_nothing_about_an_email(desk: Desk) -> None:
+async def test_a_refusal_for_an_admin_does_not_depend_on_the_email(desk: Desk) -> None:
     admin = await member(desk, "admin")
     await desk.sign_up("known@example.test")
     for role in ("owner", "admin"):
         for email in ("known@example.test", "unknown@example.test"):
-            with pytest.raises(Raised) as refused:
-                await desk.call("add_member", managing(admin), workspace_id=WORKSPACE, email=email, role=role)
-            assert (refused.value.status, refused.value.code) == (403, "forbidden")
+            invitation = {"workspace_id": WORKSPACE, "email": email, "role": role}
+            assert await desk.refused("add_member", managing(admin), **invitation) == (403, "forbidden")
 
 
-async def test_whoever_is_no_member_any_more_manages_nothing_at_once(desk: Desk) -> None:
+async def test_a_former_member_manages_nothing(desk: Desk) -> None:
     admin = await member(desk, "admin")
-    await desk.call("change_settings", managing(admin), kind="space", object_id=SPACE, changes={"name": "x"})
+    change = {"kind": "space", "object_id": SPACE, "changes": {"name": "x"}}
+    await desk.call("change_settings", managing(admin), **change)
     await desk.admin.execute("delete from public.workspace_members where user_id = $1", admin["user_id"])
-    with pytest.raises(Raised) as refused:
-        await desk.call("change_settings", managing(admin), kind="space", object_id=SPACE, changes={"name": "y"})
-    assert (refused.value.status, refused.value.code) == (404, "space_not_found")
+    assert await desk.refused("change_settings", managing(admin), **change) == (404, "space_not_found")
