@@ -92,7 +92,7 @@ async def test_every_connection_comes_back_whatever_becomes_of_the_calls(anywher
             assert done is None or isinstance(done, asyncio.CancelledError), done
     pool = (await commands._database()).pool
     assert pool.get_idle_size() == pool.get_size() <= pool.get_max_size()
-    assert await asyncio.gather(*(anywhere.call(seconds=0.01) for _ in range(20))) == [0.01] * 20
+    assert await asyncio.gather(*(anywhere.call(seconds=0.01, repeatable=True) for _ in range(20))) == [0.01] * 20
 
 
 async def test_every_event_loop_has_connections_of_its_own(database: Database) -> None:
