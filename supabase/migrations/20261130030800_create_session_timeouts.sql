@@ -28,7 +28,7 @@ begin
                                            + interval '10 minutes');
 end;
 $$;
-comment on function private.start_sweep is 'Whether a sweep is due and nobody else is at it; holds the others off until the transaction ends.';
+comment on function private.start_sweep is 'Whether a sweep is due and no other transaction runs it; holds the lock until the transaction ends.';
 
 create function private.end_sweep(name text)
     returns void language plpgsql security definer set search_path = ''

@@ -22,7 +22,7 @@ $$;
 create function private.call_function(name text)
     returns bigint language sql set search_path = ''
 as $$
-    -- No address or no secret in Vault: nobody to call.
+    -- Without an address or secret in Vault nothing is called.
     select net.http_post(
                url                  := address.decrypted_secret,
                body                 := '{}'::jsonb,

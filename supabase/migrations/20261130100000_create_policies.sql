@@ -98,7 +98,7 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
--- Who may see the ledger of moves: nobody but the functions that write it and undo by it.
+-- Who may see the rows that merges moved: only the functions that merge and undo.
 
 grant select, insert on public.contact_moves to switchboard;
 grant all on public.contact_moves to service_role;
@@ -190,7 +190,7 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
--- Who may see who is in a group: members. Nobody in it is shown the others.
+-- Who may see who is in a group: members. Participants do not see each other.
 
 grant select on public.group_participants to authenticated;
 grant select, insert, update on public.group_participants to switchboard;
@@ -258,11 +258,11 @@ create policy "Switchboard changes the workspace it entered"
 
 grant select on public.member_details to authenticated, service_role;
 
--- Who may read the words of messages: whoever may read the messages.
+-- Who may read the words of messages: the readers of the messages.
 
 grant select on public.message_words to authenticated, contact;
 
--- Who may see messages: whoever may see their session.
+-- Who may see messages: the readers of their session.
 
 grant select (
     id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, metadata,
@@ -342,7 +342,7 @@ create policy "Switchboard deletes in the workspace it manages"
     on public.personas for delete to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
 
--- Who may see proposals: whoever may see their session, and drafts only members.
+-- Who may see proposals: the readers of their session; drafts only members.
 
 grant select (
     id, workspace_id, request_id, session_id, status, title, details, created_at, updated_at
@@ -434,7 +434,7 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
--- Who may see requests: whoever may see a session that works on one.
+-- Who may see requests: the readers of a session that works on them.
 
 grant select on public.requests to authenticated, contact;
 grant select, insert, update on public.requests to switchboard;
@@ -626,7 +626,7 @@ create policy "Switchboard deletes in the workspace it entered"
     on public.tags for delete to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
--- Who may see an answer in the making: whoever may see its turn.
+-- Who may see a running answer: the readers of its turn.
 
 grant select on public.turn_chunks to authenticated, contact;
 grant select, insert, delete on public.turn_chunks to switchboard;
@@ -666,7 +666,7 @@ create policy "Switchboard adds to the workspace it entered"
     on public.turn_errors for insert to switchboard
     with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
 
--- Who may see turns: whoever may see their session.
+-- Who may see turns: the readers of their session.
 
 grant select on public.turns to authenticated, contact;
 grant select, insert, update on public.turns to switchboard;

@@ -1,4 +1,4 @@
--- Who may see the ledger of moves: nobody but the functions that write it and undo by it.
+-- Who may see the rows that merges moved: only the functions that merge and undo.
 
 grant select, insert on public.contact_moves to switchboard;
 grant all on public.contact_moves to service_role;

@@ -1,4 +1,4 @@
--- Who may see who is in a group: members. Nobody in it is shown the others.
+-- Who may see who is in a group: members. Participants do not see each other.
 
 grant select on public.group_participants to authenticated;
 grant select, insert, update on public.group_participants to switchboard;

@@ -1,4 +1,4 @@
--- Who may see messages: whoever may see their session.
+-- Who may see messages: the readers of their session.
 
 grant select (
     id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, metadata,

@@ -1,4 +1,4 @@
--- Who may see proposals: whoever may see their session, and drafts only members.
+-- Who may see proposals: the readers of their session; drafts only members.
 
 grant select (
     id, workspace_id, request_id, session_id, status, title, details, created_at, updated_at

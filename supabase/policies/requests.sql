@@ -1,4 +1,4 @@
--- Who may see requests: whoever may see a session that works on one.
+-- Who may see requests: the readers of a session that works on them.
 
 grant select on public.requests to authenticated, contact;
 grant select, insert, update on public.requests to switchboard;

@@ -1,4 +1,4 @@
--- Who may see an answer in the making: whoever may see its turn.
+-- Who may see a running answer: the readers of its turn.
 
 grant select on public.turn_chunks to authenticated, contact;
 grant select, insert, delete on public.turn_chunks to switchboard;

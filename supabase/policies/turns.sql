@@ -1,4 +1,4 @@
--- Who may see turns: whoever may see their session.
+-- Who may see turns: the readers of their session.
 
 grant select on public.turns to authenticated, contact;
 grant select, insert, update on public.turns to switchboard;

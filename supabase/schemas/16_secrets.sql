@@ -97,7 +97,7 @@ begin
                                     and r.accepted_until > now()) as accepted (secret_id, until)
               join vault.decrypted_secrets v on v.id = accepted.secret_id
              where t.id = callback_secret.turn_id
-               -- Whoever answers in the stream has no second way to answer.
+               -- A persona that answers in the stream has no callback.
                and p.config ->> 'mode' = 'async'
              group by t.workspace_id);
 end;
@@ -128,7 +128,7 @@ as $$
 declare
     held constant jsonb := to_jsonb(old);
 begin
-    -- One that was put in by hand may serve several, and one with a name somebody else altogether.
+    -- A secret created by hand may be used elsewhere, so only those created here are deleted.
     delete from vault.secrets v
      where v.id in ((held ->> 'secret_id')::uuid, (held ->> 'callback_secret_id')::uuid, (held ->> 'hmac_secret_id')::uuid)
        and v.name is null
@@ -143,7 +143,7 @@ comment on function private.drop_secrets is 'Deletes the secrets of a row that i
 create function private.forget_secrets(owner_id uuid default null)
     returns integer language sql set search_path = ''
 as $$
-    -- Vault's rows go by the trigger. Whatever somebody else is forgetting in this moment is theirs.
+    -- A trigger deletes the rows in Vault. Rows that a concurrent call deletes are skipped.
     with gone as (
         delete from private.retired_secrets r
          where r.id in (select d.id
