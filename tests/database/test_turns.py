@@ -72,6 +72,8 @@ async def test_an_answer_can_be_read_while_it_is_flushed_and_afterwards(desk: De
 
     assert (first["status"], first["position"], first["message_id"]) == ("active", 8, None)
     assert (last["status"], last["text"], last["position"], last["usage"]) == ("completed", " Bye", 12, {"tokens": 3})
+    beyond = await desk.read(turn, 2_147_483_647)
+    assert (beyond["position"], beyond["text"]) == (12, "")
     assert last["contact_id"] == turn["contact_id"]
     assert await desk.count("turn_chunks") == 0
     message = await desk.row("messages", last["message_id"])
