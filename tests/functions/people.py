@@ -1,7 +1,10 @@
 """Users of Supabase Auth with a role in a workspace, or none, and what they ask of the functions."""
 
+import asyncio
+import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -118,6 +121,22 @@ async def staff_of(client: aiohttp.ClientSession, workspace: Workspace, stack: S
         contact=Person(client, uuid4(), "", token),
         anonymous=Person(client, uuid4(), "", None),
     )
+
+
+async def resolve(person: Person, *identities: str, **more: Any) -> str:
+    """The id of the contact with these identities, created if there is none."""
+    body = {"identities": list(identities), "create": True, **more}
+    contact: dict[str, Any] = (await person.done("POST", "/admin/contacts/resolve", body))["contact"]
+    return str(contact["id"])
+
+
+async def stock_client(stack: Stack, person: Person, view: str, *filters: tuple[str, str, Any]) -> list[dict[str, Any]]:
+    """The newest 10 rows of a view, read by supabase-js with the person's token."""
+    script = Path(__file__).with_name("stock_client.mjs")
+    arguments = (script, stack.api_url, stack.publishable_key, person.token or "", view, json.dumps(filters))
+    node = await asyncio.create_subprocess_exec("node", *arguments, stdout=asyncio.subprocess.PIPE)
+    rows: list[dict[str, Any]] = json.loads((await node.communicate())[0])
+    return rows
 
 
 async def audit(

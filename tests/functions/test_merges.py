@@ -1,195 +1,125 @@
-"""Merging contacts over HTTP: who may, what the preview and the conflicts say, and where the old id leads."""
+"""Merging contacts over HTTP: previews, conflicts, undoing, and the redirect from the old id."""
 
-from typing import Any
 from uuid import UUID, uuid4
 
-import aiohttp
-import pytest_asyncio
-
-from local.stack import Stack
 from tests.functions.conftest import Workspace
-from tests.functions.people import Person, Staff, staff_of
+from tests.functions.people import Person, Staff, resolve
 
-RESOLVE = "/admin/contacts/resolve"
-
-
-@pytest_asyncio.fixture
-async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> Staff:
-    """Everybody; one contact has registered."""
-    return await staff_of(client, workspace, stack)
+INVALID, NOT_FOUND = (422, "invalid_body"), (404, "contact_not_found")
 
 
-async def made(person: Person, *identities: str, **more: Any) -> str:
-    """The id of the contact that is found or created."""
-    answer = await person.done("POST", RESOLVE, {"identities": list(identities), "create": True, **more})
-    found: str = answer["contact"]["id"]
-    return found
-
-
-async def merges_of(workspace: Workspace) -> int:
-    """How many merges stand."""
-    stand: int = await workspace.database.fetchval(
-        "select count(*) from public.contact_merges where workspace_id = $1 and undone_at is null", workspace.id
-    )
-    return stand
-
-
-async def test_only_owners_and_admins_merge_and_part(workspace: Workspace, staff: Staff) -> None:
-    ann, bob = await made(staff.admin, "telegram:1"), await made(staff.admin, "telegram:2")
-    far = await made(staff.other_admin, "telegram:1")
+async def test_owners_and_admins_merge_and_unmerge(workspace: Workspace, staff: Staff) -> None:
+    ann, bob, group = [await resolve(staff.admin, f"telegram:{number}") for number in (1, 2, -1)]
+    far = await resolve(staff.other_admin, "telegram:1")
     merge, unmerge = f"/contacts/{bob}/merge", f"/contacts/{bob}/unmerge"
+    for body in ({}, {"into": "x"}, {"into": ann, "nonsense": 1}, {"into": None}):
+        assert await staff.admin.refused("POST", merge, body) == INVALID
     for preview in (True, False):
-        body = {"into": ann, "preview": preview}
-        for person, refusal in (
-            (staff.anonymous, (401, "token_missing")),
-            (staff.contact, (403, "forbidden")),
-            (staff.agent, (403, "forbidden")),
-            (staff.stranger, (404, "contact_not_found")),
-            (staff.other_admin, (404, "contact_not_found")),
-            (staff.operator, (404, "contact_not_found")),
-        ):
-            assert await person.refused("POST", merge, body) == refusal
-        for elsewhere in (far, str(uuid4())):
-            assert await staff.owner.refused("POST", merge, {"into": elsewhere, "preview": preview}) == (
-                404,
-                "contact_not_found",
-            )
-    assert await merges_of(workspace) == 0
+        for into, refusal in (
+            (far, NOT_FOUND), (str(uuid4()), NOT_FOUND), (group, (409, "kinds_differ")), (bob, (409, "same_contact")),
+        ):  # fmt: skip
+            assert await staff.owner.refused("POST", merge, {"into": into, "preview": preview}) == refusal
     assert (await staff.owner.done("POST", merge, {"into": ann}))["changed"] is True
-    assert (await staff.admin.done("POST", merge, {"into": ann}))["changed"] is False
-    for person, refusal in (
-        (staff.anonymous, (401, "token_missing")),
-        (staff.contact, (403, "forbidden")),
-        (staff.agent, (403, "forbidden")),
-        (staff.other_admin, (404, "contact_not_found")),
-    ):
-        assert await person.refused("POST", unmerge) == refusal
+    again = await staff.admin.done("POST", merge, {"into": ann})
+    assert (again["changed"], again["merge"]["merged_by"]) == (False, str(staff.owner.id))
     assert (await staff.admin.done("POST", unmerge))["merge"]["undone_by"] == str(staff.admin.id)
     assert await staff.admin.refused("POST", unmerge) == (409, "not_merged")
-    assert await merges_of(workspace) == 0
+    standing = "select count(*) from public.contact_merges where workspace_id = $1 and undone_at is null"
+    assert await workspace.database.fetchval(standing, workspace.id) == 0
 
 
-async def test_what_does_not_fit_is_refused(staff: Staff) -> None:
-    ann, group = await made(staff.admin, "telegram:1"), await made(staff.admin, "telegram:-1")
-    path = f"/contacts/{ann}/merge"
-    for unfit in ({}, {"into": "x"}, {"into": group, "nonsense": 1}, {"into": None}):
-        assert await staff.admin.refused("POST", path, unfit) == (422, "invalid_body")
-    assert await staff.admin.refused("POST", path, {"into": group}) == (409, "kinds_differ")
-    assert await staff.admin.refused("POST", path, {"into": ann}) == (409, "same_contact")
-    for unfit_query in ("status=closed", "limit=0", "cursor=x"):
-        assert await staff.admin.refused("GET", f"/contacts/conflicts?{unfit_query}") == (422, "invalid_body")
-
-
-async def test_a_preview_tells_and_the_old_id_leads_members_to_the_one_that_stands(
-    workspace: Workspace, staff: Staff
-) -> None:
-    ann = await made(staff.admin, "telegram:1", first_name="Ann")
-    bob = await made(staff.admin, "telegram:2", "email:bob@example.com", first_name="Bob", attributes={"seat": 2})
+async def test_a_preview_reports_the_moves_and_the_old_id_redirects_members(workspace: Workspace, staff: Staff) -> None:
+    ann = await resolve(staff.admin, "telegram:1", first_name="Ann")
+    bob = await resolve(staff.admin, "telegram:2", "email:bob@example.com", first_name="Bob", attributes={"seat": 2})
     await staff.agent.done("PUT", f"/contacts/{bob}/tags", {"tags": ["vip"]})
-    said = (await staff.admin.done("POST", f"/contacts/{bob}/merge", {"into": ann, "preview": True}))["preview"]
-    assert said["moves"] == {
+    preview = (await staff.admin.done("POST", f"/contacts/{bob}/merge", {"into": ann, "preview": True}))["preview"]
+    assert preview["moves"] == {
         "identities": 2, "conversations": 0, "sessions": 0, "messages": 0, "tags": 1, "groups": 0,
     }  # fmt: skip
-    assert said["takes_over"] == {"attributes": {"seat": 2}}
-    assert said["collides"]["name"] == {"kept": "Ann", "other": "Bob"}
+    assert preview["takes_over"] == {"attributes": {"seat": 2}}
+    assert preview["collides"]["name"] == {"kept": "Ann", "other": "Bob"}
     assert (await staff.agent.done("GET", f"/contacts/{bob}"))["tags"] == ["vip"]
 
     await staff.admin.done("POST", f"/contacts/{bob}/merge", {"into": ann})
-    for path in ("/contacts/{}", "/contacts/{}/activity", "/api/contacts/{}/activity?a=1"):
+    headers = {"Authorization": f"Bearer {staff.agent.token}"}
+    for path in ("/contacts/{}", "/contacts/{}/activity", "/contacts/{}/journey", "/api/contacts/{}/activity?a=1"):
         url = path.format(bob)
-        async with staff.agent.client.get(
-            url, headers={"Authorization": f"Bearer {staff.agent.token}"}, allow_redirects=False
-        ) as response:
-            assert (response.status, response.headers["Location"]) == (307, path.format(ann))
+        async with staff.agent.client.get(url, headers=headers, allow_redirects=False) as response:
             document = await response.json()
+            assert (response.status, response.headers["Location"]) == (307, path.format(ann))
             assert (document["code"], document["contact_id"]) == ("contact_merged", ann)
-        followed = await staff.agent.done("GET", url)
-        assert (followed["id"], followed["tags"]) == (ann, ["vip"])
-        assert await staff.other_admin.refused("GET", url) == (404, "contact_not_found")
-        assert await staff.contact.refused("GET", url) == (403, "forbidden")
-        assert await staff.anonymous.refused("GET", url) == (401, "token_missing")
-    assert [one["contact_id"] for one in (await staff.agent.done("GET", f"/contacts/{ann}"))["merged"]] == [bob]
-    listed = await staff.agent.done("GET", f"/contacts?workspace_id={workspace.id}&email=bob@example.com")
-    assert [item["id"] for item in listed["items"]] == [ann]
+        assert await staff.other_admin.refused("GET", url) == NOT_FOUND
+    followed = await staff.agent.done("GET", f"/contacts/{bob}")
+    assert (followed["id"], followed["tags"], [each["contact_id"] for each in followed["merged"]]) == (
+        ann,
+        ["vip"],
+        [bob],
+    )
+    assert await ids_of(staff.agent, f"/contacts?workspace_id={workspace.id}&email=bob@example.com") == [UUID(ann)]
 
     await staff.admin.done("POST", f"/contacts/{bob}/unmerge")
     assert (await staff.agent.done("GET", f"/contacts/{bob}"))["attributes"] == {"seat": 2}
     assert (await staff.agent.done("GET", f"/contacts/{ann}"))["tags"] == []
 
 
-async def test_a_chain_is_parted_from_its_end(staff: Staff) -> None:
-    ann, bob, eve = [await made(staff.admin, f"telegram:{number}") for number in (1, 2, 3)]
+async def test_a_chain_of_merges_is_undone_from_its_end(staff: Staff) -> None:
+    ann, bob, eve = [await resolve(staff.admin, f"telegram:{number}") for number in (1, 2, 3)]
     await staff.admin.done("POST", f"/contacts/{ann}/merge", {"into": bob})
     await staff.admin.done("POST", f"/contacts/{bob}/merge", {"into": eve})
     assert (await staff.agent.done("GET", f"/contacts/{ann}"))["id"] == eve
     assert await staff.admin.refused("POST", f"/contacts/{ann}/merge", {"into": eve}) == (409, "already_merged")
     assert await staff.admin.refused("POST", f"/contacts/{ann}/unmerge") == (409, "merged_further")
-    await staff.admin.done("POST", f"/contacts/{bob}/unmerge")
-    await staff.admin.done("POST", f"/contacts/{ann}/unmerge")
+    for contact in (bob, ann):
+        await staff.admin.done("POST", f"/contacts/{contact}/unmerge")
     assert (await staff.agent.done("GET", f"/contacts/{ann}"))["id"] == ann
 
 
-async def test_conflicts_are_listed_in_pages_dismissed_by_admins_and_closed_by_a_merge(
+async def test_conflicts_are_listed_in_pages_and_closed_by_a_dismissal_or_a_merge(
     workspace: Workspace, staff: Staff
 ) -> None:
-    people = [await made(staff.admin, f"telegram:{number}") for number in range(1, 6)]
-    for number in (2, 3, 4, 5):
-        for _ in range(2):
-            refusal = await staff.admin.refused(
-                "POST", RESOLVE, {"identities": ["telegram:1", f"telegram:{number}"], "create": True}
-            )
-            assert refusal == (409, "identity_conflict")
+    people = [await resolve(staff.admin, f"omi:u{number}") for number in range(6)]
+
+    async def bring_together(number: int) -> None:
+        body = {"identities": ["omi:u0", f"omi:u{number}"], "create": True}
+        assert await staff.admin.refused("POST", "/admin/contacts/resolve", body) == (409, "identity_conflict")
+
+    for number in (1, 1, 2, 2, 3, 4):
+        await bring_together(number)
     path = f"/contacts/conflicts?workspace_id={workspace.id}"
     first = await staff.agent.done("GET", f"{path}&limit=3")
-    # Whoever comes meanwhile comes before the first page.
-    await made(staff.admin, "telegram:6")
-    await staff.admin.refused("POST", RESOLVE, {"identities": ["telegram:1", "telegram:6"], "create": True})
+    await bring_together(5)
     rest = await staff.agent.done("GET", f"{path}&limit=3&status=OPEN&cursor={first['next_cursor']}")
     pairs = [{item["contact"]["id"], item["other_contact"]["id"]} for item in (*first["items"], *rest["items"])]
-    assert pairs == [{people[0], people[number]} for number in (4, 3, 2, 1)]
+    assert pairs == [{people[0], people[number]} for number in (4, 3, 2, 1)], "a new conflict moves no page"
     assert "next_cursor" not in rest
     assert {item["found_by"] for item in first["items"]} == {"resolve"}
+    for query in ("status=closed", "limit=0", "cursor=x"):
+        assert await staff.admin.refused("GET", f"/contacts/conflicts?{query}") == INVALID
 
     newest, second = (f"/contacts/conflicts/{item['id']}/dismiss" for item in first["items"][:2])
-    for person, refusal in (
-        (staff.anonymous, (401, "token_missing")),
-        (staff.contact, (403, "forbidden")),
-        (staff.agent, (403, "forbidden")),
-        (staff.stranger, (404, "conflict_not_found")),
-        (staff.other_admin, (404, "conflict_not_found")),
-    ):
-        assert await person.refused("POST", newest) == refusal
     for _ in range(2):
         dismissed = await staff.admin.done("POST", newest)
         assert (dismissed["status"], dismissed["closed_by"]) == ("dismissed", str(staff.admin.id))
+        assert {dismissed["contact"]["id"], dismissed["other_contact"]["id"]} == pairs[0]
     await staff.admin.done("POST", f"/contacts/{people[3]}/merge", {"into": people[0]})
     assert await staff.admin.refused("POST", second) == (409, "already_merged")
-    assert len((await staff.agent.done("GET", path))["items"]) == 3
+    assert len(await ids_of(staff.agent, path)) == 3
     (merged,) = (await staff.agent.done("GET", f"{path}&status=merged"))["items"]
     assert {merged["contact"]["standing_id"], merged["other_contact"]["standing_id"]} == {people[0]}
     await staff.admin.done("POST", f"/contacts/{people[3]}/unmerge")
-    assert len((await staff.agent.done("GET", path))["items"]) == 4
-    for person, refusal in (
-        (staff.anonymous, (401, "token_missing")),
-        (staff.contact, (403, "forbidden")),
-        (staff.stranger, (404, "workspace_not_found")),
-        (staff.other_admin, (404, "workspace_not_found")),
-    ):
-        assert await person.refused("GET", path) == refusal
+    assert len(await ids_of(staff.agent, path)) == 4
 
 
-async def test_a_contact_goes_on_with_its_token_after_a_merge_and_after_its_undoing(
-    workspace: Workspace, staff: Staff
-) -> None:
+async def test_a_contact_token_stays_valid_through_a_merge_and_its_undoing(workspace: Workspace, staff: Staff) -> None:
     row = await workspace.row("select id, session_id from public.contacts where workspace_id = $1", workspace.id)
-    ann = await made(staff.admin, "telegram:1", first_name="Ann")
+    session = f"/chat-sessions/{row['session_id']}"
+    ann = await resolve(staff.admin, "telegram:1", first_name="Ann")
     for path, body in ((f"/contacts/{row['id']}/merge", {"into": ann}), (f"/contacts/{row['id']}/unmerge", None)):
         await staff.admin.done("POST", path, body)
         assert await ids_of(staff.contact, "/chat-sessions") == [row["session_id"]]
-        assert (await staff.contact.done("GET", f"/chat-sessions/{row['session_id']}"))["status"] == "active"
-    assert (await staff.contact.done("PATCH", f"/chat-sessions/{row['session_id']}/cancel"))["changed"] is True
+        assert (await staff.contact.done("GET", session))["status"] == "active"
+    assert (await staff.contact.done("PATCH", f"{session}/cancel"))["changed"] is True
 
 
 async def ids_of(person: Person, path: str) -> list[UUID]:
-    """The ids that a list gives."""
     return [UUID(item["id"]) for item in (await person.done("GET", path))["items"]]

@@ -1,12 +1,9 @@
 """Lists of sessions over HTTP against a brute-force model, and the same rows read by the stock supabase-js client."""
 
-import asyncio
-import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -17,7 +14,7 @@ import pytest_asyncio
 from lib.sessions.models import Session
 from local.stack import Stack
 from tests.functions.conftest import Workspace, add_workspace
-from tests.functions.people import Person, Staff, staff_of
+from tests.functions.people import Person, Staff, staff_of, stock_client
 from tests.functions.test_sessions import session_of
 
 Row = dict[str, Any]
@@ -264,16 +261,14 @@ async def test_a_merged_contact_is_found_by_each_of_its_ids(world: World) -> Non
 
 
 async def test_the_stock_client_reads_the_same_rows_from_the_view(world: World, stack: Stack) -> None:
-    script = Path(__file__).with_name("session_details.mjs")
     for name, view in (
         ("owner", "session_details"),
         ("agent", "session_details"),
         ("contact", "contact_session_details"),
     ):
         person: Person = getattr(world.staff, name)
-        arguments = (script, stack.api_url, stack.publishable_key, person.token or "", view, str(world.workspace.id))
-        node = await asyncio.create_subprocess_exec("node", *arguments, stdout=asyncio.subprocess.PIPE)
-        rows = json.loads((await node.communicate())[0])
+        filters = ("eq", "workspace_id", str(world.workspace.id)), ("in", "status", ["completed", "failed"])
+        rows = await stock_client(stack, person, view, *filters)
 
         page = await person.done("GET", "/chat-sessions?status=completed,failed&limit=10")
         assert page["items"]
