@@ -96,6 +96,9 @@ COMPLETED = """(select t.id from public.turns t join public.messages m on m.turn
 CRASHED = """(select t.id from public.turns t left join public.messages m on m.turn_id = t.id and m.role = 'persona'
                where t.error_code = 'lease_expired' order by m.id is null, t.id limit 1)"""
 
+# A single crashed turn may have no reader.
+EVERY_CRASHED = "(select id from public.turns where error_code = 'lease_expired')"
+
 TAMPERED = {
     "a message is gone": (f"delete from public.messages where turn_id = {COMPLETED} and role <> 'persona'", ONCE),
     "a message is there twice": (
@@ -118,11 +121,11 @@ TAMPERED = {
         SAME,
     ),
     "a crash left more than was read": (
-        f"""delete from public.messages where turn_id = {CRASHED} and role = 'persona';
+        f"""delete from public.messages where turn_id in {EVERY_CRASHED} and role = 'persona';
             insert into public.messages (workspace_id, conversation_id, session_id, turn_id, role, persona_id, text,
                                          partial)
             select t.workspace_id, t.conversation_id, t.session_id, t.id, 'persona', s.persona_id, 'never read', true
-              from public.turns t join public.sessions s on s.id = t.session_id where t.id = {CRASHED}""",
+              from public.turns t join public.sessions s on s.id = t.session_id where t.id in {EVERY_CRASHED}""",
         CRASH,
     ),
     "a turn is still active": (
