@@ -41,53 +41,45 @@ EVERYWHERE = """
 """
 """The modules of lib that every function imports."""
 
+TURNS = """
+    auth.client_info chat chat.events chat.stopping chat.turns fields.types http.sse outbound outbound.addresses
+    personas personas.text
+"""
+DELIVERIES = "jobs jobs.queue providers webhooks webhooks.deliveries"
+QUERIES = "database.management database.paging database.queries"
+SESSIONS = "fields.external_refs sessions workflow workflow.quoting"
+CONTACTS = "auth.client_info contacts fields.phones fields.types http.request_body"
+"""The modules that several functions import."""
+
 BESIDES = {
-    "archive": """
-        archive archive.sweep
+    "archive": "archive archive.sweep",
+    "chat": f"""
+        {TURNS} chat.ai_sdk chat.batch_queue chat.protocols chat.turn_runner chat.turn_writer http.request_body
+        http.streaming http.widget personas.sanitizer
     """,
-    "chat": """
-        auth.client_info chat chat.ai_sdk chat.batch_queue chat.events chat.protocols chat.stopping
-        chat.turn_runner chat.turn_writer chat.turns fields.types http.request_body http.sse http.streaming
-        http.widget outbound outbound.addresses personas personas.sanitizer personas.text
+    "contacts": f"""
+        {CONTACTS} {QUERIES} contacts.contacts contacts.merges contacts.timeline conversations conversations.follow_ups
+        fields.identities fields.tags workspaces workspaces.settings
     """,
-    "contacts": """
-        auth.client_info contacts contacts.contacts contacts.merges contacts.timeline conversations
-        conversations.follow_ups database.management database.paging database.queries fields.identities
-        fields.phones fields.tags fields.types http.request_body workspaces workspaces.settings
+    "conversations": f"""
+        {TURNS} {SESSIONS} chat.batch_queue conversations conversations.stream database.paging fields.tags
+        http.streaming sessions.models
     """,
-    "conversations": """
-        auth.client_info chat chat.batch_queue chat.events chat.stopping chat.turns conversations
-        conversations.stream database.paging fields.external_refs fields.tags fields.types http.sse
-        http.streaming outbound outbound.addresses personas personas.text sessions sessions.models workflow
-        workflow.quoting
+    "registration": f"{CONTACTS} contacts.registration",
+    "sessions": f"""
+        {TURNS} {QUERIES} {SESSIONS} conversations conversations.follow_ups fields.tags http.request_body sessions.bulk
+        sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers
+        workflow.workflow
     """,
-    "registration": """
-        auth.client_info contacts contacts.registration fields.phones fields.types http.request_body
-    """,
-    "sessions": """
-        auth.client_info chat chat.events chat.stopping chat.turns conversations conversations.follow_ups
-        database.management database.paging database.queries fields.external_refs fields.tags fields.types
-        http.request_body http.sse outbound outbound.addresses personas personas.text sessions sessions.bulk
-        sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers workflow
-        workflow.quoting workflow.workflow
-    """,
-    "webhooks": """
-        auth.client_info chat chat.events chat.stopping chat.turns fields.types http.request_body http.sse
-        jobs jobs.queue outbound outbound.addresses personas personas.text providers webhooks webhooks.deliveries
-    """,
-    "worker": """
-        auth.client_info chat chat.events chat.stopping chat.turns fields.types http.sse jobs jobs.queue
-        outbound outbound.addresses personas personas.text providers webhooks webhooks.deliveries
-    """,
-    "workspaces": """
-        auth.client_info contacts contacts.registration database.management database.paging database.queries
-        fields.external_refs fields.phones fields.types http.request_body personas personas.text sessions
-        sessions.session_templates workflow workflow.quoting workflow.workflow_transitions workspaces
-        workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces
-        workspaces.workspaces
+    "webhooks": f"{TURNS} {DELIVERIES} http.request_body",
+    "worker": f"{TURNS} {DELIVERIES}",
+    "workspaces": f"""
+        {CONTACTS} {QUERIES} {SESSIONS} contacts.registration personas personas.text sessions.session_templates
+        workflow.workflow_transitions workspaces workspaces.members workspaces.personas workspaces.secrets
+        workspaces.settings workspaces.spaces workspaces.workspaces
     """,
 }
-"""The modules that a function imports besides."""
+"""All modules that a function imports besides."""
 
 AIOHTTP = "aiohappyeyeballs aiohttp aiosignal attr frozenlist idna multidict propcache yarl"
 """aiohttp and what it imports."""
@@ -144,15 +136,9 @@ print(json.dumps(found))
 def imported(function: str, step: str = "") -> Mapping[str, Any]:
     """What is imported when, in a process of its own."""
     source = REPOSITORY / "functions" / function / "main.py"
+    command = [sys.executable, "-c", _SCRIPT, function, str(source), step]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, function, str(source), step],
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

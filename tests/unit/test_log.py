@@ -24,16 +24,6 @@ def test_a_line_carries_the_request_and_its_fields(log_lines: list[dict[str, Any
     assert line["time"].endswith("+00:00")
 
 
-def test_an_error_brings_its_traceback_along(log_lines: list[dict[str, Any]]) -> None:
-    try:
-        raise RuntimeError("deep down")
-    except RuntimeError:
-        log.error("broke")
-    log.error("no exception here")
-    assert "deep down" in log_lines[0]["traceback"]
-    assert "traceback" not in log_lines[1]
-
-
 @pytest.mark.parametrize(
     ("level", "shown"),
     [("DEBUG", ["INFO", "WARNING", "ERROR"]), ("WARNING", ["WARNING", "ERROR"]), ("ERROR", ["ERROR"])],
