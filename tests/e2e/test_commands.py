@@ -98,15 +98,17 @@ def written(folder: Path, name: str, value: object) -> Path:
 async def test_from_nothing_to_a_chat(
     cli: Switchboard, stack: Stack, database: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    owner_id, email = await _user(database)
-    workspace = (await cli.told(f"workspace create 'Example Travel' --owner-email {email.upper()}"))["id"]
+    email = f"{uuid4()}@people.test"
+    create = f"workspace create 'Example Travel' --owner-email ' {email.upper()}'"
+    await cli.fails(create, 3, "(user_not_found)")
+    workspace = (await cli.told(f"{create} --create-user"))["id"]
     config = written(tmp_path, "config.json", {"delay_ms": 0})
     made = await cli.told(f"persona create {workspace} demo Concierge --config {config}")
     origin = "https://www.example.com"
     space = await cli.told(f"space create {workspace} Website --persona {made['id']} --origin {origin}")
     assert (made["config"], space["allowed_origins"]) == ({"delay_ms": 0}, [origin])
     (owner,) = await cli.told(f"member list {workspace}")
-    assert (owner["user_id"], owner["email"], owner["role"]) == (owner_id, email, "owner")
+    assert (owner["email"], owner["role"]) == (email, "owner")
     path = f"{stack.api_url}/space/{space['id']}/chat/stream"
     async with aiohttp.ClientSession() as http, http.post(path, json={"message": "Hello!"}) as answer:
         assert (answer.status, "event: done" in await answer.text()) == (200, True)
@@ -115,6 +117,28 @@ async def test_from_nothing_to_a_chat(
     )
     verbs = [(row["verb"], row["actor_id"]) for row in audit if not row["verb"].startswith("contact.")]
     assert verbs == [(verb, None) for verb in ("member.added", "persona.created", "space.created", "workspace.created")]
+
+
+async def test_a_user_is_created_once_and_only_for_a_command_that_lacks_nothing_else(
+    cli: Switchboard, stack: Stack, database: asyncpg.Connection, workspace: str
+) -> None:
+    email, other = (f"{uuid4()}@people.test" for _ in range(2))
+    _, unconfirmed = await _user(database, confirmed=False)
+    add = f"member add {workspace} --create-user --email"
+    assert await cli.told(f"{add} {email}") == await cli.told(f"{add} {email}")
+    await cli.fails(f"{add} {unconfirmed}", 3, "(user_not_found)")
+    await cli.fails(f"member add {uuid4()} --create-user --email {other}", 3, "(workspace_not_found)")
+    postgrest_only = {"SUPABASE_URL": None, "SUPABASE_REST_URL": stack.rest_url}
+    await cli.fails(f"{add} {other}", 1, "Supabase Auth created no user", changed=postgrest_only)
+    assert await database.fetchval("select count(*) from auth.users where email = $1", other) == 0
+    either_key: Environment = {"SUPABASE_SERVICE_ROLE_KEY": stack.secret_key}
+    assert (await cli.run(f"{add} {other}", changed=either_key)).exit_code == 0
+    found = await database.fetch(
+        "select email, email_confirmed_at is not null as confirmed from auth.users where email = any ($1)",
+        [email, other, unconfirmed],
+    )
+    assert {tuple(user) for user in found} == {(email, True), (other, True), (unconfirmed, False)}
+    assert len(found) == 3
 
 
 async def test_settings_are_changed_one_by_one_and_shown(cli: Switchboard, workspace: str) -> None:
@@ -301,10 +325,12 @@ async def test_a_missing_or_wrong_setting_is_named(cli: Switchboard, stack: Stac
         ({"SUPABASE_SERVICE_ROLE_KEY": stack.anon_key}, 1, "the service key is not accepted"),
         ({"SUPABASE_URL": "http://127.0.0.1:9"}, 5, "The backend cannot be reached now."),
         ({"SUPABASE_URL": "no address"}, 2, "SUPABASE_URL is no address"),
+        ({"SUPABASE_REST_URL": "no address"}, 2, "SUPABASE_REST_URL is no address"),
         (alone(tmp_path / "none"), 2, "make up"),
     )
     for changed, status, said in cases:
-        await cli.fails("workspace list", status, said, changed=changed)
+        for command in ("workspace list", f"workspace create x --owner-id {uuid4()}"):
+            await cli.fails(command, status, said, changed=changed)
 
 
 async def test_either_service_key_or_postgrest_itself_or_the_local_settings_file_is_enough(
