@@ -62,9 +62,9 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
 
     async def serve(request: Request) -> Response:
         started = time.perf_counter()
-        request_id = log.begin_request(request.headers.get("x-request-id"))
+        http_request_id = log.begin_request(request.headers.get("x-request-id"))
         response, route = await _answer(name, endpoints, request)
-        response.headers["X-Request-Id"] = request_id
+        response.headers["X-Request-Id"] = http_request_id
         log.info(
             "request",
             function=name,

@@ -1,5 +1,7 @@
-"""What a function's process imports, in a fresh interpreter: nothing that its first answer could do without."""
+"""What a function's process imports, in a fresh interpreter: nothing that its first answer could do without; and which
+packages a module may import."""
 
+import ast
 import importlib
 import json
 import os
@@ -80,6 +82,9 @@ BESIDES = {
     """,
 }
 """All modules that a function imports besides."""
+
+EDGE = {"auth", "database", "fields", "http", "outbound"}
+"""The packages of lib between the domain and the outside; every other package is the domain's."""
 
 AIOHTTP = "aiohappyeyeballs aiohttp aiosignal attr frozenlist idna multidict propcache yarl"
 """aiohttp and what it imports."""
@@ -172,6 +177,28 @@ def test_models_are_built_when_they_are_first_used() -> None:
     assert {model.__module__.partition(".")[0] for model in models} == {"lib", "functions"}
     built = [model for model in models if not model.model_config.get("defer_build")]
     assert [f"{model.__module__}.{model.__name__}" for model in built] == []
+
+
+def test_dependencies_run_one_way() -> None:
+    """The functions and lib do without the tools, and the domain without HTTP requests."""
+    wrong = []
+    for path in _sources():
+        of_domain = path.is_relative_to(REPOSITORY / "lib") and path.parent.name not in {"lib", *EDGE}
+        forbidden = {"bench", "cli", "local", "tests", "web"} | ({"functions", "starlette"} if of_domain else set())
+        found = _imports(path) & forbidden
+        wrong += [f"{path.relative_to(REPOSITORY)} imports {package}" for package in sorted(found)]
+    assert wrong == []
+
+
+def _imports(path: Path) -> set[str]:
+    """The top-level packages that a module imports anywhere."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
 
 
 def _sources() -> Iterator[Path]:
