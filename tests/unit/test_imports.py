@@ -56,7 +56,7 @@ CONTACTS = "auth.client_info contacts fields.phones fields.types http.request_bo
 BESIDES = {
     "archive": "archive archive.sweep",
     "chat": f"""
-        {TURNS} chat.ai_sdk chat.batch_queue chat.protocols chat.turn_runner chat.turn_writer http.request_body
+        {TURNS} chat.ai_sdk chat.protocols chat.turn_runner chat.turn_writer http.batch_queue http.request_body
         http.streaming http.widget personas.sanitizer
     """,
     "contacts": f"""
@@ -64,7 +64,7 @@ BESIDES = {
         fields.identities fields.tags workspaces workspaces.settings
     """,
     "conversations": f"""
-        {TURNS} {SESSIONS} chat.batch_queue conversations conversations.stream database.paging fields.tags
+        {TURNS} {SESSIONS} conversations conversations.stream database.paging fields.tags http.batch_queue
         http.streaming sessions.models
     """,
     "registration": f"{CONTACTS} contacts.registration",
@@ -180,25 +180,30 @@ def test_models_are_built_when_they_are_first_used() -> None:
 
 
 def test_dependencies_run_one_way() -> None:
-    """The functions and lib do without the tools, and the domain without HTTP requests."""
+    """The functions and lib do without the tools, the domain without HTTP requests, and the edge without the domain."""
+    packages = {path.parent.name for path in (REPOSITORY / "lib").glob("*/__init__.py")}
+    domain = {f"lib.{name}" for name in packages - EDGE}
     wrong = []
     for path in _sources():
-        of_domain = path.is_relative_to(REPOSITORY / "lib") and path.parent.name not in {"lib", *EDGE}
-        forbidden = {"bench", "cli", "local", "tests", "web"} | ({"functions", "starlette"} if of_domain else set())
+        forbidden = {"bench", "cli", "local", "tests", "web"}
+        if path.is_relative_to(REPOSITORY / "lib"):
+            forbidden |= {"functions"}
+            forbidden |= {"starlette"} if path.parent.name in packages - EDGE else set()
+            forbidden |= domain if path.parent.name in EDGE else set()
         found = _imports(path) & forbidden
         wrong += [f"{path.relative_to(REPOSITORY)} imports {package}" for package in sorted(found)]
     assert wrong == []
 
 
 def _imports(path: Path) -> set[str]:
-    """The top-level packages that a module imports anywhere."""
+    """The packages that a module imports anywhere: those at the top level, and those of lib."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
-    return {name.partition(".")[0] for name in names}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.partition(".")[0] for name in names} | {".".join(name.split(".")[:2]) for name in names}
 
 
 def _sources() -> Iterator[Path]:

@@ -1,6 +1,6 @@
 import asyncio
 
-from lib.chat.batch_queue import BatchQueue
+from lib.http.batch_queue import BatchQueue
 
 
 async def test_a_take_waits_for_an_item_that_wakes_it() -> None:
