@@ -234,6 +234,7 @@ class BackendUnavailable(Problem):
 
 
 TITLES: Mapping[str, str] = {
+    "count_not_allowed": "This kind of count is not available.",
     "job_not_found": "There is no such job.",
     "space_in_use": "The space is in use.",
     "persona_in_use": "The persona is in use.",
@@ -298,6 +299,7 @@ DETAILS: Mapping[str, str] = {
 REASONS: Mapping[str, str] = {
     "contact_not_assigned": "The contact's session is not assigned to you.",
     "email_not_confirmed": "No user has confirmed this email.",
+    "exact_count_only": "Only count=exact is available.",
     "first_step_without_workflow": "A workflow and its first step are given together.",
     "follow_up_role": "A follow-up has the role contact or member.",
     "max_age_hours_too_small": "max_age_hours must be at least 1.",

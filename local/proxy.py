@@ -18,7 +18,7 @@ _HOP_BY_HOP = {
     *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
     *("proxy-authenticate", "proxy-authorization"),
 }
-_NOT_FORWARDED = _HOP_BY_HOP | {"host", "apikey", "authorization", "content-length"}
+_NOT_FORWARDED = _HOP_BY_HOP | {"host", "apikey", "authorization", "content-length", "prefer"}
 
 
 class RestProxy:
@@ -48,6 +48,9 @@ class RestProxy:
         headers = [(name, value) for name, value in request.headers.items() if name not in _NOT_FORWARDED]
         if authorization is not None:
             headers.append(("authorization", authorization))
+        # PostgREST reads several Prefer headers, but shows only the last one to check_request.
+        if preferences := request.headers.getlist("prefer"):
+            headers.append(("prefer", ", ".join(preferences)))
         length = request.headers.get("content-length")
         if length is not None:
             headers.append(("content-length", length))

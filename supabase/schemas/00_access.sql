@@ -201,12 +201,33 @@ end;
 $$;
 comment on function private.raise_refusal is 'Rolls back the writes of the surrounding block. The domain function catches SB001, counts the refusal, and returns it with private.refuse().';
 
+create function public.check_request()
+    returns void language plpgsql stable set search_path = ''
+as $$
+begin
+    -- The planner's estimates count the rows of all tenants.
+    if current_user <> 'service_role'
+       and current_setting('request.headers', true)::jsonb ->> 'prefer' ~* 'count\s*=\s*"?(planned|estimated)' then
+        raise sqlstate 'PT400' using message = 'count_not_allowed', detail = 'exact_count_only';
+    end if;
+end;
+$$;
+comment on function public.check_request is 'Called by PostgREST before each request (db_pre_request): refuses counts that the planner estimates. In public, because every role of the API executes it.';
+
+-- Database settings of PostgREST: https://docs.postgrest.org/en/stable/references/configuration.html#in-database-configuration
+alter role authenticator set pgrst.db_pre_request = 'public.check_request';
+notify pgrst, 'reload config';
+
 create function private.calling_user()
     returns uuid language sql stable set search_path = ''
 as $$
     select (private.claims() #>> '{caller,user_id}')::uuid;
 $$;
 comment on function private.calling_user is 'The user on whose behalf a function calls; null for operators'' commands.';
+
+grant execute on function
+    public.check_request
+    to anon, contact, authenticated, service_role, switchboard;
 
 grant execute on function
     private.uuid7, private.calling_user

@@ -175,6 +175,8 @@ create function public.read_contact_timeline(
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 declare
+    -- The largest page of the route, and one event more, which tells whether there is a next page.
+    most    constant integer := least(greatest(page_size, 1), 201);
     contact public.contacts;
 begin
     select c.* into contact from public.contacts c where c.id = read_contact_timeline.contact_id;
@@ -191,15 +193,15 @@ begin
           from (select contact.created_at as at, 0 as kind, contact.id, 'contact.created' as event, '{}'::jsonb as details
                  where (contact.created_at, 0, contact.id) > (after_at, after_kind, after_id)
                 union all
-                select * from private.audited_events(contact.id, after_at, after_kind, after_id, page_size)
+                select * from private.audited_events(contact.id, after_at, after_kind, after_id, most)
                 union all
-                select * from private.identity_events(contact.id, after_at, after_kind, after_id, page_size)
+                select * from private.identity_events(contact.id, after_at, after_kind, after_id, most)
                 union all
-                select * from private.session_events(contact.id, after_at, after_kind, after_id, page_size)
+                select * from private.session_events(contact.id, after_at, after_kind, after_id, most)
                 union all
-                select * from private.work_events(contact.id, after_at, after_kind, after_id, page_size)
+                select * from private.work_events(contact.id, after_at, after_kind, after_id, most)
                  order by at, kind, id
-                 limit page_size) e);
+                 limit most) e);
 end;
 $$;
 comment on function public.read_contact_timeline is 'A page of the events of a contact, oldest first: {items: [{at, event, …, cursor}]}; of the sessions that the caller may see.';

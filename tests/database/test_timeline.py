@@ -46,6 +46,20 @@ async def whole(desk: Desk, reader: JSON, contact_id: str, size: int = 200) -> l
             return found
 
 
+async def test_no_page_is_longer_than_the_longest_of_the_route(desk: Desk) -> None:
+    boss, ann = await member(desk, "owner"), await desk.register("ann@example.test")
+    await desk.admin.execute(
+        "insert into public.audit_events (workspace_id, verb, object_id)"
+        " select $1, 'contact.registered', $2 from generate_series(1, 300)",
+        WORKSPACE,
+        ann["contact_id"],
+    )
+    for asked, got in ((1_000_000, 201), (-1, 1)):
+        arguments = {"contact_id": ann["contact_id"], "page_size": asked}
+        answer = await desk.call("read_contact_timeline", own_token(boss), **arguments)
+        assert len(answer["items"]) == got
+
+
 async def end(desk: Desk, boss: JSON, arrival: Answer, status: str) -> None:
     await desk.call("change_session_status", on_behalf(boss), session_id=arrival["session_id"], status=status)
 

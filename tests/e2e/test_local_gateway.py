@@ -68,6 +68,10 @@ async def test_postgrest_comes_through_with_its_headers_and_bodies(stack: Stack,
             async with http.get(url, params={"note": "not.eq.a&b", "id": "lt.3", "select": "id"}) as answer:
                 assert answer.headers["Content-Range"] == "0-2/3"
                 assert await answer.json() == [{"id": 0}, {"id": 1}, {"id": 2}]
+            repeated = [("Prefer", "count=planned"), ("Prefer", "count=exact")]
+            anyone = [("apikey", stack.publishable_key), *repeated]
+            async with aiohttp.request("GET", url, headers=anyone) as answer:
+                assert (answer.status, (await answer.json())["message"]) == (400, "count_not_allowed")
             async with http.head(url) as answer:
                 assert (answer.status, answer.headers["Content-Range"]) == (200, "0-499/500")
             async with http.patch(url, params={"id": "eq.7"}, json={"note": "new"}) as answer:

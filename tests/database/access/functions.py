@@ -151,6 +151,9 @@ capture_message(contacts.a, 'x', 'contact', 'email', session_id => sessions.a_ar
 capture_message(contacts.a, 'x', 'contact', 'email', session_id => sessions.c) \
     | *: contact_not_found; for_members: session_not_found
 
+[anon contact authenticated switchboard service_role]
+check_request() | *: ok
+
 [contact authenticated switchboard]
 read_turn(turns.{a,b}, 0) | text | see=piece; switchboard: space_not_found; at_a_space: forbidden; working_for_A: piece
 read_turn(turns.b_old, 0) | message_id \

@@ -69,6 +69,18 @@ async def test_a_token_selects_exactly_the_expected_rows_of_every_table(rest: Re
     assert not findings.report(), findings.report()
 
 
+@pytest.mark.parametrize("name", ["anonymous", "A", "stranger", "owner", "for_A"])
+async def test_no_caller_learns_what_the_planner_expects(rest: Rest, name: str) -> None:
+    caller = CALLERS[name]
+    for count in ("count=planned", "count=estimated", "return=minimal, Count = planned"):
+        for path in ("/contacts?limit=1", "/rpc/session_events"):
+            body = {"session_id": uid("sessions", "a")} if path.startswith("/rpc") else None
+            status, answer = await rest.send(caller, path, body, Prefer=count)
+            assert (status, answer["message"]) == (400, "count_not_allowed"), (count, path)
+    status, answer = await rest.send(caller, "/contacts", Accept="application/vnd.pgrst.plan+json")
+    assert (status in {406, 415}, answer["code"]) == (True, "PGRST107")
+
+
 async def test_an_invalid_token_is_refused(rest: Rest) -> None:
     for caller in (CALLERS[name] for name in ("owner", "A", "system")):
         for token in (
