@@ -41,6 +41,8 @@ create table public.sessions (
     constraint sessions_contact_id_fkey       foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
     constraint sessions_persona_id_fkey       foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint sessions_space_id_fkey         foreign key (workspace_id, space_id) references public.spaces (workspace_id, id) on delete set null (space_id),
+    constraint sessions_assigned_user_id_fkey foreign key (workspace_id, assigned_user_id)
+        references public.workspace_members (workspace_id, user_id) on delete set null (assigned_user_id),
     constraint sessions_taken_over_by_fkey    foreign key (workspace_id, taken_over_by)
         references public.workspace_members (workspace_id, user_id) on delete set null (taken_over_by),
     constraint sessions_metadata_object       check (jsonb_typeof(metadata) = 'object'),
@@ -54,7 +56,7 @@ create table public.sessions (
 comment on table public.sessions is 'One episode of a conversation, with status and counters.';
 comment on column public.sessions.space_id is 'That of its conversation, copied so that lists by space have an index.';
 comment on column public.sessions.channel is 'That of its conversation, which keeps it, copied so that lists by channel have an index.';
-comment on column public.sessions.assigned_user_id is 'The member who is responsible for it.';
+comment on column public.sessions.assigned_user_id is 'The member who is responsible for it; null: none, also after that member left.';
 comment on column public.sessions.turn_count is 'Equals the number of its turns; changed in the transaction that adds one.';
 comment on column public.sessions.message_count is 'Equals the number of its messages; changed in the transaction that adds one.';
 comment on column public.sessions.metadata is 'User agent, address, device, source, and the registration form.';

@@ -443,6 +443,13 @@ begin
     if before = 'owner' then
         perform private.require_another_owner(workspace, user_id);
     end if;
+    -- Locked in the order of take_over_session: the sessions, then the member.
+    perform
+       from public.sessions s
+      where s.workspace_id = workspace
+        and remove_member.user_id in (s.assigned_user_id, s.taken_over_by)
+      order by s.id
+        for no key update;
     delete from public.workspace_members m where m.workspace_id = workspace and m.user_id = remove_member.user_id;
     perform private.record_change(workspace, 'member.removed', user_id, before::text);
     return jsonb_build_object('removed', true);

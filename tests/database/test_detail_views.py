@@ -95,9 +95,16 @@ class Chaos:
         )
         return made
 
+    async def member_of(self, workspace: str, user_id: str | None) -> UUID | None:
+        """The user, if a member of the workspace."""
+        found = "select user_id from public.workspace_members where workspace_id = $1 and user_id = $2"
+        member: UUID | None = await self.desk.admin.fetchval(found, workspace, user_id)
+        return member
+
     async def session(self, workspace: str, persona: str, people: list[JSON], contact: UUID | None) -> UUID:
         """One of a contact's or, without one, of a user's."""
         held_by, assigned, taker = (self.perhaps(self.chance.choice(people)["user_id"]) for _ in range(3))
+        assigned, taker = [await self.member_of(workspace, user_id) for user_id in (assigned, taker)]
         if contact is None:
             held_by = held_by or people[0]["user_id"]
         place = {
@@ -143,12 +150,8 @@ class Chaos:
             )  # fmt: skip
         elif taker is not None:
             await self.desk.admin.execute(
-                "update public.sessions set taken_over_at = now(), taken_over_by = (select user_id from"
-                " public.workspace_members where workspace_id = $2 and user_id = $3)"
-                " where id = $1 and exists (select from public.workspace_members where workspace_id = $2"
-                " and user_id = $3)",
-                session, UUID(workspace), UUID(str(taker)),
-            )  # fmt: skip
+                "update public.sessions set taken_over_at = now(), taken_over_by = $2 where id = $1", session, taker
+            )
         return session
 
     async def work(self, workspace: str, session: UUID) -> None:

@@ -258,18 +258,20 @@ async def test_a_members_message_does_not_delay_the_idle_timeout_that_ends_the_t
 
 
 @pytest.mark.parametrize("way", ["removed", "deleted"])
-async def test_a_former_members_sessions_return_to_the_persona(desk: Desk, way: str) -> None:
+async def test_a_former_member_is_assigned_to_no_session_and_has_taken_none_over(desk: Desk, way: str) -> None:
     boss, admin = await member(desk, "owner"), await member(desk, "admin")
-    ann = await desk.register("ann@example.test")
+    ann, ben = await desk.register("ann@example.test"), await desk.register("ben@example.test")
     await take_over(desk, admin, ann["session_id"])
+    await assign(desk, boss, ben["session_id"], admin)
+    await desk.end_session(ben["session_id"], "completed")
     if way == "removed":
         await desk.call("remove_member", managing(boss), workspace_id=WORKSPACE, user_id=admin["user_id"])
         assert (await audited(desk, ann["session_id"]))[-1] == ("session.handed_back", boss["user_id"], "unattended")
     else:
         await desk.admin.execute("delete from auth.users where id = $1", admin["user_id"])
-    kept = await session_of(desk, ann["session_id"])
-    assert kept["taken_over_by"] is None
-    assert way == "deleted" or kept["taken_over_at"] is None
+    for session in (ann, ben):
+        kept = await session_of(desk, session["session_id"])
+        assert (kept["taken_over_by"], kept["taken_over_at"], kept["assigned_user_id"]) == (None, None, None)
     assert (await desk.start(with_token(ann)))["status"] == "active"
 
 
@@ -277,6 +279,8 @@ async def test_a_member_who_is_removed_while_taking_over_holds_no_session(desk: 
     """In either order the session is the persona's in the end, and neither call deadlocks."""
     sessions = [await desk.register(f"p{number}@example.test") for number in range(12)]
     admins = [await member(desk, "admin") for _ in sessions]
+    for session, admin in zip(sessions[::2], admins[::2], strict=True):
+        await assign(desk, admin, session["session_id"], admin)
 
     async def leave(number: int) -> None:
         await asyncio.sleep(number % 4 * 0.002)
@@ -294,7 +298,7 @@ async def test_a_member_who_is_removed_while_taking_over_holds_no_session(desk: 
         *(work(number) for number in range(len(sessions)) for work in (take, leave)), return_exceptions=True
     )
     assert set(outcomes) <= {"taken", "session_not_found", "forbidden", None}
-    assert await desk.count("sessions", "taken_over_by is not null") == 0
+    assert await desk.count("sessions", "taken_over_by is not null or assigned_user_id is not null") == 0
 
 
 async def test_a_members_message_sent_again_is_the_same_message(desk: Desk) -> None:

@@ -25,7 +25,7 @@ _TIMES = {
 #
 # Conversations: A's lasting one, and one that opened when A's email was typed without proof; B's, opened without proof;
 # the guest's, who is a user and a contact; the agent's own with the persona; C's in workspace two. B's present session
-# is assigned to the agent, B's old one is not; A's session is assigned to a user who is no longer a member.
+# is assigned to the agent, B's old one is not.
 _WORLD = """
 auth.users: aud=authenticated
     owner admin agent former guest admin_2: email=*@access.test email_confirmed_at=LONG_AGO
@@ -66,7 +66,7 @@ conversations: contact_id=contacts.* persona_id=personas.~ space_id=spaces.~ thr
     agent: user_id=users.* contact_id=null proof=null
 sessions: conversation_id=conversations.* contact_id=contacts.* persona_id=personas.~ status=active
     c:
-    a: assigned_user_id=users.former
+    a:
     a_arrival: contact_id=contacts.a
     b: assigned_user_id=users.agent
     guest: user_id=users.*
