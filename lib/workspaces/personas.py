@@ -55,13 +55,13 @@ class Breaker(Record):
 
 
 class Persona(Record):
-    """A persona as shown to members."""
+    """A persona as shown to members; ``config`` to owners, admins and operators only."""
 
     id: UUID
     workspace_id: UUID
     kind: str
     name: str
-    config: dict[str, Any]
+    config: dict[str, Any] | None = None
     session_policy: SessionPolicy
     turn_policy: TurnPolicy
     history_limit: int

@@ -55,11 +55,11 @@ class DeleteConfirmation(Body):
 
 
 class Workspace(Record):
-    """A workspace as shown to members."""
+    """A workspace as shown to members; ``allowed_networks`` to owners, admins and operators only."""
 
     id: UUID
     name: str
-    allowed_networks: tuple[str, ...]
+    allowed_networks: tuple[str, ...] | None = None
     archive_after_days: int
     archive_statuses: tuple[str, ...]
     session_timeout_hours: int | None = None
@@ -86,12 +86,14 @@ async def create(database: Database, new: NewWorkspace) -> Workspace:
 
 async def list_all(queries: Queries, paging: PageRequest) -> Page[Workspace]:
     """The caller's workspaces; all workspaces for operators."""
-    return await queries.page(queries.table("workspaces").select("*"), Workspace, paging)
+    return await queries.page(queries.table("workspace_settings").select("*"), Workspace, paging)
 
 
 async def read(queries: Queries, workspace_id: UUID) -> Workspace:
     """One of the caller's workspaces. Raises NotFound (workspace_not_found)."""
-    return await queries.one(queries.table("workspaces").select("*").eq("id", workspace_id), Workspace, "workspace")
+    return await queries.one(
+        queries.table("workspace_settings").select("*").eq("id", workspace_id), Workspace, "workspace"
+    )
 
 
 async def change(database: Database, workspace_id: UUID, changes: WorkspaceChanges) -> Workspace:

@@ -40,6 +40,7 @@ create table public.personas (
 );
 comment on table public.personas is 'Who answers: an n8n webhook, a language model, or the built-in demo.';
 comment on column public.personas.kind is 'The module of lib/personas that answers.';
+comment on column public.personas.config is 'The settings of its kind. Owners and admins only: addresses and headers often hold keys.';
 comment on column public.personas.secret_id is 'Vault secret sent with outgoing calls.';
 comment on column public.personas.callback_secret_id is 'Vault secret that asynchronous answers must carry.';
 comment on column public.personas.history_limit is 'How many earlier messages the persona is given.';
@@ -48,6 +49,16 @@ comment on column public.personas.turn_policy is 'What a message does while the 
 comment on column public.personas.breaker_failures is 'After so many failures in a row the persona is left alone; 0: never.';
 comment on column public.personas.breaker_seconds is 'For so long; then one turn finds out whether it is back.';
 alter table public.personas enable row level security;
+
+create function private.persona_config(persona_id uuid)
+    returns jsonb language sql stable security definer set search_path = ''
+as $$
+    select p.config
+      from public.personas p
+     where p.id = persona_config.persona_id
+       and private.reads_connections(p.workspace_id);
+$$;
+comment on function private.persona_config is 'The config of a persona, for owners and admins of its workspace; null for other callers.';
 
 create function private.retry_persona(persona_id uuid)
     returns void language sql set search_path = ''
@@ -85,3 +96,7 @@ comment on function public.delete_persona is 'Deletes a persona and its secrets,
 grant execute on function
     private.retry_persona, public.delete_persona
     to service_role, switchboard;
+
+grant execute on function
+    private.persona_config
+    to authenticated, service_role, switchboard;

@@ -315,9 +315,12 @@ create policy "Switchboard changes the workspace it entered"
 
 grant select on public.persona_settings to authenticated, service_role, switchboard;
 
--- Who may see personas: members. Their secrets are in Vault.
+-- Who may see personas: members; persona_settings shows config to owners and admins. Their secrets are in Vault.
 
-grant select on public.personas to authenticated;
+grant select (
+    id, workspace_id, kind, name, secret_id, callback_secret_id, session_policy, history_limit, time_limit_seconds, enabled,
+    created_at, turn_policy, breaker_failures, breaker_seconds
+) on public.personas to authenticated;
 grant select, insert, update, delete on public.personas to switchboard;
 grant all on public.personas to service_role;
 
@@ -766,9 +769,17 @@ create policy "Switchboard deletes in the workspace it manages"
     on public.workspace_members for delete to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
 
--- Who may see a workspace: its members. Owners and admins change it through the functions, which enter it to manage it.
+-- Who may see workspaces' settings: members; the view reads public.workspaces with its reader's rights.
 
-grant select on public.workspaces to authenticated;
+grant select on public.workspace_settings to authenticated, service_role, switchboard;
+
+-- Who may see a workspace: its members; workspace_settings shows allowed_networks to owners and admins. They change it
+-- through the functions, which enter it to manage it.
+
+grant select (
+    id, name, archive_after_days, archive_statuses, created_at, messages_per_minute_by_contact, messages_per_minute_by_user,
+    messages_per_minute_by_address, messages_per_minute_by_space, session_timeout_hours
+) on public.workspaces to authenticated;
 grant select, insert, update, delete on public.workspaces to switchboard;
 grant all on public.workspaces to service_role;
 

@@ -1,6 +1,9 @@
--- Who may see personas: members. Their secrets are in Vault.
+-- Who may see personas: members; persona_settings shows config to owners and admins. Their secrets are in Vault.
 
-grant select on public.personas to authenticated;
+grant select (
+    id, workspace_id, kind, name, secret_id, callback_secret_id, session_policy, history_limit, time_limit_seconds, enabled,
+    created_at, turn_policy, breaker_failures, breaker_seconds
+) on public.personas to authenticated;
 grant select, insert, update, delete on public.personas to switchboard;
 grant all on public.personas to service_role;
 

@@ -1,6 +1,10 @@
--- Who may see a workspace: its members. Owners and admins change it through the functions, which enter it to manage it.
+-- Who may see a workspace: its members; workspace_settings shows allowed_networks to owners and admins. They change it
+-- through the functions, which enter it to manage it.
 
-grant select on public.workspaces to authenticated;
+grant select (
+    id, name, archive_after_days, archive_statuses, created_at, messages_per_minute_by_contact, messages_per_minute_by_user,
+    messages_per_minute_by_address, messages_per_minute_by_space, session_timeout_hours
+) on public.workspaces to authenticated;
 grant select, insert, update, delete on public.workspaces to switchboard;
 grant all on public.workspaces to service_role;
 

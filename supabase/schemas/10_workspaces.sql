@@ -239,6 +239,34 @@ select m.workspace_id, m.user_id, private.member_email(m.workspace_id, m.user_id
   from public.workspace_members m;
 comment on view public.member_details is 'The members of a workspace with their emails.';
 
+create function private.reads_connections(workspace_id uuid)
+    returns boolean language sql stable set search_path = ''
+as $$
+    select case private.claims() ->> 'role'
+               when 'service_role' then true
+               when 'switchboard'  then workspace_id is not distinct from private.entered_workspace()
+               else workspace_id in (select private.admin_workspaces())
+           end;
+$$;
+comment on function private.reads_connections is 'Whether the caller may see what a workspace connects to: its owners and admins, and the functions that entered it.';
+
+create function private.allowed_networks(workspace_id uuid)
+    returns cidr[] language sql stable security definer set search_path = ''
+as $$
+    select w.allowed_networks
+      from public.workspaces w
+     where w.id = allowed_networks.workspace_id
+       and private.reads_connections(w.id);
+$$;
+comment on function private.allowed_networks is 'The private networks that a workspace may call, for its owners and admins; null for other callers.';
+
+create view public.workspace_settings with (security_invoker = true) as
+select w.id, w.name, private.allowed_networks(w.id) as allowed_networks, w.archive_after_days, w.archive_statuses,
+       w.session_timeout_hours, w.messages_per_minute_by_contact, w.messages_per_minute_by_user, w.messages_per_minute_by_space,
+       w.messages_per_minute_by_address, w.created_at
+  from public.workspaces w;
+comment on view public.workspace_settings is 'Workspaces as their members see them: allowed_networks is null for agents.';
+
 create function private.record_change(workspace_id uuid, verb text, object_id uuid, code text default null)
     returns void language sql set search_path = ''
 as $$
@@ -468,6 +496,10 @@ grant execute on function
 grant execute on function
     private.member_email
     to authenticated, service_role;
+
+grant execute on function
+    private.allowed_networks
+    to authenticated, service_role, switchboard;
 
 grant execute on function
     private.workspace_of, private.caller_role, private.enter_to_manage, private.is_operator, private.find_user_by_email,

@@ -81,7 +81,7 @@ create function private.settings_of(kind text, object_id uuid)
 as $$
 begin
     return case kind
-        when 'workspace' then (select to_jsonb(w) from public.workspaces w where w.id = object_id)
+        when 'workspace' then (select to_jsonb(w) from public.workspace_settings w where w.id = object_id)
         when 'space'     then (select to_jsonb(s) from public.space_settings s where s.id = object_id)
         when 'persona'   then (select to_jsonb(p) from public.persona_settings p where p.id = object_id)
         when 'template'  then (select to_jsonb(t) from public.session_templates t where t.id = object_id)

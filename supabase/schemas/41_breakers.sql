@@ -26,8 +26,8 @@ alter table public.persona_breakers enable row level security;
 create index persona_breakers_workspace_id_idx on public.persona_breakers (workspace_id);
 
 create view public.persona_settings with (security_invoker = true) as
-select p.id, p.workspace_id, p.kind, p.name, p.config, p.session_policy, p.turn_policy, p.history_limit, p.time_limit_seconds,
-       p.breaker_failures, p.breaker_seconds, p.enabled, p.secret_id is not null as has_secret,
+select p.id, p.workspace_id, p.kind, p.name, private.persona_config(p.id) as config, p.session_policy, p.turn_policy,
+       p.history_limit, p.time_limit_seconds, p.breaker_failures, p.breaker_seconds, p.enabled, p.secret_id is not null as has_secret,
        p.callback_secret_id is not null as has_callback_secret,
        jsonb_build_object(
            'state',     case when p.breaker_failures > 0 then coalesce(b.state, 'closed') else 'closed' end,
@@ -38,7 +38,7 @@ select p.id, p.workspace_id, p.kind, p.name, p.config, p.session_policy, p.turn_
        p.created_at
   from public.personas p
   left join public.persona_breakers b on b.persona_id = p.id;
-comment on view public.persona_settings is 'The personas of a workspace as its members see them: with the state of their circuit breakers; of the secrets, only whether there are any.';
+comment on view public.persona_settings is 'The personas of a workspace as its members see them: with the state of their circuit breakers; of the secrets, only whether there are any; config is null for agents.';
 
 create function private.breaker_refusal(breaker public.persona_breakers)
     returns jsonb language sql stable set search_path = ''

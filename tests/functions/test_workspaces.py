@@ -78,7 +78,15 @@ async def test_a_user_lists_their_workspaces_page_by_page(
 
 async def test_owners_and_admins_change_settings_one_by_one(workspace: Workspace, staff: Staff) -> None:
     path = f"/workspaces/{workspace.id}"
+    networks = "update public.workspaces set allowed_networks = '{10.0.0.0/8}' where id = $1"
+    await workspace.database.execute(networks, workspace.id)
     before = await staff.owner.done("GET", path)
+    assert before["allowed_networks"] == ["10.0.0.0/8"]
+    shown = {name: before[name] for name in before if name != "allowed_networks"}
+    assert (await staff.agent.done("GET", path), await staff.agent.done("GET", "/workspaces")) == (
+        shown,
+        {"items": [shown]},
+    )
     for person, changes in (
         (staff.owner, {"name": "Other", "messages_per_minute_by_space": 7}),
         (staff.admin, {"name": "x"}),

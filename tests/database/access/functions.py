@@ -282,6 +282,11 @@ private.store_secret('hmac', spaces.one, 'x', 60) | value | *: forbidden; managi
 private.member_email(workspaces.one, users.agent) | value | *: None; members service: agent@access.test
 private.member_email(workspaces.one, users.guest) | value | *: None
 private.member_email(workspaces.two, users.admin_2) | value | *: None; members service: admin_2@access.test
+[authenticated switchboard service_role]
+private.allowed_networks(workspaces.one) | value | *: None; admins service in_one: none
+private.allowed_networks(workspaces.two) | value | *: None; admins service for_C: none
+private.persona_config(personas.one) | mode | *: None; admins service in_one: async
+private.persona_config(personas.two) | mode | *: None; admins service for_C: async
 [contact authenticated switchboard service_role]
 private.claims() | role | contact: contact; authenticated: authenticated; switchboard: switchboard; \
     service: service_role

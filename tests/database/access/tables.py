@@ -83,6 +83,7 @@ contacts_without_session of contacts | service: group_one group_two d old_one ol
     admin owner: group_one old_one; agent: a guest group_one old_one; admin_2: group_two d old_two
 contact_conflict_details of contact_conflicts | entered; members
 member_details of workspace_members | operators; members
+workspace_settings of workspaces | entered; members
 persona_settings of personas | entered; members
 space_settings of spaces | entered; members
 private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
@@ -97,6 +98,9 @@ HIDDEN: Mapping[tuple[str, str], str] = {
     ("public.sessions", "contact"): "assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
     ("public.proposals", "contact"): "quote_id",
     ("public.messages", "contact"): "user_id client_message_id",
+    # A role of the database does not tell agents from admins: views show these columns to admins.
+    ("public.workspaces", "authenticated"): "allowed_networks",
+    ("public.personas", "authenticated"): "config",
 }
 """Columns that a role may not read although it reads others of the table."""
 

@@ -165,7 +165,7 @@ async def test_a_key_is_sent_in_its_headers_and_not_after_a_redirect(
             ran = await asyncio.to_thread(typed, *arguments.split())
             assert ran.exit_code == 1, ran.output
     rpc = {f"/rest/v1/rpc/{name}" for name in ("delete_space", "create_workspace")}
-    assert asked == {"/rest/v1/workspaces", *rpc, "/auth/v1/admin/users"}
+    assert asked == {"/rest/v1/workspace_settings", *rpc, "/auth/v1/admin/users"}
 
 
 def test_the_help_does_not_wait_for_the_client_of_supabase() -> None:
