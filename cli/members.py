@@ -27,7 +27,7 @@ def member() -> None:
 def add_member(
     workspace_id: UUID, email: str | None, user_id: UUID | None, role: str, create_user: bool, as_json: bool
 ) -> None:
-    """Make a user a member.
+    """Make a user a member at once, without an invitation.
 
     \b
     switchboard member add WORKSPACE --email agent@example.com
@@ -37,20 +37,15 @@ def add_member(
         raise click.UsageError("Name the user by --email or by --user-id.")
     if create_user and email is None:
         raise click.UsageError("--create-user needs --email.")
-    if user_id is not None:
-        grant, known = running.model(members.RoleGrant, {"role": role}), user_id
-        made = running.run(lambda database: _grant(database, workspace_id, known, grant))
-    else:
-        invitation = running.model(members.NewMember, {"email": email, "role": role})
-        new_user = email if create_user else None
-        made = running.run(lambda database: members.add(database, workspace_id, invitation), new_user=new_user)
+    new = running.model(members.NewMember, {"email": email, "user_id": user_id, "role": role})
+    made = running.run(lambda database: _add(database, workspace_id, new), new_user=email if create_user else None)
     output.one(made, as_json=as_json)
 
 
-async def _grant(backend: "Backend", workspace_id: UUID, user_id: UUID, grant: members.RoleGrant) -> members.Member:
-    """Grant a role, and read the member with the email."""
-    await members.put(backend, workspace_id, user_id, grant)
-    return await members.read(backend.queries, workspace_id, user_id)
+async def _add(backend: "Backend", workspace_id: UUID, new: members.NewMember) -> members.Member:
+    """Add a member, and read the member with the email."""
+    added = await members.add(backend, workspace_id, new)
+    return await members.read(backend.queries, workspace_id, added.user_id)
 
 
 @member.command("remove")

@@ -12,8 +12,9 @@ from lib.http import app, request_body
 from lib.sessions import session_templates
 from lib.sessions.session_templates import Template
 from lib.workflow import workflow_transitions
-from lib.workspaces import members, personas, spaces
+from lib.workspaces import invitations, members, personas, spaces
 from lib.workspaces import workspaces as tenants
+from lib.workspaces.invitations import Invitation
 from lib.workspaces.members import Member
 from lib.workspaces.personas import Persona
 from lib.workspaces.secrets import GivenSecret, NewSecret, Rotation
@@ -61,19 +62,12 @@ async def list_members(request: Request) -> Page[Member]:
     return await members.list_all(queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest))
 
 
-async def add_member(request: Request) -> Response:
-    """Make the user with an email a member."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    invitation = await request_body.read(request, members.NewMember)
-    return app.created(await members.add(managing_as(user), workspace_id, invitation))
-
-
 async def set_member(request: Request) -> Member:
-    """Set a user's role."""
+    """Change a member's role."""
     workspace_id, user_id = app.path_id(request, "workspace_id"), app.path_id(request, "user_id")
     user = await callers.require_user(request)
     grant = await request_body.read(request, members.RoleGrant)
-    return await members.put(managing_as(user), workspace_id, user_id, grant)
+    return await members.set_role(managing_as(user), workspace_id, user_id, grant)
 
 
 async def remove_member(request: Request) -> Response:
@@ -82,6 +76,40 @@ async def remove_member(request: Request) -> Response:
     user = await callers.require_user(request)
     await members.remove(managing_as(user), workspace_id, user_id)
     return app.nothing()
+
+
+async def invite_member(request: Request) -> Response:
+    """Offer a role to the user who has confirmed an email."""
+    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
+    new = await request_body.read(request, invitations.NewInvitation)
+    return app.created(await invitations.invite(managing_as(user), workspace_id, new))
+
+
+async def list_invitations(request: Request) -> Page[Invitation]:
+    """A workspace's invitations that were not accepted."""
+    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
+    paging = request_body.read_query(request, PageRequest)
+    return await invitations.list_of_workspace(queries.reading_as(user), workspace_id, paging)
+
+
+async def withdraw_invitation(request: Request) -> Response:
+    """Withdraw an open invitation."""
+    workspace_id, invitation_id = app.path_id(request, "workspace_id"), app.path_id(request, "invitation_id")
+    user = await callers.require_user(request)
+    await invitations.withdraw(managing_as(user), workspace_id, invitation_id)
+    return app.nothing()
+
+
+async def list_own_invitations(request: Request) -> Page[Invitation]:
+    """The user's own open invitations."""
+    user = await callers.require_user(request)
+    return await invitations.list_own(queries.reading_as(user), user, request_body.read_query(request, PageRequest))
+
+
+async def accept_invitation(request: Request) -> invitations.Membership:
+    """Become a member by an invitation."""
+    invitation_id, user = app.path_id(request, "invitation_id"), await callers.require_user(request)
+    return await invitations.accept(managing_as(user), invitation_id)
 
 
 async def list_transitions(request: Request) -> Page[workflow_transitions.Transition]:
@@ -260,7 +288,8 @@ async def remove_template(request: Request) -> Response:
 
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
-    list_members, add_member, set_member, remove_member,
+    list_members, set_member, remove_member,
+    invite_member, list_invitations, withdraw_invitation, list_own_invitations, accept_invitation,
     list_transitions, add_transition, remove_transition,
     create_space, list_spaces, read_space, change_space, delete_space, rotate_hmac_secret, remove_hmac_secret,
     create_persona, list_personas, read_persona, change_persona, delete_persona,

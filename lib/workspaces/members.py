@@ -21,13 +21,14 @@ class RoleGrant(Body):
 
 
 class NewMember(RoleGrant):
-    """A role for the user who has confirmed this email."""
+    """A role for a user, by id or by the email that the user has confirmed."""
 
-    email: EmailText
+    email: EmailText | None = None
+    user_id: UUID | None = None
 
 
 class Member(Record):
-    """A member; ``email`` in lists, and if the member was found by it."""
+    """A member; ``email`` in lists."""
 
     user_id: UUID
     email: str | None = None
@@ -46,23 +47,21 @@ async def read(queries: Queries, workspace_id: UUID, user_id: UUID) -> Member:
     return await queries.one(query, Member, "member")
 
 
-async def add(database: Database, workspace_id: UUID, invitation: NewMember) -> Member:
-    """Make the user with this email a member; a member with this role stays one.
+async def add(database: Database, workspace_id: UUID, new: NewMember) -> Member:
+    """Make a user a member without an invitation; for the service key only.
 
-    The response reveals whether an email is known, so calls are limited to ten a minute (rate_limited) and misses are
-    audited. Raises Refused (workspace_not_found, forbidden, user_not_found, member_exists, rate_limited) and
-    BackendUnavailable.
+    A user named by id gets the role also as a member. Raises Refused (workspace_not_found, user_not_found,
+    member_exists: by email, a member with another role) and BackendUnavailable.
     """
-    email = invitation.email.strip().lower()
-    arguments = {"workspace_id": workspace_id, "email": email, "role": invitation.role}
-    added = await database.call("add_member", arguments, Member)
-    return added.model_copy(update={"email": email})
+    email = None if new.email is None else new.email.strip().lower()
+    arguments = {"workspace_id": workspace_id, "role": new.role, "email": email, "user_id": new.user_id}
+    return await database.call("add_member", arguments, Member)
 
 
-async def put(database: Database, workspace_id: UUID, user_id: UUID, grant: RoleGrant) -> Member:
-    """Set a user's role in a workspace.
+async def set_role(database: Database, workspace_id: UUID, user_id: UUID, grant: RoleGrant) -> Member:
+    """Change a member's role.
 
-    Raises Refused (workspace_not_found, forbidden, user_not_found, last_owner) and BackendUnavailable.
+    Raises Refused (workspace_not_found, forbidden, member_not_found, last_owner) and BackendUnavailable.
     """
     arguments = {"workspace_id": workspace_id, "user_id": user_id, "role": grant.role}
     return await database.call("set_member", arguments, Member, repeatable=True)

@@ -210,10 +210,9 @@ create function private.find_user_by_email(user_id uuid, email text)
     returns uuid language plpgsql stable security definer set search_path = ''
 as $$
 begin
-    -- Only for callers who may add members or create a workspace: the result reveals whether an email is known here.
-    if coalesce(private.caller_role(nullif(current_setting('switchboard.managed_workspace_id', true), '')::uuid),
-                'agent') = 'agent' and not private.is_operator() then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
+    -- The result reveals whether an email is known here.
+    if not private.is_operator() then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'operators_only';
     end if;
     -- An unconfirmed email proves nothing. Two users share an email only with single sign-on: they are added by their ids.
     return (select u.id
@@ -383,6 +382,9 @@ begin
     on conflict on constraint workspace_members_pkey do update set role = excluded.role
     returning m.* into made;
     if before is distinct from role then
+        -- Sent with the rights of the former role.
+        delete from public.invitations i
+         where i.workspace_id = put_member.workspace_id and i.invited_by = put_member.user_id and i.accepted_at is null;
         perform private.record_change(
             put_member.workspace_id, case when before is null then 'member.added' else 'member.changed' end, user_id, role::text);
     end if;
@@ -397,57 +399,47 @@ as $$
 declare
     workspace constant uuid := private.enter_to_manage('workspace', workspace_id, 'admin');
 begin
-    if private.find_user_by_email(user_id, null) is null then
-        raise sqlstate 'PT404' using message = 'user_not_found';
+    -- Locked first, so that a member who leaves at this moment is not added again.
+    perform from public.workspaces w where w.id = workspace for no key update;
+    if not exists (select
+                     from public.workspace_members m
+                    where m.workspace_id = workspace
+                      and m.user_id = set_member.user_id) then
+        raise sqlstate 'PT404' using message = 'member_not_found';
     end if;
     return private.put_member(workspace, user_id, role);
 end;
 $$;
-comment on function public.set_member is 'Makes a user a member, or changes a member''s role. Admins manage agents, owners all members; the last owner stays.';
+comment on function public.set_member is 'Changes a member''s role. Admins manage agents, owners all members; the last owner stays.';
 
-create function public.add_member(workspace_id uuid, email text, role public.member_role)
+create function public.add_member(
+    workspace_id uuid,
+    role         public.member_role,
+    email        text default null,
+    user_id      uuid default null
+)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace  constant uuid    := private.enter_to_manage('workspace', workspace_id, 'admin');
-    limited    constant boolean := private.calling_user() is not null;
-    found_user uuid;
-    refusal    text;
+    workspace  constant uuid := private.enter_to_manage('workspace', workspace_id, 'owner');
+    found_user constant uuid := private.find_user_by_email(user_id, email);
 begin
-    -- Before the look-up: put_member would refuse only for a known email, and its error would undo the count.
-    if role <> 'agent' and private.caller_role(workspace) <> 'owner' then
-        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_only';
+    if found_user is null and user_id is null then
+        raise sqlstate 'PT404' using message = 'user_not_found', detail = 'email_not_confirmed';
+    elsif found_user is null then
+        raise sqlstate 'PT404' using message = 'user_not_found';
     end if;
-    if limited then
-        -- The result reveals whether an email is known on this instance, so every call counts.
-        begin
-            perform private.take_limits(jsonb_build_object('members_by_email', jsonb_build_object(
-                'place', 1, 'subject', private.calling_user(), 'quota', 10, 'object_id', private.calling_user())));
-        exception when sqlstate 'SB001' then
-            get stacked diagnostics refusal = pg_exception_detail;
-            perform private.count_refusal(refusal::jsonb);
-            return private.refuse(refusal::jsonb - '{subject,object_id}'::text[]);
-        end;
-    end if;
-    found_user := private.find_user_by_email(null, email);
-    if found_user is null then
-        if not limited then
-            raise sqlstate 'PT404' using message = 'user_not_found', detail = 'email_not_confirmed';
-        end if;
-        perform private.record_change(workspace, 'member.sought', workspace, 'user_not_found');
-        return private.refuse(jsonb_build_object('status', 404, 'code', 'user_not_found', 'detail', 'email_not_confirmed'));
-    end if;
-    if exists (select
-                 from public.workspace_members m
-                where m.workspace_id = workspace
-                  and m.user_id = found_user
-                  and m.role <> add_member.role) then
+    if user_id is null and exists (select
+                                     from public.workspace_members m
+                                    where m.workspace_id = workspace
+                                      and m.user_id = found_user
+                                      and m.role <> add_member.role) then
         raise sqlstate 'PT409' using message = 'member_exists';
     end if;
     return private.put_member(workspace, found_user, role);
 end;
 $$;
-comment on function public.add_member is 'Makes the user with this confirmed email a member; limited to ten calls a minute and user, operators excepted. A member with another role is a conflict.';
+comment on function public.add_member is 'Makes a user a member without an invitation, for operators with the service key: by id, which also changes a role, or by confirmed email, where a member with another role is a conflict.';
 
 create function public.remove_member(workspace_id uuid, user_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -509,5 +501,9 @@ grant execute on function
 grant execute on function
     private.workspace_of, private.caller_role, private.enter_to_manage, private.is_operator, private.find_user_by_email,
     private.record_change, private.calling_actor, public.create_workspace, public.delete_workspace,
-    private.require_another_owner, private.put_member, public.set_member, public.add_member, public.remove_member
+    private.require_another_owner, private.put_member, public.set_member, public.remove_member
     to service_role, switchboard;
+
+grant execute on function
+    public.add_member
+    to service_role;

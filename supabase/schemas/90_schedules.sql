@@ -64,10 +64,11 @@ grant execute on function
 select cron.schedule('switchboard-expire-turns', '* * * * *',  'select private.expire_turns()');
 select cron.schedule('switchboard-worker',       '* * * * *',  $$select private.call_function('worker')$$);
 select cron.schedule('switchboard-archive',      '15 3 * * *', $$select private.call_function('archive')$$);
--- pg_cron never prunes its own log, and a limit's row of yesterday counts nothing.
+-- pg_cron never prunes its own log, a limit's row of yesterday counts nothing, and an expired invitation is only an address.
 select cron.schedule('switchboard-prune',        '45 3 * * *', $$
     delete from cron.job_run_details where end_time < now() - interval '7 days';
     delete from public.rate_limits where window_started_at < now() - interval '1 day';
+    delete from public.invitations where expires_at < now() - interval '30 days';
 $$);
 select cron.schedule('switchboard-forget-secrets', '50 3 * * *', 'select private.forget_secrets()');
 select cron.schedule('switchboard-session-cleanup', '25 * * * *', $$select private.call_function('session_cleanup')$$);

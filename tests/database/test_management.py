@@ -7,7 +7,7 @@ import uuid
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, managing, member
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, managing, member, user
 
 INSERTS = {
     "workspace_members": "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'owner')",
@@ -102,13 +102,53 @@ async def test_concurrent_sweeps_delete_each_expired_secret_once(desk: Desk) -> 
     assert await desk.admin.fetchval("select count(*) from vault.secrets") == kept - 5
 
 
-async def test_a_refusal_for_an_admin_does_not_depend_on_the_email(desk: Desk) -> None:
-    admin = await member(desk, "admin")
-    await desk.sign_up("known@example.test")
-    for role in ("owner", "admin"):
-        for email in ("known@example.test", "unknown@example.test"):
-            invitation = {"workspace_id": WORKSPACE, "email": email, "role": role}
-            assert await desk.refused("add_member", managing(admin), **invitation) == (403, "forbidden")
+def invitation(email: str, role: str = "agent") -> JSON:
+    return {"workspace_id": WORKSPACE, "email": email, "email_key": email, "role": role}
+
+
+async def test_an_admin_touches_no_invitation_of_an_owner(desk: Desk) -> None:
+    owner, admin = await member(desk, "owner"), await member(desk, "admin")
+    made = await desk.call("invite_member", managing(owner), **invitation("new@example.test", "owner"))
+    for function, arguments in (
+        ("invite_member", invitation("new@example.test")),
+        ("invite_member", invitation("other@example.test", "admin")),
+        ("withdraw_invitation", {"workspace_id": WORKSPACE, "invitation_id": made["id"]}),
+    ):
+        assert await desk.refused(function, managing(admin), **arguments) == (403, "forbidden")
+    assert await desk.all("select id::text, role::text from public.invitations") == [(made["id"], "owner")]
+
+
+@pytest.mark.parametrize("way", ["demoted", "removed", "deleted"])
+async def test_an_invitation_ends_with_the_right_of_its_sender(desk: Desk, way: str) -> None:
+    boss, sender = await member(desk, "owner"), await member(desk, "owner")
+    await desk.call("invite_member", managing(sender), **invitation("new@example.test", "owner"))
+    member_of = {"workspace_id": WORKSPACE, "user_id": sender["user_id"]}
+    match way:
+        case "demoted":
+            await desk.call("set_member", managing(boss), **member_of, role="admin")
+        case "removed":
+            await desk.call("remove_member", managing(boss), **member_of)
+        case "deleted":
+            await desk.admin.execute("delete from auth.users where id = $1", sender["user_id"])
+    assert await desk.count("invitations") == 0
+
+
+async def test_an_invitation_adds_one_member_and_does_not_outlive_the_membership(desk: Desk) -> None:
+    boss, email = await member(desk, "owner"), "new@example.test"
+    guest = user(await desk.sign_up(email), email)
+    made = await desk.call("invite_member", managing(boss), **invitation(email))
+    accepting = {"invitation_id": made["id"]}
+    async with Desk(desk.gate_url, desk.admin_url, connections=4) as crowd:
+        taken = await asyncio.gather(*(crowd.call("accept_invitation", managing(guest), **accepting) for _ in range(4)))
+    assert {answer["role"] for answer in taken} == {"agent"}
+    assert await desk.count("audit_events", "verb = 'member.added'") == 1
+    member_of = {"workspace_id": WORKSPACE, "user_id": guest["user_id"]}
+    await desk.call("set_member", managing(boss), **member_of, role="admin")
+    await desk.call("invite_member", managing(boss), **invitation(email))
+    assert (await desk.call("accept_invitation", managing(guest), **accepting))["role"] == "admin", "a member stays it"
+    await desk.call("remove_member", managing(boss), **member_of)
+    again = await desk.refused("accept_invitation", managing(guest), **accepting)
+    assert again == (404, "invitation_not_found")
 
 
 async def test_a_former_member_manages_nothing(desk: Desk) -> None:

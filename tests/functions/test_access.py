@@ -16,8 +16,8 @@ from tests.functions.test_isolation import Belongings, body_of
 ROUTES = [route for name in ("workspaces", "contacts") for route in routes.of(name) if "{" in route.path]
 QUERIES = {"delete_workspace": "?name=Test"}
 
-FOR_AGENTS = {"tag_contact", "tag_session", "capture_message"}
-"""Agents may use these for contacts and sessions that they see."""
+FOR_AGENTS = {"tag_contact", "tag_session", "capture_message", "accept_invitation"}
+"""Agents may use these for contacts and sessions that they see, and for their own invitations."""
 
 NOT_FOUND, FORBIDDEN = (404, "workspace_not_found"), (403, "forbidden")
 WITHOUT_ID: dict[tuple[str, str], dict[str, Any]] = {

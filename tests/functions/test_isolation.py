@@ -31,7 +31,7 @@ OF_SESSIONS = {"session_id", "conversation_id", "turn_id", "request_id", "trip_i
 WITHOUT_BODY = {
     "chat.cancel", "sessions.pause", "sessions.resume", "sessions.complete", "sessions.cancel", "sessions.recover",
     "sessions.take_over", "sessions.hand_back", "sessions.note_activity", "contacts.unmerge_contact",
-    "contacts.dismiss_conflict",
+    "contacts.dismiss_conflict", "workspaces.accept_invitation",
 }  # fmt: skip
 
 BODIES: Mapping[str, Any] = {
@@ -49,7 +49,7 @@ BODIES: Mapping[str, Any] = {
     "contacts.capture_message": {"text": "Hello?", "role": "contact", "source": "email"},
     "contacts.merge_contact": {"into": "00000000-0000-4000-8000-000000000001"},
     "workspaces.change_workspace": {"name": "x"},
-    "workspaces.add_member": {"email": "eve@example.com", "role": "agent"},
+    "workspaces.invite_member": {"email": "eve@example.com", "role": "agent"},
     "workspaces.set_member": {"role": "agent"},
     "workspaces.create_space": {"name": "x", "persona_id": "00000000-0000-4000-8000-000000000001"},
     "workspaces.change_space": {"name": "x"},
@@ -86,6 +86,8 @@ class Belongings:
         heard = (await Visitor(client, workspace.space_id).say("hello"))[0].data
         session, trip = heard["session_id"], f"TRIP{uuid4().hex[:8]}"
         template = await owner.done("POST", f"/workspaces/{workspace.id}/session-templates", {"name": "Theirs"})
+        invitation = {"email": f"{uuid4()}@people.test", "role": "agent"}
+        invited = await owner.done("POST", f"/workspaces/{workspace.id}/invitations", invitation)
         made = await workspace.row(
             "with r as (insert into public.requests (workspace_id, session_id) values ($1, $2) returning id),"
             " f as (insert into public.session_refs (workspace_id, session_id, system, kind, external_id)"
@@ -104,7 +106,8 @@ class Belongings:
         ids = {name: heard[name] for name in ("session_id", "conversation_id", "turn_id", "contact_id")}
         places = {"space_id": workspace.space_id, "app_id": workspace.landing_id, "persona_id": workspace.persona_id}
         ids |= {name: str(value) for name, value in (places | {"workspace_id": workspace.id}).items()}
-        return cls(ids | made | {"user_id": str(owner.id), "template_id": template["id"], "trip_id": trip})
+        ids |= {"user_id": str(owner.id), "template_id": template["id"], "invitation_id": invited["id"]}
+        return cls(ids | made | {"trip_id": trip})
 
     def nothing(self) -> "Belongings":
         """The same parameters with ids that do not exist."""

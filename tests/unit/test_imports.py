@@ -77,8 +77,8 @@ BESIDES = {
     "worker": f"{TURNS} {DELIVERIES}",
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} contacts.registration personas personas.text sessions.session_templates
-        workflow.workflow_transitions workspaces workspaces.members workspaces.personas workspaces.secrets
-        workspaces.settings workspaces.spaces workspaces.workspaces
+        workflow.workflow_transitions workspaces workspaces.invitations workspaces.members workspaces.personas
+        workspaces.secrets workspaces.settings workspaces.spaces workspaces.workspaces
     """,
 }
 """All modules that a function imports besides."""

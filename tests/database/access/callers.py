@@ -105,12 +105,12 @@ _SWITCHBOARD = [
     _function("system", {"system": True}, {"kind": "system"}, f"private.enter_workspace('{_ONE['workspace_id']}')"),
     # A scope for management opens the workspace that is managed, and nothing else.
     *(
-        _function(f"managing_{name}", {"management": True}, {"kind": "user", "user_id": uid("users", name)}, None)
+        _function(f"managing_{name}", {"management": True}, _user(name), None)
         for name in ("former", "agent", "admin", "owner", "admin_2")
     ),
     _function(
         "managing_operator", {"management": True},
-        {"kind": "user", "user_id": uid("users", "guest"), "switchboard_role": "operator"}, None,
+        {**_user("guest"), "switchboard_role": "operator"}, None,
     ),
     _for_contact("before_entering", "A", _ONE | _AT_ONE, None),
     _function("no_scope", {}, {}, None),

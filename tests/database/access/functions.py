@@ -200,14 +200,19 @@ create_workspace('{"id": "workspaces.two", "name": "x"}', users.guest) \
 delete_workspace(workspaces.one, 'Workspace-one') | own
 delete_workspace(workspaces.one, 'workspace-one') | own=wrong_name
 delete_workspace(workspaces.two, 'Workspace-two') | own
-set_member(workspaces.{one,two}, users.guest, 'agent') | manage
-set_member(workspaces.one, users.guest, 'admin') | own
+set_member(workspaces.one, users.agent, 'agent') | manage
+set_member(workspaces.two, users.admin_2, 'admin') | own
+set_member(workspaces.one, users.agent, 'admin') | own
 set_member(workspaces.one, users.owner, 'agent') | own=last_owner
-set_member(workspaces.one, users.nameless, 'agent') | manage=user_not_found
-add_member(workspaces.{one,two}, 'guest@access.test', 'agent') | manage
-add_member(workspaces.one, 'nobody@access.test', 'agent') | manage=user_not_found
-add_member(workspaces.one, 'stranger@access.test', 'agent') | manage=user_not_found
-add_member(workspaces.one, 'owner@access.test', 'agent') | manage=member_exists
+# To name a user adds no member.
+set_member(workspaces.{one,two}, users.guest, 'agent') | manage=member_not_found
+invite_member(workspaces.{one,two}, 'x@access.test', 'x@access.test', 'agent') | manage
+invite_member(workspaces.one, 'guest@access.test', 'guest@access.test', 'agent') | id | manage=one
+invite_member(workspaces.one, 'x@access.test', 'x@access.test', 'admin') | own
+withdraw_invitation(workspaces.one, invitations.{one,late_one}) | manage
+withdraw_invitation(workspaces.one, invitations.used_one) | manage=invitation_not_found
+withdraw_invitation(workspaces.one, invitations.two) | manage=invitation_not_found
+withdraw_invitation(workspaces.two, invitations.two) | manage
 # An agent may leave.
 remove_member(workspaces.one, users.agent) | manage; managing_agent: ok
 remove_member(workspaces.one, users.owner) | own=last_owner
@@ -261,6 +266,21 @@ merge_contacts(contacts.c, contacts.b) | manage=contact_not_found
 unmerge_contact(contacts.{old_one,old_two}) | manage
 dismiss_contact_conflict(contact_conflicts.{one,two}) | status | manage=dismissed
 
+[service_role]
+# Operators' commands.
+add_member(workspaces.{one,two}, 'agent', 'guest@access.test') | *: ok
+add_member(workspaces.{one,two}, 'agent', user_id => users.guest) | *: ok
+add_member(workspaces.one, 'agent', 'nobody@access.test') | *: user_not_found
+add_member(workspaces.one, 'agent', 'stranger@access.test') | *: user_not_found
+add_member(workspaces.one, 'agent', 'owner@access.test') | *: member_exists
+add_member(workspaces.one, 'agent', user_id => users.nameless) | *: user_not_found
+
+[switchboard]
+# Only for the user whose confirmed email it is, until it expires; a repeat returns the membership.
+accept_invitation(invitations.one) | role | *: invitation_not_found; managing_operator: agent
+accept_invitation(invitations.used_one) | role | *: invitation_not_found; managing_agent: agent
+accept_invitation(invitations.{two,late_one}) | *: invitation_not_found
+
 # Steps with the rights of their owner, each of which decides by itself what it gives.
 [switchboard]
 private.persona_secret(personas.one) | value | *: None; in_one: persona-one
@@ -278,6 +298,9 @@ private.caller_role(workspaces.one) | value | *: None; managing_agent: agent; ma
 private.caller_role(workspaces.two) | value | *: None; managing_admin_2: admin; service: owner
 private.find_user_by_email(null, 'guest@access.test') | value | *: forbidden; managing_operator service: guest
 private.store_secret('hmac', spaces.one, 'x', 60) | value | *: forbidden; managing_admins service: True
+[authenticated]
+private.confirmed_email() | value | *: None; guest: guest@access.test; former: former@access.test; \
+    agent: agent@access.test; admin: admin@access.test; owner: owner@access.test; admin_2: admin_2@access.test
 [authenticated service_role]
 private.member_email(workspaces.one, users.agent) | value | *: None; members service: agent@access.test
 private.member_email(workspaces.one, users.guest) | value | *: None

@@ -33,6 +33,8 @@ _WRITES = {"E": "entered", "O": "operators", "M": "managed", "-": "none"}
 _TABLES = """
 workspaces                     | MMM | one two name=x | name=x | entered; members
 workspace_members              | MMM | agent admin_2 user_id=users.stranger | created_at=NOW | entered; members
+invitations                    | MMM | one two email_key=x | email=x | entered; authenticated:; guest: one; \
+    admin owner: @one; admin_2: @two
 personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
 session_templates              | MMM | one two name=x | name=x | entered; members
@@ -99,6 +101,7 @@ HIDDEN: Mapping[tuple[str, str], str] = {
     ("public.proposals", "contact"): "quote_id",
     ("public.messages", "contact"): "user_id client_message_id",
     # A role of the database does not tell agents from admins: views show these columns to admins.
+    ("public.invitations", "authenticated"): "invited_by",
     ("public.workspaces", "authenticated"): "allowed_networks",
     ("public.personas", "authenticated"): "config",
 }

@@ -36,6 +36,11 @@ workspaces: name=Workspace-*
 workspace_members: user_id=users.* role=*
     owner admin agent:
     admin_2: role=admin
+invitations: workspace_name=x email=*@access.test email_key=*@access.test role=agent expires_at=SOON
+    one: email_key=guest@access.test invited_by=users.owner
+    two: email_key=stranger@access.test invited_by=users.admin_2
+    late_one: email_key=former@access.test expires_at=LONG_AGO
+    used_one: email_key=agent@access.test accepted_at=NOW
 personas: kind=demo name=* config={"mode":"async"} secret_id=secret:persona-* callback_secret_id=secret:callback-*
     one well_one two well_two:
 spaces: kind=embed name=* persona_id=personas.~ hmac_secret_id=secret:hmac-~ allowed_origins=["https://*.test"]

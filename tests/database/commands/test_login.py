@@ -43,7 +43,7 @@ async def test_the_login_becomes_nobody_by_temporary_types(server: Callable[[int
         await connection.execute("set role switchboard")
         await connection.execute(HIJACK)
         with pytest.raises(asyncpg.RaiseError, match="ran as postgres"):
-            await connection.execute("select private.find_user_by_email(null, 'x')")
+            await connection.execute("select private.enter_invitation(null)")
     finally:
         await connection.close()
         await owner.close()
