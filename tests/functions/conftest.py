@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -15,7 +15,9 @@ import pytest_asyncio
 from local.stack import Stack
 from tests import events
 from tests.events import Received
+from tests.standins import openai as openai_standin
 from tests.standins.n8n import N8n
+from tests.standins.openai import OpenAI
 
 if TYPE_CHECKING:
     from tests.functions.people import Staff
@@ -161,27 +163,50 @@ async def ask_n8n(
 
 
 @pytest_asyncio.fixture
-async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> "Staff":
-    """The workspace's members, and other callers."""
-    from tests.functions.people import staff_of  # noqa: PLC0415, the module imports this one
+async def openai() -> AsyncIterator[OpenAI]:
+    """A model's server."""
+    async with OpenAI() as running:
+        yield running
 
-    return await staff_of(client, workspace, stack)
+
+async def ask_openai(
+    client: aiohttp.ClientSession,
+    workspace: Workspace,
+    base_url: str,
+    *,
+    columns: Mapping[str, Any] | None = None,
+    **config: Any,
+) -> Visitor:
+    """A visitor of a space whose persona is the model behind this URL."""
+    persona_id = await add_model(workspace, base_url, columns, **config)
+    return Visitor(client, await workspace.add_space(persona_id=persona_id))
 
 
-async def slow_visitor(client: aiohttp.ClientSession, workspace: Workspace, delay_ms: int = 100) -> Visitor:
-    """A registered contact of a persona that answers word by word."""
-    persona_id = await workspace.add_persona("demo", {"delay_ms": delay_ms})
-    visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
+async def add_model(
+    workspace: Workspace, base_url: str, columns: Mapping[str, Any] | None = None, **config: Any
+) -> UUID:
+    """A persona that is the model behind this URL."""
+    await workspace.allow_loopback()
+    secret_id = await workspace.add_secret(openai_standin.SECRET)
+    config = {"base_url": base_url, "model": openai_standin.MODEL, **config}
+    return await workspace.add_persona("openai", config, secret_id=secret_id, **(columns or {}))
+
+
+@pytest_asyncio.fixture
+async def held_visitor(client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI) -> Visitor:
+    """A registered contact. An answer begins with `You wrote:` and stays under way until `openai.release()`."""
+    visitor = await ask_openai(client, workspace, openai.url("held"))
     async with client.post(f"/space/{visitor.space_id}/register", json={"email": "a@example.com"}) as response:
         visitor.token = (await response.json())["token"]
     return visitor
 
 
-async def first_event(response: aiohttp.ClientResponse) -> events.Received:
-    """The next event of a stream."""
-    async for event in events.read(response):
-        return event
-    raise AssertionError("the stream was empty")
+@pytest_asyncio.fixture
+async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> "Staff":
+    """The workspace's members, and other callers."""
+    from tests.functions.people import staff_of  # noqa: PLC0415, the module imports this one
+
+    return await staff_of(client, workspace, stack)
 
 
 async def sign_in(client: aiohttp.ClientSession, stack: Stack, email: str) -> str:

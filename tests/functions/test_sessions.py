@@ -1,6 +1,5 @@
 """The sessions routes over HTTP: who may, who may not, what is no request, and lists page by page."""
 
-import asyncio
 import base64
 import json
 from typing import Any
@@ -11,8 +10,6 @@ import pytest
 import pytest_asyncio
 
 from local.stack import Stack
-from tests import events
-from tests.events import text_of
 from tests.functions.conftest import Visitor, Workspace
 from tests.functions.people import Person, Staff, audit, sign_up, staff_of
 
@@ -65,62 +62,6 @@ async def test_who_may_change_a_session(workspace: Workspace, staff: Staff, verb
             "update public.sessions set assigned_user_id = $1 where id = $2", staff.agent.id, session["id"]
         )
         assert (await staff.agent.done("PATCH", path))["changed"] is (verb != "resume")
-
-
-@pytest.mark.parametrize("verb", ["complete", "cancel"])
-async def test_ending_a_session_stops_its_answer_and_keeps_what_was_seen(
-    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff, verb: str
-) -> None:
-    persona_id = await workspace.add_persona("demo", {"delay_ms": 300})
-    slow = Visitor(client, await workspace.add_space(persona_id=persona_id))
-    async with slow.post("tell me everything") as response:
-        reading = events.read(response)
-        heard = [await anext(reading) for _ in range(3)]
-        session_id = heard[0].data["session_id"]
-        ending = asyncio.create_task(staff.admin.done("PATCH", f"/chat-sessions/{session_id}/{verb}"))
-        heard += [event async for event in reading]
-    answer = await ending
-    assert (answer["status"], answer["changed"]) == (
-        verb.replace("complete", "completed").replace("cancel", "cancelled"),
-        True,
-    )
-    assert (heard[-1].name, heard[-1].data["status"]) == ("done", "cancelled")
-    kept = await workspace.row(
-        "select text, partial from public.messages where turn_id = $1 and role = 'persona'",
-        UUID(heard[0].data["turn_id"]),
-    )
-    assert kept == {"text": text_of(heard), "partial": True}
-    # The contact's next message opens another session.
-    await workspace.database.execute(
-        "update public.personas set config = '{\"delay_ms\": 0}' where id = $1", persona_id
-    )
-    slow.token = heard[0].data["token"]
-    assert (await slow.say("still there?"))[0].data["session_id"] != session_id
-
-
-async def test_many_sessions_are_changed_in_one_call_which_waits_for_their_answers(
-    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
-) -> None:
-    quiet = str((await session_of(workspace, staff.contact))["id"])
-    slow = Visitor(client, await workspace.add_space(persona_id=await workspace.add_persona("demo", {"delay_ms": 300})))
-    async with slow.post("tell me everything") as response:
-        reading = events.read(response)
-        heard = [await anext(reading) for _ in range(3)]
-        answering, nothing = heard[0].data["session_id"], str(uuid4())
-        body = {"sessionIds": [answering, nothing, quiet, answering], "status": "completed"}
-        ending = asyncio.create_task(staff.admin.done("POST", "/chat-sessions/bulk-status", body))
-        heard += [event async for event in reading]
-    assert (await ending)["items"] == [
-        {"id": answering, "status": "completed", "changed": True},
-        {"id": nothing, "code": "session_not_found", "title": "There is no such session."},
-        {"id": quiet, "status": "completed", "changed": True},
-    ]
-    assert (heard[-1].name, heard[-1].data["status"]) == ("done", "cancelled")
-    again = await staff.admin.done("POST", "/chat-sessions/bulk-status", {**body, "status": "paused"})
-    assert [item.get("code") for item in again["items"]] == [
-        "transition_not_allowed", "session_not_found", "transition_not_allowed",
-    ]  # fmt: skip
-    assert again["items"][2]["session_status"] == "completed"
 
 
 @pytest.mark.parametrize(

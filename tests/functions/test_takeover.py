@@ -4,16 +4,12 @@ Whose turn it is, who holds a session and where a follow-up goes are tests/datab
 who may not see a session.
 """
 
-import asyncio
 from typing import Any
-from uuid import UUID, uuid4
-
-import aiohttp
+from uuid import uuid4
 
 from local.stack import Stack
-from tests import events
 from tests.events import text_of
-from tests.functions.conftest import Visitor, Workspace, slow_visitor
+from tests.functions.conftest import Visitor
 from tests.functions.people import Staff
 from tests.functions.test_ui_messages import body, post, read_all
 from tests.functions.test_use_chat import use_chat
@@ -69,25 +65,6 @@ async def test_a_turn_without_an_answer_is_a_complete_message_of_the_ai_sdk(
     assert (seen["status"], seen["error"]) == ("ready", None)
     told = [message for message in seen["messages"] if message["role"] == "assistant"]
     assert [(message["parts"], message["metadata"]["taken_over"]) for message in told] == [([], True)] * 2
-
-
-async def test_a_takeover_ends_the_stream_of_the_answer_and_keeps_its_text(
-    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
-) -> None:
-    slow = await slow_visitor(client, workspace, delay_ms=200)
-    async with slow.post("tell me everything") as response:
-        reading = events.read(response)
-        heard = [await anext(reading) for _ in range(4)]
-        path = f"/chat-sessions/{heard[0].data['session_id']}"
-        taking = asyncio.create_task(staff.admin.done("POST", f"{path}/takeover"))
-        heard += [event async for event in reading]
-    taken = await taking
-    assert (taken["changed"], taken["taken_over_by"]) == (True, str(staff.admin.id))
-    assert (heard[-1].name, heard[-1].data["status"]) == ("done", "cancelled")
-    kept = "select text, partial from public.messages where turn_id = $1 and role = 'persona'"
-    stored = await workspace.row(kept, UUID(heard[0].data["turn_id"]))
-    assert stored == {"text": text_of(heard), "partial": True}
-    assert (await slow.say("and now?"))[-1].data["taken_over"] is True
 
 
 async def test_refusals_name_the_holder_and_the_state(visitor: Visitor, staff: Staff) -> None:
