@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from tests.standins.server import METADATA_ADDRESS, Behaviour, StandIn, Writer, abort, streaming
+from tests.standins.server import METADATA_ADDRESS, Behaviour, StandIn, Writer, abort, at_once, streaming
 
 SECRET = "sk-the-secret-of-the-model"
 MODEL = "parrot-1"
@@ -166,11 +166,6 @@ async def _old(openai: OpenAI, request: web.Request, body: dict[str, Any]) -> we
     return await _stream(openai, request, body)
 
 
-async def _plain(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """Ignores `stream`."""
-    return web.json_response(document(_answer(body)))
-
-
 async def _failing_late(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     async with _events(request) as write:
         await write(event(chunk("You ", role="assistant")))
@@ -240,12 +235,11 @@ async def _endless_line(_: OpenAI, request: web.Request, body: dict[str, Any]) -
     return write.response
 
 
-async def _redirect(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return web.Response(status=308, headers={"Location": METADATA_ADDRESS})
-
-
 OpenAI.BEHAVIOURS |= {
-    "held": _held, "stream": _stream, "secured": _secured, "gateway": _gateway, "old": _old, "plain": _plain,
+    "held": _held, "stream": _stream, "secured": _secured, "gateway": _gateway, "old": _old,
     "failing-late": _failing_late, "cut": _cut, "silent": _silent, "open": _open, "slow": _slow,
-    "dripping": _dripping, "huge": _huge, "endless-line": _endless_line, "redirect": _redirect,
+    "dripping": _dripping, "huge": _huge, "endless-line": _endless_line,
+    # A server that ignores `stream`.
+    "plain": at_once(lambda _, body: web.json_response(document(_answer(body)))),
+    "redirect": at_once(lambda *_: web.Response(status=308, headers={"Location": METADATA_ADDRESS})),
 }  # fmt: skip

@@ -155,6 +155,15 @@ async def streaming(request: web.Request, *, status: int = 200, headers: Mapping
         await response.write_eof()
 
 
+def at_once(answer: Callable[[web.Request, dict[str, Any]], web.Response]) -> Behaviour:
+    """A behaviour that does not stream."""
+
+    async def behave(_: Any, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return answer(request, body)
+
+    return behave
+
+
 def abort(request: web.Request) -> None:
     """End the connection as a process that dies does."""
     assert request.transport is not None
