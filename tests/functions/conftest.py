@@ -21,6 +21,7 @@ from tests.standins.openai import OpenAI
 
 if TYPE_CHECKING:
     from tests.functions.people import Staff
+    from tests.functions.test_isolation import Belongings
 
 TABLES = ("contacts", "contact_identities", "conversations", "sessions", "turns", "messages", "inbound_events", "jobs")
 CALLBACK_SECRET = "the-secret-of-asynchronous-answers"
@@ -207,6 +208,14 @@ async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stac
     from tests.functions.people import staff_of  # noqa: PLC0415, the module imports this one
 
     return await staff_of(client, workspace, stack)
+
+
+@pytest_asyncio.fixture
+async def ours(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> "Belongings":
+    """A row of each kind in the workspace."""
+    from tests.functions.test_isolation import Belongings  # noqa: PLC0415, the module imports this one
+
+    return await Belongings.of(client, workspace, stack)
 
 
 async def sign_in(client: aiohttp.ClientSession, stack: Stack, email: str) -> str:

@@ -11,20 +11,6 @@ from tests.functions.people import Staff, audit, setup_of
 SECRETS = "select count(*) from vault.decrypted_secrets where decrypted_secret = $1 or description like $2"
 
 
-async def test_only_owners_delete(workspace: Workspace, staff: Staff) -> None:
-    space_id, persona_id = await workspace.add_space(), await workspace.add_persona("demo", {})
-    paths = (f"/spaces/{space_id}", f"/personas/{persona_id}", f"/workspaces/{workspace.id}?name=Test")
-    before = await setup_of(workspace)
-    for path in paths:
-        for person in (staff.admin, staff.agent):
-            assert await person.refused("DELETE", path) == (403, "forbidden")
-    assert await setup_of(workspace) == before
-    for path in paths:
-        assert await staff.owner.done("DELETE", path) == {}
-        noun = path.split("/")[1].removesuffix("s")
-        assert await staff.owner.refused("DELETE", path) == (404, f"{noun}_not_found")
-
-
 async def test_a_space_without_live_sessions_is_deleted_with_its_secrets(
     client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
 ) -> None:
