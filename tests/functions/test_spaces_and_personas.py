@@ -120,12 +120,7 @@ async def test_a_repeated_id_creates_nothing_and_lists_come_in_pages(
         await staff.owner.done("POST", path, {**new, "id": str(uuid4())})
 
     rows = await workspace.database.fetch(f"select id from public.{noun}s where workspace_id = $1", workspace.id)
-    listed: list[str] = []
-    cursor = ""
-    while not listed or cursor:
-        page = await staff.agent.done("GET", f"{path}?limit=2{cursor}")
-        listed += [item["id"] for item in page["items"]]
-        cursor = f"&cursor={page['next_cursor']}" if "next_cursor" in page else ""
+    listed = [item["id"] for page in await staff.agent.pages(path, 2) for item in page]
     assert listed == sorted(str(row["id"]) for row in rows)
 
 
