@@ -228,27 +228,6 @@ async def sign_in(client: aiohttp.ClientSession, stack: Stack, email: str) -> st
         return token
 
 
-async def failed_turn(
-    workspace: Workspace, visitor: Visitor, heard: list[Received], code: str | None, kept: str | None
-) -> dict[str, Any]:
-    """The turn of an answer that failed; checks its status, the stored messages and the replay. ``kept``: its text."""
-    error = heard[-1]
-    assert (error.name, bool(error.data["title"])) == ("error", True)
-    assert code in (None, error.data["code"])
-    turn = await workspace.row("select * from public.turns where id = $1", UUID(heard[0].data["turn_id"]))
-    status = "timeout" if error.data["code"] == "persona_timeout" else "failed"
-    assert (turn["status"], turn["error_code"]) == (status, error.data["code"])
-    rows = await workspace.database.fetch(
-        "select role::text, text, partial from public.messages where turn_id = $1 order by id", turn["id"]
-    )
-    asked, *answered = [tuple(row) for row in rows]
-    assert asked == ("contact", "a word", False)
-    if kept is not None:
-        assert (events.text_of(heard), answered) == (kept, [("persona", kept, True)] if kept else [])
-    assert (await visitor.resume(str(turn["id"])))[-1].data == error.data
-    return turn
-
-
 async def until(look: Callable[[], Awaitable[bool]]) -> None:
     """Return once the database's state is as wanted."""
     async with asyncio.timeout(15):
