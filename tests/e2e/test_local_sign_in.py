@@ -25,10 +25,10 @@ async def client_for(stack: Stack) -> AsyncClient:
     return await create_async_client(stack.api_url, stack.publishable_key)
 
 
-async def signed_in(stack: Stack, email: str = DEMO_EMAIL) -> tuple[AsyncClient, Session]:
+async def signed_in(stack: Stack) -> tuple[AsyncClient, Session]:
     """The client after a demo user has signed in."""
     client = await client_for(stack)
-    answer = await client.auth.sign_in_with_password({"email": email, "password": stack.demo_password})
+    answer = await client.auth.sign_in_with_password({"email": DEMO_EMAIL, "password": stack.demo_password})
     assert answer.session is not None
     return client, answer.session
 

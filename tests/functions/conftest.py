@@ -124,6 +124,12 @@ async def workspace(database: asyncpg.Connection) -> Workspace:
     return await add_workspace(database)
 
 
+@pytest_asyncio.fixture
+async def elsewhere(database: asyncpg.Connection) -> Workspace:
+    """Another workspace."""
+    return await add_workspace(database)
+
+
 async def add_workspace(database: asyncpg.Connection) -> Workspace:
     """Another workspace like the fixture's."""
     workspace_id = await database.fetchval("insert into public.workspaces (name) values ('Test') returning id")

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
-import asyncpg
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 
 from local.stack import Stack
 from tests import events
-from tests.functions.conftest import Visitor, Workspace, add_workspace, problem
+from tests.functions.conftest import Visitor, Workspace, problem
 
 EMAIL = {"email": "ana@example.com"}
 
@@ -28,12 +27,6 @@ async def nothing_left_behind(workspace: Workspace) -> AsyncIterator[None]:
     before = await workspace.counts()
     yield
     assert await workspace.counts() == before
-
-
-@pytest_asyncio.fixture
-async def elsewhere(database: asyncpg.Connection) -> Workspace:
-    """Another workspace, in which tests may store rows."""
-    return await add_workspace(database)
 
 
 async def refusal(response: aiohttp.ClientResponse) -> tuple[int, str]:

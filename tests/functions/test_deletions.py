@@ -5,7 +5,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from tests.functions.conftest import Visitor, Workspace, add_workspace
+from tests.functions.conftest import Visitor, Workspace
 from tests.functions.people import Staff, audit, setup_of
 
 SECRETS = "select count(*) from vault.decrypted_secrets where decrypted_secret = $1 or description like $2"
@@ -53,9 +53,8 @@ async def test_a_persona_without_spaces_and_conversations_is_deleted_with_its_se
 
 
 async def test_a_workspace_is_deleted_whole_when_its_name_is_repeated(
-    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
+    client: aiohttp.ClientSession, workspace: Workspace, elsewhere: Workspace, staff: Staff
 ) -> None:
-    elsewhere = await add_workspace(workspace.database)
     for each in (elsewhere, workspace):
         await Visitor(client, each.space_id).say("hello")
     path = f"/workspaces/{workspace.id}"

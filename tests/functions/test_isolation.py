@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from lib import routes
 from local.stack import Stack
-from tests.functions.conftest import Visitor, Workspace, add_workspace
+from tests.functions.conftest import Visitor, Workspace
 from tests.functions.people import Person, Staff, sign_up
 
 NAMED = tuple(route for route in routes.ROUTES if "{" in route.path and not set(route.callers) <= {"provider", "cron"})
@@ -140,12 +140,6 @@ async def told(person: Person, method: str, path: str, body: Any, named: Belongi
         for name in ("date", "x-request-id", "content-length"):
             kept.pop(name, None)
         return answer.status, kept, named.hide(await answer.text())
-
-
-@pytest_asyncio.fixture
-async def elsewhere(workspace: Workspace) -> Workspace:
-    """Another workspace."""
-    return await add_workspace(workspace.database)
 
 
 @pytest_asyncio.fixture
