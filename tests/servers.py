@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import asyncpg
 import pytest
@@ -90,11 +90,16 @@ class Server:
         self._templates.add(template)
 
     async def _run(self, statement: str) -> None:
-        connection = await asyncpg.connect(self.admin_url())
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
+        await fetch(self.admin_url(), statement)
+
+
+async def fetch(url: str, query: str) -> list[tuple[Any, ...]]:
+    """The rows of a query, over a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
 
 
 def require(version: int) -> Path:
