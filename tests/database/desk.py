@@ -106,11 +106,6 @@ def own_token(caller: JSON) -> JSON:
     return {"role": "authenticated", "sub": caller["user_id"]}
 
 
-async def member(desk: "Desk", role: str = "admin", workspace: str = WORKSPACE) -> JSON:
-    """A new member of a workspace, as a caller."""
-    return await desk.member(role, workspace)
-
-
 def signed(email: str, secret: str) -> str:
     """The HMAC that a customer's own server makes of an email."""
     return hmac.new(secret.encode(), email.encode(), hashlib.sha256).hexdigest()
