@@ -30,12 +30,15 @@ async def answered(desk: Desk, ann: JSON) -> str:
 async def test_a_timed_out_session_resumes_with_its_history(desk: Desk) -> None:
     ann = await desk.arrive()
     session_id = await answered(desk, ann)
+    await desk.admin.execute("update public.sessions set last_activity_at = now() - interval '2 days'")
     await desk.end_session(session_id, "timeout")
 
     back = await recover(desk, ann["caller"], session_id)
 
     assert (back["status"], back["changed"], back["last_turn"]["status"]) == ("active", True, "completed")
     assert said(back) == HISTORY
+    # Its idle clock starts again.
+    assert await desk.count("sessions", "last_activity_at > now() - interval '1 minute'") == 1
     assert (await recover(desk, ann["caller"], session_id))["changed"] is False
     following = await desk.start(ann, "Which was it?")
     assert (following["session_id"], len(following["history"])) == (session_id, 2)
