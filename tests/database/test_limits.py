@@ -73,7 +73,7 @@ async def test_concurrent_calls_get_exactly_the_limit(desk: Desk, what: str) -> 
     everybody = [await desk.arrive(f"a{number}") for number in range(24)] if what == "messages" else []
     await limit(desk, arrivals_per_minute_by_address=7, messages_per_minute_by_space=7)
 
-    async with Desk(desk.gate_url, desk.admin_url, connections=12) as crowd:
+    async with desk.crowd(12) as crowd:
         calls = [crowd.start(each, client=HERE) for each in everybody] or [
             crowd.register(f"a{number}@example.test", client=HERE) for number in range(24)
         ]
