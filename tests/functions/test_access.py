@@ -19,6 +19,9 @@ QUERIES = {"delete_workspace": "?name=Test"}
 FOR_AGENTS = {"tag_contact", "tag_session", "capture_message"}
 """Agents may use these for contacts and sessions that they see."""
 
+FOR_OPERATORS = {"set_allowed_networks"}
+"""Operators may use these for every workspace."""
+
 NOT_FOUND, FORBIDDEN = (404, "workspace_not_found"), (403, "forbidden")
 WITHOUT_ID: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/workspaces"): {"stranger": FORBIDDEN, "other_admin": FORBIDDEN, "owner": FORBIDDEN},
@@ -45,8 +48,8 @@ async def test_callers_from_outside_find_nothing_and_change_nothing(
     workspace: Workspace, staff: Staff, ours: Belongings
 ) -> None:
     before = await everything(workspace)
-    outside = ("stranger", "other_admin", "operator")
     for route in ROUTES:
+        outside = ["stranger", "other_admin", *(["operator"] if route.name not in FOR_OPERATORS else [])]
         query, body = QUERIES.get(route.name, ""), body_of(route)
         noun, path = re.findall(r"\{(\w+)_id", route.path)[0], ours.path(route) + query
         hidden = (404, f"{noun}_not_found")
@@ -82,6 +85,8 @@ async def test_an_agent_reads_and_changes_nothing(workspace: Workspace, staff: S
 async def test_a_body_with_an_unknown_member_is_refused(workspace: Workspace, staff: Staff, ours: Belongings) -> None:
     before = await everything(workspace)
     for route in ROUTES:
+        if route.name in FOR_OPERATORS:
+            continue
         if route.function == "workspaces" and (body := body_of(route)) is not None:
             unknown = {**body, "allowed_networks": ["10.0.0.0/8"]}
             status, answer = await staff.owner.ask(route.method, ours.path(route), unknown)

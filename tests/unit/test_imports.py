@@ -84,7 +84,7 @@ BESIDES = {
         fields.external_refs fields.phones fields.types http.request_body personas personas.text sessions
         sessions.session_templates workflow workflow.quoting workflow.workflow_transitions workspaces
         workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces
-        workspaces.workspaces
+        workspaces.turn_errors workspaces.workspaces
     """,
 }
 """The modules that a function imports besides."""
