@@ -45,7 +45,7 @@ async def test_a_first_message_needs_no_token_and_answers_all_that_the_persona_n
     turn = await desk.start(message="Hello there", metadata={"page": "/prices"}, client={"user_agent": "Browser"})
 
     assert (turn["repeat"], turn["status"], turn["proof"], turn["user_id"]) == (False, "active", "asserted", None)
-    assert (turn["history"], turn["allowed_networks"]) == ([], ["10.0.0.0/8"])
+    assert (turn["history"], turn["contact"], turn["allowed_networks"]) == ([], None, ["10.0.0.0/8"])
     assert turn["persona"] == {
         "id": PERSONA,
         "kind": "demo",
@@ -133,6 +133,7 @@ async def test_proof_of_an_email_leads_to_its_contact_and_to_threads_of_their_ow
 
     assert (first["contact_id"], first["proof"], first["history"]) == (known["contact_id"], "verified", [])
     assert again["contact_id"] == other["contact_id"] == first["contact_id"]
+    assert first["contact"].items() >= {"email": "ann@example.test", "attributes": {}}.items()
     assert again["conversation_id"] == first["conversation_id"]
     assert len({each["conversation_id"] for each in (known, first, other)}) == 3
     assert (

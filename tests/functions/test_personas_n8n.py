@@ -7,8 +7,10 @@ from uuid import UUID
 import aiohttp
 import pytest
 
+from local.stack import Stack
 from tests.events import text_of
-from tests.functions.conftest import Workspace, ask_n8n, failed_turn
+from tests.functions.conftest import Visitor, Workspace, ask_n8n, failed_turn
+from tests.functions.people import sign_up
 from tests.standins.n8n import HEADER, SECRET, N8n
 
 
@@ -44,6 +46,31 @@ async def test_a_workflow_answers_in_every_mode(
     assert SECRET not in json.dumps(sent.body)
 
 
+async def test_a_workflow_is_told_who_is_asking_only_with_proof(
+    client: aiohttp.ClientSession, workspace: Workspace, n8n: N8n, stack: Stack
+) -> None:
+    visitor = await ask_n8n(client, workspace, n8n.url("last-node"))
+    for message in ("one", "two"):
+        heard = await visitor.say(message, metadata={"page": "/"})
+    user = await sign_up(client, workspace, stack)
+    await Visitor(client, visitor.space_id, token=user.token).say("three")
+    typed, again, proven = [received.body for received in n8n.received]
+    assert (typed["verified"], typed["contact"], typed["history"], typed["metadata"]) == (
+        False,
+        None,
+        [],
+        {"page": "/"},
+    )
+    assert typed["userId"] == again["userId"] != heard[0].data["contact_id"]
+    assert heard[0].data["contact_id"] not in json.dumps([typed, again])
+    assert [(said["role"], said["text"]) for said in again["history"]] == [
+        ("contact", "one"),
+        ("persona", "You wrote: one"),
+    ]
+    assert (proven["verified"], proven["userId"], proven["spaceId"]) == (True, str(user.id), str(visitor.space_id))
+    assert proven["contact"] == {"name": None, "email": user.email, "attributes": {}}
+
+
 @pytest.mark.parametrize(
     ("workflow", "config", "code", "kept"),
     [
@@ -55,7 +82,7 @@ async def test_a_workflow_answers_in_every_mode(
         ("accept", {"time_limit_seconds": 1, "mode": "poll", "poll_url": "job?times=99"}, "persona_timeout", ""),
         ("html", {}, "persona_bad_answer", ""),
         ("empty", {}, "persona_bad_answer", ""),
-        ("failing", {}, "persona_refused", ""),
+        ("failing", {}, "persona_failed", ""),
         ("secured", {}, "persona_refused", ""),
         ("no-such-workflow", {}, "persona_refused", ""),
         ("huge", {}, "persona_too_large", None),
@@ -84,8 +111,9 @@ async def test_a_failure_keeps_the_message_and_the_text_so_far_and_names_its_cod
         "select verb, code from public.audit_events where object_id = $1", UUID(heard[0].data["turn_id"])
     )
     assert [tuple(row) for row in verbs] == [(f"turn.{turn['status']}", turn["error_code"])]
-    if code in ("persona_timeout", "persona_unreachable", "persona_cut_off"):
-        assert heard[-1].data["retryable"] is True
+    if code in ("persona_timeout", "persona_unreachable", "persona_cut_off", "persona_refused"):
+        # A wrong secret or address stays wrong.
+        assert heard[-1].data["retryable"] is (code != "persona_refused")
 
 
 async def test_a_persona_on_this_machine_is_refused_unless_the_workspace_allows_it(

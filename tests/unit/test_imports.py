@@ -73,11 +73,12 @@ BESIDES = {
     """,
     "webhooks": """
         auth.client_info chat chat.events chat.stopping chat.turns fields.types http.request_body http.sse
-        jobs jobs.queue outbound outbound.addresses personas personas.text providers webhooks webhooks.deliveries
+        jobs jobs.queue outbound outbound.addresses personas personas.failures personas.text providers webhooks
+        webhooks.deliveries
     """,
     "worker": """
         auth.client_info chat chat.events chat.stopping chat.turns fields.types http.sse jobs jobs.queue
-        outbound outbound.addresses personas personas.text providers webhooks webhooks.deliveries
+        outbound outbound.addresses personas personas.failures personas.text providers webhooks webhooks.deliveries
     """,
     "workspaces": """
         auth.client_info contacts contacts.registration database.management database.paging database.queries

@@ -77,7 +77,7 @@ POLL = {"url": URL, "mode": "poll", "poll_url": URL}
         ("n8n", {"url": 7, "mode": "later", "idle_seconds": 0}, "idle_seconds mode url"),
         ("n8n", {"url": URL, "connect_seconds": 0}, "connect_seconds"),
         ("n8n", {"url": URL, "idle_seconds": 10_000}, "idle_seconds"),
-        ("n8n", {"url": URL, "auth": "basic"}, "auth"),
+        ("n8n", {"url": URL, "auth": "digest"}, "auth"),
         ("n8n", {"url": URL, "auth": {"header": "Host"}}, "auth"),
         ("n8n", {"url": URL, "auth": {"header": "Content-Length"}}, "auth"),
         ("n8n", {"url": URL, "auth": {"header": "Not a name"}}, "auth"),
