@@ -7,6 +7,8 @@ COPY deploy/run.sh run.sh
 COPY lib lib
 COPY functions functions
 COPY web/widget web/widget
+# Without bytecode, each cold start compiles the sources again: the user cannot write here.
+RUN python -m compileall -q lib functions
 ENV HOST=0.0.0.0
 USER nobody
 CMD ["./run.sh"]

@@ -14,7 +14,7 @@ def main() -> None:
 
     \b
     Example, from an empty database to a chat:
-      switchboard workspace create "Example Travel" --owner-email owner@example.com
+      switchboard workspace create "Example Travel" --owner-email owner@example.com --create-user
       switchboard persona create WORKSPACE demo "Concierge"
       switchboard space create WORKSPACE "Website" --persona PERSONA --origin https://www.example.com
     """

@@ -1,18 +1,22 @@
-"""The SQL functions and the queries, as the service role, for one command."""
+"""A project as the service role sees it, for one command: SQL functions, queries, and the users of Supabase Auth."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import aiohttp
+import httpx
+from postgrest.base_request_builder import RequestConfig
 from pydantic import BaseModel, ValidationError
+from yarl import URL
 
 from cli.target import Target
 from lib import errors, log
 from lib.database import queries
 from lib.database.queries import Queries
+from supabase import AsyncClient, AsyncClientOptions, AuthError, AuthRetryableError, acreate_client
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -26,10 +30,9 @@ class BackendError(Exception):
 
 @dataclass(frozen=True)
 class Backend:
-    """One project's SQL functions and queries."""
+    """One project's SQL functions, queries and users."""
 
-    target: Target
-    session: aiohttp.ClientSession
+    client: AsyncClient
     queries: Queries
 
     async def call(
@@ -40,39 +43,54 @@ class Backend:
         Raises Refused for a refusal of the database, BackendUnavailable if it cannot be reached, and BackendError.
         """
         del repeatable
-        headers = {"Content-Type": "application/json", "apikey": self.target.service_key, **_bearer(self.target)}
-        body = json.dumps(arguments, default=str).encode()
+        request: RequestConfig[httpx.AsyncClient] = self.client.rpc(name, dict(arguments)).request
         try:
-            # A redirect would send the key to another host.
-            async with self.session.post(
-                f"{self.target.rest_url}/rpc/{name}", data=body, headers=headers, allow_redirects=False
-            ) as response:
-                status, content = response.status, await response.read()
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+            # Unlike execute(), send() keeps the status and the body of a refusal.
+            async with asyncio.timeout(TRY_SECONDS):
+                response = await request.send(httpx.Headers())
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError):
             raise errors.BackendUnavailable() from None
-        if status != 200:
-            raise _refusal(status, content)
+        if response.status_code != 200:
+            raise _refusal(response.status_code, response.content)
         try:
-            return returns.model_validate_json(content)
+            return returns.model_validate_json(response.content)
         except ValidationError:
             raise BackendError(f"the backend's answer to {name} has an unexpected form") from None
+
+    async def create_user(self, email: str) -> None:
+        """Create a user who has confirmed this email and has no password; no-op if the email is taken.
+
+        Raises BackendUnavailable and BackendError.
+        """
+        try:
+            async with asyncio.timeout(TRY_SECONDS):
+                await self.client.auth.admin.create_user({"email": email.strip(), "email_confirm": True})
+        except (AuthRetryableError, TimeoutError):
+            raise errors.BackendUnavailable() from None
+        except AuthError as refused:
+            if refused.code == "email_exists":
+                return
+            raise BackendError(f"Supabase Auth created no user: {refused.message}") from None
 
 
 @contextlib.asynccontextmanager
 async def opened(target: Target) -> AsyncIterator[Backend]:
     """A backend for as long as a command runs."""
     log.silence()
-    limits = aiohttp.ClientTimeout(total=TRY_SECONDS, sock_connect=5)
-    async with (
-        aiohttp.ClientSession(timeout=limits) as session,
-        queries.connect(target.rest_url, target.service_key) as client,
-    ):
-        yield Backend(target, session, Queries(client, _bearer(target)))
+    async with queries.http_client() as http:
+        if target.service_key.count(".") != 2:
+            http.event_hooks = {"request": [_without_bearer]}
+        options = AsyncClientOptions(
+            httpx_client=http, postgrest_client_retry=False, auto_refresh_token=False, persist_session=False
+        )
+        client = await acreate_client(target.url, target.service_key, options)
+        client.rest_url = URL(target.rest_url)
+        yield Backend(client, Queries(client.postgrest, {}))
 
 
-def _bearer(target: Target) -> dict[str, str]:
-    """The service key as a bearer token if it is a JWT; the newer sb_secret_… keys are sent as `apikey` only."""
-    return {"Authorization": f"Bearer {target.service_key}"} if target.service_key.count(".") == 2 else {}
+async def _without_bearer(request: httpx.Request) -> None:
+    """Keep the newer keys (sb_secret_…) out of Authorization: they are no JWTs, and Supabase takes them as `apikey`."""
+    request.headers.pop("Authorization", None)
 
 
 def _refusal(status: int, content: bytes) -> Exception:

@@ -10,6 +10,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """The option that every command has."""
 
+create_user = click.option(
+    "--create-user", is_flag=True, help="If no user has confirmed this email, create one, without a password."
+)
 new_id = click.option("--id", type=click.UUID, help="A chosen id, which makes the command safe to repeat.")
 overlap = click.option(
     "--overlap-seconds", type=int, help="How long older secrets stay valid: 0 to 604800, 3600 by default."

@@ -8,19 +8,21 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import UUID
 
 import click
 from pydantic import BaseModel, ValidationError
 
-from cli import backend, target
-from cli.backend import Backend, BackendError
+from cli import target
 from lib import errors
 from lib.database.paging import MAX_PAGE_SIZE, Page, PageRequest
 from lib.database.queries import Queries
 from lib.http import request_body
 from lib.workspaces.secrets import GivenSecret
+
+if TYPE_CHECKING:
+    from cli.backend import Backend
 
 Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result")
@@ -35,11 +37,22 @@ class Failure(click.ClickException):
         setattr(self, "exit_code", status)  # noqa: B010 (click declares it for the class)
 
 
-def run(work: Callable[[Backend], Awaitable[Result]]) -> Result:
-    """Run a command with the backend. Raises Failure."""
+def run(work: Callable[["Backend"], Awaitable[Result]], *, new_user: str | None = None) -> Result:
+    """Run a command with the backend. Raises Failure.
+
+    If the command is refused with user_not_found, a user with the email ``new_user`` is created and the command
+    repeated. So a command that is refused for another reason creates no user.
+    """
+    from cli import backend  # noqa: PLC0415 (Supabase's client takes long to import, and --help does without it)
 
     async def connected() -> Result:
         async with backend.opened(target.find(os.environ)) as opened:
+            try:
+                return await work(opened)
+            except errors.Refused as refused:
+                if new_user is None or refused.code != "user_not_found":
+                    raise
+            await opened.create_user(new_user)
             return await work(opened)
 
     try:
@@ -55,7 +68,7 @@ def run(work: Callable[[Backend], Awaitable[Result]]) -> Result:
         raise Failure(text, {404: 3, 422: 2}.get(refused.status, 4)) from None
     except (errors.Unauthenticated, errors.Forbidden, errors.InternalError):
         raise Failure("the service key is not accepted, or the backend does not answer as it should", 1) from None
-    except BackendError as error:
+    except backend.BackendError as error:
         raise Failure(str(error), 1) from None
 
 
@@ -87,7 +100,7 @@ def json_option(name: str, about: str) -> Callable[[Command], Command]:
 def every(read: Callable[[Queries, PageRequest], Awaitable[Page[Model]]]) -> list[Model]:
     """All pages of a list. Raises Failure."""
 
-    async def pages(backend: Backend) -> list[Model]:
+    async def pages(backend: "Backend") -> list[Model]:
         items: list[Model] = []
         request = PageRequest(limit=MAX_PAGE_SIZE)
         while True:

@@ -13,8 +13,9 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Target:
-    """PostgREST's URL without a trailing slash, and the service key."""
+    """The project's URL and PostgREST's, without a trailing slash, and the service key."""
 
+    url: str
     rest_url: str
     service_key: str = field(repr=False)
 
@@ -34,10 +35,11 @@ def find(environment: Mapping[str, str]) -> Target:
         raise ConfigError("SUPABASE_URL is not set (SUPABASE_SERVICE_ROLE_KEY is)")
     if not key:
         raise ConfigError("SUPABASE_SERVICE_ROLE_KEY is not set (the project's URL is)")
-    name, address = ("SUPABASE_REST_URL", rest_url) if rest_url else ("SUPABASE_URL", url)
-    if not re.match(r"https?://[^/\s]+", address):
-        raise ConfigError(f"{name} is no address: it begins with https:// or http://")
-    return Target((rest_url or f"{url.rstrip('/')}/rest/v1").rstrip("/"), key)
+    for name, address in (("SUPABASE_URL", url), ("SUPABASE_REST_URL", rest_url)):
+        if address and not re.match(r"https?://[^/\s]+", address):
+            raise ConfigError(f"{name} is no address: it begins with https:// or http://")
+    rest_url = (rest_url or f"{url.rstrip('/')}/rest/v1").rstrip("/")
+    return Target((url or rest_url.removesuffix("/rest/v1")).rstrip("/"), rest_url, key)
 
 
 def _local(environment: Mapping[str, str]) -> Target:
@@ -51,6 +53,6 @@ def _local(environment: Mapping[str, str]) -> Target:
         ) from None
     found = dict(line.split("=", 1) for line in lines if "=" in line)
     try:
-        return Target(found["REST_URL"].strip('"'), found["SERVICE_ROLE_KEY"].strip('"'))
+        return Target(*(found[name].strip('"') for name in ("API_URL", "REST_URL", "SERVICE_ROLE_KEY")))
     except KeyError as missing:
         raise ConfigError(f"{os.path.relpath(file)} has no {missing.args[0]}") from None

@@ -31,20 +31,25 @@ workspace_settings = options.group(
 @workspace.command("create")
 @click.argument("name")
 @click.option("--owner-email", help="The first owner: a user who has confirmed this email.")
+@options.create_user
 @click.option("--owner-id", type=click.UUID, help="The first owner, by id.")
 @options.new_id
 @workspace_settings
 @options.as_json
-def create_workspace(as_json: bool, **values: Any) -> None:
+def create_workspace(create_user: bool, as_json: bool, **values: Any) -> None:
     """Create a workspace with its first owner.
 
     \b
-    switchboard workspace create "Example Travel" --owner-email owner@example.com
+    switchboard workspace create "Example Travel" --owner-email owner@example.com --create-user
     """
     if values["owner_email"] is None and values["owner_id"] is None:
         raise click.UsageError("Name the first owner: --owner-email or --owner-id.")
+    if create_user and values["owner_email"] is None:
+        raise click.UsageError("--create-user needs --owner-email.")
     new = running.model(workspaces.NewWorkspace, values)
-    output.made(running.run(lambda database: workspaces.create(database, new)), new, as_json=as_json)
+    new_user = values["owner_email"] if create_user else None
+    made = running.run(lambda database: workspaces.create(database, new), new_user=new_user)
+    output.made(made, new, as_json=as_json)
 
 
 @workspace.command("list")

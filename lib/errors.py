@@ -221,7 +221,7 @@ class Moved(Problem):
 
 
 class InternalError(Problem):
-    """An unexpected error. Its cause is in the log under the response's request id, never in the response."""
+    """An unexpected error. Its cause is in the log under the response's X-Request-Id, never in the response."""
 
 
 class BackendUnavailable(Problem):

@@ -1,4 +1,7 @@
-"""Log lines: one JSON object a line on standard error, each with its request's id.
+"""Log lines: one JSON object a line on standard error.
+
+``http_request_id`` is the X-Request-Id of the HTTP request and its response (ECS: http.request.id). ``request_id`` is
+always a row of the table requests.
 
 Callers log ids, codes and durations, never message texts, bodies, headers or secrets. `logging` is not used: none of
 its options are needed.
@@ -16,7 +19,7 @@ from datetime import UTC, datetime
 from lib import config
 
 _silent: contextvars.ContextVar[bool] = contextvars.ContextVar("silent", default=False)
-_request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
+_http_request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("http_request_id", default=None)
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9_.:-]{8,64}")
 _SEVERITIES = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -29,10 +32,10 @@ def silence() -> None:
 
 
 def begin_request(offered: str | None) -> str:
-    """Set the request id of this context: the offered one if it is well-formed, else a new one."""
-    request_id = offered if offered and _ACCEPTABLE_ID.fullmatch(offered) else secrets.token_hex(8)
-    _request_id.set(request_id)
-    return request_id
+    """Set the HTTP request's id in this context: the offered one if it is well-formed, else a new one."""
+    http_request_id = offered if offered and _ACCEPTABLE_ID.fullmatch(offered) else secrets.token_hex(8)
+    _http_request_id.set(http_request_id)
+    return http_request_id
 
 
 def info(event: str, **fields: object) -> None:
@@ -57,8 +60,8 @@ def _say(severity: str, event: str, fields: dict[str, object]) -> None:
         return
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     line: dict[str, object] = {"time": now, "severity": severity, "event": event}
-    if (request_id := _request_id.get()) is not None:
-        line["request_id"] = request_id
+    if (http_request_id := _http_request_id.get()) is not None:
+        line["http_request_id"] = http_request_id
     line.update(fields)
     _write(_encode(line) + "\n")
 

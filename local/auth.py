@@ -1,4 +1,4 @@
-"""`/auth/v1`: the part of Supabase Auth's HTTP interface that demo users need, with its errors."""
+"""`/auth/v1`: the part of Supabase Auth's HTTP interface that demo users and `switchboard` need, with its errors."""
 
 import json
 import re
@@ -52,6 +52,7 @@ class Auth:
             ("POST", "/token"): self._token,
             ("GET", "/user"): self._user,
             ("POST", "/logout"): self._log_out,
+            ("POST", "/admin/users"): self._create_user,
         }
 
     async def answer(self, request: Request) -> Response:
@@ -83,11 +84,8 @@ class Auth:
 
     async def _sign_up(self, request: Request) -> Response:
         body = await _body(request)
-        email, metadata = body.get("email"), body.get("data")
-        known = _email(email) if email else None
-        return _json(
-            await self._accounts.sign_up(known, body.get("password"), metadata if isinstance(metadata, dict) else {})
-        )
+        known = _email(body["email"]) if body.get("email") else None
+        return _json(await self._accounts.sign_up(known, body.get("password"), _metadata(body.get("data"))))
 
     async def _token(self, request: Request) -> Response:
         body = await _body(request)
@@ -111,6 +109,15 @@ class Auth:
             raise AuthError(400, "validation_failed", f"Unsupported logout scope {scope!r}")
         await self._accounts.sign_out(_bearer(request), scope)
         return Response(status_code=204, headers=_CORS)
+
+    async def _create_user(self, request: Request) -> Response:
+        key = _bearer(request) if "authorization" in request.headers else apikeys.given(request)
+        if self._keys.token(key or "") != self._keys.service_role_key:
+            raise AuthError(403, "not_admin", "User not allowed")
+        body = await _body(request)
+        email, metadata = _email(body.get("email")), _metadata(body.get("user_metadata"))
+        confirmed = body.get("email_confirm") is True
+        return _json(await self._accounts.create_user(email, body.get("password"), metadata, confirmed=confirmed))
 
 
 async def _nothing_here(_: Request) -> Response:
@@ -138,6 +145,10 @@ def _email(given: object) -> str:
     if not isinstance(given, str) or not _EMAIL.fullmatch(given.strip()) or "\0" in given:
         raise AuthError(400, "validation_failed", "Unable to validate email address: invalid format")
     return given.strip().lower()
+
+
+def _metadata(given: object) -> dict[str, Any]:
+    return given if isinstance(given, dict) else {}
 
 
 def _json(document: dict[str, Any]) -> JSONResponse:

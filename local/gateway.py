@@ -187,7 +187,7 @@ def main() -> None:
         loop="uvloop",
         # Not httptools: under uvicorn it loses the body of a request that offers an upgrade, as Java's client and `curl
         # --http2` do over plain HTTP. Nothing here uses WebSocket.
-        http="lib.http.serving:Protocol",
+        http="h11",
         ws="none",
         lifespan="on",
         access_log=False,

@@ -47,25 +47,21 @@ class Accounts:
         anonymous = email is None
         if not anonymous and len(password or "") < 6:
             raise AuthError(422, "weak_password", "Password should be at least 6 characters.")
-        provider: dict[str, Any] = {} if anonymous else {"provider": "email", "providers": ["email"]}
         try:
-            user_id = await self.pool.fetchval(
-                """
-                insert into auth.users (id, aud, role, email, encrypted_password, email_confirmed_at, is_anonymous,
-                                        raw_app_meta_data, raw_user_meta_data, created_at, updated_at)
-                values (gen_random_uuid(), 'authenticated', 'authenticated', $1, $2,
-                        case when $3 then null else now() end, $3, $4::text::jsonb, $5::text::jsonb, now(), now())
-                returning id
-                """,
-                email,
-                None if anonymous else passwords.encrypt(password or ""),
-                anonymous,
-                json.dumps(provider),
-                json.dumps(metadata),
-            )
+            user = await self._insert(email, password, metadata, confirmed=not anonymous)
         except asyncpg.UniqueViolationError:
             raise AuthError(422, "user_already_exists", "User already registered") from None
-        return await self._open_session(user_id, "anonymous" if anonymous else "password")
+        return await self._open_session(user["id"], "anonymous" if anonymous else "password")
+
+    async def create_user(
+        self, email: str, password: str | None, metadata: dict[str, Any], *, confirmed: bool
+    ) -> dict[str, Any]:
+        """Create a user without a session. Raises AuthError if the email is taken."""
+        try:
+            return _user_document(await self._insert(email, password, metadata, confirmed=confirmed))
+        except asyncpg.UniqueViolationError:
+            message = "A user with this email address has already been registered"
+            raise AuthError(422, "email_exists", message) from None
 
     async def sign_in(self, email: str, password: str) -> dict[str, Any]:
         """A new session for a correct password. Raises AuthError, the same for an unknown email."""
@@ -136,6 +132,28 @@ class Accounts:
         except jwt.InvalidTokenError as error:
             message = f"invalid JWT: unable to parse or verify signature, {error}"
             raise AuthError(403, "bad_jwt", message) from error
+
+    async def _insert(
+        self, email: str | None, password: str | None, metadata: dict[str, Any], *, confirmed: bool
+    ) -> asyncpg.Record:
+        """A new user; without an email an anonymous one."""
+        provider: dict[str, Any] = {} if email is None else {"provider": "email", "providers": ["email"]}
+        (user,) = await self.pool.fetch(
+            """
+            insert into auth.users (id, aud, role, email, encrypted_password, email_confirmed_at, is_anonymous,
+                                    raw_app_meta_data, raw_user_meta_data, created_at, updated_at)
+            values (gen_random_uuid(), 'authenticated', 'authenticated', $1, $2, case when $3 then now() end, $4,
+                    $5::text::jsonb, $6::text::jsonb, now(), now())
+            returning *
+            """,
+            email,
+            passwords.encrypt(password) if email and password else None,
+            confirmed,
+            email is None,
+            json.dumps(provider),
+            json.dumps(metadata),
+        )
+        return user
 
     async def _open_session(self, user_id: uuid.UUID, method: str) -> dict[str, Any]:
         async with self.pool.acquire() as connection, connection.transaction():

@@ -8,7 +8,7 @@ from lib import errors
 from lib.auth import callers, client_info
 from lib.chat import protocols, turn_runner, turns
 from lib.database import commands, rate_limits
-from lib.http import app, sse
+from lib.http import app, request_body, sse
 from lib.http import widget as widgets
 from lib.http.streaming import Stream
 
@@ -17,9 +17,9 @@ async def stream(request: Request) -> Response:
     """Store a message and stream its answer. A repeated client message streams the first answer; a message to a
     taken-over session has none."""
     space_id = app.path_id(request, "space_id")
-    protocol = protocols.of(request)
+    protocol = _protocol(request)
     caller = await callers.caller_of(request)
-    message = await protocol.read(request, caller)
+    message = protocol.read(await request_body.read_json(request, limit=protocol.body_limit), caller)
     turn = await turns.start(caller, space_id, message, client_info.of(request))
     headers = rate_limits.headers(turn.limits)
     if turn.repeated or turn.taken_over:
@@ -31,7 +31,7 @@ async def stream(request: Request) -> Response:
 async def resume(request: Request) -> Response:
     """Stream a turn from a position on: the stored text, then what is added."""
     turn_id = app.path_id(request, "turn_id")
-    protocol = protocols.of(request)
+    protocol = _protocol(request)
     caller = await callers.require_reader(request)
     after = _after(request) if protocol.positions else None
     rpc = commands.reading_as(caller)
@@ -43,7 +43,7 @@ async def resume(request: Request) -> Response:
 async def resume_chat(request: Request) -> Response:
     """Stream the active turn of the caller's chat from its beginning; 204 if there is none."""
     space_id, chat_id = app.path_id(request, "space_id"), request.path_params["chat_id"]
-    protocol = protocols.of(request)
+    protocol = _protocol(request)
     caller = await callers.caller_of(request)
     if not isinstance(caller, callers.Contact | callers.User):
         return app.nothing()
@@ -64,6 +64,10 @@ async def cancel(request: Request) -> turns.CancelResult:
 async def widget(request: Request) -> Response:
     """The widget's script."""
     return widgets.answer(request)
+
+
+def _protocol(request: Request) -> protocols.Protocol:
+    return protocols.select(request.query_params.get("protocol"), request.headers.getlist("accept"))
 
 
 def _after(request: Request) -> int | None:

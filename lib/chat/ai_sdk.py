@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
-from starlette.requests import Request
 
 from lib import errors
 from lib.auth import callers
@@ -131,14 +130,13 @@ class _Message(Body):
     metadata: Any = None
 
 
-async def read(request: Request, caller: callers.Caller) -> ChatMessage:
-    """The message in a body of useChat, or in one of ours. Raises as request_body.read.
+def read(document: object, caller: callers.Caller) -> ChatMessage:
+    """The message in a JSON body of useChat, or in one of ours. Raises InvalidBody with the fields that do not fit.
 
     The last message must be the user's; its text parts are joined, and its id is the client message id, so that a
     repeated request is the same turn. A regenerated or edited message has no client message id. For a signed-in user
     the chat's id is the thread key. Earlier messages are ignored: the database has them.
     """
-    document = await request_body.read_json(request, limit=BODY_LIMIT)
     if not isinstance(document, dict) or "messages" not in document:
         return request_body.validate(ChatMessage, document)
     sent = request_body.validate(_ChatRequest, document)

@@ -4,10 +4,8 @@ A client selects one with ``?protocol=ai-sdk`` or, if it cannot change the URL, 
 protocol=ai-sdk``. The default is our own events.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-
-from starlette.requests import Request
 
 from lib import errors
 from lib.auth import callers
@@ -18,32 +16,36 @@ from lib.http import request_body, sse
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol: how it reads a message, its encoder, and whether its readers send positions."""
+    """A protocol: the most bytes of a body, how its JSON is read as a message, its encoder, and whether its readers
+    send positions."""
 
     name: str
-    read: Callable[[Request, callers.Caller], Awaitable[ChatMessage]]
+    body_limit: int
+    read: Callable[[object, callers.Caller], ChatMessage]
     encoder: Callable[[], sse.Encoder[events.Event]]
     positions: bool
 
 
-async def _read_message(request: Request, _: callers.Caller) -> ChatMessage:
-    return await request_body.read(request, ChatMessage)
+def _read_message(document: object, _: callers.Caller) -> ChatMessage:
+    return request_body.validate(ChatMessage, document)
 
 
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("events", _read_message, events.ServerSentEvents, positions=True),
-        Protocol("ai-sdk", ai_sdk.read, ai_sdk.Encoder, positions=False),
+        Protocol("events", request_body.JSON_LIMIT, _read_message, events.ServerSentEvents, positions=True),
+        Protocol("ai-sdk", ai_sdk.BODY_LIMIT, ai_sdk.read, ai_sdk.Encoder, positions=False),
     )
 }
 
 
-def of(request: Request) -> Protocol:
-    """The protocol that a request selects, in its query or else in Accept. Raises InvalidBody for an unknown one."""
-    asked = request.query_params.get("protocol")
+def select(asked: str | None, accept: Iterable[str]) -> Protocol:
+    """The protocol that the query names, or else the first of the Accept headers that names one.
+
+    Raises InvalidBody for an unknown protocol.
+    """
     if asked is None:
-        asked = _accepted(request.headers.getlist("accept")) or "events"
+        asked = _accepted(accept) or "events"
     try:
         return PROTOCOLS[asked]
     except KeyError:
@@ -51,7 +53,7 @@ def of(request: Request) -> Protocol:
         raise errors.InvalidBody([errors.FieldError("protocol", f"must be {known}")]) from None
 
 
-def _accepted(lines: list[str]) -> str | None:
+def _accepted(lines: Iterable[str]) -> str | None:
     """The protocol parameter of the first event stream in Accept that has one."""
     for wanted in ",".join(lines).split(","):
         media_type, *parameters = (part.strip() for part in wanted.split(";"))

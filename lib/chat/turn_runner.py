@@ -9,11 +9,11 @@ from typing import Any
 
 from lib import errors, log, personas
 from lib.chat import turns
-from lib.chat.batch_queue import BatchQueue
 from lib.chat.events import Delta, Event
 from lib.chat.turn_writer import TurnWriter
 from lib.chat.turns import Status, Turn
 from lib.database import retries
+from lib.http.batch_queue import BatchQueue
 from lib.http.sse import StreamBroken
 from lib.personas import Deferred, PersonaError, Text, Usage
 from lib.personas.sanitizer import Sanitizer

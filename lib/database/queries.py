@@ -135,14 +135,23 @@ def reading_as(caller: callers.Contact | callers.User) -> Queries:
 
 def connect(rest_url: str, api_key: str) -> AsyncPostgrestClient:
     """A client of PostgREST that sends this key as `apikey`. Creating it takes about 25 ms, so it is created once."""
-    session = httpx.AsyncClient(
+    session = http_client(tls=rest_url.startswith("https:"))
+    return AsyncPostgrestClient(rest_url, headers={"apikey": api_key}, http_client=session, retry_enabled=False)
+
+
+def http_client(*, tls: bool = True) -> httpx.AsyncClient:
+    """The connections of a client. ``tls``: whether a URL is https, for which the certificates are loaded.
+
+    Redirects are not followed, because the host that one names would receive the key.
+    """
+    return httpx.AsyncClient(
         # Like our other connections: the system's certificates, and no proxy from the environment.
-        verify=ssl.create_default_context() if rest_url.startswith("https:") else False,
+        verify=ssl.create_default_context() if tls else False,
         trust_env=False,
+        follow_redirects=False,
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
         limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
     )
-    return AsyncPostgrestClient(rest_url, headers={"apikey": api_key}, http_client=session, retry_enabled=False)
 
 
 async def close() -> None:

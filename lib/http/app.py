@@ -62,9 +62,9 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
 
     async def serve(request: Request) -> Response:
         started = time.perf_counter()
-        request_id = log.begin_request(request.headers.get("x-request-id"))
+        http_request_id = log.begin_request(request.headers.get("x-request-id"))
         response, route = await _answer(name, endpoints, request)
-        response.headers["X-Request-Id"] = request_id
+        response.headers["X-Request-Id"] = http_request_id
         log.info(
             "request",
             function=name,
@@ -79,7 +79,7 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
 
 
 def _set_the_servers_protocols() -> None:
-    """Have functions-framework's server read requests with h11 (lib/http/serving.py), and take none for a WebSocket.
+    """Have functions-framework's server read requests with h11, and take none for a WebSocket.
 
     Left to itself it takes httptools wherever that is installed. Under uvicorn, httptools loses the body of a request
     that offers an upgrade, as Java's client and `curl --http2` do over plain HTTP.
@@ -87,7 +87,7 @@ def _set_the_servers_protocols() -> None:
     with contextlib.suppress(ImportError):  # where there is no gunicorn, as on Windows
         from uvicorn_worker import UvicornWorker  # noqa: PLC0415
 
-        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "lib.http.serving:Protocol", "ws": "none"}
+        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "h11", "ws": "none"}
 
 
 def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:

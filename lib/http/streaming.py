@@ -14,8 +14,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from lib import log
-from lib.chat.batch_queue import BatchQueue
 from lib.http import sse
+from lib.http.batch_queue import BatchQueue
 from lib.http.sse import Encoder, Opening, StreamBroken
 
 Item = TypeVar("Item")

@@ -15,7 +15,7 @@ create policy "Admins read their workspace's audit events"
 
 create policy "Switchboard adds to the workspace it entered"
     on public.audit_events for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see contacts' activity: members, for the sessions that they may see.
 
@@ -37,16 +37,16 @@ create policy "Members read their workspace's conflicts"
 
 create policy "Switchboard reads the workspace it entered"
     on public.contact_conflicts for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.contact_conflicts for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.contact_conflicts for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see contacts' details: members; the view reads with its reader's rights.
 
@@ -64,16 +64,16 @@ create policy "Members read their workspace's identities"
 
 create policy "Switchboard reads the workspace it entered"
     on public.contact_identities for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.contact_identities for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.contact_identities for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see which contacts were merged: members, who see the contacts.
 
@@ -87,16 +87,16 @@ create policy "Members read their workspace's merges"
 
 create policy "Switchboard reads the workspace it entered"
     on public.contact_merges for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.contact_merges for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.contact_merges for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see the rows that merges moved: only the functions that merge and undo.
 
@@ -105,11 +105,11 @@ grant all on public.contact_moves to service_role;
 
 create policy "Switchboard reads the workspace it entered"
     on public.contact_moves for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.contact_moves for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may read a contact's session details: the contact, those of its token's conversation.
 
@@ -135,16 +135,16 @@ create policy "Contacts with proof read themselves"
 
 create policy "Switchboard reads the workspace it entered"
     on public.contacts for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.contacts for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.contacts for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see contacts by their last activity: members, for the sessions that they may see.
 
@@ -179,16 +179,16 @@ create policy "Contacts read their token's conversation"
 
 create policy "Switchboard reads the workspace it entered"
     on public.conversations for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.conversations for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.conversations for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see who is in a group: members. Participants do not see each other.
 
@@ -202,16 +202,16 @@ create policy "Members read their workspace's groups"
 
 create policy "Switchboard reads the workspace it entered"
     on public.group_participants for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.group_participants for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.group_participants for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see raw deliveries: admins and owners; they may hold anything a sender sent.
 
@@ -225,11 +225,11 @@ create policy "Admins read their workspace's inbound events"
 
 create policy "Switchboard reads the workspace it entered"
     on public.inbound_events for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.inbound_events for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see the queue: admins and owners.
 
@@ -243,16 +243,16 @@ create policy "Admins read their workspace's jobs"
 
 create policy "Switchboard reads the workspace it entered"
     on public.jobs for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.jobs for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.jobs for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see members with their emails: the members of the workspace.
 
@@ -282,11 +282,11 @@ create policy "Contacts read their conversation's messages"
 
 create policy "Switchboard reads the workspace it entered"
     on public.messages for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.messages for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see how a persona is doing: members.
 
@@ -300,16 +300,16 @@ create policy "Members read their workspace's breakers"
 
 create policy "Switchboard reads the workspace it entered"
     on public.persona_breakers for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.persona_breakers for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.persona_breakers for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see personas' settings: members; the view reads public.personas with its reader's rights.
 
@@ -327,7 +327,7 @@ create policy "Members read their workspace's personas"
 
 create policy "Switchboard reads the workspace it entered"
     on public.personas for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it manages"
     on public.personas for insert to switchboard
@@ -368,16 +368,16 @@ create policy "Contacts read what was proposed to them"
 
 create policy "Switchboard reads the workspace it entered"
     on public.proposals for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.proposals for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.proposals for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see quotes: members who see the session that asked, or one that works on the request. Whose session it is does
 -- not: what operators ask is between them and the workspace.
@@ -397,16 +397,16 @@ create policy "Admins read all quotes, agents those of their sessions"
 
 create policy "Switchboard reads the workspace it entered"
     on public.quotes for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.quotes for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.quotes for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see what the limits count: members, where the subject is an id (a contact, a user, a space). Anything else is a
 -- person's address, which is for admins and owners.
@@ -423,16 +423,16 @@ create policy "Members read their workspace's rate limits"
 
 create policy "Switchboard reads the workspace it entered"
     on public.rate_limits for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.rate_limits for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.rate_limits for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see requests: the readers of a session that works on them.
 
@@ -453,16 +453,16 @@ create policy "Contacts read the requests of their conversation's sessions"
 
 create policy "Switchboard reads the workspace it entered"
     on public.requests for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.requests for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.requests for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may read session details: members and users, each the sessions that they may see.
 
@@ -483,15 +483,15 @@ create policy "Members read the references of the sessions they see"
 
 create policy "Switchboard reads the workspace it entered"
     on public.session_refs for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.session_refs for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard deletes in the workspace it entered"
     on public.session_refs for delete to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 -- Who may read a workspace's figures: its owners and admins. The functions that count write them.
 
@@ -514,7 +514,7 @@ create policy "Members read their workspace's session templates"
 
 create policy "Switchboard reads the workspace it entered"
     on public.session_templates for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it manages"
     on public.session_templates for insert to switchboard
@@ -551,16 +551,16 @@ create policy "Contacts read their conversation's sessions"
 
 create policy "Switchboard reads the workspace it entered"
     on public.sessions for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.sessions for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.sessions for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see spaces' settings: members; the view reads public.spaces with its reader's rights.
 
@@ -578,7 +578,7 @@ create policy "Members read their workspace's spaces"
 
 create policy "Switchboard reads the workspace it entered"
     on public.spaces for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it manages"
     on public.spaces for insert to switchboard
@@ -611,20 +611,20 @@ create policy "Members read tags of contacts and of the sessions they see"
 
 create policy "Switchboard reads the workspace it entered"
     on public.tags for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.tags for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.tags for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard deletes in the workspace it entered"
     on public.tags for delete to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 -- Who may see a running answer: the readers of its turn.
 
@@ -642,15 +642,15 @@ create policy "Contacts read their conversation's chunks"
 
 create policy "Switchboard reads the workspace it entered"
     on public.turn_chunks for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.turn_chunks for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard deletes in the workspace it entered"
     on public.turn_chunks for delete to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 -- Who may see what went wrong with turns: admins and owners; the view reads its tables with its reader's rights.
 
@@ -668,7 +668,7 @@ create policy "Admins read their workspace's turn errors"
 
 create policy "Switchboard adds to the workspace it entered"
     on public.turn_errors for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see turns: the readers of their session.
 
@@ -686,16 +686,16 @@ create policy "Contacts read their conversation's turns"
 
 create policy "Switchboard reads the workspace it entered"
     on public.turns for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.turns for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.turns for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see which steps a session took: the members who see the session.
 
@@ -712,11 +712,11 @@ create policy "Members read the steps of the sessions they see"
 
 create policy "Switchboard reads the workspace it entered"
     on public.workflow_steps for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.workflow_steps for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see workflows: the built-in ones everybody who signed in, a workspace's own its members.
 
@@ -731,8 +731,8 @@ create policy "Users read built-in workflows, members their workspace's"
 create policy "Switchboard reads built-in ones and the workspace it entered"
     on public.workflow_transitions for select to switchboard
     using (
-        coalesce(workspace_id, nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-        = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid
+        coalesce(workspace_id, (select private.entered_workspace()))
+        = (select private.entered_workspace())
     );
 
 create policy "Switchboard adds to the workspace it manages"
@@ -755,7 +755,7 @@ create policy "Members read their workspace's members"
 
 create policy "Switchboard reads the workspace it entered"
     on public.workspace_members for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it manages"
     on public.workspace_members for insert to switchboard
@@ -782,7 +782,7 @@ create policy "Members read their workspaces"
 
 create policy "Switchboard reads the workspace it entered"
     on public.workspaces for select to switchboard
-    using (id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it manages"
     on public.workspaces for insert to switchboard

@@ -5,8 +5,8 @@ grant all on public.contact_moves to service_role;
 
 create policy "Switchboard reads the workspace it entered"
     on public.contact_moves for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.contact_moves for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));

@@ -18,8 +18,8 @@ create policy "Contacts read their conversation's messages"
 
 create policy "Switchboard reads the workspace it entered"
     on public.messages for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.messages for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));

@@ -10,7 +10,7 @@ create policy "Members read their workspace's personas"
 
 create policy "Switchboard reads the workspace it entered"
     on public.personas for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it manages"
     on public.personas for insert to switchboard

@@ -10,7 +10,7 @@ create policy "Members read their workspace's session templates"
 
 create policy "Switchboard reads the workspace it entered"
     on public.session_templates for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it manages"
     on public.session_templates for insert to switchboard

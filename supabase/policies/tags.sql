@@ -16,17 +16,17 @@ create policy "Members read tags of contacts and of the sessions they see"
 
 create policy "Switchboard reads the workspace it entered"
     on public.tags for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.tags for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard changes the workspace it entered"
     on public.tags for update to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard deletes in the workspace it entered"
     on public.tags for delete to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));

@@ -14,12 +14,12 @@ create policy "Contacts read their conversation's chunks"
 
 create policy "Switchboard reads the workspace it entered"
     on public.turn_chunks for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.turn_chunks for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard deletes in the workspace it entered"
     on public.turn_chunks for delete to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));

@@ -10,4 +10,4 @@ create policy "Admins read their workspace's turn errors"
 
 create policy "Switchboard adds to the workspace it entered"
     on public.turn_errors for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));

@@ -13,8 +13,8 @@ create policy "Members read the steps of the sessions they see"
 
 create policy "Switchboard reads the workspace it entered"
     on public.workflow_steps for select to switchboard
-    using (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (workspace_id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it entered"
     on public.workflow_steps for insert to switchboard
-    with check (workspace_id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    with check (workspace_id = (select private.entered_workspace()));

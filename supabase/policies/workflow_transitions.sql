@@ -11,8 +11,8 @@ create policy "Users read built-in workflows, members their workspace's"
 create policy "Switchboard reads built-in ones and the workspace it entered"
     on public.workflow_transitions for select to switchboard
     using (
-        coalesce(workspace_id, nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid)
-        = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid
+        coalesce(workspace_id, (select private.entered_workspace()))
+        = (select private.entered_workspace())
     );
 
 create policy "Switchboard adds to the workspace it manages"

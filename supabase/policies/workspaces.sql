@@ -10,7 +10,7 @@ create policy "Members read their workspaces"
 
 create policy "Switchboard reads the workspace it entered"
     on public.workspaces for select to switchboard
-    using (id = nullif((select current_setting('switchboard.workspace_id', true)), '')::uuid);
+    using (id = (select private.entered_workspace()));
 
 create policy "Switchboard adds to the workspace it manages"
     on public.workspaces for insert to switchboard

@@ -1,6 +1,7 @@
 """The operators' commands against the running stack."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -63,22 +64,19 @@ def alone(settings_file: Path) -> Environment:
     return {"SUPABASE_URL": None, "SUPABASE_SERVICE_ROLE_KEY": None, "SWITCHBOARD_ENV_FILE": str(settings_file)}
 
 
-async def _user(database: asyncpg.Connection, *, confirmed: bool = True) -> tuple[str, str]:
-    user_id, email = uuid4(), f"{uuid4()}@people.test"
-    await database.execute(
-        "insert into auth.users (id, email, email_confirmed_at) values ($1, $2, case when $3 then now() end)",
-        user_id,
-        email,
-        confirmed,
-    )
-    return str(user_id), email
+@pytest.fixture
+async def workspace(cli: Switchboard) -> str:
+    """The id of a workspace that a command made."""
+    create = f"workspace create 'By command' --owner-email {uuid4()}@people.test --create-user"
+    return str((await cli.told(create))["id"])
 
 
 @pytest.fixture
-async def workspace(cli: Switchboard, database: asyncpg.Connection) -> str:
-    """The id of a workspace that a command made."""
-    _, email = await _user(database)
-    return str((await cli.told(f"workspace create 'By command' --owner-email {email}"))["id"])
+async def unconfirmed(database: asyncpg.Connection) -> str:
+    """The email of a user who has not confirmed it."""
+    email = f"{uuid4()}@people.test"
+    await database.execute("insert into auth.users (id, email) values ($1, $2)", uuid4(), email)
+    return email
 
 
 @pytest.fixture
@@ -98,15 +96,17 @@ def written(folder: Path, name: str, value: object) -> Path:
 async def test_from_nothing_to_a_chat(
     cli: Switchboard, stack: Stack, database: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    owner_id, email = await _user(database)
-    workspace = (await cli.told(f"workspace create 'Example Travel' --owner-email {email.upper()}"))["id"]
+    email = f"{uuid4()}@people.test"
+    create = f"workspace create 'Example Travel' --owner-email ' {email.upper()}'"
+    await cli.fails(create, 3, "(user_not_found)")
+    workspace = (await cli.told(f"{create} --create-user"))["id"]
     config = written(tmp_path, "config.json", {"delay_ms": 0})
     made = await cli.told(f"persona create {workspace} demo Concierge --config {config}")
     origin = "https://www.example.com"
     space = await cli.told(f"space create {workspace} Website --persona {made['id']} --origin {origin}")
     assert (made["config"], space["allowed_origins"]) == ({"delay_ms": 0}, [origin])
     (owner,) = await cli.told(f"member list {workspace}")
-    assert (owner["user_id"], owner["email"], owner["role"]) == (owner_id, email, "owner")
+    assert (owner["email"], owner["role"]) == (email, "owner")
     path = f"{stack.api_url}/space/{space['id']}/chat/stream"
     async with aiohttp.ClientSession() as http, http.post(path, json={"message": "Hello!"}) as answer:
         assert (answer.status, "event: done" in await answer.text()) == (200, True)
@@ -115,6 +115,32 @@ async def test_from_nothing_to_a_chat(
     )
     verbs = [(row["verb"], row["actor_id"]) for row in audit if not row["verb"].startswith("contact.")]
     assert verbs == [(verb, None) for verb in ("member.added", "persona.created", "space.created", "workspace.created")]
+
+
+async def test_members_are_added_promoted_and_removed(cli: Switchboard, workspace: str) -> None:
+    email, add = f"{uuid4()}@people.test", f"member add {workspace}"
+    created = await cli.told(f"{add} --create-user --email ' {email.upper()}'")
+    assert (created["role"], created["email"]) == ("agent", email)
+    assert await cli.told(f"{add} --email {email}") == created
+    promoted = await cli.told(f"{add} --user-id {created['user_id']} --role owner")
+    assert promoted == {**created, "role": "owner"}
+    (first,) = [member for member in await cli.told(f"member list {workspace}") if member != promoted]
+    assert await cli.told(f"member remove {workspace} {first['user_id']}") == {"done": True}
+    assert await cli.told(f"member list {workspace}") == [promoted]
+
+
+async def test_a_user_is_created_only_where_nothing_else_is_missing(
+    cli: Switchboard, stack: Stack, database: asyncpg.Connection, workspace: str, unconfirmed: str
+) -> None:
+    email, option = f"{uuid4()}@people.test", "--create-user --email"
+    postgrest = {"SUPABASE_URL": None, "SUPABASE_REST_URL": stack.rest_url}
+    await cli.fails(f"member add {workspace} {option} {unconfirmed}", 3, "(user_not_found)")
+    await cli.fails(f"member add {uuid4()} {option} {email}", 3, "(workspace_not_found)")
+    await cli.fails(f"member add {workspace} {option} {email}", 1, "Supabase Auth created no user", changed=postgrest)
+    users = "select email, email_confirmed_at from auth.users where email = any ($1)"
+    assert [tuple(user) for user in await database.fetch(users, [email, unconfirmed])] == [(unconfirmed, None)]
+    secret_key: Environment = {"SUPABASE_SERVICE_ROLE_KEY": stack.secret_key}
+    assert (await cli.run(f"member add {workspace} {option} {email}", changed=secret_key)).exit_code == 0
 
 
 async def test_settings_are_changed_one_by_one_and_shown(cli: Switchboard, workspace: str) -> None:
@@ -151,31 +177,15 @@ async def test_without_json_a_command_prints_a_table(cli: Switchboard, workspace
     assert (heading.split()[-1], row.split()[-1]) == ("breaker.state", "closed")
 
 
-async def test_members_are_added_promoted_and_removed(
-    cli: Switchboard, database: asyncpg.Connection, workspace: str
-) -> None:
-    user_id, email = await _user(database)
-    added = await cli.told(f"member add {workspace} --email ' {email.upper()}'")
-    assert (added["user_id"], added["role"], added["email"]) == (user_id, "agent", email)
-    promoted = await cli.told(f"member add {workspace} --user-id {user_id} --role owner")
-    assert promoted == {**added, "role": "owner"}
-    members = await cli.told(f"member list {workspace}")
-    assert promoted in members
-    (first,) = (member["user_id"] for member in members if member["user_id"] != user_id)
-    assert await cli.told(f"member remove {workspace} {first}") == {"done": True}
-    await cli.fails(f"member remove {workspace} {user_id}", 4, "(last_owner)")
-
-
 async def test_a_creation_that_is_repeated_changes_nothing_and_names_what_differs(
-    cli: Switchboard, database: asyncpg.Connection, tmp_path: Path
+    cli: Switchboard, tmp_path: Path
 ) -> None:
-    _, email = await _user(database)
     ids = {noun: str(uuid4()) for noun in ("workspace", "persona", "space", "template")}
     workspace, persona = ids["workspace"], ids["persona"]
     file = written(tmp_path, "file.json", {"delay_ms": 0})
     limits = "--archive-status timeout --archive-status failed --session-timeout-hours 0"
     made = {
-        "workspace": f"create One --owner-email {email} {limits}",
+        "workspace": f"create One --owner-email {uuid4()}@people.test --create-user {limits}",
         "persona": f"create {workspace} demo One --config {file} --disable",
         "space": f"create {workspace} One --persona {persona} --origin HTTPS://A.example:443",
         "template": f"create {workspace} One --workflow CHARTER --step understanding_request --say Hello."
@@ -200,8 +210,6 @@ async def test_a_secret_is_read_from_standard_input_and_not_shown(
     assert (kept.exit_code, kept.stdout, kept.stderr) == (0, "Kept.\n", "")
     assert await secret_of(database, persona) == "the secret"
     assert (await cli.told(f"persona list {workspace}"))[0]["has_secret"] is True
-    await cli.fails(f"{command} 'on the command line'", 2, "", stdin="x")
-    await cli.fails(command, 2, "Error: secret: ", stdin="")
     await cli.told(f"{command} --remove")
     assert await secret_of(database, persona) is None
 
@@ -218,30 +226,24 @@ async def secret_of(database: asyncpg.Connection, persona: dict[str, Any]) -> st
 async def test_a_terminal_asks_for_a_secret_and_does_not_echo_it(
     cli: Switchboard, database: asyncpg.Connection, persona: dict[str, Any]
 ) -> None:
-    changed = {name: value for name, value in cli.environment.items() if value is not None}
-    environment = {name: value for name, value in os.environ.items() if name not in cli.environment} | changed
+    environment = {name: value for name, value in {**os.environ, **cli.environment}.items() if value is not None}
 
-    def typed() -> tuple[int, str]:
+    def typed() -> tuple[int, bytes]:
         shown = b""
         pid, terminal = pty.fork()
         if pid == 0:
             os.chdir(REPOSITORY)
             arguments = [sys.executable, "-m", "cli", "persona", "set-secret", persona["id"]]
             os.execve(sys.executable, arguments, environment)  # noqa: S606
-        for _ in range(2):
-            while not shown.endswith(b": "):
+        with contextlib.suppress(OSError):  # the terminal of a process that has ended
+            while True:
                 shown += os.read(terminal, 1024)
-            os.write(terminal, b"typed secret\n")
-            shown += b"\n"
-        while True:
-            try:
-                shown += os.read(terminal, 1024)
-            except OSError:
-                break
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+                if shown.endswith(b": "):
+                    os.write(terminal, b"typed secret\n")
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
 
     status, shown = await asyncio.to_thread(typed)
-    assert (status, "Kept." in shown, "typed secret" in shown) == (0, True, False)
+    assert (status, b"Kept." in shown, b"typed secret" in shown) == (0, True, False)
     assert await secret_of(database, persona) == "typed secret"
 
 
@@ -259,27 +261,23 @@ async def test_a_rotated_secret_is_printed_once(
     assert secrets[0] not in json.dumps(await cli.told(f"{noun} list {workspace}"))
     await cli.told(f"{command} --remove")
     assert await database.fetchval(held, secrets) == 0
-    await cli.fails(f"{command} --overlap-seconds 604801", 2, "overlap_seconds")
 
 
-async def test_only_unused_things_are_deleted_and_a_workspace_by_its_name(
-    cli: Switchboard, database: asyncpg.Connection, workspace: str, persona: dict[str, Any]
+async def test_spaces_personas_and_workspaces_are_deleted(
+    cli: Switchboard, workspace: str, persona: dict[str, Any]
 ) -> None:
     space = await cli.told(f"space create {workspace} One --persona {persona['id']}")
     await cli.fails(f"persona delete {persona['id']}", 4, "(persona_in_use)")
-    await cli.told(f"space delete {space['id']}")
-    await cli.told(f"persona delete {persona['id']}")
-    await cli.fails(f"persona delete {persona['id']}", 3, "(persona_not_found)")
-    await cli.fails(f"workspace delete {workspace}", 2, "")
-    await cli.fails(f"workspace delete {workspace} --name 'By Command'", 4, "(wrong_name)")
+    for noun, deleted in (("space", space), ("persona", persona)):
+        await cli.told(f"{noun} delete {deleted['id']}")
+        assert await cli.told(f"{noun} list {workspace}") == []
     await cli.told(f"workspace delete {workspace} --name 'By command'")
-    assert await database.fetchval("select count(*) from public.audit_events where workspace_id = $1", workspace) == 0
+    await cli.fails(f"workspace show {workspace}", 3, "(workspace_not_found)")
 
 
 async def test_a_failure_is_a_sentence_and_an_exit_status(
-    cli: Switchboard, database: asyncpg.Connection, workspace: str
+    cli: Switchboard, workspace: str, persona: dict[str, Any], unconfirmed: str
 ) -> None:
-    _, unconfirmed = await _user(database, confirmed=False)
     for command, status, said in (
         (f"workspace show {uuid4()}", 3, "There is no such workspace. (workspace_not_found)"),
         ("workspace show x", 2, "'x' is not a valid UUID"),
@@ -292,12 +290,28 @@ async def test_a_failure_is_a_sentence_and_an_exit_status(
         (f"persona create {workspace} n8n x", 2, "config.url: "),
         (f"space create {workspace} x --persona {uuid4()}", 3, "(persona_not_found)"),
         (f"space list {uuid4()}", 3, "(workspace_not_found)"),
+        (f"space rotate-hmac-secret {uuid4()} --overlap-seconds 604801", 2, "overlap_seconds"),
+        (f"contact resolve {workspace} telegram:42", 3, "(contact_not_found)"),
+        (f"contact resolve {workspace} icq:1", 2, "platform must be one of"),
+        (f"transition add {workspace} charter here --from here", 2, "does not follow itself"),
+        (f"template create {workspace} Half --step first", 2, "A workflow and its first step"),
+        (f"template create {workspace} Half --workflow none --step first", 4, "(step_not_allowed)"),
+        (f"workspace delete {workspace}", 2, "Missing option '--name'"),
+        (f"workspace delete {workspace} --name 'By Command'", 4, "(wrong_name)"),
+        (f"persona delete {uuid4()}", 3, "(persona_not_found)"),
+        (f"persona set-secret {persona['id']} 'on the command line'", 2, "unexpected extra argument"),
+        (f"persona set-secret {persona['id']}", 2, "Error: secret: "),
     ):
         await cli.fails(command, status, said)
 
 
 async def test_a_missing_or_wrong_setting_is_named(cli: Switchboard, stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("".join(f'{name}="{value}"\n' for name, value in stack.env.items()))
     cases: tuple[tuple[Environment, int, str], ...] = (
+        ({"SUPABASE_SERVICE_ROLE_KEY": stack.secret_key}, 0, ""),
+        ({"SUPABASE_URL": None, "SUPABASE_REST_URL": stack.rest_url}, 0, ""),
+        (alone(file), 0, ""),
         ({"SUPABASE_SERVICE_ROLE_KEY": None}, 2, "SUPABASE_SERVICE_ROLE_KEY is not set"),
         ({"SUPABASE_URL": None}, 2, "SUPABASE_URL is not set"),
         ({"SUPABASE_SERVICE_ROLE_KEY": "a.b.c"}, 1, "the service key is not accepted"),
@@ -305,26 +319,14 @@ async def test_a_missing_or_wrong_setting_is_named(cli: Switchboard, stack: Stac
         ({"SUPABASE_SERVICE_ROLE_KEY": stack.anon_key}, 1, "the service key is not accepted"),
         ({"SUPABASE_URL": "http://127.0.0.1:9"}, 5, "The backend cannot be reached now."),
         ({"SUPABASE_URL": "no address"}, 2, "SUPABASE_URL is no address"),
+        ({"SUPABASE_REST_URL": "no address"}, 2, "SUPABASE_REST_URL is no address"),
         (alone(tmp_path / "none"), 2, "make up"),
     )
+    create = f"workspace create x --owner-email {uuid4()}@people.test"
     for changed, status, said in cases:
-        await cli.fails("workspace list", status, said, changed=changed)
-
-
-async def test_either_service_key_or_postgrest_itself_or_the_local_settings_file_is_enough(
-    cli: Switchboard, stack: Stack, tmp_path: Path
-) -> None:
-    file = tmp_path / "env"
-    file.write_text("".join(f'{name}="{value}"\n' for name, value in stack.env.items()))
-    cases: tuple[Environment, ...] = (
-        {},
-        {"SUPABASE_SERVICE_ROLE_KEY": stack.secret_key},
-        {"SUPABASE_URL": None, "SUPABASE_REST_URL": stack.rest_url},
-        alone(file),
-    )
-    for changed in cases:
-        ran = await cli.run("workspace list", changed=changed)
-        assert (ran.exit_code, "Demo" in ran.stdout) == (0, True), (changed, ran.stderr)
+        listed = await cli.run("workspace list", changed=changed)
+        assert (listed.exit_code, "Demo" in listed.stdout, said in listed.stderr) == (status, not status, True), changed
+        await cli.fails(create, status or 3, said or "(user_not_found)", changed=changed)
 
 
 def test_every_command_explains_itself_with_an_example_as_the_installed_program_does() -> None:
@@ -341,9 +343,8 @@ def test_every_command_explains_itself_with_an_example_as_the_installed_program_
 
 async def test_contacts_are_resolved_listed_and_shown(cli: Switchboard, workspace: str, tmp_path: Path) -> None:
     resolve = f"contact resolve {workspace}"
-    await cli.fails(f"{resolve} telegram:42", 3, "contact_not_found")
-    asked = f"{resolve} telegram:42 email:ann@example.com --create"
-    made = await cli.told(f"{asked} --first-name Ann --verified-by telegram")
+    asked = f"{resolve} telegram:42 email:ann@example.com --create --first-name Ann --verified-by telegram"
+    made = await cli.told(asked)
     assert {(one["kind"], one["verified_by"], one["asserted_by"]) for one in made["identities"]} == {
         ("telegram", "telegram", "service"),
         ("email", "telegram", "service"),
@@ -355,29 +356,44 @@ async def test_contacts_are_resolved_listed_and_shown(cli: Switchboard, workspac
     assert joined["attributes"] == {"seat": "window"}
     participants = (await cli.told(f"contact show {group['id']}"))["participants"]
     assert [(one["contact_id"], one["role"]) for one in participants] == [(made["id"], "guest")]
-    assert (await cli.told(f"contact show {made['id']}"))["identities"] == made["identities"]
-    await cli.told(f"{resolve} omi:u1 --create")
-    await cli.fails(f"{resolve} telegram:42 omi:u1", 4, made["id"])
-    await cli.fails(f"{resolve} icq:1", 2, "platform must be one of")
+
+
+async def test_contacts_are_merged_and_unmerged_and_conflicts_listed(cli: Switchboard, workspace: str) -> None:
+    resolve = f"contact resolve {workspace}"
+    ann, bob = [(await cli.told(f"{resolve} omi:m{n} --create"))["id"] for n in (1, 2)]
+    await cli.fails(f"{resolve} omi:m1 omi:m2 --create", 4, ann)
+    (conflict,) = await cli.told(f"contact conflicts {workspace}")
+    assert {conflict["contact"]["id"], conflict["other_contact"]["id"]} == {ann, bob}
+
+    merge = f"contact merge {bob} {ann}"
+    said = await cli.told(f"{merge} --preview")
+    assert (said["into_id"], said["moves"]["identities"]) == (ann, 1)
+    assert 'identities: {"kind": "omi", "key": "m2"' in (await cli.run(f"{merge} --preview")).stdout
+    assert (await cli.told(f"contact show {bob}"))["id"] == bob
+    merged = await cli.told(merge)
+    assert (merged["contact_id"], merged["into_id"], merged["merged_by"]) == (bob, ann, None)
+    for named in (ann, "contact_merged"):
+        await cli.fails(f"contact show {bob}", 4, named)
+    assert await cli.told(f"contact conflicts {workspace}") == []
+    assert len(await cli.told(f"contact conflicts {workspace} --status merged")) == 1
+
+    assert (await cli.told(f"contact unmerge {bob}"))["undone_at"]
+    assert (await cli.told(f"contact show {bob}"))["id"] == bob
 
 
 async def test_transitions_are_added_listed_and_removed(cli: Switchboard, workspace: str) -> None:
     built_in = await cli.told(f"transition list {workspace}")
-    assert built_in
-    assert all(one["built_in"] for one in built_in)
-    add = f"transition add {workspace}"
-    added = await cli.told(f"{add} charter asking_back --from proposal_ready")
-    assert (added.pop("created"), added["from_step"], added["to_step"]) == (True, "proposal_ready", "asking_back")
-    again = await cli.told(f"{add} charter asking_back --from proposal_ready")
-    assert (again["created"], again["id"]) == (False, added["id"])
-    first = await cli.told(f"{add} refit measuring")
+    assert {one["built_in"] for one in built_in} == {True}
+    add = f"transition add {workspace} charter asking_back --from proposal_ready"
+    added, again = await cli.told(add), await cli.told(add)
+    assert (added["created"], again) == (True, {**added, "created": False})
+    assert (added["from_step"], added["to_step"]) == ("proposal_ready", "asking_back")
+    first = await cli.told(f"transition add {workspace} refit measuring")
     assert first.get("from_step") is None
-    ids = [one["id"] for one in await cli.told(f"transition list {workspace}")]
-    assert ids == [*(one["id"] for one in built_in), added["id"], first["id"]]
-    await cli.fails(f"{add} charter here --from here", 2, "does not follow itself")
+    listed = await cli.told(f"transition list {workspace}")
+    assert [one["id"] for one in listed] == [one["id"] for one in (*built_in, added, first)]
     for one in (added, first):
         await cli.told(f"transition remove {workspace} {one['id']}")
-    await cli.fails(f"transition remove {workspace} {built_in[0]['id']}", 3, "transition_not_found")
     assert await cli.told(f"transition list {workspace}") == built_in
 
 
@@ -390,39 +406,10 @@ async def test_templates_are_made_changed_listed_and_removed(
     made = await cli.told(f"template create {workspace} Trip {begins} {says}")
     assert (made["metadata"], made["workflow_state"]) == ({"metadata": 1}, {"state": 1})
     assert made["first_messages"] == ["Hello.", "Where to?"]
-    update = f"template update {made['id']}"
     without: dict[str, Any] = {"workflow": None, "workflow_step": None, "persona_id": None, "first_messages": []}
     bare = {**made, "name": "Journey", **without}
-    assert await cli.told(f"{update} --name Journey --no-workflow --no-persona --no-first-messages") == bare
+    update = f"template update {made['id']} --name Journey --no-workflow --no-persona --no-first-messages"
+    assert await cli.told(update) == bare
     assert await cli.told(f"template list {workspace}") == [bare]
-    for half in ("--step first", "--workflow charter"):
-        for command in (update, f"template create {workspace} Half"):
-            await cli.fails(f"{command} {half}", 2, "A workflow and its first step")
-    await cli.fails(f"{update} --workflow none --step first", 4, "step_not_allowed")
     await cli.told(f"template remove {made['id']}")
     assert await cli.told(f"template list {workspace}") == []
-
-
-async def test_contacts_are_merged_and_unmerged_and_conflicts_listed(cli: Switchboard, workspace: str) -> None:
-    resolve = f"contact resolve {workspace}"
-    ann, bob = [(await cli.told(f"{resolve} omi:m{n} --create"))["id"] for n in (1, 2)]
-    await cli.run(f"{resolve} omi:m1 omi:m2 --create")
-    (conflict,) = await cli.told(f"contact conflicts {workspace}")
-    assert {conflict["contact"]["id"], conflict["other_contact"]["id"]} == {ann, bob}
-
-    merge = f"contact merge {bob} {ann}"
-    said = await cli.told(f"{merge} --preview")
-    assert (said["into_id"], said["moves"]["identities"]) == (ann, 1)
-    assert 'identities: {"kind": "omi", "key": "m2"' in (await cli.run(f"{merge} --preview")).stdout
-    assert (await cli.told(f"contact show {bob}"))["id"] == bob
-    merged = await cli.told(merge)
-    assert (merged["contact_id"], merged["into_id"], merged["merged_by"]) == (bob, ann, None)
-    assert [one["contact_id"] for one in (await cli.told(f"contact show {ann}"))["merged"]] == [bob]
-    await cli.fails(f"contact show {bob}", 4, ann)
-    await cli.fails(f"contact show {bob}", 4, "contact_merged")
-    assert await cli.told(f"contact conflicts {workspace}") == []
-    assert len(await cli.told(f"contact conflicts {workspace} --status merged")) == 1
-
-    assert (await cli.told(f"contact unmerge {bob}"))["undone_at"]
-    assert (await cli.told(f"contact show {bob}"))["id"] == bob
-    await cli.fails(f"contact unmerge {bob}", 4, "not_merged")

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import jwt
 import pytest
-from supabase_auth.types import Session
+from supabase_auth.types import AdminUserAttributes, Session
 
 from local.stack import Stack
 from supabase import AsyncClient, AuthApiError, create_async_client
@@ -76,6 +76,24 @@ async def test_a_new_user_signs_up_confirmed_and_an_email_is_taken_once_in_any_c
     assert created.user.email_confirmed_at is not None
     with refused(422, "user_already_exists"):
         await client.auth.sign_up({"email": email, "password": "long enough"})
+
+
+async def test_only_the_service_key_creates_users(stack: Stack) -> None:
+    email = f"{uuid.uuid4().hex}@example.com"
+    new: AdminUserAttributes = {"email": email, "password": stack.demo_password, "email_confirm": True}
+    denied, session = await signed_in(stack)
+    for token in (stack.publishable_key, stack.anon_key, session.access_token):
+        denied.auth.admin._headers["Authorization"] = f"Bearer {token}"
+        with refused(403, "not_admin"):
+            await denied.auth.admin.create_user(new)
+    for key in (stack.secret_key, stack.service_role_key):
+        admin = (await create_async_client(stack.api_url, key)).auth.admin
+        created = await admin.create_user({**new, "email": f"{len(key)}{email}", "user_metadata": {"name": "N"}})
+        assert (created.user.email_confirmed_at is not None, created.user.user_metadata) == (True, {"name": "N"})
+        with refused(422, "email_exists"):
+            await admin.create_user({**new, "email": f"{len(key)}{email.upper()}"})
+        _, session = await signed_in(stack, f"{len(key)}{email}")
+        assert session.user.id == created.user.id
 
 
 async def test_a_refresh_token_works_once_and_signing_out_ends_the_session(stack: Stack, database: Any) -> None:

@@ -53,6 +53,7 @@ def paths(workspace: Workspace) -> dict[str, str]:
         (b"{", "application/json", (400, "invalid_json")),
         (b"[" * 60_000, "application/json", (400, "invalid_json")),
         (b"null", "application/json", (422, "invalid_body")),
+        (b"{}", "application/json", (422, "invalid_body")),
         (b'{"email": "a@example.com", "message": "x", "surprise": 1}', "application/json", (422, "invalid_body")),
         (b" " * (256 * 1024 + 1), "application/json", (413, "body_too_large")),
         (b'{"email": "a@example.com", "message": "x"}', "text/plain", (415, "unsupported_media_type")),

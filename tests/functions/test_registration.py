@@ -31,14 +31,17 @@ async def test_a_registration_answers_contact_session_and_token_in_the_same_way_
     visitor: Visitor, workspace: Workspace, stack: Stack
 ) -> None:
     client = visitor.client
-    answer = await register(client, workspace.space_id, "ana@example.com", first_name="Ana", lastName="Lima")
+    more = {"first_name": "Ana", "lastName": "Lima", "source": "fair", "attributes": {"plan": "pro"}}
+    answer = await register(client, workspace.space_id, "ana@example.com", **more)
     assert (answer["success"], answer["session"]["status"]) == (True, "active")
     left = datetime.fromisoformat(answer["expires_at"]) - datetime.now(UTC)
     assert timedelta(days=29, hours=23) < left <= timedelta(days=30)
     claims = claims_of(answer, stack)
     assert (claims["contact_id"], claims["workspace_id"]) == (answer["contact"]["id"], str(workspace.id))
+    assert claims["exp"] == datetime.fromisoformat(answer["expires_at"]).timestamp()
     contact = await workspace.row("select * from public.contacts where id = $1", UUID(answer["contact"]["id"]))
-    assert (contact["first_name"], contact["last_name"]) == ("Ana", "Lima")
+    assert (contact["first_name"], contact["last_name"], contact["source"]) == ("Ana", "Lima", "fair")
+    assert json.loads(contact["attributes"]) == {"plan": "pro"}
 
     again = await register(client, workspace.space_id, "Ana@EXAMPLE.com", first_name="Eve")
     assert set(answer) == set(again) == {"success", "contact", "session", "token", "expires_at"}

@@ -105,6 +105,17 @@ async def test_the_protocol_may_be_named_in_accept_and_combined_with_our_own_bod
             assert "hello" in text_of(await read_all(response))
 
 
+async def test_a_body_of_the_protocol_holds_a_whole_chat(visitor: Visitor) -> None:
+    path = f"/space/{visitor.space_id}/chat/stream"
+    for size, params, status in ((1_000_000, AI_SDK, 200), (1_000_000, {}, 413), (4_500_000, AI_SDK, 413)):
+        earlier = {"role": "assistant", "parts": [{"type": "text", "text": "x" * size}]}
+        document = body("hello")
+        document["messages"].insert(0, earlier)
+        async with visitor.client.post(path, json=document, params=params) as response:
+            assert response.status == status
+            await response.read()
+
+
 async def test_an_unknown_protocol_is_refused_and_leaves_nothing(visitor: Visitor, workspace: Workspace) -> None:
     before, path = await workspace.counts(), f"/space/{visitor.space_id}/chat/stream"
     for method, address in (("POST", path), ("GET", f"/turns/{uuid4()}/stream"), ("GET", f"{path}/chat/stream")):
@@ -218,6 +229,7 @@ async def test_an_allowed_origin_reads_the_stream_and_its_headers(
             assert response.status == 204
             assert response.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]
             assert response.headers["Access-Control-Allow-Methods"] == method
+            assert response.headers["Access-Control-Allow-Headers"].startswith("authorization, content-type")
     async with client.post(path, json=body("hello"), params=AI_SDK, headers=ORIGIN) as response:
         assert "x-vercel-ai-ui-message-stream" in response.headers["Access-Control-Expose-Headers"]
         await read_all(response)

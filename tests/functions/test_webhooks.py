@@ -63,7 +63,13 @@ async def post(client: aiohttp.ClientSession, body: Any, headers: dict[str, str]
         return response.status, await response.json(content_type=None)
 
 
-@pytest.mark.parametrize("headers", [BEARER, {"X-Switchboard-Secret": CALLBACK_SECRET}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"bearer {CALLBACK_SECRET}"},
+        {"X-Switchboard-Secret": CALLBACK_SECRET, "Authorization": "Basic dXNlcjp3b3Jk"},
+    ],
+)
 async def test_an_answer_reaches_the_waiting_reader_and_a_late_one_changes_nothing(
     client: aiohttp.ClientSession, workspace: Workspace, asked: Asked, headers: dict[str, str]
 ) -> None:
@@ -73,9 +79,10 @@ async def test_an_answer_reaches_the_waiting_reader_and_a_late_one_changes_nothi
     assert [event.name for event in heard] == ["turn", "delta", "done"]
     assert text_of(heard) == "Here it is."
     job = await workspace.row("select * from public.jobs where workspace_id = $1", workspace.id)
-    assert (job["status"], job["attempts"]) == ("succeeded", 1)
+    assert (job["status"], job["attempts"], job["ordering_key"]) == ("succeeded", 1, asked.turn_id)
     event = await workspace.row("select * from public.inbound_events where workspace_id = $1", workspace.id)
     assert json.loads(event["raw_body"]) == body
+    assert set(json.loads(event["headers"])) == {"content-type", "user-agent"}
     assert CALLBACK_SECRET not in str(event)
 
     assert (await post(client, {**body, "output": "Late."}, headers))[1] == {"received": True, "duplicate": False}
@@ -95,15 +102,22 @@ async def test_a_repeated_delivery_is_processed_once(
     assert text_of(await asked.heard()) == "Here it is."
     counts = await workspace.counts()
     assert (counts["inbound_events"], counts["jobs"], counts["messages"]) == (1, 1, 2)
+    # The sender's own id tells deliveries apart, else their content does.
+    _, reworded = await post(client, {**body, "text": "Reworded."}, BEARER | headers)
+    assert reworded["duplicate"] is bool(headers)
 
 
-async def test_a_reported_failure_fails_the_turn_without_its_detail(
-    client: aiohttp.ClientSession, asked: Asked
+@pytest.mark.parametrize("text", ["", "Hel"])
+async def test_a_reported_failure_fails_the_turn_without_showing_its_detail(
+    client: aiohttp.ClientSession, workspace: Workspace, asked: Asked, text: str
 ) -> None:
-    assert (await post(client, {"turnId": asked.turn_id, "error": "The model is down"}, BEARER))[0] == 200
+    body = {"turnId": asked.turn_id, "output": text, "error": "The model is down"}
+    assert (await post(client, body, BEARER))[0] == 200
     heard = await asked.heard()
-    assert heard[-1].data["code"] == "persona_failed"
+    assert (text_of(heard), heard[-1].data["code"]) == (text, "persona_failed")
     assert "model is down" not in json.dumps(heard[-1].data)
+    stored = await workspace.row("select detail from public.turn_errors where workspace_id = $1", workspace.id)
+    assert stored["detail"] == "The model is down"
 
 
 async def test_a_wrong_secret_and_an_unknown_turn_are_the_same_refusal(

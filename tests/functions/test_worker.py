@@ -110,8 +110,9 @@ async def test_a_job_that_cannot_succeed_fails_at_once_and_one_with_an_expired_l
 
 @pytest.mark.parametrize("path", ["/worker", "/archive"])
 async def test_only_the_schedules_secret_is_accepted(client: aiohttp.ClientSession, stack: Stack, path: str) -> None:
-    for secret in (None, "Bearer wrong", "Bearer ", "Basic x", f"Bearer {stack.anon_key}",
-                   f"Bearer {stack.service_role_key}"):  # fmt: skip
+    ours = stack.cron_secret
+    for secret in (None, "Bearer wrong", "Bearer ", "Bearer \xe4", "Basic x", ours, f"Basic {ours}", f"Bearer {ours}x",
+                   f"Bearer {stack.anon_key}", f"Bearer {stack.service_role_key}"):  # fmt: skip
         headers = {"Authorization": secret} if secret else {}
         async with client.post(path, json={}, headers=headers) as response:
             assert response.status == 401

@@ -60,7 +60,7 @@ async def test_a_user_lists_their_workspaces_page_by_page(
     client: aiohttp.ClientSession, workspace: Workspace, stack: Stack, staff: Staff
 ) -> None:
     reader = await sign_up(client, workspace, stack, "agent")
-    mine = {workspace.id} | {(await add_workspace(workspace.database)).id for _ in range(4)}
+    mine = {workspace.id} | {(await add_workspace(workspace.database)).id for _ in range(5)}
     for workspace_id in mine - {workspace.id}:
         member = "insert into public.workspace_members values ($1, $2, 'agent')"
         await workspace.database.execute(member, workspace_id, reader.id)

@@ -75,7 +75,7 @@ async def serving(app: ASGIApp, **options: Any) -> AsyncIterator[str]:
     import asyncio  # noqa: PLC0415
 
     settings = uvicorn.Config(
-        app, port=0, lifespan="off", log_level="error", proxy_headers=False, http="lib.http.serving:Protocol", **options
+        app, port=0, lifespan="off", log_level="error", proxy_headers=False, http="h11", **options
     )
     server = _Server(settings)
     running = asyncio.create_task(server.serve())

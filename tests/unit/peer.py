@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-
 ANSWERS = {
     "length": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n" + b'{"value":"a b"}',
     "chunked": b'HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n2\r\n1}\r\n0\r\n\r\n',
@@ -23,7 +22,6 @@ ANSWERS = {
     "old": b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nold",
     "reason": b"HTTP/1.1 429 \r\ncontent-length:1\r\nX: \xc3\xa9\r\n\r\n1",
 }
-
 
 ENDING = {"close", "old"}
 

@@ -6,6 +6,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from hypothesis import strategies as st
+
 from lib import personas
 from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Text
 from lib.personas.sanitizer import Sanitizer
@@ -13,6 +15,12 @@ from tests.standins.openai import MODEL
 
 SHIPPED = ("demo", "n8n", "openai")
 """The kinds that ship; a tree may have more (docs/personas.md)."""
+
+CONTENT = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("👋é\n \ud83d\udc4b")), max_size=8)
+"""Pieces of an answer, with halves of emojis."""
+
+PLACES = st.lists(st.integers(min_value=0), max_size=30)
+"""Where `cut` cuts a body."""
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 MESSAGE = "Grüße 👋 at noon"
@@ -85,6 +93,16 @@ async def hear(kind: str, turn: PersonaTurn) -> Heard:
 async def ask(kind: str, url: str, *, turn: dict[str, Any] | None = None, **config: Any) -> Heard:
     """What a persona answers whose server has this URL."""
     return await hear(kind, calling(kind, url, turn=turn, **config))
+
+
+def json_values(names: str) -> st.SearchStrategy[Any]:
+    """JSON values whose objects have these names."""
+    named = st.sampled_from(names.split())
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(named, inner, max_size=5),
+        max_leaves=12,
+    )
 
 
 def cut(body: bytes, places: list[int]) -> list[bytes]:

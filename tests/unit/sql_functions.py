@@ -24,12 +24,10 @@ SqlFunction = Callable[[dict[str, Any]], dict[str, Any] | Refusal | SqlError | e
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the function's name, its arguments, the claims, and the role if it is the caller's own."""
+    """One call: the function's name and its arguments."""
 
     name: str
     arguments: dict[str, Any]
-    claims: dict[str, Any]
-    role: str | None
 
 
 @dataclass
@@ -47,7 +45,7 @@ class SqlFunctions:
     async def run(self, call: commands._Call, _: float) -> tuple[int | None, str]:
         """As `commands._run`."""
         arguments = json.loads(call.arguments)
-        self.calls.append(Call(call.name, arguments, json.loads(call.claims), call.role))
+        self.calls.append(Call(call.name, arguments))
         if self.lost > 0:
             self.lost -= 1
             raise Unreachable(harmless=False)

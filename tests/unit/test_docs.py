@@ -7,6 +7,7 @@ from lib.config import Settings
 from lib.routes import ROUTES
 from local.paths import REPOSITORY
 from tests.unit.persona_turns import SHIPPED
+from tests.unit.test_errors import every_problem
 
 API = (REPOSITORY / "docs" / "api.md").read_text()
 README = (REPOSITORY / "README.md").read_text()
@@ -20,11 +21,6 @@ def section(text: str, heading: str) -> str:
     return found[1]
 
 
-def subclasses(kind: type[errors.Problem]) -> list[type[errors.Problem]]:
-    """A problem's kinds, all the way down."""
-    return [found for child in kind.__subclasses__() for found in (child, *subclasses(child))]
-
-
 def test_the_api_page_lists_exactly_the_routes() -> None:
     listed = re.findall(r"^\| (\w+) \| `(\w+) (\S+)` \|", section(API, "Routes"), re.MULTILINE)
     assert sorted(listed) == sorted((route.function, route.method, route.path) for route in ROUTES)
@@ -34,7 +30,7 @@ def test_the_api_page_lists_every_http_code_with_its_status() -> None:
     listed: set[tuple[int, str]] = set()
     for row in re.finditer(r"^\| (\d{3}) \| ([^|]+) \|", section(API, "Errors"), re.MULTILINE):
         listed |= {(int(row[1]), code) for code in re.findall(r"`(\w+)`", row[2])}
-    raised = {(kind.status, kind.code) for kind in subclasses(errors.Problem) if kind is not errors.Refused}
+    raised = {(kind.status, kind.code) for kind in every_problem() if kind is not errors.Refused}
     known = {code for _, code in listed}
     # Those who only gather others under one status have no code of their own.
     assert {(status, code) for status, code in raised if code != "internal_error" or status == 500} <= listed

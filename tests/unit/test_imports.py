@@ -1,5 +1,7 @@
-"""What a function's process imports, in a fresh interpreter: nothing that its first answer could do without."""
+"""What a function's process imports, in a fresh interpreter: nothing that its first answer could do without; and which
+packages a module may import."""
 
+import ast
 import importlib
 import json
 import os
@@ -41,54 +43,48 @@ EVERYWHERE = """
 """
 """The modules of lib that every function imports."""
 
+TURNS = """
+    auth.client_info chat chat.events chat.stopping chat.turns fields.types http.sse outbound outbound.addresses
+    personas personas.text
+"""
+DELIVERIES = "jobs jobs.queue personas.failures providers webhooks webhooks.deliveries"
+QUERIES = "database.management database.paging database.queries"
+SESSIONS = "fields.external_refs sessions workflow workflow.quoting"
+CONTACTS = "auth.client_info contacts fields.phones fields.types http.request_body"
+"""The modules that several functions import."""
+
 BESIDES = {
-    "archive": """
-        archive archive.sweep
+    "archive": "archive archive.sweep",
+    "chat": f"""
+        {TURNS} chat.ai_sdk chat.protocols chat.turn_runner chat.turn_writer http.batch_queue http.request_body
+        http.streaming http.widget personas.sanitizer
     """,
-    "chat": """
-        auth.client_info chat chat.ai_sdk chat.batch_queue chat.events chat.protocols chat.stopping
-        chat.turn_runner chat.turn_writer chat.turns fields.types http.request_body http.sse http.streaming
-        http.widget outbound outbound.addresses personas personas.sanitizer personas.text
+    "contacts": f"""
+        {CONTACTS} {QUERIES} contacts.contacts contacts.merges contacts.timeline conversations conversations.follow_ups
+        fields.identities fields.tags workspaces workspaces.settings
     """,
-    "contacts": """
-        auth.client_info contacts contacts.contacts contacts.merges contacts.timeline conversations
-        conversations.follow_ups database.management database.paging database.queries fields.identities
-        fields.phones fields.tags fields.types http.request_body workspaces workspaces.settings
+    "conversations": f"""
+        {TURNS} {SESSIONS} conversations conversations.stream database.paging fields.tags http.batch_queue
+        http.streaming sessions.models
     """,
-    "conversations": """
-        auth.client_info chat chat.batch_queue chat.events chat.stopping chat.turns conversations
-        conversations.stream database.paging fields.external_refs fields.tags fields.types http.sse
-        http.streaming outbound outbound.addresses personas personas.text sessions sessions.models workflow
-        workflow.quoting
+    "registration": f"{CONTACTS} contacts.registration",
+    "sessions": f"""
+        {TURNS} {QUERIES} {SESSIONS} conversations conversations.follow_ups fields.tags http.request_body sessions.bulk
+        sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers
+        workflow.workflow
     """,
-    "registration": """
-        auth.client_info contacts contacts.registration fields.phones fields.types http.request_body
-    """,
-    "sessions": """
-        auth.client_info chat chat.events chat.stopping chat.turns conversations conversations.follow_ups
-        database.management database.paging database.queries fields.external_refs fields.tags fields.types
-        http.request_body http.sse outbound outbound.addresses personas personas.text sessions sessions.bulk
-        sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers workflow
-        workflow.quoting workflow.workflow
-    """,
-    "webhooks": """
-        auth.client_info chat chat.events chat.stopping chat.turns fields.types http.request_body http.sse
-        jobs jobs.queue outbound outbound.addresses personas personas.failures personas.text providers webhooks
-        webhooks.deliveries
-    """,
-    "worker": """
-        auth.client_info chat chat.events chat.stopping chat.turns fields.types http.sse jobs jobs.queue
-        outbound outbound.addresses personas personas.failures personas.text providers webhooks webhooks.deliveries
-    """,
-    "workspaces": """
-        auth.client_info contacts contacts.registration database.management database.paging database.queries
-        fields.external_refs fields.phones fields.types http.request_body personas personas.text sessions
-        sessions.session_templates workflow workflow.quoting workflow.workflow_transitions workspaces
-        workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces
-        workspaces.turn_errors workspaces.workspaces
+    "webhooks": f"{TURNS} {DELIVERIES} http.request_body",
+    "worker": f"{TURNS} {DELIVERIES}",
+    "workspaces": f"""
+        {CONTACTS} {QUERIES} {SESSIONS} contacts.registration personas personas.text sessions.session_templates
+        workflow.workflow_transitions workspaces workspaces.members workspaces.personas workspaces.secrets
+        workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
     """,
 }
-"""The modules that a function imports besides."""
+"""All modules that a function imports besides."""
+
+EDGE = {"auth", "database", "fields", "http", "outbound"}
+"""The packages of lib between the domain and the outside; every other package is the domain's."""
 
 AIOHTTP = "aiohappyeyeballs aiohttp aiosignal attr frozenlist idna multidict propcache yarl"
 """aiohttp and what it imports."""
@@ -145,15 +141,9 @@ print(json.dumps(found))
 def imported(function: str, step: str = "") -> Mapping[str, Any]:
     """What is imported when, in a process of its own."""
     source = REPOSITORY / "functions" / function / "main.py"
+    command = [sys.executable, "-c", _SCRIPT, function, str(source), step]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, function, str(source), step],
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -187,6 +177,33 @@ def test_models_are_built_when_they_are_first_used() -> None:
     assert {model.__module__.partition(".")[0] for model in models} == {"lib", "functions"}
     built = [model for model in models if not model.model_config.get("defer_build")]
     assert [f"{model.__module__}.{model.__name__}" for model in built] == []
+
+
+def test_dependencies_run_one_way() -> None:
+    """The functions and lib do without the tools, the domain without HTTP requests, and the edge without the domain."""
+    packages = {path.parent.name for path in (REPOSITORY / "lib").glob("*/__init__.py")}
+    domain = {f"lib.{name}" for name in packages - EDGE}
+    wrong = []
+    for path in _sources():
+        forbidden = {"bench", "cli", "local", "tests", "web"}
+        if path.is_relative_to(REPOSITORY / "lib"):
+            forbidden |= {"functions"}
+            forbidden |= {"starlette"} if path.parent.name in packages - EDGE else set()
+            forbidden |= domain if path.parent.name in EDGE else set()
+        found = _imports(path) & forbidden
+        wrong += [f"{path.relative_to(REPOSITORY)} imports {package}" for package in sorted(found)]
+    assert wrong == []
+
+
+def _imports(path: Path) -> set[str]:
+    """The packages that a module imports anywhere: those at the top level, and those of lib."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.partition(".")[0] for name in names} | {".".join(name.split(".")[:2]) for name in names}
 
 
 def _sources() -> Iterator[Path]:

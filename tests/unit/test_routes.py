@@ -48,6 +48,7 @@ async def test_a_function_loads_as_deployed_is_healthy_and_refuses_other_methods
             path = re.sub(r"\{\w+\}", "x", route.path)
             own = sorted(other.method for other in routes.of(function) if other.path == route.path)
             other = next(method for method in ("DELETE", "PATCH", "PUT") if method not in own)
-            async with session.request(other, path) as answer:
-                assert (answer.status, answer.headers["allow"]) == (405, ", ".join(own))
-                assert (await answer.json(content_type=None))["code"] == "method_not_allowed"
+            for method in (other, "OPTIONS"):
+                async with session.request(method, path) as answer:
+                    assert (answer.status, answer.headers["allow"]) == (405, ", ".join(own))
+                    assert (await answer.json(content_type=None))["code"] == "method_not_allowed"

@@ -9,14 +9,14 @@ from lib.chat import turns
 from lib.chat.turns import ChatMessage, Turn
 from tests.unit.sql_functions import SqlFunctions
 
-SPACE, WORKSPACE = uuid4(), uuid4()
+SPACE, WORKSPACE, MESSAGE = uuid4(), uuid4(), uuid4()
 
 
 class Database:
     """The turn as the database keeps it: the first to finish it wins."""
 
     def __init__(self, sql: SqlFunctions) -> None:
-        self.turn_id, self.message_id = uuid4(), uuid4()
+        self.turn_id = uuid4()
         self.status, self.text, self.chunks = "active", "", ""
         self.finished_with: dict[str, Any] = {}
         self.time_limit = 30
@@ -54,7 +54,7 @@ class Database:
         if changed:
             self.status, self.text = arguments["status"], arguments["answer"]
             self.finished_with = arguments
-        message_id = str(self.message_id) if self.text else None
+        message_id = str(MESSAGE) if self.text else None
         return {"changed": changed, "status": self.status, "message_id": message_id, "text_length": len(self.text)}
 
     def end_elsewhere(self, status: str, text: str, error_code: str | None = None) -> None:
@@ -71,7 +71,7 @@ class Database:
             "status": self.status,
             "position": after + len(text) if active else len(self.text),
             "text": text,
-            "message_id": None if active else str(self.message_id),
+            "message_id": None if active else str(MESSAGE),
             "error_code": self.error_code,
         }
 

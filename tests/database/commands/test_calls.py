@@ -262,8 +262,9 @@ async def test_a_database_that_does_not_let_us_in_is_told_and_found_again(
 ) -> None:
     await database.define("return to_jsonb(1)")
     settings(SWITCHBOARD_DATABASE_URL=re.sub(part, wrong, database.url))
-    with pytest.raises(errors.BackendUnavailable):
-        await database.call(patience=BRIEF)
+    async with asyncio.timeout(2):
+        with pytest.raises(errors.BackendUnavailable):
+            await database.call(patience=BRIEF)
     await commands.close()
     settings(SWITCHBOARD_DATABASE_URL=database.url)
     assert await database.call() == 1

@@ -3,10 +3,9 @@ from typing import Any
 
 import pytest
 
-from lib import errors
 from lib.archive import sweep
 from lib.archive.sweep import SweepReport
-from tests.unit.sql_functions import SqlFunctions, raised
+from tests.unit.sql_functions import SqlFunctions
 
 
 @pytest.mark.parametrize(
@@ -27,9 +26,3 @@ async def test_batches_are_archived_until_none_is_left_or_the_time_is_over(
     monkeypatch.setattr(sweep, "time", SimpleNamespace(monotonic=lambda: now))
     sql.functions["archive_old_chat_sessions"] = mark
     assert await sweep.run(budget_seconds=budget) == SweepReport(archived=archived, remaining=remaining)
-
-
-async def test_a_database_that_is_away_is_an_error(sql: SqlFunctions) -> None:
-    sql.functions["archive_old_chat_sessions"] = lambda _: raised("57P01", "no")
-    with pytest.raises(errors.BackendUnavailable):
-        await sweep.run(budget_seconds=1)

@@ -32,29 +32,22 @@ def test_no_header_makes_anything_but_an_address_or_nothing(peer: str, forwarded
 
 
 @pytest.mark.parametrize(
-    ("written", "canonical"),
+    ("peer", "forwarded", "proxies", "address"),
     [
-        ("192.0.2.7:4711", "192.0.2.7"),
-        ("[2001:DB8::1]:4711", "2001:db8::1"),
-        ("2001:db8:0:0::1", "2001:db8::1"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("fe80::1%eth0", "fe80::1"),
-        ("unknown", None),
-        ("testclient", None),
+        ("192.0.2.7:4711", [], 0, "192.0.2.7"),
+        ("[2001:DB8::1]:4711", [], 0, "2001:db8::1"),
+        ("2001:db8:0:0::1", [], 0, "2001:db8::1"),
+        ("::ffff:192.0.2.7", [], 0, "192.0.2.7"),
+        ("fe80::1%eth0", [], 0, "fe80::1"),
+        ("unknown", [], 0, None),
+        # Several headers are one list; a list shorter than the proxies leaves the peer.
+        ("192.0.2.1", ["198.51.100.1", "198.51.100.2"], 2, "198.51.100.1"),
+        ("192.0.2.1", ["198.51.100.1"], 2, "192.0.2.1"),
+        (None, [], 1, None),
     ],
 )
-def test_an_address_has_one_form(written: str, canonical: str | None) -> None:
-    assert client_info.address(peer=written, forwarded=[], trusted_proxies=0) == canonical
-
-
-def test_a_chain_shorter_than_the_proxies_leaves_the_peer() -> None:
-    assert client_info.address(peer="192.0.2.1", forwarded=["198.51.100.1"], trusted_proxies=2) == "192.0.2.1"
-    assert client_info.address(peer=None, forwarded=[], trusted_proxies=1) is None
-
-
-def test_several_headers_are_one_list() -> None:
-    got = client_info.address(peer="192.0.2.1", forwarded=["198.51.100.1", "198.51.100.2"], trusted_proxies=2)
-    assert got == "198.51.100.1"
+def test_an_address_has_one_form(peer: str | None, forwarded: list[str], proxies: int, address: str | None) -> None:
+    assert client_info.address(peer=peer, forwarded=forwarded, trusted_proxies=proxies) == address
 
 
 @pytest.mark.parametrize(

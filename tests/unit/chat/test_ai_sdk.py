@@ -8,15 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from starlette.requests import Request
-from starlette.types import Message
 
 from lib import errors
 from lib.auth import callers
 from lib.chat import ai_sdk, protocols
 from lib.chat.ai_sdk import Encoder
 from lib.chat.events import Delta, Done, Event, Failed, Opened
-from lib.chat.turns import ChatMessage
 from lib.http import sse
 from lib.http.sse import StreamBroken
 
@@ -100,7 +97,7 @@ def test_the_real_package_makes_a_message_of_an_answer(seen: Seen) -> None:
         assert message["metadata"] == {**IDS, **COMPLETED_METADATA}
 
 
-def test_the_real_package_shows_a_failure_and_keeps_the_text_before_it(seen: Seen) -> None:
+def test_the_real_package_shows_a_failure_by_its_title_and_keeps_the_text_before_it(seen: Seen) -> None:
     failed, cancelled = seen["failed"], seen["cancelled"]
     assert failed["error"] == "The answer broke off."
     assert failed["message"]["parts"] == [{"type": "text", "text": "Hi\n", "state": "done"}]
@@ -115,36 +112,25 @@ def test_a_token_is_sent_once_and_kept_with_no_message(seen: Seen) -> None:
     assert "the-token" not in json.dumps(seen["with a token"]["message"])
 
 
-def test_the_chunks_of_an_answer_in_their_order() -> None:
-    assert chunks(SEQUENCES["completed"]) == [
-        {"type": "start", "messageId": str(TURN), "messageMetadata": IDS},
-        {"type": "text-start", "id": "answer"},
-        {"type": "text-delta", "id": "answer", "delta": "Hi\n"},
-        {"type": "text-delta", "id": "answer", "delta": "you \N{GRINNING FACE}"},
-        {"type": "text-end", "id": "answer"},
-        {"type": "finish", "messageMetadata": COMPLETED_METADATA},
-    ]
-
-
-def test_a_cancelled_answer_is_aborted_and_nothing_follows_an_end() -> None:
-    kinds = [chunk["type"] for chunk in chunks(SEQUENCES["cancelled"])]
-    assert kinds == ["start", "text-start", "text-delta", "text-end", "message-metadata", "abort"]
-    assert [chunk["type"] for chunk in chunks(SEQUENCES["cancelled before a word"])][-1] == "abort"
-    assert encoded(SEQUENCES["broken after the end"]) == encoded([OPENED, HI, COMPLETED])
-
-
-def test_an_error_is_shown_by_its_title_and_identified_by_its_code() -> None:
-    *_, metadata, error = chunks(SEQUENCES["failed beyond repair"])
-    title = "The persona is not set up correctly."
-    assert error == {"type": "error", "errorText": title}
-    told = {"code": "persona_misconfigured", "title": title, "retryable": False}
-    assert metadata["messageMetadata"]["error"] == told
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("completed", "start text-start text-delta text-delta text-end finish"),
+        ("cancelled", "start text-start text-delta text-end message-metadata abort"),
+        ("cancelled before a word", "start message-metadata abort"),
+        ("failed beyond repair", "start message-metadata error"),
+        ("broken after the end", "start text-start text-delta text-end finish"),
+    ],
+)
+def test_the_chunks_of_a_stream_in_their_order(name: str, kinds: str) -> None:
+    assert [chunk["type"] for chunk in chunks(SEQUENCES[name])] == kinds.split()
 
 
 # What useChat sends -------------------------------------------------------------------------------------------------
 
 CONTACT_CALLER = callers.Contact(TURN, CONTACT, CONVERSATION, "asserted", "token")
 USER = callers.User(CONTACT, None, "token")
+ANONYMOUS = callers.Anonymous()
 
 
 def text_message(text: str = "hello", **members: Any) -> dict[str, Any]:
@@ -155,64 +141,36 @@ def sent(*messages: Any, **members: Any) -> dict[str, Any]:
     return {"id": "chat-1", "messages": messages or [text_message()], "trigger": "submit-message", **members}
 
 
-async def read_body(document: Any, caller: callers.Caller = CONTACT_CALLER) -> ChatMessage:
-    content = json.dumps(document).encode()
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": content, "more_body": False}
-
-    headers = [(b"content-type", b"application/json")]
-    return await ai_sdk.read(Request({"type": "http", "method": "POST", "headers": headers}, receive), caller)
-
-
-async def fields_refused(document: Any) -> dict[str, str]:
-    with pytest.raises(errors.InvalidBody) as refused:
-        await read_body(document)
-    return {fault.field: fault.message for fault in refused.value.errors}
-
-
-async def test_the_last_message_is_the_text_and_its_id_makes_it_repeatable() -> None:
-    before = [text_message("one", id="m0"), {"id": "a0", "role": "assistant", "parts": [{"type": "step-start"}]}]
-    two_parts = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "t"}, {"type": "text", "text": "wo"}]}
-    message = await read_body(sent(*before, two_parts))
-    assert (message.message, message.client_message_id) == ("two", "m1")
-
-
-async def test_a_regenerated_or_edited_message_is_another_message() -> None:
-    regenerated = await read_body(sent(trigger="regenerate-message", messageId="a1"))
-    edited = await read_body(sent(text_message("hello again"), messageId="m1"))
-    assert (regenerated.message, regenerated.client_message_id) == ("hello", None)
-    assert (edited.message, edited.client_message_id) == ("hello again", None)
+ANSWER = {"id": "a0", "role": "assistant", "parts": [{"type": "step-start"}]}
+TWO_PARTS = text_message(parts=[{"type": "text", "text": "t"}, {"type": "text", "text": "wo"}])
+UNREADABLE = {"anything": "x", "deep": [[[[]]]]}
+OURS = {"email": "a@example.com", "persona_id": str(UUID(int=9)), "metadata": {"page": "/"}}
 
 
 @pytest.mark.parametrize(
-    ("caller", "thread_key"), [(USER, "chat-1"), (CONTACT_CALLER, None), (callers.Anonymous(), None)]
+    ("document", "caller", "fields"),
+    [
+        (sent(text_message("one", id="m0"), ANSWER, TWO_PARTS), USER, {"message": "two", "client_message_id": "m1"}),
+        (sent(UNREADABLE, text_message()), USER, {"message": "hello"}),
+        # A regenerated or edited message is another message.
+        (sent(trigger="regenerate-message", messageId="a1"), USER, {"message": "hello", "client_message_id": None}),
+        (sent(text_message("again"), messageId="m1"), USER, {"message": "again", "client_message_id": None}),
+        # The chat's id is the thread of a signed-in user only.
+        (sent(), USER, {"thread_key": "chat-1"}),
+        (sent(), CONTACT_CALLER, {"thread_key": None}),
+        (sent(), ANONYMOUS, {"thread_key": None}),
+        *((sent(threadKey="mine"), caller, {"thread_key": "mine"}) for caller in (USER, CONTACT_CALLER, ANONYMOUS)),
+        # Members of the app are ignored, ours are read.
+        (sent(model="x", webSearch=True, **OURS), USER, {**OURS, "persona_id": UUID(int=9)}),
+        (sent(text_message(metadata={"at": 1})), USER, {"metadata": {"at": 1}}),
+        (sent(text_message(metadata="loose")), USER, {"metadata": {}}),
+        (sent(text_message(metadata={"at": 1}), metadata={"page": "/"}), USER, {"metadata": {"page": "/"}}),
+        ({"message": "hello", "client_message_id": "c"}, USER, {"message": "hello", "client_message_id": "c"}),
+    ],
 )
-async def test_the_id_of_the_chat_is_the_thread_of_a_signed_in_user_only(
-    caller: callers.Caller, thread_key: str | None
-) -> None:
-    assert (await read_body(sent(), caller)).thread_key == thread_key
-    assert (await read_body(sent(threadKey="mine"), caller)).thread_key == "mine"
-
-
-async def test_members_of_the_app_are_ignored_and_ours_are_read() -> None:
-    persona = UUID(int=9)
-    message = await read_body(
-        sent(model="x", webSearch=True, email="a@example.com", persona_id=str(persona), metadata={"page": "/"})
-    )
-    assert (message.email, message.persona_id, message.metadata) == ("a@example.com", persona, {"page": "/"})
-
-
-async def test_the_metadata_of_a_message_is_kept_unless_the_body_has_its_own() -> None:
-    assert (await read_body(sent(text_message(metadata={"at": 1})))).metadata == {"at": 1}
-    assert (await read_body(sent(text_message(metadata="loose")))).metadata == {}
-    assert (await read_body(sent(text_message(metadata={"at": 1}), metadata={"page": "/"}))).metadata == {"page": "/"}
-
-
-async def test_our_own_body_is_read_too_and_as_strictly() -> None:
-    message = await read_body({"message": "hello", "client_message_id": "c"})
-    assert (message.message, message.client_message_id) == ("hello", "c")
-    assert "nonsense" in await fields_refused({"message": "hello", "nonsense": 1})
+def test_a_body_is_read_as_a_message(document: object, caller: callers.Caller, fields: dict[str, Any]) -> None:
+    message = ai_sdk.read(document, caller)
+    assert {name: getattr(message, name) for name in fields} == fields
 
 
 @pytest.mark.parametrize(
@@ -236,53 +194,41 @@ async def test_our_own_body_is_read_too_and_as_strictly() -> None:
         (sent(metadata=[]), "metadata", "dict"),
         (sent(email=7), "email", ""),
         ([], "", ""),
+        ({"message": "hello", "nonsense": 1}, "nonsense", ""),
     ],
 )
-async def test_an_invalid_member_is_refused_by_its_name(document: Any, field: str, says: str) -> None:
-    refused = await fields_refused(document)
-    assert field in refused
-    assert says in refused[field]
-
-
-async def test_a_long_chat_fits_and_its_earlier_messages_are_not_read() -> None:
-    earlier = [{"anything": "x" * 1_000, "deep": [[[[]]]]} for _ in range(2_000)]
-    assert (await read_body(sent(*earlier, text_message()))).message == "hello"
-    with pytest.raises(errors.BodyTooLarge):
-        await read_body(sent(*earlier, *earlier, *earlier, text_message()))
+def test_an_invalid_member_is_refused_by_its_name(document: object, field: str, says: str) -> None:
+    with pytest.raises(errors.InvalidBody) as refused:
+        ai_sdk.read(document, CONTACT_CALLER)
+    faults = {fault.field: fault.message for fault in refused.value.errors}
+    assert field in faults
+    assert says in faults[field]
 
 
 # Which protocol -----------------------------------------------------------------------------------------------------
 
 
-def asking(query: str = "", *accept: str) -> Request:
-    headers = [(b"accept", value.encode()) for value in accept]
-    return Request({"type": "http", "method": "GET", "headers": headers, "query_string": query.encode()})
-
-
 @pytest.mark.parametrize(
-    ("request_", "name"),
+    ("asked", "accept", "name"),
     [
-        (asking(), "events"),
-        (asking("", "*/*"), "events"),
-        (asking("", "text/event-stream"), "events"),
-        (asking("", "application/json; protocol=other"), "events"),
-        (asking("protocol=events"), "events"),
-        (asking("protocol=ai-sdk"), "ai-sdk"),
-        (asking("after=3&protocol=ai-sdk", "text/event-stream"), "ai-sdk"),
-        (asking("", "text/event-stream; protocol=ai-sdk"), "ai-sdk"),
-        (asking("", 'text/event-stream;q=0.9 ; Protocol = "ai-sdk"'), "ai-sdk"),
-        (asking("", "application/json", "*/*;q=0.1, text/event-stream;protocol=ai-sdk"), "ai-sdk"),
-        (asking("protocol=events", "text/event-stream; protocol=ai-sdk"), "events"),
+        (None, [], "events"),
+        (None, ["*/*"], "events"),
+        (None, ["text/event-stream"], "events"),
+        (None, ["application/json; protocol=other"], "events"),
+        ("events", [], "events"),
+        ("ai-sdk", ["text/event-stream"], "ai-sdk"),
+        (None, ["text/event-stream; protocol=ai-sdk"], "ai-sdk"),
+        (None, ['text/event-stream;q=0.9 ; Protocol = "ai-sdk"'], "ai-sdk"),
+        (None, ["application/json", "*/*;q=0.1, text/event-stream;protocol=ai-sdk"], "ai-sdk"),
+        ("events", ["text/event-stream; protocol=ai-sdk"], "events"),
     ],
 )
-def test_the_query_or_else_accept_names_the_protocol(request_: Request, name: str) -> None:
-    assert protocols.of(request_).name == name
+def test_the_query_or_else_accept_names_the_protocol(asked: str | None, accept: list[str], name: str) -> None:
+    assert protocols.select(asked, accept).name == name
 
 
-@pytest.mark.parametrize(
-    "request_", [asking("protocol=grpc"), asking("protocol="), asking("", "text/event-stream; protocol=AI")]
-)
-def test_an_unknown_protocol_is_refused_and_the_known_are_named(request_: Request) -> None:
+@pytest.mark.parametrize(("asked", "accept"), [("grpc", []), ("", []), (None, ["text/event-stream; protocol=AI"])])
+def test_an_unknown_protocol_is_refused_and_the_known_are_named(asked: str | None, accept: list[str]) -> None:
     with pytest.raises(errors.InvalidBody) as refused:
-        protocols.of(request_)
+        protocols.select(asked, accept)
     assert refused.value.errors == (errors.FieldError("protocol", "must be events or ai-sdk"),)

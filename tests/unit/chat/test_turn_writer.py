@@ -11,7 +11,6 @@ from lib.auth import callers
 from lib.chat import turn_writer
 from lib.chat.turn_writer import TurnWriter
 from lib.database import commands
-from lib.database.retries import Patience
 from tests.unit.sql_functions import SqlFunctions, raised
 
 TURN = uuid4()
@@ -125,26 +124,13 @@ async def test_a_batch_whose_answer_was_lost_is_repeated_unchanged(chunks: Chunk
     running.cancel()
 
 
-class OneFlush:
-    """A database that answers one flush."""
-
-    def __init__(self, **answer: Any) -> None:
-        self.answer = answer
-
-    async def call(self, _: str, arguments: Any, returns: Any, *, repeatable: bool, patience: Patience) -> Any:
-        self.repeatable, self.patience = repeatable, patience
-        return returns(**self.answer)
+async def test_a_flush_tells_that_the_turn_is_to_be_cancelled(chunks: Chunks, sql: SqlFunctions) -> None:
+    sql.functions["flush_turn"] = lambda _: {"status": "active", "stop": True}
+    _, running = started()
+    assert await asyncio.wait_for(running, 20) == "cancelled"
 
 
-@pytest.mark.parametrize(("stop", "status"), [(False, "timeout"), (True, "cancelled")])
-async def test_a_flush_that_hangs_is_repeated_before_a_cancel_takes_the_process_for_gone(
-    monkeypatch: pytest.MonkeyPatch, stop: bool, status: str
-) -> None:
+def test_a_flush_that_hangs_is_repeated_before_a_cancel_takes_the_process_for_gone() -> None:
     """A cancel waits for a flush for six seconds (private.stop_turn)."""
-    silence = turn_writer.SILENCE_SECONDS
-    pauses(monkeypatch, pause=0, silence=0)
-    database = OneFlush(status="timeout", stop=stop)
-    assert await TurnWriter(database, TURN).run() == status  # type: ignore[arg-type]
-    assert database.repeatable
-    assert database.patience.tries > 1
-    assert silence + database.patience.try_seconds < 6
+    assert turn_writer._PATIENCE.tries > 1
+    assert turn_writer.SILENCE_SECONDS + turn_writer._PATIENCE.try_seconds < 6

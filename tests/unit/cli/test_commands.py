@@ -1,12 +1,15 @@
-"""The operators' commands without a backend: what can be said to them, and what contradicts itself."""
+"""The operators' commands without a backend: their options, contradictions among them, and where the key is sent."""
 
-import json
+import asyncio
 import re
+import subprocess
+import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
@@ -104,6 +107,8 @@ def test_every_body_that_managing_takes_has_a_command() -> None:
         (f"contact resolve {ID} omi:u1 --group {ID}", "--group needs --create"),
         (f"workspace create x --owner-id {ID} --owner-email a@example.com", "not by both"),
         (f"member add {ID} --user-id {ID} --email a@example.com", "--email or by --user-id"),
+        (f"member add {ID} --user-id {ID} --create-user", "--create-user needs --email"),
+        (f"workspace create x --owner-id {ID} --create-user", "--create-user needs --owner-email"),
         *(
             (f"{command} {one} {other}", f"Either {one.split()[0]} or {other}.")
             for command, one, other in (
@@ -124,24 +129,47 @@ def test_options_that_contradict_each_other_are_refused(typed: Typed, arguments:
     assert (ran.exit_code, said in ran.stderr) == (2, True), ran.stderr
 
 
-def test_each_of_them_alone_is_accepted(typed: Typed) -> None:
-    for arguments in (
-        f"space update {ID} --no-origins", f"template update {ID} --no-persona --no-workflow --no-first-messages",
-        f"space rotate-hmac-secret {ID} --remove", f"space rotate-hmac-secret {ID} --overlap-seconds 0",
-        f"contact resolve {ID} omi:u1 --kind person", f"contact resolve {ID} omi:u1 --create --first-name Ann",
-        f"template update {ID} --workflow x --step y", f"workspace update {ID} --instance-session-timeout",
-    ):  # fmt: skip
-        assert typed(*arguments.split()).exit_code == 5, arguments
-
-
-@pytest.mark.parametrize("content", ["", "[1]", "null", '{"a": NaN}', "no JSON"])
-def test_a_file_of_json_is_an_object(typed: Typed, tmp_path: Path, content: str) -> None:
-    file = tmp_path / "file.json"
-    for option in ("--metadata", "--workflow-state"):
-        file.write_text(content)
-        wrong = typed("template", "update", ID, option, str(file))
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"template update {ID} --metadata -",
+        f"template update {ID} --workflow-state -",
+        f"persona update {ID} --config -",
+        f"contact resolve {ID} omi:u1 --create --attributes -",
+    ],
+)
+def test_a_file_of_json_is_an_object(typed: Typed, command: str) -> None:
+    for content in ("", "[1]", '{"a": NaN}'):
+        wrong = typed(*command.split(), stdin=content)
         assert (wrong.exit_code, "is no JSON object" in wrong.stderr) == (2, True), wrong.stderr
-        file.write_text(json.dumps({"a": 1}))
-        assert typed("template", "update", ID, option, str(file)).exit_code == 5
-    wrong = typed("persona", "update", ID, "--config", "-", stdin=content)
-    assert (wrong.exit_code, "is no JSON object" in wrong.stderr) == (2, True), wrong.stderr
+
+
+@pytest.mark.parametrize(("key", "bearer"), [("a.b.c", "Bearer a.b.c"), ("sb_secret_key", None)])
+async def test_a_key_is_sent_in_its_headers_and_not_after_a_redirect(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, key: str, bearer: str | None
+) -> None:
+    asked = set()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.add(request.path)
+        assert (request.headers["apikey"], request.headers.get("Authorization")) == (key, bearer)
+        if request.path.endswith("create_workspace"):
+            return web.json_response({"code": "PT404", "message": "user_not_found"}, status=404)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(application, host="127.0.0.1") as server:
+        monkeypatch.setenv("SUPABASE_URL", str(server.make_url("/")))
+        monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", key)
+        create = "workspace create x --owner-email a@example.com --create-user"
+        for arguments in ("workspace list", f"space delete {ID}", create):
+            ran = await asyncio.to_thread(typed, *arguments.split())
+            assert ran.exit_code == 1, ran.output
+    rpc = {f"/rest/v1/rpc/{name}" for name in ("delete_space", "create_workspace")}
+    assert asked == {"/rest/v1/workspaces", *rpc, "/auth/v1/admin/users"}
+
+
+def test_the_help_does_not_wait_for_the_client_of_supabase() -> None:
+    script = "import sys, cli.__main__; sys.exit('supabase' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

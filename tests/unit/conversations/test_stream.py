@@ -6,14 +6,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from lib import config, errors
+from lib import errors
 from lib.auth import callers
 from lib.conversations import stream
 from lib.conversations.stream import Encoder, Event, SessionChange, StreamedMessage
 from lib.database import commands
-from lib.database.refusals import SqlError
 from lib.http.sse import StreamBroken
-from tests.unit.conftest import Configure
 from tests.unit.sql_functions import SqlFunctions, raised
 
 CONVERSATION, SESSION = uuid4(), uuid4()
@@ -112,36 +110,16 @@ async def test_it_ends_with_its_time_and_may_be_resumed(sql: SqlFunctions, monke
     assert b"id:" not in wire
 
 
-async def test_its_time_is_a_setting_with_bounds(configure: Configure) -> None:
-    configure(CONVERSATION_STREAM_SECONDS="5")
-    assert config.settings().conversation_stream_seconds == 5
-    for wrong in ("4", "841", "long"):
-        configure(CONVERSATION_STREAM_SECONDS=wrong)
-        with pytest.raises(errors.ConfigError):
-            config.settings()
-
-
-@pytest.mark.parametrize(
-    ("answer", "code", "retryable"),
-    [
-        (raised("PT404", "conversation_not_found"), "conversation_not_found", b"false"),
-        (errors.TokenExpired(), "token_expired", b"false"),
-    ],
-)
-async def test_it_ends_when_the_conversation_cannot_be_read_any_more(
-    sql: SqlFunctions, answer: errors.Problem | SqlError, code: str, retryable: bytes
-) -> None:
+async def test_it_ends_with_the_readers_token(sql: SqlFunctions) -> None:
     kept = Kept(sql, "a")
 
     def end(count: int) -> None:
         if count == 2:
-            sql.functions["follow_conversation"] = lambda _: answer
+            sql.functions["follow_conversation"] = lambda _: errors.TokenExpired()
 
-    heard = await follow(then=end)
-    assert texts(heard) == ["a"]
-    assert heard[-1] == StreamBroken(code)
-    assert b'"retryable":' + retryable in Encoder().encode(heard[-1])
-    assert len(kept.asked) == 1
+    _, *heard, last = await follow(then=end)
+    assert (texts(heard), last, len(kept.asked)) == (["a"], StreamBroken("token_expired"), 1)
+    assert b'"retryable":false' in Encoder().encode(last)
 
 
 async def test_pauses_grow_up_to_their_bound_while_nothing_happens(

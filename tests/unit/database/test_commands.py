@@ -13,7 +13,6 @@ from lib.auth import callers
 from lib.database import commands, refusals
 from lib.database.refusals import SqlError
 from lib.database.retries import BRIEF, GLANCE, PERSISTENT, Patience
-from tests.unit.conftest import Configure
 from tests.unit.sql_functions import Refusal, SqlFunctions, raised, refused
 
 WORKSPACE = uuid4()
@@ -27,16 +26,6 @@ class Answer(BaseModel):
 
 async def call(*, rpc: commands.Rpc = RPC, repeatable: bool = False, patience: Patience = BRIEF) -> int:
     return (await rpc.call("do_it", {"id": WORKSPACE}, Answer, repeatable=repeatable, patience=patience)).value
-
-
-async def test_a_call_says_who_is_calling_and_how_far_it_reaches(sql: SqlFunctions) -> None:
-    sql.functions["do_it"] = lambda _: {"value": 7, "more": "x"}
-    assert (await call(), await call(rpc=USER)) == (7, 7)
-    ours, own = sql.calls
-    assert ours.arguments == {"id": str(WORKSPACE)}
-    scope, caller = {"workspace_id": str(WORKSPACE)}, {"kind": "anonymous"}
-    assert (ours.role, ours.claims) == (None, {"role": "switchboard", "scope": scope, "caller": caller})
-    assert (own.role, own.claims) == ("authenticated", {"sub": "u"})
 
 
 @pytest.mark.parametrize(
@@ -131,15 +120,6 @@ async def test_what_was_deleted_or_replaced_in_this_moment_is_asked_for_once_mor
     with pytest.raises(errors.InternalError):
         await call(repeatable=True)
     assert len(sql.calls) == 4
-
-
-async def test_a_database_that_is_away_is_found_out_within_a_second(configure: Configure) -> None:
-    configure(SWITCHBOARD_DATABASE_URL="postgresql://switchboard_login:x@127.0.0.1:9/postgres")
-    begun = asyncio.get_running_loop().time()
-    with pytest.raises(errors.BackendUnavailable):
-        await call()
-    assert asyncio.get_running_loop().time() - begun < 2
-    await commands.close()
 
 
 async def test_work_that_would_be_lost_outlasts_a_restart_of_the_database(

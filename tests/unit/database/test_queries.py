@@ -12,12 +12,11 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from lib import errors
 from lib.auth import callers
 from lib.database import queries
-from lib.database.paging import PageRequest
-from lib.database.retries import GLANCE
 from lib.fields.models import Record
 from tests.unit.authority import Authority
 from tests.unit.conftest import Configure
@@ -51,13 +50,12 @@ class PostgRest:
 async def serving(configure: Configure, tls: ssl.SSLContext | None = None) -> AsyncIterator[PostgRest]:
     server, application = PostgRest(), web.Application()
     application.router.add_route("*", "/{path:.*}", server.answer)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "localhost", 0, ssl_context=tls).start()
-    configure(SUPABASE_REST_URL=f"{'https' if tls else 'http'}://localhost:{runner.addresses[0][1]}")
+    listening = TestServer(application, host="localhost")
+    await listening.start_server(ssl=tls)
+    configure(SUPABASE_REST_URL=f"{listening.scheme}://localhost:{listening.port}")
     yield server
     await queries.close()
-    await runner.cleanup()
+    await listening.close()
 
 
 @pytest_asyncio.fixture
@@ -79,29 +77,6 @@ async def test_a_query_carries_the_callers_token_and_the_projects_key(postgrest:
     assert first.headers["Authorization"] == "Bearer the-users-own-token"
     assert first.headers["apikey"] == "the-anon-key"
     assert first.transport is second.transport
-
-
-async def test_the_rows_of_a_function_are_narrowed_down_like_those_of_a_view(postgrest: PostgRest) -> None:
-    postgrest.answers = [(200, [{"id": str(UUID(int=1))}])]
-    reader = queries.reading_as(USER)
-    query = reader.function("search_things", {"query": "x"}).select("id").eq("status", "new").limit(1)
-    assert await reader.rows(query, Row) == (Row(id=UUID(int=1)),)
-    asked = postgrest.requests[0]
-    assert (asked.method, asked.path, asked.query["status"]) == ("POST", "/rpc/search_things", "eq.new")
-
-
-@pytest.mark.parametrize(("found", "items", "cursor"), [(0, 0, None), (2, 2, None), (3, 2, 2)])
-async def test_a_page_has_a_cursor_where_there_is_more(
-    postgrest: PostgRest, found: int, items: int, cursor: int | None
-) -> None:
-    postgrest.answers = [(200, [{"id": str(UUID(int=number))} for number in range(1, found + 1)])]
-    reader = queries.reading_as(USER)
-    query = reader.table("things").select("*")
-    page = await reader.page(query, Row, PageRequest(limit=2, cursor=UUID(int=0)))
-    assert len(page.items) == items
-    assert page.next_cursor == (cursor and str(UUID(int=cursor)))
-    asked = postgrest.requests[0].query
-    assert (asked["id"], asked["order"], asked["limit"]) == (f"gt.{UUID(int=0)}", "id.asc", "3")
 
 
 def document(code: str, message: str = "x@example.com") -> dict[str, Any]:
@@ -159,11 +134,3 @@ async def test_only_a_server_with_a_known_certificate_is_sent_a_token(
         with contextlib.nullcontext() if known else pytest.raises(errors.BackendUnavailable):
             assert await rows() == ()
         assert len(server.requests) == int(known)
-
-
-async def test_a_backend_that_does_not_answer_is_given_up(configure: Configure) -> None:
-    configure(SUPABASE_REST_URL="http://127.0.0.1:9")
-    reader = queries.reading_as(USER)
-    with pytest.raises(errors.BackendUnavailable):
-        await reader.rows(reader.table("things").select("*"), Row, patience=GLANCE)
-    await queries.close()

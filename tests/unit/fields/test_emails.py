@@ -16,13 +16,7 @@ domains = st.sampled_from(["example.com", "Example.TEST", "printer.local", "mün
 def test_case_and_space_around_make_no_difference(local: str, domain: str, space: str) -> None:
     plain = emails.parse(f"{local}@{domain}")
     assert emails.parse(f"{space}{local.upper()}@{domain.swapcase()}{space}").key == plain.key
-    assert plain.key == plain.key.lower()
-
-
-@given(local_parts, domains)
-def test_the_key_of_a_key_is_itself(local: str, domain: str) -> None:
-    key = emails.parse(f"{local}@{domain}").key
-    assert emails.parse(key).key == key
+    assert emails.parse(plain.key).key == plain.key == plain.key.lower()
 
 
 @given(st.text(max_size=60))
@@ -47,15 +41,12 @@ def test_any_text_has_a_key_or_is_refused(text: str) -> None:
         ("ana@server.local", "ana@server.local"),
         ("ana@localhost.localdomain", "ana@localhost.localdomain"),
         ("o'brien@example.com", "o'brien@example.com"),
+        # Dots and tags tell mailboxes apart.
+        ("a.b+c@gmail.com", "a.b+c@gmail.com"),
     ],
 )
 def test_an_address_has_one_key(typed: str, key: str) -> None:
     assert emails.parse(typed) == emails.Email(typed=typed.strip(), key=key)
-
-
-@pytest.mark.parametrize(("one", "other"), [("a.b@gmail.com", "ab@gmail.com"), ("a+b@gmail.com", "a@gmail.com")])
-def test_dots_and_tags_tell_mailboxes_apart(one: str, other: str) -> None:
-    assert emails.parse(one).key != emails.parse(other).key
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,6 @@ def test_a_whatsapp_number_has_one_key_which_is_the_phones(digits: str) -> None:
     assert {(one.implied.kind, one.implied.key) for one in found if one.implied} == {("phone", f"+{digits}")}
 
 
-@given(st.integers(min_value=1, max_value=2**64 - 1))
-def test_a_discord_channel_is_no_user_with_the_same_number(number: int) -> None:
-    user, channel = identities.of("discord", str(number)), identities.of("discord", f"channel:{number}")
-    assert (user.contact_kind, channel.contact_kind) == ("person", "group")
-    assert user.key != channel.key
-
-
 KINDS = ("email", "phone", "telegram", "whatsapp", "discord", "omi", "external")
 TEXTS = st.one_of(
     st.text(max_size=60),
@@ -70,12 +63,7 @@ def test_any_text_is_refused_or_has_a_key_that_is_its_own(kind: str, text: str) 
     [
         ("email: Ana@Example.COM ", "ana@example.com", "person"),
         ("phone:+49 (30) 123-456", "+4930123456", "person"),
-        ("telegram:42", "42", "person"),
-        ("telegram:-1001234567890", "-1001234567890", "group"),
         ("telegram:9007199254740993", "9007199254740993", "person"),
-        ("whatsapp:16505551234", "+16505551234", "person"),
-        ("whatsapp:US.13491208655302741918", "US.13491208655302741918", "person"),
-        ("whatsapp:us.ent.11815799212886844830", "US.ENT.11815799212886844830", "person"),
         ("whatsapp:120363041234567890@g.us", "group:120363041234567890@g.us", "group"),
         ("whatsapp:group:Y2FwaV9n", "group:Y2FwaV9n", "group"),
         ("discord:18446744073709551615", "18446744073709551615", "person"),
@@ -108,15 +96,6 @@ def test_any_other_text_is_refused(text: str) -> None:
 def test_an_implied_identity_is_listed_once_and_marked() -> None:
     given = tuple(identities.parse(text) for text in ("whatsapp:+15551234567", "whatsapp:15551234567", "telegram:42"))
     told = [(one["kind"], one["key"], one["implied"]) for one in identities.documents(given)]
-    assert told == [
-        ("whatsapp", "+15551234567", False),
-        ("telegram", "42", False),
-        ("phone", "+15551234567", True),
-    ]
+    assert told == [("whatsapp", "+15551234567", False), ("telegram", "42", False), ("phone", "+15551234567", True)]
     both = (identities.parse("whatsapp:+15551234567"), identities.parse("phone:+15551234567"))
     assert [one["implied"] for one in identities.documents(both)] == [False, False]
-
-
-def test_a_persons_and_a_groups_identities_are_never_one_contacts() -> None:
-    with pytest.raises(ValueError, match="person's"):
-        identities.contact_kind((identities.parse("telegram:-5"), identities.parse("email:ana@example.com")))

@@ -78,16 +78,10 @@ async def code_of(answer: aiohttp.ClientResponse) -> str:
     return str(document["code"])
 
 
-async def test_a_model_is_answered_without_its_empty_members(client: aiohttp.ClientSession) -> None:
-    turn = uuid4()
-    async with client.get(f"/turns/{turn}/stream") as answer:
-        assert (answer.status, await answer.json()) == (200, {"message": str(turn)})
-
-
-@pytest.mark.parametrize("prefix", ["", "/api"])
-async def test_a_route_answers_with_and_without_the_prefix(client: aiohttp.ClientSession, prefix: str) -> None:
-    async with client.post(prefix + PATH, json={"message": "hello"}) as answer:
-        assert (answer.status, await answer.json()) == (201, {"message": "hello"})
+async def test_a_model_is_answered_without_empty_members_also_under_api(client: aiohttp.ClientSession) -> None:
+    turn = str(uuid4())
+    async with client.get(f"/api/turns/{turn.upper()}/stream") as answer:
+        assert (answer.status, await answer.json()) == (200, {"message": turn})
 
 
 @pytest.mark.parametrize(
@@ -103,12 +97,6 @@ async def test_an_unknown_path_or_id_is_not_found(client: aiohttp.ClientSession,
     async with client.post(path, json={"message": "hello"}) as answer:
         assert answer.status == 404
         assert await code_of(answer) in ("space_not_found", "not_found")
-
-
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
-async def test_a_wrong_method_is_refused_with_the_right_one(client: aiohttp.ClientSession, method: str) -> None:
-    async with client.request(method, PATH) as answer:
-        assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize(
@@ -132,8 +120,6 @@ async def test_an_error_of_a_handler_is_a_problem_and_only_an_unexpected_one_is_
 async def test_every_answer_has_the_id_of_its_request(client: aiohttp.ClientSession) -> None:
     async with client.post(PATH, json={"message": "a"}, headers={"x-request-id": "request-17"}) as answer:
         assert answer.headers["x-request-id"] == "request-17"
-    async with client.post("/nowhere", headers={"x-request-id": "bad id"}) as answer:
-        assert len(answer.headers["x-request-id"]) == 16
 
 
 async def test_a_request_is_logged_without_its_content(
@@ -228,17 +214,6 @@ async def test_a_sender_that_does_not_read_yet_learns_that_its_body_is_too_large
     assert await asyncio.to_thread(post) == (201, (413, "body_too_large"))
 
 
-async def test_a_sender_that_breaks_off_disturbs_no_other(client: aiohttp.ClientSession) -> None:
-    base = client._base_url
-    assert base is not None
-    _, writer = await asyncio.open_connection(base.host, base.port)
-    writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
-    await writer.drain()
-    writer.close()
-    async with client.post(PATH, json={"message": "hello"}) as answer:
-        assert answer.status == 201
-
-
 def test_handlers_and_table_must_agree() -> None:
     with pytest.raises(ValueError, match="chat"):
         app.function("chat", {"stream": stream})
@@ -249,9 +224,3 @@ def test_a_function_does_not_start_without_its_settings(configure: Any, monkeypa
     configure()
     with pytest.raises(errors.ConfigError, match="CRON_SECRET"):
         app.function("chat", HANDLERS)
-
-
-def test_an_id_is_read_from_the_path() -> None:
-    turn = UUID(int=7)
-    request = Request({"type": "http", "path_params": {"turn_id": str(turn).upper()}})
-    assert app.path_id(request, "turn_id") == turn

@@ -37,13 +37,6 @@ async def test_only_a_listed_page_may_call_and_the_space_is_asked_once(space: UU
     assert [call.arguments for call in sql.calls] == [{"space_id": str(space)}]
 
 
-async def test_a_preflight_lists_the_method_and_the_headers(space: UUID) -> None:
-    headers = await cors.preflight(SPACE_ROUTE, space, PAGE)
-    assert headers["Access-Control-Allow-Methods"] == "POST"
-    assert "authorization" in headers["Access-Control-Allow-Headers"]
-    assert "Access-Control-Allow-Credentials" not in headers
-
-
 async def test_a_space_open_to_all_allows_any_page(space: UUID, sql: SqlFunctions) -> None:
     sql.functions["space_origins"] = lambda _: {"origins": ["*"]}
     assert await allowed(SPACE_ROUTE, space, PAGE) == "*"

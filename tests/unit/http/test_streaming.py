@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from lib.chat import ai_sdk
 from lib.chat.events import Delta, Done, Event, Opened, ServerSentEvents
 from lib.http import streaming as stream
 from lib.http.streaming import Stream
@@ -62,7 +61,7 @@ def no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def streaming(source: Source, *, drain: bool = True, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+async def streaming(source: Source, *, drain: bool = True) -> AsyncIterator[aiohttp.ClientResponse]:
     """The answer of a server that answers everything with a stream from the source."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +69,7 @@ async def streaming(source: Source, *, drain: bool = True, **options: Any) -> As
 
     async with (
         asyncio.timeout(20),
-        serving(app, **options) as origin,
+        serving(app) as origin,
         aiohttp.ClientSession(origin) as session,
         session.get("/") as answer,
     ):
@@ -144,22 +143,6 @@ async def test_events_that_come_together_are_one_write_with_the_opening_and_the_
         assert names(sent) == parts
 
 
-async def test_the_encoder_and_the_headers_of_a_stream_are_its_own() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        source = Source(ONE, RuntimeError("the secret of the house"))
-        answer = Stream(source.events(), drain=True, encoder=ai_sdk.Encoder(), headers={"RateLimit": '"x";r=1;t=2'})
-        await answer(scope, receive, send)
-
-    async with serving(app) as origin, aiohttp.ClientSession(origin) as client, client.get("/") as answer:
-        shown = {name: answer.headers[name] for name in ("ratelimit", "x-vercel-ai-ui-message-stream")}
-        assert shown == {"ratelimit": '"x";r=1;t=2', "x-vercel-ai-ui-message-stream": "v1"}
-        assert answer.headers["x-accel-buffering"] == "no"
-        frames = (await answer.text()).split("\n\n")
-    assert [frame[:26] for frame in frames[:2]] == ['data: {"type":"text-start"', 'data: {"type":"text-delta"']
-    failed = 'data: {"type":"error","errorText":"Something went wrong on our side."}'
-    assert frames[-3:] == [failed, "data: [DONE]", ""]
-
-
 async def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.02)
     parser, heard = events.Parser(), asyncio.Event()
@@ -208,13 +191,6 @@ async def test_a_source_that_breaks_ends_in_an_error_event(log_lines: list[dict[
     assert any(line["event"] == "stream_broke" for line in log_lines)
 
 
-async def test_a_server_that_stops_waits_for_the_source_to_tidy_up() -> None:
-    source = Source(ONE, FOREVER)
-    async with streaming(source, timeout_graceful_shutdown=1):
-        await source.began.wait()
-    await asyncio.wait_for(source.cancelled.wait(), 20)
-
-
 @pytest.mark.parametrize(("drain", "code"), [(True, "turn_interrupted"), (False, "stream_limit")])
 async def test_a_reader_learns_that_the_server_stops_before_the_end(drain: bool, code: str) -> None:
     source = Source(ONE, FOREVER)
@@ -224,5 +200,6 @@ async def test_a_reader_learns_that_the_server_stops_before_the_end(drain: bool,
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    assert source.cancelled.is_set(), "it has tidied up"
     assert f'"code":"{code}"'.encode() in b"".join(message.get("body", b"") for message in sent)
     assert sent[-1]["more_body"] is False

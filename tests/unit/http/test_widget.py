@@ -122,19 +122,10 @@ def test_events_are_read_the_same_wherever_the_bytes_are_cut() -> None:
         for position, text in enumerate(("Grüß dich, 🦜!", "one\ntwo", "", "data: x"))
     )
     for ending in (b"\n", b"\r\n", b"\r"):
-        body = (
-            b"\xef\xbb\xbf"
-            + ours.replace(b"\n", ending)
-            + ending.join((b"data: first", b"data:second", b"id", b"", b""))
-        )
+        last = ending.join((b"data: first", b"data:second", b"id", b"", b""))
+        body = b"\xef\xbb\xbf" + ours.replace(b"\n", ending) + last
         whole = read([[body]])[0]
-        assert [event[:2] for event in whole] == [
-            ["0", "delta"],
-            ["1", "delta"],
-            ["2", "delta"],
-            ["3", "delta"],
-            ["", "message"],
-        ]
+        assert [event[:2] for event in whole] == [*([str(place), "delta"] for place in range(4)), ["", "message"]]
         assert json.loads(whole[0][2]) == {"text": "Grüß dich, 🦜!"}
         assert whole[-1][2] == "first\nsecond"
         numbers = random.Random(7)  # noqa: S311
@@ -147,11 +138,8 @@ def test_events_are_read_the_same_wherever_the_bytes_are_cut() -> None:
 
 
 def test_an_incomplete_event_is_not_read() -> None:
-    assert read([[b"data: 1\n\ndata: 2\n"], [b"event: x\n\n"], [b": only a comment\n\n"]]) == [
-        [["", "message", "1"]],
-        [],
-        [],
-    ]
+    bodies = [b"data: 1\n\ndata: 2\n"], [b"event: x\n\n"], [b": only a comment\n\n"]
+    assert read([*bodies]) == [[["", "message", "1"]], [], []]
 
 
 def test_waits_are_read_as_seconds_or_as_a_date() -> None:

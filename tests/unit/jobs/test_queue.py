@@ -23,16 +23,13 @@ class Queue:
 
     def __init__(self, sql: SqlFunctions, *due: dict[str, Any]) -> None:
         self.due = list(due)
-        self.claims: list[dict[str, Any]] = []
         self.completed: list[str] = []
         self.failed: list[dict[str, Any]] = []
         sql.functions |= {"claim_jobs": self.claim, "complete_job": self.complete, "fail_job": self.fail}
 
     def claim(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        self.claims.append(arguments)
-        only = arguments["only_job"]
-        batch = [job for job in self.due if only in (None, job["id"])][: arguments["max_jobs"]]
-        self.due = [job for job in self.due if job not in batch]
+        most = arguments["max_jobs"]
+        batch, self.due = self.due[:most], self.due[most:]
         return {"jobs": batch}
 
     def complete(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -112,17 +109,3 @@ async def test_a_job_whose_end_cannot_be_stored_is_left_to_its_lease(sql: SqlFun
     Queue(sql, job())
     sql.functions["complete_job"] = lambda _: raised("57P01", "no")
     assert await run() == RunReport(processed=0, failed=1, remaining=False)
-
-
-async def test_one_job_can_be_run_by_its_id(sql: SqlFunctions) -> None:
-    other, mine = job(), job()
-    queue = Queue(sql, other, mine)
-    assert await jobs.run_one({"test": succeed}, mine["id"]) is True
-    assert queue.completed == [mine["id"]]
-    assert await jobs.run_one({"test": succeed}, mine["id"]) is False, "it is done"
-
-
-async def test_a_queue_that_cannot_be_reached_is_an_error(sql: SqlFunctions) -> None:
-    sql.functions["claim_jobs"] = lambda _: raised("57P03", "no")
-    with pytest.raises(errors.BackendUnavailable):
-        await run()

@@ -149,26 +149,6 @@ async def test_an_answer_without_a_length_ends_with_its_connection_but_not_with_
             await fetch(peer)
 
 
-async def test_the_head_is_there_before_the_body() -> None:
-    head = b'HTTP/1.1 200 OK\r\nContent-Type: TEXT/Plain ; Charset="Latin-1"\r\nContent-Length: 4\r\n\r\n'
-    read = asyncio.Event()
-
-    async def script(peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _number: int) -> None:
-        await peer.read(reader)
-        writer.write(head)
-        await read.wait()
-        for byte in b"word":
-            writer.write(bytes([byte]))
-            await asyncio.sleep(0.02)
-
-    async with Peer(script).running() as peer, client.post(peer.url, json={}, allowed=LOOPBACK) as answer:
-        assert (answer.content_type, answer.charset, answer.headers["Content-length"]) == ("text/plain", "Latin-1", "4")
-        read.set()
-        chunks = [chunk async for chunk in answer.chunks()]
-        assert b"".join(chunks) == b"word"
-        assert len(chunks) > 1
-
-
 @pytest.mark.parametrize(("wbits", "name"), [(31, "gzip"), (31, "x-gzip"), (15, "deflate"), (31, "GZIP")])
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 131_072, 1_000_000])
 async def test_a_compressed_answer_is_read_whole(wbits: int, name: str, size: int) -> None:

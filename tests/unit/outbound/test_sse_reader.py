@@ -1,10 +1,9 @@
-import itertools
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.outbound.sse_reader import STRAY, Reader, Received
+from tests.unit.persona_turns import PLACES, cut
 
 FIELDS = [
     b"data: a",
@@ -86,20 +85,11 @@ def test_what_the_end_leaves_open_is_given_apart(end: bytes, left: Received | No
 
 
 @settings(deadline=None)  # a machine that is busy is no failure
-@given(STREAM, st.lists(st.integers(min_value=0), max_size=30))
-def test_any_chunking_gives_the_same_events(lines: list[tuple[bytes, bytes]], places: list[int]) -> None:
-    stream = b"".join(line + end for line, end in lines)
-    edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
-    whole = read([stream])
-    assert read([stream[start:end] for start, end in itertools.pairwise(edges)]) == whole
-    assert read([bytes([byte]) for byte in stream]) == whole
-
-
-@settings(deadline=None)  # a machine that is busy is no failure
-@given(STREAM)
-def test_the_events_are_those_of_a_plain_reading(lines: list[tuple[bytes, bytes]]) -> None:
+@given(STREAM, PLACES)
+def test_any_chunking_gives_the_events_of_a_plain_reading(lines: list[tuple[bytes, bytes]], places: list[int]) -> None:
     """The standard's steps over the whole text at once, and the lines that may report a failure."""
-    text = b"".join(line + end for line, end in lines).decode("utf-8", "replace").removeprefix("\ufeff")
+    stream = b"".join(line + end for line, end in lines)
+    text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     events, name, data = list[Received](), "", ""
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]:
         field, _, value = line.partition(":")
@@ -115,4 +105,4 @@ def test_the_events_are_those_of_a_plain_reading(lines: list[tuple[bytes, bytes]
             events.append(Received("error", value.removeprefix(" ")))
         elif line.startswith("{"):
             events.append(Received(STRAY, line))
-    assert read([line + end for line, end in lines]) == events
+    assert read([stream]) == read(cut(stream, places)) == read([bytes([byte]) for byte in stream]) == events

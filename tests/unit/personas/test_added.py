@@ -60,16 +60,11 @@ def test_a_tree_with_the_module_shown_passes_the_tests_as_it_is(tmp_path: Path) 
     module = tree / "lib" / "personas" / "parrot.py"
     module.write_text(module_shown())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["PYTHONPATH"] = str(tree)
 
     def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tree,
-            env=environment | {"PYTHONPATH": str(tree)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -1,13 +1,13 @@
 """What n8n is sent, and what of a workflow's answer is text."""
 
-import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from lib.personas import ContactFacts, Deferred, HistoryMessage
+from lib.personas import ContactFacts, HistoryMessage
 from tests.standins.n8n import N8n, line
+from tests.unit.peer import ASK, playing
 from tests.unit.persona_turns import ANSWER, MESSAGE, Heard, ask, said
 
 
@@ -56,10 +56,6 @@ async def test_every_way_to_answer_at_once_is_understood(n8n: N8n, path: str) ->
     assert (heard.text, heard.error) == (ANSWER, None)
 
 
-async def test_a_workflow_that_answers_later_is_only_asked(n8n: N8n) -> None:
-    assert (await ask("n8n", n8n.url("immediately"), mode="async")).pieces == [Deferred()]
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -86,12 +82,7 @@ async def test_the_text_of_a_json_answer_is_found(n8n: N8n, value: object, text:
 
 BEGIN, END, HELLO = line("begin"), line("end"), line("item", "Hello")
 TOOLS = [line("tool-call-start", '{"query":"secret"}'), HELLO, line("tool-call-end", "[1]")]
-TWO_NODES = [
-    line("begin", node="a"),
-    line("begin", node="b"),
-    line("item", "1 ", node="a"),
-    line("item", "2", node="b"),
-]
+TWO_NODES = [*(line("begin", node=node) for node in "ab"), line("item", "1 ", node="a"), line("item", "2", node="b")]
 HALVES = [
     BEGIN + line("item", "Hi \ud83d") + line("item", "from b", node="b", run=1),
     line("item", "\udc4b!") + END + line("end", node="b", run=1),
@@ -156,21 +147,16 @@ async def test_the_items_of_a_stream_are_the_answer(n8n: N8n, chunks: list[bytes
         ([BEGIN, line("item", " \n"), END], "persona_bad_answer"),
         ([line("error", "no")], "persona_failed"),
         ([BEGIN, HELLO, b'{"type":"error","content":"no"}\n'], "persona_failed"),
-        ([b""], "persona_bad_answer"),
-        ([b"  \n"], "persona_bad_answer"),
-        ([b"null"], "persona_bad_answer"),
-        ([b"42"], "persona_bad_answer"),
-        ([b"{}"], "persona_bad_answer"),
-        ([b'{"output": " "}'], "persona_bad_answer"),
-        ([b'[{"output":"a"},{"output":"b"}]'], "persona_bad_answer"),
-        ([b"[" * 100_000], "persona_bad_answer"),
-        ([b'{"output": "\xff"}'], "persona_bad_answer"),
+        *(([body], "persona_bad_answer") for body in (
+            b"", b"  \n", b"null", b"42", b"{}", b'{"output": " "}', b'[{"output":"a"},{"output":"b"}]',
+            b"[" * 100_000, b'{"output": "\xff"}',
+        )),
         ([b'{"error": {"message": "no credit"}}'], "persona_failed"),
         (responds({"error": "no credit"}), "persona_failed"),
         ([BEGIN, HELLO, line("error", "400 content_filter: try another prompt")], "persona_declined"),
         ([BEGIN, HELLO, line("error", "This model's maximum context length is 8192 tokens")], "persona_input_refused"),
     ],
-)
+)  # fmt: skip
 async def test_a_body_that_is_no_complete_answer_is_an_error(n8n: N8n, chunks: list[bytes], code: str) -> None:
     assert (await answer(n8n, *chunks)).code == code
 
@@ -195,13 +181,10 @@ async def test_json_and_thoughts_in_a_text_are_unwrapped(n8n: N8n, content_type:
 
 
 async def test_less_than_a_tag_is_not_a_page(n8n: N8n) -> None:
-    assert (await answer(n8n, b"<3 and 2 < 3", content_type="text/html; charset=utf-8")).text == "<3 and 2 < 3"
+    assert (await answer(n8n, b"<3 and 2 < \xe4", content_type='TEXT/Html ; Charset="Latin-1"')).text == "<3 and 2 < ä"
 
 
 async def test_an_error_line_counts_although_the_connection_stays_open() -> None:
-    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + BEGIN + line("error", "no memory"))
-
-    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        assert (await ask("n8n", url, idle_seconds=0.2)).code == "persona_failed"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+    async with playing([ASK, head + BEGIN + line("error", "no memory"), ASK]).running() as peer:
+        assert (await ask("n8n", peer.url, idle_seconds=0.2)).code == "persona_failed"

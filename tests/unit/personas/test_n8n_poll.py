@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lib.personas import Text, n8n_poll
+from lib.personas import n8n_poll
 from tests.standins.n8n import HEADER, SECRET, STARTED, N8n, line
 from tests.standins.server import Received
 from tests.unit.persona_turns import ANSWER, Heard, calling, hear
@@ -21,13 +21,6 @@ async def ask(n8n: N8n, poll_url: str, *, path: str = "accept", turn: Any = None
 
 def polls(n8n: N8n) -> list[Received]:
     return n8n.received[1:]
-
-
-async def test_a_workflow_is_asked_at_its_interval_until_it_has_the_answer(n8n: N8n) -> None:
-    turn = {"turnId": "turn-1", "sessionId": "session-1", "conversationId": "conversation-1"}
-    heard = await ask(n8n, n8n.url("job?times=2"))
-    assert (heard.pieces, heard.error) == ([Text(ANSWER)], None)
-    assert [poll.body for poll in polls(n8n)] == [{**turn, "acknowledgement": {"job": "job of turn-1"}}] * 3
 
 
 @pytest.mark.parametrize(

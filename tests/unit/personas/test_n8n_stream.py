@@ -8,17 +8,10 @@ from hypothesis import strategies as st
 from lib.personas import PersonaError
 from lib.personas.n8n_stream import Lines
 from tests.standins.n8n import line
-from tests.unit.persona_turns import cut
+from tests.unit.persona_turns import CONTENT, PLACES, cut, json_values
 
-CONTENT = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("👋é\n\ud83d\udc4b")), max_size=8)
 SPOKEN = st.lists(st.tuples(st.sampled_from(["a", "b"]), CONTENT), max_size=8)
-PLACES = st.lists(st.integers(min_value=0), max_size=30)
-NAMES = st.sampled_from(["type", "content", "metadata"])
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner),
-    max_leaves=8,
-)
+LINES = st.dictionaries(st.sampled_from(["type", "content", "metadata"]), json_values("type content metadata"))
 
 
 def read(chunks: list[bytes]) -> tuple[list[str], str | None, bytes | None]:
@@ -33,7 +26,7 @@ def read(chunks: list[bytes]) -> tuple[list[str], str | None, bytes | None]:
     return texts, None, lines.document
 
 
-@given(st.lists(st.dictionaries(NAMES, JSON_VALUES), max_size=4))
+@given(st.lists(LINES, max_size=4))
 def test_a_line_of_any_shape_is_read_or_refused_by_name(values: list[dict[str, object]]) -> None:
     _, code, _ = read([b"".join(json.dumps(value).encode() + b"\n" for value in values)])
     assert code is None or code.startswith("persona_")

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from lib.personas import PersonaError
 from lib.personas.openai_stream import Completion
 from tests.standins.openai import DONE, chunk, document, event, usage_chunk
-from tests.unit.persona_turns import cut
+from tests.unit.persona_turns import CONTENT, PLACES, cut, json_values
 
-CONTENT = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("👋é\n \ud83d\udc4b")), max_size=8)
-PLACES = st.lists(st.integers(min_value=0), max_size=30)
 ENDS = st.sampled_from(["\n", "\r\n", "\r"])
 HELLO, STOP = event(chunk("Hi")), event(chunk(finish="stop"))
 FRAGMENT = st.sampled_from(
@@ -23,16 +21,8 @@ FRAGMENT = st.sampled_from(
         b"\xef\xbb\xbf", b"data: ", b"\n", b"\r", b" ", b"{", b"<", b": x\n", b"event: error\n",
     ]
 )  # fmt: skip
-NAMES = st.sampled_from(
-    re.findall(
-        r"\w+",
-        "choices delta message content text type index refusal tool_calls error usage model finish_reason total_tokens",
-    )
-)
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
-    max_leaves=12,
+JSON_VALUES = json_values(
+    "choices delta message content text type index refusal tool_calls error usage model finish_reason total_tokens"
 )
 
 

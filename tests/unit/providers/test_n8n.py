@@ -1,6 +1,5 @@
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import providers
-from lib.errors import InvalidBody, InvalidJson, NotFound, Problem, SecretInvalid
+from lib.errors import InvalidBody, InvalidJson, NotFound, SecretInvalid
 from lib.personas.text import MAX_CHARACTERS
 from lib.providers import n8n
 
@@ -18,28 +17,6 @@ SECRET = "the-callback-secret"
 
 def body_of(value: object) -> bytes:
     return json.dumps(value).encode()
-
-
-@contextmanager
-def refused(error: type[Problem], field: str | None = None) -> Iterator[None]:
-    with pytest.raises(error) as raised:
-        yield
-    if field is not None:
-        assert isinstance(raised.value, InvalidBody)
-        assert [fault.field for fault in raised.value.errors] == [field]
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"authorization": f"Bearer {SECRET}"},
-        {"Authorization": f"bearer {SECRET}"},
-        {"x-switchboard-secret": SECRET},
-        {"X-Switchboard-Secret": SECRET, "Authorization": "Basic dXNlcjp3b3Jk"},
-    ],
-)
-def test_a_sender_with_the_secret_is_accepted(headers: dict[str, str]) -> None:
-    n8n.verify(SECRET, headers, b"{}")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +33,7 @@ def test_a_sender_with_the_secret_is_accepted(headers: dict[str, str]) -> None:
     ],
 )  # fmt: skip
 def test_any_other_sender_is_refused_and_every_one_if_no_secret_is_set(secret: str, headers: dict[str, str]) -> None:
-    with refused(SecretInvalid):
+    with pytest.raises(SecretInvalid):
         n8n.verify(secret, headers, b"{}")
 
 
@@ -97,7 +74,7 @@ def test_a_long_error_is_cut_to_text_that_can_be_stored() -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"NaN1", b"1" * 5_000])
 def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
     for read in (n8n.reference, n8n.parse):
-        with refused(InvalidJson):
+        with pytest.raises(InvalidJson):
             read(body)
 
 
@@ -113,8 +90,9 @@ def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
 )
 def test_a_body_without_a_turn_is_refused(value: object, field: str) -> None:
     for read in (n8n.reference, n8n.parse):
-        with refused(InvalidBody, field):
+        with pytest.raises(InvalidBody) as refused:
             read(body_of(value))
+        assert [fault.field for fault in refused.value.errors] == [field]
 
 
 @pytest.mark.parametrize(
@@ -122,8 +100,9 @@ def test_a_body_without_a_turn_is_refused(value: object, field: str) -> None:
     [{}, {"output": " "}, {"output": 1}, {"output": ["a", "b"]}, {"error": ""}, {"output": "a" * (MAX_CHARACTERS + 1)}],
 )
 def test_a_body_without_an_answer_or_with_one_that_is_too_long_is_refused(fields: dict[str, object]) -> None:
-    with refused(InvalidBody, "output"):
+    with pytest.raises(InvalidBody) as refused:
         n8n.parse(body_of({"turnId": TURN, **fields}))
+    assert [fault.field for fault in refused.value.errors] == ["output"]
 
 
 def test_the_same_answer_is_the_same_delivery_and_another_is_not() -> None:

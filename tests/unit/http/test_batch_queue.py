@@ -1,13 +1,6 @@
 import asyncio
 
-from lib.chat.batch_queue import BatchQueue
-
-
-async def test_waiting_items_are_taken_at_once_and_in_order() -> None:
-    batches = BatchQueue[int]()
-    for item in range(3):
-        batches.put(item)
-    assert await batches.take() == [0, 1, 2]
+from lib.http.batch_queue import BatchQueue
 
 
 async def test_a_take_waits_for_an_item_that_wakes_it() -> None:
