@@ -35,7 +35,7 @@ _BLANKS = (b" ", b"\t", b"\r", b"\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FAILED = "the model failed"
 # Members of an object without choices that reports a failure, and the values of `code` that report none.
-_ERROR_MEMBERS = ("error", "errors", "error_code", "error_msg", "error_message", "detail")
+_ERROR_MEMBERS = ("errors", "error_code", "error_msg", "error_message", "detail")
 _GOOD_CODES = {"", "0", "200", "ok", "success"}
 _ERROR_IN_WORDS = re.compile(r"\W*(internal |server )*error\b", re.IGNORECASE)
 _TEXT_PARTS = {"text", "output_text"}
@@ -173,7 +173,8 @@ class Completion:
     def _follow(self, value: Any, event: str) -> str:
         if not isinstance(value, dict):
             raise PersonaError("persona_bad_answer", "the answer is no JSON object", retryable=True)
-        if event == "error" or _reports_error(value):
+        choices = value.get("choices")
+        if event == "error" or value.get("error") or (not choices and _reports_error(value)):
             raise failure_in_json(_FAILED, value, self._secret)
         if event == STRAY:
             return ""
@@ -181,7 +182,6 @@ class Completion:
             self._name_model(model)
         if (counted := value.get("usage")) is not None:
             self._count(counted)
-        choices = value.get("choices")
         if not isinstance(choices, list):
             return ""
         self._chunks += 1
@@ -192,15 +192,17 @@ class Completion:
         return text
 
     def _hear(self, choice: dict[str, Any]) -> str:
-        delta, message = choice.get("delta"), choice.get("message")
-        for part in (choice, delta, message):
-            if isinstance(part, dict) and part.get("error"):
-                raise failure_in_json(_FAILED, part, self._secret)
+        if choice.get("error"):
+            raise failure_in_json(_FAILED, choice, self._secret)
         text = ""
-        if isinstance(delta, dict):
-            text = self._add(_content(delta))
-            self._look_aside(delta)
-        if isinstance(message, dict):
+        if isinstance(delta := choice.get("delta"), dict):
+            content = delta.get("content")
+            if len(delta) == 1 and isinstance(content, str):
+                text = self._add(content)  # the common case
+            else:
+                text = self._add(_content(delta))
+                self._look_aside(delta)
+        if isinstance(message := choice.get("message"), dict):
             text += self._add_message(clean(_content(message)))
             self._look_aside(message)
         if (reason := choice.get("finish_reason")) and isinstance(reason, str):
@@ -208,8 +210,8 @@ class Completion:
         return text
 
     def _look_aside(self, delta: dict[str, Any]) -> None:
-        if len(delta) == 1 and "content" in delta:
-            return  # the common case
+        if delta.get("error"):
+            raise failure_in_json(_FAILED, delta, self._secret)
         if isinstance(refusal := delta.get("refusal"), str):
             self._refusal.append(refusal)
         if delta.get("tool_calls") or delta.get("function_call") or delta.get("role") in _TOOL_ROLES:
@@ -311,11 +313,9 @@ class Completion:
 
 
 def _reports_error(value: dict[str, Any]) -> bool:
-    """Whether an object is an error: it has one, it is called one, or it has a code and no choices."""
-    if value.get("error") or "error" in (value.get("type"), value.get("object")):
+    """Whether an object without choices is an error: it is called one, or it has a code."""
+    if "error" in (value.get("type"), value.get("object")):
         return True
-    if value.get("choices"):
-        return False
     code = value.get("code", "")
     is_coded = isinstance(code, int | str) and str(code).lower() not in _GOOD_CODES and "message" in value
     return is_coded or any(value.get(member) for member in _ERROR_MEMBERS)

@@ -24,7 +24,8 @@ _ANY_MARK = re.compile("|".join(map(re.escape, [*_MARKS, *_MARKS.values()])), re
 _LONGEST_MARK = max(map(len, [*_MARKS, *_MARKS.values()]))
 _CLOSING = {opening: re.compile(re.escape(closing), re.IGNORECASE) for opening, closing in _MARKS.items()}
 _BEGINNINGS = {mark[:length] for pair in _MARKS.items() for mark in pair for length in range(1, len(mark))}
-_FIRST_CHARACTERS = re.compile(r"[<\[◁]")
+# The characters with which marks begin, and that of code.
+_SPECIAL = re.compile(r"[<\[◁`]")
 _CODE = re.compile("`+")
 _QUOTES = ("'", '"', "“", "\N{LEFT SINGLE QUOTATION MARK}", "«", "„")
 
@@ -49,8 +50,9 @@ class ThoughtFilter:
 
     def feed(self, piece: str) -> str:
         """The visible text that is ready and not yet returned."""
-        if not self._waiting and self._closing is None and not _FIRST_CHARACTERS.search(piece):
-            return self._show(piece)
+        if not (self._waiting or self._closing or self._after_thoughts or _SPECIAL.search(piece)):
+            self._last = piece[-1:] or self._last
+            return piece  # the common case
         text, self._waiting = self._waiting + piece, ""
         shown: list[str] = []
         while text:
