@@ -318,8 +318,8 @@ async def test_a_missing_or_wrong_setting_is_named(cli: Switchboard, stack: Stac
         ({"SUPABASE_SERVICE_ROLE_KEY": "sb_secret_wrong"}, 1, "the service key is not accepted"),
         ({"SUPABASE_SERVICE_ROLE_KEY": stack.anon_key}, 1, "the service key is not accepted"),
         ({"SUPABASE_URL": "http://127.0.0.1:9"}, 5, "The backend cannot be reached now."),
-        ({"SUPABASE_URL": "no address"}, 2, "SUPABASE_URL is no address"),
-        ({"SUPABASE_REST_URL": "no address"}, 2, "SUPABASE_REST_URL is no address"),
+        ({"SUPABASE_URL": "http://localhost:port"}, 2, "SUPABASE_URL is not a URL"),
+        ({"SUPABASE_REST_URL": "not a URL"}, 2, "SUPABASE_REST_URL is not a URL"),
         (alone(tmp_path / "none"), 2, "make up"),
     )
     create = f"workspace create x --owner-email {uuid4()}@people.test"
