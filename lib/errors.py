@@ -3,6 +3,7 @@
     Problem                            sent as RFC 9457 application/problem+json
     ├── Moved                  307     contact_merged
     ├── InvalidJson            400     invalid_json
+    ├── AmbiguousLength        400     ambiguous_length
     ├── Unauthenticated        401
     │   ├── TokenMissing               token_missing
     │   ├── TokenInvalid               token_invalid
@@ -12,6 +13,7 @@
     │   └── OriginNotAllowed           origin_not_allowed
     ├── NotFound               404     not_found, space_not_found, turn_not_found, persona_not_found, …
     ├── MethodNotAllowed       405     method_not_allowed
+    ├── BodyTimeout            408     body_timeout
     ├── BodyTooLarge           413     body_too_large
     ├── UnsupportedMediaType   415     unsupported_media_type
     ├── InvalidBody            422     invalid_body, with a list of fields
@@ -95,6 +97,13 @@ class InvalidJson(Problem):
     status, code, title = 400, "invalid_json", "The body is not valid JSON."
 
 
+class AmbiguousLength(Problem):
+    """The body has a Content-Length and a transfer coding: proxies may disagree where it ends (RFC 9112, 6.1)."""
+
+    status, code, title = 400, "ambiguous_length", "The length of the body is given in two ways."
+    headers: Mapping[str, str] = {"Connection": "close"}
+
+
 class Unauthenticated(Problem):
     """The caller is not identified."""
 
@@ -162,6 +171,13 @@ class MethodNotAllowed(Problem):
     def response_headers(self) -> dict[str, str]:
         """The Allow header (RFC 9110)."""
         return {"Allow": ", ".join(self._allowed)}
+
+
+class BodyTimeout(Problem):
+    """The body did not arrive in time. It was not read to its end, so the connection closes."""
+
+    status, code, title = 408, "body_timeout", "The body did not arrive in time."
+    headers: Mapping[str, str] = {"Connection": "close"}
 
 
 class BodyTooLarge(Problem):

@@ -68,10 +68,6 @@ async def test_every_look_up_is_an_index_condition(server: Callable[[int], Serve
         await running.drop(name)
 
 
-async def test_no_enum_stands_before_what_is_looked_up_in_an_index(server_18: Server, migrated: str) -> None:
-    connection = await asyncpg.connect(server_18.admin_url(migrated))
-    try:
-        columns = await connection.fetchval("select pg_get_indexdef('public.contact_identities_key'::regclass)")
-    finally:
-        await connection.close()
+async def test_no_enum_stands_before_what_is_looked_up_in_an_index(admin: asyncpg.Connection) -> None:
+    columns = await admin.fetchval("select pg_get_indexdef('public.contact_identities_key'::regclass)")
     assert columns.endswith("(workspace_id, key, kind)")

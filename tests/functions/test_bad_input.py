@@ -72,7 +72,7 @@ OF_REGISTRATIONS: dict[str, tuple[Any, ...]] = {
     "first_name": ("A\u0000", "\u001b[2J", "x" * 201),
     "phone": ("call me",),
     "email_hmac": ("abc",),
-    "attributes": ({"a": "\u0000"}, "x"),
+    "attributes": ({"a": "\u0000"}, {"a": "x" * 16_384}, "x"),
     "workspace_id": (str(uuid4()),),
 }
 OF_MESSAGES: dict[str, tuple[Any, ...]] = {

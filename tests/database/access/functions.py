@@ -56,6 +56,7 @@ register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test', email_hm
 register_contact(spaces.one, 'embed', 'c@access.test', 'c@access.test') | contact_id | at_space=new
 register_contact(spaces.two, 'embed', 'c@access.test', 'c@access.test') | contact_id | at_space=c
 register_contact(spaces.{landing,closed}, 'landing', 'a@access.test', 'a@access.test') | *: space_not_found
+register_contact(spaces.one, 'landing', 'a@access.test', 'a@access.test') | *: space_not_found
 # A user's email that Supabase Auth confirmed is proof.
 register_contact(spaces.one, 'embed', 'guest@access.test', 'guest@access.test') | conversation_id \
     | at_space=new; for_guest: guest
@@ -105,6 +106,7 @@ change_sessions_status(array[sessions.b, sessions.guest]::uuid[], 'paused') | co
 change_sessions_status(array[sessions.c, sessions.b]::uuid[], 'paused') | code \
     | *: session_not_found session_not_found; for_B for_C two_at_one: forbidden session_not_found; \
       for_agent for_admin for_owner for_admin_2: None session_not_found
+change_sessions_status(array[sessions.guest]::uuid[], 'cancelled') | code | *: session_not_found; for_sees: None
 take_over_session(sessions.{b,guest,c}) | work
 hand_back_session(sessions.{b,c}) | work
 say_as_member(sessions.{b,c}, 'Hello') | work=not_taken_over
@@ -135,6 +137,8 @@ start_session(contact_id => contacts.a, persona_id => personas.one, thread_key =
     | starts; working_for_A: thread_key_not_allowed; for_agent for_admins: new
 start_session(space_id => spaces.one, template => 'one') | session_id | by_template; for_admins: new; for_agent: agent
 start_session(space_id => spaces.one, template => 'two') | by_template; for_agent for_admins: template_not_found
+start_session(space_id => spaces.one, template => session_templates.two) \
+    | by_template; for_agent for_admins: template_not_found
 create_or_update_chat_session('{}', contact_id => contacts.b, persona_id => personas.one) | session_id \
     | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_agent for_admins: new
 create_or_update_chat_session('{}', contact_id => contacts.a, persona_id => personas.one) | session_id \
