@@ -356,7 +356,8 @@ class Failure:
 FAILURES: Mapping[str, Failure] = {
     "persona_unreachable": Failure("The persona cannot be reached.", retryable=True),
     "persona_timeout": Failure("The persona took too long.", retryable=True),
-    "persona_refused": Failure("The persona refused to answer.", retryable=True),
+    "persona_refused": Failure("The persona refused to answer.", retryable=False),
+    "persona_input_refused": Failure("The persona cannot process this message.", retryable=False),
     "persona_declined": Failure("The persona declined to answer this.", retryable=False),
     "persona_bad_answer": Failure("The persona's answer could not be read.", retryable=True),
     "persona_failed": Failure("The persona failed while answering.", retryable=True),

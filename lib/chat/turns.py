@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -24,11 +24,14 @@ from lib.fields.models import Body, Record
 from lib.fields.types import Attributes, Label, Message
 from lib.http.sse import StreamBroken
 from lib.outbound import addresses
-from lib.personas import HistoryMessage, PersonaTurn, Role
+from lib.personas import ContactFacts, HistoryMessage, PersonaTurn, Role
 
 FOLLOW_PAUSE_SECONDS = 0.5
 FOLLOW_LIMIT_SECONDS = 300.0
 """How long one stream follows a turn; its reader then reconnects with the last id."""
+
+_UNPROVEN_SENDER = "unproven sender"
+"""The name of an unproven sender's stand-in id in the namespace of the conversation."""
 
 Status = Literal["active", "completed", "failed", "timeout", "cancelled"]
 
@@ -65,6 +68,12 @@ class _HistoryEntry(Record):
     created_at: str
 
 
+class _Contact(Record):
+    name: str | None
+    email: str | None
+    attributes: Mapping[str, Any]
+
+
 class _StartResult(Record):
     repeat: bool
     status: Status
@@ -76,6 +85,7 @@ class _StartResult(Record):
     contact_id: UUID | None
     user_id: UUID | None
     proof: callers.Proof | None
+    contact: _Contact | None = None
     history: tuple[_HistoryEntry, ...]
     persona: _Persona
     allowed_networks: tuple[str, ...]
@@ -187,7 +197,7 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
             token=_new_token(caller, started),
         ),
         persona_kind=started.persona.kind,
-        for_persona=_for_persona(started, message.message),
+        for_persona=_for_persona(started, space_id, message),
         rpc=commands.acting_as(caller, callers.Scope(workspace_id=started.workspace_id)),
         started_at=started_at,
         limits=started.limits,
@@ -351,16 +361,22 @@ def _new_token(caller: callers.Caller, started: _StartResult) -> str | None:
     return callers.contact_token(started.workspace_id, started.contact_id, started.conversation_id, started.proof).token
 
 
-def _for_persona(started: _StartResult, message: str) -> PersonaTurn:
-    persona = started.persona
+def _for_persona(started: _StartResult, space_id: UUID, message: ChatMessage) -> PersonaTurn:
+    persona, contact = started.persona, started.contact
+    # A conversation without a contact is that of a member, who is signed in.
+    verified = started.proof != "asserted"
+    proven_id = started.user_id or started.contact_id
     return PersonaTurn(
         turn_id=str(started.turn_id),
         session_id=str(started.session_id),
         conversation_id=str(started.conversation_id),
         persona_id=str(persona.id),
-        contact_id=str(started.contact_id) if started.contact_id else None,
-        user_id=str(started.user_id) if started.user_id else None,
-        message=message,
+        space_id=str(space_id),
+        sender_id=str(proven_id if verified and proven_id else uuid5(started.conversation_id, _UNPROVEN_SENDER)),
+        verified=verified,
+        contact=ContactFacts(contact.name, contact.email, contact.attributes) if verified and contact else None,
+        message=message.message,
+        metadata=message.metadata,
         history=tuple(HistoryMessage(said.role, said.text, said.created_at) for said in started.history),
         time_limit_seconds=persona.time_limit_seconds,
         config=persona.config,

@@ -245,6 +245,26 @@ end;
 $$;
 comment on function private.refuse_turn is 'Counts a refusal of start_turn after its writes were undone, and returns it.';
 
+create function private.contact_facts(contact_id uuid)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    return (select jsonb_build_object(
+                       'name',       coalesce(c.title, nullif(concat_ws(' ', c.first_name, c.last_name), '')),
+                       'email',      (select i.value
+                                        from public.contact_identities i
+                                       where i.contact_id = c.id
+                                         and i.kind = 'email'
+                                         and i.evidence = 'verified'
+                                       order by i.created_at, i.id
+                                       limit 1),
+                       'attributes', c.attributes)
+              from public.contacts c
+             where c.id = contact_facts.contact_id);
+end;
+$$;
+comment on function private.contact_facts is 'What a persona is told about a proven contact: {name, email, attributes}; of the emails, the first verified one.';
+
 create function private.describe_turn(
     turn         public.turns,
     conversation public.conversations,
@@ -261,6 +281,9 @@ begin
         'repeat', is_repeat, 'status', turn.status, 'taken_over', turn.taken_over, 'workspace_id', turn.workspace_id, 'turn_id', turn.id,
         'session_id', turn.session_id, 'conversation_id', turn.conversation_id,
         'contact_id', conversation.contact_id, 'user_id', conversation.user_id, 'proof', conversation.proof,
+        -- Without proof the persona is told nothing about the contact, whose email the sender may only have typed.
+        'contact', case when conversation.proof = 'verified' and not is_repeat and not turn.taken_over
+                        then private.contact_facts(conversation.contact_id) end,
         'user_message_id', message_id, 'history', history,
         'persona', jsonb_build_object(
             'id', persona.id, 'kind', persona.kind, 'name', persona.name, 'config', persona.config,
@@ -363,5 +386,5 @@ comment on function public.start_turn is 'Accepts a message: conversation, sessi
 
 grant execute on function
     private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
-    private.refuse_turn, private.describe_turn, public.start_turn
+    private.refuse_turn, private.contact_facts, private.describe_turn, public.start_turn
     to switchboard;

@@ -652,6 +652,10 @@ create policy "Switchboard deletes in the workspace it entered"
     on public.turn_chunks for delete to switchboard
     using (workspace_id = (select private.entered_workspace()));
 
+-- Who may see what went wrong with turns: admins and owners; the view reads its tables with its reader's rights.
+
+grant select on public.turn_error_details to authenticated, service_role;
+
 -- Who may see what went wrong in words: admins and owners. A caller is told the turn's error code.
 
 grant insert on public.turn_errors to switchboard;

@@ -71,6 +71,14 @@ create table public.turn_errors (
 );
 comment on table public.turn_errors is 'What went wrong with a turn, in words for the workspace''s admins: addresses and answers of its services.';
 alter table public.turn_errors enable row level security;
+create index turn_errors_newest_idx on public.turn_errors (workspace_id, created_at, turn_id);
+
+create view public.turn_error_details with (security_invoker = true) as
+select e.turn_id as id, e.workspace_id, e.conversation_id, t.session_id, s.persona_id, t.status, t.error_code as code, e.detail, e.created_at
+  from public.turn_errors e
+  join public.turns t on t.id = e.turn_id
+  join public.sessions s on s.id = t.session_id;
+comment on view public.turn_error_details is 'What went wrong with turns, for a workspace''s admins: the turn''s code, and the words of its persona''s server.';
 
 create table public.messages (
     id                uuid                not null default private.uuid7(),

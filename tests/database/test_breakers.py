@@ -82,10 +82,11 @@ async def test_only_failures_of_the_persona_count(desk: Desk) -> None:
     await desk.expire()
     assert await breaker(desk) == {}
 
-    # A persona that declines a message works: failures in a row begin anew, and a probe succeeds.
+    # A persona that declines or refuses one message works: failures in a row begin anew, and a probe succeeds.
     await desk.admin.execute("update public.personas set breaker_failures = 5")
     await fail(desk, ann, 4)
     await fail(desk, bob, 6, "persona_declined")
+    await fail(desk, bob, 6, "persona_input_refused")
     assert await breaker(desk) == CLOSED
     await fail(desk, ann, 5)
     await end_the_pause(desk)

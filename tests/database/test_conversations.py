@@ -40,7 +40,7 @@ async def test_a_first_message_needs_no_token_and_answers_all_that_the_persona_n
     turn = await desk.start(message="Hello there", metadata={"page": "/prices"}, client={"user_agent": "Browser"})
 
     assert (turn["repeat"], turn["status"], turn["proof"], turn["user_id"]) == (False, "active", "asserted", None)
-    assert (turn["history"], turn["allowed_networks"]) == ([], ["10.0.0.0/8"])
+    assert (turn["history"], turn["contact"], turn["allowed_networks"]) == ([], None, ["10.0.0.0/8"])
     assert turn["persona"] == {
         "id": PERSONA,
         "kind": "demo",
@@ -113,6 +113,15 @@ async def test_a_thread_needs_proof_and_no_key_leads_into_an_unproven_conversati
 
 
 # Users and members ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_persona_is_told_about_a_contact_only_with_proof(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    await desk.prove("ann@example.test", first_name="Ann", last_name="Lee", attributes={"vip": True})
+    proven = await desk.start(email="ann@example.test", email_hmac=signed("ann@example.test", SECRET))
+    typed = await desk.start(email="ann@example.test")
+    facts = {"name": "Ann Lee", "email": "ann@example.test", "attributes": {"vip": True}}
+    assert (typed["contact_id"], typed["contact"], proven["contact"]) == (proven["contact_id"], None, facts)
 
 
 @pytest.mark.parametrize("kind", ["unconfirmed", "foreign email", "anonymous"])

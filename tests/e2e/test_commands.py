@@ -152,7 +152,11 @@ async def test_settings_are_changed_one_by_one_and_shown(cli: Switchboard, works
     ):
         shown |= changes
         assert await cli.told(f"workspace update {workspace} {options}") == shown
-    assert shown in await cli.told("workspace list")
+    networks = {"allowed_networks": ["10.1.0.0/16"]}
+    assert await cli.told(f"workspace allow-networks {workspace} --network 10.1.0.0/16") == networks
+    assert shown | networks in await cli.told("workspace list")
+    assert await cli.told(f"workspace allow-networks {workspace} --no-networks") == {"allowed_networks": []}
+    assert await cli.told(f"turn errors {workspace}") == {"items": [], "next_cursor": None}
 
     made = await cli.told(f"persona create {workspace} demo One")
     updated = await cli.told(f"persona update {made['id']} --turn-policy interrupt --disable")
@@ -332,7 +336,7 @@ def test_every_command_explains_itself_with_an_example_as_the_installed_program_
         for name, command in group.commands.items():
             assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
             explained += 1
-    assert explained == 32
+    assert explained == 34
     program = [sys.executable, "-m", "cli", "workspace", "list", "--help"]
     assert "switchboard workspace list" in subprocess.run(program, capture_output=True, text=True, check=True).stdout
 

@@ -49,6 +49,7 @@ BODIES: Mapping[str, Any] = {
     "contacts.capture_message": {"text": "Hello?", "role": "contact", "source": "email"},
     "contacts.merge_contact": {"into": "00000000-0000-4000-8000-000000000001"},
     "workspaces.change_workspace": {"name": "x"},
+    "workspaces.set_allowed_networks": {"allowed_networks": []},
     "workspaces.add_member": {"email": "eve@example.com", "role": "agent"},
     "workspaces.set_member": {"role": "agent"},
     "workspaces.create_space": {"name": "x", "persona_id": "00000000-0000-4000-8000-000000000001"},

@@ -10,8 +10,10 @@ from uuid import UUID
 import aiohttp
 import pytest
 
+from local.stack import Stack
 from tests.events import text_of
 from tests.functions.conftest import Visitor, Workspace, ask_n8n, ask_openai
+from tests.functions.people import sign_up
 from tests.standins.n8n import HEADER, N8n
 from tests.standins.openai import DONE, MODEL, SECRET, USAGE, OpenAI, chunk, event
 
@@ -40,6 +42,31 @@ async def test_a_workflow_answers_in_every_mode(
     for each in n8n.received:
         assert each.body.items() >= {"turnId": opened["turn_id"], "sessionId": opened["session_id"]}.items()
     assert sent.body.items() >= {"conversationId": opened["conversation_id"], "message": "a word"}.items()
+
+
+async def test_a_workflow_is_told_who_is_asking_only_with_proof(
+    client: aiohttp.ClientSession, workspace: Workspace, n8n: N8n, stack: Stack
+) -> None:
+    visitor = await ask_n8n(client, workspace, n8n.url("last-node"))
+    for message in ("one", "two"):
+        heard = await visitor.say(message, metadata={"page": "/"})
+    user = await sign_up(client, workspace, stack)
+    await Visitor(client, visitor.space_id, token=user.token).say("three")
+    typed, again, proven = [received.body for received in n8n.received]
+    assert (typed["verified"], typed["contact"], typed["history"], typed["metadata"]) == (
+        False,
+        None,
+        [],
+        {"page": "/"},
+    )
+    assert typed["userId"] == again["userId"] != heard[0].data["contact_id"]
+    assert heard[0].data["contact_id"] not in json.dumps([typed, again])
+    assert [(said["role"], said["text"]) for said in again["history"]] == [
+        ("contact", "one"),
+        ("persona", "You wrote: one"),
+    ]
+    assert (proven["verified"], proven["userId"], proven["spaceId"]) == (True, str(user.id), str(visitor.space_id))
+    assert proven["contact"] == {"name": None, "email": user.email, "attributes": {}}
 
 
 async def test_a_model_receives_the_system_prompt_and_the_newest_messages(
@@ -103,7 +130,7 @@ async def test_a_failure_keeps_the_message_and_the_text_so_far_and_names_its_cod
     heard = await visitor.say("a word")
     error, turn_id = heard[-1], UUID(heard[0].data["turn_id"])
     assert (error.name, error.data["code"], bool(error.data["title"])) == ("error", code, True)
-    assert error.data["retryable"] is (code not in ("persona_declined", "persona_too_large"))
+    assert error.data["retryable"] is (code not in ("persona_declined", "persona_refused", "persona_too_large"))
     status = "timeout" if code == "persona_timeout" else "failed"
     turn = await workspace.row("select status, error_code from public.turns where id = $1", turn_id)
     assert turn == {"status": status, "error_code": code}

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import aiohttp
 
 from local.stack import Stack
-from tests.functions.conftest import Workspace, add_workspace
+from tests.functions.conftest import Visitor, Workspace, add_workspace
 from tests.functions.people import Staff, audit, setup_of, sign_up
 
 FORBIDDEN, INVALID, LAST_OWNER = (403, "forbidden"), (422, "invalid_body"), (409, "last_owner")
@@ -68,6 +68,43 @@ async def test_a_user_lists_their_workspaces_page_by_page(
     assert await staff.stranger.done("GET", "/workspaces") == {"items": []}
     for query in ("limit=0", "limit=201", "limit=x", "cursor=x", "page=2"):
         assert await reader.refused("GET", f"/workspaces?{query}") == INVALID
+
+
+async def test_operators_set_the_networks_that_a_workspace_may_call(workspace: Workspace, staff: Staff) -> None:
+    path, networks = f"/workspaces/{workspace.id}/allowed-networks", ["fd00::/8", "10.1.0.0/16", "10.1.0.0/16"]
+    assert await staff.owner.refused("PUT", path, {"allowed_networks": networks}) == FORBIDDEN
+    for network in ("10.1.0.1/16", "10.1", "", None):
+        assert await staff.operator.refused("PUT", path, {"allowed_networks": [network]}) == INVALID
+    expected = {"allowed_networks": ["10.1.0.0/16", "fd00::/8"]}
+    assert await staff.operator.done("PUT", path, {"allowedNetworks": networks}) == expected
+    assert (await staff.owner.done("GET", f"/workspaces/{workspace.id}")).items() >= expected.items()
+    assert (await audit(workspace))[-1] == ("workspace.networks_set", workspace.id, staff.operator.id, None)
+    assert await staff.operator.done("PUT", path, {"allowed_networks": []}) == {"allowed_networks": []}
+    unknown = f"/workspaces/{uuid4()}/allowed-networks"
+    assert await staff.operator.refused("PUT", unknown, {"allowed_networks": []}) == (404, "workspace_not_found")
+
+
+async def test_admins_read_what_went_wrong_with_turns_the_newest_first(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
+) -> None:
+    persona_id = await workspace.add_persona("n8n", {"url": "http://127.0.0.1:1/webhook/x"})
+    visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
+    turns = [(await visitor.say("hello"))[0].data for _ in range(2)]
+    path = f"/workspaces/{workspace.id}/turn-errors"
+    page = await staff.admin.done("GET", f"{path}?limit=1")
+    (newest,) = page["items"]
+    rest = await staff.admin.done("GET", f"{path}?limit=1&cursor={page['next_cursor']}")
+    assert [newest["id"], rest["items"][0]["id"]] == [turn["turn_id"] for turn in reversed(turns)]
+    assert (newest["code"], newest["status"], newest["persona_id"]) == (
+        "persona_address_refused",
+        "failed",
+        str(persona_id),
+    )
+    assert "127.0.0.1" in newest["detail"]
+    for query, count in ((f"session_id={newest['session_id']}", 2), (f"persona_id={uuid4()}", 0)):
+        assert len((await staff.owner.done("GET", f"{path}?{query}"))["items"]) == count
+    # An agent reads no addresses and no words of the workspace's services.
+    assert await staff.agent.done("GET", path) == {"items": []}
 
 
 async def test_owners_and_admins_change_settings_one_by_one(workspace: Workspace, staff: Staff) -> None:

@@ -205,6 +205,16 @@ async def _open(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.St
     return write.response
 
 
+async def _marked(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Marks every chunk as the last one."""
+    async with _events(request) as write:
+        for word in _answer(body).split(" "):
+            await write(event(chunk(word if word == "You" else f" {word}", finish="stop")))
+            await asyncio.sleep(0.45)
+        await write(DONE)
+    return write.response
+
+
 async def _slow(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     await asyncio.sleep(30)
     return web.json_response(document("late"))
@@ -237,7 +247,7 @@ async def _endless_line(_: OpenAI, request: web.Request, body: dict[str, Any]) -
 
 OpenAI.BEHAVIOURS |= {
     "held": _held, "stream": _stream, "secured": _secured, "gateway": _gateway, "old": _old,
-    "failing-late": _failing_late, "cut": _cut, "silent": _silent, "open": _open, "slow": _slow,
+    "failing-late": _failing_late, "cut": _cut, "silent": _silent, "open": _open, "slow": _slow, "marked": _marked,
     "dripping": _dripping, "huge": _huge, "endless-line": _endless_line,
     # A server that ignores `stream`.
     "plain": at_once(lambda _, body: web.json_response(document(_answer(body)))),

@@ -198,6 +198,8 @@ create_workspace('{"name": "x"}', null, 'nobody@access.test') \
 create_workspace('{"name": "x"}') | id | *: forbidden; managing_operator: new; service: user_not_found
 create_workspace('{"id": "workspaces.two", "name": "x"}', users.guest) \
     | *: forbidden; managing_operator service: id_taken
+set_allowed_networks(workspaces.{one,two}, '{10.1.0.0/16}') \
+    | *: workspace_not_found; managing_members: forbidden; managing_operator service: ok
 delete_workspace(workspaces.one, 'Workspace-one') | own
 delete_workspace(workspaces.one, 'workspace-one') | own=wrong_name
 delete_workspace(workspaces.two, 'Workspace-two') | own

@@ -62,6 +62,7 @@ workflow_steps                 | EOO | a c | to_step=x | entered; admins; agent:
 turns                          | EEO | b_old c_old client_message_id=x | error_code=x | entered; admins; \
     agent: agent b; guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
 turn_errors                    | EOO | b_old c_old turn_id=turns.b/c | detail=x | operators; admins
+turn_error_details of turns | service: b_old c_old; authenticated: ; admin owner: b_old; admin_2: c_old
 turn_chunks                    | EOE | a c position=10 | piece=x | entered; admins; agent: b; contact:; A: a; B: b; \
     C: c
 messages                       | EOO | a c | text=x | entered; admins; agent: agent b; guest: guest; A: a; \
