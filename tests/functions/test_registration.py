@@ -60,6 +60,20 @@ async def test_an_international_phone_becomes_an_identity(client: aiohttp.Client
     assert await workspace.row(keys, workspace.id) == {"key": "+41791234567"}
 
 
+async def test_an_optional_field_never_blocks_an_arrival_and_is_reported(
+    visitor: Visitor, workspace: Workspace
+) -> None:
+    fields = {"phone": "call me", "first_name": "x" * 201, "attributes": {"a": "\u0000"}}
+    answer = await register(visitor.client, workspace.space_id, "ana@example.com", **fields)
+    assert {warning["field"] for warning in answer["warnings"]} == set(fields)
+    session = await workspace.row("select metadata from public.sessions where id = $1", UUID(answer["session"]["id"]))
+    assert json.loads(session["metadata"])["registration"] == {
+        "email": "ana@example.com", "phone": "call me", "attributes": {},
+    }  # fmt: skip
+    opened = (await visitor.say("hello", email="nobody"))[0].data
+    assert opened["warnings"] == [{"field": "email", "message": "must be an email address"}]
+
+
 async def test_a_signed_email_is_verified_and_a_wrong_signature_is_refused(
     client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
 ) -> None:
