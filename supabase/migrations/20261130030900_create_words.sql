@@ -21,10 +21,13 @@ begin
         '[\u00ad\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061c\u0640\u064b-\u065f'
         '\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u180b-\u180f\u1ab0-\u1aff\u1dc0-\u1dff\u200b-\u200f'
         '\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f\ufeff]+', '', 'g');
-    -- Letters that have no other form in Unicode, and digits.
-    folded := translate(folded, 'ıłøđðħŧςىیکة‐‑٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹', 'iloddhtσييكه--01234567890123456789');
-    folded := replace(replace(replace(replace(folded, 'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th');
-    folded := normalize(folded, nfc);
+    -- Letters that Unicode does not take apart. A text in Latin letters is ASCII now, and done.
+    folded := replace(replace(replace(replace(replace(folded, 'ß', 'ss'), 'ø', 'o'), 'æ', 'ae'), 'ı', 'i'), 'ł', 'l');
+    if octet_length(folded) = length(folded) then
+        return folded;
+    end if;
+    folded := translate(folded, 'đðħŧςىیکة‐‑٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹', 'ddhtσييكه--01234567890123456789');
+    folded := normalize(replace(replace(folded, 'œ', 'oe'), 'þ', 'th'), nfc);
     if joined and folded ~ private.spaceless_letter() then
         folded := regexp_replace(folded, '(' || private.spaceless_letter() || ')\s+(?=' || private.spaceless_letter() || ')', '\1', 'g');
     end if;
@@ -74,12 +77,17 @@ comment on function private.pair_letters is 'A folded text in which each run of 
 create function private.message_words(text text)
     returns tsvector language plpgsql immutable parallel safe set search_path = ''
 as $$
+declare
+    words text := left(text, 50000);
 begin
-    if octet_length(text) = length(text) then
-        return to_tsvector('simple'::regconfig, left(text, 50000));
+    if octet_length(words) > length(words) then
+        -- Folding can make a text longer.
+        words := left(private.fold_text(words), 50000);
     end if;
-    -- Folding can make a text longer.
-    return to_tsvector('simple'::regconfig, private.pair_letters(left(private.fold_text(left(text, 50000)), 50000)));
+    if octet_length(words) > length(words) then
+        words := private.pair_letters(words);
+    end if;
+    return to_tsvector('simple'::regconfig, words);
 end;
 $$;
 comment on function private.message_words is 'The words of a message''s first 50,000 characters (a tsvector holds a megabyte), as a text search compares them. Changing it takes a reindex of messages_words_idx.';
