@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4, uuid5
 
 from pydantic import Field, SecretStr, model_validator
@@ -20,7 +20,7 @@ from lib.database.rate_limits import RateLimit
 from lib.database.retries import BRIEF, Patience
 from lib.fields import emails, types
 from lib.fields.emails import EmailHmac, EmailText
-from lib.fields.models import Body, Record
+from lib.fields.models import Arrival, Record
 from lib.fields.types import Attributes, Label, Message
 from lib.http.sse import StreamBroken
 from lib.outbound import addresses
@@ -36,8 +36,10 @@ _UNPROVEN_SENDER = "unproven sender"
 Status = Literal["active", "completed", "failed", "timeout", "cancelled"]
 
 
-class ChatMessage(Body):
+class ChatMessage(Arrival):
     """A chat message; ``email`` identifies a sender without a token."""
+
+    droppable: ClassVar[frozenset[str]] = frozenset({"email", "metadata"})
 
     message: Message
     client_message_id: Label | None = None
@@ -52,6 +54,12 @@ class ChatMessage(Body):
         if self.email_hmac is not None and self.email is None:
             raise ValueError("email_hmac needs email")
         return self
+
+    @classmethod
+    def droppable_of(cls, given: dict[str, Any]) -> frozenset[str]:
+        """An email with a proof is not dropped."""
+        proven = given.get("email_hmac", given.get("emailHmac")) is not None
+        return cls.droppable - {"email"} if proven else cls.droppable
 
 
 class _Persona(Record):
@@ -195,6 +203,7 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
             conversation_id=started.conversation_id,
             contact_id=started.contact_id,
             token=_new_token(caller, started),
+            warnings=message.warnings,
         ),
         persona_kind=started.persona.kind,
         for_persona=_for_persona(started, space_id, message),

@@ -7,6 +7,7 @@ from uuid import UUID
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
+from lib.fields import emails
 from lib.fields.emails import EmailText
 from lib.fields.models import Body, Empty, Record
 from lib.workspaces import settings
@@ -53,7 +54,7 @@ async def add(database: Database, workspace_id: UUID, invitation: NewMember) -> 
     audited. Raises Refused (workspace_not_found, forbidden, user_not_found, member_exists, rate_limited) and
     BackendUnavailable.
     """
-    email = invitation.email.strip().lower()
+    email = emails.parse(invitation.email).typed.lower()
     arguments = {"workspace_id": workspace_id, "email": email, "role": invitation.role}
     added = await database.call("add_member", arguments, Member)
     return added.model_copy(update={"email": email})

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
+from lib.fields import emails
 from lib.fields.emails import EmailText
 from lib.fields.models import Body, Empty, PartialUpdate, Record
 from lib.fields.types import DisplayName
@@ -92,7 +93,7 @@ async def create(database: Database, new: NewWorkspace) -> Workspace:
     workspace = new.document()
     owner = {name: workspace.pop(name, None) for name in ("owner_id", "owner_email")}
     if owner["owner_email"] is not None:
-        owner["owner_email"] = owner["owner_email"].strip().lower()
+        owner["owner_email"] = emails.parse(owner["owner_email"]).typed.lower()
     arguments = {"workspace": workspace, **owner}
     return await database.call("create_workspace", arguments, Workspace, repeatable=new.id is not None)
 

@@ -81,7 +81,7 @@ create table public.contact_identities (
     constraint contact_identities_evidence        check ((evidence = 'verified') = (verified_by is not null and verified_at is not null)),
     constraint contact_identities_asserted_by     check (asserted_by in ('contact', 'member', 'service')),
     constraint contact_identities_of_group        check (case
-        when kind = 'telegram'                 then (key like '-%') = (contact_kind = 'group')
+        when kind = 'telegram'                 then (key like '-%') = (contact_kind = 'group') or key like '@%'
         when kind in ('whatsapp', 'discord')   then (key ~ '^(group|channel):') = (contact_kind = 'group')
         when kind in ('email', 'phone', 'omi') then contact_kind = 'person'
         else true

@@ -124,11 +124,10 @@ create index messages_session_id_idx on public.messages (session_id, created_at)
 create index messages_turn_id_idx on public.messages (turn_id);
 create index messages_contact_id_idx on public.messages (contact_id) where contact_id is not null;
 create index messages_persona_id_idx on public.messages (persona_id) where persona_id is not null;
--- The words of a message's first 50,000 characters (a tsvector holds a megabyte), and its workspace as one more word, so
--- that one tenant's search does not read what another's messages say.
+-- A message's words, and its workspace as one more word, so that one tenant's search does not read what another's messages
+-- say.
 create index messages_words_idx on public.messages using gin ((
-    array_to_tsvector(array['workspace:' || workspace_id::text])
-    || to_tsvector('simple'::regconfig, left(text, 50000))));
+    array_to_tsvector(array['workspace:' || workspace_id::text]) || private.message_words(text)));
 -- Nothing is in it, but a table with many rows is read through for that: build it there by hand first, concurrently.
 create unique index messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
 

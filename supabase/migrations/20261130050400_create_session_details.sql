@@ -76,7 +76,7 @@ comment on column public.contact_session_details.proposal is 'The newest one tha
 
 create view public.message_words with (security_invoker = true) as
 select m.id, m.workspace_id, m.conversation_id, m.session_id,
-       to_tsvector('simple'::regconfig, left(m.text, 50000)) as words
+       private.message_words(m.text) as words
   from public.messages m;
 comment on view public.message_words is 'The words of messages, for a full text search session by session.';
 
@@ -84,7 +84,7 @@ create function private.is_common_query(workspace_id uuid, query text, most inte
     returns boolean language plpgsql stable set search_path = ''
 as $$
 declare
-    asked constant tsquery := websearch_to_tsquery('simple'::regconfig, query);
+    asked constant tsquery := private.search_words(query);
 begin
     -- The index cannot stop early, so it is not read for a word that its statistics call frequent.
     if querytree(asked) <> 'T'
@@ -94,7 +94,7 @@ begin
                         cross join lateral unnest(t.most_common_elems::text::text[], t.most_common_elem_freqs) e (word, frequency)
                         where t.schemaname = 'public'
                           and t.tablename = 'messages_words_idx'
-                          and e.word = any (tsvector_to_array(to_tsvector('simple'::regconfig, query)))
+                          and e.word = any (tsvector_to_array(private.message_words(query)))
                           and e.frequency > least(most / nullif(c.reltuples, 0), 0.05)) then
         return false;
     end if;
@@ -108,7 +108,7 @@ begin
                           where (select true
                                    from public.messages m
                                   where m.session_id = s.id
-                                    and to_tsvector('simple'::regconfig, left(m.text, 50000)) @@ asked
+                                    and private.message_words(m.text) @@ asked
                                   limit 1)
                           limit 50) f);
 end;
@@ -126,7 +126,7 @@ create function public.search_sessions(
 as $$
 declare
     most    constant integer := 10000;
-    asked   constant tsquery := websearch_to_tsquery('simple'::regconfig, query);
+    asked   constant tsquery := private.search_words(query);
     by_ref  uuid[];
     by_tag  uuid[];
     by_text uuid[];
@@ -156,8 +156,7 @@ begin
     if query is not null and not private.is_common_query(workspace_id, query, most) then
         by_text := array(select m.session_id
                            from public.messages m
-                          where array_to_tsvector(array['workspace:' || m.workspace_id::text])
-                                || to_tsvector('simple'::regconfig, left(m.text, 50000))
+                          where array_to_tsvector(array['workspace:' || m.workspace_id::text]) || private.message_words(m.text)
                                 @@ (quote_literal('workspace:' || search_sessions.workspace_id)::tsquery && asked)
                           limit most + 1);
     end if;
@@ -187,7 +186,7 @@ begin
                select
                  from public.messages m
                 where m.session_id = s.id
-                  and to_tsvector('simple'::regconfig, left(m.text, 50000)) @@ asked));
+                  and private.message_words(m.text) @@ asked));
 end;
 $$;
 comment on function public.search_sessions is 'The sessions of a workspace with these words in a message, this tag and one of these external ids, as far as they are given; for its owners and admins. Refused with too_many_matches if no condition narrows them down: then session_details is read in its order, filtered by messages and tags.';

@@ -53,6 +53,13 @@ STORIES = {
         mallory = email:mallory@example.test!
         ann = phone:+15550000003! whatsapp:+15550000003!
     """,
+    "the spellings of an identity lead to one contact": """
+        whatsapp:554188776655 telegram:@Beate -> bea
+        whatsapp:whatsapp:+5541988776655 -> bea
+        telegram:https://t.me/beate -> bea
+        phone:+49(0)209-22334455 -> carl
+        tel:+49-209-22334455 -> carl
+    """,
     "an email that was only typed belongs to the contact that proves it": """
         telegram:7 ! -> mallory
         telegram:7 email:ann@example.test -> mallory

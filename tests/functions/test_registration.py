@@ -56,6 +56,20 @@ async def test_a_registration_answers_contact_session_and_token_in_the_same_way_
     assert "token" not in opened
 
 
+async def test_an_optional_field_never_blocks_an_arrival_and_is_reported(
+    visitor: Visitor, workspace: Workspace
+) -> None:
+    fields = {"phone": "call me", "first_name": "x" * 201, "attributes": {"a": "x" * 16_384}}
+    answer = await register(visitor.client, workspace.space_id, "ana@example.com", **fields)
+    assert {warning["field"] for warning in answer["warnings"]} == set(fields)
+    session = await workspace.row("select metadata from public.sessions where id = $1", UUID(answer["session"]["id"]))
+    assert json.loads(session["metadata"])["registration"] == {
+        "email": "ana@example.com", "phone": "call me", "attributes": {},
+    }  # fmt: skip
+    opened = (await visitor.say("hello", email="nobody"))[0].data
+    assert opened["warnings"] == [{"field": "email", "message": "must be an email address"}]
+
+
 async def test_a_signed_email_is_verified_and_a_wrong_signature_is_refused(
     client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
 ) -> None:

@@ -19,7 +19,7 @@ from tests.functions.test_sessions import session_of
 
 Row = dict[str, Any]
 
-WORDS = ("refund", "luggage", "charter", "please")
+WORDS = ("refund", "luggage", "charter", "请问订单号")
 STATUSES = ("active", "paused", "completed", "failed", "timeout", "cancelled")
 NAMES = ("status", "workflow", "step", "tag", "external_id")
 """Filters whose values are compared without regard to case."""
@@ -121,7 +121,7 @@ class World:
             "status": ",".join(chance.sample(STATUSES, 2)), "workflow": row["workflow"], "step": row["workflow_step"],
             "tag": chance.choice(["vip", "late"]), "external_id": chance.choice(["atrip-1", "a1b2"]),
             "has_quote": chance.choice([True, False]), "taken_over": chance.choice([True, False]),
-            "text": chance.choice([*WORDS, "refund luggage", "refund or charter"]),
+            "text": chance.choice([*WORDS, "refund luggage", "refund or charter", "refund 请问订单号"]),
             "created_after": row["created_at"], "created_before": row["created_at"],
             "active_after": row["last_activity_at"], "active_before": row["last_activity_at"],
         }  # fmt: skip

@@ -39,7 +39,7 @@ FOR_QUERIES = {"postgrest", "httpx", "idna", "yarl", "multidict", "propcache"}
 
 EVERYWHERE = """
     auth auth.callers auth.signing config database database.commands database.rate_limits database.refusals
-    database.retries errors fields fields.emails fields.models http http.app http.cors log routes
+    database.retries errors fields fields.emails fields.invisible fields.models http http.app http.cors log routes
 """
 """The modules of lib that every function imports."""
 

@@ -169,6 +169,7 @@ read_active_turn(spaces.{one,two}, 'main') | turn.turn_id | *: None; A: a; B: b;
 (public.session_events(sessions.{a,guest})).step | value | *: none; admin owner: understanding_request
 (public.session_events(sessions.b)).step | value | *: none; members: understanding_request
 (public.session_events(sessions.c)).step | value | *: none; members: understanding_request
+public.search_words('Café')::text | value | *: 'cafe'
 follow_conversation(conversations.a) | messages.id | see=a
 follow_conversation(conversations.a_arrival) | messages.id | see=a_arrival
 follow_conversation(conversations.b) | messages.id | see=b b_old b_old_answer; agent: b
