@@ -59,7 +59,7 @@ async def test_a_registration_answers_contact_session_and_token_in_the_same_way_
 async def test_an_optional_field_never_blocks_an_arrival_and_is_reported(
     visitor: Visitor, workspace: Workspace
 ) -> None:
-    fields = {"phone": "call me", "first_name": "x" * 201, "attributes": {"a": "x" * 16_384}}
+    fields = {"phone": "call me", "first_name": "x" * 201, "last_name": " ", "attributes": {"a": "x" * 16_384}}
     answer = await register(visitor.client, workspace.space_id, "ana@example.com", **fields)
     assert {warning["field"] for warning in answer["warnings"]} == set(fields)
     session = await workspace.row("select metadata from public.sessions where id = $1", UUID(answer["session"]["id"]))
