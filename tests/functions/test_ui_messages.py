@@ -183,6 +183,7 @@ async def test_an_allowed_origin_reads_the_stream_and_its_headers(
             assert response.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]
             assert response.headers["Access-Control-Allow-Methods"] == method
             assert response.headers["Access-Control-Allow-Headers"].startswith("authorization, content-type")
+            assert "Access-Control-Allow-Credentials" not in response.headers
     async with client.post(path, json=body("hello"), params=AI_SDK, headers=ORIGIN) as response:
         assert "x-vercel-ai-ui-message-stream" in response.headers["Access-Control-Expose-Headers"]
         await read_all(response)
