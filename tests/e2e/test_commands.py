@@ -291,7 +291,7 @@ async def test_a_failure_is_a_sentence_and_an_exit_status(
         (f"space create {workspace} x --persona {uuid4()}", 3, "(persona_not_found)"),
         (f"space list {uuid4()}", 3, "(workspace_not_found)"),
         (f"space rotate-hmac-secret {uuid4()} --overlap-seconds 604801", 2, "overlap_seconds"),
-        (f"contact resolve {workspace} telegram:42", 3, "(contact_not_found)"),
+        (f"contact resolve {workspace} telegram:42 --kind person", 3, "(contact_not_found)"),
         (f"contact resolve {workspace} icq:1", 2, "platform must be one of"),
         (f"transition add {workspace} charter here --from here", 2, "does not follow itself"),
         (f"template create {workspace} Half --step first", 2, "A workflow and its first step"),

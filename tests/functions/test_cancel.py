@@ -50,6 +50,10 @@ async def kept(workspace: Workspace, heard: list[Received]) -> list[tuple[str, b
 async def test_an_answer_that_is_ended_keeps_exactly_the_sent_text(
     workspace: Workspace, staff: Staff, held_visitor: Visitor, openai: OpenAI, ending: str, words: int
 ) -> None:
+    if ending == "cancelled session":
+        # Such a session ends with the answer that is stopped for it.
+        per_message = "update public.personas set session_policy = 'per_message' where workspace_id = $1"
+        await workspace.database.execute(per_message, workspace.id)
     await openai.allow(words)
     text = "You wrote: tell" if words else ""
     async with asyncio.timeout(20), held_visitor.post("tell me everything") as response:

@@ -70,6 +70,20 @@ async def test_an_optional_field_never_blocks_an_arrival_and_is_reported(
     assert opened["warnings"] == [{"field": "email", "message": "must be an email address"}]
 
 
+async def test_a_visitor_who_registers_stays_the_same_contact_and_an_international_phone_is_an_identity(
+    visitor: Visitor, workspace: Workspace
+) -> None:
+    (turn, *_) = await visitor.say("hello")
+    arrival = {"email": "ana@example.com", "phone": " 0041 79 123 45 67"}
+    path = f"/space/{workspace.space_id}/register"
+    async with visitor.client.post(path, json=arrival, headers=visitor.headers) as response:
+        assert (await response.json())["contact"]["id"] == turn.data["contact_id"]
+    await register(visitor.client, workspace.space_id, "bob@example.com", phone="079 123 45 67")
+    phones = "select contact_id::text, key from public.contact_identities where workspace_id = $1 and kind = 'phone'"
+    found = [tuple(row) for row in await workspace.database.fetch(phones, workspace.id)]
+    assert found == [(turn.data["contact_id"], "+41791234567")]
+
+
 async def test_a_signed_email_is_verified_and_a_wrong_signature_is_refused(
     client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
 ) -> None:

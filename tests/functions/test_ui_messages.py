@@ -1,19 +1,20 @@
-"""Chatting in the AI SDK's protocol over HTTP; test_use_chat does it with the package itself."""
+"""Requests in the AI SDK's protocol over HTTP: bodies, repeats, resuming and origins.
+
+Chats are test_use_chat's, which uses the package itself; the chunks are tests/unit/chat/test_ai_sdk.py's.
+"""
 
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import aiohttp
 
 from local.stack import Stack
-from tests.functions.conftest import Visitor, Workspace, ask_n8n, problem, sign_in
-from tests.standins.n8n import N8n
+from tests.functions.conftest import Visitor, Workspace, problem, sign_in
 from tests.standins.openai import OpenAI
 
 AI_SDK = {"protocol": "ai-sdk"}
-ACCEPT = {"Accept": "text/event-stream; protocol=ai-sdk"}
 ORIGIN = {"Origin": "https://shop.example"}
 
 
@@ -80,30 +81,6 @@ async def say(visitor: Visitor, document: dict[str, Any]) -> list[dict[str, Any]
     return heard
 
 
-async def test_an_answer_is_a_message_with_the_turns_id(visitor: Visitor, workspace: Workspace) -> None:
-    heard = await say(visitor, body("hello there"))
-    assert [chunk["type"] for chunk in heard[:3]] == ["start", "data-switchboard", "text-start"]
-    assert [chunk["type"] for chunk in heard[-2:]] == ["text-end", "finish"]
-    assert "hello there" in text_of(heard)
-    turn = await workspace.row("select * from public.turns where id = $1", UUID(heard[0]["messageId"]))
-    assert turn["status"] == "completed"
-    assert heard[0]["messageMetadata"]["conversation_id"] == str(turn["conversation_id"])
-    assert heard[-1]["messageMetadata"]["status"] == "completed"
-    assert heard[-1]["messageMetadata"]["usage"]["messages_seen"] == 1
-
-    again = await say(visitor, body("and again"))
-    assert again[0]["messageMetadata"]["conversation_id"] == str(turn["conversation_id"])
-    assert "2 earlier messages" in text_of(again)
-    assert "data-switchboard" not in [chunk["type"] for chunk in again]
-
-
-async def test_the_protocol_may_be_named_in_accept_and_combined_with_our_own_body(visitor: Visitor) -> None:
-    path = f"/space/{visitor.space_id}/chat/stream"
-    for document in (body("hello"), {"message": "hello"}):
-        async with visitor.client.post(path, json=document, headers=ACCEPT) as response:
-            assert "hello" in text_of(await read_all(response))
-
-
 async def test_a_body_of_the_protocol_holds_a_whole_chat(visitor: Visitor) -> None:
     path = f"/space/{visitor.space_id}/chat/stream"
     for size, params, status in ((1_000_000, AI_SDK, 200), (1_000_000, {}, 413), (4_500_000, AI_SDK, 413)):
@@ -139,22 +116,6 @@ async def test_a_repeated_message_is_the_same_turn(visitor: Visitor, workspace: 
     assert (await workspace.counts())["turns"] == 1
 
 
-async def test_a_failure_is_an_error_chunk_with_its_code_in_the_metadata(
-    client: aiohttp.ClientSession, workspace: Workspace, n8n: N8n
-) -> None:
-    visitor = await ask_n8n(client, workspace, n8n.url("cut"))
-    heard = await say(visitor, body("a word"))
-    assert [chunk["type"] for chunk in heard[-3:]] == ["text-end", "message-metadata", "error"]
-    assert heard[-1] == {"type": "error", "errorText": "The answer broke off."}
-    assert heard[-2]["messageMetadata"]["error"]["code"] == "persona_cut_off"
-    async with client.get(
-        f"/turns/{heard[0]['messageId']}/stream", headers=visitor.headers | ACCEPT, params={"after": "3"}
-    ) as response:
-        replayed = await read_all(response)
-    assert replayed[-1] == heard[-1]
-    assert text_of(replayed) == text_of(heard), "the protocol has no positions"
-
-
 async def test_a_chat_is_resumed_during_its_turn_only_and_in_either_protocol(
     held_visitor: Visitor, openai: OpenAI
 ) -> None:
@@ -174,9 +135,10 @@ async def test_a_chat_is_resumed_during_its_turn_only_and_in_either_protocol(
     async with reconnect(held_visitor, "any", params=AI_SDK) as response:
         assert response.status == 204
     # This protocol has no positions: a turn is replayed whole.
-    path, headers = f"/turns/{turn_id}/stream", {**held_visitor.headers, "Last-Event-ID": "3"}
-    async with held_visitor.client.get(path, headers=headers, params=AI_SDK) as response:
-        assert text_of(await read_all(response)) == "You wrote: hello"
+    for after, header in (({"after": "3"}, {}), ({}, {"Last-Event-ID": "3"})):
+        path, headers = f"/turns/{turn_id}/stream", {**held_visitor.headers, **header}
+        async with held_visitor.client.get(path, headers=headers, params=AI_SDK | after) as response:
+            assert text_of(await read_all(response)) == "You wrote: hello"
 
 
 async def test_only_the_contact_or_user_of_a_chat_resumes_it(
@@ -221,6 +183,7 @@ async def test_an_allowed_origin_reads_the_stream_and_its_headers(
             assert response.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]
             assert response.headers["Access-Control-Allow-Methods"] == method
             assert response.headers["Access-Control-Allow-Headers"].startswith("authorization, content-type")
+            assert "Access-Control-Allow-Credentials" not in response.headers
     async with client.post(path, json=body("hello"), params=AI_SDK, headers=ORIGIN) as response:
         assert "x-vercel-ai-ui-message-stream" in response.headers["Access-Control-Expose-Headers"]
         await read_all(response)
