@@ -1,6 +1,9 @@
 -- Who may see requests: the readers of a session that works on them.
 
-grant select on public.requests to authenticated, contact;
+grant select (
+    id, workspace_id, session_id, origin, destination, departs_at, passengers, created_at, updated_at
+) on public.requests to contact;
+grant select on public.requests to authenticated;
 grant select, insert, update on public.requests to switchboard;
 grant all on public.requests to service_role;
 

@@ -204,9 +204,12 @@ begin
                 or s.id in (select private.own_sessions())
                 or (private.claims() ->> 'role' = 'contact' and s.conversation_id = private.token_conversation()))
     )
-    select a.created_at, a.verb, case when r.by_member then a.actor_id end, a.code, null::text, null::uuid
+    -- Tags and assignments are between members, and so is why a takeover ended.
+    select a.created_at, a.verb, case when r.by_member then a.actor_id end,
+           case when r.by_member or a.verb <> 'session.handed_back' then a.code end, null::text, null::uuid
       from readable r
       join public.audit_events a on a.object_id = r.id and a.verb like 'session.%'
+                                and (r.by_member or a.verb not in ('session.tagged', 'session.assigned'))
     union all
     select w.created_at, 'workflow.step', w.actor_id, null, w.to_step, null
       from readable r
@@ -223,7 +226,7 @@ begin
      where r.by_member;
 end;
 $$;
-comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, workflow steps, and the events of its quotes and proposals (object_id).';
+comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, tags, assignments, workflow steps, and the events of its quotes and proposals (object_id).';
 
 create function private.describe_work(session public.sessions)
     returns jsonb language plpgsql stable set search_path = ''

@@ -93,12 +93,19 @@ private.session_stats_marks    | --- | one two | created_at=SOON | none
 
 HIDDEN: Mapping[tuple[str, str], str] = {
     # A token is for one conversation, and the first linked session may belong to another.
-    ("public.contacts", "contact"): "session_id",
-    ("public.sessions", "contact"): "assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
-    ("public.proposals", "contact"): "quote_id",
-    ("public.messages", "contact"): "user_id client_message_id",
+    ("public.contacts", "contact"): "session_id source attributes name_key last_name_key merged_into_id",
+    (
+        "public.sessions",
+        "contact",
+    ): "metadata assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
+    ("public.requests", "contact"): "details",
+    ("public.proposals", "contact"): "quote_id details",
+    ("public.messages", "contact"): "metadata user_id client_message_id",
 }
 """Columns that a role may not read although it reads others of the table."""
+
+OF_MEMBERS = re.compile(r"metadata|attributes|details|notes?|context|config|workflow_state|source|\w*(_by|actor_id)")
+"""Names of columns for what members write for themselves, and for members' ids: no contact token reads one."""
 
 LOOSE = {("public.contact_moves", "row_id"), ("public.audit_events", "object_id")}
 """Columns that name a row without a foreign key: the row may be of any table, and may be deleted first."""
