@@ -12,6 +12,7 @@ from uuid import UUID
 
 from lib import errors
 from lib.auth import callers
+from lib.auth.callers import Proof
 from lib.auth.client_info import ClientInfo
 from lib.database import commands
 from lib.database.paging import Page
@@ -40,6 +41,7 @@ class SessionWorkflow(Record):
     session_id: UUID
     conversation_id: UUID
     contact_id: UUID | None
+    proof: Proof | None = None
     status: Status
     last_activity_at: datetime
     workflow: str | None
