@@ -55,7 +55,7 @@ grant select on public.contact_details to authenticated, service_role, switchboa
 -- Who may see identities: members. A contact is not shown what the workspace knows it by.
 
 grant select on public.contact_identities to authenticated;
-grant select, insert, update on public.contact_identities to switchboard;
+grant select, insert, update, delete on public.contact_identities to switchboard;
 grant all on public.contact_identities to service_role;
 
 create policy "Members read their workspace's identities"
@@ -74,6 +74,10 @@ create policy "Switchboard changes the workspace it entered"
     on public.contact_identities for update to switchboard
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.contact_identities for delete to switchboard
+    using (workspace_id = (select private.entered_workspace()));
 
 -- Who may see which contacts were merged: members, who see the contacts.
 

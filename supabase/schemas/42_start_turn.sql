@@ -89,7 +89,7 @@ begin
         perform private.check_limits(private.arrival_limits(space, client ->> 'address'));
         contact      := case when email_key is not null
                              then private.find_or_create_contact('email', email_key, email, null, '{}')
-                             else private.create_contact('{}') end;
+                             else private.create_contact('{}', false) end;
         conversation := private.find_or_create_conversation(contact, null, space.persona_id, space.id, arrival, 'asserted');
     end if;
     return conversation;

@@ -37,7 +37,7 @@ personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
 session_templates              | MMM | one two name=x | name=x | entered; members
 contacts                       | EEO | old_one old_two | first_name=x | entered; members; contact:; A: a; C: c
-contact_identities             | EEO | a c key=x | value=x | entered; members
+contact_identities             | EEE | a c key=x | value=x | entered; members
 group_participants             | EEO | b d contact_id=contacts.old_~ | role=y | entered; members
 tags                           | EEE | session_a session_c name=x | name=x | entered; admins; \
     agent: contact_b session_b
@@ -93,7 +93,7 @@ private.session_stats_marks    | --- | one two | created_at=SOON | none
 
 HIDDEN: Mapping[tuple[str, str], str] = {
     # A token is for one conversation, and the first linked session may belong to another.
-    ("public.contacts", "contact"): "session_id source attributes name_key last_name_key merged_into_id",
+    ("public.contacts", "contact"): "session_id source attributes name_key last_name_key merged_into_id unproven",
     (
         "public.sessions",
         "contact",
