@@ -297,10 +297,14 @@ TITLES: Mapping[str, str] = {
     "transition_not_allowed": "The current state does not allow this.",
     "taken_over": "Another member has taken the session over.",
     "not_taken_over": "No member has taken the session over.",
+    "proof_required": "The person in this session has not proven who they are.",
+    "idempotency_key_reused": "The id was used for another message.",
 }
 """Titles of the codes that the database raises or returns."""
 
 DETAILS: Mapping[str, str] = {
+    "proof_required": "A session without proof continues no request of another conversation.",
+    "idempotency_key_reused": "A repeated client_message_id carries the same message; another message needs a new id.",
     "contact_merged": "The contact was merged into {fact}.",
     "already_merged": "The contact was merged into {fact}.",
     "merged_further": "The contact was merged into {fact}, which was merged itself. Undo that merge first.",

@@ -167,7 +167,8 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
 
     A repeated client message returns the same turn. If the persona allows a message to interrupt an answer, the running
     turn is stopped first. Raises Refused (turn_in_progress, rate_limited, persona_unavailable, space_not_found,
-    persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed) and BackendUnavailable.
+    persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed, idempotency_key_reused: the
+    id was used for another message) and BackendUnavailable.
     """
     email = emails.parse(message.email) if message.email is not None else None
     rpc = commands.acting_as(caller, callers.Scope.at_space(caller, space_id))

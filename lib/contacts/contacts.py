@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
 from lib import errors
+from lib.auth.callers import Proof
 from lib.database.management import Database
 from lib.database.paging import NewestPageRequest, Page
 from lib.database.queries import Queries
@@ -186,6 +187,7 @@ class LatestSession(Record):
     conversation_id: UUID
     persona_id: UUID
     status: str
+    proof: Proof | None = None
     message_count: int
     created_at: datetime
     last_activity_at: datetime

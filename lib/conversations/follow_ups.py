@@ -54,7 +54,7 @@ async def capture(user: callers.User, contact_id: UUID, follow_up: FollowUp, cli
     A session that was opened by a typed email without proof is used only if it is named or the only one. A repeated
     client message returns the first one. Raises Refused: contact_not_found, session_not_found, space_not_found,
     persona_not_found, persona_required, forbidden (an agent without access to the session), transition_not_allowed (a
-    named session that has ended).
+    named session that has ended), idempotency_key_reused (the id was used for another message).
     """
     rpc = commands.acting_as(user, callers.Scope.of_caller(user))
     arguments = {"contact_id": contact_id, **follow_up.model_dump(), "client": client.facts()}

@@ -431,10 +431,14 @@ class _SessionRow(Session):
         return SessionDetail(
             **{name: getattr(self, name) for name in Session.model_fields},
             turns=turns,
-            messages=tuple(messages[:limit][::-1]),
+            messages=tuple(map(self._with_proof, messages[:limit][::-1])),
             messages_before=messages[limit - 1].id if len(messages) > limit else None,
             timeline=tuple(sorted([created, *happened, *started, *finished], key=_place)),
             workflow_state=self.workflow_state,
             quotes=(self.request_quotes.quotes if self.request_quotes else ()) if is_member else None,
             refs=self.refs,
         )
+
+    def _with_proof(self, message: MessageView) -> MessageView:
+        """The message; a contact's with the proof of the session."""
+        return message.model_copy(update={"proof": self.proof}) if message.role == "contact" else message

@@ -281,6 +281,17 @@ end;
 $$;
 comment on function private.turn_history is 'A conversation''s last messages, oldest first, without the given one.';
 
+create function private.require_same_content(is_same boolean)
+    returns void language plpgsql immutable set search_path = ''
+as $$
+begin
+    if is_same is not true then
+        raise sqlstate 'PT409' using message = 'idempotency_key_reused';
+    end if;
+end;
+$$;
+comment on function private.require_same_content is 'Refuses a client message id that was used for other content: 409 idempotency_key_reused.';
+
 create function private.require_turn(turn_id uuid)
     returns public.turns language plpgsql stable set search_path = ''
 as $$
@@ -447,8 +458,8 @@ grant execute on function
     to authenticated;
 
 grant execute on function
-    private.turn_lease, private.is_silent, private.close_turn, private.expire_turn, private.turn_state, private.turn_history, public.flush_turn, public.finish_turn,
-    private.may_access_session
+    private.turn_lease, private.is_silent, private.close_turn, private.expire_turn, private.turn_state, private.turn_history,
+    private.require_same_content, public.flush_turn, public.finish_turn, private.may_access_session
     to switchboard;
 
 grant execute on function

@@ -89,7 +89,7 @@ begin
         perform private.check_limits(private.arrival_limits(space, client ->> 'address'));
         contact      := case when email_key is not null
                              then private.find_or_create_contact('email', email_key, email, null, '{}')
-                             else private.create_contact('{}') end;
+                             else private.create_contact('{}', false) end;
         conversation := private.find_or_create_conversation(contact, null, space.persona_id, space.id, arrival, 'asserted');
     end if;
     return conversation;
@@ -316,7 +316,7 @@ declare
     limits       jsonb;
     taken        jsonb;
     is_repeat    boolean;
-    message_id   uuid;
+    asked        public.messages;
     refusal      text;
 begin
     perform private.enter_space(space_id);
@@ -331,15 +331,17 @@ begin
         -- 1. The contact and the conversation, which is locked: messages of one conversation come one after the other.
         conversation := private.open_conversation(place.space, email, email_key, email_hmac, thread_key, client_message_id, client);
 
-        -- 2. A repeat of a message that started a turn before returns that turn.
+        -- 2. A repeat of a message that started a turn before returns that turn. It is refused if it carries another
+        --    message: without a token, the message is all that the id's sender is known by.
         known   := private.read_message_context(conversation, persona_id, client_message_id, limits);
         persona := known.persona;
         if (known.turn).id is not null then
-            select m.id into strict message_id from public.messages m where m.turn_id = (known.turn).id and m.role <> 'persona';
+            select m.* into strict asked from public.messages m where m.turn_id = (known.turn).id and m.role <> 'persona';
+            perform private.require_same_content((asked.text, asked.metadata) = (message, metadata));
             is_repeat := (known.turn).status <> 'active' or attempt_id is null or (known.turn).attempt_id is distinct from attempt_id;
             return private.describe_turn(
-                known.turn, conversation, place.workspace, persona, message_id, is_repeat,
-                case when is_repeat then '[]' else private.turn_history(conversation.id, message_id, persona.history_limit) end);
+                known.turn, conversation, place.workspace, persona, asked.id, is_repeat,
+                case when is_repeat then '[]' else private.turn_history(conversation.id, asked.id, persona.history_limit) end);
         end if;
         if known.is_used_up then
             perform private.check_limits(limits);

@@ -4,6 +4,7 @@ create view public.session_details with (security_invoker = true) as
 select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contact_id, s.user_id, s.assigned_user_id,
        s.channel, s.space_id,
        (select c.thread_key from public.conversations c where c.id = s.conversation_id) as thread_key,
+       (select c.proof from public.conversations c where c.id = s.conversation_id) as proof,
        s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.error_message,
        s.workflow, s.workflow_step, s.workflow_state, s.request_id, s.primary_quote_id,
        s.ended_at is null as live,
@@ -39,6 +40,7 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
        array(select t.name from public.tags t where t.session_id = s.id order by t.name) as tags
   from public.sessions s;
 comment on view public.session_details is 'Sessions with the names and objects that belong to them, for members and users. A column is null where its source is hidden from the reader.';
+comment on column public.session_details.proof is 'Whether its contact has proven who they are, or only typed it; null on the owner''s side.';
 comment on column public.session_details.live is 'Neither ended nor archived: active or paused.';
 comment on column public.session_details.reader_is_member is 'Whether the reader is a member of the session''s workspace: others see no quotes and tags.';
 comment on column public.session_details.proposal is 'The newest one.';
@@ -203,9 +205,12 @@ begin
                 or s.id in (select private.own_sessions())
                 or (private.claims() ->> 'role' = 'contact' and s.conversation_id = private.token_conversation()))
     )
-    select a.created_at, a.verb, case when r.by_member then a.actor_id end, a.code, null::text, null::uuid
+    -- Tags and assignments are between members, and so is why a takeover ended.
+    select a.created_at, a.verb, case when r.by_member then a.actor_id end,
+           case when r.by_member or a.verb <> 'session.handed_back' then a.code end, null::text, null::uuid
       from readable r
       join public.audit_events a on a.object_id = r.id and a.verb like 'session.%'
+                                and (r.by_member or a.verb not in ('session.tagged', 'session.assigned'))
     union all
     select w.created_at, 'workflow.step', w.actor_id, null, w.to_step, null
       from readable r
@@ -222,7 +227,7 @@ begin
      where r.by_member;
 end;
 $$;
-comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, workflow steps, and the events of its quotes and proposals (object_id).';
+comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, tags, assignments, workflow steps, and the events of its quotes and proposals (object_id).';
 
 create function private.describe_work(session public.sessions)
     returns jsonb language plpgsql stable set search_path = ''
@@ -230,6 +235,7 @@ as $$
 begin
     return jsonb_build_object(
         'session_id', session.id, 'conversation_id', session.conversation_id, 'contact_id', session.contact_id,
+        'proof', (select c.proof from public.conversations c where c.id = session.conversation_id),
         'status', session.status, 'last_activity_at', session.last_activity_at,
         'workflow', session.workflow, 'workflow_step', session.workflow_step, 'workflow_state', session.workflow_state,
         'request', (select jsonb_build_object(

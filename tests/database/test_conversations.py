@@ -10,6 +10,7 @@ import uuid
 import pytest
 
 from tests.database.desk import (
+    JSON,
     LANDING,
     PERSONA,
     SECRET,
@@ -200,6 +201,21 @@ async def test_a_first_message_repeated_under_its_uuid_is_the_same_turn_whatever
     assert await desk.count("contacts") == 1
     assert await desk.admin.fetchval("select taken from public.rate_limits where name = 'arrivals_by_space'") == 1
     assert (await desk.start(client_message_id=str(uuid.uuid4()))).status == 429
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+async def test_a_client_message_id_with_another_message_is_refused(desk: Desk, *, has_token: bool) -> None:
+    token = await desk.arrive() if has_token else claims()
+    sent: JSON = {"message": "Hello", "client_message_id": str(uuid.uuid4()), "metadata": {"page": "/prices"}}
+    first = await desk.start(token, **sent)
+    await desk.finish(first)
+    before = await desk.everything()
+    others: tuple[JSON, ...] = ({"message": "hello"}, {"metadata": {}})
+    for other in others:
+        answer = await desk.refused("start_turn", token, space_id=SPACE, **{**sent, **other})
+        assert answer == (409, "idempotency_key_reused")
+    assert (await desk.start(token, **sent))["turn_id"] == first["turn_id"]
+    assert await desk.everything() == before
 
 
 async def test_a_retry_of_the_same_attempt_still_calls_the_persona(desk: Desk) -> None:

@@ -42,7 +42,7 @@ async def shown(connection: Connection, session_id: str, token: Mapping[str, Any
     named = await one(connection, "contacts", "first_name, last_name", "id = $1", session["contact_id"]) or {}
     name = " ".join(part for part in (named.get("first_name"), named.get("last_name")) if part is not None)
     persona = None if of_contact else await one(connection, "personas", "name", "id = $1", session["persona_id"])
-    conversation = await one(connection, "conversations", "thread_key", "id = $1", session["conversation_id"])
+    conversation = await one(connection, "conversations", "thread_key, proof", "id = $1", session["conversation_id"])
     item: JSON = {
         **{name: session[name] for name in columns},
         "live": session["ended_at"] is None,
@@ -63,6 +63,7 @@ async def shown(connection: Connection, session_id: str, token: Mapping[str, Any
     counts = {each: sum(quote["status"] == each for quote in quotes) for each in QUOTES}
     primary = "id, operator, amount, currency"
     return item | {
+        "proof": conversation and conversation["proof"],
         "reader_is_member": session["workspace_id"] in workspaces,
         "primary_quote": await one(connection, "quotes", primary, "id = $1", session["primary_quote_id"]),
         "quote_counts": counts | {"expected": len(quotes), "late": sum(quote["late"] for quote in quotes)},

@@ -38,7 +38,9 @@ async def test_stored_messages_come_in_order_and_new_ones_after_them(desk: Desk)
         ("persona", "Hi, I", True, turn["turn_id"]),
     ]
     assert first["last"] == done["message_id"] == first["messages"][-1]["id"]
-    assert first["session"] == {"session_id": ann["session_id"], "status": "active", "taken_over": False}
+    state = {"session_id": ann["session_id"], "status": "active", "taken_over": False}
+    assert first["session"] == {**state, "proof": None}
+    assert (await follow(desk, own_token(boss), where))["session"] == {**state, "proof": "asserted"}
     new = await follow(desk, holding(ann), where, only_new=True)
     assert (new["messages"], new["last"]) == ([], done["message_id"])
 

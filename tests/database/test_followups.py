@@ -55,6 +55,10 @@ async def test_a_repeated_client_message_of_a_contact_is_one_message(desk: Desk)
 
     assert sorted(one["created"] for one in answers) == [False] * 4 + [True]
     assert {one["message_id"] for one in (*answers, later)} == {answers[0]["message_id"]}
+    others: tuple[JSON, ...] = ({"text": "Other"}, {"role": "member"}, {"source": "phone"}, {"metadata": {"x": 1}})
+    for other in others:
+        refused = await refusal(capture(desk, boss, ann["contact_id"], **once, **other))
+        assert refused == (409, "idempotency_key_reused")
     assert (await capture(desk, boss, ben["contact_id"], **once))["created"] is True
     assert await desk.count("messages") == 2
     assert (await desk.row("sessions", ann["session_id"]))["message_count"] == 1

@@ -73,6 +73,9 @@ class Merges(RuleBasedStateMachine):
         contact = arrived["contact_id"]
         if row in self.verified or holder not in proven:
             assert contact == holder
+            if row not in self.verified:
+                # What they typed before, or took over from others who typed it, is not theirs.
+                self.profiles[contact] = (None, None, None, None, {}, self.profiles[contact][-1])
         else:
             # Typed by somebody who has proved to be somebody else: it is whose proof it is, whatever is undone later.
             assert contact not in self.people

@@ -65,6 +65,7 @@ async def test_a_visitor_who_proves_a_known_email_is_merged_with_its_contact(des
     ("known", "typed", "merges"),
     [
         ({}, {}, True),
+        ({}, {"first_name": "Mallory", "attributes": {"plan": "pro"}}, True),
         ({"first_name": "Ann"}, {"first_name": "ANN"}, True),
         ({"first_name": "Ann"}, {"first_name": "Mallory"}, False),
         ({"attributes": {"plan": "free"}}, {"attributes": {"plan": "pro"}}, False),
@@ -88,6 +89,9 @@ async def test_a_visitor_who_typed_the_email_before_is_merged_unless_they_contra
         assert (await belongings(desk))["conversations"] == before
         assert await conflicts(desk) == [pair]
         await merge(desk, visitor["contact_id"], ann["contact_id"])
+    # What was typed without proof is no part of the proven contact.
+    standing = await desk.row("contacts", ann["contact_id"])
+    assert (standing["first_name"], standing["attributes"]) == (known.get("first_name"), known.get("attributes", {}))
     # A merge settles the pair.
     assert await conflicts(desk) == []
     assert await conflicts(desk, "merged") == [pair]
@@ -114,6 +118,18 @@ async def test_a_visitor_is_not_merged_without_a_decision(desk: Desk, reason: st
     assert await merged_into(desk, visitor) is None
     found = [(visitor["contact_id"], ann["contact_id"], "hmac")] if reason == "dismissed by a member" else []
     assert await conflicts(desk) == found
+
+
+async def test_a_merge_makes_nothing_proven_that_was_typed_without_proof(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    one = await desk.register("one@example.test", first_name="Mallory", attributes={"plan": "pro"})
+    two = await desk.register(EMAIL, attributes={"city": "Bonn"})
+    await merge(desk, one["contact_id"], two["contact_id"])
+    merged = await desk.row("contacts", two["contact_id"])
+    assert (merged["first_name"], merged["attributes"]) == ("Mallory", {"plan": "pro", "city": "Bonn"})
+    await desk.prove(EMAIL)
+    proven = await desk.row("contacts", two["contact_id"])
+    assert (proven["first_name"], proven["attributes"], proven["unproven"]) == (None, {}, {})
 
 
 async def test_an_email_that_a_proven_contact_only_typed_is_the_visitors_who_proves_it(desk: Desk) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import pytest
 
 from tests.database.desk import JSON, LANDING, SECRET, SPACE, WORKSPACE, Desk, claims, refusal, signed, user, with_token
+from tests.database.merging import resolve
 
 LINK = "select session_id::text from public.contacts"
 PROFILE = "select first_name, last_name, attributes from public.contacts"
@@ -90,6 +91,42 @@ async def test_a_proof_replaces_unverified_data_and_completes_verified_data(
     kept = ("Ann", "pro") if first_with_proof else ("Anna", "free")
     assert await desk.one(PROFILE) == (kept[0], "Lee", {"plan": kept[1], "city": "Bonn"})
     assert await desk.count("contact_identities", "verified_by = 'hmac' and verified_at is not null") == 1
+
+
+@pytest.mark.parametrize("proof", ["registration", "message", "service"])
+async def test_what_was_typed_before_proof_ends_with_it(desk: Desk, proof: str) -> None:
+    await desk.believe_hmacs()
+    email = "ann@example.test"
+    typed: JSON = {"first_name": "Mallory", "last_name": "Lee", "source": "fair"}
+    typed |= {"attributes": {"plan": "pro", "city": "Bonn", "vip": True}, "phone": "+49 123", "phone_key": "+49123"}
+    await desk.register(email, **typed)
+    # A member has corrected the city.
+    await desk.admin.execute('update public.contacts set attributes = attributes || \'{"city": "Rome"}\'')
+    if proof == "registration":
+        await desk.prove(email, first_name="Mallory", attributes={"vip": True})
+    elif proof == "message":
+        await desk.start(email=email, email_hmac=signed(email, SECRET))
+    else:
+        await resolve(desk, f"email:{email}", make=True, verified_by="crm", profile={"first_name": "Mallory"})
+    given = {
+        "registration": ("Mallory", None, {"city": "Rome", "vip": True}),
+        "message": (None, None, {"city": "Rome"}),
+    }
+    assert await desk.one(PROFILE) == given.get(proof, ("Mallory", None, {"city": "Rome"}))
+    assert await desk.one("select source, unproven from public.contacts") == (None, {})
+    assert [row[1] for row in await desk.all(IDENTITY)] == [email]
+
+
+async def test_values_that_a_visitor_typed_end_with_the_visitors_proof(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    await desk.register("ann@example.test")
+    visitor = await desk.start()
+    await desk.register("ann@example.test", with_token(visitor), first_name="Ann", attributes={"plan": "pro"})
+    profile = f"{PROFILE} where id = $1"
+    assert await desk.one(profile, visitor["contact_id"]) == ("Ann", None, {"plan": "pro"})
+    told = await desk.prove("new@example.test", with_token(visitor), last_name="Lee")
+    assert told["contact_id"] == visitor["contact_id"]
+    assert await desk.one(profile, visitor["contact_id"]) == (None, "Lee", {})
 
 
 @pytest.mark.parametrize("text", ["Ann@Example.test", "ann@example.test"])

@@ -18,6 +18,7 @@ from tests.database.desk import (
     managing,
     on_a_turn,
     on_behalf,
+    refusal,
     with_token,
 )
 
@@ -255,6 +256,9 @@ async def test_a_members_message_sent_again_is_the_same_message(desk: Desk) -> N
 
     assert sorted(one["created"] for one in sent) == [False, False, False, True]
     assert {one["message_id"] for one in (*sent, later)} == {sent[0]["message_id"]}
+    for caller, text in ((boss, "Twice"), (await desk.member("owner"), "Once")):
+        refused_again = await refusal(desk.say(caller, session, text, client_message_id="c-1"))
+        assert refused_again == (409, "idempotency_key_reused")
     after = await desk.row("sessions", session)
     assert after["message_count"] == before["message_count"] + 1 == await desk.count("messages")
     assert after["last_activity_at"] == before["last_activity_at"]

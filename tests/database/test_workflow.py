@@ -233,6 +233,33 @@ async def test_a_later_session_takes_up_a_request_of_its_own_contact_only(desk: 
     assert both == [("jets", True)] * 2
 
 
+async def test_a_session_without_proof_takes_up_no_request_of_another_conversation(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    boss, proven = await desk.member("owner"), await desk.prove("ann@example.test")
+    typed, again = [await desk.register("ann@example.test") for _ in range(2)]
+    arrivals = (proven, typed, again)
+    assert len({arrived["contact_id"] for arrived in arrivals}) == 1
+    secret, own = [
+        (await trip(desk, boss, arrived["session_id"], origin="LSZH"))["request"]["id"] for arrived in (proven, typed)
+    ]
+
+    async def read(arrived: Answer) -> str | None:
+        (session,) = await desk.sessions(own_token(with_token(arrived)["caller"]))
+        return session["request"] and str(session["request"]["id"])
+
+    for arrived, request in ((typed, secret), (again, secret), (again, own)):
+        refused = await trip(desk, boss, arrived["session_id"], request_id=request)
+        assert (refused.status, refused["code"], refused["session_id"]) == (
+            409, "proof_required", arrived["session_id"],
+        )  # fmt: skip
+    assert [await read(arrived) for arrived in arrivals] == [secret, own, None]
+    # A person with proof continues what was begun without; the person without reads no more of it.
+    assert (await trip(desk, boss, proven["session_id"], request_id=own))["request"]["id"] == own
+    assert [await read(arrived) for arrived in arrivals] == [own, None, None]
+    refused = await propose(desk, boss, typed["session_id"], status="sent")
+    assert (refused.status, refused["code"]) == (409, "proof_required")
+
+
 async def test_a_proposal_names_its_quote_and_keeps_its_id(desk: Desk) -> None:
     boss, session_id = await started(desk)
     await quote(desk, boss, session_id, "acme", status="received", amount="12000.50", currency="EUR")

@@ -4,6 +4,7 @@ Who may follow is test_access's and tests/database/test_following.py's, concurre
 """
 
 import asyncio
+import hmac
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,6 +40,30 @@ async def take(reading: AsyncIterator[Received], count: int) -> list[Received]:
     """The next events, within ten seconds."""
     async with asyncio.timeout(10):
         return [await anext(reading) for _ in range(count)]
+
+
+async def test_members_see_whether_the_person_has_proven_who_they_are(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
+) -> None:
+    space_id = await workspace.add_space(hmac_secret_id=await workspace.add_secret("shop-secret"))
+    arrival: dict[str, str] = {"email": "ana@example.com"}
+    signature = hmac.digest(b"shop-secret", arrival["email"].encode(), "sha256").hex()
+    for proof, more in (("asserted", {}), ("verified", {"email_hmac": signature})):
+        visitor = Visitor(client, space_id)
+        opened = (await visitor.say("hello", **arrival, **more))[0].data
+        session_id, where = opened["session_id"], opened["conversation_id"]
+        (item,) = (await staff.owner.done("GET", f"/conversations/{where}/chat-sessions"))["items"]
+        detail = await staff.owner.done("GET", f"/chat-sessions/{session_id}")
+        work = await staff.owner.done("POST", f"/chat-sessions/{session_id}/activity")
+        assert [item["proof"], detail["proof"], work["proof"]] == [proof] * 3
+        assert [message.get("proof") for message in detail["messages"]] == [proof, None]
+        async with following(staff.owner, where) as reading:
+            assert [event.data.get("proof") for event in await take(reading, 3)] == [proof, proof, None]
+        activity = await staff.owner.done("GET", f"/contacts/{opened['contact_id']}/activity")
+        assert {each["session_id"]: each["proof"] for each in activity["latest_sessions"]}[session_id] == proof
+        seen = await Person(client, uuid4(), "", visitor.token).done("GET", f"/chat-sessions/{session_id}")
+        assert "proof" not in seen
+        assert "proof" not in seen["messages"][0]
 
 
 async def test_a_stream_has_the_stored_messages_and_then_each_new_event(visitor: Visitor, staff: Staff) -> None:

@@ -69,7 +69,7 @@ start_turn(spaces.one, 'hello') | history.text | at_space=none; for_A_typed: tex
 start_turn(spaces.one, 'hello') | persona.secret | at_space=persona-one; \
     for_A for_B before_entering: turn_in_progress; for_C_in_one: conversation_not_found
 # A client message id belongs to one conversation: only A finds the turn that it started.
-start_turn(spaces.one, 'hello', client_message_id => 'a-1') | turn_id | at_space=new; for_A before_entering: a; \
+start_turn(spaces.one, 'text-a', client_message_id => 'a-1') | turn_id | at_space=new; for_A before_entering: a; \
     for_B: turn_in_progress; for_C_in_one: conversation_not_found
 start_turn(spaces.one, 'hello', email => 'a@access.test', email_key => 'a@access.test') | conversation_id \
     | at_space=new; for_agent: agent; for_guest: guest; for_A for_B before_entering: turn_in_progress; \

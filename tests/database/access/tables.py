@@ -37,7 +37,7 @@ personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
 session_templates              | MMM | one two name=x | name=x | entered; members
 contacts                       | EEO | old_one old_two | first_name=x | entered; members; contact:; A: a; C: c
-contact_identities             | EEO | a c key=x | value=x | entered; members
+contact_identities             | EEE | a c key=x | value=x | entered; members
 group_participants             | EEO | b d contact_id=contacts.old_~ | role=y | entered; members
 tags                           | EEE | session_a session_c name=x | name=x | entered; admins; \
     agent: contact_b session_b
@@ -94,12 +94,19 @@ private.session_stats_marks    | --- | one two | created_at=SOON | none
 
 HIDDEN: Mapping[tuple[str, str], str] = {
     # A token is for one conversation, and the first linked session may belong to another.
-    ("public.contacts", "contact"): "session_id",
-    ("public.sessions", "contact"): "assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
-    ("public.proposals", "contact"): "quote_id",
-    ("public.messages", "contact"): "user_id client_message_id",
+    ("public.contacts", "contact"): "session_id source attributes name_key last_name_key merged_into_id unproven",
+    (
+        "public.sessions",
+        "contact",
+    ): "metadata assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
+    ("public.requests", "contact"): "details",
+    ("public.proposals", "contact"): "quote_id details",
+    ("public.messages", "contact"): "metadata user_id client_message_id",
 }
 """Columns that a role may not read although it reads others of the table."""
+
+OF_MEMBERS = re.compile(r"metadata|attributes|details|notes?|context|config|workflow_state|source|\w*(_by|actor_id)")
+"""Names of columns for what members write for themselves, and for members' ids: no contact token reads one."""
 
 LOOSE = {("public.contact_moves", "row_id"), ("public.audit_events", "object_id")}
 """Columns that name a row without a foreign key: the row may be of any table, and may be deleted first."""
