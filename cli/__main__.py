@@ -2,7 +2,7 @@
 
 import click
 
-from cli import contacts, members, personas, session_templates, spaces, workflow_transitions, workspaces
+from cli import contacts, members, personas, session_templates, spaces, turns, workflow_transitions, workspaces
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,6 +26,7 @@ for command in (
     spaces.space,
     personas.persona,
     contacts.contact,
+    turns.turn,
     session_templates.template,
     workflow_transitions.transition,
 ):

@@ -1,14 +1,16 @@
 """The project that the commands work on, and its service key."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import HttpUrl, TypeAdapter, ValidationError
+
 from lib.errors import ConfigError
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
+_URL = TypeAdapter(HttpUrl)
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,17 @@ def find(environment: Mapping[str, str]) -> Target:
         raise ConfigError("SUPABASE_URL is not set (SUPABASE_SERVICE_ROLE_KEY is)")
     if not key:
         raise ConfigError("SUPABASE_SERVICE_ROLE_KEY is not set (the project's URL is)")
-    for name, address in (("SUPABASE_URL", url), ("SUPABASE_REST_URL", rest_url)):
-        if address and not re.match(r"https?://[^/\s]+", address):
-            raise ConfigError(f"{name} is no address: it begins with https:// or http://")
-    rest_url = (rest_url or f"{url.rstrip('/')}/rest/v1").rstrip("/")
-    return Target((url or rest_url.removesuffix("/rest/v1")).rstrip("/"), rest_url, key)
+    url, rest_url = _checked("SUPABASE_URL", url), _checked("SUPABASE_REST_URL", rest_url)
+    rest_url = rest_url or f"{url}/rest/v1"
+    return Target(url or rest_url.removesuffix("/rest/v1"), rest_url, key)
+
+
+def _checked(name: str, address: str) -> str:
+    """The URL of a setting, without a trailing slash. Raises ConfigError."""
+    try:
+        return str(_URL.validate_python(address)).rstrip("/") if address else ""
+    except ValidationError as invalid:
+        raise ConfigError(f"{name} is not a URL: {invalid.errors()[0]['msg']}") from None
 
 
 def _local(environment: Mapping[str, str]) -> Target:

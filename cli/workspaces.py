@@ -94,6 +94,22 @@ def update_workspace(workspace_id: UUID, as_json: bool, **values: Any) -> None:
     output.one(running.run(lambda database: workspaces.change(database, workspace_id, changes)), as_json=as_json)
 
 
+@workspace.command("allow-networks")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--network", "allowed_networks", multiple=True, help="A network such as 10.1.0.0/16; repeatable.")
+@click.option("--no-networks", "no_allowed_networks", is_flag=True, help="Only public addresses may be called.")
+@options.as_json
+def allow_networks(workspace_id: UUID, as_json: bool, **values: Any) -> None:
+    """Set the private networks that the workspace's personas may call; others are removed.
+
+    \b
+    switchboard workspace allow-networks WORKSPACE --network 10.1.0.0/16
+    """
+    networks = running.model(workspaces.AllowedNetworks, values)
+    changed = running.run(lambda database: workspaces.set_allowed_networks(database, workspace_id, networks))
+    output.one(changed, as_json=as_json)
+
+
 @workspace.command("delete")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.option("--name", required=True, help="The workspace's exact name, as confirmation.")

@@ -3,6 +3,7 @@
     Problem                            sent as RFC 9457 application/problem+json
     ├── Moved                  307     contact_merged
     ├── InvalidJson            400     invalid_json
+    ├── AmbiguousLength        400     ambiguous_length
     ├── Unauthenticated        401
     │   ├── TokenMissing               token_missing
     │   ├── TokenInvalid               token_invalid
@@ -12,6 +13,7 @@
     │   └── OriginNotAllowed           origin_not_allowed
     ├── NotFound               404     not_found, space_not_found, turn_not_found, persona_not_found, …
     ├── MethodNotAllowed       405     method_not_allowed
+    ├── BodyTimeout            408     body_timeout
     ├── BodyTooLarge           413     body_too_large
     ├── UnsupportedMediaType   415     unsupported_media_type
     ├── InvalidBody            422     invalid_body, with a list of fields
@@ -95,6 +97,13 @@ class InvalidJson(Problem):
     status, code, title = 400, "invalid_json", "The body is not valid JSON."
 
 
+class AmbiguousLength(Problem):
+    """The body has a Content-Length and a transfer coding: proxies may disagree where it ends (RFC 9112, 6.1)."""
+
+    status, code, title = 400, "ambiguous_length", "The length of the body is given in two ways."
+    headers: Mapping[str, str] = {"Connection": "close"}
+
+
 class Unauthenticated(Problem):
     """The caller is not identified."""
 
@@ -162,6 +171,13 @@ class MethodNotAllowed(Problem):
     def response_headers(self) -> dict[str, str]:
         """The Allow header (RFC 9110)."""
         return {"Allow": ", ".join(self._allowed)}
+
+
+class BodyTimeout(Problem):
+    """The body did not arrive in time. It was not read to its end, so the connection closes."""
+
+    status, code, title = 408, "body_timeout", "The body did not arrive in time."
+    headers: Mapping[str, str] = {"Connection": "close"}
 
 
 class BodyTooLarge(Problem):
@@ -283,10 +299,14 @@ TITLES: Mapping[str, str] = {
     "transition_not_allowed": "The current state does not allow this.",
     "taken_over": "Another member has taken the session over.",
     "not_taken_over": "No member has taken the session over.",
+    "proof_required": "The person in this session has not proven who they are.",
+    "idempotency_key_reused": "The id was used for another message.",
 }
 """Titles of the codes that the database raises or returns."""
 
 DETAILS: Mapping[str, str] = {
+    "proof_required": "A session without proof continues no request of another conversation.",
+    "idempotency_key_reused": "A repeated client_message_id carries the same message; another message needs a new id.",
     "contact_merged": "The contact was merged into {fact}.",
     "already_merged": "The contact was merged into {fact}.",
     "merged_further": "The contact was merged into {fact}, which was merged itself. Undo that merge first.",
@@ -343,7 +363,8 @@ class Failure:
 FAILURES: Mapping[str, Failure] = {
     "persona_unreachable": Failure("The persona cannot be reached.", retryable=True),
     "persona_timeout": Failure("The persona took too long.", retryable=True),
-    "persona_refused": Failure("The persona refused to answer.", retryable=True),
+    "persona_refused": Failure("The persona refused to answer.", retryable=False),
+    "persona_input_refused": Failure("The persona cannot process this message.", retryable=False),
     "persona_declined": Failure("The persona declined to answer this.", retryable=False),
     "persona_bad_answer": Failure("The persona's answer could not be read.", retryable=True),
     "persona_failed": Failure("The persona failed while answering.", retryable=True),

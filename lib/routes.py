@@ -98,6 +98,8 @@ ROUTES: tuple[Route, ...] = (
     Route("workspaces", "list_workspaces", "GET", "/workspaces", ("user",)),
     Route("workspaces", "read_workspace", "GET", "/workspaces/{workspace_id}", ("user",)),
     Route("workspaces", "change_workspace", "PATCH", "/workspaces/{workspace_id}", ("user",)),
+    Route("workspaces", "set_allowed_networks", "PUT", "/workspaces/{workspace_id}/allowed-networks", ("user",)),
+    Route("workspaces", "list_turn_errors", "GET", "/workspaces/{workspace_id}/turn-errors", ("user",)),
     Route("workspaces", "delete_workspace", "DELETE", "/workspaces/{workspace_id}", ("user",)),
     Route("workspaces", "list_members", "GET", "/workspaces/{workspace_id}/members", ("user",)),
     Route("workspaces", "set_member", "PUT", "/workspaces/{workspace_id}/members/{user_id}", ("user",)),

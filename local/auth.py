@@ -9,6 +9,7 @@ import asyncpg
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from lib.fields.types import storable_json
 from local import apikeys
 from local.apikeys import ApiKeys
 from local.proxy import unavailable
@@ -133,8 +134,8 @@ def _bearer(request: Request) -> str:
 
 async def _body(request: Request) -> dict[str, Any]:
     try:
-        body = json.loads(await request.body() or b"{}")
-    except ValueError as error:
+        body = storable_json(json.loads(await request.body() or b"{}"))
+    except (ValueError, RecursionError) as error:
         raise AuthError(400, "bad_json", "Could not parse request body as JSON") from error
     if not isinstance(body, dict):
         raise AuthError(400, "bad_json", "Could not parse request body as JSON: not an object")

@@ -6,6 +6,8 @@ import hmac
 import os
 
 _COST, _BLOCK, _PARALLEL = 2**14, 8, 1
+_NO_USERS_HASH = f"$scrypt${_COST}${_BLOCK}${_PARALLEL}${'A' * 24}${'A' * 88}"
+"""What the password of an unknown user is compared with."""
 
 
 def encrypt(password: str) -> str:
@@ -19,7 +21,7 @@ def encrypt(password: str) -> str:
 def matches(password: str, encrypted: str | None) -> bool:
     """Whether the password is correct; takes as long for a user without one."""
     try:
-        _, scheme, cost, block, parallel, salt, digest = (encrypted or encrypt("")).split("$")
+        _, scheme, cost, block, parallel, salt, digest = (encrypted or _NO_USERS_HASH).split("$")
     except ValueError:
         return False
     if scheme != "scrypt":

@@ -1,5 +1,6 @@
 """Users, sessions and tokens of the local sign-in, stored in the auth schema."""
 
+import asyncio
 import datetime
 import json
 import secrets
@@ -68,7 +69,8 @@ class Accounts:
         user = await self.pool.fetchrow(
             "select * from auth.users where email = $1 and is_sso_user = false and deleted_at is null", email
         )
-        if not passwords.matches(password, user["encrypted_password"] if user else None) or user is None:
+        encrypted = user["encrypted_password"] if user else None
+        if not await asyncio.to_thread(passwords.matches, password, encrypted) or user is None:
             raise AuthError(400, "invalid_credentials", "Invalid login credentials")
         return await self._open_session(user["id"], "password")
 
@@ -147,7 +149,7 @@ class Accounts:
             returning *
             """,
             email,
-            passwords.encrypt(password) if email and password else None,
+            await asyncio.to_thread(passwords.encrypt, password) if email and password else None,
             confirmed,
             email is None,
             json.dumps(provider),

@@ -63,6 +63,14 @@ async def read_all(response: aiohttp.ClientResponse) -> list[Received]:
     return [event async for event in read(response)]
 
 
+async def read_up_to(reading: AsyncIterator[Received], text: str) -> list[Received]:
+    """The next events, up to the piece with which the answer is this text."""
+    heard: list[Received] = []
+    while text_of(heard) != text:
+        heard.append(await anext(reading))
+    return heard
+
+
 def text_of(events: list[Received]) -> str:
     """The answer in the deltas."""
     return "".join(event.data["text"] for event in events if event.name == "delta")

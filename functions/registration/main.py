@@ -11,7 +11,7 @@ from starlette.responses import Response
 from lib.auth import callers, client_info
 from lib.contacts.registration import Registration, RegistrationRequest, SpaceKind, register
 from lib.database import rate_limits
-from lib.fields.models import Record
+from lib.fields.models import FieldWarning, Record
 from lib.http import app, request_body
 
 
@@ -33,6 +33,7 @@ class Registered(Record):
     token: str
     expires_at: datetime
     contact_id: UUID | None = None
+    warnings: tuple[FieldWarning, ...] | None = None
 
 
 async def register_in_space(request: Request) -> Response:
@@ -61,6 +62,7 @@ def _answer(registration: Registration) -> Registered:
         session=_Session(id=registration.session_id, status=registration.session_status),
         token=registration.token,
         expires_at=registration.expires_at,
+        warnings=registration.warnings or None,
     )
 
 

@@ -12,14 +12,15 @@ from lib.http import app, request_body
 from lib.sessions import session_templates
 from lib.sessions.session_templates import Template
 from lib.workflow import workflow_transitions
-from lib.workspaces import invitations, members, personas, spaces
+from lib.workspaces import invitations, members, personas, spaces, turn_errors
 from lib.workspaces import workspaces as tenants
 from lib.workspaces.invitations import Invitation
 from lib.workspaces.members import Member
 from lib.workspaces.personas import Persona
 from lib.workspaces.secrets import GivenSecret, NewSecret, Rotation
 from lib.workspaces.spaces import Space
-from lib.workspaces.workspaces import Workspace
+from lib.workspaces.turn_errors import TurnError
+from lib.workspaces.workspaces import AllowedNetworksSet, Workspace
 
 
 async def create_workspace(request: Request) -> Response:
@@ -46,6 +47,21 @@ async def change_workspace(request: Request) -> Workspace:
     workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
     changes = await request_body.read(request, tenants.WorkspaceChanges)
     return await tenants.change(managing_as(user), workspace_id, changes)
+
+
+async def set_allowed_networks(request: Request) -> AllowedNetworksSet:
+    """Set the private networks that a workspace's personas may call; for operators."""
+    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
+    networks = await request_body.read(request, tenants.AllowedNetworks)
+    return await tenants.set_allowed_networks(managing_as(user), workspace_id, networks)
+
+
+async def list_turn_errors(request: Request) -> Page[TurnError]:
+    """What went wrong with a workspace's turns."""
+    user = await callers.require_user(request)
+    workspace_id = app.path_id(request, "workspace_id")
+    asked = request_body.read_query(request, turn_errors.TurnErrorsRequest)
+    return await turn_errors.list_newest(queries.reading_as(user), workspace_id, asked)
 
 
 async def delete_workspace(request: Request) -> Response:
@@ -288,6 +304,7 @@ async def remove_template(request: Request) -> Response:
 
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
+    set_allowed_networks, list_turn_errors,
     list_members, set_member, remove_member,
     invite_member, list_invitations, withdraw_invitation, list_own_invitations, accept_invitation,
     list_transitions, add_transition, remove_transition,

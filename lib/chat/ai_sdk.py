@@ -16,7 +16,6 @@ from lib.auth import callers
 from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.turns import ChatMessage
 from lib.fields.models import Body
-from lib.fields.types import Attributes
 from lib.http import request_body, sse
 from lib.http.sse import StreamBroken
 
@@ -65,13 +64,7 @@ class Encoder:
 
 
 def _opening(event: Opened) -> Iterator[_Chunk]:
-    metadata = {
-        "turn_id": str(event.turn_id),
-        "session_id": str(event.session_id),
-        "conversation_id": str(event.conversation_id),
-        "contact_id": str(event.contact_id) if event.contact_id else None,
-    }
-    yield {"type": "start", "messageId": str(event.turn_id), "messageMetadata": metadata}
+    yield {"type": "start", "messageId": str(event.turn_id), "messageMetadata": event.document()}
     if event.token is not None:
         # Apps store messages with their metadata; a transient part is not stored.
         yield {"type": "data-switchboard", "data": {"token": event.token}, "transient": True}
@@ -111,7 +104,7 @@ class _ChatRequest(Body):
     email: Any = None
     email_hmac: Any = None
     persona_id: Any = None
-    metadata: Attributes | None = None
+    metadata: Any = None
 
 
 class _Part(Body):

@@ -10,19 +10,34 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from lib import errors
+from lib.fields.models import FieldWarning
 from lib.http import sse
 from lib.http.sse import Opening, StreamBroken
 
 
 @dataclass(frozen=True)
 class Opened(Opening):
-    """The turn is stored and its ids are known. ``token`` is set if the caller needs a new one."""
+    """The turn is stored and its ids are known. ``token`` is set if the caller needs a new one; ``warnings`` are the
+    fields of the message that were dropped."""
 
     turn_id: UUID
     session_id: UUID
     conversation_id: UUID
     contact_id: UUID | None
     token: str | None = field(default=None, repr=False)
+    warnings: tuple[FieldWarning, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The ids of the turn, and the warnings if there are any; without the token."""
+        document: dict[str, Any] = {
+            "turn_id": str(self.turn_id),
+            "session_id": str(self.session_id),
+            "conversation_id": str(self.conversation_id),
+            "contact_id": str(self.contact_id) if self.contact_id else None,
+        }
+        if self.warnings:
+            document["warnings"] = [warning.model_dump() for warning in self.warnings]
+        return document
 
 
 class Delta(NamedTuple):
@@ -79,13 +94,7 @@ def on_the_wire(event: Event) -> sse.Event:
         case Delta():
             return sse.Event("delta", {"text": event.text}, id=event.position)
         case Opened():
-            ids = {
-                "turn_id": str(event.turn_id),
-                "session_id": str(event.session_id),
-                "conversation_id": str(event.conversation_id),
-                "contact_id": str(event.contact_id) if event.contact_id else None,
-            }
-            return sse.Event("turn", ids | ({"token": event.token} if event.token else {}), id=0)
+            return sse.Event("turn", event.document() | ({"token": event.token} if event.token else {}), id=0)
         case Done():
             data: dict[str, Any] = {
                 "status": event.status,

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-from uuid import UUID, uuid4
+from typing import Any, ClassVar, Literal
+from uuid import UUID, uuid4, uuid5
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -20,21 +20,26 @@ from lib.database.rate_limits import RateLimit
 from lib.database.retries import BRIEF, Patience
 from lib.fields import emails, types
 from lib.fields.emails import EmailHmac, EmailText
-from lib.fields.models import Body, Record
+from lib.fields.models import Arrival, Record
 from lib.fields.types import Attributes, Label, Message
 from lib.http.sse import StreamBroken
 from lib.outbound import addresses
-from lib.personas import HistoryMessage, PersonaTurn, Role
+from lib.personas import ContactFacts, HistoryMessage, PersonaTurn, Role
 
 FOLLOW_PAUSE_SECONDS = 0.5
 FOLLOW_LIMIT_SECONDS = 300.0
 """How long one stream follows a turn; its reader then reconnects with the last id."""
 
+_UNPROVEN_SENDER = "unproven sender"
+"""The name of an unproven sender's stand-in id in the namespace of the conversation."""
+
 Status = Literal["active", "completed", "failed", "timeout", "cancelled"]
 
 
-class ChatMessage(Body):
+class ChatMessage(Arrival):
     """A chat message; ``email`` identifies a sender without a token."""
+
+    droppable: ClassVar[frozenset[str]] = frozenset({"email", "metadata"})
 
     message: Message
     client_message_id: Label | None = None
@@ -49,6 +54,12 @@ class ChatMessage(Body):
         if self.email_hmac is not None and self.email is None:
             raise ValueError("email_hmac needs email")
         return self
+
+    @classmethod
+    def droppable_of(cls, given: dict[str, Any]) -> frozenset[str]:
+        """An email with a proof is not dropped."""
+        proven = given.get("email_hmac", given.get("emailHmac")) is not None
+        return cls.droppable - {"email"} if proven else cls.droppable
 
 
 class _Persona(Record):
@@ -65,6 +76,12 @@ class _HistoryEntry(Record):
     created_at: str
 
 
+class _Contact(Record):
+    name: str | None
+    email: str | None
+    attributes: Mapping[str, Any]
+
+
 class _StartResult(Record):
     repeat: bool
     status: Status
@@ -76,6 +93,7 @@ class _StartResult(Record):
     contact_id: UUID | None
     user_id: UUID | None
     proof: callers.Proof | None
+    contact: _Contact | None = None
     history: tuple[_HistoryEntry, ...]
     persona: _Persona
     allowed_networks: tuple[str, ...]
@@ -149,7 +167,8 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
 
     A repeated client message returns the same turn. If the persona allows a message to interrupt an answer, the running
     turn is stopped first. Raises Refused (turn_in_progress, rate_limited, persona_unavailable, space_not_found,
-    persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed) and BackendUnavailable.
+    persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed, idempotency_key_reused: the
+    id was used for another message) and BackendUnavailable.
     """
     email = emails.parse(message.email) if message.email is not None else None
     rpc = commands.acting_as(caller, callers.Scope.at_space(caller, space_id))
@@ -185,9 +204,10 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
             conversation_id=started.conversation_id,
             contact_id=started.contact_id,
             token=_new_token(caller, started),
+            warnings=message.warnings,
         ),
         persona_kind=started.persona.kind,
-        for_persona=_for_persona(started, message.message),
+        for_persona=_for_persona(started, space_id, message),
         rpc=commands.acting_as(caller, callers.Scope(workspace_id=started.workspace_id)),
         started_at=started_at,
         limits=started.limits,
@@ -351,16 +371,22 @@ def _new_token(caller: callers.Caller, started: _StartResult) -> str | None:
     return callers.contact_token(started.workspace_id, started.contact_id, started.conversation_id, started.proof).token
 
 
-def _for_persona(started: _StartResult, message: str) -> PersonaTurn:
-    persona = started.persona
+def _for_persona(started: _StartResult, space_id: UUID, message: ChatMessage) -> PersonaTurn:
+    persona, contact = started.persona, started.contact
+    # A conversation without a contact is that of a member, who is signed in.
+    verified = started.proof != "asserted"
+    proven_id = started.user_id or started.contact_id
     return PersonaTurn(
         turn_id=str(started.turn_id),
         session_id=str(started.session_id),
         conversation_id=str(started.conversation_id),
         persona_id=str(persona.id),
-        contact_id=str(started.contact_id) if started.contact_id else None,
-        user_id=str(started.user_id) if started.user_id else None,
-        message=message,
+        space_id=str(space_id),
+        sender_id=str(proven_id if verified and proven_id else uuid5(started.conversation_id, _UNPROVEN_SENDER)),
+        verified=verified,
+        contact=ContactFacts(contact.name, contact.email, contact.attributes) if verified and contact else None,
+        message=message.message,
+        metadata=message.metadata,
         history=tuple(HistoryMessage(said.role, said.text, said.created_at) for said in started.history),
         time_limit_seconds=persona.time_limit_seconds,
         config=persona.config,

@@ -1,19 +1,20 @@
 """Contacts: resolved by their identities, listed, read and tagged."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
 from lib import errors
+from lib.auth.callers import Proof
 from lib.database.management import Database
 from lib.database.paging import NewestPageRequest, Page
 from lib.database.queries import Queries
 from lib.fields import identities
 from lib.fields.emails import EmailText
 from lib.fields.identities import ContactKind, Identity
-from lib.fields.models import Body, Record
+from lib.fields.models import Arrival, Body, FieldWarning, Record
 from lib.fields.tags import Tag
 from lib.fields.types import Attributes, DisplayName, Label, Moment, in_any_case, storable
 from lib.workspaces import settings
@@ -42,8 +43,12 @@ class Evidence(Body):
     verified_by: Verifier
 
 
-class ResolveRequest(Body):
+class ResolveRequest(Arrival):
     """Identities to resolve, and the profile to store if the contact is created or extended."""
+
+    droppable: ClassVar[frozenset[str]] = frozenset(
+        {"first_name", "last_name", "title", "source", "attributes", "group_role"}
+    )
 
     workspace_id: UUID | None = None
     identities: tuple[IdentityText, ...] = Field(default=(), max_length=20)
@@ -182,6 +187,7 @@ class LatestSession(Record):
     conversation_id: UUID
     persona_id: UUID
     status: str
+    proof: Proof | None = None
     message_count: int
     created_at: datetime
     last_activity_at: datetime
@@ -197,10 +203,11 @@ class ContactActivity(Contact):
 
 
 class ResolveResult(Record):
-    """The resolved contact; ``created``: by this call."""
+    """The resolved contact; ``created``: by this call; ``warnings``: the fields that were dropped."""
 
     contact: Contact
     created: bool
+    warnings: tuple[FieldWarning, ...] | None = None
 
 
 class _Outcome(Record):
@@ -271,7 +278,7 @@ async def resolve(database: Database, asked: ResolveRequest) -> ResolveResult:
             detail=f"They belong to: {', '.join(ids)}. A member decides who these are.",
             extra={"contact_ids": ids},
         )
-    return ResolveResult(contact=outcome.contact, created=outcome.created)
+    return ResolveResult(contact=outcome.contact, created=outcome.created, warnings=asked.warnings or None)
 
 
 async def find(queries: Queries, search: ContactFilter) -> Page[Contact]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -11,25 +11,22 @@ from lib.auth import callers
 from lib.auth.client_info import ClientInfo
 from lib.database import commands
 from lib.database.rate_limits import RateLimit
-from lib.fields import emails, phones
+from lib.fields import emails, invisible, phones
 from lib.fields.emails import EmailHmac, EmailText
-from lib.fields.models import Body, Record
+from lib.fields.models import Arrival, FieldWarning, Record
 from lib.fields.types import Attributes, DisplayName, Label, storable
 
 SpaceKind = Literal["embed", "landing"]
 
 
-def _phone(text: str) -> str:
-    phones.parse(text)
-    return text
+PhoneText = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(storable)]
+"""A phone number as typed, or any other text in its place."""
 
 
-PhoneText = Annotated[str, Field(max_length=64), AfterValidator(storable), AfterValidator(_phone)]
-"""A phone number as typed."""
-
-
-class RegistrationRequest(Body):
+class RegistrationRequest(Arrival):
     """The form that a person submits to register."""
+
+    droppable: ClassVar[frozenset[str]] = frozenset({"first_name", "last_name", "phone", "source", "attributes"})
 
     email: EmailText
     first_name: DisplayName | None = None
@@ -52,7 +49,10 @@ class _Registered(Record):
 
 @dataclass(frozen=True)
 class Registration:
-    """A contact with its session and contact token. ``expires_at`` is in UTC."""
+    """A contact with its session and contact token. ``expires_at`` is in UTC.
+
+    ``warnings`` are the dropped fields, and a phone number that is kept as text.
+    """
 
     contact_id: UUID
     session_id: UUID
@@ -60,6 +60,7 @@ class Registration:
     token: str
     expires_at: datetime
     limits: tuple[RateLimit, ...]
+    warnings: tuple[FieldWarning, ...] = ()
 
 
 async def register(
@@ -71,7 +72,7 @@ async def register(
     rate_limited) and BackendUnavailable.
     """
     email = emails.parse(arrival.email)
-    phone = phones.parse(arrival.phone) if arrival.phone is not None else None
+    phone, warnings = _phone(arrival)
     registered = await commands.acting_as(caller, callers.Scope.at_space(caller, space_id)).call(
         "register_contact",
         {
@@ -100,4 +101,16 @@ async def register(
         token=signed.token,
         expires_at=signed.expires_at,
         limits=registered.limits,
+        warnings=warnings,
     )
+
+
+def _phone(arrival: RegistrationRequest) -> tuple[phones.Phone | None, tuple[FieldWarning, ...]]:
+    """The phone, and what is reported: a text that is no number is kept, and identifies nobody."""
+    if arrival.phone is None:
+        return None, arrival.warnings
+    try:
+        return phones.parse(arrival.phone), arrival.warnings
+    except ValueError as fault:
+        kept = phones.Phone(typed=invisible.removed(arrival.phone), key=None)
+        return kept, (*arrival.warnings, FieldWarning(field="phone", message=str(fault)))

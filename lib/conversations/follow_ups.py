@@ -1,7 +1,7 @@
 """Follow-ups: messages of a contact or a member from outside the chat."""
 
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -9,16 +9,18 @@ from pydantic import Field
 from lib.auth import callers
 from lib.auth.client_info import ClientInfo
 from lib.database import commands
-from lib.fields.models import Body, Record
+from lib.fields.models import Arrival, FieldWarning, Record
 from lib.fields.types import Attributes, Label, Message
 
 
-class FollowUp(Body):
+class FollowUp(Arrival):
     """A message from outside the chat: its author and its origin (``source``).
 
     ``session_id`` selects a session; by default the newest live one is used. ``space_id`` and ``persona_id`` are used
     if a conversation must be opened.
     """
+
+    droppable: ClassVar[frozenset[str]] = frozenset({"metadata"})
 
     text: Message
     role: Literal["contact", "member"]
@@ -31,7 +33,10 @@ class FollowUp(Body):
 
 
 class PostedMessage(Record):
-    """A message without a turn; not ``created`` if the client message was stored before."""
+    """A message without a turn; not ``created`` if the client message was stored before.
+
+    ``warnings`` are the fields that were dropped.
+    """
 
     message_id: UUID
     session_id: UUID
@@ -40,6 +45,7 @@ class PostedMessage(Record):
     text: str
     created_at: datetime
     created: bool
+    warnings: tuple[FieldWarning, ...] | None = None
 
 
 async def capture(user: callers.User, contact_id: UUID, follow_up: FollowUp, client: ClientInfo) -> PostedMessage:
@@ -48,10 +54,11 @@ async def capture(user: callers.User, contact_id: UUID, follow_up: FollowUp, cli
     A session that was opened by a typed email without proof is used only if it is named or the only one. A repeated
     client message returns the first one. Raises Refused: contact_not_found, session_not_found, space_not_found,
     persona_not_found, persona_required, forbidden (an agent without access to the session), transition_not_allowed (a
-    named session that has ended).
+    named session that has ended), idempotency_key_reused (the id was used for another message).
     """
     rpc = commands.acting_as(user, callers.Scope.of_caller(user))
     arguments = {"contact_id": contact_id, **follow_up.model_dump(), "client": client.facts()}
-    return await rpc.call(
+    posted = await rpc.call(
         "capture_message", arguments, PostedMessage, repeatable=follow_up.client_message_id is not None
     )
+    return posted.model_copy(update={"warnings": follow_up.warnings or None})

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from lib import config, errors, log
+from lib.auth.callers import Proof
 from lib.database.commands import Rpc
 from lib.fields.models import Record
 from lib.http import sse
@@ -30,7 +31,10 @@ BATCH = 100
 
 
 class StreamedMessage(Record):
-    """A message. ``turn_id`` is the turn of a message to or from the persona; other messages have none."""
+    """A message. ``turn_id`` is the turn of a message to or from the persona; other messages have none.
+
+    ``proof``, for members: whether the contact who sent it has proven who they are.
+    """
 
     id: UUID
     session_id: UUID
@@ -39,14 +43,19 @@ class StreamedMessage(Record):
     text: str
     partial: bool
     created_at: datetime
+    proof: Proof | None = None
 
 
 class SessionState(Record):
-    """The state of the live session, or of the last one; ``taken_over``: a member answers instead of the persona."""
+    """The state of the live session, or of the last one; ``taken_over``: a member answers instead of the persona.
+
+    ``proof``, for members: whether its contact has proven who they are.
+    """
 
     session_id: UUID
     status: Status
     taken_over: bool
+    proof: Proof | None = None
 
 
 class MessageBatch(Record):
@@ -127,10 +136,13 @@ class Encoder:
         """The event as a server-sent event."""
         match event:
             case StreamedMessage():
-                data: dict[str, Any] = event.model_dump(mode="json")
+                hidden = {"proof"} if event.proof is None else set[str]()
+                data: dict[str, Any] = event.model_dump(mode="json", exclude=hidden)
                 return sse.encode(sse.Event("message", data, id=str(event.id)))
             case SessionChange():
                 place = str(event.last) if event.last else None
-                return sse.encode(sse.Event("session", event.standing.model_dump(mode="json"), id=place))
+                return sse.encode(
+                    sse.Event("session", event.standing.model_dump(mode="json", exclude_none=True), id=place)
+                )
             case StreamBroken():
                 return sse.encode(sse.Event("error", errors.failure_document(event.code)))

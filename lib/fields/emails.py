@@ -1,10 +1,12 @@
 """Email addresses: kept as typed, compared by key.
 
-The key is the trimmed address in NFC with a lower-case local part and an IDNA domain in ASCII. Dots and plus tags stay,
-because they are different mailboxes at many providers. Keys are made only here; the database compares them.
+The key is the trimmed address in NFC with a lower-case local part and an IDNA domain in ASCII. Invisible characters and
+the `mailto:` of a copied link are no part of it. Dots and plus tags stay, because they are different mailboxes at many
+providers. Keys are made only here; the database compares them.
 """
 
 import functools
+import re
 import unicodedata
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,7 +14,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from lib.fields import invisible
+
 LONGEST = 320
+
+_SCHEME = re.compile(r"mailto:\s*", re.IGNORECASE)
 
 
 def _parsed(text: str) -> str:
@@ -29,7 +35,7 @@ EmailHmac = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 
 @dataclass(frozen=True)
 class Email:
-    """An address as typed (trimmed), and the key by which it is compared."""
+    """An address as typed (without invisible characters), and the key by which it is compared."""
 
     typed: str
     key: str
@@ -40,7 +46,7 @@ def parse(text: str) -> Email:
 
     Only the syntax is checked; no DNS request is made.
     """
-    typed = text.strip()
+    typed = _SCHEME.sub("", invisible.removed(text), count=1)
     library = _library()
     try:
         composed = unicodedata.normalize("NFC", typed)

@@ -3,7 +3,7 @@
     avinode  trip   atrip-64956150    a trip's id; the prefix in lower case
     avinode  trip   A1B2C3            the same trip's short code, as people and webhooks write it; in upper case
     avinode  rfp, rfq  arfq-1         what operators were asked with
-    any other system and kind         kept as it is, trimmed
+    any other system and kind         kept as it is, trimmed, without invisible characters
 
 Avinode knows a trip both as ``atrip-…`` and by a short code, and nothing derives one from the other: both are stored as
 they become known, and either finds the session. Source: developer.avinodegroup.com, webhooks (``id``, ``tripId``).
@@ -14,6 +14,8 @@ Operators are named here too: each has one quote per request, so two spellings o
 import re
 import unicodedata
 from dataclasses import dataclass
+
+from lib.fields import invisible
 
 LONGEST = 200
 """Longest id in characters."""
@@ -40,13 +42,13 @@ class Ref:
 
 def of(system: str, kind: str, external_id: str) -> Ref:
     """A reference as it is stored. Raises ValueError for an id that is blank, too long or holds control characters."""
-    known = _clean(external_id)
+    known = _clean(invisible.removed(external_id))
     return Ref(system, kind, _avinode(known) if system == AVINODE else known)
 
 
 def spellings(external_id: str) -> list[str]:
     """All forms in which an id of unknown system may be stored. Raises ValueError as `of`."""
-    known = _clean(external_id)
+    known = _clean(invisible.removed(external_id))
     return sorted({known, _avinode(known)})
 
 

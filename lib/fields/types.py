@@ -1,5 +1,6 @@
 """Field types of text, times and free-form JSON, with their limits."""
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -8,6 +9,8 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 DEEPEST = 32
 """Deepest nesting of free-form JSON."""
+
+ATTRIBUTES_BYTES = 16 * 1024
 
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
@@ -72,5 +75,15 @@ def _tellable(moment: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, AfterValidator(_tellable)]
 """A time with its offset, in the years 1 to 9999 of UTC: Postgres stores others, but Python cannot represent them."""
 
-Attributes = Annotated[dict[str, Any], AfterValidator(storable_json)]
-"""Free-form JSON that is stored with a row."""
+JsonObject = Annotated[dict[str, Any], AfterValidator(storable_json)]
+"""A JSON object that is stored with a row."""
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(value, ensure_ascii=False).encode()) > ATTRIBUTES_BYTES:
+        raise ValueError(f"must have at most {ATTRIBUTES_BYTES} bytes as JSON")
+    return value
+
+
+Attributes = Annotated[JsonObject, AfterValidator(_small)]
+"""Free-form JSON about a contact or a message, of at most 16 KiB."""

@@ -15,6 +15,9 @@ from lib import errors
 JSON_LIMIT = 256 * 1024
 """Bytes of a JSON body: enough for the longest message with every character written as a \\u escape."""
 
+BODY_SECONDS = 20.0
+"""Longest time until a body has arrived: enough for 256 KiB over a bad mobile connection."""
+
 DISCARD_LIMIT = 16 * 1024 * 1024
 """Bytes of an oversized body that are read and discarded, so that its sender can read the response."""
 
@@ -75,10 +78,13 @@ def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
 async def read_raw(request: Request, *, limit: int) -> bytes:
     """The body's bytes; at most the limit plus one chunk is kept in memory.
 
-    Raises BodyTooLarge if the declared or the actual length exceeds the limit (bytes), and InvalidJson if the sender
-    disconnects. The rest of an oversized body is discarded first: a server that closes a connection with unread bytes
-    resets it, and a client that reads only after writing would see the reset instead of the response.
+    Raises AmbiguousLength, BodyTooLarge if the declared or the actual length exceeds the limit (bytes), BodyTimeout,
+    and InvalidJson if the sender disconnects. The rest of an oversized body is discarded first: a server that closes a
+    connection with unread bytes resets it, and a client that reads only after writing would see the reset instead of
+    the response.
     """
+    if "content-length" in request.headers and "transfer-encoding" in request.headers:
+        raise errors.AmbiguousLength()
     rest, body = request.stream(), bytearray()
     if (declared := _declared(request)) > limit:
         # A client that sends Expect, as curl does, sends no body after a refusal; a body above the discard limit is not
@@ -87,12 +93,15 @@ async def read_raw(request: Request, *, limit: int) -> bytes:
             await _discard(rest)
         raise errors.BodyTooLarge(f"At most {limit} bytes are accepted.")
     try:
-        async for chunk in rest:
-            body += chunk
-            if len(body) > limit:
-                body.clear()
-                await _discard(rest)
-                raise errors.BodyTooLarge(f"At most {limit} bytes are accepted.")
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in rest:
+                body += chunk
+                if len(body) > limit:
+                    body.clear()
+                    await _discard(rest)
+                    raise errors.BodyTooLarge(f"At most {limit} bytes are accepted.")
+    except TimeoutError:
+        raise errors.BodyTimeout() from None
     except ClientDisconnect:
         raise errors.InvalidJson("The body ended early.") from None
     return bytes(body)

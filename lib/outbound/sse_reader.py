@@ -1,6 +1,7 @@
 """Reads server-sent events from bytes as they arrive; `lib/http/sse` writes them.
 
-It follows the HTML standard. docs/libraries.md says why no library is used.
+It follows the HTML standard, except that lines which the standard ignores are events if they may report a failure: a
+field `error` (llama.cpp), and JSON without a field name (Ollama). docs/libraries.md says why no library is used.
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
 
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _BYTE_ORDER_MARK = "\ufeff"
+STRAY = "stray"
+"""The name of an event that is JSON without a field name."""
 _decoder = codecs.getincrementaldecoder("utf-8")
 
 
@@ -57,7 +60,8 @@ class Reader:
                 line = "".join(self._line)  # noqa: PLW2901
                 self._line.clear()
             if line:
-                self._take(line)
+                if (stray := self._take(line)) is not None:
+                    yield stray
             elif self._data:
                 yield Received(
                     self._name or "message", self._data[0] if len(self._data) == 1 else "\n".join(self._data)
@@ -74,20 +78,26 @@ class Reader:
         The standard drops it. Some servers omit the last line end, so the caller decides.
         """
         self._line.append(self._decoder.decode(b"", final=True))
-        if line := "".join(self._line):
-            self._take(line)
+        stray = self._take(line) if (line := "".join(self._line)) else None
         self._line.clear()
+        if stray is not None:
+            return stray
         name, data = self._name or "message", self._data
         self._name, self._data = "", []
         return Received(name, "\n".join(data)) if data else None
 
-    def _take(self, line: str) -> None:
-        """Read a line that is not empty, without its line end."""
+    def _take(self, line: str) -> Received | None:
+        """Read a line that is not empty, without its line end; the event of a line that is one by itself."""
         if line.startswith("data:"):
             self._data.append(line[6:] if line[5:6] == " " else line[5:])
-        else:
-            field, _, value = line.partition(":")
-            if field == "event":
-                self._name = value.removeprefix(" ")
-            elif field == "data":
-                self._data.append("")
+            return None
+        field, _, value = line.partition(":")
+        if field == "event":
+            self._name = value.removeprefix(" ")
+        elif field == "data":
+            self._data.append("")
+        elif field == "error" and value:
+            return Received("error", value.removeprefix(" "))
+        elif line.startswith("{"):
+            return Received(STRAY, line)
+        return None

@@ -26,7 +26,8 @@ Role = Literal["contact", "user", "persona", "member"]
 ErrorCode = Literal[
     "persona_unreachable",  # no server at the address
     "persona_timeout",  # no answer in time
-    "persona_refused",  # a status other than 2xx
+    "persona_refused",  # the server refuses the call: our secret, the address, the settings
+    "persona_input_refused",  # the server cannot process this message
     "persona_declined",  # a healthy persona declined: in words, or by a content filter
     "persona_bad_answer",  # an answer that is malformed, unreadable or empty
     "persona_failed",  # the persona reported a failure
@@ -49,9 +50,21 @@ class HistoryMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class ContactFacts:
+    """What is known about a proven contact; `email` is one that is verified."""
+
+    name: str | None
+    email: str | None
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class PersonaTurn:
     """Everything that a persona needs to answer one message.
 
+    `verified`: there is proof of who the sender is. `sender_id` is then the id of the signed-in user or of the contact.
+    Without proof it is a stand-in, the same for all messages of the conversation and used nowhere else: a persona that
+    looks up data by it never serves an impostor. `contact` is None without proof. `metadata` is the message's.
     `history` is oldest first, without the new message. `config` is as stored, which may be older than the model that
     reads it: see `configured`. `secret` comes from the vault and must not appear in errors and logs.
     """
@@ -60,14 +73,17 @@ class PersonaTurn:
     session_id: str
     conversation_id: str
     persona_id: str
-    contact_id: str | None
-    user_id: str | None
+    space_id: str
+    sender_id: str
+    verified: bool
+    contact: ContactFacts | None
     message: str
     history: tuple[HistoryMessage, ...]
     time_limit_seconds: int
     config: Mapping[str, Any] = field(default_factory=dict)
     secret: str | None = field(default=None, repr=False)
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Text(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import re
 from typing import Annotated, Literal, cast
@@ -17,6 +18,7 @@ MAX_BYTES = 4 * 1024 * 1024
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+_BASIC_SECRET = re.compile(r"[^\x00-\x1f\x7f:]*:[^\x00-\x1f\x7f]*")
 # Headers that frame the message, and those that intermediaries interpret.
 _TAKEN_HEADERS = {
     "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
@@ -51,11 +53,13 @@ def _callable(url: str) -> str:
 Url = Annotated[str, Field(min_length=1, max_length=client.MAX_URL_LENGTH), AfterValidator(_callable)]
 """An absolute http or https URL without credentials."""
 
+AuthName = Literal["bearer", "basic", "none"]
 Auth = Annotated[
-    Annotated[HeaderAuth, Tag("header")] | Annotated[Literal["bearer", "none"], Tag("name")],
+    Annotated[HeaderAuth, Tag("header")] | Annotated[AuthName, Tag("name")],
     Discriminator(lambda value: "header" if isinstance(value, dict | HeaderAuth) else "name"),
 ]
-"""How the persona's secret is sent: `"bearer"`, `{"header": "X-My-Key"}`, or not at all (`"none"`)."""
+"""How the persona's secret is sent: `"bearer"`, `"basic"` (the secret is `user:password`), `{"header": "X-My-Key"}`, or
+not at all (`"none"`)."""
 
 
 class Timeouts(StrictRecord):
@@ -79,10 +83,15 @@ class Timeouts(StrictRecord):
         )
 
 
-def credentials(turn: PersonaTurn, auth: HeaderAuth | Literal["bearer", "none"]) -> dict[str, str]:
+def credentials(turn: PersonaTurn, auth: HeaderAuth | AuthName) -> dict[str, str]:
     """The header that carries the secret. Raises PersonaError (persona_misconfigured) if there is no valid secret."""
     if auth == "none":
         return {}
+    if auth == "basic":
+        # RFC 7617: no control characters, and no colon in the user's name.
+        if turn.secret is None or not _BASIC_SECRET.fullmatch(turn.secret):
+            raise PersonaError("persona_misconfigured", "the persona's secret is not of the form user:password")
+        return {"Authorization": f"Basic {base64.b64encode(turn.secret.encode()).decode()}"}
     if turn.secret is None or not _HEADER_VALUE.fullmatch(turn.secret):
         raise PersonaError("persona_misconfigured", "the persona's secret is missing or cannot stand in a header")
     if auth == "bearer":
@@ -94,8 +103,3 @@ def failed(error: client.OutboundError) -> PersonaError:
     """The call's error as a persona's error."""
     code = cast("ErrorCode", f"persona_{error.code}")
     return PersonaError(code, error.detail, retryable=error.retryable)
-
-
-def is_transient(status: int) -> bool:
-    """Whether a retry may succeed."""
-    return status >= 500 or status in {408, 425, 429}

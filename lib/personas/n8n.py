@@ -17,6 +17,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from lib.outbound import client
 from lib.personas import Deferred, PersonaTurn, Piece, Text, calls, configured, n8n_answer, n8n_poll
+from lib.personas.thoughts import without_thoughts
 
 
 class Config(calls.Timeouts):
@@ -78,17 +79,24 @@ class N8n:
 
 
 def _payload(turn: PersonaTurn) -> dict[str, object]:
-    """The body for the workflow: our six fields, and those that n8n's Chat Trigger expects.
-
-    `userId` is the signed-in user, else the contact.
-    """
+    """The body for the workflow: our fields, and those that n8n's Chat Trigger expects."""
+    contact = turn.contact
     return {
         "message": turn.message,
         "conversationId": turn.conversation_id,
         "personaId": turn.persona_id,
-        "userId": turn.user_id or turn.contact_id,
+        "userId": turn.sender_id,
         "sessionId": turn.session_id,
         "turnId": turn.turn_id,
+        "verified": turn.verified,
+        "contact": contact and {"name": contact.name, "email": contact.email, "attributes": contact.attributes},
+        "history": [
+            {"role": said.role, "text": text, "created_at": said.created_at}
+            for said in turn.history
+            if (text := without_thoughts(said.text) if said.role == "persona" else said.text)
+        ],
+        "spaceId": turn.space_id,
+        "metadata": turn.metadata,
         "action": "sendMessage",
         "chatInput": turn.message,
     }

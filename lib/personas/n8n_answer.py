@@ -15,9 +15,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from lib.outbound import client
-from lib.personas import PersonaError, calls
+from lib.personas import PersonaError, failures
 from lib.personas.n8n_stream import Lines
 from lib.personas.text import clean, excerpt, find_text, quote
+from lib.personas.thoughts import ThoughtFilter, without_thoughts
+from lib.personas.wrappers import Unwrapper, require_no_error, text_in, unwrapped
 
 ACCEPTED = {"Accept": "application/json, text/plain;q=0.9"}
 
@@ -40,18 +42,22 @@ class NotYet(Exception):  # noqa: N818 (it is no error)
 async def refusal(answer: client.Answer, secret: str | None) -> PersonaError:
     """The error for an unsuccessful status, with its usual cause in n8n."""
     status = answer.status
-    said = quote((await answer.excerpt(2_048)).decode("utf-8", "replace"), secret)
+    raw = (await answer.excerpt(2_048)).decode("utf-8", "replace")
+    said = quote(raw, secret)
     if 300 <= status <= 399:
         return PersonaError("persona_refused", f"the address redirects ({status}), which is not followed")
-    if status in {401, 403}:
-        return PersonaError("persona_refused", f"the workflow does not accept our secret ({status}{said})")
-    if status == 404:
-        return PersonaError("persona_refused", f"no active workflow has this address (404{said})")
-    return PersonaError(
-        "persona_refused",
-        f"the workflow answered with an error ({status}{said})",
-        retryable=calls.is_transient(status),
-    )
+    code = failures.code_of(status, raw)
+    if code == "persona_declined":
+        detail = f"a content filter stopped the message ({status}{said})"
+    elif code == "persona_input_refused":
+        detail = f"the workflow does not accept the message ({status}{said})"
+    elif status in {401, 403}:
+        detail = f"the workflow does not accept our secret ({status}{said})"
+    elif status == 404:
+        detail = f"no active workflow has this address (404{said})"
+    else:
+        detail = f"the workflow answered with an error ({status}{said})"
+    return PersonaError(code, detail, retryable=code == "persona_failed")
 
 
 async def texts(answer: client.Answer, secret: str | None, *, polled: bool = False) -> AsyncGenerator[str, None]:
@@ -63,9 +69,9 @@ async def texts(answer: client.Answer, secret: str | None, *, polled: bool = Fal
     if _JSON_TYPE.fullmatch(answer.content_type):
         pieces = _from_json(answer, secret, polled=polled)
     elif answer.content_type in _TEXT_TYPES:
-        pieces = _from_text(answer)
+        pieces = _without_wrappers(_from_text(answer), secret)
     elif answer.content_type == "text/html":
-        pieces = _from_html(answer)
+        pieces = _without_wrappers(_from_html(answer), secret)
     elif not answer.content_type:
         raise PersonaError("persona_bad_answer", "the answer is empty or does not say what it is")
     else:
@@ -90,6 +96,8 @@ async def _from_json(answer: client.Answer, secret: str | None, *, polled: bool)
             for text in lines.feed(chunk):
                 yield text
     except client.OutboundError as error:
+        for text in lines.rest():
+            yield text
         raise lines.failure() or error from error
     for text in lines.finish():
         yield text
@@ -111,12 +119,10 @@ def _from_document(body: bytes, secret: str | None, *, polled: bool) -> str:
         )
     if polled:
         _judge_status(only, secret)
-    text = find_text(value)
+    text = find_text(value) or (text_in(only) if isinstance(only, dict) else None)
     if text is not None:
-        return text
-    if isinstance(only, dict) and only.get("error"):
-        said = find_text(only["error"]) or ""
-        raise PersonaError("persona_failed", "the workflow failed" + quote(said, secret))
+        return without_thoughts(unwrapped(text, secret))
+    require_no_error(value, secret)
     raise PersonaError("persona_bad_answer", "the answer holds no text, or more than one item")
 
 
@@ -129,7 +135,14 @@ def _judge_status(value: Any, secret: str | None) -> None:
         raise NotYet
     if status.lower() in _FAILED:
         said = find_text(value.get("error")) or find_text(value) or ""
-        raise PersonaError("persona_failed", "the workflow failed" + quote(said, secret))
+        raise failures.failure_in_words("the workflow failed", said, secret)
+
+
+async def _without_wrappers(pieces: AsyncIterator[str], secret: str | None) -> AsyncIterator[str]:
+    unwrapper, thoughts = Unwrapper(secret), ThoughtFilter()
+    async for piece in pieces:
+        yield thoughts.feed(unwrapper.feed(piece))
+    yield thoughts.feed(unwrapper.finish()) + thoughts.finish()
 
 
 async def _from_text(answer: client.Answer) -> AsyncIterator[str]:

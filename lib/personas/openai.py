@@ -3,8 +3,8 @@
     {"model": "…", "messages": [{"role": "system", "content": "…"}, {"role": "user", "content": "…"}, …],
      "stream": true, "stream_options": {"include_usage": true}}
 
-OpenAI, Azure, vLLM, Ollama, llama.cpp, LiteLLM and many gateways serve it, each with its own gaps, so only `stream` and
-`stream_options` are sent without being configured. openai_stream reads the answers.
+OpenAI, Azure, vLLM, Ollama, llama.cpp, LiteLLM and many gateways serve it, each with its own gaps, so only `stream`,
+`stream_options` and `user` are sent without being configured. openai_stream reads the answers.
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
@@ -22,9 +22,21 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 
 from lib.outbound import client
-from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Role, Text, Usage, calls, configured
-from lib.personas.openai_stream import Completion, error_text
+from lib.personas import (
+    HistoryMessage,
+    PersonaError,
+    PersonaTurn,
+    Piece,
+    Role,
+    Text,
+    Usage,
+    calls,
+    configured,
+    failures,
+)
+from lib.personas.openai_stream import Completion
 from lib.personas.text import quote
+from lib.personas.thoughts import without_thoughts
 
 # A chunk of one token has 200 to 400 bytes: enough for 64,000 tokens, including reasoning.
 _MAX_BYTES = 24 * 1024 * 1024
@@ -33,9 +45,7 @@ _OURS = {
     "model", "messages", "stream", "stream_options", "n", "temperature", "max_tokens", "max_completion_tokens",
 }  # fmt: skip
 _PATH = "/chat/completions"
-# Time between the end of the answer and the end of the response: a usage chunk follows at once, and after [DONE] the
-# wait only lets the connection serve the next turn.
-_USAGE_SECONDS = 2.0
+# The wait for the end of the response after [DONE] only lets the connection serve the next turn.
 _CLOSING_SECONDS = 0.1
 _MOUTHFUL_BYTES = 16 * 1024
 
@@ -56,6 +66,8 @@ class Config(calls.Timeouts):
     `history_characters` bounds the earlier messages, newest first and whole, beside the persona's
     `history_limit`. `alternate` is for models whose prompt template refuses two messages of one role in a row,
     or an answer first: a conversation has both after a failed turn or a cut history.
+    `send_user` sends the sender's id as `user`. `begins_thinking` is for servers whose prompt template has the opening
+    `<think>`, so that the answer begins with thoughts and only `</think>` is in it.
     `extra` is sent unchanged.
     """
 
@@ -69,6 +81,8 @@ class Config(calls.Timeouts):
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     include_usage: bool = True
+    send_user: bool = True
+    begins_thinking: bool = False
     extra: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("max_completion_tokens")
@@ -106,7 +120,7 @@ class OpenAI:
         May raise PersonaError after the usage: a filtered or refused answer has a cost too.
         """
         config = configured(Config, turn)
-        completion = Completion(turn.secret)
+        completion = Completion(turn.secret, begins_thinking=config.begins_thinking)
         try:
             async with client.post(
                 config.url,
@@ -129,11 +143,14 @@ class OpenAI:
                                 together.append(text)  # noqa: PERF402 - text before a failure counts
                         except PersonaError as error:
                             failure = error
+                            together += completion.rest()
                         if together:
                             yield Text("".join(together))
                         if failure is not None:
                             raise failure
         except client.OutboundError as error:
+            for text in completion.rest():
+                yield Text(text)
             raise calls.failed(error) from error
         for text in completion.finish():
             yield Text(text)
@@ -152,15 +169,15 @@ def _address(base_url: str) -> str:
 
 def _payload(turn: PersonaTurn, config: Config) -> dict[str, Any]:
     messages = [
-        {"role": _ROLES[message.role], "content": message.text}
-        for message in _window(turn.history, config.history_characters)
+        {"role": _ROLES[role], "content": text} for role, text in _window(turn.history, config.history_characters)
     ]
     messages.append({"role": "user", "content": turn.message})
     if config.alternate:
         messages = _alternating(messages)
     if config.system_prompt:
-        messages.insert(0, {"role": "system", "content": config.system_prompt})
-    payload: dict[str, Any] = {**config.extra, "model": config.model, "messages": messages, "stream": True}
+        messages.insert(0, {"role": "system", "content": _system_prompt(config.system_prompt, turn)})
+    payload: dict[str, Any] = {"user": turn.sender_id} if config.send_user else {}
+    payload |= {**config.extra, "model": config.model, "messages": messages, "stream": True}
     if config.include_usage:
         payload["stream_options"] = {"include_usage": True}
     for name in ("temperature", "max_tokens", "max_completion_tokens"):
@@ -169,16 +186,25 @@ def _payload(turn: PersonaTurn, config: Config) -> dict[str, Any]:
     return payload
 
 
-def _window(history: tuple[HistoryMessage, ...], characters: int) -> list[HistoryMessage]:
-    """The newest messages that fit, oldest first; blank ones are omitted, because some servers refuse them."""
-    kept: list[HistoryMessage] = []
+def _system_prompt(prompt: str, turn: PersonaTurn) -> str:
+    """The prompt with the facts about the sender that it asks for."""
+    for name, value in (("verified", json.dumps(turn.verified)), ("sender_id", turn.sender_id)):
+        prompt = prompt.replace("{{" + name + "}}", value)
+    return prompt
+
+
+def _window(history: tuple[HistoryMessage, ...], characters: int) -> list[tuple[Role, str]]:
+    """The newest messages that fit, oldest first; blank ones are omitted, because some servers refuse them, and
+    thoughts, which answers stored by an older version may have."""
+    kept: list[tuple[Role, str]] = []
     for message in reversed(history):
-        if not message.text.strip():
+        text = without_thoughts(message.text) if message.role == "persona" else message.text
+        if not text.strip():
             continue
-        characters -= len(message.text)
+        characters -= len(text)
         if characters < 0:
             break
-        kept.append(message)
+        kept.append((message.role, text))
     return kept[::-1]
 
 
@@ -194,22 +220,23 @@ def _alternating(messages: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 async def _body(answer: client.Answer, completion: Completion) -> AsyncGenerator[bytes, None]:
-    """The body's chunks; errors after a complete answer are ignored."""
+    """The body's chunks, to the end or to [DONE]. A server that marks the end of its answer and then keeps the
+    connection open is waited for until a time limit."""
     loop = asyncio.get_running_loop()
     body, limit = answer.chunks(), inf
     while True:
-        if completion.whole:
-            limit = min(limit, loop.time() + (_CLOSING_SECONDS if completion.done else _USAGE_SECONDS))
+        if completion.done:
+            limit = min(limit, loop.time() + _CLOSING_SECONDS)
         try:
             if limit == inf:
                 chunk = await anext(body, None)
             else:
                 async with asyncio.timeout_at(limit):
                     chunk = await anext(body, None)
-        except (TimeoutError, client.OutboundError):
-            if not completion.whole:
-                raise
-            return
+        except (TimeoutError, client.OutboundError) as error:
+            if completion.done or (completion.whole and isinstance(error, client.LateError)):
+                return
+            raise
         if chunk is None:
             return
         for start in range(0, len(chunk), _MOUTHFUL_BYTES):
@@ -223,21 +250,26 @@ async def _refusal(answer: client.Answer, secret: str | None) -> PersonaError:
     status = answer.status
     raw = (await answer.excerpt(8_192)).decode("utf-8", "replace")
     try:
-        said = error_text(json.loads(raw))
+        body = json.loads(raw)
     except (ValueError, RecursionError):
-        said = ""
-    told = f"{status}{quote(said or raw, secret)}"
+        body = None
+    told = f"{status}{quote(failures.error_text(body) or raw, secret)}"
     if 300 <= status <= 399:
         return PersonaError("persona_refused", f"the address redirects ({status}), which is not followed")
-    if status in {401, 403}:
-        return PersonaError("persona_refused", f"the server does not accept our secret ({told})")
-    if status == 404:
-        return PersonaError("persona_refused", f"the server has no such model, or no such address ({told})")
-    if status == 429:
-        return PersonaError("persona_refused", f"the server's limit or our credit is used up ({told})", retryable=True)
-    return PersonaError(
-        "persona_refused", f"the server answered with an error ({told})", retryable=calls.is_transient(status)
-    )
+    code = failures.error_code_in(status, body, raw)
+    if code == "persona_declined":
+        detail = f"the provider's content filter stopped the message ({told})"
+    elif code == "persona_input_refused":
+        detail = f"the server does not accept the message ({told})"
+    elif status in {401, 403}:
+        detail = f"the server does not accept our secret ({told})"
+    elif status == 404:
+        detail = f"the server has no such model, or no such address ({told})"
+    elif status == 429:
+        detail = f"the server's limit or our credit is used up ({told})"
+    else:
+        detail = f"the server answered with an error ({told})"
+    return PersonaError(code, detail, retryable=code == "persona_failed")
 
 
 persona = OpenAI()

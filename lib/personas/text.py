@@ -6,6 +6,7 @@ lone surrogates.
 
 from __future__ import annotations
 
+import base64
 import re
 
 # The keys of texts in n8n's nodes: `output` (AI Agent; Chat Trigger prefers it), `text` (LLM Chain), `message` and
@@ -15,6 +16,9 @@ _MAX_DEPTH = 6
 
 MAX_CHARACTERS = 1_000_000
 """Longest answer."""
+
+# A shorter password is not worth a detail whose every "a" is redacted.
+_SHORTEST_PASSWORD = 4
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -54,6 +58,12 @@ class SurrogateJoiner:
         return clean(rest)
 
 
+def new_paragraph(before: str, text: str) -> str:
+    """The text with the line ends that make it a new paragraph after what stands before it."""
+    missing = 2 - (len(before) - len(before.rstrip("\n")))
+    return "\n" * max(missing, 0) + text.lstrip()
+
+
 def find_text(value: object, keys: tuple[str, ...] = TEXT_KEYS) -> str | None:
     """The answer's text in a JSON value, cleaned; None if there is none or it is blank.
 
@@ -84,9 +94,11 @@ def excerpt(text: str, length: int = 200) -> str:
 
 
 def quote(text: str, secret: str | None = None) -> str:
-    """An excerpt of a server's message, to append to a detail as `: …`; the secret is redacted. Empty for a blank
-    message."""
+    """An excerpt of a server's message, to append to a detail as `: …`; the secret is redacted, also in the forms of
+    Basic authentication. Empty for a blank message."""
     if secret:
-        text = text.replace(secret, "[secret]")
+        password = secret.partition(":")[2]
+        for form in (secret, base64.b64encode(secret.encode()).decode(), password):
+            text = text.replace(form, "[secret]") if len(form) >= _SHORTEST_PASSWORD or form == secret else text
     line = excerpt(text)
     return f": {line}" if line else ""

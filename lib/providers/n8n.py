@@ -21,6 +21,8 @@ from uuid import UUID
 
 from lib.errors import FieldError, InvalidBody, InvalidJson, SecretInvalid
 from lib.personas.text import MAX_CHARACTERS, excerpt, find_text
+from lib.personas.thoughts import without_thoughts
+from lib.personas.wrappers import unwrapped
 from lib.providers import AsyncAnswer
 
 MAX_ERROR_LENGTH = 500
@@ -50,6 +52,8 @@ def parse(body: bytes) -> AsyncAnswer:
     fields = _read(body)
     turn_id = _turn_id(fields)
     text = find_text({key: fields[key] for key in _TEXT_KEYS if key in fields}, _TEXT_KEYS)
+    if text is not None:
+        text = without_thoughts(unwrapped(text)) or None
     error = _error(fields.get("error"))
     if text is None and error is None:
         raise InvalidBody([FieldError("output", "there must be a text, or an error")])

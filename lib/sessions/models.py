@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, field_validator, model_validator
 
+from lib.auth.callers import Proof
 from lib.chat.turns import Status as TurnStatus
 from lib.database import paging
 from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
@@ -33,7 +34,10 @@ TargetStatus = Literal["active", "paused", "completed", "cancelled"]
 
 
 class MessageView(Record):
-    """A message of the conversation; ``partial``: the answer was cut off."""
+    """A message of the conversation; ``partial``: the answer was cut off.
+
+    ``proof``, for members: whether the contact who sent it has proven who they are.
+    """
 
     id: UUID
     turn_id: UUID | None
@@ -41,6 +45,7 @@ class MessageView(Record):
     text: str
     partial: bool
     created_at: datetime
+    proof: Proof | None = None
 
 
 class LastTurn(Record):
@@ -105,14 +110,17 @@ class ContactRef(Record):
 FOR_MEMBERS = frozenset(
     {
         "assigned_user_id", "primary_quote", "quote_counts", "tags", "taken_over_by", "taken_over_at",
-        "workflow_state", "quotes", "refs",
+        "workflow_state", "quotes", "refs", "proof",
     }
 )  # fmt: skip
 """Fields of a session that only members of its workspace see; others see only if it is taken over."""
 
 
 class Session(Record):
-    """A session in a list: a row of session_details, or of contact_session_details without the fields for members."""
+    """A session in a list: a row of session_details, or of contact_session_details without the fields for members.
+
+    ``proof``: whether its contact has proven who they are, or only typed it.
+    """
 
     id: UUID
     workspace_id: UUID
@@ -125,6 +133,7 @@ class Session(Record):
     channel: str
     space_id: UUID | None
     thread_key: str | None
+    proof: Proof | None = None
     turn_count: int
     message_count: int
     created_at: datetime

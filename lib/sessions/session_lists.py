@@ -1,8 +1,8 @@
 """Lists and details of sessions: queries of the views session_details and contact_session_details.
 
 Row-level security decides which sessions a caller may read; conditions only narrow a list down. A list takes at most
-three requests: the member's role, a search in other tables, the page. (Four for an offset into a search for a common
-word.)
+three requests: the member's role, a search in other tables, the page. (One more for an offset into a search for a
+common word, and one for words beyond ASCII that are searched session by session.)
 """
 
 import asyncio
@@ -161,7 +161,7 @@ class _Source:
     narrow: Callable[[Query], Query]
     match: _Match = _Match()
 
-    def select(self, columns: str) -> Query:
+    async def select(self, columns: str) -> Query:
         """These columns of the sessions; PostgREST checks the matches session by session, in the list's order."""
         match, embedded = self.match, list[str]()
         if match.text is not None:
@@ -172,8 +172,8 @@ class _Source:
             embedded.append("matching_refs:session_refs!inner()")
         query = queries.reading_as(self.caller).table(_view(self.caller)).select(columns, *embedded)
         if match.text is not None:
-            search = {"type": "web_search", "config": "simple"}
-            query = query.text_search("matching_messages.words", match.text, search)
+            search = {"config": "simple"} | ({"type": "web_search"} if match.text.isascii() else {})
+            query = query.text_search("matching_messages.words", await self._words(match.text), search)
             query = query.limit(1, foreign_table="matching_messages")
         if match.tag is not None:
             query = query.eq("matching_tags.name", match.tag)
@@ -187,9 +187,17 @@ class _Source:
         """A page, newest first."""
         if page.offset:
             # Sessions before the offset are read by their positions alone, without their names and objects.
-            return await self._described(self.select(_POSITION), page)
-        rows = await queries.reading_as(self.caller).rows(_of_page(self.select("*"), page), Session)
+            return await self._described(await self.select(_POSITION), page)
+        rows = await queries.reading_as(self.caller).rows(_of_page(await self.select("*"), page), Session)
         return _page(rows, len(rows), page)
+
+    async def _words(self, text: str) -> str:
+        """What a text search asks for; the database folds accents and cuts words beyond ASCII."""
+        if text.isascii():
+            return text
+        database = queries.reading_as(self.caller)
+        asked = await database.rows(database.function("search_words", {"query": text}), _Words)
+        return asked[0].words
 
     async def search(self, workspace_id: UUID, page: SessionPageRequest) -> Page[Session]:
         """A page, by way of the matches if they are few; for owners and admins of the workspace."""
@@ -377,6 +385,10 @@ class _Id(Record):
     id: UUID
 
 
+class _Words(Record):
+    words: str
+
+
 class _Membership(Record):
     workspace_id: UUID
     role: Literal["owner", "admin", "agent"]
@@ -419,10 +431,14 @@ class _SessionRow(Session):
         return SessionDetail(
             **{name: getattr(self, name) for name in Session.model_fields},
             turns=turns,
-            messages=tuple(messages[:limit][::-1]),
+            messages=tuple(map(self._with_proof, messages[:limit][::-1])),
             messages_before=messages[limit - 1].id if len(messages) > limit else None,
             timeline=tuple(sorted([created, *happened, *started, *finished], key=_place)),
             workflow_state=self.workflow_state,
             quotes=(self.request_quotes.quotes if self.request_quotes else ()) if is_member else None,
             refs=self.refs,
         )
+
+    def _with_proof(self, message: MessageView) -> MessageView:
+        """The message; a contact's with the proof of the session."""
+        return message.model_copy(update={"proof": self.proof}) if message.role == "contact" else message

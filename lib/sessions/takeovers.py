@@ -73,7 +73,8 @@ async def hand_back(user: callers.User, session_id: UUID) -> Takeover:
 async def say(user: callers.User, session_id: UUID, message: MemberMessage) -> PostedMessage:
     """Send a message of the member who took the session over. A repeated client message returns the first one.
 
-    Raises Refused: session_not_found, forbidden, not_taken_over, taken_over, transition_not_allowed.
+    Raises Refused: session_not_found, forbidden, not_taken_over, taken_over, transition_not_allowed,
+    idempotency_key_reused (the id was used for another message).
     """
     rpc = commands.acting_as(user, callers.Scope.of_caller(user))
     arguments = {"session_id": session_id, **message.model_dump()}

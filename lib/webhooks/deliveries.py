@@ -18,6 +18,7 @@ from lib.database import commands
 from lib.fields.models import Record
 from lib.jobs import queue
 from lib.jobs.queue import Job
+from lib.personas import failures
 
 PROCESS_SECONDS = 5.0
 """How long a delivery is processed before it is acknowledged."""
@@ -88,7 +89,7 @@ async def finish_deferred_turn(job: Job) -> None:
         UUID(answer.turn_id),
         "completed" if answer.error is None else "failed",
         answer.text,
-        error_code=None if answer.error is None else "persona_failed",
+        error_code=None if answer.error is None else failures.code_of(None, answer.error),
         error_detail=answer.error,
     )
     log.info("answer_taken", turn_id=answer.turn_id, changed=finished.changed, status=finished.status)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from lib import errors
 from lib.auth import callers
+from lib.auth.callers import Proof
 from lib.auth.client_info import ClientInfo
 from lib.database import commands
 from lib.database.paging import Page
@@ -40,6 +41,7 @@ class SessionWorkflow(Record):
     session_id: UUID
     conversation_id: UUID
     contact_id: UUID | None
+    proof: Proof | None = None
     status: Status
     last_activity_at: datetime
     workflow: str | None
@@ -141,13 +143,14 @@ async def update_chat_session_workflow(
     """Move a session to another step, merge its state, update its request. Repeating the current step changes nothing.
 
     Raises Refused: step_not_allowed with ``workflow``, ``workflow_step`` and ``allowed_steps``, workflow_not_found,
-    transition_not_allowed with ``session_status`` for an ended session, request_not_found.
+    transition_not_allowed with ``session_status`` for an ended session, request_not_found, proof_required (a request of
+    another conversation for a session without proof).
     """
     return await _change(caller, "update_chat_session_workflow", session_id, changes=changes.document())
 
 
 async def update_chat_session_with_trip_info(caller: callers.User, session_id: UUID, trip: TripInfo) -> SessionWorkflow:
-    """Update the request of a session. Raises Refused (request_not_found, transition_not_allowed)."""
+    """Update the request of a session. Raises Refused (request_not_found, transition_not_allowed, proof_required)."""
     return await _change(caller, "update_chat_session_with_trip_info", session_id, trip=trip.document())
 
 
@@ -174,7 +177,7 @@ async def update_chat_session_with_proposal(
 ) -> SessionWorkflow:
     """Update the proposal of a session; after a declined or withdrawn one, a new proposal starts.
 
-    Raises Refused (transition_not_allowed with ``proposal_status`` and ``allowed``, quote_not_found).
+    Raises Refused (transition_not_allowed with ``proposal_status`` and ``allowed``, quote_not_found, proof_required).
     """
     return await _change(caller, "update_chat_session_with_proposal", session_id, proposal=news.document())
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
+from lib.fields import emails
 from lib.fields.emails import EmailText
 from lib.fields.models import Body, Empty, Record
 from lib.workspaces import settings
@@ -53,7 +54,7 @@ async def add(database: Database, workspace_id: UUID, new: NewMember) -> Member:
     A user named by id gets the role also as a member. Raises Refused (workspace_not_found, user_not_found,
     member_exists: by email, a member with another role) and BackendUnavailable.
     """
-    email = None if new.email is None else new.email.strip().lower()
+    email = None if new.email is None else emails.parse(new.email).typed.lower()
     arguments = {"workspace_id": workspace_id, "role": new.role, "email": email, "user_id": new.user_id}
     return await database.call("add_member", arguments, Member)
 

@@ -11,7 +11,7 @@ from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
 from lib.fields.models import Empty, PartialUpdate, Record
-from lib.fields.types import Attributes, DisplayName
+from lib.fields.types import DisplayName, JsonObject
 from lib.workspaces import secrets, settings
 from lib.workspaces.secrets import GivenSecret, NewSecret, Rotation
 
@@ -24,7 +24,7 @@ class PersonaChanges(PartialUpdate):
     """A persona's settings; ``config`` is replaced as a whole and must fit the persona's kind."""
 
     name: DisplayName | None = None
-    config: Attributes | None = None
+    config: JsonObject | None = None
     session_policy: SessionPolicy | None = None
     turn_policy: TurnPolicy | None = None
     history_limit: int | None = Field(default=None, strict=True, ge=0, le=200)

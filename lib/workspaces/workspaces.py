@@ -1,6 +1,7 @@
 """Workspaces: the tenants, created by operators and managed by their owners and admins."""
 
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
+from lib.fields import emails
 from lib.fields.emails import EmailText
 from lib.fields.models import Body, Empty, PartialUpdate, Record
 from lib.fields.types import DisplayName
@@ -19,7 +21,7 @@ PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class WorkspaceChanges(PartialUpdate):
-    """A workspace's settings. Only the database's owner can set which private networks it may call."""
+    """A workspace's settings. Operators set the private networks that it may call."""
 
     nullable: ClassVar[frozenset[str]] = frozenset({"session_timeout_hours"})
 
@@ -46,6 +48,18 @@ class NewWorkspace(WorkspaceChanges):
         if self.owner_id is not None and self.owner_email is not None:
             raise ValueError("the owner is named by owner_id or by owner_email, not by both")
         return self
+
+
+class AllowedNetworks(Body):
+    """Private networks that a workspace's personas may call, such as ``10.1.0.0/16``."""
+
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = Field(max_length=100)
+
+
+class AllowedNetworksSet(Record):
+    """The private networks that a workspace's personas may call, after a change."""
+
+    allowed_networks: tuple[str, ...]
 
 
 class DeleteConfirmation(Body):
@@ -79,7 +93,7 @@ async def create(database: Database, new: NewWorkspace) -> Workspace:
     workspace = new.document()
     owner = {name: workspace.pop(name, None) for name in ("owner_id", "owner_email")}
     if owner["owner_email"] is not None:
-        owner["owner_email"] = owner["owner_email"].strip().lower()
+        owner["owner_email"] = emails.parse(owner["owner_email"]).typed.lower()
     arguments = {"workspace": workspace, **owner}
     return await database.call("create_workspace", arguments, Workspace, repeatable=new.id is not None)
 
@@ -99,6 +113,13 @@ async def read(queries: Queries, workspace_id: UUID) -> Workspace:
 async def change(database: Database, workspace_id: UUID, changes: WorkspaceChanges) -> Workspace:
     """Change the given settings. Raises Refused (workspace_not_found, forbidden)."""
     return await settings.change(database, "workspace", workspace_id, changes, Workspace)
+
+
+async def set_allowed_networks(database: Database, workspace_id: UUID, networks: AllowedNetworks) -> AllowedNetworksSet:
+    """Set the private networks that the workspace's personas may call; for operators, because that opens the network of
+    the functions. Raises Refused (workspace_not_found, forbidden)."""
+    arguments = {"workspace_id": workspace_id, "networks": [str(network) for network in networks.allowed_networks]}
+    return await database.call("set_allowed_networks", arguments, AllowedNetworksSet, repeatable=True)
 
 
 async def delete(database: Database, workspace_id: UUID, confirmation: DeleteConfirmation) -> None:

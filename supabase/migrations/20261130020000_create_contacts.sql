@@ -31,6 +31,7 @@ create table public.contacts (
     name_key       text                collate "C" generated always as (lower(coalesce(title, coalesce(first_name || ' ', '') || coalesce(last_name, '')))) stored,
     last_name_key  text                collate "C" generated always as (lower(last_name)) stored,
     merged_into_id uuid,
+    unproven       jsonb               not null default '{}',
     constraint contacts_pkey                primary key (id),
     constraint contacts_workspace_key       unique (workspace_id, id),
     constraint contacts_kind_key            unique (workspace_id, id, kind),
@@ -40,7 +41,8 @@ create table public.contacts (
     constraint contacts_lengths             check (length(first_name) <= 200 and length(last_name) <= 200 and length(source) <= 200),
     constraint contacts_attributes_object   check (jsonb_typeof(attributes) = 'object'),
     constraint contacts_title               check (title is null or (kind = 'group' and length(title) between 1 and 200)),
-    constraint contacts_merged_into_another check (merged_into_id <> id)
+    constraint contacts_merged_into_another check (merged_into_id <> id),
+    constraint contacts_unproven_object     check (jsonb_typeof(unproven) = 'object')
 );
 comment on table public.contacts is 'An outside person or group that the workspace talks with.';
 comment on column public.contacts.session_id is 'The first session of the contact; set once.';
@@ -48,6 +50,7 @@ comment on column public.contacts.title is 'The name of a group.';
 comment on column public.contacts.name_key is 'A person''s full name or a group''s title in lower case, for searches.';
 comment on column public.contacts.last_name_key is 'The last name in lower case, for searches.';
 comment on column public.contacts.merged_into_id is 'The contact into which this one was merged, possibly merged itself; null: not merged. Deleted with that contact.';
+comment on column public.contacts.unproven is 'The values that a person typed without proof: {first_name, last_name, source, attributes}. The first proof drops those that the contact still has.';
 alter table public.contacts enable row level security;
 create index contacts_session_id_idx on public.contacts (session_id);
 create index contacts_newest_idx on public.contacts (workspace_id, created_at, id);
@@ -81,7 +84,7 @@ create table public.contact_identities (
     constraint contact_identities_evidence        check ((evidence = 'verified') = (verified_by is not null and verified_at is not null)),
     constraint contact_identities_asserted_by     check (asserted_by in ('contact', 'member', 'service')),
     constraint contact_identities_of_group        check (case
-        when kind = 'telegram'                 then (key like '-%') = (contact_kind = 'group')
+        when kind = 'telegram'                 then (key like '-%') = (contact_kind = 'group') or key like '@%'
         when kind in ('whatsapp', 'discord')   then (key ~ '^(group|channel):') = (contact_kind = 'group')
         when kind in ('email', 'phone', 'omi') then contact_kind = 'person'
         else true
@@ -158,32 +161,23 @@ begin
     if known.id is not null then
         if known.evidence = 'asserted' then
             -- The contact is verified by another identity, and this one was only typed: it moves to the caller, who proved it.
-            if exists (select
-                         from public.contact_identities other
-                        where other.contact_id = contact
-                          and other.evidence = 'verified') then
-                contact := private.create_contact(profile);
+            if private.has_verified_identity(contact) then
+                contact := private.create_contact('{}', true);
             end if;
             update public.contact_identities i
                set contact_id = contact, evidence = 'verified', verified_by = find_or_create_contact.verified_by,
                    verified_at = now()
              where i.id = known.id;
-            -- Values typed before proof are replaced.
-            update public.contacts c
-               set first_name = coalesce(profile ->> 'first_name', c.first_name),
-                   last_name  = coalesce(profile ->> 'last_name', c.last_name),
-                   source     = coalesce(c.source, profile ->> 'source'),
-                   attributes = c.attributes || coalesce(profile -> 'attributes', '{}')
-             where c.id = contact
-               and profile <> '{}';
-        elsif profile <> '{}' then
+            perform private.drop_unproven(contact);
+        end if;
+        if profile <> '{}' then
             perform private.fill_profile(contact, profile);
         end if;
         perform private.link_user(contact, kind, verified_by);
         return contact;
     end if;
 
-    contact := private.create_contact(profile);
+    contact := private.create_contact(profile, verified_by is not null);
     insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, verified_by, verified_at)
     values (workspace, contact, find_or_create_contact.kind, find_or_create_contact.key, find_or_create_contact.value,
             case when verified_by is null then 'asserted' else 'verified' end::public.proof,
@@ -206,29 +200,88 @@ begin
            title      = coalesce(c.title, profile ->> 'title'),
            source     = coalesce(c.source, profile ->> 'source'),
            session_id = coalesce(c.session_id, (profile ->> 'session_id')::uuid),
-           attributes = coalesce(profile -> 'attributes', '{}') || c.attributes
+           attributes = coalesce(profile -> 'attributes', '{}') || c.attributes,
+           unproven   = case when c.unproven = '{}' then '{}' else private.without_values(c.unproven, profile) end
      where c.id = fill_profile.contact_id
     returning c.* into contact;
     return contact;
 end;
 $$;
-comment on function private.fill_profile is 'Adds to a locked contact what it does not have yet; stored values stay.';
+comment on function private.fill_profile is 'Adds to a locked contact what it does not have yet; stored values stay. A value that it has without proof and that is given again counts as proven.';
 
-create function private.create_contact(profile jsonb)
+create function private.without_values(unproven jsonb, profile jsonb)
+    returns jsonb language plpgsql immutable set search_path = ''
+as $$
+begin
+    return (select coalesce(jsonb_object_agg(u.key, u.value), '{}')
+              from (select v.key, case when v.key <> 'attributes' then v.value
+                                       else (select coalesce(jsonb_object_agg(a.key, a.value), '{}')
+                                               from jsonb_each(v.value) a
+                                              where a.value is distinct from profile -> 'attributes' -> a.key) end as value
+                      from jsonb_each(unproven) v) u
+             where u.value is distinct from profile -> u.key);
+end;
+$$;
+comment on function private.without_values is 'The values of unproven that a profile does not have as well.';
+
+create function private.without_unproven(contact public.contacts)
+    returns public.contacts language plpgsql immutable set search_path = ''
+as $$
+begin
+    contact.first_name := nullif(contact.first_name, contact.unproven ->> 'first_name');
+    contact.last_name  := nullif(contact.last_name, contact.unproven ->> 'last_name');
+    contact.source     := nullif(contact.source, contact.unproven ->> 'source');
+    contact.attributes := contact.attributes - array(select a.key
+                                                       from jsonb_each(contact.unproven -> 'attributes') a
+                                                      where contact.attributes -> a.key = a.value);
+    contact.unproven   := '{}';
+    return contact;
+end;
+$$;
+comment on function private.without_unproven is 'A contact without the values that were typed without proof; a value that a member has changed since stays.';
+
+create function private.drop_unproven(contact_id uuid)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    kept public.contacts;
+begin
+    select c.* into strict kept from public.contacts c where c.id = drop_unproven.contact_id;
+    kept := private.without_unproven(kept);
+    update public.contacts c
+       set first_name = kept.first_name, last_name = kept.last_name, source = kept.source, attributes = kept.attributes,
+           unproven = kept.unproven
+     where c.id = kept.id
+       and c.unproven <> '{}';
+    delete from public.contact_identities i
+     where i.contact_id = kept.id
+       and i.evidence = 'asserted'
+       and i.asserted_by = 'contact'
+       -- A member who merged contacts has decided that their identities belong together.
+       and not exists (select
+                         from public.contact_merges m
+                        where m.into_id = kept.id
+                          and m.undone_at is null
+                          and not m.automatic);
+end;
+$$;
+comment on function private.drop_unproven is 'Drops from a locked contact what a person typed before the first proof: names, source, attributes, and identities that are not proven.';
+
+create function private.create_contact(profile jsonb, is_proven boolean)
     returns uuid language plpgsql set search_path = ''
 as $$
 declare
     contact uuid;
 begin
-    insert into public.contacts (workspace_id, first_name, last_name, source, attributes)
+    insert into public.contacts (workspace_id, first_name, last_name, source, attributes, unproven)
     values (private.entered_workspace(), profile ->> 'first_name', profile ->> 'last_name', profile ->> 'source',
-            coalesce(profile -> 'attributes', '{}'))
+            coalesce(profile -> 'attributes', '{}'), case when is_proven then '{}' else profile end)
     returning id into contact;
     perform private.record_audit('contact.created', contact, contact, null);
     return contact;
 end;
 $$;
-comment on function private.create_contact is 'Creates a contact with a profile {first_name, last_name, source, attributes}, all optional.';
+comment on function private.create_contact is 'Creates a contact with a profile {first_name, last_name, source, attributes}, all optional, given with proof or typed without.';
 
 create function private.join_group(workspace_id uuid, group_id uuid, contact_id uuid, role text)
     returns void language plpgsql set search_path = ''
@@ -281,12 +334,14 @@ $$;
 comment on function private.describe_contact is 'A contact as lists show it.';
 
 create function private.has_verified_identity(contact_id uuid)
-    returns boolean language sql stable set search_path = ''
+    returns boolean language plpgsql stable set search_path = ''
 as $$
-    select exists (select
+begin
+    return exists (select
                      from public.contact_identities i
                     where i.contact_id = has_verified_identity.contact_id
                       and i.evidence = 'verified');
+end;
 $$;
 comment on function private.has_verified_identity is 'Whether the contact has a verified identity.';
 
@@ -369,6 +424,7 @@ declare
     typed     boolean;
     contact   public.contacts;
     made      boolean := false;
+    proves    boolean;
 begin
     if make then
         perform private.lock_identities(workspace, identities);
@@ -422,12 +478,16 @@ begin
         returning * into contact;
         made := true;
         perform private.record_change(workspace, 'contact.created', contact.id, 'resolve');
-    elsif profile <> '{}' then
-        contact := private.fill_profile(contact.id, profile);
     end if;
-
+    proves := verified_by is not null and not made and not private.has_verified_identity(contact.id);
     if private.attach_identities(contact, identities, verified_by) and not made then
         perform private.record_change(workspace, 'contact.identified', contact.id, verified_by);
+    end if;
+    if proves then
+        perform private.drop_unproven(contact.id);
+    end if;
+    if profile <> '{}' and not made then
+        perform private.fill_profile(contact.id, profile);
     end if;
     if resolve_contact.group_id is not null then
         if contact.kind = 'group' then
@@ -565,7 +625,8 @@ grant execute on function
 
 grant execute on function
     private.join_group, private.leave_group, private.describe_contact, private.has_verified_identity, private.lock_identities,
-    private.find_contacts, private.fill_profile, private.attach_identities, public.resolve_contact, private.replace_tags,
+    private.find_contacts, private.fill_profile, private.without_values, private.without_unproven, private.drop_unproven,
+    private.attach_identities, public.resolve_contact, private.replace_tags,
     public.set_contact_tags, private.lock_merge_target
     to service_role, switchboard;
 

@@ -123,6 +123,9 @@ create function private.fields_to_fill(contact public.contacts, standing public.
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
+    if private.has_verified_identity(standing.id) then
+        contact := private.without_unproven(contact);
+    end if;
     return jsonb_strip_nulls(jsonb_build_object(
         -- First and last name are taken together, never one of each.
         'first_name', case when standing.first_name is null and standing.last_name is null then contact.first_name end,
@@ -136,7 +139,7 @@ begin
                           and a.value <> 'null')));
 end;
 $$;
-comment on function private.fields_to_fill is 'The fields that the target of a merge takes over because it has none.';
+comment on function private.fields_to_fill is 'The fields that the target of a merge takes over because it has none; a target with proof takes over nothing that was typed without.';
 
 create function private.preview_merge(contact public.contacts, standing public.contacts)
     returns jsonb language plpgsql stable set search_path = ''
@@ -324,6 +327,14 @@ begin
 
     if filled <> '{}' then
         perform private.fill_profile(standing.id, filled);
+        update public.contacts c
+           set unproven = c.unproven || (
+                   select coalesce(jsonb_object_agg(u.key, case u.key when 'attributes' then u.value || coalesce(c.unproven -> u.key, '{}')
+                                                                      else u.value end), '{}')
+                     from jsonb_each(contact.unproven) u
+                    where filled ? u.key)
+         where c.id = standing.id
+           and contact.unproven <> '{}';
         insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former, given)
         values (merge.id, 'contacts', standing.id, standing.workspace_id, '{}', filled);
     end if;

@@ -121,10 +121,15 @@ declare
     -- The first position, instead of an optional condition, whose generic plan would read the whole conversation.
     since  timestamptz      := '-infinity'::timestamptz;
     beyond uuid             := coalesce(after, '00000000-0000-0000-0000-000000000000');
+    shown  public.proof;
     said   jsonb;
     stands jsonb;
 begin
-    if not exists (select from public.conversations c where c.id = follow_conversation.conversation_id) then
+    -- Members decide by it; a contact's token has its own claim.
+    select case when private.claims() ->> 'role' = 'authenticated' then c.proof end into shown
+      from public.conversations c
+     where c.id = follow_conversation.conversation_id;
+    if not found then
         raise sqlstate 'PT404' using message = 'conversation_not_found';
     end if;
     if after is not null then
@@ -146,7 +151,7 @@ begin
     else
         select jsonb_agg(jsonb_build_object(
                    'id', m.id, 'session_id', m.session_id, 'turn_id', m.turn_id, 'role', m.role, 'text', m.text,
-                   'partial', m.partial, 'created_at', m.created_at)
+                   'partial', m.partial, 'created_at', m.created_at, 'proof', case when m.role = 'contact' then shown end)
                    order by m.created_at, m.id)
           into said
           from (select m.id, m.session_id, m.turn_id, m.role, m.text, m.partial, m.created_at
@@ -158,7 +163,8 @@ begin
         after := coalesce((said -> -1 ->> 'id')::uuid, after);
     end if;
     -- The live session, or the last one.
-    select jsonb_build_object('session_id', s.id, 'status', s.status, 'taken_over', s.taken_over_at is not null)
+    select jsonb_build_object('session_id', s.id, 'status', s.status, 'taken_over', s.taken_over_at is not null,
+                              'proof', shown)
       into stands
       from public.sessions s
      where s.conversation_id = follow_conversation.conversation_id
@@ -169,7 +175,7 @@ begin
         'more', coalesce(jsonb_array_length(said) = most, false));
 end;
 $$;
-comment on function public.follow_conversation is 'The messages of a conversation after a message, or from its beginning: {messages, last, session {session_id, status, taken_over}, more}. only_new: no messages, only the position (last) from which to continue. Under the caller''s own policies.';
+comment on function public.follow_conversation is 'The messages of a conversation after a message, or from its beginning: {messages, last, session {session_id, status, taken_over, proof}, more}. only_new: no messages, only the position (last) from which to continue. The proof of the contact, also with each of its messages, is for users and members. Under the caller''s own policies.';
 
 grant execute on function
     private.own_conversations

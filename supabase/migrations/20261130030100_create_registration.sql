@@ -200,8 +200,14 @@ begin
                 case when verified_by is null then 'asserted' else 'verified' end::public.proof, identify_visitor.verified_by,
                 case when identify_visitor.verified_by is not null then now() end);
     end if;
-    perform private.fill_profile(visitor.contact_id, profile);
     if verified_by is not null then
+        perform private.drop_unproven(visitor.contact_id);
+    end if;
+    perform private.fill_profile(visitor.contact_id, profile);
+    if verified_by is null then
+        -- A visitor is identified without proof once, so nothing that was typed is forgotten here.
+        update public.contacts c set unproven = profile where c.id = visitor.contact_id;
+    else
         -- It becomes the main conversation. Its former key, which opened it without a token, becomes invalid.
         begin
             update public.conversations c

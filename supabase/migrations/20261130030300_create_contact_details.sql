@@ -52,6 +52,7 @@ create view public.contact_activity with (security_invoker = true) as
 select c.*, f.message_count, f.sessions,
        coalesce((select jsonb_agg(jsonb_build_object(
                             'session_id', s.id, 'conversation_id', s.conversation_id, 'persona_id', s.persona_id, 'status', s.status,
+                            'proof', (select v.proof from public.conversations v where v.id = s.conversation_id),
                             'message_count', s.message_count, 'created_at', s.created_at,
                             'last_activity_at', s.last_activity_at) order by s.created_at desc, s.id desc)
                    from (select s.*

@@ -202,6 +202,7 @@ begin
      where m.session_id = session.id
        and m.client_message_id = say_as_member.client_message_id;
     if found then
+        perform private.require_same_content((message.role, message.user_id, message.text) = ('member', member, say_as_member.text));
         return private.describe_message(message, false);
     end if;
     if session.status not in ('active', 'paused') then
@@ -222,7 +223,7 @@ begin
     return private.describe_message(message, true);
 end;
 $$;
-comment on function public.say_as_member is 'Adds a message of the member who took the session over: {message_id, session_id, conversation_id, role, text, created_at, created}. A repeat with the same client_message_id returns the first message.';
+comment on function public.say_as_member is 'Adds a message of the member who took the session over: {message_id, session_id, conversation_id, role, text, created_at, created}. A repeat with the same client_message_id returns the first message, with another text or sender it is refused.';
 
 create function public.assign_session(session_id uuid, user_id uuid)
     returns jsonb language plpgsql set search_path = ''

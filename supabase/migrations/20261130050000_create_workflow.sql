@@ -122,6 +122,31 @@ as $$
 $$;
 comment on function private.own_requests is 'The requests of the signed-in user''s own and assigned sessions.';
 
+create function private.token_requests()
+    returns setof uuid language sql stable security definer set search_path = ''
+as $$
+    with own as materialized (
+        select s.id, s.request_id, c.proof
+          from public.conversations c
+          join public.sessions s on s.conversation_id = c.id
+         where c.id = private.token_conversation()
+    ), worked_on (id, proof) as (
+        select o.request_id, o.proof from own o where o.request_id is not null
+        union
+        select r.id, o.proof from own o join public.requests r on r.session_id = o.id
+    )
+    select w.id
+      from worked_on w
+     where w.proof = 'verified'
+        -- A session with proof has taken the request up: it is no longer what a person without proof may read.
+        or not exists (select
+                         from public.sessions s
+                         join public.conversations c on c.id = s.conversation_id
+                        where s.request_id = w.id
+                          and c.proof = 'verified');
+$$;
+comment on function private.token_requests is 'The requests of the sessions of the contact token''s conversation; without proof, those that no session with proof works on.';
+
 create function private.change_step(session public.sessions, workflow text, step text)
     returns public.sessions language plpgsql set search_path = ''
 as $$
@@ -240,6 +265,23 @@ end;
 $$;
 comment on function private.open_request is 'A locked session with its request; creates an empty request if it has none.';
 
+create function private.require_own_request(session public.sessions, request_id uuid)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    -- What a contact asked for in other conversations is not shown to a person who has only typed the contact's email.
+    if exists (select from public.conversations c where c.id = session.conversation_id and c.proof = 'asserted')
+       and exists (select
+                     from public.requests r
+                     join public.sessions s on s.id = r.session_id or s.request_id = r.id
+                    where r.id = require_own_request.request_id
+                      and s.conversation_id <> session.conversation_id) then
+        perform private.raise_refusal(jsonb_build_object('status', 409, 'code', 'proof_required', 'session_id', session.id));
+    end if;
+end;
+$$;
+comment on function private.require_own_request is 'Raises SB001 (proof_required) if a session is without proof and a session of another conversation works on the request.';
+
 create function private.adopt_request(session public.sessions, request_id uuid)
     returns public.sessions language plpgsql set search_path = ''
 as $$
@@ -260,6 +302,7 @@ begin
        or not (private.may_work_on_session(first) or private.claims() #>> '{caller,kind}' = 'system') then
         raise sqlstate 'PT404' using message = 'request_not_found';
     end if;
+    perform private.require_own_request(session, adopt_request.request_id);
     perform from public.requests r where r.id = adopt_request.request_id for no key update;
     update public.sessions s set request_id = adopt_request.request_id where s.id = session.id;
     perform private.choose_primary_quote(request_id);
@@ -267,7 +310,7 @@ begin
     return session;
 end;
 $$;
-comment on function private.adopt_request is 'Lets a locked session continue a request that another session of the same contact or user had; 404 for any other request.';
+comment on function private.adopt_request is 'Lets a locked session continue a request that another session of the same contact or user had; 404 for any other request. Raises SB001 (proof_required) if the session is without proof and the request is of another conversation.';
 
 create function private.update_request(session public.sessions, trip jsonb)
     returns public.sessions language plpgsql set search_path = ''
@@ -550,8 +593,12 @@ grant execute on function
     to authenticated;
 
 grant execute on function
+    private.token_requests
+    to contact;
+
+grant execute on function
     private.change_step, private.merge_workflow_state, private.lock_request, private.open_request,
-    private.adopt_request, private.update_request, private.restart_idle_timeout, private.enter_session_to_work_on, private.lock_session,
+    private.require_own_request, private.adopt_request, private.update_request, private.restart_idle_timeout, private.enter_session_to_work_on, private.lock_session,
     private.change_work, private.change_work_as_member, public.update_chat_session_workflow,
     public.update_chat_session_with_trip_info, public.update_chat_session_activity,
     public.update_chat_session_with_proposal, public.update_chat_session_with_quote,

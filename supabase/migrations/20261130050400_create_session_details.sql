@@ -9,6 +9,7 @@ create view public.session_details with (security_invoker = true) as
 select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contact_id, s.user_id, s.assigned_user_id,
        s.channel, s.space_id,
        (select c.thread_key from public.conversations c where c.id = s.conversation_id) as thread_key,
+       (select c.proof from public.conversations c where c.id = s.conversation_id) as proof,
        s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.error_message,
        s.workflow, s.workflow_step, s.workflow_state, s.request_id, s.primary_quote_id,
        s.ended_at is null as live,
@@ -44,6 +45,7 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
        array(select t.name from public.tags t where t.session_id = s.id order by t.name) as tags
   from public.sessions s;
 comment on view public.session_details is 'Sessions with the names and objects that belong to them, for members and users. A column is null where its source is hidden from the reader.';
+comment on column public.session_details.proof is 'Whether its contact has proven who they are, or only typed it; null on the owner''s side.';
 comment on column public.session_details.live is 'Neither ended nor archived: active or paused.';
 comment on column public.session_details.reader_is_member is 'Whether the reader is a member of the session''s workspace: others see no quotes and tags.';
 comment on column public.session_details.proposal is 'The newest one.';
@@ -76,7 +78,7 @@ comment on column public.contact_session_details.proposal is 'The newest one tha
 
 create view public.message_words with (security_invoker = true) as
 select m.id, m.workspace_id, m.conversation_id, m.session_id,
-       to_tsvector('simple'::regconfig, left(m.text, 50000)) as words
+       private.message_words(m.text) as words
   from public.messages m;
 comment on view public.message_words is 'The words of messages, for a full text search session by session.';
 
@@ -84,7 +86,7 @@ create function private.is_common_query(workspace_id uuid, query text, most inte
     returns boolean language plpgsql stable set search_path = ''
 as $$
 declare
-    asked constant tsquery := websearch_to_tsquery('simple'::regconfig, query);
+    asked constant tsquery := private.search_words(query);
 begin
     -- The index cannot stop early, so it is not read for a word that its statistics call frequent.
     if querytree(asked) <> 'T'
@@ -94,7 +96,7 @@ begin
                         cross join lateral unnest(t.most_common_elems::text::text[], t.most_common_elem_freqs) e (word, frequency)
                         where t.schemaname = 'public'
                           and t.tablename = 'messages_words_idx'
-                          and e.word = any (tsvector_to_array(to_tsvector('simple'::regconfig, query)))
+                          and e.word = any (tsvector_to_array(private.message_words(query)))
                           and e.frequency > least(most / nullif(c.reltuples, 0), 0.05)) then
         return false;
     end if;
@@ -108,7 +110,7 @@ begin
                           where (select true
                                    from public.messages m
                                   where m.session_id = s.id
-                                    and to_tsvector('simple'::regconfig, left(m.text, 50000)) @@ asked
+                                    and private.message_words(m.text) @@ asked
                                   limit 1)
                           limit 50) f);
 end;
@@ -126,7 +128,7 @@ create function public.search_sessions(
 as $$
 declare
     most    constant integer := 10000;
-    asked   constant tsquery := websearch_to_tsquery('simple'::regconfig, query);
+    asked   constant tsquery := private.search_words(query);
     by_ref  uuid[];
     by_tag  uuid[];
     by_text uuid[];
@@ -156,8 +158,7 @@ begin
     if query is not null and not private.is_common_query(workspace_id, query, most) then
         by_text := array(select m.session_id
                            from public.messages m
-                          where array_to_tsvector(array['workspace:' || m.workspace_id::text])
-                                || to_tsvector('simple'::regconfig, left(m.text, 50000))
+                          where array_to_tsvector(array['workspace:' || m.workspace_id::text]) || private.message_words(m.text)
                                 @@ (quote_literal('workspace:' || search_sessions.workspace_id)::tsquery && asked)
                           limit most + 1);
     end if;
@@ -187,7 +188,7 @@ begin
                select
                  from public.messages m
                 where m.session_id = s.id
-                  and to_tsvector('simple'::regconfig, left(m.text, 50000)) @@ asked));
+                  and private.message_words(m.text) @@ asked));
 end;
 $$;
 comment on function public.search_sessions is 'The sessions of a workspace with these words in a message, this tag and one of these external ids, as far as they are given; for its owners and admins. Refused with too_many_matches if no condition narrows them down: then session_details is read in its order, filtered by messages and tags.';
@@ -209,9 +210,12 @@ begin
                 or s.id in (select private.own_sessions())
                 or (private.claims() ->> 'role' = 'contact' and s.conversation_id = private.token_conversation()))
     )
-    select a.created_at, a.verb, case when r.by_member then a.actor_id end, a.code, null::text, null::uuid
+    -- Tags and assignments are between members, and so is why a takeover ended.
+    select a.created_at, a.verb, case when r.by_member then a.actor_id end,
+           case when r.by_member or a.verb <> 'session.handed_back' then a.code end, null::text, null::uuid
       from readable r
       join public.audit_events a on a.object_id = r.id and a.verb like 'session.%'
+                                and (r.by_member or a.verb not in ('session.tagged', 'session.assigned'))
     union all
     select w.created_at, 'workflow.step', w.actor_id, null, w.to_step, null
       from readable r
@@ -228,7 +232,7 @@ begin
      where r.by_member;
 end;
 $$;
-comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, workflow steps, and the events of its quotes and proposals (object_id).';
+comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, tags, assignments, workflow steps, and the events of its quotes and proposals (object_id).';
 
 create function private.describe_work(session public.sessions)
     returns jsonb language plpgsql stable set search_path = ''
@@ -236,6 +240,7 @@ as $$
 begin
     return jsonb_build_object(
         'session_id', session.id, 'conversation_id', session.conversation_id, 'contact_id', session.contact_id,
+        'proof', (select c.proof from public.conversations c where c.id = session.conversation_id),
         'status', session.status, 'last_activity_at', session.last_activity_at,
         'workflow', session.workflow, 'workflow_step', session.workflow_step, 'workflow_state', session.workflow_state,
         'request', (select jsonb_build_object(

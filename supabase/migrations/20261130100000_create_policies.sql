@@ -55,7 +55,7 @@ grant select on public.contact_details to authenticated, service_role, switchboa
 -- Who may see identities: members. A contact is not shown what the workspace knows it by.
 
 grant select on public.contact_identities to authenticated;
-grant select, insert, update on public.contact_identities to switchboard;
+grant select, insert, update, delete on public.contact_identities to switchboard;
 grant all on public.contact_identities to service_role;
 
 create policy "Members read their workspace's identities"
@@ -74,6 +74,10 @@ create policy "Switchboard changes the workspace it entered"
     on public.contact_identities for update to switchboard
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.contact_identities for delete to switchboard
+    using (workspace_id = (select private.entered_workspace()));
 
 -- Who may see which contacts were merged: members, who see the contacts.
 
@@ -115,12 +119,10 @@ create policy "Switchboard adds to the workspace it entered"
 
 grant select on public.contact_session_details to contact;
 
--- Who may see a contact: members, and the contact once there is proof of who it is.
+-- Who may see a contact: members, and the contact once there is proof of who it is. Its source, attributes and merges are
+-- for members.
 
-grant select (
-    id, workspace_id, first_name, last_name, source, attributes, created_at, kind, title, name_key, last_name_key,
-    merged_into_id
-) on public.contacts to contact;
+grant select (id, workspace_id, first_name, last_name, created_at, kind, title) on public.contacts to contact;
 grant select on public.contacts to authenticated;
 grant select, insert, update on public.contacts to switchboard;
 grant all on public.contacts to service_role;
@@ -291,11 +293,10 @@ grant select on public.member_details to authenticated, service_role;
 
 grant select on public.message_words to authenticated, contact;
 
--- Who may see messages: the readers of their session.
+-- Who may see messages: the readers of their session. Their metadata and the member who wrote one are for members.
 
 grant select (
-    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, metadata,
-    created_at
+    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, created_at
 ) on public.messages to contact;
 grant select on public.messages to authenticated;
 grant select, insert on public.messages to switchboard;
@@ -374,10 +375,10 @@ create policy "Switchboard deletes in the workspace it manages"
     on public.personas for delete to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
 
--- Who may see proposals: the readers of their session; drafts only members.
+-- Who may see proposals: the readers of their session; drafts and details only members.
 
 grant select (
-    id, workspace_id, request_id, session_id, status, title, details, created_at, updated_at
+    id, workspace_id, request_id, session_id, status, title, created_at, updated_at
 ) on public.proposals to contact;
 grant select on public.proposals to authenticated;
 grant select, insert, update on public.proposals to switchboard;
@@ -466,9 +467,13 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
 
--- Who may see requests: the readers of a session that works on them.
+-- Who may see requests: the readers of a session that works on them. Their details are for members, and what
+-- a session with proof works on is hidden from a conversation without.
 
-grant select on public.requests to authenticated, contact;
+grant select (
+    id, workspace_id, session_id, origin, destination, departs_at, passengers, created_at, updated_at
+) on public.requests to contact;
+grant select on public.requests to authenticated;
 grant select, insert, update on public.requests to switchboard;
 grant all on public.requests to service_role;
 
@@ -478,10 +483,7 @@ create policy "Admins read all requests, users and agents their own"
 
 create policy "Contacts read the requests of their conversation's sessions"
     on public.requests for select to contact
-    using (
-        id in (select s.request_id from public.sessions s where s.conversation_id = (select private.token_conversation()))
-        or session_id in (select s.id from public.sessions s where s.conversation_id = (select private.token_conversation()))
-    );
+    using (id in (select private.token_requests()));
 
 create policy "Switchboard reads the workspace it entered"
     on public.requests for select to switchboard
@@ -562,11 +564,11 @@ create policy "Switchboard deletes in the workspace it manages"
     using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
 
 -- Who may see sessions: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose token
--- is for its conversation.
+-- is for its conversation. Its metadata (context, template, address and browser) and its members are for members.
 
 grant select (
     id, workspace_id, conversation_id, contact_id, user_id, persona_id, space_id, channel, status, turn_count,
-    message_count, metadata, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
+    message_count, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
     workflow, workflow_step, request_id, taken_over_at, first_message_at
 ) on public.sessions to contact;
 grant select on public.sessions to authenticated;
@@ -683,6 +685,10 @@ create policy "Switchboard adds to the workspace it entered"
 create policy "Switchboard deletes in the workspace it entered"
     on public.turn_chunks for delete to switchboard
     using (workspace_id = (select private.entered_workspace()));
+
+-- Who may see what went wrong with turns: admins and owners; the view reads its tables with its reader's rights.
+
+grant select on public.turn_error_details to authenticated, service_role;
 
 -- Who may see what went wrong in words: admins and owners. A caller is told the turn's error code.
 

@@ -1,7 +1,7 @@
 -- Who may see identities: members. A contact is not shown what the workspace knows it by.
 
 grant select on public.contact_identities to authenticated;
-grant select, insert, update on public.contact_identities to switchboard;
+grant select, insert, update, delete on public.contact_identities to switchboard;
 grant all on public.contact_identities to service_role;
 
 create policy "Members read their workspace's identities"
@@ -20,3 +20,7 @@ create policy "Switchboard changes the workspace it entered"
     on public.contact_identities for update to switchboard
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.contact_identities for delete to switchboard
+    using (workspace_id = (select private.entered_workspace()));

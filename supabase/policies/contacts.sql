@@ -1,9 +1,7 @@
--- Who may see a contact: members, and the contact once there is proof of who it is.
+-- Who may see a contact: members, and the contact once there is proof of who it is. Its source, attributes and merges are
+-- for members.
 
-grant select (
-    id, workspace_id, first_name, last_name, source, attributes, created_at, kind, title, name_key, last_name_key,
-    merged_into_id
-) on public.contacts to contact;
+grant select (id, workspace_id, first_name, last_name, created_at, kind, title) on public.contacts to contact;
 grant select on public.contacts to authenticated;
 grant select, insert, update on public.contacts to switchboard;
 grant all on public.contacts to service_role;

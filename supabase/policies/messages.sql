@@ -1,8 +1,7 @@
--- Who may see messages: the readers of their session.
+-- Who may see messages: the readers of their session. Their metadata and the member who wrote one are for members.
 
 grant select (
-    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, metadata,
-    created_at
+    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, created_at
 ) on public.messages to contact;
 grant select on public.messages to authenticated;
 grant select, insert on public.messages to switchboard;

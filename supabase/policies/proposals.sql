@@ -1,7 +1,7 @@
--- Who may see proposals: the readers of their session; drafts only members.
+-- Who may see proposals: the readers of their session; drafts and details only members.
 
 grant select (
-    id, workspace_id, request_id, session_id, status, title, details, created_at, updated_at
+    id, workspace_id, request_id, session_id, status, title, created_at, updated_at
 ) on public.proposals to contact;
 grant select on public.proposals to authenticated;
 grant select, insert, update on public.proposals to switchboard;

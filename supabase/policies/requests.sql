@@ -1,6 +1,10 @@
--- Who may see requests: the readers of a session that works on them.
+-- Who may see requests: the readers of a session that works on them. Their details are for members, and what
+-- a session with proof works on is hidden from a conversation without.
 
-grant select on public.requests to authenticated, contact;
+grant select (
+    id, workspace_id, session_id, origin, destination, departs_at, passengers, created_at, updated_at
+) on public.requests to contact;
+grant select on public.requests to authenticated;
 grant select, insert, update on public.requests to switchboard;
 grant all on public.requests to service_role;
 
@@ -10,10 +14,7 @@ create policy "Admins read all requests, users and agents their own"
 
 create policy "Contacts read the requests of their conversation's sessions"
     on public.requests for select to contact
-    using (
-        id in (select s.request_id from public.sessions s where s.conversation_id = (select private.token_conversation()))
-        or session_id in (select s.id from public.sessions s where s.conversation_id = (select private.token_conversation()))
-    );
+    using (id in (select private.token_requests()));
 
 create policy "Switchboard reads the workspace it entered"
     on public.requests for select to switchboard

@@ -1,9 +1,9 @@
 -- Who may see sessions: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose token
--- is for its conversation.
+-- is for its conversation. Its metadata (context, template, address and browser) and its members are for members.
 
 grant select (
     id, workspace_id, conversation_id, contact_id, user_id, persona_id, space_id, channel, status, turn_count,
-    message_count, metadata, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
+    message_count, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
     workflow, workflow_step, request_id, taken_over_at, first_message_at
 ) on public.sessions to contact;
 grant select on public.sessions to authenticated;

@@ -339,6 +339,32 @@ end;
 $$;
 comment on function public.delete_workspace is 'Deletes a workspace, whose name confirms it, with all its contacts, conversations, secrets and audit events; for owners. It cannot be undone.';
 
+create function public.set_allowed_networks(workspace_id uuid, networks cidr[])
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    allowed cidr[];
+begin
+    if not private.is_operator() then
+        -- Members are refused; others do not find the workspace.
+        perform private.enter_to_manage('workspace', workspace_id, 'agent');
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'operators_only';
+    end if;
+    perform set_config('switchboard.workspace_id', workspace_id::text, true);
+    perform set_config('switchboard.managed_workspace_id', workspace_id::text, true);
+    update public.workspaces w
+       set allowed_networks = array(select distinct n from unnest(networks) as n order by n)
+     where w.id = set_allowed_networks.workspace_id
+    returning w.allowed_networks into allowed;
+    if not found then
+        raise sqlstate 'PT404' using message = 'workspace_not_found';
+    end if;
+    perform private.record_change(workspace_id, 'workspace.networks_set', workspace_id);
+    return jsonb_build_object('allowed_networks', allowed);
+end;
+$$;
+comment on function public.set_allowed_networks is 'Sets the private networks that a workspace''s personas may call: {allowed_networks}. For operators, because it opens the network of the functions.';
+
 create function private.require_another_owner(workspace_id uuid, user_id uuid)
     returns void language plpgsql stable set search_path = ''
 as $$
@@ -495,8 +521,8 @@ grant execute on function
 
 grant execute on function
     private.workspace_of, private.caller_role, private.enter_to_manage, private.is_operator, private.find_user_by_email,
-    private.record_change, private.calling_actor, public.create_workspace, public.delete_workspace,
-    private.require_another_owner, private.put_member, public.set_member, public.remove_member
+    private.record_change, private.calling_actor, public.create_workspace, public.set_allowed_networks,
+    public.delete_workspace, private.require_another_owner, private.put_member, public.set_member, public.remove_member
     to service_role, switchboard;
 
 grant execute on function

@@ -14,7 +14,7 @@ begin
         raise sqlstate 'PT404' using message = 'persona_not_found';
     end if;
     -- Only the columns that are listed can be changed. The private networks that a workspace may call are not among them:
-    -- they are for operators with access to the database.
+    -- they are for operators (set_allowed_networks).
     case kind
         when 'workspace' then
             update public.workspaces w

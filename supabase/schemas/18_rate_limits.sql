@@ -12,7 +12,7 @@ create table public.rate_limits (
     constraint rate_limits_lengths           check (length(name) between 1 and 64 and length(subject) between 1 and 200)
 );
 comment on table public.rate_limits is 'How much of each limit is used in its current window of one minute.';
-comment on column public.rate_limits.subject is 'What is limited: the id of a contact, user or space, or a network address.';
+comment on column public.rate_limits.subject is 'What the limit''s setting belongs to: the id of a contact, user or space, a network address (a setting of the workspace), or a space and an address (a setting of the space).';
 comment on column public.rate_limits.refused is 'Refusals within the window.';
 alter table public.rate_limits enable row level security;
 
@@ -70,7 +70,7 @@ begin
     if address is not null then
         limits := limits || jsonb_build_object(
             'arrivals_by_address', jsonb_build_object(
-                'place', 5, 'subject', private.limit_subject(address), 'quota', space.arrivals_per_minute_by_address, 'object_id', space.id));
+                'place', 5, 'subject', space.id || ' ' || private.limit_subject(address), 'quota', space.arrivals_per_minute_by_address, 'object_id', space.id));
     end if;
     return limits;
 end;

@@ -71,6 +71,14 @@ create table public.turn_errors (
 );
 comment on table public.turn_errors is 'What went wrong with a turn, in words for the workspace''s admins: addresses and answers of its services.';
 alter table public.turn_errors enable row level security;
+create index turn_errors_newest_idx on public.turn_errors (workspace_id, created_at, turn_id);
+
+create view public.turn_error_details with (security_invoker = true) as
+select e.turn_id as id, e.workspace_id, e.conversation_id, t.session_id, s.persona_id, t.status, t.error_code as code, e.detail, e.created_at
+  from public.turn_errors e
+  join public.turns t on t.id = e.turn_id
+  join public.sessions s on s.id = t.session_id;
+comment on view public.turn_error_details is 'What went wrong with turns, for a workspace''s admins: the turn''s code, and the words of its persona''s server.';
 
 create table public.messages (
     id                uuid                not null default private.uuid7(),
@@ -111,11 +119,10 @@ create index messages_session_id_idx on public.messages (session_id, created_at)
 create index messages_turn_id_idx on public.messages (turn_id);
 create index messages_contact_id_idx on public.messages (contact_id) where contact_id is not null;
 create index messages_persona_id_idx on public.messages (persona_id) where persona_id is not null;
--- The words of a message's first 50,000 characters (a tsvector holds a megabyte), and its workspace as one more word, so
--- that one tenant's search does not read what another's messages say.
+-- A message's words, and its workspace as one more word, so that one tenant's search does not read what another's messages
+-- say.
 create index messages_words_idx on public.messages using gin ((
-    array_to_tsvector(array['workspace:' || workspace_id::text])
-    || to_tsvector('simple'::regconfig, left(text, 50000))));
+    array_to_tsvector(array['workspace:' || workspace_id::text]) || private.message_words(text)));
 -- Nothing is in it, but a table with many rows is read through for that: build it there by hand first, concurrently.
 create unique index messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
 
@@ -268,6 +275,17 @@ begin
 end;
 $$;
 comment on function private.turn_history is 'A conversation''s last messages, oldest first, without the given one.';
+
+create function private.require_same_content(is_same boolean)
+    returns void language plpgsql immutable set search_path = ''
+as $$
+begin
+    if is_same is not true then
+        raise sqlstate 'PT409' using message = 'idempotency_key_reused';
+    end if;
+end;
+$$;
+comment on function private.require_same_content is 'Refuses a client message id that was used for other content: 409 idempotency_key_reused.';
 
 create function private.require_turn(turn_id uuid)
     returns public.turns language plpgsql stable set search_path = ''
@@ -435,8 +453,8 @@ grant execute on function
     to authenticated;
 
 grant execute on function
-    private.turn_lease, private.is_silent, private.close_turn, private.expire_turn, private.turn_state, private.turn_history, public.flush_turn, public.finish_turn,
-    private.may_access_session
+    private.turn_lease, private.is_silent, private.close_turn, private.expire_turn, private.turn_state, private.turn_history,
+    private.require_same_content, public.flush_turn, public.finish_turn, private.may_access_session
     to switchboard;
 
 grant execute on function

@@ -120,8 +120,9 @@ create function private.record_result(turn public.turns, persona public.personas
 as $$
 declare
     moment constant timestamptz := clock_timestamp();
-    -- A refusal by content is a success: otherwise one sender's texts could open the breaker for all.
-    well   constant boolean     := status = 'completed' or coalesce(error_code = 'persona_declined', false);
+    -- A refusal of one message or its content is a success: otherwise one sender's texts could open the breaker for all.
+    well   constant boolean     := status = 'completed'
+                                or coalesce(error_code in ('persona_declined', 'persona_input_refused'), false);
     -- Failures caused by the persona, not by the caller, the process or the database.
     failed constant boolean     := not well and coalesce(error_code like 'persona\_%' or error_code = 'internal_error', false);
     before public.persona_breakers;

@@ -89,7 +89,7 @@ begin
         perform private.check_limits(private.arrival_limits(space, client ->> 'address'));
         contact      := case when email_key is not null
                              then private.find_or_create_contact('email', email_key, email, null, '{}')
-                             else private.create_contact('{}') end;
+                             else private.create_contact('{}', false) end;
         conversation := private.find_or_create_conversation(contact, null, space.persona_id, space.id, arrival, 'asserted');
     end if;
     return conversation;
@@ -240,6 +240,26 @@ end;
 $$;
 comment on function private.refuse_turn is 'Counts a refusal of start_turn after its writes were undone, and returns it.';
 
+create function private.contact_facts(contact_id uuid)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    return (select jsonb_build_object(
+                       'name',       coalesce(c.title, nullif(concat_ws(' ', c.first_name, c.last_name), '')),
+                       'email',      (select i.value
+                                        from public.contact_identities i
+                                       where i.contact_id = c.id
+                                         and i.kind = 'email'
+                                         and i.evidence = 'verified'
+                                       order by i.created_at, i.id
+                                       limit 1),
+                       'attributes', c.attributes)
+              from public.contacts c
+             where c.id = contact_facts.contact_id);
+end;
+$$;
+comment on function private.contact_facts is 'What a persona is told about a proven contact: {name, email, attributes}; of the emails, the first verified one.';
+
 create function private.describe_turn(
     turn         public.turns,
     conversation public.conversations,
@@ -256,6 +276,9 @@ begin
         'repeat', is_repeat, 'status', turn.status, 'taken_over', turn.taken_over, 'workspace_id', turn.workspace_id, 'turn_id', turn.id,
         'session_id', turn.session_id, 'conversation_id', turn.conversation_id,
         'contact_id', conversation.contact_id, 'user_id', conversation.user_id, 'proof', conversation.proof,
+        -- Without proof the persona is told nothing about the contact, whose email the sender may only have typed.
+        'contact', case when conversation.proof = 'verified' and not is_repeat and not turn.taken_over
+                        then private.contact_facts(conversation.contact_id) end,
         'user_message_id', message_id, 'history', history,
         'persona', jsonb_build_object(
             'id', persona.id, 'kind', persona.kind, 'name', persona.name, 'config', persona.config,
@@ -293,7 +316,7 @@ declare
     limits       jsonb;
     taken        jsonb;
     is_repeat    boolean;
-    message_id   uuid;
+    asked        public.messages;
     refusal      text;
 begin
     perform private.enter_space(space_id);
@@ -308,15 +331,17 @@ begin
         -- 1. The contact and the conversation, which is locked: messages of one conversation come one after the other.
         conversation := private.open_conversation(place.space, email, email_key, email_hmac, thread_key, client_message_id, client);
 
-        -- 2. A repeat of a message that started a turn before returns that turn.
+        -- 2. A repeat of a message that started a turn before returns that turn. It is refused if it carries another
+        --    message: without a token, the message is all that the id's sender is known by.
         known   := private.read_message_context(conversation, persona_id, client_message_id, limits);
         persona := known.persona;
         if (known.turn).id is not null then
-            select m.id into strict message_id from public.messages m where m.turn_id = (known.turn).id and m.role <> 'persona';
+            select m.* into strict asked from public.messages m where m.turn_id = (known.turn).id and m.role <> 'persona';
+            perform private.require_same_content((asked.text, asked.metadata) = (message, metadata));
             is_repeat := (known.turn).status <> 'active' or attempt_id is null or (known.turn).attempt_id is distinct from attempt_id;
             return private.describe_turn(
-                known.turn, conversation, place.workspace, persona, message_id, is_repeat,
-                case when is_repeat then '[]' else private.turn_history(conversation.id, message_id, persona.history_limit) end);
+                known.turn, conversation, place.workspace, persona, asked.id, is_repeat,
+                case when is_repeat then '[]' else private.turn_history(conversation.id, asked.id, persona.history_limit) end);
         end if;
         if known.is_used_up then
             perform private.check_limits(limits);
@@ -358,5 +383,5 @@ comment on function public.start_turn is 'Accepts a message: conversation, sessi
 
 grant execute on function
     private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
-    private.refuse_turn, private.describe_turn, public.start_turn
+    private.refuse_turn, private.contact_facts, private.describe_turn, public.start_turn
     to switchboard;

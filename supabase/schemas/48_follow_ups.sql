@@ -82,6 +82,9 @@ begin
         if not private.may_work_on_session(session) then
             raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
         end if;
+        perform private.require_same_content(
+            (message.role, message.text, message.metadata)
+            = (capture_message.role, capture_message.text, capture_message.metadata || jsonb_build_object('source', source)));
         return private.describe_message(message, false);
     end if;
 
@@ -141,7 +144,7 @@ begin
     return private.describe_message(message, true);
 end;
 $$;
-comment on function public.capture_message is 'Adds a message from outside the chat to a contact''s live session, or opens one: {message_id, session_id, conversation_id, role, text, created_at, created}. No persona answers it. A repeat with the same client_message_id returns the first message.';
+comment on function public.capture_message is 'Adds a message from outside the chat to a contact''s live session, or opens one: {message_id, session_id, conversation_id, role, text, created_at, created}. No persona answers it. A repeat with the same client_message_id returns the first message, with other content it is refused.';
 
 grant execute on function
     private.find_follow_up_conversation, public.capture_message

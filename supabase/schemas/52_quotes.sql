@@ -194,6 +194,9 @@ begin
         session := private.open_request(session);
         present := null;
     end if;
+    if present.id is null or proposal ->> 'quote_id' is not null then
+        perform private.require_own_request(session, session.request_id);
+    end if;
     if proposal ->> 'quote_id' is not null
        and not exists (select
                          from public.quotes q

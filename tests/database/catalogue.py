@@ -1,6 +1,4 @@
-"""What a database consists of, in words that every Postgres version says alike."""
-
-from collections.abc import Sequence
+"""What a database consists of, in a form that is the same on every Postgres version."""
 
 import asyncpg
 
@@ -96,18 +94,27 @@ _QUERIES = {
 }
 
 
-async def read(connection: asyncpg.Connection, leave_out: Sequence[str] = ()) -> Catalogue:
-    """Everything that migrations create, by kind and sorted. ``leave_out`` names kinds."""
-    # So that names come out with their schema, whoever reads.
+async def read(connection: asyncpg.Connection, leave_out: str = "") -> Catalogue:
+    """Everything that migrations create, by kind and sorted, without one kind."""
+    # Without a search path, names are shown with their schema.
     await connection.execute("set search_path = ''")
     try:
         return {
             kind: sorted((tuple(row) for row in await connection.fetch(query)), key=repr)
             for kind, query in _QUERIES.items()
-            if kind not in leave_out
+            if kind != leave_out
         }
     finally:
         await connection.execute("reset search_path")
+
+
+async def read_database(url: str, leave_out: str = "") -> Catalogue:
+    """What `read` returns, over a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await read(connection, leave_out)
+    finally:
+        await connection.close()
 
 
 async def rows(connection: asyncpg.Connection) -> dict[str, list[str]]:

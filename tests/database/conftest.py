@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -44,6 +45,14 @@ async def desk(server_18: Server, migrated: str) -> AsyncIterator[Desk]:
     """A freshly migrated database on 18, and its callers."""
     async with Desk(server_18.gate_url(migrated), server_18.admin_url(migrated)) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def admin(server_18: Server, migrated: str) -> AsyncIterator[asyncpg.Connection]:
+    """A superuser's connection to a freshly migrated database on 18."""
+    connection = await asyncpg.connect(server_18.admin_url(migrated))
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import asyncpg
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 WORKSPACE = "00000000-0000-7000-8000-000000000001"
 PERSONA = "00000000-0000-7000-8000-000000000002"
@@ -27,6 +29,9 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 ANONYMOUS: JSON = {"kind": "anonymous"}
 SYSTEM: JSON = {"role": "switchboard", "scope": {"system": True}, "caller": {"kind": "system"}}
 OPERATOR: JSON = {"role": "service_role"}
+
+WANTED = {"pause": "paused", "resume": "active", "complete": "completed", "cancel": "cancelled"}
+"""The verbs of `Desk.change`, and the status that each leads to."""
 
 SECRET = "the customer's own"
 """The secret with which a customer's own server signs emails, after `believe_hmacs`."""
@@ -101,18 +106,6 @@ def own_token(caller: JSON) -> JSON:
     return {"role": "authenticated", "sub": caller["user_id"]}
 
 
-async def member(desk: "Desk", role: str = "admin", workspace: str = WORKSPACE) -> JSON:
-    """A new member of a workspace, as a caller."""
-    user_id = await desk.sign_up(f"{uuid.uuid4()}@example.test")
-    await desk.admin.execute(
-        "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, $3)",
-        workspace,
-        user_id,
-        role,
-    )
-    return user(user_id)
-
-
 def signed(email: str, secret: str) -> str:
     """The HMAC that a customer's own server makes of an email."""
     return hmac.new(secret.encode(), email.encode(), hashlib.sha256).hexdigest()
@@ -160,9 +153,13 @@ class Desk:
         async with self.reading(token) as connection:
             return [row[0] for row in await connection.fetch(query, *values)]
 
+    def crowd(self, connections: int) -> "Desk":
+        """The same database with so many connections, for concurrent calls."""
+        return Desk(self.gate_url, self.admin_url, connections)
+
     @contextlib.asynccontextmanager
     async def as_owner(self) -> AsyncIterator[asyncpg.Connection]:
-        """Another connection of whoever runs the schedules, beside `admin`."""
+        """Another connection of the role that runs the schedules, beside `admin`."""
         connection = await asyncpg.connect(self.admin_url)
         try:
             yield connection
@@ -206,10 +203,9 @@ class Desk:
             rows = await connection.fetch(f"select to_jsonb(v) from public.{view} v where {where}", *values)
         return [row[0] for row in rows]
 
-    async def row(self, table: str, key: Any) -> asyncpg.Record:
-        """A row of a table of public."""
-        found = await self.admin.fetchrow(f"select * from public.{table} where id = $1", key)
-        assert found is not None
+    async def row(self, table: str, key: Any) -> JSON:
+        """A row of a table of public, as JSON: ids and times are text."""
+        found: JSON = (await self.one(f"select to_jsonb(t) from public.{table} t where id = $1", key))[0]
         return found
 
     async def one(self, query: str, *values: Any) -> tuple[Any, ...]:
@@ -231,6 +227,32 @@ class Desk:
             more.setdefault("email_key", more["email"].strip().lower())
         return await self.call("start_turn", token or claims(space=space), space_id=space, message=message, **more)
 
+    async def start_session(self, token: JSON, **more: Any) -> Answer:
+        """Start a session without a message."""
+        return await self.call("start_session", token, **more)
+
+    async def change(self, caller: JSON, session_id: str, verb: str) -> Answer:
+        """Pause, resume, complete or cancel a session."""
+        arguments = {"session_id": session_id, "status": WANTED[verb]}
+        return await self.call("change_session_status", on_behalf(caller), **arguments)
+
+    async def assign(self, caller: JSON, session_id: str, assigned: JSON | None) -> Answer:
+        """Assign a session to a user, or to none."""
+        user_id = assigned and assigned["user_id"]
+        return await self.call("assign_session", on_behalf(caller), session_id=session_id, user_id=user_id)
+
+    async def take_over(self, caller: JSON, session_id: str) -> Answer:
+        """Let a member answer in the persona's place."""
+        return await self.call("take_over_session", on_behalf(caller), session_id=session_id)
+
+    async def hand_back(self, caller: JSON, session_id: str) -> Answer:
+        """End a takeover."""
+        return await self.call("hand_back_session", on_behalf(caller), session_id=session_id)
+
+    async def say(self, caller: JSON, session_id: str, text: str = "A person here.", **more: Any) -> Answer:
+        """Write to the contact as the member that took the session over."""
+        return await self.call("say_as_member", on_behalf(caller), session_id=session_id, text=text, **more)
+
     async def flush(self, turn: Answer, position: int, piece: str) -> str:
         """Store a piece of an answer; the turn's status."""
         done = await self.call("flush_turn", on_a_turn(), turn_id=turn["turn_id"], position=position, piece=piece)
@@ -242,6 +264,16 @@ class Desk:
         return await self.call(
             "finish_turn", on_a_turn(), turn_id=turn["turn_id"], status=status, answer=answer, **more
         )
+
+    async def said(self, session_id: str) -> list[tuple[Any, ...]]:
+        """The role and text of each message of a session, in order."""
+        query = "select role::text, text from public.messages where session_id = $1 order by created_at, id"
+        return await self.all(query, session_id)
+
+    async def audited(self, object_id: str, columns: str = "verb, actor_id::text") -> list[tuple[Any, ...]]:
+        """The audit events of an object, in order."""
+        query = f"select {columns} from public.audit_events where object_id = $1 order by created_at, id"
+        return await self.all(query, object_id)
 
     async def read(self, turn: Answer, after: int = 0) -> Answer:
         """The state of a turn and its text so far."""
@@ -295,6 +327,23 @@ class Desk:
         )
         return made
 
+    async def member(self, role: str = "admin", workspace: str = WORKSPACE) -> JSON:
+        """A new member of a workspace, as a caller."""
+        user_id = await self.sign_up(f"{uuid.uuid4()}@example.test")
+        await self.join(user_id, role, workspace)
+        return user(user_id)
+
+    async def join(self, user_id: str, role: str, workspace: str) -> None:
+        """Make a user a member of a workspace."""
+        columns = "(workspace_id, user_id, role)"
+        insert = f"insert into public.workspace_members {columns} values ($1, $2, $3)"
+        await self.admin.execute(insert, workspace, user_id, role)
+
+    async def create(self, caller: JSON, noun: str, **settings: Any) -> Answer:
+        """Create a space, persona or template."""
+        arguments = {"kind": noun, "workspace_id": WORKSPACE, "settings": settings}
+        return await self.call("create_in_workspace", managing(caller), **arguments)
+
     async def keep_secret(self, value: str, name: str | None = None) -> str:
         """Put a secret into Vault; its id."""
         return str(await self.admin.fetchval("select vault.create_secret($1, $2)", value, name))
@@ -333,6 +382,13 @@ class Loop:
     def close(self) -> None:
         """End the loop."""
         self._loop.close()
+
+
+def explore(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> None:
+    """Run so many random orders of a state machine's rules. Raises what a rule raises."""
+    checks = list(HealthCheck)
+    chosen = settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=checks)
+    run_state_machine_as_test(machine, settings=chosen)
 
 
 async def refusal(calling: Awaitable[Any]) -> tuple[int | None, str]:

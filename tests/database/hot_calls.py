@@ -22,8 +22,12 @@ insert into public.workspace_members (workspace_id, user_id, role) values
 OF_OWNER = {"role": "authenticated", "sub": OWNER}
 OF_AGENT = {"role": "authenticated", "sub": AGENT}
 MANAGING = {"role": "switchboard", "scope": {"management": True}, "caller": {"kind": "user", "user_id": OWNER}}
+OPERATOR = {"role": "service_role"}
 AT_WORK = {"role": "switchboard", "scope": {"workspace_id": WORKSPACE}, "caller": {"kind": "system"}}
 
+
+PAGE = 51
+"""One row more than a page shows, as the functions ask for."""
 
 COLUMNS = ", ".join(Contact.model_fields)
 """Those that a list of contacts shows."""
@@ -48,15 +52,20 @@ def quoted(value: object) -> str:
     return "'" + json.dumps(value).replace("'", "''") + "'"
 
 
-def session_query(
-    claims: Mapping[str, Any], where: str, *values: object, joined: str = "", limit: int = 51, view: str = ""
-) -> Call:
+def contact_query(view: str, condition: str = "true", columns: str = "*") -> Call:
+    """The statement that PostgREST sends for a page of contacts: they are the answer, newest first."""
+    rows = f"select {columns} from public.{view} where workspace_id = '{WORKSPACE}' and {condition}"
+    page = f"{rows} order by created_at desc, id desc limit {PAGE}"
+    return Call(OF_OWNER, f"with page as ({page}) select json_agg(page) from page")
+
+
+def session_query(claims: Mapping[str, Any], where: str, *values: object, joined: str = "", view: str = "") -> Call:
     """The statement that PostgREST sends for a page of sessions, with its values as parameters."""
     first = len(values) + 1
     page = f"order by s.created_at desc, s.id desc limit ${first} offset ${first + 1}"
     source = f"select s.* from public.{view}session_details s {joined} where {where} {page}"
     body = "select coalesce(json_agg(t), '[]')::text from (select * from pgrst_source) t"
-    return Call(claims, f"with pgrst_source as ({source}) {body}", values=(*values, limit, 0))
+    return Call(claims, f"with pgrst_source as ({source}) {body}", values=(*values, PAGE, 0))
 
 
 def embedded(table: str, condition: str, limit: int, join: str = "left") -> str:
@@ -81,11 +90,6 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
          where conversation_id = '{target["conversation"]}' and status = 'active'"""
     start = Call(as_contact, f"start_turn('{target['space']}', 'Hello', client_message_id => 'g{key}')", ended)
 
-    def contacts(view: str, condition: str = "true", columns: str = "*") -> Call:
-        rows = f"select {columns} from public.{view} where workspace_id = '{WORKSPACE}' and {condition}"
-        page = f"{rows} order by created_at desc, id desc limit 51"
-        return Call(OF_OWNER, f"with page as ({page}) select json_agg(page) from page")
-
     def sessions(where: str, *values: object, claims: Mapping[str, Any] = OF_OWNER, joined: str = "") -> Call:
         return session_query(claims, f"s.workspace_id = $1 and {where}", WORKSPACE, *values, joined=joined)
 
@@ -96,9 +100,11 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
     def statistics(claims: Mapping[str, Any] = OF_OWNER, **filters: str) -> Call:
         return Call(claims, f"read_session_stats(filters => {quoted(filters)})")
 
-    def resolve(email: str, *, create: bool) -> Call:
-        identities = quoted([{"kind": "email", "key": email, "value": email}])
-        return Call(MANAGING, f"resolve_contact({identities}, '{WORKSPACE}', {str(create).lower()})")
+    def resolve(
+        kind: str, name: str, *, create: bool, claims: Mapping[str, Any] = MANAGING, of: str = "person"
+    ) -> Call:
+        identities = quoted([{"kind": kind, "key": name, "value": name}])
+        return Call(claims, f"resolve_contact({identities}, '{WORKSPACE}', {create}, '{of}')")
 
     return {
         "start_turn": start,
@@ -106,15 +112,18 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
             AT_WORK, "finish_turn('{turn_id}', 'completed', 'An answer.', first_token_ms => 12)", first=start
         ),
         "start_turn, new contact": Call(newcomer, f"start_turn(space_id => '{target['space']}', message => 'Hello')"),
-        "resolve, known": resolve(target["email"], create=False),
-        "resolve, new": resolve(f"n{key}@growth.test", create=True),
-        "contact by identity": contacts("contact_identities", f"kind = 'email' and key = '{target['email']}'"),
-        "contact by id": contacts("contact_details", f"id = '{target['contact']}'"),
-        "activity of a contact": contacts("contact_activity", f"id = '{target['contact']}'"),
+        "resolve, known": resolve("email", target["email"], create=False),
+        "resolve, known, as an operator": resolve("email", target["email"], create=True, claims=OPERATOR),
+        "resolve, new": resolve("email", f"n{key}@growth.test", create=True),
+        "resolve, new, as an operator": resolve("phone", f"+1555{key}", create=True, claims=OPERATOR),
+        "resolve, new group": resolve("telegram", f"-{key}", create=True, of="group"),
+        "contact by identity": contact_query("contact_identities", f"kind = 'email' and key = '{target['email']}'"),
+        "contact by id": contact_query("contact_details", f"id = '{target['contact']}'"),
+        "activity of a contact": contact_query("contact_activity", f"id = '{target['contact']}'"),
         "timeline of a contact": Call(OF_OWNER, f"read_contact_timeline('{target['contact']}')"),
-        "contacts, newest": contacts("contact_details", "merged_into_id is null", COLUMNS),
-        "contacts with a rare tag": contacts("contacts_by_tag", "tag = 'vip'", COLUMNS),
-        "contacts with a common tag": contacts("contacts_by_tag", "tag = 'known'", COLUMNS),
+        "contacts, newest": contact_query("contact_details", "merged_into_id is null", COLUMNS),
+        "contacts with a rare tag": contact_query("contacts_by_tag", "tag = 'vip'", COLUMNS),
+        "contacts with a common tag": contact_query("contacts_by_tag", "tag = 'known'", COLUMNS),
         "session by id": session(OF_OWNER),
         "session by id, for its contact": session(with_token, "contact_"),
         "events of a session": Call(OF_OWNER, f"session_events('{target['session']}')"),

@@ -82,10 +82,11 @@ async def test_only_failures_of_the_persona_count(desk: Desk) -> None:
     await desk.expire()
     assert await breaker(desk) == {}
 
-    # A persona that declines a message works: failures in a row begin anew, and a probe succeeds.
+    # A persona that declines or refuses one message works: failures in a row begin anew, and a probe succeeds.
     await desk.admin.execute("update public.personas set breaker_failures = 5")
     await fail(desk, ann, 4)
     await fail(desk, bob, 6, "persona_declined")
+    await fail(desk, bob, 6, "persona_input_refused")
     assert await breaker(desk) == CLOSED
     await fail(desk, ann, 5)
     await end_the_pause(desk)
@@ -98,7 +99,7 @@ async def test_only_failures_of_the_persona_count(desk: Desk) -> None:
 
 async def test_of_all_messages_after_the_pause_one_is_the_probe(desk: Desk) -> None:
     everybody = await opened(desk, 20)
-    async with Desk(desk.gate_url, desk.admin_url, connections=20) as crowd:
+    async with desk.crowd(20) as crowd:
         came = await asyncio.gather(*(crowd.start(each) for each in everybody))
 
     assert sorted(each.status for each in came) == [200] + [503] * 19
@@ -138,7 +139,7 @@ async def test_a_probe_without_flushes_is_replaced_by_one_turn_and_its_end_is_ig
         await desk.flush(lost, 0, "")
     await age(desk, lost, 6.5)
 
-    async with Desk(desk.gate_url, desk.admin_url, connections=10) as crowd:
+    async with desk.crowd(10) as crowd:
         came = await asyncio.gather(*(crowd.start(each) for each in everybody[1:]))
 
     assert sorted(each.status for each in came) == [200] + [503] * 9
@@ -201,7 +202,7 @@ async def test_messages_and_ends_of_turns_do_not_deadlock(desk: Desk) -> None:
             await desk.admin.execute("update public.turns set lease_until = now() where status = 'active'")
             await desk.admin.execute("update public.persona_breakers set retry_at = now() where state <> 'closed'")
 
-    async with Desk(desk.gate_url, desk.admin_url, connections=16) as crowd:
+    async with desk.crowd(16) as crowd:
         expiring = asyncio.create_task(expire())
         ended = await asyncio.gather(*(chat(crowd, each) for each in everybody), return_exceptions=True)
         chatting = False

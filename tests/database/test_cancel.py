@@ -1,22 +1,11 @@
-"""Cancelling an answer, by request or by a message that interrupts it: who may, and the text that is kept.
+"""Cancelling an answer, by request or by a message that interrupts it, and the text that is kept.
 
-Cancels in any order beside everything else are test_sessions_lifecycle's.
+Cancels beside every other change are test_sessions_lifecycle's; the access matrix has the callers.
 """
 
 import asyncio
 
-from tests.database.desk import (
-    JSON,
-    PERSONA,
-    Answer,
-    Desk,
-    claims,
-    member,
-    on_a_turn,
-    on_behalf,
-    refusal,
-    user,
-)
+from tests.database.desk import JSON, PERSONA, Answer, Desk, on_a_turn, on_behalf
 
 ASKED = "cancel_requested_at is not null"
 USED = "select taken from public.rate_limits where name = 'messages_by_contact'"
@@ -78,23 +67,6 @@ async def test_a_silent_turn_is_ended_by_the_second_cancel_with_the_flushed_text
     assert (await desk.start(ann, "And now?")).status == 200
 
 
-async def test_only_a_caller_who_may_read_a_turn_cancels_it(desk: Desk) -> None:
-    ann, turn = await begun(desk)
-    bob = (await desk.arrive("bob"))["caller"]
-    owner, agent = await member(desk, "owner"), await member(desk, "agent")
-    foreigner = await member(desk, "owner", (await desk.open_workspace())[0])
-    mixed = [{**ann["caller"], name: bob[name]} for name in ("contact_id", "conversation_id")]
-    stranger = user(await desk.sign_up(None))
-    for caller in (bob, *mixed, agent, stranger, foreigner, claims()["caller"], {"kind": "system"}):
-        assert await refusal(cancel(desk, caller, turn)) == (404, "turn_not_found")
-    assert await desk.count("turns", ASKED) == 0
-
-    await desk.admin.execute("update public.sessions set assigned_user_id = $1", agent["user_id"])
-    for caller in (agent, owner):
-        assert (await cancel(desk, caller, turn))["status"] == "active"
-    assert await desk.count("turns", ASKED) == 1
-
-
 async def test_a_message_interrupts_the_answer_and_waits_for_its_end(desk: Desk) -> None:
     ann, turn = await begun(desk, "interrupt")
     waiting = await desk.start(ann, "Never mind", client_message_id="m2")
@@ -129,7 +101,7 @@ async def test_the_last_try_of_a_waiting_message_counts_at_the_limits_and_interr
 
 async def test_of_concurrent_cancels_and_finishes_one_wins(desk: Desk) -> None:
     ann = await desk.arrive()
-    async with Desk(desk.gate_url, desk.admin_url, connections=12) as crowd:
+    async with desk.crowd(12) as crowd:
         for number in range(6):
             turn = await desk.start(ann)
             await desk.flush(turn, 0, "abc")

@@ -1,14 +1,11 @@
 """The conventions of every table, function and enum, and that docs/database.md lists what exists."""
 
 import re
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from local.paths import REPOSITORY
-from tests.servers import Server
 
 DOCUMENT = (REPOSITORY / "docs" / "database.md").read_text()
 OURS = "in ('public'::regnamespace, 'private'::regnamespace)"
@@ -81,14 +78,6 @@ LISTED = {
     "Functions over the API": "select proname from pg_proc where pronamespace = 'public'::regnamespace",
     "Schedules": "select jobname from cron.job",
 }
-
-
-@pytest_asyncio.fixture
-async def admin(server_18: Server, migrated: str) -> AsyncIterator[asyncpg.Connection]:
-    """A superuser's connection to a migrated database that is dropped after the test."""
-    connection = await asyncpg.connect(server_18.admin_url(migrated))
-    yield connection
-    await connection.close()
 
 
 async def _names(connection: asyncpg.Connection, query: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The schedules on the real pg_cron, as Debian packages it for Postgres 15; all of it within one minute."""
+"""The schedules on the real pg_cron, as Debian packages it for Postgres 15. All tests wait for the same minute."""
 
 import asyncio
 import time
@@ -20,42 +20,41 @@ from tests.servers import LEFT_OUT, PASSWORDS, Server
 SETTINGS = {
     "shared_preload_libraries": "pg_cron",
     "cron.database_name": "postgres",
-    # Jobs run inside the server, so that it needs no password to reach itself.
+    # Jobs run in background workers, which need no password.
     "cron.use_background_workers": "on",
     "max_worker_processes": "20",
 }
 
 PATIENCE = 75.0
-"""Seconds: pg_cron's smallest step is a minute."""
+"""Seconds. The schedules run every minute."""
 
-SELDOM = ("switchboard-archive", "switchboard-prune", "switchboard-session-cleanup", "switchboard-session-stats")
+INFREQUENT = ("switchboard-archive", "switchboard-prune", "switchboard-session-cleanup", "switchboard-session-stats")
+
+CALLED = {"archive_url": "/archive", "worker_url": "/worker", "session_cleanup_url": "/chat-sessions/cleanup"}
+"""The paths that the schedules call, by the name of the URL's secret."""
 
 
 @dataclass
 class Minute:
-    """A database that pg_cron looks after, arranged so that every schedule has something to do."""
+    """A database with pg_cron, in which every schedule has something to do from ``arranged`` on."""
 
     desk: Desk
     stale: Answer
     calls: asyncio.Queue[tuple[str, str | None, str]]
-    scheduled: dict[str, str]
+    schedules: dict[str, str]
     arranged: datetime
     deadline: float
 
-    async def run_of(self, job: str) -> asyncpg.Record:
-        """The first run of a schedule on what was arranged; fails when there is none in time."""
-        while True:
-            run = await self.desk.admin.fetchrow(
-                "select d.status, d.return_message, d.username "
-                "from cron.job_run_details d join cron.job j using (jobid) "
-                "where j.jobname = $1 and d.start_time > $2 and d.end_time is not null order by d.runid limit 1",
-                job,
-                self.arranged,
-            )
-            if run is not None:
-                return run
+    async def until_run(self, job: str) -> None:
+        """Return when a schedule has run successfully, as the role postgres. Fails at the deadline."""
+        query = (
+            "select d.status, d.username, d.return_message from cron.job_run_details d join cron.job j using (jobid)"
+            " where j.jobname = $1 and d.start_time > $2 and d.end_time is not null order by d.runid limit 1"
+        )
+        while not (runs := await self.desk.all(query, job, self.arranged)):
             assert time.monotonic() < self.deadline, f"{job} did not run in time"
             await asyncio.sleep(0.3)
+        assert runs[0][:2] == ("succeeded", "postgres"), runs[0]
 
 
 async def _migrate(server: Server) -> None:
@@ -79,7 +78,7 @@ async def _listen(stack: AsyncExitStack, calls: asyncio.Queue[tuple[str, str | N
 
 
 async def _send(stack: AsyncExitStack, url: str) -> None:
-    """Play pg_net, and only pg_net: the keeper of the time is the real one."""
+    """Send requests with the stand-in for pg_net: only pg_cron is real."""
     connection = await asyncpg.connect(url)
     stack.push_async_callback(connection.close)
     sender = await stack.enter_async_context(Sender(url, connection))
@@ -92,13 +91,13 @@ async def _send(stack: AsyncExitStack, url: str) -> None:
     stack.push_async_callback(stop)
 
 
-async def _sooner(owner_url: str) -> None:
-    """What is daily or hourly, every minute: as the role that owns the schedules."""
+async def _run_every_minute(owner_url: str) -> None:
+    """Run the infrequent schedules every minute, as the role that owns them."""
     owner = await asyncpg.connect(owner_url)
     try:
         await owner.execute(
             "select cron.alter_job(jobid, schedule := '* * * * *') from cron.job where jobname = any ($1::text[])",
-            list(SELDOM),
+            list(INFREQUENT),
         )
     finally:
         await owner.close()
@@ -106,7 +105,7 @@ async def _sooner(owner_url: str) -> None:
 
 @pytest_asyncio.fixture(scope="module")
 async def minute() -> AsyncIterator[Minute]:
-    """The running database, arranged; its minute has begun."""
+    """A running server whose schedules have something to do."""
     if not (servers.require(15).parent / "lib" / "pg_cron.so").exists():
         servers.missing("pg_cron is not installed; it comes with Debian's postgresql-15-cron.")
     with servers.running(15, SETTINGS) as server:
@@ -116,22 +115,21 @@ async def minute() -> AsyncIterator[Minute]:
             url = await _listen(stack, calls)
             await _send(stack, server.admin_url())
             desk = await stack.enter_async_context(Desk(server.gate_url("postgres"), server.admin_url()))
-            await desk.keep_secret(f"{url}/archive", "archive_url")
-            await desk.keep_secret(f"{url}/worker", "worker_url")
-            await desk.keep_secret(f"{url}/chat-sessions/cleanup", "session_cleanup_url")
+            for name, path in CALLED.items():
+                await desk.keep_secret(f"{url}{path}", name)
             await desk.keep_secret("s3cret", "cron_secret")
             stale = await desk.start()
             await desk.flush(stale, 0, "Hel")
             await desk.let_lease_run_out(stale)
             await desk.admin.execute("update public.rate_limits set window_started_at = now() - interval '25 hours'")
-            scheduled = {row[0]: row[1] for row in await desk.admin.fetch("select jobname, schedule from cron.job")}
-            await _sooner(server.owner_url("postgres"))
+            schedules = {row[0]: row[1] for row in await desk.admin.fetch("select jobname, schedule from cron.job")}
+            await _run_every_minute(server.owner_url("postgres"))
             arranged = await desk.admin.fetchval("select clock_timestamp()")
-            yield Minute(desk, stale, calls, scheduled, arranged, time.monotonic() + PATIENCE)
+            yield Minute(desk, stale, calls, schedules, arranged, time.monotonic() + PATIENCE)
 
 
-async def test_the_migrations_leave_their_schedules_to_the_owner(minute: Minute) -> None:
-    assert minute.scheduled == {
+async def test_the_migrations_create_the_schedules_of_the_owner(minute: Minute) -> None:
+    assert minute.schedules == {
         "switchboard-expire-turns": "* * * * *",
         "switchboard-worker": "* * * * *",
         "switchboard-archive": "15 3 * * *",
@@ -140,40 +138,31 @@ async def test_the_migrations_leave_their_schedules_to_the_owner(minute: Minute)
         "switchboard-forget-secrets": "50 3 * * *",
         "switchboard-session-stats": "6-59/10 * * * *",
     }
-    jobs = await minute.desk.admin.fetch("select username, database, active from cron.job")
-    assert {tuple(job) for job in jobs} == {("postgres", "postgres", True)}
+    jobs = await minute.desk.all("select username, database, active from cron.job")
+    assert set(jobs) == {("postgres", "postgres", True)}
 
 
-async def test_the_sweep_runs_by_itself_and_ends_a_turn_that_nobody_works_on(minute: Minute) -> None:
-    run = await minute.run_of("switchboard-expire-turns")
-
-    assert (run["status"], run["username"]) == ("succeeded", "postgres"), run["return_message"]
+async def test_a_turn_whose_lease_expired_is_ended(minute: Minute) -> None:
+    await minute.until_run("switchboard-expire-turns")
     read = await minute.desk.read(minute.stale)
     assert (read["status"], read["text"], read["error_code"]) == ("timeout", "Hel", "lease_expired")
 
 
-async def test_the_functions_are_called_over_http_with_the_secret_of_the_vault(minute: Minute) -> None:
+async def test_the_functions_are_called_with_the_secret_from_vault(minute: Minute) -> None:
     for job in ("switchboard-archive", "switchboard-worker", "switchboard-session-cleanup"):
-        run = await minute.run_of(job)
-        assert (run["status"], run["username"]) == ("succeeded", "postgres")
-
+        await minute.until_run(job)
     calls: set[tuple[str, str | None, str]] = set()
-    while len({path for path, *_ in calls}) < 3:
+    while len({path for path, *_ in calls}) < len(CALLED):
         calls.add(await asyncio.wait_for(minute.calls.get(), 10))
-    paths = ("/archive", "/worker", "/chat-sessions/cleanup")
-    assert calls == {(path, "Bearer s3cret", "{}") for path in paths}
+    assert calls == {(path, "Bearer s3cret", "{}") for path in CALLED.values()}
 
 
-async def test_days_that_are_over_are_counted_by_themselves(minute: Minute) -> None:
-    run = await minute.run_of("switchboard-session-stats")
-
-    assert (run["status"], run["username"]) == ("succeeded", "postgres"), run["return_message"]
+async def test_past_days_are_counted_for_the_statistics(minute: Minute) -> None:
+    await minute.until_run("switchboard-session-stats")
     counted = "select (now() - interval '1 hour')::date in (d, d + 1) from private.stats_counted_until() d"
-    assert await minute.desk.admin.fetchval(counted)
+    assert await minute.desk.one(counted) == (True,)
 
 
-async def test_what_counts_nothing_any_more_is_pruned(minute: Minute) -> None:
-    run = await minute.run_of("switchboard-prune")
-
-    assert run["status"] == "succeeded", run["return_message"]
+async def test_expired_rate_limits_are_pruned(minute: Minute) -> None:
+    await minute.until_run("switchboard-prune")
     assert await minute.desk.count("rate_limits") == 0

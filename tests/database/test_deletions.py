@@ -4,7 +4,7 @@ import asyncio
 import uuid
 
 from tests.database.access import world
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, managing, member, user
+from tests.database.desk import PERSONA, SPACE, Desk, managing, user
 
 OWNED = """
 select n.nspname || '.' || c.relname
@@ -14,11 +14,6 @@ select n.nspname || '.' || c.relname
  where a.attname = 'workspace_id' and not a.attisdropped and c.relkind in ('r', 'p')
    and n.nspname in ('public', 'private')
 """
-
-
-async def create(desk: Desk, owner: JSON, noun: str, **settings: str) -> Answer:
-    arguments = {"kind": noun, "workspace_id": WORKSPACE, "settings": {"name": "x", **settings}}
-    return await desk.call("create_in_workspace", managing(owner), **arguments)
 
 
 async def test_no_table_keeps_a_row_of_a_deleted_workspace(desk: Desk) -> None:
@@ -43,11 +38,11 @@ async def test_no_table_keeps_a_row_of_a_deleted_workspace(desk: Desk) -> None:
 
 
 async def test_a_persona_is_either_deleted_or_assigned_to_a_space(desk: Desk) -> None:
-    owner = await member(desk, "owner")
+    owner = await desk.member("owner")
     for _ in range(6):
-        persona = (await create(desk, owner, "persona", kind="demo"))["id"]
+        persona = (await desk.create(owner, "persona", name="x", kind="demo"))["id"]
         assigned = {"kind": "space", "object_id": SPACE, "changes": {"persona_id": persona}}
-        async with Desk(desk.gate_url, desk.admin_url) as crowd:
+        async with desk.crowd(5) as crowd:
             deletion, change = await asyncio.gather(
                 crowd.call("delete_persona", managing(owner), persona_id=persona),
                 crowd.call("change_settings", managing(owner), **assigned),
@@ -60,9 +55,9 @@ async def test_a_persona_is_either_deleted_or_assigned_to_a_space(desk: Desk) ->
 
 
 async def test_of_concurrent_deletions_one_succeeds(desk: Desk) -> None:
-    owner = await member(desk, "owner")
-    space = (await create(desk, owner, "space", kind="embed", persona_id=PERSONA))["id"]
-    async with Desk(desk.gate_url, desk.admin_url) as crowd:
+    owner = await desk.member("owner")
+    space = (await desk.create(owner, "space", name="x", kind="embed", persona_id=PERSONA))["id"]
+    async with desk.crowd(5) as crowd:
         deletions = await asyncio.gather(
             *(crowd.call("delete_space", managing(owner), space_id=space) for _ in range(3)), return_exceptions=True
         )

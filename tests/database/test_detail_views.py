@@ -1,13 +1,12 @@
 """A view of details shows of each row what looking its parts up one by one shows, to every reader."""
 
-import random
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Connection, Desk, member, own_token
+from tests.database.desk import JSON, WORKSPACE, Connection, Desk, own_token
 
 FOR_MEMBERS = ("assigned_user_id", "primary_quote_id", "taken_over_by", "taken_over_at", "workflow_state")
 
@@ -18,8 +17,6 @@ SESSION = (
 )  # fmt: skip
 
 QUOTES = ("expected", "received", "declined", "expired", "withdrawn", "late")
-
-STATUSES = ("active", "paused", "completed", "failed", "timeout", "cancelled", "archived")
 
 
 async def rows(connection: Connection, table: str, columns: str, where: str, *values: Any) -> list[JSON]:
@@ -45,7 +42,7 @@ async def shown(connection: Connection, session_id: str, token: Mapping[str, Any
     named = await one(connection, "contacts", "first_name, last_name", "id = $1", session["contact_id"]) or {}
     name = " ".join(part for part in (named.get("first_name"), named.get("last_name")) if part is not None)
     persona = None if of_contact else await one(connection, "personas", "name", "id = $1", session["persona_id"])
-    conversation = await one(connection, "conversations", "thread_key", "id = $1", session["conversation_id"])
+    conversation = await one(connection, "conversations", "thread_key, proof", "id = $1", session["conversation_id"])
     item: JSON = {
         **{name: session[name] for name in columns},
         "live": session["ended_at"] is None,
@@ -66,6 +63,7 @@ async def shown(connection: Connection, session_id: str, token: Mapping[str, Any
     counts = {each: sum(quote["status"] == each for quote in quotes) for each in QUOTES}
     primary = "id, operator, amount, currency"
     return item | {
+        "proof": conversation and conversation["proof"],
         "reader_is_member": session["workspace_id"] in workspaces,
         "primary_quote": await one(connection, "quotes", primary, "id = $1", session["primary_quote_id"]),
         "quote_counts": counts | {"expected": len(quotes), "late": sum(quote["late"] for quote in quotes)},
@@ -75,156 +73,113 @@ async def shown(connection: Connection, session_id: str, token: Mapping[str, Any
     }
 
 
-class Chaos:
-    """Sessions that have, each by chance, all that a session may have."""
+# Each row has, by chance, some of what it may have.
+CONTACTS = """
+create or replace function pg_temp.perhaps(odds float default 0.5) returns boolean language sql volatile
+as $$ select random() < odds $$;
+create or replace function pg_temp.one_of(items text[]) returns text language sql volatile
+as $$ select items[1 + floor(random() * cardinality(items))::integer] $$;
+insert into public.contacts (workspace_id, first_name, last_name)
+select '{workspace}', case when pg_temp.perhaps() then 'Ann' || n end, case when pg_temp.perhaps() then 'Lee' end
+  from generate_series(1, {contacts}) n;
+insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)
+select workspace_id, id, platform::public.identity_kind, platform || id, 'x', 'asserted'
+  from public.contacts
+ cross join unnest(array['email', 'telegram', 'external', 'phone']) platform
+ where workspace_id = '{workspace}' and pg_temp.perhaps();
+insert into public.tags (workspace_id, contact_id, name)
+select workspace_id, id, name from public.contacts cross join unnest(array['vip', 'late', 'Ünïcode']) name
+ where workspace_id = '{workspace}' and pg_temp.perhaps();
+"""
 
-    def __init__(self, desk: Desk, seed: int) -> None:
-        self.desk = desk
-        self.chance = random.Random(seed)  # noqa: S311 (a test's choices, the same each time)
+# Four sessions of each contact, and six of users without a contact.
+SESSIONS = """
+insert into public.conversations (workspace_id, contact_id, user_id, persona_id, space_id, channel, thread_key, proof)
+select '{workspace}', contact_id, case when contact_id is null then pg_temp.one_of('{people}')::uuid end, p.id,
+       case when pg_temp.perhaps() then s.id end, pg_temp.one_of('{{web,telegram}}'), gen_random_uuid()::text,
+       case when contact_id is not null then 'verified'::public.proof end
+  from (select id from public.contacts cross join generate_series(1, 4) where workspace_id = '{workspace}'
+         union all
+        select null from generate_series(1, 6)) c (contact_id)
+ cross join (select * from public.personas where workspace_id = '{workspace}' order by id limit 1) p
+ cross join (select * from public.spaces where workspace_id = '{workspace}' order by id limit 1) s;
+insert into public.sessions (workspace_id, conversation_id, space_id, channel, contact_id, user_id, persona_id,
+                             assigned_user_id, turn_count, error_message, workflow, workflow_step, created_at)
+select workspace_id, id, space_id, channel, contact_id,
+       coalesce(user_id, case when pg_temp.perhaps() then pg_temp.one_of('{people}')::uuid end), persona_id,
+       case when pg_temp.perhaps() then (select m.user_id from public.workspace_members m
+                                          where m.workspace_id = v.workspace_id order by random() limit 1) end,
+       floor(random() * 9),
+       case when pg_temp.perhaps() then 'It broke.' end, step.workflow, step.name, date_trunc('second', now())
+  from public.conversations v
+ cross join lateral (select case when md5(v.id::text) < '8' then 'charter' end as workflow,
+                            case when md5(v.id::text) < '8' then 'understanding_request' end as name) step
+ where workspace_id = '{workspace}';
+insert into public.requests (workspace_id, session_id, origin, passengers)
+select workspace_id, id, case when pg_temp.perhaps() then 'ZRH' end, case when pg_temp.perhaps() then 4 end
+  from public.sessions where workspace_id = '{workspace}' and pg_temp.perhaps();
+insert into public.quotes (workspace_id, request_id, session_id, operator_key, operator, status, amount, currency,
+                           late, received_at)
+select workspace_id, id, session_id, status, 'Acme', status::public.quote_status, 1200.50, 'EUR',
+       pg_temp.perhaps(0.3), case when status <> 'requested' then now() end
+  from public.requests
+ cross join unnest(array['requested', 'received', 'declined', 'expired', 'withdrawn']) status
+ where workspace_id = '{workspace}' and pg_temp.perhaps();
+insert into public.proposals (workspace_id, request_id, session_id, status, created_at)
+select workspace_id, id, session_id, status::public.proposal_status, date_trunc('day', now())
+  from public.requests cross join unnest(array['draft', 'sent', 'accepted']) status
+ where workspace_id = '{workspace}' and pg_temp.perhaps();
+-- Most sessions with a request work on their own one, the others on any or none.
+update public.sessions s
+   set request_id = r.id,
+       primary_quote_id = (select id from public.quotes q where q.request_id = r.id order by random() limit 1)
+  from (select x.id as session_id, coalesce(own.id, any_one.id) as id
+          from public.sessions x
+          left join public.requests own on own.session_id = x.id and pg_temp.perhaps(0.8)
+         cross join lateral (select id from public.requests
+                              where workspace_id = x.workspace_id order by md5(id || x.id::text) limit 1) any_one
+         where x.workspace_id = '{workspace}' and pg_temp.perhaps(0.8)) r
+ where s.id = r.session_id;
+insert into public.tags (workspace_id, session_id, name)
+select workspace_id, id, name from public.sessions cross join unnest(array['vip', 'late', 'angry', 'Ünïcode']) name
+ where workspace_id = '{workspace}' and pg_temp.perhaps(0.3);
+update public.sessions s
+   set status = e.status::public.session_status, ended_at = now(),
+       archived_at = case when e.status = 'archived' then now() end,
+       status_before_archive = case when e.status = 'archived' then 'failed'::public.session_status end
+  from (select id, pg_temp.one_of('{{completed,failed,timeout,cancelled,archived}}') as status
+          from public.sessions where workspace_id = '{workspace}' and pg_temp.perhaps()) e
+ where s.id = e.id;
+update public.sessions s
+   set status = pg_temp.one_of('{{active,paused}}')::public.session_status, taken_over_at = now(),
+       taken_over_by = (select user_id from public.workspace_members m where m.workspace_id = s.workspace_id limit 1)
+ where workspace_id = '{workspace}' and ended_at is null and pg_temp.perhaps();
+"""
 
-    def perhaps(self, value: Any, odds: float = 0.5) -> Any:
-        """The value, or by chance None."""
-        return value if self.chance.random() < odds else None
 
-    async def insert(self, table: str, **values: Any) -> UUID:
-        given = {name: value for name, value in values.items() if value is not None}
-        places = ", ".join(f"${place}" for place in range(1, len(given) + 1))
-        made: UUID = await self.desk.admin.fetchval(
-            f"insert into public.{table} ({', '.join(given)}) values ({places}) returning id",
-            *given.values(),
-        )
-        return made
-
-    async def member_of(self, workspace: str, user_id: str | None) -> UUID | None:
-        """The user, if a member of the workspace."""
-        found = "select user_id from public.workspace_members where workspace_id = $1 and user_id = $2"
-        member: UUID | None = await self.desk.admin.fetchval(found, workspace, user_id)
-        return member
-
-    async def session(self, workspace: str, persona: str, people: list[JSON], contact: UUID | None) -> UUID:
-        """One of a contact's or, without one, of a user's."""
-        held_by, assigned, taker = (self.perhaps(self.chance.choice(people)["user_id"]) for _ in range(3))
-        assigned, taker = [await self.member_of(workspace, user_id) for user_id in (assigned, taker)]
-        if contact is None:
-            held_by = held_by or people[0]["user_id"]
-        place = {
-            "space_id": self.perhaps(SPACE if workspace == WORKSPACE else None),
-            "channel": self.chance.choice(["web", "telegram"]),
-        }
-        conversation = await self.insert(
-            "conversations",
-            workspace_id=workspace,
-            contact_id=contact,
-            user_id=held_by if contact is None else None,
-            persona_id=persona,
-            **place,
-            thread_key=str(uuid4()),
-            proof=contact and self.chance.choice(["asserted", "verified"]),
-        )
-        status = self.chance.choice(STATUSES)
-        session = await self.insert(
-            "sessions",
-            workspace_id=workspace,
-            conversation_id=conversation,
-            **place,
-            contact_id=contact,
-            user_id=held_by,
-            persona_id=persona,
-            assigned_user_id=assigned,
-            turn_count=self.chance.randrange(9),
-            error_message=self.perhaps("It broke."),
-        )
-        charter = self.perhaps("charter")
-        await self.desk.admin.execute(
-            "update public.sessions set status = $2::text::public.session_status, workflow = $3, workflow_step = $4,"
-            " created_at = date_trunc('second', created_at) where id = $1",
-            session, "active", charter, charter and "understanding_request",
-        )  # fmt: skip
-        await self.work(workspace, session)
-        if status not in ("active", "paused"):
-            await self.desk.admin.execute(
-                "update public.sessions set status = $2::text::public.session_status, ended_at = now(), archived_at ="
-                " case when $2 = 'archived' then now() end, status_before_archive ="
-                " case when $2 = 'archived' then 'failed'::public.session_status end where id = $1",
-                session, status,
-            )  # fmt: skip
-        elif taker is not None:
-            await self.desk.admin.execute(
-                "update public.sessions set taken_over_at = now(), taken_over_by = $2 where id = $1", session, taker
-            )
-        return session
-
-    async def work(self, workspace: str, session: UUID) -> None:
-        """A request with its quotes, proposals and tags; or another session's request; or none."""
-        of_workspace = await self.desk.admin.fetch("select id from public.requests where workspace_id = $1", workspace)
-        request = self.perhaps(self.chance.choice(of_workspace)["id"], 0.3) if of_workspace else None
-        if request is None and self.perhaps(1):
-            request = await self.insert(
-                "requests",
-                workspace_id=workspace,
-                session_id=session,
-                origin=self.perhaps("ZRH"),
-                passengers=self.perhaps(4),
-            )
-        if request is not None:
-            quotes = []
-            for number in range(self.chance.choice([0, 0, 1, 3, 6])):
-                status = self.chance.choice(["requested", "received", "declined", "expired", "withdrawn"])
-                made = await self.desk.admin.fetchval(
-                    "insert into public.quotes (workspace_id, request_id, session_id, operator_key, operator,"
-                    " status, amount, currency, late, received_at) values ($1, $2, $3, $4, 'Acme',"
-                    " $5::text::public.quote_status, 1200.50, 'EUR', $6,"
-                    " case when $5 <> 'requested' then now() end) returning id",
-                    workspace, request, session, f"o{session}{number}", status, self.chance.random() < 0.3,
-                )  # fmt: skip
-                quotes.append(made)
-            for _ in range(self.chance.choice([0, 1, 3])):
-                await self.desk.admin.execute(
-                    "insert into public.proposals (workspace_id, request_id, session_id, status, created_at)"
-                    " values ($1, $2, $3, $4::text::public.proposal_status, date_trunc('day', now()))",
-                    workspace, request, session, self.chance.choice(["draft", "sent", "accepted"]),
-                )  # fmt: skip
-            works_on = self.perhaps(request, 0.8)
-            await self.desk.admin.execute(
-                "update public.sessions set request_id = $2, primary_quote_id = $3 where id = $1",
-                session, works_on, self.perhaps(self.chance.choice(quotes)) if quotes else None,
-            )  # fmt: skip
-        for name in self.chance.sample(["vip", "late", "angry", "Ünïcode", "zz"], self.chance.choice([0, 0, 1, 3])):
-            await self.insert("tags", workspace_id=workspace, session_id=session, name=name)
+async def fill(desk: Desk, seed: int, workspace: str, people: list[JSON], contacts: int) -> None:
+    """Insert contacts and sessions of a workspace. `people` hold sessions; members are assigned to them."""
+    ids = "{" + ",".join(each["user_id"] for each in people) + "}"
+    await desk.admin.execute(f"select setseed(0.{seed})")
+    await desk.admin.execute((CONTACTS + SESSIONS).format(workspace=workspace, people=ids, contacts=contacts))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_session_details_show_of_each_session_what_its_own_rows_say(desk: Desk, seed: int) -> None:
-    chaos = Chaos(desk, seed)
-    boss, agent, admin = [await member(desk, role) for role in ("owner", "agent", "admin")]
+    boss, agent, admin = [await desk.member(role) for role in ("owner", "agent", "admin")]
     stranger = {"kind": "user", "user_id": await desk.sign_up(None)}
     there, _ = await desk.open_workspace()
-    elsewhere = await member(desk, "agent", there)
-    persona_there = str(await desk.admin.fetchval("select id from public.personas where workspace_id = $1", there))
-    people = [boss, agent, stranger, elsewhere]
-    asking: list[JSON] = []
-    for workspace, persona in ((WORKSPACE, PERSONA), (there, persona_there)):
-        for number in range(4):
-            contact = await chaos.insert(
-                "contacts",
-                workspace_id=workspace,
-                first_name=chaos.perhaps(f"Ann{number}"),
-                last_name=chaos.perhaps("Lee"),
-            )
-            for _ in range(4):
-                session = await chaos.session(workspace, persona, people, contact)
-                conversation = await desk.admin.fetchval(
-                    "select conversation_id from public.sessions where id = $1", session
-                )
-                asking.append(
-                    {"role": "contact", "sub": str(contact), "workspace_id": workspace, "contact_id": str(contact),
-                     "conversation_id": str(conversation), "proof": chaos.chance.choice(["asserted", "verified"])}
-                )  # fmt: skip
-        for _ in range(6):
-            await chaos.session(workspace, persona, people, None)
-    asking += [own_token(caller) for caller in (boss, admin, agent, stranger, elsewhere)]
+    elsewhere = await desk.member("agent", there)
+    for workspace in (WORKSPACE, there):
+        await fill(desk, seed, workspace, [boss, agent, stranger, elsewhere], 4)
+    tokens = await desk.all(
+        "select jsonb_build_object('role', 'contact', 'sub', contact_id, 'workspace_id', workspace_id, 'contact_id',"
+        " contact_id, 'conversation_id', id, 'proof', case when random() < 0.5 then 'verified' else 'asserted' end)"
+        " from public.conversations where contact_id is not null"
+    )
+    readers = [own_token(caller) for caller in (boss, admin, agent, stranger, elsewhere)]
     compared: dict[str, int] = {}
-    for token in asking:
+    for token in (*(token for (token,) in tokens), *readers):
         items = await desk.sessions(token)
         async with desk.reading(token) as connection:
             workspaces = set[str]()
@@ -237,8 +192,7 @@ async def test_session_details_show_of_each_session_what_its_own_rows_say(desk: 
                 assert item == await shown(connection, item["id"], token, workspaces), token
         compared[token["sub"]] = compared.get(token["sub"], 0) + len(items)
     # Every reader saw some sessions, and they have everything that a list shows.
-    readers = [caller["user_id"] for caller in (boss, admin, agent, stranger, elsewhere)]
-    assert all(compared[reader] for reader in readers), compared
+    assert all(compared[reader["sub"]] for reader in readers), compared
     everything = await desk.sessions(own_token(boss))
     for name in ("contact", "request", "proposal", "primary_quote", "tags", "taken_over", "workflow"):
         assert {bool(item[name]) for item in everything} == {True, False}, name
@@ -247,25 +201,20 @@ async def test_session_details_show_of_each_session_what_its_own_rows_say(desk: 
 
 @pytest.mark.parametrize("seed", [4, 5])
 async def test_contact_details_show_of_each_contact_what_its_own_rows_say(desk: Desk, seed: int) -> None:
-    chaos = Chaos(desk, seed)
-    boss, agent = await member(desk, "owner"), await member(desk, "agent")
-    for number in range(12):
-        contact = await chaos.insert("contacts", workspace_id=WORKSPACE, first_name=chaos.perhaps(f"Ann{number}"))
-        if chaos.perhaps(1, 0.7):
-            session = await chaos.session(WORKSPACE, PERSONA, [boss, agent], contact)
-            await desk.admin.execute("update public.contacts set session_id = $2 where id = $1", contact, session)
-        for kind in chaos.chance.sample(["email", "telegram", "external", "phone"], chaos.chance.choice([0, 1, 3])):
-            await desk.admin.execute(
-                "insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)"
-                " values ($1, $2, $3::text::public.identity_kind, $4, $4, 'asserted')",
-                WORKSPACE, contact, kind, f"{kind}{number}",
-            )  # fmt: skip
-        for name in chaos.chance.sample(["vip", "late", "Ünïcode"], chaos.chance.choice([0, 1, 3])):
-            await chaos.insert("tags", workspace_id=WORKSPACE, contact_id=contact, name=name)
+    boss, agent = await desk.member("owner"), await desk.member("agent")
+    await fill(desk, seed, WORKSPACE, [boss, agent], 12)
+    await desk.admin.execute(
+        "update public.contacts c set session_id = s.id from public.sessions s"
+        " where s.contact_id = c.id and md5(c.id::text) < 'b'"
+    )
     linked = dict[str, int]()
     for reader in (boss, agent):
         async with desk.reading(own_token(reader)) as connection:
             items = await rows(connection, "contact_details", "*", "true")
+            first_sessions = {item["id"]: item["session_id"] for item in items}
+            for view in ("contact_activity", "contacts_by_space"):
+                for item in await rows(connection, view, "id, session_id", "true"):
+                    assert item["session_id"] == first_sessions[item["id"]]
             for item in items:
                 row = await one(connection, "contacts", "first_name, session_id", "id = $1", item["id"]) or {}
                 first = await one(connection, "sessions", "id", "id = $1", row["session_id"]) or {"id": None}

@@ -1,27 +1,12 @@
-"""Follow-ups: a message from another channel is captured once, in a session that only its contact reads."""
+"""Follow-ups: a message from another channel is captured once, in a session that only its contact reads.
+
+The access matrix has the callers, and contacts and sessions of another workspace.
+"""
 
 import asyncio
 from typing import Any
 
-from tests.database.desk import (
-    ANONYMOUS,
-    JSON,
-    PERSONA,
-    SPACE,
-    WORKSPACE,
-    Answer,
-    Desk,
-    managing,
-    member,
-    on_behalf,
-    refusal,
-    user,
-    with_token,
-)
-from tests.database.test_sessions_states import change
-from tests.database.test_takeover import assign, audited, said, session_of, take_over
-
-FORBIDDEN, NO_SESSION = (403, "forbidden"), (404, "session_not_found")
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, managing, on_behalf, refusal, with_token
 
 
 async def capture(desk: Desk, caller: JSON, contact_id: str, text: str = "By mail", **more: Any) -> Answer:
@@ -35,7 +20,7 @@ async def proven(desk: Desk, name: str = "ann") -> Answer:
 
 
 async def test_a_contacts_follow_up_joins_the_live_session_without_an_answer(desk: Desk) -> None:
-    boss, ann = await member(desk, "owner"), await proven(desk)
+    boss, ann = await desk.member("owner"), await proven(desk)
     await desk.admin.execute("update public.sessions set last_activity_at = now() - interval '3 hours'")
     answer = await capture(desk, boss, ann["contact_id"], "My answer", metadata={"campaign": "spring"})
 
@@ -45,52 +30,56 @@ async def test_a_contacts_follow_up_joins_the_live_session_without_an_answer(des
     assert await desk.count("sessions", "message_count = 1 and last_activity_at > now() - interval '1 hour'") == 1
     message = await desk.row("messages", answer["message_id"])
     assert message["metadata"] == {"campaign": "spring", "source": "email"}
-    assert (message["text"], str(message["contact_id"]), message["user_id"]) == ("My answer", ann["contact_id"], None)
-    assert await audited(desk, answer["message_id"]) == [("message.captured", boss["user_id"], None)]
+    assert (message["text"], message["contact_id"], message["user_id"]) == ("My answer", ann["contact_id"], None)
+    assert await desk.audited(answer["message_id"]) == [("message.captured", boss["user_id"])]
 
 
 async def test_a_members_follow_up_is_the_members_and_does_not_reset_the_idle_clock(desk: Desk) -> None:
-    boss, ann = await member(desk), await proven(desk)
-    before = await session_of(desk, ann["session_id"])
+    boss, ann = await desk.member(), await proven(desk)
+    before = await desk.row("sessions", ann["session_id"])
     answer = await capture(desk, boss, ann["contact_id"], role="member", source="phone")
-    after = await session_of(desk, ann["session_id"])
+    after = await desk.row("sessions", ann["session_id"])
     assert after["last_activity_at"] == before["last_activity_at"]
     message = await desk.row("messages", answer["message_id"])
-    assert (message["role"], str(message["user_id"]), message["contact_id"]) == ("member", boss["user_id"], None)
+    assert (message["role"], message["user_id"], message["contact_id"]) == ("member", boss["user_id"], None)
     turn = await desk.start(with_token(ann), "Hello")
     assert [line["role"] for line in turn["history"]] == ["member"]
 
 
 async def test_a_repeated_client_message_of_a_contact_is_one_message(desk: Desk) -> None:
-    boss, ann, ben = await member(desk, "owner"), await proven(desk), await proven(desk, "ben")
+    boss, ann, ben = await desk.member("owner"), await proven(desk), await proven(desk, "ben")
     once = {"client_message_id": "mail-1"}
     answers = await asyncio.gather(*(capture(desk, boss, ann["contact_id"], **once) for _ in range(5)))
-    await change(desk, boss, ann["session_id"], "complete")
+    await desk.change(boss, ann["session_id"], "complete")
     later = await capture(desk, boss, ann["contact_id"], **once)
 
     assert sorted(one["created"] for one in answers) == [False] * 4 + [True]
     assert {one["message_id"] for one in (*answers, later)} == {answers[0]["message_id"]}
+    others: tuple[JSON, ...] = ({"text": "Other"}, {"role": "member"}, {"source": "phone"}, {"metadata": {"x": 1}})
+    for other in others:
+        refused = await refusal(capture(desk, boss, ann["contact_id"], **once, **other))
+        assert refused == (409, "idempotency_key_reused")
     assert (await capture(desk, boss, ben["contact_id"], **once))["created"] is True
     assert await desk.count("messages") == 2
-    assert (await session_of(desk, ann["session_id"]))["message_count"] == 1
+    assert (await desk.row("sessions", ann["session_id"]))["message_count"] == 1
 
 
 async def test_without_a_live_session_one_opens_in_the_proven_conversation(desk: Desk) -> None:
-    boss, ann = await member(desk, "owner"), await proven(desk)
-    await change(desk, boss, ann["session_id"], "complete")
+    boss, ann = await desk.member("owner"), await proven(desk)
+    await desk.change(boss, ann["session_id"], "complete")
     typed = await desk.register("ann@example.test")
 
     answer = await capture(desk, boss, ann["contact_id"])
 
     assert answer["session_id"] != ann["session_id"]
     assert answer["conversation_id"] == ann["conversation_id"]
-    assert await audited(desk, answer["session_id"]) == [("session.started", boss["user_id"], None)]
+    assert await desk.audited(answer["session_id"]) == [("session.started", boss["user_id"])]
     # A visitor who typed the contact's email reads nothing of it.
-    assert (typed["contact_id"], await said(desk, typed["session_id"])) == (ann["contact_id"], [])
+    assert (typed["contact_id"], await desk.said(typed["session_id"])) == (ann["contact_id"], [])
 
 
 async def test_of_several_unproven_conversations_none_receives_a_follow_up_unless_it_is_named(desk: Desk) -> None:
-    boss, first = await member(desk, "owner"), await desk.register("ann@example.test")
+    boss, first = await desk.member("owner"), await desk.register("ann@example.test")
     assert (await capture(desk, boss, first["contact_id"]))["session_id"] == first["session_id"]
     second = await desk.register("ann@example.test")
     answer = await capture(desk, boss, first["contact_id"])
@@ -101,59 +90,56 @@ async def test_of_several_unproven_conversations_none_receives_a_follow_up_unles
 
 
 async def test_a_contact_without_a_conversation_gets_one_with_the_spaces_persona(desk: Desk) -> None:
-    boss = await member(desk, "owner")
+    boss = await desk.member("owner")
     (contact,) = await desk.one("insert into public.contacts (workspace_id) values ($1) returning id::text", WORKSPACE)
     answer = await capture(desk, boss, contact, space_id=SPACE)
     row = await desk.row("conversations", answer["conversation_id"])
-    found = [str(row[name]) for name in ("persona_id", "space_id", "contact_id", "proof")]
+    found = [row[name] for name in ("persona_id", "space_id", "contact_id", "proof")]
     assert found == [PERSONA, SPACE, contact, "verified"]
-    assert str((await desk.row("contacts", contact))["session_id"]) == answer["session_id"]
+    assert (await desk.row("contacts", contact))["session_id"] == answer["session_id"]
 
 
 async def test_only_a_contacts_follow_up_resumes_a_paused_session_that_is_not_taken_over(desk: Desk) -> None:
-    boss, ann = await member(desk, "owner"), await proven(desk)
-    await change(desk, boss, ann["session_id"], "pause")
+    boss, ann = await desk.member("owner"), await proven(desk)
+    await desk.change(boss, ann["session_id"], "pause")
     for role, taken_over, status in (("member", False, "paused"), ("contact", False, "active"),
                                      ("contact", True, "paused")):  # fmt: skip
         if taken_over:
-            await change(desk, boss, ann["session_id"], "pause")
-            await take_over(desk, boss, ann["session_id"])
+            await desk.change(boss, ann["session_id"], "pause")
+            await desk.take_over(boss, ann["session_id"])
         await capture(desk, boss, ann["contact_id"], role=role)
-        assert (await session_of(desk, ann["session_id"]))["status"] == status
+        assert (await desk.row("sessions", ann["session_id"]))["status"] == status
 
 
 async def test_an_agent_captures_only_in_assigned_or_new_sessions(desk: Desk) -> None:
-    boss, agent = await member(desk, "owner"), await member(desk, "agent")
+    boss, agent = await desk.member("owner"), await desk.member("agent")
     ann, ben = await proven(desk), await proven(desk, "ben")
-    await capture(desk, boss, ann["contact_id"], client_message_id="mail-1")
-    for more, expected in (({}, FORBIDDEN), ({"client_message_id": "mail-1"}, FORBIDDEN),
-                           ({"session_id": ann["session_id"]}, NO_SESSION)):  # fmt: skip
-        assert await refusal(capture(desk, agent, ann["contact_id"], **more)) == expected
-    await assign(desk, boss, ann["session_id"], agent)
+    captured = {"client_message_id": "mail-1"}
+    await capture(desk, boss, ann["contact_id"], **captured)
+    assert await refusal(capture(desk, agent, ann["contact_id"], **captured)) == (403, "forbidden")
+    await desk.assign(boss, ann["session_id"], agent)
     assert (await capture(desk, agent, ann["contact_id"]))["session_id"] == ann["session_id"]
 
-    await change(desk, boss, ben["session_id"], "complete")
+    await desk.change(boss, ben["session_id"], "complete")
     opened = await capture(desk, agent, ben["contact_id"])
-    assert (await session_of(desk, opened["session_id"]))["assigned_user_id"] == agent["user_id"]
+    assert (await desk.row("sessions", opened["session_id"]))["assigned_user_id"] == agent["user_id"]
 
 
-async def test_other_callers_sessions_and_roles_are_refused(desk: Desk) -> None:
-    ann, ben, boss = await proven(desk), await proven(desk, "ben"), await member(desk, "owner")
-    foreigner = await member(desk, "owner", (await desk.open_workspace())[0])
-    stranger = user(await desk.sign_up(None))
-    for caller in (with_token(ann)["caller"], with_token(ben)["caller"], stranger, foreigner, ANONYMOUS,
-                   {"kind": "system"}):  # fmt: skip
-        assert await refusal(capture(desk, caller, ann["contact_id"])) == (404, "contact_not_found")
-    assert await refusal(capture(desk, boss, ann["contact_id"], session_id=ben["session_id"])) == NO_SESSION
+async def test_a_personas_message_and_a_finished_or_foreign_session_are_refused(
+    desk: Desk,
+) -> None:
+    boss, ann, ben = await desk.member("owner"), await proven(desk), await proven(desk, "ben")
+    await desk.change(boss, ann["session_id"], "complete")
+    foreign = await refusal(capture(desk, boss, ann["contact_id"], session_id=ben["session_id"]))
+    assert foreign == (404, "session_not_found")
     assert (await refusal(capture(desk, boss, ann["contact_id"], role="persona")))[0] == 422
-    await change(desk, boss, ann["session_id"], "complete")
     over = await capture(desk, boss, ann["contact_id"], session_id=ann["session_id"])
     assert (over.status, over["code"], over["session_status"]) == (409, "transition_not_allowed", "completed")
     assert await desk.count("messages") == 0
 
 
 async def test_a_follow_up_to_a_merged_contact_reaches_the_remaining_one(desk: Desk) -> None:
-    boss, ann, also = await member(desk, "owner"), await proven(desk), await proven(desk, "work")
+    boss, ann, also = await desk.member("owner"), await proven(desk), await proven(desk, "work")
     before = await capture(desk, boss, also["contact_id"], client_message_id="mail-1")
     await desk.call("merge_contacts", managing(boss), contact_id=also["contact_id"], into_id=ann["contact_id"])
 
@@ -161,5 +147,5 @@ async def test_a_follow_up_to_a_merged_contact_reaches_the_remaining_one(desk: D
     again = await capture(desk, boss, ann["contact_id"], client_message_id="mail-1")
 
     assert (again["created"], again["message_id"]) == (False, before["message_id"])
-    assert str((await desk.row("messages", answer["message_id"]))["contact_id"]) == ann["contact_id"]
+    assert (await desk.row("messages", answer["message_id"]))["contact_id"] == ann["contact_id"]
     assert await desk.count("sessions", "contact_id = $1", also["contact_id"]) == 0

@@ -22,9 +22,11 @@ async def new_group(desk: Desk, name: str = "telegram:-1001234567890") -> str:
     return await made(desk, name, profile={"title": "Trip to Rome"}, verified_by="telegram")
 
 
-@pytest.mark.parametrize("name", ["telegram:-1001234567890", "whatsapp:1203@g.us", "discord:channel:5"])
+@pytest.mark.parametrize(
+    "name", ["telegram:-1001234567890", "telegram:@rome", "whatsapp:1203@g.us", "discord:channel:5"]
+)
 async def test_the_id_of_a_group_resolves_to_a_group(desk: Desk, name: str) -> None:
-    group = await resolve(desk, name, make=True, profile={"title": "Trip to Rome"})
+    group = await resolve(desk, name, make=True, kind="group", profile={"title": "Trip to Rome"})
     assert (group["contact"]["kind"], group["contact"]["title"]) == ("group", "Trip to Rome")
     assert await made(desk, name) == group["contact"]["id"]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,6 @@ from tests.database.desk import (
     call,
     claims,
     managing,
-    member,
     on_behalf,
     signed,
     user,
@@ -53,6 +53,13 @@ STORIES = {
         mallory = email:mallory@example.test!
         ann = phone:+15550000003! whatsapp:+15550000003!
     """,
+    "the spellings of an identity lead to one contact": """
+        whatsapp:554188776655 telegram:@Beate -> bea
+        whatsapp:whatsapp:+5541988776655 -> bea
+        telegram:https://t.me/beate -> bea
+        phone:+49(0)209-22334455 -> carl
+        tel:+49-209-22334455 -> carl
+    """,
     "an email that was only typed belongs to the contact that proves it": """
         telegram:7 ! -> mallory
         telegram:7 email:ann@example.test -> mallory
@@ -79,12 +86,10 @@ async def known_by(desk: Desk, contact_id: str) -> str:
     return " ".join(sorted(row[0] for row in rows))
 
 
-async def conflicts(desk: Desk) -> list[tuple[str, str, str]]:
+async def conflicts(desk: Desk) -> list[tuple[Any, ...]]:
     """The conflicts that wait for a member: contact, actor, reason."""
-    rows = await desk.admin.fetch(
-        "select object_id::text, actor_id::text, code from public.audit_events where verb = 'identity.conflict'"
-    )
-    return [tuple(row) for row in rows]
+    columns = "object_id::text, actor_id::text, code"
+    return await desk.all(f"select {columns} from public.audit_events where verb = 'identity.conflict'")
 
 
 def place(answer: Answer) -> tuple[str, str, str]:
@@ -119,11 +124,8 @@ async def test_a_contact_is_created_only_on_request_and_keeps_what_is_stored(des
     again = await resolve(desk, "telegram:42")
     assert (first["created"], again["created"], again["contact"]) == (True, False, first["contact"])
     (identity,) = first["contact"]["identities"]
-    assert [identity[name] for name in ("evidence", "verified_by", "asserted_by")] == [
-        "verified",
-        "telegram",
-        "service",
-    ]
+    evidence = [identity[name] for name in ("evidence", "verified_by", "asserted_by")]
+    assert evidence == ["verified", "telegram", "service"]
     assert identity["verified_at"]
     assert identity["asserted_at"]
 
@@ -134,9 +136,9 @@ async def test_a_contact_is_created_only_on_request_and_keeps_what_is_stored(des
 
 
 async def test_concurrent_arrivals_of_one_new_contact_create_one(desk: Desk) -> None:
-    admin = managing(await member(desk))
+    admin = managing(await desk.member())
     names = ("email:ann@example.test", "phone:+15551234567")
-    async with Desk(desk.gate_url, desk.admin_url, connections=25) as crowd:
+    async with desk.crowd(25) as crowd:
         found = await asyncio.gather(
             *(
                 resolve(crowd, *names[:: 1 - 2 * (n % 2)], make=True, token=(admin, OPERATOR)[n % 3 > 0])
@@ -172,9 +174,8 @@ async def test_a_visitor_who_registers_keeps_conversation_session_and_contact(de
     assert (place(told), told["proof"]) == (place(visitor), "asserted")
     assert await known_by(desk, visitor["contact_id"]) == "email:ann@example.test phone:+15551"
     assert await desk.count("contacts") == 1
-    assert (await desk.row("sessions", visitor["session_id"]))["metadata"]["registration"][
-        "email"
-    ] == "ann@example.test"
+    metadata = (await desk.row("sessions", visitor["session_id"]))["metadata"]
+    assert metadata["registration"]["email"] == "ann@example.test"
     again = await desk.start(with_token(told))
     assert [message["text"] for message in again["history"]] == ["Hello", "Hi"]
 
@@ -207,8 +208,8 @@ async def test_a_visitor_who_proves_a_new_email_keeps_the_conversation(desk: Des
     await desk.finish(visitor)
     lasting = visitor
     if opened_by_member:
-        boss = on_behalf(await member(desk))
-        lasting = await desk.call("start_session", boss, contact_id=visitor["contact_id"], space_id=SPACE)
+        boss = on_behalf(await desk.member())
+        lasting = await desk.start_session(boss, contact_id=visitor["contact_id"], space_id=SPACE)
         assert lasting["conversation_id"] != visitor["conversation_id"]
 
     told = await desk.prove("ann@example.test", with_token(visitor))
@@ -223,10 +224,8 @@ async def test_a_visitor_who_proves_a_new_email_keeps_the_conversation(desk: Des
 
 async def test_a_visitor_becomes_known_once(desk: Desk) -> None:
     visitor = await desk.start()
-    async with Desk(desk.gate_url, desk.admin_url, connections=8) as crowd:
-        told = await asyncio.gather(
-            *(crowd.register(f"a{n % 2}@example.test", with_token(visitor)) for n in range(8)),
-        )
+    async with desk.crowd(8) as crowd:
+        told = await asyncio.gather(*(crowd.register(f"a{n % 2}@example.test", with_token(visitor)) for n in range(8)))
     assert len((await known_by(desk, visitor["contact_id"])).split()) == 1
     assert visitor["contact_id"] in {each["contact_id"] for each in told}
     assert await desk.count("contact_identities") == 2
@@ -249,7 +248,7 @@ async def test_two_contacts_that_prove_each_others_emails_do_not_deadlock(desk: 
     await desk.believe_hmacs()
     emails = ("ann@example.test", "bob@example.test")
     tokens = [with_token(await desk.prove(email)) for email in emails]
-    async with Desk(desk.gate_url, desk.admin_url, connections=8) as crowd:
+    async with desk.crowd(8) as crowd:
         for _ in range(5):
             await asyncio.gather(*(crowd.prove(emails[1 - n % 2], tokens[n % 2]) for n in range(8)))
 

@@ -24,13 +24,12 @@ from tests.database.desk import (
     Loop,
     Raised,
     claims,
-    member,
     on_behalf,
     own_token,
     signed,
     user,
     with_token,
-)  # fmt: skip
+)
 
 THREADS = (None, "main", "offer", "ann")
 TABLES = ("conversations", "sessions", "turns", "messages")
@@ -74,7 +73,7 @@ class World:
         self.tokens: dict[str, JSON] = {}
         self.users: dict[str, JSON] = {}
         for who in ("agent", "owner"):
-            self.users[who] = loop.run(member(desk, who))
+            self.users[who] = loop.run(desk.member(who))
         self.users["guest"] = user(loop.run(desk.sign_up(self.email("ann"))), self.email("ann"))
         self.users["nameless"] = user(loop.run(desk.sign_up(None)))
         self.contacts = {who: self._register(who)["contact_id"] for who in ("ann", "bob")}
@@ -110,7 +109,7 @@ class World:
             contact = self.contacts[one.beside]
             arguments = {"contact_id": contact, "space_id": space, "thread_key": one.thread}
             try:
-                answer = run(self.desk.call("start_session", on_behalf(self.users[one.who]), **arguments))
+                answer = run(self.desk.start_session(on_behalf(self.users[one.who]), **arguments))
             except Raised as refused:
                 # The contact's live session there may be another member's.
                 if (one.who, refused.code) != ("agent", "forbidden"):
@@ -126,17 +125,20 @@ class World:
                     run(self.desk.start(token, email=self.email("ann"), **more))
                 return
             answer = run(self.desk.start(token, email=self.email("ann"), **more))
-            assert (answer["contact_id"], answer["history"]) == (self.contacts["ann"], [])
+            found = answer["contact_id"], answer["proof"], answer["history"]
+            assert found == (self.contacts["ann"], "asserted", [])
             key = ("typed", len(self.theirs))
         elif caller is None:
             email = self.email(one.who)
             answer = run(self.desk.start(token, email=email, email_hmac=signed(email, SECRET), **more))
+            assert answer["proof"] == "verified"
             key = ("contact", self.contacts[one.who], None, persona, thread)
         else:
             if one.speaks:
                 answer = run(self.desk.start(token, **more))
+                assert answer["proof"] == (None if one.who in ("agent", "owner") else "verified")
             else:
-                answer = run(self.desk.call("start_session", token, space_id=space, thread_key=one.thread))
+                answer = run(self.desk.start_session(token, space_id=space, thread_key=one.thread))
             whose = None if one.who in ("agent", "owner") else answer["contact_id"]
             assert answer["contact_id"] == whose, "a member's own side has no contact"
             assert one.who != "guest" or whose == self.contacts["ann"]
@@ -247,40 +249,3 @@ def _finds_nothing_else(world: World, token: JSON, own: JSON, foreign: set[tuple
     several = {"session_ids": [rows["sessions"], nothing["sessions"]], "status": "cancelled"}
     items = world.loop.run(world.desk.call("change_sessions_status", token, **several))["items"]
     assert [{**item, "id": None} for item in items] == [{"id": None, "code": "session_not_found"}] * 2
-
-
-async def test_a_session_that_a_member_starts_for_a_contact_is_the_contacts(desk: Desk) -> None:
-    await desk.believe_hmacs()
-    boss, ann = await member(desk, "owner"), await desk.prove("ann@example.test")
-    proof: dict[str, Any] = {"email": "ann@example.test", "email_hmac": signed("ann@example.test", SECRET)}
-    arguments = {"contact_id": ann["contact_id"], "space_id": SPACE, "thread_key": "offer"}
-    started = await desk.call("start_session", on_behalf(boss), **arguments)
-    for again in (False, True):
-        turn = await desk.start(thread_key="offer", **proof)
-        await desk.finish(turn)
-        assert (turn["conversation_id"], turn["contact_id"]) == (started["conversation_id"], ann["contact_id"])
-        assert (turn["session_id"] == started["session_id"]) != again
-        await desk.end_session(turn["session_id"], "completed")
-    rows = "conversation_id = $1 and user_id is null and contact_id is not distinct from $2"
-    assert await desk.count("sessions", rows, started["conversation_id"], ann["contact_id"]) == 2
-    for role, contact in (("contact", ann["contact_id"]), ("persona", None)):
-        assert await desk.count("messages", f"{rows} and role = $3", started["conversation_id"], contact, role) == 2
-    # The member's own side has the same thread key and another conversation.
-    own = await desk.start(claims(boss), thread_key="offer")
-    assert own["conversation_id"] != started["conversation_id"]
-    assert (own["contact_id"], own["history"]) == (None, [])
-
-
-async def test_a_contacts_first_session_is_named_only_to_its_readers(desk: Desk) -> None:
-    boss, agent = await member(desk, "owner"), await member(desk, "agent")
-    ann = await desk.register("ann@example.test")
-
-    async def told(caller: JSON) -> list[str | None]:
-        views = ("contact_details", "contact_activity", "contacts_by_space")
-        found = [await desk.select(own_token(caller), view, "id = $1", ann["contact_id"]) for view in views]
-        return [contact["session_id"] for contacts in found for contact in contacts]
-
-    assert await told(boss) == [ann["session_id"]] * 3
-    assert await told(agent) == [None] * 2
-    await desk.admin.execute("update public.sessions set assigned_user_id = $1", agent["user_id"])
-    assert await told(agent) == [ann["session_id"]] * 3

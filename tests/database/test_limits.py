@@ -38,7 +38,9 @@ async def test_the_limit_by_address_refuses_that_address_only(desk: Desk) -> Non
     assert await desk.everything() == before
     last = "select verb, code, object_id::text from public.audit_events order by id desc limit 1"
     assert await desk.one(last) == ("limit.exceeded", "arrivals_by_address", SPACE)
-    assert await counted(desk, "arrivals_by_address") == [(HERE["address"], 2, 2)]
+    assert await counted(desk, "arrivals_by_address") == [(f"{SPACE} {HERE['address']}", 2, 2)]
+    # The limit is a setting of the space: arrivals in another space of the workspace do not count.
+    assert (await desk.register("c@example.test", space=LANDING, kind="landing", client=HERE)).status == 200
     assert (await desk.register("b@example.test", client=THERE)).status == 200
 
 
@@ -73,7 +75,7 @@ async def test_concurrent_calls_get_exactly_the_limit(desk: Desk, what: str) -> 
     everybody = [await desk.arrive(f"a{number}") for number in range(24)] if what == "messages" else []
     await limit(desk, arrivals_per_minute_by_address=7, messages_per_minute_by_space=7)
 
-    async with Desk(desk.gate_url, desk.admin_url, connections=12) as crowd:
+    async with desk.crowd(12) as crowd:
         calls = [crowd.start(each, client=HERE) for each in everybody] or [
             crowd.register(f"a{number}@example.test", client=HERE) for number in range(24)
         ]

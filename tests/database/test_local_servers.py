@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -19,6 +18,7 @@ from local import migrations, paths, processes, supabase_shim
 from local.migrations import MigrationError
 from local.ports import free_port, pick
 from local.postgres import Cluster
+from tests.servers import fetch
 
 PASSWORDS = supabase_shim.Passwords("it's secret", "b", "c")
 
@@ -46,14 +46,6 @@ async def url(cluster: Cluster) -> AsyncIterator[str]:
     connection = await asyncpg.connect(cluster.url())
     await connection.execute("drop schema if exists supabase_migrations cascade; drop table if exists public.made")
     await connection.close()
-
-
-async def run(url: str, query: str) -> list[tuple[Any, ...]]:
-    connection = await asyncpg.connect(url)
-    try:
-        return [tuple(row) for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
 
 
 @pytest.fixture
@@ -97,11 +89,11 @@ def test_a_server_starts_again(cluster: Cluster, how: str) -> None:
 
 async def test_the_stand_ins_applied_again_keep_what_a_migration_revoked(url: str, cluster: Cluster) -> None:
     revoke = "alter default privileges for role postgres in schema public revoke all on tables from anon"
-    await run(url, revoke)
+    await fetch(url, revoke)
     await supabase_shim.apply(cluster.url(), PASSWORDS)
-    await run(url, "create table public.made (n int)")
+    await fetch(url, "create table public.made (n int)")
     query = "select has_table_privilege('anon', 'public.made', 'select'), current_user || lower('Ä')"
-    assert await run(url, query) == [(False, "postgresä")]
+    assert await fetch(url, query) == [(False, "postgresä")]
 
 
 async def test_migrations_are_applied_once_and_recorded_as_by_the_supabase_cli(url: str, folder: Path) -> None:
@@ -109,11 +101,11 @@ async def test_migrations_are_applied_once_and_recorded_as_by_the_supabase_cli(u
     assert await migrations.apply(url, folder) == ["20260102000000"]
     assert await migrations.apply(url, folder) == []
     history = "select version, name, statements from supabase_migrations.schema_migrations order by version"
-    assert await run(url, history) == [
+    assert await fetch(url, history) == [
         ("20260101000000", "make_table", ["-- why\ncreate table made (n int)", "comment on table made is 'x'"]),
         ("20260102000000", "fill_table", ["insert into public.made values (1)"]),
     ]
-    assert await run(url, "select n from public.made") == [(1,)]
+    assert await fetch(url, "select n from public.made") == [(1,)]
 
 
 async def test_a_failing_migration_names_its_file_and_line_and_is_rolled_back(url: str, folder: Path) -> None:
@@ -126,14 +118,14 @@ async def test_a_failing_migration_names_its_file_and_line_and_is_rolled_back(ur
     assert (failed.value.file, failed.value.line, failed.value.sqlstate) == (broken, 5, "42703")
     assert str(failed.value).startswith('20260103000000_break.sql:5: column "nothing_of_that_name" does not exist')
     last = "select max(version), (select count(*) from public.made) from supabase_migrations.schema_migrations"
-    assert await run(url, last) == [("20260102000000", 1)]
+    assert await fetch(url, last) == [("20260102000000", 1)]
 
 
 async def test_a_setting_of_one_migration_does_not_reach_the_next(url: str, tmp_path: Path) -> None:
     (tmp_path / "20260101000000_set.sql").write_text("set search_path = 'pg_catalog'; set role anon; reset role;")
     (tmp_path / "20260102000000_use.sql").write_text("create table made (n int);")
     await migrations.apply(url, tmp_path)
-    assert await run(url, "select to_regclass('public.made') is not null") == [(True,)]
+    assert await fetch(url, "select to_regclass('public.made') is not null") == [(True,)]
 
 
 async def test_a_missing_seed_is_no_error_and_a_broken_one_is(url: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who may write the settings of a workspace below the functions: the policies themselves, and the secrets in Vault."""
+"""The policies that let a member write the settings of a workspace, and the secrets in Vault."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ import uuid
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, managing, member, user
+from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, managing, user
 
 INSERTS = {
     "workspace_members": "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'owner')",
@@ -42,7 +42,7 @@ async def rotate(desk: Desk, caller: JSON, slot: str = "hmac", owner_id: str = S
 @pytest.mark.parametrize("table", INSERTS)
 async def test_a_caller_that_manages_one_workspace_writes_only_there(desk: Desk, table: str) -> None:
     other, _ = await desk.open_workspace()
-    admin, agent = await member(desk, "admin"), await member(desk, "agent")
+    admin, agent = await desk.member("admin"), await desk.member("agent")
     for caller, workspace, refused in ((admin, WORKSPACE, None), (admin, other, "42501"), (agent, WORKSPACE, "42501")):
         inserted = await attempt(desk, caller, "workspace", WORKSPACE, INSERTS[table], workspace, uuid.uuid4())
         assert inserted == refused
@@ -50,7 +50,7 @@ async def test_a_caller_that_manages_one_workspace_writes_only_there(desk: Desk,
 
 async def test_a_row_is_not_moved_into_another_workspace(desk: Desk) -> None:
     other, _ = await desk.open_workspace()
-    owner = await member(desk, "owner")
+    owner = await desk.member("owner")
     moved = "update public.personas set workspace_id = $1 where id = $2"
     assert await attempt(desk, owner, "space", SPACE, moved, other, PERSONA) == "42501"
     renamed = "update public.personas set name = 'x' where workspace_id = $1 and id = $2"
@@ -58,8 +58,8 @@ async def test_a_row_is_not_moved_into_another_workspace(desk: Desk) -> None:
 
 
 async def test_concurrent_rotations_lose_no_secret(desk: Desk) -> None:
-    admin = await member(desk, "admin")
-    async with Desk(desk.gate_url, desk.admin_url, connections=8) as crowd:
+    admin = await desk.member("admin")
+    async with desk.crowd(8) as crowd:
         rotated = await asyncio.gather(*(rotate(crowd, admin) for _ in range(8)))
     held = await desk.admin.fetch(
         "select v.decrypted_secret from private.retired_secrets r join vault.decrypted_secrets v on v.id = r.secret_id "
@@ -72,7 +72,7 @@ async def test_concurrent_rotations_lose_no_secret(desk: Desk) -> None:
 
 
 async def test_a_deletion_removes_only_the_secrets_of_the_deleted_rows(desk: Desk) -> None:
-    admin = await member(desk, "admin")
+    admin = await desk.member("admin")
     for slot, owner_id in (("hmac", SPACE), ("hmac", SPACE), ("callback", PERSONA)):
         await rotate(desk, admin, slot, owner_id)
     given = {"slot": "secret", "owner_id": PERSONA, "action": "set", "secret": "s"}
@@ -91,7 +91,7 @@ async def test_a_deletion_removes_only_the_secrets_of_the_deleted_rows(desk: Des
 
 
 async def test_concurrent_sweeps_delete_each_expired_secret_once(desk: Desk) -> None:
-    admin = await member(desk, "admin")
+    admin = await desk.member("admin")
     for _ in range(6):
         await rotate(desk, admin)
     await desk.admin.execute("update private.retired_secrets set accepted_until = clock_timestamp()")
@@ -107,7 +107,7 @@ def invitation(email: str, role: str = "agent") -> JSON:
 
 
 async def test_an_admin_touches_no_invitation_of_an_owner(desk: Desk) -> None:
-    owner, admin = await member(desk, "owner"), await member(desk, "admin")
+    owner, admin = await desk.member("owner"), await desk.member("admin")
     made = await desk.call("invite_member", managing(owner), **invitation("new@example.test", "owner"))
     for function, arguments in (
         ("invite_member", invitation("new@example.test")),
@@ -120,7 +120,7 @@ async def test_an_admin_touches_no_invitation_of_an_owner(desk: Desk) -> None:
 
 @pytest.mark.parametrize("way", ["demoted", "removed", "deleted"])
 async def test_an_invitation_ends_with_the_right_of_its_sender(desk: Desk, way: str) -> None:
-    boss, sender = await member(desk, "owner"), await member(desk, "owner")
+    boss, sender = await desk.member("owner"), await desk.member("owner")
     await desk.call("invite_member", managing(sender), **invitation("new@example.test", "owner"))
     member_of = {"workspace_id": WORKSPACE, "user_id": sender["user_id"]}
     match way:
@@ -134,11 +134,11 @@ async def test_an_invitation_ends_with_the_right_of_its_sender(desk: Desk, way: 
 
 
 async def test_an_invitation_adds_one_member_and_does_not_outlive_the_membership(desk: Desk) -> None:
-    boss, email = await member(desk, "owner"), "new@example.test"
+    boss, email = await desk.member("owner"), "new@example.test"
     guest = user(await desk.sign_up(email), email)
     made = await desk.call("invite_member", managing(boss), **invitation(email))
     accepting = {"invitation_id": made["id"]}
-    async with Desk(desk.gate_url, desk.admin_url, connections=4) as crowd:
+    async with desk.crowd(4) as crowd:
         taken = await asyncio.gather(*(crowd.call("accept_invitation", managing(guest), **accepting) for _ in range(4)))
     assert {answer["role"] for answer in taken} == {"agent"}
     assert await desk.count("audit_events", "verb = 'member.added'") == 1
@@ -152,7 +152,7 @@ async def test_an_invitation_adds_one_member_and_does_not_outlive_the_membership
 
 
 async def test_a_former_member_manages_nothing(desk: Desk) -> None:
-    admin = await member(desk, "admin")
+    admin = await desk.member("admin")
     change = {"kind": "space", "object_id": SPACE, "changes": {"name": "x"}}
     await desk.call("change_settings", managing(admin), **change)
     await desk.admin.execute("delete from public.workspace_members where user_id = $1", admin["user_id"])

@@ -18,7 +18,6 @@ from tests.database.desk import (
     call,
     claims,
     managing,
-    member,
     on_behalf,
     signed,
     user,
@@ -56,8 +55,8 @@ select 'a circle' from public.contacts c
 async def crowd(desk: Desk) -> AsyncIterator[Desk]:
     """Ten connections to the same database, without limits."""
     await desk.believe_hmacs()
-    await desk.admin.execute("update public.spaces set arrivals_per_minute = 1000000")
-    async with Desk(desk.gate_url, desk.admin_url, connections=10) as opened:
+    await desk.lift_limits()
+    async with desk.crowd(10) as opened:
         yield opened
 
 
@@ -113,7 +112,7 @@ async def test_everything_written_during_a_merge_follows_it(desk: Desk, crowd: D
     # Eve has no session: the one that opens now is linked while it moves.
     eve = await made(desk, "telegram:5")
     carl = claims(user(await desk.sign_up("carl@example.test"), "carl@example.test"))
-    boss = on_behalf(await member(desk))
+    boss = on_behalf(await desk.member())
     first = await desk.start(carl)
     await desk.finish(first)
     old, email = ann["contact_id"], "p1@example.test"
@@ -158,7 +157,7 @@ async def test_everything_written_during_a_merge_follows_it(desk: Desk, crowd: D
 
 async def test_a_message_waits_for_a_merge_and_follows_its_conversation(desk: Desk, crowd: Desk) -> None:
     ann, bob = await people(desk, 2)
-    boss = managing(await member(desk))
+    boss = managing(await desk.member())
     pair = {"contact_id": ann["contact_id"], "into_id": bob["contact_id"]}
     async with desk._pool.acquire() as first, first.transaction():
         await call(first, "merge_contacts", boss, **pair)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import OPERATOR, SPACE, WORKSPACE, Answer, Desk, managing, member, own_token, with_token
+from tests.database.desk import OPERATOR, SPACE, WORKSPACE, Answer, Desk, managing, own_token, with_token
 from tests.database.merging import belongings, made, merge, rows_seen, unmerge
 
 EMAIL = "ann@example.test"
@@ -19,20 +19,15 @@ async def visit(desk: Desk, message: str = "Hello") -> Answer:
     return visitor
 
 
-async def conflicts(desk: Desk, status: str = "open") -> list[tuple[str, str, str]]:
+async def conflicts(desk: Desk, status: str = "open") -> list[tuple[Any, ...]]:
     """The pairs that wait for a member: contact, other contact, found by what."""
-    rows = await desk.admin.fetch(
-        "select contact_id::text, other_contact_id::text, found_by from public.contact_conflicts "
-        "where status::text = $1 order by id",
-        status,
-    )
-    return [tuple(row) for row in rows]
+    columns = "contact_id::text, other_contact_id::text, found_by"
+    return await desk.all(f"select {columns} from public.contact_conflicts where status::text = $1 order by id", status)
 
 
-async def merged_into(desk: Desk, visitor: Answer) -> str | None:
-    """The contact that a visitor's contact was merged into."""
-    into = (await desk.row("contacts", visitor["contact_id"]))["merged_into_id"]
-    return into and str(into)
+async def merged_into(desk: Desk, visitor: Answer) -> Any:
+    """The contact that a visitor's contact was merged into, if any."""
+    return (await desk.row("contacts", visitor["contact_id"]))["merged_into_id"]
 
 
 async def test_a_visitor_who_proves_a_known_email_is_merged_with_its_contact(desk: Desk) -> None:
@@ -44,9 +39,8 @@ async def test_a_visitor_who_proves_a_known_email_is_merged_with_its_contact(des
     assert (told["contact_id"], told["conversation_id"]) == (ann["contact_id"], ann["conversation_id"])
     assert await merged_into(desk, visitor) == ann["contact_id"]
     assert await conflicts(desk) == []
-    row = await desk.admin.fetchrow("select automatic, verified_by, merged_by from public.contact_merges")
-    assert row is not None
-    assert tuple(row) == (True, "hmac", None)
+    merged = await desk.one("select automatic, verified_by, merged_by from public.contact_merges")
+    assert merged == (True, "hmac", None)
     # Each token is for its one conversation, and the visitor's shows nothing of Ann.
     again = await desk.start(with_token(visitor), "still my chat")
     assert again["conversation_id"] == visitor["conversation_id"]
@@ -56,7 +50,7 @@ async def test_a_visitor_who_proves_a_known_email_is_merged_with_its_contact(des
     }  # fmt: skip
     await desk.finish(again)
 
-    await unmerge(desk, visitor["contact_id"], managing(await member(desk)))
+    await unmerge(desk, visitor["contact_id"], managing(await desk.member()))
     after = await belongings(desk)
     for table in ("contacts", "contact_identities", "conversations", "tags", "contact_conflicts"):
         assert after[table] == before[table], table
@@ -71,6 +65,7 @@ async def test_a_visitor_who_proves_a_known_email_is_merged_with_its_contact(des
     ("known", "typed", "merges"),
     [
         ({}, {}, True),
+        ({}, {"first_name": "Mallory", "attributes": {"plan": "pro"}}, True),
         ({"first_name": "Ann"}, {"first_name": "ANN"}, True),
         ({"first_name": "Ann"}, {"first_name": "Mallory"}, False),
         ({"attributes": {"plan": "free"}}, {"attributes": {"plan": "pro"}}, False),
@@ -94,6 +89,9 @@ async def test_a_visitor_who_typed_the_email_before_is_merged_unless_they_contra
         assert (await belongings(desk))["conversations"] == before
         assert await conflicts(desk) == [pair]
         await merge(desk, visitor["contact_id"], ann["contact_id"])
+    # What was typed without proof is no part of the proven contact.
+    standing = await desk.row("contacts", ann["contact_id"])
+    assert (standing["first_name"], standing["attributes"]) == (known.get("first_name"), known.get("attributes", {}))
     # A merge settles the pair.
     assert await conflicts(desk) == []
     assert await conflicts(desk, "merged") == [pair]
@@ -108,7 +106,7 @@ async def test_a_visitor_is_not_merged_without_a_decision(desk: Desk, reason: st
         await desk.register("typed@example.test", with_token(visitor))
     else:
         await desk.register(EMAIL, with_token(visitor))
-        boss = await member(desk)
+        boss = await desk.member()
         conflict = await desk.admin.fetchval("select id from public.contact_conflicts")
         shown = await desk.call("dismiss_contact_conflict", managing(boss), conflict_id=conflict)
         assert (shown["status"], shown["closed_by"], shown["workspace_id"]) == (
@@ -120,6 +118,18 @@ async def test_a_visitor_is_not_merged_without_a_decision(desk: Desk, reason: st
     assert await merged_into(desk, visitor) is None
     found = [(visitor["contact_id"], ann["contact_id"], "hmac")] if reason == "dismissed by a member" else []
     assert await conflicts(desk) == found
+
+
+async def test_a_merge_makes_nothing_proven_that_was_typed_without_proof(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    one = await desk.register("one@example.test", first_name="Mallory", attributes={"plan": "pro"})
+    two = await desk.register(EMAIL, attributes={"city": "Bonn"})
+    await merge(desk, one["contact_id"], two["contact_id"])
+    merged = await desk.row("contacts", two["contact_id"])
+    assert (merged["first_name"], merged["attributes"]) == ("Mallory", {"plan": "pro", "city": "Bonn"})
+    await desk.prove(EMAIL)
+    proven = await desk.row("contacts", two["contact_id"])
+    assert (proven["first_name"], proven["attributes"], proven["unproven"]) == (None, {}, {})
 
 
 async def test_an_email_that_a_proven_contact_only_typed_is_the_visitors_who_proves_it(desk: Desk) -> None:
@@ -137,7 +147,7 @@ async def test_visitors_who_prove_one_email_at_once_are_all_merged(desk: Desk) -
     await desk.believe_hmacs()
     ann = await desk.register(EMAIL)
     visitors = [await visit(desk) for _ in range(6)]
-    async with Desk(desk.gate_url, desk.admin_url, connections=6) as crowd:
+    async with desk.crowd(6) as crowd:
         told = await asyncio.gather(*(crowd.prove(EMAIL, with_token(visitor)) for visitor in visitors))
     assert {answer["contact_id"] for answer in told} == {ann["contact_id"]}
     assert len({answer["conversation_id"] for answer in told}) == 1

@@ -3,13 +3,12 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import asyncpg
 import pytest_asyncio
 
 from local import migrations
 from tests.database import catalogue
 from tests.database.supabase_cli import Ran, supabase
-from tests.servers import Server
+from tests.servers import Server, fetch
 
 FILES = sorted(file.name for file in migrations.MIGRATIONS.glob("*.sql"))
 SPACES = "select id::text, name from public.spaces order by id"
@@ -36,40 +35,24 @@ async def push(server: Server, database: str, home: Path, *flags: str, env: dict
     return await supabase(home, "db", "push", f"--remote={url}", "--yes", *flags, env=env)
 
 
-async def read(server: Server, database: str) -> catalogue.Catalogue:
-    connection = await asyncpg.connect(server.admin_url(database))
-    try:
-        return await catalogue.read(connection)
-    finally:
-        await connection.close()
-
-
-async def fetch(server: Server, database: str, query: str) -> list[tuple[object, ...]]:
-    connection = await asyncpg.connect(server.admin_url(database))
-    try:
-        return [tuple(row) for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
-
-
 async def test_a_push_makes_the_database_and_the_history_of_our_own_command(
     server_18: Server, bare: str, migrated: str, tmp_path: Path
 ) -> None:
     dry = await push(server_18, bare, tmp_path, "--dry-run")
     assert dry.code == 0, dry.said
     assert all(file in dry.said for file in FILES)
-    assert await fetch(server_18, bare, TABLE) == [(None,)]
+    assert await fetch(server_18.admin_url(bare), TABLE) == [(None,)]
 
     pushed = await push(server_18, bare, tmp_path, env=ENV)
 
     assert pushed.code == 0, pushed.said
     assert all(file in pushed.said for file in FILES)
-    there, here = await read(server_18, bare), await read(server_18, migrated)
+    there, here = [await catalogue.read_database(server_18.admin_url(name)) for name in (bare, migrated)]
     for kind in here:
         assert there[kind] == here[kind], kind
     assert [row[0] for row in here["history"]] == [file.split("_")[0] for file in FILES]
     # The schedules' addresses and secret are in Vault.
-    assert await fetch(server_18, bare, SECRETS) == [
+    assert await fetch(server_18.admin_url(bare), SECRETS) == [
         ("archive_url", ENV["SWITCHBOARD_ARCHIVE_URL"]),
         ("cron_secret", ENV["CRON_SECRET"]),
         ("session_cleanup_url", ENV["SWITCHBOARD_SESSION_CLEANUP_URL"]),
@@ -80,17 +63,17 @@ async def test_a_push_makes_the_database_and_the_history_of_our_own_command(
         again = await push(server_18, database, tmp_path)
         assert (again.code, "up to date" in again.said) == (0, True), again.said
         assert await migrations.apply(server_18.owner_url(database)) == []
-        assert await read(server_18, database) == before
+        assert await catalogue.read_database(server_18.admin_url(database)) == before
     # The seed is the demo workspace, which comes only on request.
-    assert await fetch(server_18, bare, SPACES) == []
+    assert await fetch(server_18.admin_url(bare), SPACES) == []
     seeded = await push(server_18, bare, tmp_path, "--include-seed")
     assert seeded.code == 0, seeded.said
-    assert await fetch(server_18, bare, SPACES) == await fetch(server_18, migrated, SPACES) != []
+    assert await fetch(server_18.admin_url(bare), SPACES) == await fetch(server_18.admin_url(migrated), SPACES) != []
 
 
 async def test_a_push_that_fails_leaves_nothing_and_says_why(server_18: Server, bare: str, tmp_path: Path) -> None:
-    await fetch(server_18, bare, "create schema private")
+    await fetch(server_18.admin_url(bare), "create schema private")
     pushed = await push(server_18, bare, tmp_path)
     assert pushed.code != 0
     assert "already exists" in pushed.said
-    assert await fetch(server_18, bare, TABLE) == [(None,)]
+    assert await fetch(server_18.admin_url(bare), TABLE) == [(None,)]

@@ -1,6 +1,6 @@
-"""The inbox and its queue: once per delivery, in order per key, one worker per job, and an end for each job.
+"""Inbound events and their jobs: one job per delivery, in order per key, one worker at a time, and a final status.
 
-Who may call what is the access matrix's.
+The access matrix has the callers.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ async def _deliver(desk: Desk, key: str, ordering_key: str | None = None, worksp
 
 
 async def _queue(desk: Desk, count: int, ordering_key: str | None = None) -> list[str]:
-    """The jobs of new deliveries."""
+    """Record new deliveries; the ids of their jobs."""
     return [(await _deliver(desk, str(uuid.uuid4()), ordering_key))["job_id"] for _ in range(count)]
 
 
@@ -56,7 +56,7 @@ async def _fail(desk: Desk, job: str, *, retryable: bool = True, attempt: int | 
 
 
 async def _make_due(desk: Desk) -> None:
-    """As if time had passed: waiting jobs are due, leases have expired."""
+    """Make waiting jobs due and let leases expire."""
     await desk.admin.execute(
         "update public.jobs set next_attempt_at = now() - interval '1 second', "
         "lease_until = case when lease_until is not null then now() - interval '1 second' end "
@@ -65,19 +65,16 @@ async def _make_due(desk: Desk) -> None:
 
 
 async def _wait(desk: Desk) -> float:
-    """Seconds until the only job is tried again."""
-    seconds = await desk.admin.fetchval(
-        "select extract(epoch from next_attempt_at - clock_timestamp())::float from public.jobs"
-    )
+    """Seconds until the next attempt of the only job."""
+    (seconds,) = await desk.one("select extract(epoch from next_attempt_at - clock_timestamp()) from public.jobs")
     return float(seconds)
 
 
 async def test_a_delivery_is_stored_raw_and_queued_once(desk: Desk) -> None:
-    async with Desk(desk.gate_url, desk.admin_url, connections=20) as crowd:
-        told = await asyncio.gather(*(_deliver(crowd, "d1", "k") for _ in range(20)))
-    first = next(each for each in told if not each["duplicate"])
-    assert {(each["event_id"], each["job_id"]) for each in told} == {(first["event_id"], first["job_id"])}
-    assert [each["duplicate"] for each in told].count(False) == 1
+    async with desk.crowd(20) as crowd:
+        answers = await asyncio.gather(*(_deliver(crowd, "d1", "k") for _ in range(20)))
+    (first,) = (each for each in answers if not each["duplicate"])
+    assert {(each["event_id"], each["job_id"]) for each in answers} == {(first["event_id"], first["job_id"])}
 
     assert await _claim(desk) == [
         {
@@ -108,7 +105,7 @@ async def test_jobs_of_one_key_run_in_order_and_one_at_a_time(desk: Desk) -> Non
     assert set(await _claimed(desk)) == {a1, b1, free, elsewhere}
     await _complete(desk, b1)
     assert await _claim(desk) == []
-    # A job also waits for the retry of the one before it.
+    # A job waits until the one before it has ended, also during a retry.
     await _fail(desk, a1)
     assert await _claim(desk) == []
     await desk.admin.execute("update public.jobs set next_attempt_at = now() where status = 'queued'")
@@ -128,7 +125,7 @@ async def test_concurrent_workers_share_the_jobs_and_keep_the_order_of_a_key(des
                 done.append(job)
                 await _complete(crowd, job, 1)
 
-    async with Desk(desk.gate_url, desk.admin_url, connections=6) as crowd:
+    async with desk.crowd(6) as crowd:
         await asyncio.wait_for(asyncio.gather(*(work(crowd) for _ in range(6))), 60)
     assert (done if key else sorted(done)) == (jobs if key else sorted(jobs))
 
@@ -144,13 +141,13 @@ async def test_a_locked_job_is_skipped(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "off", ["hashjoin, hashagg, sort, mergejoin, material", "hashjoin, mergejoin, indexscan", "nestloop"]
 )
-async def test_a_worker_never_gets_more_than_it_asked_for_with_any_plan(desk: Desk, off: str) -> None:
+async def test_a_claim_returns_no_more_jobs_than_requested_with_any_query_plan(desk: Desk, off: str) -> None:
     await _queue(desk, 6)
     for method in off.split(", "):
         await desk.admin.execute(f"alter role authenticator set enable_{method} = off")
     try:
         async with Desk(desk.gate_url, desk.admin_url) as planned:
-            assert [len(await _claim(planned, asked)) for asked in (1, 2, 10)] == [1, 2, 3]
+            assert [len(await _claim(planned, max_jobs)) for max_jobs in (1, 2, 10)] == [1, 2, 3]
     finally:
         await desk.admin.execute("alter role authenticator reset all")
 
@@ -161,7 +158,7 @@ async def test_one_job_can_be_claimed_by_id_and_only_once(desk: Desk) -> None:
     assert await _claimed(desk, only_job=wanted) == []
 
 
-async def test_a_job_whose_worker_died_is_claimed_again_and_fails_in_the_end(desk: Desk) -> None:
+async def test_a_job_of_a_lost_worker_is_claimed_again_and_fails_after_its_last_attempt(desk: Desk) -> None:
     job, following = await _queue(desk, 2, "a")
     for attempt in range(1, MAX_ATTEMPTS + 1):
         claimed = await _claim(desk, lease_seconds=30)
@@ -176,12 +173,12 @@ async def test_a_job_whose_worker_died_is_claimed_again_and_fails_in_the_end(des
     assert (await desk.row("jobs", following))["attempts"] == 1
 
 
-async def test_a_failing_job_waits_longer_each_time_and_fails_in_the_end(desk: Desk) -> None:
+async def test_a_failing_job_is_retried_after_growing_pauses_and_fails_after_its_last_attempt(desk: Desk) -> None:
     (job,) = await _queue(desk, 1)
     for attempt in range(1, MAX_ATTEMPTS):
         await _claim(desk)
-        told = await _fail(desk, job)
-        assert (told["status"], told["next_attempt_at"] is not None) == ("queued", True)
+        failed = await _fail(desk, job)
+        assert (failed["status"], failed["next_attempt_at"] is not None) == ("queued", True)
         assert 2**attempt - 2 < await _wait(desk) <= 2**attempt * 1.25
         row = await desk.row("jobs", job)
         assert (row["attempts"], row["last_error"]) == (attempt, "it broke")
@@ -194,7 +191,7 @@ async def test_a_failing_job_waits_longer_each_time_and_fails_in_the_end(desk: D
     assert await _claim(desk) == []
 
 
-async def test_the_wait_never_exceeds_an_hour_and_a_quarter(desk: Desk) -> None:
+async def test_the_pause_before_a_retry_is_at_most_an_hour_and_a_quarter(desk: Desk) -> None:
     (job,) = await _queue(desk, 1)
     await desk.admin.execute("update public.jobs set attempts = 40, max_attempts = 100")
     await _claim(desk)
@@ -204,7 +201,7 @@ async def test_the_wait_never_exceeds_an_hour_and_a_quarter(desk: Desk) -> None:
 
 async def test_only_the_worker_with_the_lease_ends_a_job_and_only_once(desk: Desk) -> None:
     (job,) = await _queue(desk, 1)
-    # Not before it is claimed.
+    # A job that no worker has claimed stays queued.
     assert await _complete(desk, job, 1) == "queued"
     assert (await _fail(desk, job, retryable=False, attempt=1))["status"] == "queued"
     await _claim(desk)
@@ -222,16 +219,14 @@ async def test_only_the_worker_with_the_lease_ends_a_job_and_only_once(desk: Des
 async def test_the_worker_is_woken_at_most_once_a_second(desk: Desk) -> None:
     await desk.keep_secret("http://127.0.0.1:9/worker", "worker_url")
     await desk.keep_secret("s3cret", "cron_secret")
-    async with Desk(desk.gate_url, desk.admin_url, connections=5) as crowd:
-        # To connect first: on a busy machine that takes time, and all calls are to come within the second.
+    async with desk.crowd(5) as crowd:
+        # All connections are open before the first call, so that the calls take less than a second.
         await asyncio.gather(*(_claim(crowd) for _ in range(10)))
-        told = await asyncio.gather(*(crowd.call("wake_worker", SYSTEM) for _ in range(10)))
+        answers = await asyncio.gather(*(crowd.call("wake_worker", SYSTEM) for _ in range(10)))
 
-    assert sorted(each["woken"] for each in told) == [False] * 9 + [True]
-    sent = await desk.admin.fetch("select url, headers, convert_from(body, 'utf8') from net.http_request_queue")
-    assert [(row[0], row[1]["Authorization"], row[2]) for row in sent] == [
-        ("http://127.0.0.1:9/worker", "Bearer s3cret", "{}")
-    ]
+    assert sorted(each["woken"] for each in answers) == [False] * 9 + [True]
+    sent = "select url, headers ->> 'Authorization', convert_from(body, 'utf8') from net.http_request_queue"
+    assert await desk.one(sent) == ("http://127.0.0.1:9/worker", "Bearer s3cret", "{}")
     await desk.admin.execute("update private.wakes set woken_at = now() - interval '1 second'")
     assert (await desk.call("wake_worker", SYSTEM))["woken"] is True
 
@@ -254,7 +249,7 @@ async def test_an_asynchronous_answer_is_authenticated_by_its_turns_persona(desk
         assert await desk.refused("webhook_secret", SYSTEM, **known) == (404, "not_found")
         await desk.admin.execute(statement, *values)
 
-    told = await desk.call("webhook_secret", SYSTEM, **known)
-    assert told.body == {"workspace_id": WORKSPACE, "secrets": ["call me back"]}
+    found = await desk.call("webhook_secret", SYSTEM, **known)
+    assert found.body == {"workspace_id": WORKSPACE, "secrets": ["call me back"]}
     for unknown in ({"reference": str(uuid.uuid4())}, {"reference": "no id"}, {"provider": "other"}):
         assert await desk.refused("webhook_secret", SYSTEM, **known | unknown) == (404, "not_found")

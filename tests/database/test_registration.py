@@ -1,27 +1,19 @@
 """How visitors become contacts: which contact an email leads to, and what a proof changes.
 
-Proof that leads to another contact is test_identities' and test_merges_visitors'.
+Proof that leads to another contact is test_identities' and test_merges_visitors'. The access matrix has the spaces that
+a caller reaches.
 """
 
 import asyncio
-import uuid
-from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, LANDING, SECRET, SPACE, WORKSPACE, Desk, claims, signed, user, with_token
+from tests.database.desk import JSON, LANDING, SECRET, SPACE, WORKSPACE, Desk, claims, refusal, signed, user, with_token
+from tests.database.merging import resolve
 
-NOT_FOUND = (404, "space_not_found")
 LINK = "select session_id::text from public.contacts"
 PROFILE = "select first_name, last_name, attributes from public.contacts"
 IDENTITY = "select contact_id::text, key, value, evidence::text, verified_by from public.contact_identities"
-
-
-async def refused(desk: Desk, token: JSON | None = None, space: str = SPACE, **more: Any) -> tuple[int | None, str]:
-    """How a registration is refused."""
-    email = {"email": "ann@example.test", "email_key": "ann@example.test"}
-    arguments = {"space_id": space, "space_kind": "embed", **email, **more}
-    return await desk.refused("register_contact", token or claims(space=space), **arguments)
 
 
 async def test_a_registration_creates_contact_identity_conversation_and_session(desk: Desk) -> None:
@@ -37,9 +29,9 @@ async def test_a_registration_creates_contact_identity_conversation_and_session(
     ]
     contact = await desk.row("contacts", ann["contact_id"])
     assert (contact["first_name"], contact["source"], contact["attributes"]) == ("Ann", "fair", {"plan": "pro"})
-    assert str(contact["session_id"]) == ann["session_id"]
+    assert contact["session_id"] == ann["session_id"]
     session = await desk.row("sessions", ann["session_id"])
-    assert (str(session["contact_id"]), str(session["conversation_id"])) == (ann["contact_id"], ann["conversation_id"])
+    assert (session["contact_id"], session["conversation_id"]) == (ann["contact_id"], ann["conversation_id"])
     assert session["metadata"].pop("registration")["email"] == " Ann@Example.test"
     assert session["metadata"].items() >= client.items()
     verbs = await desk.all("select verb from public.audit_events order by verb")
@@ -51,7 +43,7 @@ async def test_a_hundred_concurrent_arrivals_of_one_email_are_one_contact(desk: 
     await desk.believe_hmacs()
     spellings = ("ann@example.test", "ANN@example.test", "Ann@Example.Test", "aNN@EXAMPLE.TEST")
 
-    async with Desk(desk.gate_url, desk.admin_url, connections=20) as crowd:
+    async with desk.crowd(20) as crowd:
         arrived = await asyncio.gather(
             *((crowd.prove if proven else crowd.register)(spellings[number % 4]) for number in range(100))
         )
@@ -101,6 +93,42 @@ async def test_a_proof_replaces_unverified_data_and_completes_verified_data(
     assert await desk.count("contact_identities", "verified_by = 'hmac' and verified_at is not null") == 1
 
 
+@pytest.mark.parametrize("proof", ["registration", "message", "service"])
+async def test_what_was_typed_before_proof_ends_with_it(desk: Desk, proof: str) -> None:
+    await desk.believe_hmacs()
+    email = "ann@example.test"
+    typed: JSON = {"first_name": "Mallory", "last_name": "Lee", "source": "fair"}
+    typed |= {"attributes": {"plan": "pro", "city": "Bonn", "vip": True}, "phone": "+49 123", "phone_key": "+49123"}
+    await desk.register(email, **typed)
+    # A member has corrected the city.
+    await desk.admin.execute('update public.contacts set attributes = attributes || \'{"city": "Rome"}\'')
+    if proof == "registration":
+        await desk.prove(email, first_name="Mallory", attributes={"vip": True})
+    elif proof == "message":
+        await desk.start(email=email, email_hmac=signed(email, SECRET))
+    else:
+        await resolve(desk, f"email:{email}", make=True, verified_by="crm", profile={"first_name": "Mallory"})
+    given = {
+        "registration": ("Mallory", None, {"city": "Rome", "vip": True}),
+        "message": (None, None, {"city": "Rome"}),
+    }
+    assert await desk.one(PROFILE) == given.get(proof, ("Mallory", None, {"city": "Rome"}))
+    assert await desk.one("select source, unproven from public.contacts") == (None, {})
+    assert [row[1] for row in await desk.all(IDENTITY)] == [email]
+
+
+async def test_values_that_a_visitor_typed_end_with_the_visitors_proof(desk: Desk) -> None:
+    await desk.believe_hmacs()
+    await desk.register("ann@example.test")
+    visitor = await desk.start()
+    await desk.register("ann@example.test", with_token(visitor), first_name="Ann", attributes={"plan": "pro"})
+    profile = f"{PROFILE} where id = $1"
+    assert await desk.one(profile, visitor["contact_id"]) == ("Ann", None, {"plan": "pro"})
+    told = await desk.prove("new@example.test", with_token(visitor), last_name="Lee")
+    assert told["contact_id"] == visitor["contact_id"]
+    assert await desk.one(profile, visitor["contact_id"]) == (None, "Lee", {})
+
+
 @pytest.mark.parametrize("text", ["Ann@Example.test", "ann@example.test"])
 async def test_the_signed_email_is_the_typed_or_the_normalised_one_with_hex_in_any_case(desk: Desk, text: str) -> None:
     await desk.believe_hmacs()
@@ -118,13 +146,12 @@ async def test_a_wrong_hmac_is_refused_and_leaves_nothing(desk: Desk) -> None:
 
     # A space without a secret accepts none, whatever the secret of another space.
     for proof in (right, signed("ann@example.test", "")):
-        assert await refused(desk, email_hmac=proof) == invalid
+        assert await refusal(desk.register("ann@example.test", email_hmac=proof)) == invalid
     await desk.believe_hmacs()
     others = (signed("ann@example.test", "another"), signed("eve@example.test", SECRET))
     for proof in (*others, right[:-2], "z" * 64, ""):
-        assert await refused(desk, email_hmac=proof) == invalid
-        message = {"space_id": SPACE, "message": "Hello", "email": "ann@example.test", "email_key": "ann@example.test"}
-        assert await desk.refused("start_turn", claims(), **message, email_hmac=proof) == invalid
+        assert await refusal(desk.register("ann@example.test", email_hmac=proof)) == invalid
+        assert await refusal(desk.start(email="ann@example.test", email_hmac=proof)) == invalid
 
     assert await desk.everything() == before
     assert await desk.count("rate_limits") == 0
@@ -159,18 +186,6 @@ async def test_a_phone_of_another_contact_stays_theirs(desk: Desk) -> None:
     assert session["metadata"]["registration"]["phone"] == "+49123"
 
 
-async def test_an_asserted_identity_becomes_the_contacts_that_proves_it(desk: Desk) -> None:
-    await desk.believe_hmacs()
-    mallory = await desk.prove("mallory@example.test", phone="+1 555 1", phone_key="+15551")
-    async with desk.admin.transaction():
-        await desk.admin.execute("select set_config('switchboard.workspace_id', $1, true)", WORKSPACE)
-        find = "select private.find_or_create_contact('phone', '+15551', '+1 555 1', 'whatsapp', '{}')::text"
-        (owner,) = await desk.one(find)
-    assert owner != mallory["contact_id"]
-    kept = await desk.all(f"{IDENTITY} order by kind")
-    assert [row[:2] for row in kept] == [(mallory["contact_id"], "mallory@example.test"), (owner, "+15551")]
-
-
 async def test_the_link_to_the_first_session_moves_only_when_that_session_is_deleted(desk: Desk) -> None:
     first = await desk.register("ann@example.test")
     await desk.register("ann@example.test")
@@ -184,38 +199,8 @@ async def test_the_link_to_the_first_session_moves_only_when_that_session_is_del
     assert await desk.one(LINK) == (last["session_id"],)
 
 
-async def test_a_closed_space_or_one_of_another_kind_or_scope_is_not_found(desk: Desk) -> None:
-    workspace, elsewhere = await desk.open_workspace()
-    scopes: tuple[JSON, ...] = (
-        {"space_id": SPACE},
-        {"workspace_id": workspace, "space_id": SPACE},
-        {"system": True},
-        {},
-    )
-    for scope in scopes:
-        assert await refused(desk, {**claims(), "scope": scope}, elsewhere) == NOT_FOUND
-    for change in ("enabled = false", "enabled = true, kind = 'landing'"):
-        await desk.admin.execute(f"update public.spaces set {change} where id = $1", SPACE)
-        assert await refused(desk) == NOT_FOUND
-    assert await desk.count("contacts") == 0
-
-
 async def test_a_token_ends_with_the_space_that_issued_it(desk: Desk) -> None:
-    other = str(uuid.uuid4())
     ann = await desk.register("ann@example.test")
-    await desk.admin.execute(
-        "insert into public.spaces (id, workspace_id, kind, name, persona_id)"
-        " select $1, workspace_id, kind, 'Other', persona_id from public.spaces where id = $2",
-        other,
-        SPACE,
-    )
     await desk.admin.execute("update public.spaces set enabled = false where id = $1", SPACE)
-    token = with_token(ann, other)
-    expected = (404, "conversation_not_found")
-    assert await desk.refused("start_turn", token, space_id=other, message="Hello") == expected
-
-
-async def test_a_space_names_its_allowed_origins(desk: Desk) -> None:
-    origins = ["https://a.example", "https://b.example"]
-    await desk.admin.execute("update public.spaces set allowed_origins = $1 where id = $2", origins, SPACE)
-    assert (await desk.call("space_origins", claims(), space_id=SPACE)).body == {"origins": origins}
+    refused = await refusal(desk.start(with_token(ann, LANDING), space=LANDING))
+    assert refused == (404, "conversation_not_found")

@@ -3,12 +3,11 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from local import migrations, schema
 from local.schema import ReleasedError
@@ -66,14 +65,6 @@ create policy "Members read their notes" on public.notes for select to authentic
 BY_HAND = "alter table public.notes add column author text;"
 
 
-@pytest_asyncio.fixture
-async def owner(server_18: Server, migrated: str) -> AsyncIterator[asyncpg.Connection]:
-    """A migrated database, as the role that migrations run as."""
-    connection = await asyncpg.connect(server_18.owner_url(migrated))
-    yield connection
-    await connection.close()
-
-
 def write_domain(folder: Path, tables: str, policies: dict[str, str]) -> None:
     """The product's declared schema and one more domain, in a folder of the test's own."""
     for part in ("schemas", "policies"):
@@ -92,11 +83,7 @@ async def declared(server: Server, folder: Path = schema.SUPABASE) -> str:
 
 async def read(server: Server, name: str) -> catalogue.Catalogue:
     """The database's catalogue, without the history of migrations."""
-    connection = await asyncpg.connect(server.admin_url(name))
-    try:
-        return await catalogue.read(connection, leave_out=("history",))
-    finally:
-        await connection.close()
+    return await catalogue.read_database(server.admin_url(name), leave_out="history")
 
 
 async def test_the_migrations_create_the_declared_schema(server_18: Server, migrated: str) -> None:
@@ -161,23 +148,22 @@ def test_a_released_baseline_is_not_replaced(tmp_path: Path) -> None:
         schema.write_baseline(tmp_path, changelog)
 
 
-async def test_every_table_has_row_level_security_and_a_policies_file_of_its_own(owner: asyncpg.Connection) -> None:
-    tables = await owner.fetch(
-        "select relname, relrowsecurity or relkind = 'v' as is_safe from pg_class "
-        "where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')"
+async def test_every_table_and_view_has_a_policies_file_of_its_own(admin: asyncpg.Connection) -> None:
+    relations = await admin.fetch(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')"
     )
     files = {file.stem: file.read_text() for file in (schema.SUPABASE / "policies").glob("*.sql")}
 
-    assert {table["relname"]: table["is_safe"] for table in tables} == dict.fromkeys(files, True)
+    assert {row["relname"] for row in relations} == files.keys()
     for stem, text in files.items():
         assert {*re.findall(r"\bon public\.(\w+)", text)} == {stem}
 
 
 async def test_each_role_has_one_permissive_policy_for_what_it_is_granted_and_no_other(
-    owner: asyncpg.Connection,
+    admin: asyncpg.Connection,
 ) -> None:
     """A grant without a policy gives nothing, and neither does a policy without a grant: each is a mistake."""
-    granted = await owner.fetch(
+    granted = await admin.fetch(
         # A grant on a table is one on its columns as well, except for deleting. Views have no policies.
         "select table_name, grantee, privilege_type from information_schema.role_column_grants "
         "where table_schema = 'public' and grantee = any($1) "
@@ -188,7 +174,7 @@ async def test_each_role_has_one_permissive_policy_for_what_it_is_granted_and_no
     )
     policies = Counter(
         (row["tablename"], role, row["cmd"])
-        for row in await owner.fetch(
+        for row in await admin.fetch(
             "select tablename, roles::text[], cmd from pg_policies where schemaname = 'public'"
         )
         for role in row["roles"]

@@ -11,25 +11,24 @@ from typing import Any, cast
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.database.desk import (
     JSON,
     PERSONA,
     SYSTEM,
+    WANTED,
     WORKSPACE,
     Answer,
     Desk,
     Loop,
-    member,
+    explore,
     on_a_turn,
     on_behalf,
     with_token,
-)  # fmt: skip
+)
 from tests.database.lifecycle import SWEEPS, TERMINAL, Conversation, Deed, Kind, Outcome, orders
-from tests.database.test_sessions_states import WANTED
 
 QUIET = {"a day": 25, "a season": 2_400}
 """In hours: past the idle timeout, past the archive age."""
@@ -263,12 +262,7 @@ def test_sessions_and_turns_do_what_their_model_does_even_concurrently(
         "desk": desk,
         "holder": holder,
         "policies": policies,
-        "boss": loop.run(member(desk, "owner")),
+        "boss": loop.run(desk.member("owner")),
     }
-    run_state_machine_as_test(
-        type("Machine", (Lifecycle,), given),
-        settings=settings(
-            max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    explore(type("Machine", (Lifecycle,), given), examples=15, steps=25)
     loop.run(holder.close())

@@ -1,49 +1,34 @@
-"""Idle sessions time out by their workspace's hours, beside whatever else happens to them."""
+"""Idle sessions time out after the hours of their workspace, also while contacts write.
+
+The timeout beside every other change of a session is test_sessions_lifecycle's.
+"""
 
 import asyncio
 import random
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from tests.database.desk import SPACE, SYSTEM, WORKSPACE, Answer, Desk, Raised, member, user, with_token
-from tests.database.test_sessions_states import audited, change
-from tests.servers import Server
-
-MANAGING = {"role": "switchboard", "scope": {"management": True}}
+from tests.database.desk import SPACE, SYSTEM, WORKSPACE, Answer, Desk, managing, refusal
 
 
 async def sweep(desk: Desk, default_hours: int = 24, interval_hours: int = 6, max_sessions: int = 500) -> Answer:
-    return await desk.call(
-        "expire_idle_sessions",
-        SYSTEM,
-        default_hours=default_hours,
-        interval_hours=interval_hours,
-        max_sessions=max_sessions,
-    )
-
-
-async def forget_sweep(desk: Desk) -> None:
-    await desk.admin.execute("delete from private.sweeps")
+    arguments = {"default_hours": default_hours, "interval_hours": interval_hours, "max_sessions": max_sessions}
+    return await desk.call("expire_idle_sessions", SYSTEM, **arguments)
 
 
 async def idle(desk: Desk, hours: float, where: str = "true", *values: Any) -> None:
-    """As if nothing had come in for so many hours."""
-    await desk.admin.execute(
-        f"update public.sessions set last_activity_at = clock_timestamp() - make_interval(mins => {int(hours * 60)}) "
-        f"where {where}",
-        *values,
-    )
+    """Set the last activity of sessions this many hours back."""
+    past = f"clock_timestamp() - make_interval(mins => {int(hours * 60)})"
+    await desk.admin.execute(f"update public.sessions set last_activity_at = {past} where {where}", *values)
 
 
-async def status(desk: Desk, arrived: Answer) -> str:
-    found: str = await desk.admin.fetchval("select status from public.sessions where id = $1", arrived["session_id"])
-    return found
+async def status(desk: Desk, arrived: Answer) -> Any:
+    return (await desk.row("sessions", arrived["session_id"]))["status"]
 
 
 @pytest.mark.parametrize("before", ["active", "paused"])
-async def test_a_session_in_which_nobody_wrote_for_a_day_times_out(desk: Desk, before: str) -> None:
+async def test_a_session_without_a_message_for_a_day_times_out(desk: Desk, before: str) -> None:
     ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test")
     await desk.admin.execute("update public.sessions set status = $1, error_message = 'persona_failed'", before)
     await idle(desk, 24.1, "id = $1", ann["session_id"])
@@ -51,20 +36,17 @@ async def test_a_session_in_which_nobody_wrote_for_a_day_times_out(desk: Desk, b
 
     assert (await sweep(desk)).body == {"timed_out": 1, "remaining": False}
 
-    assert (await status(desk, ann), await status(desk, bob)) == ("timeout", before)
-    row = await desk.admin.fetchrow(
-        "select ended_at is not null, error_message from public.sessions where id = $1", ann["session_id"]
-    )
-    assert row is not None
-    assert tuple(row) == (True, None)
-    assert await audited(desk, ann["session_id"]) == [("session.timeout", None)]
+    row = await desk.row("sessions", ann["session_id"])
+    assert (row["status"], row["ended_at"] is not None, row["error_message"]) == ("timeout", True, None)
+    assert await desk.audited(ann["session_id"]) == [("session.timeout", None)]
+    assert await status(desk, bob) == before
 
 
 @pytest.mark.parametrize(
     ("hours", "default", "times_out"),
     [(None, 24, True), (None, 48, False), (None, 0, False), (48, 24, False), (1, 0, True), (0, 24, False)],
 )
-async def test_a_workspace_has_its_own_hours_or_the_instances(
+async def test_the_hours_of_a_workspace_override_the_default_and_zero_disables_the_timeout(
     desk: Desk, hours: int | None, default: int, times_out: bool
 ) -> None:
     ann = await desk.register("ann@example.test")
@@ -74,7 +56,7 @@ async def test_a_workspace_has_its_own_hours_or_the_instances(
     assert await status(desk, ann) == ("timeout" if times_out else "active")
 
 
-async def test_each_workspace_is_swept_and_a_batch_at_a_time(desk: Desk) -> None:
+async def test_a_call_sweeps_all_workspaces_up_to_its_limit(desk: Desk) -> None:
     _, space = await desk.open_workspace()
     for number in range(5):
         await desk.register(f"a{number}@example.test", space=space if number % 2 else SPACE)
@@ -90,112 +72,51 @@ async def test_a_sweep_is_due_again_when_its_interval_has_passed(desk: Desk) -> 
     assert (await sweep(desk)).body == {"timed_out": 0, "remaining": False}
     await idle(desk, 30)
     assert (await sweep(desk))["timed_out"] == 0
-    # The schedule is not on time to the second, and six hours later is six hours later.
+    # The schedule may start a little early, so a sweep is due shortly before the six hours are over.
     await desk.admin.execute("update private.sweeps set swept_at = clock_timestamp() - interval '5 hours 59 minutes'")
     assert (await sweep(desk))["timed_out"] == 1
 
 
-async def test_two_sweeps_at_once_are_one(desk: Desk) -> None:
-    for number in range(30):
-        await desk.register(f"a{number}@example.test")
-    await idle(desk, 30)
-    done = await asyncio.gather(*(sweep(desk, max_sessions=1000) for _ in range(5)))
-    assert sum(each["timed_out"] for each in done) == 30
-    assert await desk.count("audit_events", "verb = 'session.timeout'") == 30
-
-
-async def test_an_answer_under_way_keeps_its_session_until_its_own_clock_ends_it(desk: Desk) -> None:
-    turn = await desk.start(with_token(await desk.register("ann@example.test")))
-    await idle(desk, 30)
-    assert (await sweep(desk))["timed_out"] == 0
-    await desk.let_lease_run_out(turn)
-    await forget_sweep(desk)
-    assert (await sweep(desk))["timed_out"] == 0
-    assert await desk.expire() == 1
-    await forget_sweep(desk)
-    assert (await sweep(desk))["timed_out"] == 1
-    assert (await status(desk, turn), await desk.count("turns", "status = 'active'")) == ("timeout", 0)
-
-
-async def test_only_a_message_that_comes_in_resets_the_clock(desk: Desk) -> None:
-    boss = await member(desk, "owner")
-    ann = with_token(await desk.register("ann@example.test"))
+async def test_only_an_incoming_message_resets_the_clock(desk: Desk) -> None:
+    boss, ann = await desk.member("owner"), await desk.arrive()
     turn = await desk.start(ann)
     await idle(desk, 30)
-    at = await desk.admin.fetchval("select last_activity_at from public.sessions")
+    last_activity = "select last_activity_at from public.sessions"
+    before = await desk.one(last_activity)
     await desk.flush(turn, 0, "Hi")
     await desk.finish(turn)
-    await change(desk, boss, turn["session_id"], "pause")
-    await change(desk, boss, turn["session_id"], "resume")
-    await desk.call("start_session", {**ann, "scope": {"workspace_id": WORKSPACE}})
-    assert await desk.admin.fetchval("select last_activity_at from public.sessions") == at
+    await desk.change(boss, turn["session_id"], "pause")
+    await desk.change(boss, turn["session_id"], "resume")
+    await desk.start_session({**ann, "scope": {"workspace_id": WORKSPACE}})
+    assert await desk.one(last_activity) == before
     await desk.finish(await desk.start(ann))
-    assert await desk.admin.fetchval("select last_activity_at from public.sessions") > at
+    assert await desk.one(last_activity) > before
     assert (await sweep(desk))["timed_out"] == 0
 
 
-async def test_a_session_that_timed_out_goes_on_when_it_is_recovered(desk: Desk) -> None:
-    ann = with_token(await desk.register("ann@example.test"))
-    turn = await desk.start(ann)
-    await desk.finish(turn)
-    await idle(desk, 30)
-    await sweep(desk)
-    await desk.call(
-        "recover_session", {"role": "switchboard", "scope": {}, "caller": ann["caller"]}, session_id=turn["session_id"]
-    )
-    await forget_sweep(desk)
-    assert (await sweep(desk))["timed_out"] == 0
-    assert await status(desk, turn) == "active"
-
-
-async def test_an_admin_cleans_up_their_workspace_at_once(desk: Desk) -> None:
-    boss, agent = await member(desk, "admin"), await member(desk, "agent")
-    other_workspace, space = await desk.open_workspace()
-    other = await member(desk, "owner", other_workspace)
-    ann = await desk.register("ann@example.test")
-    bob = await desk.register("bob@example.test", space=space)
+async def test_an_admin_times_out_the_idle_sessions_of_their_workspace_at_any_age(desk: Desk) -> None:
+    admin, (_, space) = await desk.member("admin"), await desk.open_workspace()
+    ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test", space=space)
     await idle(desk, 3)
     await sweep(desk)
 
-    async def clean_up(caller: dict[str, Any], workspace: str, hours: int) -> Answer:
-        return await desk.call(
-            "clean_up_sessions", MANAGING | {"caller": caller}, workspace_id=workspace, max_age_hours=hours
-        )
+    async def clean_up(hours: int) -> Answer:
+        arguments = {"workspace_id": WORKSPACE, "max_age_hours": hours}
+        return await desk.call("clean_up_sessions", managing(admin), **arguments)
 
-    for caller, code in (
-        (agent, "forbidden"),
-        (other, "workspace_not_found"),
-        (user(await desk.sign_up(None)), "workspace_not_found"),
-    ):
-        with pytest.raises(Raised) as refused:
-            await clean_up(caller, WORKSPACE, 2)
-        assert refused.value.code == code
-    with pytest.raises(Raised) as refused:
-        await clean_up(boss, WORKSPACE, 0)
-    assert refused.value.code == "invalid_body"
-    assert (await clean_up(boss, WORKSPACE, 4))["timed_out"] == 0
-    assert (await clean_up(boss, WORKSPACE, 2)).body == {"timed_out": 1, "remaining": False}
+    assert (await refusal(clean_up(0)))[1] == "invalid_body"
+    assert (await clean_up(4))["timed_out"] == 0
+    assert (await clean_up(2)).body == {"timed_out": 1, "remaining": False}
     assert (await status(desk, ann), await status(desk, bob)) == ("timeout", "active")
-    assert await audited(desk, ann["session_id"]) == [("session.timeout", boss["user_id"])]
+    assert await desk.audited(ann["session_id"]) == [("session.timeout", admin["user_id"])]
 
 
-async def test_only_the_system_sweeps_every_workspace(desk: Desk) -> None:
-    boss = await member(desk, "owner")
-    for token in (
-        MANAGING | {"caller": boss},
-        {"role": "switchboard", "scope": {"workspace_id": WORKSPACE}, "caller": boss},
-    ):
-        with pytest.raises(Raised) as refused:
-            await desk.call("expire_idle_sessions", token)
-        assert (refused.value.status, refused.value.code) == (403, "forbidden")
+# Sweeps and turns at the same time -----------------------------------------------------------------------------------
 
+CONVERSATIONS, ROUNDS = 8, 25
 
-# The race ------------------------------------------------------------------------------------------------------------
-
-CONVERSATIONS, ROUNDS, CONNECTIONS = 8, 25, 16
-
-# What stood at the moment when a session timed out: a turn under way, or a message from less than a day before.
-WRONG = """
+# Sessions that timed out during a turn, or less than a day after a message.
+WRONGLY_TIMED_OUT = """
 select s.id
   from public.sessions s
  where s.status = 'timeout'
@@ -207,61 +128,53 @@ select s.id
         or s.last_activity_at > s.ended_at - interval '24 hours')
 """
 
-COUNTED = """
-select count(*)
+WRONGLY_COUNTED = """
+select s.id
   from public.sessions s
  where s.turn_count <> (select count(*) from public.turns t where t.session_id = s.id)
     or s.message_count <> (select count(*) from public.messages m where m.session_id = s.id)
 """
 
 
-@pytest_asyncio.fixture
-async def wide(server_18: Server, migrated: str) -> Any:
-    async with Desk(server_18.gate_url(migrated), server_18.admin_url(migrated), CONNECTIONS) as opened:
-        yield opened
-
-
-async def test_the_sweep_is_safe_beside_live_turns(wide: Desk) -> None:
-    chosen = random.Random(4)  # noqa: S311 (no secret)
-    people = [with_token(await wide.register(f"p{number}@example.test")) for number in range(CONVERSATIONS)]
-    await wide.admin.execute("update public.workspaces set messages_per_minute_by_contact = 1000000")
-    await wide.admin.execute("update public.workspaces set session_timeout_hours = 24")
-    talking = [True]
+async def test_a_session_never_times_out_during_a_turn(desk: Desk) -> None:
+    await desk.lift_limits()
+    people = [await desk.arrive(f"p{number}") for number in range(CONVERSATIONS)]
+    chance = random.Random(4)  # noqa: S311 (no secret)
+    talking = True
     swept: list[int] = []
 
-    async def talk(token: dict[str, Any]) -> None:
-        for _ in range(ROUNDS):
-            turn = await wide.start(token)
-            assert turn.status == 200
-            for position in range(chosen.randrange(3)):
-                assert await wide.flush(turn, position, "x") == "active", "the session was timed out under a live turn"
-                await asyncio.sleep(0)
-            done = await wide.finish(turn, answer="xxx")
-            assert done["changed"], "the turn was ended by somebody else"
+    async with desk.crowd(16) as crowd:
 
-    async def grow_old() -> None:
-        # A day passes for whoever is not being answered, the moment before the next message as likely as any.
-        while talking[0]:
-            await wide.admin.execute(
-                "update public.sessions s set last_activity_at = clock_timestamp() - interval '25 hours' "
-                "where s.status in ('active', 'paused') and s.id in (select s.id from public.sessions s "
-                "where random() < 0.5 for update skip locked)"
-            )
-            await asyncio.sleep(0.002)
+        async def talk(token: dict[str, Any]) -> None:
+            for _ in range(ROUNDS):
+                turn = await crowd.start(token)
+                assert turn.status == 200
+                for position in range(chance.randrange(3)):
+                    assert await crowd.flush(turn, position, "x") == "active", "the session timed out during a turn"
+                    await asyncio.sleep(0)
+                assert (await crowd.finish(turn, answer="xxx"))["changed"], "another caller ended the turn"
 
-    async def keep_sweeping() -> None:
-        while talking[0]:
-            swept.append((await sweep(wide, interval_hours=0))["timed_out"])
+        async def age_sessions() -> None:
+            # An unlocked session may be a day old at any moment, also right before its next message.
+            unlocked = "select id from public.sessions where random() < 0.5 for update skip locked"
+            while talking:
+                await idle(crowd, 25, f"status in ('active', 'paused') and id in ({unlocked})")
+                await asyncio.sleep(0.002)
 
-    sweepers = [asyncio.create_task(work()) for work in (grow_old, keep_sweeping, keep_sweeping, keep_sweeping)]
-    try:
-        await asyncio.gather(*(talk(person) for person in people))
-    finally:
-        talking[0] = False
-        await asyncio.gather(*sweepers)
+        async def keep_sweeping() -> None:
+            while talking:
+                swept.append((await sweep(crowd, interval_hours=0))["timed_out"])
 
-    assert sum(swept) > 0, "nothing was raced"
-    assert sum(swept) == await wide.count("sessions", "status = 'timeout'")
-    assert await wide.admin.fetch(WRONG) == []
-    assert await wide.admin.fetchval(COUNTED) == 0
-    assert await wide.count("turns") == await wide.count("turns", "status = 'completed'") == CONVERSATIONS * ROUNDS
+        sweepers = [asyncio.create_task(work()) for work in (age_sessions, keep_sweeping, keep_sweeping, keep_sweeping)]
+        try:
+            await asyncio.gather(*(talk(person) for person in people))
+        finally:
+            talking = False
+            await asyncio.gather(*sweepers)
+
+    assert sum(swept) > 0, "no session timed out meanwhile"
+    timed_out = await desk.count("sessions", "status = 'timeout'")
+    assert sum(swept) == timed_out == await desk.count("audit_events", "verb = 'session.timeout'")
+    assert await desk.all(WRONGLY_TIMED_OUT) == []
+    assert await desk.all(WRONGLY_COUNTED) == []
+    assert await desk.count("turns") == await desk.count("turns", "status = 'completed'") == CONVERSATIONS * ROUNDS

@@ -1,13 +1,11 @@
 """A member answers in the persona's place: what happens to messages meanwhile, and how the takeover ends.
 
-Who may take over, and the routes' refusals, are told by the access matrix and tests/functions.
+The access matrix has the callers, tests/functions the refusals of the routes.
 """
 
 import asyncio
 from collections import Counter
-from typing import Any
 
-import asyncpg
 import pytest
 
 from tests.database.desk import (
@@ -15,71 +13,30 @@ from tests.database.desk import (
     PERSONA,
     SYSTEM,
     WORKSPACE,
-    Answer,
     Desk,
     Raised,
     managing,
-    member,
     on_a_turn,
     on_behalf,
+    refusal,
     with_token,
 )
 
-
-async def take_over(desk: Desk, caller: JSON, session_id: str) -> Answer:
-    return await desk.call("take_over_session", on_behalf(caller), session_id=session_id)
-
-
-async def hand_back(desk: Desk, caller: JSON, session_id: str) -> Answer:
-    return await desk.call("hand_back_session", on_behalf(caller), session_id=session_id)
-
-
-async def say(desk: Desk, caller: JSON, session_id: str, text: str = "A person here.", **more: Any) -> Answer:
-    return await desk.call("say_as_member", on_behalf(caller), session_id=session_id, text=text, **more)
-
-
-async def assign(desk: Desk, caller: JSON, session_id: str, who: JSON | None) -> Answer:
-    return await desk.call("assign_session", on_behalf(caller), session_id=session_id, user_id=who and who["user_id"])
-
-
-async def session_of(desk: Desk, session_id: str) -> asyncpg.Record:
-    row = await desk.admin.fetchrow(
-        "select status::text, taken_over_by::text, taken_over_at, assigned_user_id::text, message_count, turn_count, "
-        "last_activity_at from public.sessions where id = $1",
-        session_id,
-    )
-    assert row is not None
-    return row
-
-
-async def audited(desk: Desk, object_id: str) -> list[tuple[str, str | None, str | None]]:
-    rows = await desk.admin.fetch(
-        "select verb, actor_id::text, code from public.audit_events where object_id = $1 order by created_at, id",
-        object_id,
-    )
-    return [(row["verb"], row["actor_id"], row["code"]) for row in rows]
-
-
-async def said(desk: Desk, session_id: str) -> list[tuple[str, str]]:
-    rows = await desk.admin.fetch(
-        "select role::text, text from public.messages where session_id = $1 order by created_at, id", session_id
-    )
-    return [(row["role"], row["text"]) for row in rows]
+WITH_CODE = "verb, actor_id::text, code"
 
 
 async def test_the_persona_is_silent_during_a_takeover_and_answers_again_afterwards(desk: Desk) -> None:
-    boss = await member(desk, "owner")
-    ann = await desk.register("ann@example.test")
+    boss, ann = await desk.member("owner"), await desk.register("ann@example.test")
     session = ann["session_id"]
     first = await desk.start(with_token(ann), "Hello")
     await desk.finish(first, answer="Hi, I am a machine")
 
-    taken = await take_over(desk, boss, session)
+    taken = await desk.take_over(boss, session)
     attempt: JSON = {"client_message_id": "m-2", "attempt_id": "0" * 32}
     asked = await desk.start(with_token(ann), "Is anybody there?", **attempt)
     repeated = await desk.start(with_token(ann), "Is anybody there?", **attempt)
-    spoken = await say(desk, boss, session, "Yes, me.")
-    back = await hand_back(desk, boss, session)
+    spoken = await desk.say(boss, session, "Yes, me.")
+    back = await desk.hand_back(boss, session)
     again = await desk.start(with_token(ann), "And now?")
 
     assert (taken["taken_over_by"], taken["changed"], taken["stopping"]) == (boss["user_id"], True, False)
@@ -95,10 +52,8 @@ async def test_the_persona_is_silent_during_a_takeover_and_answers_again_afterwa
         ("contact", "Is anybody there?"),
         ("member", "Yes, me."),
     ]
-    assert await audited(desk, session) == [
-        ("session.taken_over", boss["user_id"], None),
-        ("session.handed_back", boss["user_id"], None),
-    ]
+    verbs = ("session.taken_over", "session.handed_back")
+    assert await desk.audited(session) == [(verb, boss["user_id"]) for verb in verbs]
     # The turn without an answer is repeated, read, cancelled and finished like any other that has ended.
     later = await desk.start(with_token(ann), "Is anybody there?", client_message_id="m-2")
     for repeat in (repeated, later):
@@ -108,13 +63,12 @@ async def test_the_persona_is_silent_during_a_takeover_and_answers_again_afterwa
     cancelled = await desk.call("cancel_turn", on_behalf(with_token(ann)["caller"]), turn_id=asked["turn_id"])
     assert cancelled["status"] == "completed"
     assert (await desk.finish(asked, answer="Too late"))["changed"] is False
-    kept = await session_of(desk, session)
+    kept = await desk.row("sessions", session)
     assert (kept["turn_count"], kept["message_count"]) == (3, 5)
 
 
 async def test_an_open_breaker_does_not_refuse_and_the_limits_count(desk: Desk) -> None:
-    boss = await member(desk, "owner")
-    ann = await desk.register("ann@example.test")
+    boss, ann = await desk.member("owner"), await desk.register("ann@example.test")
     await desk.admin.execute(
         "insert into public.persona_breakers (workspace_id, persona_id, state, failures, opened_at, retry_at) "
         "values ($1, $2, 'open', 5, now(), now() + interval '1 hour')",
@@ -123,7 +77,7 @@ async def test_an_open_breaker_does_not_refuse_and_the_limits_count(desk: Desk) 
     )
     assert (await desk.start(with_token(ann), "Hello")).status == 503
     assert await desk.count("messages") == 0
-    await take_over(desk, boss, ann["session_id"])
+    await desk.take_over(boss, ann["session_id"])
 
     taken = "select coalesce(sum(taken), 0) from public.rate_limits"
     before = await desk.admin.fetchval(taken)
@@ -131,91 +85,89 @@ async def test_an_open_breaker_does_not_refuse_and_the_limits_count(desk: Desk) 
     assert (asked.status, asked["status"], asked["taken_over"]) == (200, "completed", True)
     assert await desk.admin.fetchval(taken) > before
     assert asked["limits"], "the caller is told how much is left"
-    await hand_back(desk, boss, ann["session_id"])
+    await desk.hand_back(boss, ann["session_id"])
     assert (await desk.start(with_token(ann), "Hello")).status == 503
 
 
 async def test_a_takeover_stops_the_answer_and_keeps_its_text(desk: Desk) -> None:
-    boss = await member(desk, "owner")
-    ann = with_token(await desk.register("ann@example.test"))
+    boss, ann = await desk.member("owner"), await desk.arrive()
     turn, stale = await desk.start(ann, "Hello"), await desk.start(message="Hello")
     await desk.flush(turn, 0, "Let me")
     await desk.let_lease_run_out(stale)
 
-    taken = await take_over(desk, boss, turn["session_id"])
+    taken = await desk.take_over(boss, turn["session_id"])
     told = await desk.call("flush_turn", on_a_turn(), turn_id=turn["turn_id"], position=6, piece=" think")
     await desk.finish(turn, "cancelled", "Let me think")
-    again = await take_over(desk, boss, turn["session_id"])
+    again = await desk.take_over(boss, turn["session_id"])
 
     assert (taken["changed"], taken["stopping"], told["stop"]) == (True, True, True)
     assert (again["changed"], again["stopping"], again["taken_over_at"]) == (False, False, taken["taken_over_at"])
-    assert await said(desk, turn["session_id"]) == [("contact", "Hello"), ("persona", "Let me think")]
-    assert [verb for verb, _, _ in await audited(desk, turn["turn_id"])] == ["turn.cancel_requested", "turn.cancelled"]
+    assert await desk.said(turn["session_id"]) == [("contact", "Hello"), ("persona", "Let me think")]
+    assert [verb for verb, _ in await desk.audited(turn["turn_id"])] == ["turn.cancel_requested", "turn.cancelled"]
     # A turn whose worker is gone is ended at once.
-    assert (await take_over(desk, boss, stale["session_id"]))["stopping"] is False
+    assert (await desk.take_over(boss, stale["session_id"]))["stopping"] is False
     assert (await desk.read(stale))["status"] == "timeout"
 
 
 async def test_a_session_per_message_lasts_until_it_is_handed_back(desk: Desk) -> None:
-    boss = await member(desk, "owner")
+    boss = await desk.member("owner")
     await desk.admin.execute("update public.personas set session_policy = 'per_message' where id = $1", PERSONA)
     ann = with_token(await desk.register("ann@example.test"))
     turn = await desk.start(ann, "Hello")
-    await take_over(desk, boss, turn["session_id"])
+    await desk.take_over(boss, turn["session_id"])
     await desk.finish(turn, "cancelled", "Well")
 
     asked = await desk.start(ann, "Anybody?")
     assert (asked["session_id"], asked["taken_over"]) == (turn["session_id"], True)
-    assert (await session_of(desk, turn["session_id"]))["status"] == "active"
-    await hand_back(desk, boss, turn["session_id"])
+    assert (await desk.row("sessions", turn["session_id"]))["status"] == "active"
+    await desk.hand_back(boss, turn["session_id"])
     last = await desk.start(ann, "Thanks")
     await desk.finish(last)
     assert last["session_id"] == turn["session_id"]
-    assert (await session_of(desk, turn["session_id"]))["status"] == "completed"
+    assert (await desk.row("sessions", turn["session_id"]))["status"] == "completed"
 
 
 async def test_a_message_resumes_a_paused_session_only_after_the_takeover(desk: Desk) -> None:
-    boss = await member(desk, "owner")
-    ann = await desk.register("ann@example.test")
-    await take_over(desk, boss, ann["session_id"])
-    paused = await desk.call("change_session_status", on_behalf(boss), session_id=ann["session_id"], status="paused")
-    assert paused["changed"] is True
+    boss, ann = await desk.member("owner"), await desk.register("ann@example.test")
+    await desk.take_over(boss, ann["session_id"])
+    assert (await desk.change(boss, ann["session_id"], "pause"))["changed"] is True
 
     await desk.start(with_token(ann), "Hello?")
-    assert (await session_of(desk, ann["session_id"]))["status"] == "paused"
-    await hand_back(desk, boss, ann["session_id"])
+    assert (await desk.row("sessions", ann["session_id"]))["status"] == "paused"
+    await desk.hand_back(boss, ann["session_id"])
     await desk.start(with_token(ann), "Hello?")
-    assert (await session_of(desk, ann["session_id"]))["status"] == "active"
+    assert (await desk.row("sessions", ann["session_id"]))["status"] == "active"
+    assert (await desk.audited(ann["session_id"]))[-1] == ("session.resumed", ann["contact_id"])
 
 
 async def test_one_of_several_members_takes_over_and_an_admin_hands_back_for_another(desk: Desk) -> None:
-    members = [await member(desk, "admin") for _ in range(5)]
+    members = [await desk.member("admin") for _ in range(5)]
     session = (await desk.register("ann@example.test"))["session_id"]
-    answers = await asyncio.gather(*(take_over(desk, who, session) for who in members))
+    answers = await asyncio.gather(*(desk.take_over(who, session) for who in members))
     assert sorted(answer.status for answer in answers) == [200, 409, 409, 409, 409]
     winner = next(who for who, answer in zip(members, answers, strict=True) if answer.status == 200)
     assert {answer["taken_over_by"] for answer in answers} == {winner["user_id"]}
 
     other = next(who for who in members if who != winner)
-    assert [(await hand_back(desk, other, session))["changed"] for _ in range(2)] == [True, False]
-    assert (await take_over(desk, other, session))["taken_over_by"] == other["user_id"]
+    assert [(await desk.hand_back(other, session))["changed"] for _ in range(2)] == [True, False]
+    assert (await desk.take_over(other, session))["taken_over_by"] == other["user_id"]
 
 
 async def test_assigning_ends_an_agents_takeover_and_leaves_an_owners(desk: Desk) -> None:
-    boss, agent, other = await member(desk, "owner"), await member(desk, "agent"), await member(desk, "agent")
+    boss, agent, other = await desk.member("owner"), await desk.member("agent"), await desk.member("agent")
     session = (await desk.register("ann@example.test"))["session_id"]
-    await assign(desk, boss, session, agent)
-    assert (await take_over(desk, agent, session))["changed"] is True
+    await desk.assign(boss, session, agent)
+    assert (await desk.take_over(agent, session))["changed"] is True
 
-    moved = await assign(desk, boss, session, other)
+    moved = await desk.assign(boss, session, other)
     assert (moved["assigned_user_id"], moved["taken_over_by"]) == (other["user_id"], None)
-    assert (await take_over(desk, boss, session))["changed"] is True
-    moved = await assign(desk, boss, session, agent)
+    assert (await desk.take_over(boss, session))["changed"] is True
+    moved = await desk.assign(boss, session, agent)
     assert (moved["assigned_user_id"], moved["taken_over_by"]) == (agent["user_id"], boss["user_id"])
-    refused = await hand_back(desk, agent, session)
+    refused = await desk.hand_back(agent, session)
     assert (refused.status, refused["code"]) == (409, "taken_over")
-    assert [(await assign(desk, boss, session, None))["changed"] for _ in range(2)] == [True, False]
-    assert Counter(verb for verb, _, _ in await audited(desk, session)) == {
+    assert [(await desk.assign(boss, session, None))["changed"] for _ in range(2)] == [True, False]
+    assert Counter(verb for verb, _ in await desk.audited(session)) == {
         "session.assigned": 4, "session.taken_over": 2, "session.handed_back": 1,
     }  # fmt: skip
 
@@ -224,33 +176,26 @@ async def test_assigning_ends_an_agents_takeover_and_leaves_an_owners(desk: Desk
 async def test_a_takeover_ends_with_its_session_and_a_finished_session_is_not_taken_over(
     desk: Desk, status: str
 ) -> None:
-    boss = await member(desk, "owner")
-    session = (await desk.register("ann@example.test"))["session_id"]
-    await take_over(desk, boss, session)
-    await desk.admin.execute(
-        "update public.sessions set status = $1::text::public.session_status, ended_at = now(), "
-        "archived_at = case when $1 = 'archived' then now() end, "
-        "status_before_archive = case when $1 = 'archived' then 'completed'::public.session_status end",
-        status,
-    )
-    kept = await session_of(desk, session)
+    boss, session = await desk.member("owner"), (await desk.register("ann@example.test"))["session_id"]
+    await desk.take_over(boss, session)
+    await desk.end_session(session, status)
+    kept = await desk.row("sessions", session)
     assert (kept["taken_over_by"], kept["taken_over_at"]) == (None, None)
-    assert (await audited(desk, session))[-1] == ("session.handed_back", None, "session_ended")
-    for act in (take_over, say):
-        refused = await act(desk, boss, session)
+    assert (await desk.audited(session, WITH_CODE))[-1] == ("session.handed_back", None, "session_ended")
+    for act in (desk.take_over, desk.say):
+        refused = await act(boss, session)
         assert (refused.status, refused["code"], refused["session_status"]) == (409, "transition_not_allowed", status)
-    assert (await hand_back(desk, boss, session))["changed"] is False
+    assert (await desk.hand_back(boss, session))["changed"] is False
 
 
 async def test_a_members_message_does_not_delay_the_idle_timeout_that_ends_the_takeover(desk: Desk) -> None:
-    boss = await member(desk, "owner")
-    ann = await desk.register("ann@example.test")
+    boss, ann = await desk.member("owner"), await desk.register("ann@example.test")
     session = ann["session_id"]
-    await take_over(desk, boss, session)
+    await desk.take_over(boss, session)
     await desk.admin.execute("update public.sessions set last_activity_at = now() - interval '25 hours'")
-    await say(desk, boss, session)
+    await desk.say(boss, session)
     assert (await desk.call("expire_idle_sessions", SYSTEM))["timed_out"] == 1
-    kept = await session_of(desk, session)
+    kept = await desk.row("sessions", session)
     assert (kept["status"], kept["taken_over_by"]) == ("timeout", None)
     recovered = await desk.call("recover_session", on_behalf(with_token(ann)["caller"]), session_id=session)
     assert recovered["status"] == "active"
@@ -259,18 +204,19 @@ async def test_a_members_message_does_not_delay_the_idle_timeout_that_ends_the_t
 
 @pytest.mark.parametrize("way", ["removed", "deleted"])
 async def test_a_former_member_is_assigned_to_no_session_and_has_taken_none_over(desk: Desk, way: str) -> None:
-    boss, admin = await member(desk, "owner"), await member(desk, "admin")
+    boss, admin = await desk.member("owner"), await desk.member("admin")
     ann, ben = await desk.register("ann@example.test"), await desk.register("ben@example.test")
-    await take_over(desk, admin, ann["session_id"])
-    await assign(desk, boss, ben["session_id"], admin)
+    await desk.take_over(admin, ann["session_id"])
+    await desk.assign(boss, ben["session_id"], admin)
     await desk.end_session(ben["session_id"], "completed")
     if way == "removed":
         await desk.call("remove_member", managing(boss), workspace_id=WORKSPACE, user_id=admin["user_id"])
-        assert (await audited(desk, ann["session_id"]))[-1] == ("session.handed_back", boss["user_id"], "unattended")
+        last = (await desk.audited(ann["session_id"], WITH_CODE))[-1]
+        assert last == ("session.handed_back", boss["user_id"], "unattended")
     else:
         await desk.admin.execute("delete from auth.users where id = $1", admin["user_id"])
     for session in (ann, ben):
-        kept = await session_of(desk, session["session_id"])
+        kept = await desk.row("sessions", session["session_id"])
         assert (kept["taken_over_by"], kept["taken_over_at"], kept["assigned_user_id"]) == (None, None, None)
     assert (await desk.start(with_token(ann)))["status"] == "active"
 
@@ -278,9 +224,9 @@ async def test_a_former_member_is_assigned_to_no_session_and_has_taken_none_over
 async def test_a_member_who_is_removed_while_taking_over_holds_no_session(desk: Desk) -> None:
     """In either order the session is the persona's in the end, and neither call deadlocks."""
     sessions = [await desk.register(f"p{number}@example.test") for number in range(12)]
-    admins = [await member(desk, "admin") for _ in sessions]
+    admins = [await desk.member("admin") for _ in sessions]
     for session, admin in zip(sessions[::2], admins[::2], strict=True):
-        await assign(desk, admin, session["session_id"], admin)
+        await desk.assign(admin, session["session_id"], admin)
 
     async def leave(number: int) -> None:
         await asyncio.sleep(number % 4 * 0.002)
@@ -289,7 +235,7 @@ async def test_a_member_who_is_removed_while_taking_over_holds_no_session(desk: 
 
     async def take(number: int) -> str:
         try:
-            await take_over(desk, admins[number], sessions[number]["session_id"])
+            await desk.take_over(admins[number], sessions[number]["session_id"])
         except Raised as refused:
             return refused.code
         return "taken"
@@ -302,27 +248,28 @@ async def test_a_member_who_is_removed_while_taking_over_holds_no_session(desk: 
 
 
 async def test_a_members_message_sent_again_is_the_same_message(desk: Desk) -> None:
-    boss = await member(desk, "owner")
-    session = (await desk.register("ann@example.test"))["session_id"]
-    refused = await say(desk, boss, session, client_message_id="c-1")
+    boss, session = await desk.member("owner"), (await desk.register("ann@example.test"))["session_id"]
+    refused = await desk.say(boss, session, client_message_id="c-1")
     assert (refused.status, refused["code"]) == (409, "not_taken_over")
-    await take_over(desk, boss, session)
-    before = await session_of(desk, session)
+    await desk.take_over(boss, session)
+    before = await desk.row("sessions", session)
 
-    sent = await asyncio.gather(*(say(desk, boss, session, "Once", client_message_id="c-1") for _ in range(4)))
-    await hand_back(desk, boss, session)
-    later = await say(desk, boss, session, "Once", client_message_id="c-1")
+    sent = await asyncio.gather(*(desk.say(boss, session, "Once", client_message_id="c-1") for _ in range(4)))
+    await desk.hand_back(boss, session)
+    later = await desk.say(boss, session, "Once", client_message_id="c-1")
 
     assert sorted(one["created"] for one in sent) == [False, False, False, True]
     assert {one["message_id"] for one in (*sent, later)} == {sent[0]["message_id"]}
-    after = await session_of(desk, session)
+    for caller, text in ((boss, "Twice"), (await desk.member("owner"), "Once")):
+        refused_again = await refusal(desk.say(caller, session, text, client_message_id="c-1"))
+        assert refused_again == (409, "idempotency_key_reused")
+    after = await desk.row("sessions", session)
     assert after["message_count"] == before["message_count"] + 1 == await desk.count("messages")
     assert after["last_activity_at"] == before["last_activity_at"]
 
 
 async def test_concurrent_messages_and_takeovers_neither_block_nor_lose_anything(desk: Desk) -> None:
-    boss = await member(desk, "owner")
-    ann = await desk.register("ann@example.test")
+    boss, ann = await desk.member("owner"), await desk.register("ann@example.test")
     session = ann["session_id"]
 
     async def write(number: int) -> int:
@@ -333,12 +280,12 @@ async def test_concurrent_messages_and_takeovers_neither_block_nor_lose_anything
 
     async def meddle() -> None:
         for _ in range(6):
-            await take_over(desk, boss, session)
-            await say(desk, boss, session)
-            await hand_back(desk, boss, session)
+            await desk.take_over(boss, session)
+            await desk.say(boss, session)
+            await desk.hand_back(boss, session)
 
     statuses, _ = await asyncio.gather(asyncio.gather(*(write(number) for number in range(20))), meddle())
-    kept = await session_of(desk, session)
+    kept = await desk.row("sessions", session)
     assert set(statuses) <= {200, 409}
     assert kept["turn_count"] == await desk.count("turns") == statuses.count(200)
     assert kept["message_count"] == await desk.count("messages")

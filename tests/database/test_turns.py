@@ -1,21 +1,17 @@
-"""One message and its answer: one at a time, flushed, finished once, and ended by the sweep when its worker is gone."""
+"""One message and its answer: one at a time, flushed, finished once, and ended by the sweep when its lease expires.
+
+Turns and sessions in any order and concurrently, with a session per conversation or per message, are
+test_sessions_lifecycle's.
+"""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, PERSONA, Answer, Desk, Raised, with_token
+from tests.database.desk import PERSONA, Answer, Desk, refusal
 
 ENDS = ["completed", "failed", "timeout", "cancelled"]
-
-
-async def _ann(desk: Desk) -> JSON:
-    return with_token(await desk.register("ann@example.test"))
-
-
-async def _per_message(desk: Desk) -> None:
-    await desk.admin.execute("update public.personas set session_policy = 'per_message' where id = $1", PERSONA)
 
 
 async def _session(desk: Desk, turn: Answer, *columns: str) -> tuple[Any, ...]:
@@ -24,7 +20,7 @@ async def _session(desk: Desk, turn: Answer, *columns: str) -> tuple[Any, ...]:
 
 
 async def test_a_second_message_during_a_turn_is_told_to_wait(desk: Desk) -> None:
-    ann = await _ann(desk)
+    ann = await desk.arrive()
     turn = await desk.start(ann)
 
     refused = await desk.start(ann, "and another thing")
@@ -36,23 +32,6 @@ async def test_a_second_message_during_a_turn_is_told_to_wait(desk: Desk) -> Non
     assert await _session(desk, turn, "turn_count") == (1,)
     await desk.finish(turn)
     assert (await desk.start(ann, "and another thing")).status == 200
-
-
-@pytest.mark.parametrize("after_a_finished_session", [False, True])
-async def test_of_ten_concurrent_messages_one_is_answered(desk: Desk, *, after_a_finished_session: bool) -> None:
-    ann = await _ann(desk)
-    before = 0
-    if after_a_finished_session:
-        await _per_message(desk)
-        await desk.finish(await desk.start(ann))
-        before = 1
-
-    async with Desk(desk.gate_url, desk.admin_url, connections=10) as crowd:
-        turns = await asyncio.gather(*(crowd.start(ann, f"message {n}") for n in range(10)))
-
-    assert sorted(each.status for each in turns) == [200] + [409] * 9
-    assert await desk.count("turns") == await desk.count("messages", "role = 'contact'") == before + 1
-    assert await desk.count("sessions") == before + 1
 
 
 async def test_an_answer_can_be_read_while_it_is_flushed_and_afterwards(desk: Desk) -> None:
@@ -78,7 +57,7 @@ async def test_an_answer_can_be_read_while_it_is_flushed_and_afterwards(desk: De
     assert await desk.count("turn_chunks") == 0
     message = await desk.row("messages", last["message_id"])
     assert (message["role"], message["text"], message["partial"]) == ("persona", "Héllo 🌍! Bye", False)
-    assert (message["contact_id"], message["user_id"], str(message["persona_id"])) == (None, None, PERSONA)
+    assert (message["contact_id"], message["user_id"], message["persona_id"]) == (None, None, PERSONA)
     assert (await desk.row("turns", turn["turn_id"]))["first_token_ms"] == 12
 
 
@@ -115,28 +94,13 @@ async def test_a_turn_is_finished_once_and_a_late_writer_is_told(desk: Desk, sta
     assert (await desk.read(turn))["text"] == text
     assert (await desk.row("messages", first["message_id"]))["partial"] == (status != "completed")
     assert await _session(desk, turn, "status", "turn_count", "message_count") == ("active", 1, 2)
-    audited = await desk.admin.fetch("select verb, code from public.audit_events where object_id = $1", turn["turn_id"])
-    assert [tuple(row) for row in audited] == ([] if status == "completed" else [(f"turn.{status}", "why")])
+    ended = [] if status == "completed" else [(f"turn.{status}", "why")]
+    assert await desk.audited(turn["turn_id"], "verb, code") == ended
 
 
 async def test_a_turn_is_not_finished_as_active(desk: Desk) -> None:
     turn = await desk.start()
-    with pytest.raises(Raised) as refused:
-        await desk.finish(turn, "active")
-    assert refused.value.status == 422
-
-
-async def test_of_ten_concurrent_finishers_one_wins_and_all_are_told_the_same(desk: Desk) -> None:
-    turn = await desk.start()
-    await desk.flush(turn, 0, "Hello")
-
-    async with Desk(desk.gate_url, desk.admin_url, connections=10) as crowd:
-        ends = await asyncio.gather(*(crowd.finish(turn, ENDS[n % 4], f"Answer {n}") for n in range(10)))
-
-    assert sum(each["changed"] for each in ends) == 1
-    assert len({(each["status"], each["message_id"], each["text_length"]) for each in ends}) == 1
-    assert await desk.count("messages", "role = 'persona'") == 1
-    assert await _session(desk, turn, "message_count") == (2,)
+    assert (await refusal(desk.finish(turn, "active")))[0] == 422
 
 
 async def test_an_empty_answer_is_no_message_and_its_error_is_kept(desk: Desk) -> None:
@@ -153,7 +117,7 @@ async def test_an_empty_answer_is_no_message_and_its_error_is_kept(desk: Desk) -
 
 @pytest.mark.parametrize("ended_by", ["the sweep", "the next message"])
 async def test_a_turn_whose_lease_expired_is_ended_and_its_text_is_kept(desk: Desk, ended_by: str) -> None:
-    ann = await _ann(desk)
+    ann = await desk.arrive()
     stale, alive = await desk.start(ann, "One"), await desk.start()
     for turn in (stale, alive):
         await desk.flush(turn, 0, "Hel")
@@ -186,7 +150,7 @@ async def test_the_sweep_skips_a_turn_that_is_being_ended(desk: Desk) -> None:
 
 
 async def test_the_next_message_and_a_late_answer_to_an_expired_turn_do_not_deadlock(desk: Desk) -> None:
-    ann = await _ann(desk)
+    ann = await desk.arrive()
     stale = await desk.start(ann)
     await desk.let_lease_run_out(stale)
     async with desk.as_owner() as holder, holder.transaction():
@@ -199,49 +163,3 @@ async def test_the_next_message_and_a_late_answer_to_an_expired_turn_do_not_dead
 
     await asyncio.gather(late, following)
     assert await desk.count("turns", "status = 'active'") == 1
-
-
-async def test_a_session_per_message_ends_with_its_turn_and_the_next_message_opens_another(desk: Desk) -> None:
-    await _per_message(desk)
-    ann = await _ann(desk)
-    turns = []
-    for status in (*ENDS, "swept", "overtaken"):
-        turn = await desk.start(ann)
-        turns.append(turn)
-        if status in ENDS:
-            await desk.finish(turn, status)
-        else:
-            await desk.let_lease_run_out(turn)
-            if status == "swept":
-                await desk.expire()
-    last = await desk.start(ann)
-
-    for turn, status in zip(turns, (*ENDS, "timeout", "timeout"), strict=True):
-        assert await _session(desk, turn, "status", "turn_count") == (status, 1)
-        assert (await _session(desk, turn, "ended_at"))[0] is not None
-    assert await _session(desk, last, "status") == ("active",)
-    assert len({turn["session_id"] for turn in (*turns, last)}) == 7
-    assert await desk.count("conversations") == 1
-    assert str(await desk.admin.fetchval("select session_id from public.contacts")) == turns[0]["session_id"]
-
-
-@pytest.mark.parametrize("status", ["paused", *ENDS])
-async def test_a_message_resumes_a_paused_session_and_opens_another_after_a_finished_one(
-    desk: Desk, status: str
-) -> None:
-    ann = await _ann(desk)
-    first = await desk.start(ann)
-    await desk.finish(first)
-    await desk.admin.execute(
-        "update public.sessions set status = $1::text::public.session_status,"
-        " last_activity_at = now() - interval '1 day', ended_at = case when $1 <> 'paused' then now() end",
-        status,
-    )
-
-    turn = await desk.start(ann)
-
-    assert turn["conversation_id"] == first["conversation_id"]
-    assert (turn["session_id"] == first["session_id"]) == (status == "paused")
-    assert await _session(desk, first, "status") == ("active" if status == "paused" else status,)
-    recent = "id = $1 and status = 'active' and last_activity_at > now() - interval '1 minute'"
-    assert await desk.count("sessions", recent, turn["session_id"]) == 1

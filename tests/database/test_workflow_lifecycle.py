@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -10,11 +9,9 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
-from tests.database.desk import JSON, Answer, Desk, Loop, member, own_token
-from tests.database.test_sessions_states import change
+from tests.database.desk import JSON, Answer, Desk, Loop, explore, own_token
 from tests.database.test_workflow import ALLOWED, STEPS, logged, propose, quote, work
 from tests.database.test_workflow_quotes import NEXT, STATUSES, counted
 
@@ -98,7 +95,7 @@ class Work(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(verb=st.sampled_from(("pause", "resume", "complete", "cancel")))
     def change_status(self, verb: str) -> None:
-        self._do(change(self.desk, self.boss, self.session_id, verb))
+        self._do(self.desk.change(self.boss, self.session_id, verb))
         self.live = verb not in ("complete", "cancel")
 
     @precondition(lambda self: not self.live)
@@ -135,10 +132,5 @@ class Work(RuleBasedStateMachine):
 def test_work_in_any_order_is_as_the_model_predicts(loop_and_desk: tuple[Loop, Desk]) -> None:
     Work.loop, Work.desk = loop_and_desk
     Work.loop.run(Work.desk.lift_limits())
-    Work.boss = Work.loop.run(member(Work.desk, "owner"))
-    run_state_machine_as_test(
-        Work,
-        settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    Work.boss = Work.loop.run(Work.desk.member("owner"))
+    explore(Work, examples=15, steps=25)

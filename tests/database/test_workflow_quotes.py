@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.database.desk import JSON, SYSTEM, WORKSPACE, Desk, member, own_token, with_token
-from tests.database.test_sessions_states import change
+from tests.database.desk import JSON, SYSTEM, WORKSPACE, Desk, own_token, with_token
 from tests.database.test_workflow import quote, started, trip
 
 STATUSES = ("requested", "received", "declined", "expired", "withdrawn")
@@ -55,16 +54,13 @@ async def test_each_change_of_a_quote_is_audited_and_a_refusal_names_the_allowed
             answer = await quote(desk, boss, session_id, operator, status=after)
             moved = [f"quote.{after}"] if after in NEXT[before] else []
             if not moved and after not in (before, "requested"):
-                assert (answer.status, answer["code"], answer["quote_status"]) == (
-                    409,
-                    "transition_not_allowed",
-                    before,
-                )
+                found = answer.status, answer["code"], answer["quote_status"]
+                assert found == (409, "transition_not_allowed", before)
                 assert set(answer["allowed"]) == NEXT[before]
             else:
                 assert (answer["quote"]["id"], answer["changed"]) == (first["quote"]["id"], bool(moved))
-            verbs = "select verb from public.audit_events where object_id = $1 order by created_at, id"
-            assert [verb for (verb,) in await desk.all(verbs, first["quote"]["id"])] == [f"quote.{before}", *moved]
+            verbs = [verb for verb, _ in await desk.audited(first["quote"]["id"])]
+            assert verbs == [f"quote.{before}", *moved]
     assert await desk.count("quotes") == len(STATUSES) ** 2
 
 
@@ -106,9 +102,9 @@ async def test_a_late_delivery_is_stored_and_counted_but_does_not_reopen_the_ses
         events = [tuple(row) for row in await reader.fetch(read_events, session_id)]
     assert events == [("quote.requested", None), ("quote.received", "late"), ("quote.received", "late")]
     # The contact does not see quotes.
-    ann = await desk.one("select contact_id::text, conversation_id::text, workspace_id::text from public.sessions")
-    caller = {"kind": "contact", **dict(zip(("contact_id", "conversation_id", "workspace_id"), ann, strict=True))}
-    async with desk.reading(own_token({**caller, "proof": "asserted"})) as reader:
+    row = await desk.row("sessions", session_id)
+    ids = {name: row[name] for name in ("contact_id", "conversation_id", "workspace_id")}
+    async with desk.reading(own_token({"kind": "contact", "proof": "asserted", **ids})) as reader:
         assert await reader.fetch(read_events, session_id) == []
 
 
@@ -121,23 +117,23 @@ async def test_a_delivery_reaches_no_session_of_another_workspace(desk: Desk) ->
 
 
 async def test_concurrent_reports_of_one_operator_are_one_quote(desk: Desk) -> None:
-    boss = await member(desk, "owner")
+    boss = await desk.member("owner")
     for number in range(8):
         session_id = (await desk.register(f"a{number}@example.test"))["session_id"]
         statuses = ("requested", "received", "requested", "received", "received")
         answers = await asyncio.gather(*(quote(desk, boss, session_id, "acme", status=each) for each in statuses))
         ((quote_id, request_id),) = {(each["quote"]["id"], each["request"]["id"]) for each in answers}
         row = await desk.row("quotes", quote_id)
-        assert (row["status"], row["received_at"] is not None, str(row["request_id"])) == ("received", True, request_id)
+        assert (row["status"], row["received_at"] is not None, row["request_id"]) == ("received", True, request_id)
         assert await desk.count("audit_events", "verb = 'quote.received' and object_id = $1", quote_id) == 1
 
 
 async def test_a_quote_is_late_exactly_when_its_session_ended_before_it(desk: Desk) -> None:
-    boss = await member(desk, "owner")
+    boss = await desk.member("owner")
     for number in range(10):
         session_id = (await desk.register(f"a{number}@example.test"))["session_id"]
         await asyncio.gather(
-            change(desk, boss, session_id, "complete"),
+            desk.change(boss, session_id, "complete"),
             *(quote(desk, boss, session_id, operator, status="received") for operator in ("acme", "jets")),
         )
         rows = await desk.all(
@@ -150,7 +146,7 @@ async def test_a_quote_is_late_exactly_when_its_session_ended_before_it(desk: De
 
 
 async def test_concurrent_quotes_of_two_sessions_with_one_request_do_not_deadlock_and_none_is_lost(desk: Desk) -> None:
-    boss, dice = await member(desk, "owner"), random.Random(7)  # noqa: S311
+    boss, dice = await desk.member("owner"), random.Random(7)  # noqa: S311
     for number in range(5):
         ann = await desk.register(f"a{number}@example.test")
         request = (await trip(desk, boss, ann["session_id"], origin="LSZH"))["request"]["id"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,6 @@ import asyncpg
 from playwright.async_api import Locator, Page, expect
 
 from tests.functions.conftest import Workspace
-
-LONG = "Tell me at length about the harbour, the boats, the weather and the people who mend the nets there. "
 
 
 @dataclass
@@ -67,10 +64,9 @@ class Chat:
         await expect(self.draft).to_be_hidden()
         return await shown(self.answers.last)
 
-    async def growing(self, characters: int = 30) -> str:
-        """Wait until so much of an answer is there, and it is not at its end; what is there."""
-        await expect(self.draft).to_have_text(re.compile(rf"[\s\S]{{{characters}}}"))
-        return await self.draft.inner_text()
+    async def growing(self, text: str = "You wrote:") -> None:
+        """Wait until an answer that is under way is there up to this text."""
+        await expect(self.draft).to_have_text(text)
 
     async def kept(self) -> dict[str, Any]:
         """What is kept on the device for this space; empty when there is nothing."""

@@ -1,6 +1,5 @@
 """A real browser for the tests of what people see."""
 
-import json
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -13,8 +12,9 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from local.stack import Stack
 from tests.e2e.shops import Shop
-from tests.functions.conftest import add_workspace
+from tests.functions.conftest import add_model, add_workspace
 from tests.servers import missing
+from tests.standins.openai import OpenAI
 
 # Without these Chromium calls home at every start; as root it does not run in its sandbox.
 ARGUMENTS = [
@@ -43,8 +43,6 @@ async def browser() -> AsyncIterator[Browser]:
 PATIENCE = 15_000
 """Milliseconds, for what a page does and for what it is expected to show: several browsers share few cores."""
 expect.set_options(timeout=PATIENCE)
-
-SLOW = {"delay_ms": 40}
 
 
 class Faults(list[str]):
@@ -87,10 +85,14 @@ async def context(browser: Browser, faults: Faults) -> AsyncIterator[BrowserCont
 
 @pytest_asyncio.fixture
 async def shop(stack: Stack, database: asyncpg.Connection, context: BrowserContext) -> AsyncIterator[Shop]:
-    """A customer whose persona speaks slowly enough to be interrupted."""
-    workspace = await add_workspace(database)
-    await database.execute(
-        "update public.personas set config = $2 where id = $1", workspace.persona_id, json.dumps(SLOW)
-    )
+    """A customer whose persona answers at once."""
     async with AsyncExitStack() as rest:
-        yield Shop(stack, workspace, context, rest)
+        yield Shop(stack, await add_workspace(database), context, rest)
+
+
+@pytest_asyncio.fixture
+async def held(shop: Shop) -> AsyncIterator[OpenAI]:
+    """The server of the shop's persona. An answer begins with `You wrote:` and stays under way until `release()`."""
+    async with OpenAI() as openai:
+        shop.workspace.persona_id = await add_model(shop.workspace, openai.url("held"))
+        yield openai

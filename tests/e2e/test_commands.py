@@ -152,7 +152,11 @@ async def test_settings_are_changed_one_by_one_and_shown(cli: Switchboard, works
     ):
         shown |= changes
         assert await cli.told(f"workspace update {workspace} {options}") == shown
-    assert shown in await cli.told("workspace list")
+    networks = {"allowed_networks": ["10.1.0.0/16"]}
+    assert await cli.told(f"workspace allow-networks {workspace} --network 10.1.0.0/16") == networks
+    assert shown | networks in await cli.told("workspace list")
+    assert await cli.told(f"workspace allow-networks {workspace} --no-networks") == {"allowed_networks": []}
+    assert await cli.told(f"turn errors {workspace}") == {"items": [], "next_cursor": None}
 
     made = await cli.told(f"persona create {workspace} demo One")
     updated = await cli.told(f"persona update {made['id']} --turn-policy interrupt --disable")
@@ -287,7 +291,7 @@ async def test_a_failure_is_a_sentence_and_an_exit_status(
         (f"space create {workspace} x --persona {uuid4()}", 3, "(persona_not_found)"),
         (f"space list {uuid4()}", 3, "(workspace_not_found)"),
         (f"space rotate-hmac-secret {uuid4()} --overlap-seconds 604801", 2, "overlap_seconds"),
-        (f"contact resolve {workspace} telegram:42", 3, "(contact_not_found)"),
+        (f"contact resolve {workspace} telegram:42 --kind person", 3, "(contact_not_found)"),
         (f"contact resolve {workspace} icq:1", 2, "platform must be one of"),
         (f"transition add {workspace} charter here --from here", 2, "does not follow itself"),
         (f"template create {workspace} Half --step first", 2, "A workflow and its first step"),
@@ -314,8 +318,8 @@ async def test_a_missing_or_wrong_setting_is_named(cli: Switchboard, stack: Stac
         ({"SUPABASE_SERVICE_ROLE_KEY": "sb_secret_wrong"}, 1, "the service key is not accepted"),
         ({"SUPABASE_SERVICE_ROLE_KEY": stack.anon_key}, 1, "the service key is not accepted"),
         ({"SUPABASE_URL": "http://127.0.0.1:9"}, 5, "The backend cannot be reached now."),
-        ({"SUPABASE_URL": "no address"}, 2, "SUPABASE_URL is no address"),
-        ({"SUPABASE_REST_URL": "no address"}, 2, "SUPABASE_REST_URL is no address"),
+        ({"SUPABASE_URL": "http://localhost:port"}, 2, "SUPABASE_URL is not a URL"),
+        ({"SUPABASE_REST_URL": "not a URL"}, 2, "SUPABASE_REST_URL is not a URL"),
         (alone(tmp_path / "none"), 2, "make up"),
     )
     create = f"workspace create x --owner-email {uuid4()}@people.test"
@@ -332,7 +336,7 @@ def test_every_command_explains_itself_with_an_example_as_the_installed_program_
         for name, command in group.commands.items():
             assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
             explained += 1
-    assert explained == 32
+    assert explained == 34
     program = [sys.executable, "-m", "cli", "workspace", "list", "--help"]
     assert "switchboard workspace list" in subprocess.run(program, capture_output=True, text=True, check=True).stdout
 

@@ -186,8 +186,11 @@ async def test_every_function_of_the_artifact_starts_with_nothing_else_installed
     with zipfile.ZipFile(build(tmp_path / "here.zip", python)) as archive:
         archive.extractall(tmp_path / "task")
     (tmp_path / "task" / "run.sh").chmod(0o755)  # zipfile does not restore modes; Lambda does
-    for function in FUNCTIONS:
+
+    async def check(function: str) -> None:
         with started(tmp_path / "task", function) as url:
             assert json.loads(await fetched(f"{url}/healthz")) == {"status": "ok", "function": function}
             if function == "chat":
                 assert await fetched(f"{url}/widget.js") == widget.script()
+
+    await asyncio.gather(*(check(function) for function in FUNCTIONS))

@@ -40,14 +40,6 @@ async def test_the_page_comes_with_a_strict_policy_and_takes_no_post(stack: Stac
             assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_the_page_embeds_the_demo_space(stack: Stack) -> None:
-    async with aiohttp.ClientSession() as http:
-        async with http.get(f"{stack.api_url}/") as answer:
-            assert f'<script src="/widget.js" data-space="{stack.space_id}"' in await answer.text()
-        async with http.get(f"{stack.api_url}/widget.js") as answer:
-            assert (answer.status, answer.content_type) == (200, "text/javascript")
-
-
 async def test_postgrest_comes_through_with_its_headers_and_bodies(stack: Stack, database: asyncpg.Connection) -> None:
     await database.execute("create table public.gateway_test (id int primary key, note text)")
     try:

@@ -41,13 +41,6 @@ def refused(status: int, code: str) -> Iterator[None]:
     assert (refusal.value.status, refusal.value.code) == (status, code)
 
 
-async def test_a_demo_user_signs_in_and_sees_the_own_workspaces_only(stack: Stack) -> None:
-    for email, seen in ((DEMO_EMAIL, [{"id": stack.workspace_id}]), ("visitor@demo.test", [])):
-        client, session = await signed_in(stack, email)
-        assert session.user.email == email
-        assert (await client.table("workspaces").select("id").execute()).data == seen
-
-
 async def test_the_access_token_has_supabase_auths_claims(stack: Stack) -> None:
     before = int(time.time())
     _, session = await signed_in(stack)
@@ -126,7 +119,8 @@ async def test_a_refresh_token_works_once_and_signing_out_ends_the_session(stack
         ("token?grant_type=refresh_token", {"refresh_token": "unknown"}, 400, "refresh_token_not_found"),
         ("token?grant_type=magic", {}, 400, "invalid_credentials"),
         ("signup", {"email": "no email", "password": "long enough"}, 400, "validation_failed"),
-        ("signup", {"email": "a\0@b.example", "password": "long enough"}, 400, "validation_failed"),
+        ("signup", {"email": "a\0@b.example", "password": "long enough"}, 400, "bad_json"),
+        ("token?grant_type=password", {"email": DEMO_EMAIL, "password": "\ud800"}, 400, "bad_json"),
         ("signup", {"email": "short@example.com", "password": "short"}, 422, "weak_password"),
         ("signup", ["not", "an", "object"], 400, "bad_json"),
         ("nowhere", {}, 404, "not_found"),

@@ -252,33 +252,32 @@ def test_up_status_down_and_reset_report_and_change_the_stack(commands: Commands
 
 
 def test_run_prints_a_curl_that_works_and_ctrl_c_leaves_no_process(commands: Commands) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with subprocess.Popen(
-            [sys.executable, "-m", "local", "run"],
-            env=commands.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            assert process.stdout is not None
-            printed = ""
-            while "Ctrl-C" not in printed:
-                line = process.stdout.readline()
-                assert line, printed
-                printed += line
-            running = stack.running(commands.folder)
-            assert running is not None
-            pids = running.pids()
-            found = re.search(r"^\s*(curl .*)$", printed, re.MULTILINE)
-            assert found is not None
-            answer = subprocess.run(shlex.split(found[1]), capture_output=True, text=True, timeout=60, check=True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "local", "run"],
+        env=commands.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        printed = ""
+        while "Ctrl-C" not in printed:
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        running = stack.running(commands.folder)
+        assert running is not None
+        pids = running.pids()
+        found = re.search(r"^\s*(curl .*)$", printed, re.MULTILINE)
+        assert found is not None
+        answer = subprocess.run(shlex.split(found[1]), capture_output=True, text=True, timeout=60, check=True)
 
-            # As a terminal does: to the whole foreground group, of which only the command itself is a member.
-            os.killpg(process.pid, number)
-            rest = process.stdout.read()
+        # As a terminal does: to the whole foreground group, of which only the command itself is a member.
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stdout.read()
 
-        assert "event: done" in answer.stdout
-        assert process.returncode == 0
-        assert rest.endswith("Stopped, nothing runs any more\n")
-        assert not any(processes.is_alive(pid) for pid in pids.values())
+    assert "event: done" in answer.stdout
+    assert process.returncode == 0
+    assert rest.endswith("Stopped, nothing runs any more\n")
+    assert not any(processes.is_alive(pid) for pid in pids.values())

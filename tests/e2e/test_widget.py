@@ -10,21 +10,23 @@ import jwt
 from playwright.async_api import Page, Route, expect
 
 from local.ports import free_port
-from tests.e2e.chats import LONG, stored
+from tests.e2e.chats import stored
 from tests.e2e.conftest import Faults
 from tests.e2e.shops import Shop
 from tests.e2e.sites import strict
+from tests.standins.openai import OpenAI
 
 
-async def test_a_visitor_chats_and_sees_the_answer_grow(shop: Shop, database: asyncpg.Connection) -> None:
+async def test_a_visitor_chats_and_sees_the_answer_grow(shop: Shop, held: OpenAI, database: asyncpg.Connection) -> None:
     chat = await shop.chat(await shop.site())
     await chat.say("Hello from a shop")
-    early = await chat.growing(5)
-    whole = await chat.answered()
-    assert 0 < len(early) < len(whole)
-    assert whole.startswith(early.strip())
+    await chat.growing()
+    await held.allow(4)
+    await chat.growing("You wrote: Hello from")
+    await held.release()
+    assert await chat.answered() == "You wrote: Hello from a shop"
     assert await stored(database, shop.workspace, "contact") == ["Hello from a shop"]
-    assert await stored(database, shop.workspace) == [whole]
+    assert await stored(database, shop.workspace) == ["You wrote: Hello from a shop"]
 
 
 async def test_a_visitor_registers_first_where_the_page_asks_for_it(shop: Shop, faults: Faults) -> None:
@@ -54,21 +56,25 @@ async def test_a_visitor_registers_first_where_the_page_asks_for_it(shop: Shop, 
 
 
 async def test_an_answer_goes_on_after_reloads_and_is_there_if_it_ended_meanwhile(
-    shop: Shop, database: asyncpg.Connection
+    shop: Shop, held: OpenAI, database: asyncpg.Connection
 ) -> None:
     site = await shop.site()
     chat = await shop.chat(site)
-    await chat.say("Grüße, 🦜! " + LONG * 4)
-    for characters in (20, 50, 80):
-        early = await chat.growing(characters)
+    await chat.say("Grüße, 🦜!")
+    for words, text in ((2, "You wrote:"), (3, "You wrote: Grüße,")):
+        await held.allow(words)
+        await chat.growing(text)
         await chat.page.reload()
         await chat.open()
-        assert (await chat.draft.inner_text()).startswith(early.strip()), "what had been read is not there"
+        await chat.growing(text)
+    await held.release()
     first = await chat.answered()
     assert (await chat.kept())["pending"] is None
-    await chat.say(LONG)
+    await held.allow(2)
+    await chat.say("And you?")
     await chat.growing()
     await chat.page.goto("about:blank")
+    await held.release()
     async with asyncio.timeout(60):
         while await shop.turns() != ["completed", "completed"]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
@@ -77,16 +83,19 @@ async def test_an_answer_goes_on_after_reloads_and_is_there_if_it_ended_meanwhil
     assert [first, await chat.answered(2)] == await stored(database, shop.workspace)
 
 
-async def test_a_connection_that_breaks_is_resumed(shop: Shop, database: asyncpg.Connection, faults: Faults) -> None:
+async def test_a_connection_that_breaks_is_resumed(
+    shop: Shop, held: OpenAI, database: asyncpg.Connection, faults: Faults
+) -> None:
     faults.forgive = ("net::ERR",)
     line = await shop.line()
     chat = await shop.chat(await shop.site(api=line.url))
-    await chat.say(LONG * 8)
-    for characters in (20, 150, 300):
-        await chat.growing(characters)
+    await chat.say("one two three")
+    for words, text in ((2, "You wrote:"), (3, "You wrote: one"), (4, "You wrote: one two")):
+        await held.allow(words)
+        await chat.growing(text)
         line.cut()
-    whole = await chat.answered()
-    assert await stored(database, shop.workspace) == [whole]
+    await held.release()
+    assert [await chat.answered()] == await stored(database, shop.workspace) == ["You wrote: one two three"]
     assert await shop.turns() == ["completed"]
 
 
@@ -136,20 +145,23 @@ async def test_an_invalid_token_begins_a_new_conversation_and_says_so(shop: Shop
     assert (await shop.workspace.counts())["conversations"] == 3
 
 
-async def test_a_message_waits_for_the_answer_before_it(shop: Shop, faults: Faults) -> None:
+async def test_a_message_waits_for_the_answer_before_it(shop: Shop, held: OpenAI, faults: Faults) -> None:
     faults.forgive = ("409",)
     site = await shop.site()
     chat = await shop.chat(site)
     await chat.say("Hello")
+    await held.release()
     await chat.answered()
+    await held.allow(2)
     token = (await chat.kept())["token"]
     url = f"{shop.stack.api_url}/space/{site.attributes['data-space']}/chat/stream"
     headers = {"Authorization": f"Bearer {token}"}
     elsewhere = aiohttp.ClientSession(headers=headers)
-    async with elsewhere, elsewhere.post(url, json={"message": LONG}) as answer:
+    async with elsewhere, elsewhere.post(url, json={"message": "From elsewhere"}) as answer:
         assert answer.status == 200
         await chat.say("And from here")
         await expect(chat.panel.get_by_text("Yours is next")).to_be_visible()
+        await held.release()
         await answer.read()
     assert "And from here" in await chat.answered(2)
     await expect(chat.panel.get_by_text("Yours is next")).to_be_hidden()
@@ -257,7 +269,7 @@ async def test_markup_in_a_message_stays_text(shop: Shop, database: asyncpg.Conn
     assert all("noopener" in link[1] and link[2] == "_blank" for link in links)
 
 
-async def test_a_page_sets_the_chat_up_and_hears_its_events(shop: Shop) -> None:
+async def test_a_page_sets_the_chat_up_and_hears_its_events(shop: Shop, held: OpenAI) -> None:
     site = await shop.site(open="", title="Harbour desk", labels='{"send": "Senden"}', color="#ffe066", register="off")
     chat = await shop.visit(site)
     await expect(chat.panel).to_be_visible()
@@ -272,6 +284,7 @@ async def test_a_page_sets_the_chat_up_and_hears_its_events(shop: Shop) -> None:
     await chat.page.evaluate("() => window.Switchboard.close()")
     assert await chat.page.evaluate("() => window.Switchboard.send('Said by the page')") is True
     assert await chat.page.evaluate("() => window.Switchboard.send('Too early')") is False
+    await held.release()
     await expect(chat.launcher).to_have_attribute("aria-label", re.compile("new answer"))
     heard = await chat.page.evaluate("() => window.heard")
     assert [name for name, _ in heard] == ["close", "message", "turn", "message"]

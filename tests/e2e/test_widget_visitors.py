@@ -6,24 +6,30 @@ import hmac
 import asyncpg
 from playwright.async_api import expect
 
-from tests.e2e.chats import LONG, stored
+from tests.e2e.chats import stored
 from tests.e2e.shops import Shop
 from tests.e2e.sites import Site, serving
+from tests.standins.openai import OpenAI
 
 
 async def test_two_tabs_show_one_conversation_and_one_takes_over_from_the_other(
-    shop: Shop, database: asyncpg.Connection
+    shop: Shop, held: OpenAI, database: asyncpg.Connection
 ) -> None:
     site = await shop.site()
     first = await shop.chat(site)
     second = await shop.chat(site)
+    await held.release()
     await first.say("From the first tab")
     assert await second.answered() == await first.answered()
-    await second.say(LONG)
-    await first.growing(20)
+    await held.allow(2)
+    await second.say("From the second tab")
+    # The reading tab stores its text for the others, also when the answer pauses.
+    for tab in (second, first):
+        await tab.growing()
     await expect(first.button("Stop the answer")).to_be_visible()
     await second.page.close()
-    await first.answered(2)
+    await held.release()
+    assert await first.answered(2) == "You wrote: From the second tab"
     kept = [message["text"] for message in (await first.kept())["messages"] if message["role"] == "persona"]
     assert kept == await stored(database, shop.workspace)
     assert await shop.turns() == ["completed", "completed"]

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -15,10 +15,13 @@ import pytest_asyncio
 from local.stack import Stack
 from tests import events
 from tests.events import Received
+from tests.standins import openai as openai_standin
 from tests.standins.n8n import N8n
+from tests.standins.openai import OpenAI
 
 if TYPE_CHECKING:
     from tests.functions.people import Staff
+    from tests.functions.test_isolation import Belongings
 
 TABLES = ("contacts", "contact_identities", "conversations", "sessions", "turns", "messages", "inbound_events", "jobs")
 CALLBACK_SECRET = "the-secret-of-asynchronous-answers"
@@ -121,6 +124,12 @@ async def workspace(database: asyncpg.Connection) -> Workspace:
     return await add_workspace(database)
 
 
+@pytest_asyncio.fixture
+async def elsewhere(database: asyncpg.Connection) -> Workspace:
+    """Another workspace."""
+    return await add_workspace(database)
+
+
 async def add_workspace(database: asyncpg.Connection) -> Workspace:
     """Another workspace like the fixture's."""
     workspace_id = await database.fetchval("insert into public.workspaces (name) values ('Test') returning id")
@@ -161,6 +170,45 @@ async def ask_n8n(
 
 
 @pytest_asyncio.fixture
+async def openai() -> AsyncIterator[OpenAI]:
+    """A model's server."""
+    async with OpenAI() as running:
+        yield running
+
+
+async def ask_openai(
+    client: aiohttp.ClientSession,
+    workspace: Workspace,
+    base_url: str,
+    *,
+    columns: Mapping[str, Any] | None = None,
+    **config: Any,
+) -> Visitor:
+    """A visitor of a space whose persona is the model behind this URL."""
+    persona_id = await add_model(workspace, base_url, columns, **config)
+    return Visitor(client, await workspace.add_space(persona_id=persona_id))
+
+
+async def add_model(
+    workspace: Workspace, base_url: str, columns: Mapping[str, Any] | None = None, **config: Any
+) -> UUID:
+    """A persona that is the model behind this URL."""
+    await workspace.allow_loopback()
+    secret_id = await workspace.add_secret(openai_standin.SECRET)
+    config = {"base_url": base_url, "model": openai_standin.MODEL, **config}
+    return await workspace.add_persona("openai", config, secret_id=secret_id, **(columns or {}))
+
+
+@pytest_asyncio.fixture
+async def held_visitor(client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI) -> Visitor:
+    """A registered contact. An answer begins with `You wrote:` and stays under way until `openai.release()`."""
+    visitor = await ask_openai(client, workspace, openai.url("held"))
+    async with client.post(f"/space/{visitor.space_id}/register", json={"email": "a@example.com"}) as response:
+        visitor.token = (await response.json())["token"]
+    return visitor
+
+
+@pytest_asyncio.fixture
 async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> "Staff":
     """The workspace's members, and other callers."""
     from tests.functions.people import staff_of  # noqa: PLC0415, the module imports this one
@@ -168,20 +216,12 @@ async def staff(client: aiohttp.ClientSession, workspace: Workspace, stack: Stac
     return await staff_of(client, workspace, stack)
 
 
-async def slow_visitor(client: aiohttp.ClientSession, workspace: Workspace, delay_ms: int = 100) -> Visitor:
-    """A registered contact of a persona that answers word by word."""
-    persona_id = await workspace.add_persona("demo", {"delay_ms": delay_ms})
-    visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
-    async with client.post(f"/space/{visitor.space_id}/register", json={"email": "a@example.com"}) as response:
-        visitor.token = (await response.json())["token"]
-    return visitor
+@pytest_asyncio.fixture
+async def ours(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> "Belongings":
+    """A row of each kind in the workspace."""
+    from tests.functions.test_isolation import Belongings  # noqa: PLC0415, the module imports this one
 
-
-async def first_event(response: aiohttp.ClientResponse) -> events.Received:
-    """The next event of a stream."""
-    async for event in events.read(response):
-        return event
-    raise AssertionError("the stream was empty")
+    return await Belongings.of(client, workspace, stack)
 
 
 async def sign_in(client: aiohttp.ClientSession, stack: Stack, email: str) -> str:
@@ -192,27 +232,6 @@ async def sign_in(client: aiohttp.ClientSession, stack: Stack, email: str) -> st
         assert response.status == 200, await response.text()
         token: str = (await response.json())["access_token"]
         return token
-
-
-async def failed_turn(
-    workspace: Workspace, visitor: Visitor, heard: list[Received], code: str | None, kept: str | None
-) -> dict[str, Any]:
-    """The turn of an answer that failed; checks its status, the stored messages and the replay. ``kept``: its text."""
-    error = heard[-1]
-    assert (error.name, bool(error.data["title"])) == ("error", True)
-    assert code in (None, error.data["code"])
-    turn = await workspace.row("select * from public.turns where id = $1", UUID(heard[0].data["turn_id"]))
-    status = "timeout" if error.data["code"] == "persona_timeout" else "failed"
-    assert (turn["status"], turn["error_code"]) == (status, error.data["code"])
-    rows = await workspace.database.fetch(
-        "select role::text, text, partial from public.messages where turn_id = $1 order by id", turn["id"]
-    )
-    asked, *answered = [tuple(row) for row in rows]
-    assert asked == ("contact", "a word", False)
-    if kept is not None:
-        assert (events.text_of(heard), answered) == (kept, [("persona", kept, True)] if kept else [])
-    assert (await visitor.resume(str(turn["id"])))[-1].data == error.data
-    return turn
 
 
 async def until(look: Callable[[], Awaitable[bool]]) -> None:

@@ -44,6 +44,19 @@ class Person:
         assert status in (200, 201, 204), answer
         return answer
 
+    async def pages(self, path: str, limit: int) -> list[list[dict[str, Any]]]:
+        """The items of a list, page by page to its end."""
+        pages: list[list[dict[str, Any]]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            status, page = await self.ask("GET", path, params={"limit": limit, **cursor})
+            assert status == 200, page
+            pages.append(page["items"])
+            if "next_cursor" not in page:
+                return pages
+            assert len(page["items"]) == limit
+            cursor = {"cursor": page["next_cursor"]}
+
     async def refused(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
         """The status and the code of an answer that is a refusal."""
         status, answer = await self.ask(method, path, body)

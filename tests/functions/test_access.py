@@ -1,38 +1,54 @@
-"""Which callers may use the routes of workspaces and contacts: each route, for callers without the right to it."""
+"""Which callers may use a route: each route that needs a user or a contact, for callers without the right to it.
+
+Whose rows an agent or a contact sees is test_isolation's and tests/database/access's.
+"""
 
 import re
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
-import pytest_asyncio
 
-from lib import routes
-from local.stack import Stack
 from tests.functions.conftest import Workspace
 from tests.functions.people import Staff, setup_of
-from tests.functions.test_isolation import Belongings, body_of
+from tests.functions.test_isolation import NAMED, Belongings, body_of, fill
+from tests.functions.test_sessions import session_of
 
-ROUTES = [route for name in ("workspaces", "contacts") for route in routes.of(name) if "{" in route.path]
+ROUTES = [route for route in NAMED if set(route.callers) <= {"contact", "user"}]
+MANAGED = [route for route in ROUTES if route.function in ("workspaces", "contacts")]
 QUERIES = {"delete_workspace": "?name=Test"}
+
+LISTS = {"list_sessions_of_trip"}
+"""A list of what the caller sees is empty for callers from outside."""
 
 FOR_AGENTS = {"tag_contact", "tag_session", "capture_message", "accept_invitation"}
 """Agents may use these for contacts and sessions that they see, and for their own invitations."""
 
-NOT_FOUND, FORBIDDEN = (404, "workspace_not_found"), (403, "forbidden")
-WITHOUT_ID: dict[tuple[str, str], dict[str, Any]] = {
-    ("POST", "/workspaces"): {"stranger": FORBIDDEN, "other_admin": FORBIDDEN, "owner": FORBIDDEN},
-    ("GET", "/contacts"): dict.fromkeys(("stranger", "operator"), (422, "workspace_required")),
-    ("GET", "/contacts?workspace_id={workspace_id}"): dict.fromkeys(("stranger", "other_admin", "operator"), NOT_FOUND),
-    ("GET", "/contacts/conflicts?workspace_id={workspace_id}"): dict.fromkeys(("stranger", "other_admin"), NOT_FOUND),
-    ("POST", "/admin/contacts/resolve"): {"agent": FORBIDDEN, "stranger": NOT_FOUND, "other_admin": NOT_FOUND},
-}
+FOR_OPERATORS = {"set_allowed_networks"}
+"""Operators may use these for every workspace."""
 
+NOT_FOUND, FORBIDDEN, MISSING = (404, "workspace_not_found"), (403, "forbidden"), (401, "token_missing")
+OUTSIDE = ("stranger", "other_admin", "operator")
+HIDDEN = {"contact": FORBIDDEN, **dict.fromkeys(OUTSIDE, NOT_FOUND)}
+RESOLVE = {"workspace_id": "{workspace_id}", "identities": ["email:contact@example.com"]}
+OFFER = {"contact_id": "{contact_id}", "persona_id": "{persona_id}", "thread_key": "offer"}
+CLEAN_UP = {"workspace_id": "{workspace_id}", "max_age_hours": 2}
 
-@pytest_asyncio.fixture
-async def ours(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> Belongings:
-    """The rows of the workspace."""
-    return await Belongings.of(client, workspace, stack)
+WITHOUT_ID: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
+    ("POST", "/workspaces", {"name": "x"}, dict.fromkeys(("contact", "stranger", "other_admin", "owner"), FORBIDDEN)),
+    ("GET", "/invitations", None, {"contact": FORBIDDEN}),
+    ("GET", "/contacts", None, {"contact": FORBIDDEN, "stranger": (422, "workspace_required")}),
+    ("GET", "/contacts?workspace_id={workspace_id}", None, HIDDEN),
+    ("GET", "/contacts/conflicts?workspace_id={workspace_id}", None, HIDDEN),
+    ("POST", "/admin/contacts/resolve", RESOLVE, HIDDEN | {"agent": FORBIDDEN}),
+    ("GET", "/chat-sessions", None, {}),
+    ("GET", "/chat-sessions/active", None, {}),
+    ("GET", "/chat-sessions/stats", None, {"contact": FORBIDDEN}),
+    ("POST", "/chat-sessions", OFFER, dict.fromkeys(OUTSIDE, (404, "contact_not_found"))),
+    ("PUT", "/chat-sessions", OFFER, dict.fromkeys(OUTSIDE, (404, "contact_not_found")) | {"contact": FORBIDDEN}),
+    ("POST", "/chat-sessions/bulk-status", {"session_ids": ["{session_id}"], "status": "paused"}, {}),
+    ("POST", "/chat-sessions/cleanup", CLEAN_UP, HIDDEN | {"agent": FORBIDDEN}),
+)
 
 
 async def everything(workspace: Workspace) -> list[Any]:
@@ -45,32 +61,40 @@ async def test_callers_from_outside_find_nothing_and_change_nothing(
     workspace: Workspace, staff: Staff, ours: Belongings
 ) -> None:
     before = await everything(workspace)
-    outside = ("stranger", "other_admin", "operator")
     for route in ROUTES:
         query, body = QUERIES.get(route.name, ""), body_of(route)
         noun, path = re.findall(r"\{(\w+)_id", route.path)[0], ours.path(route) + query
         hidden = (404, f"{noun}_not_found")
-        expected = {"anonymous": (401, "token_missing"), "contact": FORBIDDEN, **dict.fromkeys(outside, hidden)}
-        found = {
-            who: await getattr(staff, who).refused(route.method, ours.path(route) + query, body) for who in expected
-        }
+        expected = {} if route.name in LISTS else dict.fromkeys(OUTSIDE, hidden)
+        if route.name in FOR_OPERATORS:
+            del expected["operator"]
+        expected |= {"anonymous": MISSING} | ({"contact": FORBIDDEN} if route in MANAGED else {})
+        found = {who: await getattr(staff, who).refused(route.method, path, body) for who in expected}
         assert found == expected, route
-        for unknown in (str(uuid4()), "no-id"):
+        for unknown in (str(uuid4()), "no-id") if route.name not in LISTS else ():
             path = re.sub(r"\{\w+\}", unknown, route.path) + query
-            assert await staff.owner.refused(route.method, path, body) == hidden
-    for (method, path), expected in WITHOUT_ID.items():
-        body = {"POST": {"name": "x"}, "GET": None}[method]
-        if path.endswith("resolve"):
-            body = {"workspace_id": str(workspace.id), "identities": ["email:contact@example.com"]}
-        expected |= {"anonymous": (401, "token_missing"), "contact": FORBIDDEN}
-        found = {who: await getattr(staff, who).refused(method, path.format(**ours.ids), body) for who in expected}
-        assert found == expected, path
+            assert await staff.owner.refused(route.method, path, body) == hidden, route
+    for method, path, body, refusals in WITHOUT_ID:
+        expected, asked = {"anonymous": MISSING, **refusals}, (method, fill(path, ours.ids), fill(body, ours.ids))
+        found = {who: await getattr(staff, who).refused(*asked) for who in expected}
+        assert found == expected, asked
+    assert await everything(workspace) == before
+
+
+async def test_a_contact_changes_nothing_of_their_own_session(
+    workspace: Workspace, staff: Staff, ours: Belongings
+) -> None:
+    own = Belongings(ours.ids | {"session_id": str((await session_of(workspace, staff.contact))["id"])})
+    before = await everything(workspace)
+    for route in ROUTES:
+        if "{session_id}" in route.path and "contact" not in route.callers:
+            assert await staff.contact.refused(route.method, own.path(route), body_of(route)) == FORBIDDEN, route
     assert await everything(workspace) == before
 
 
 async def test_an_agent_reads_and_changes_nothing(workspace: Workspace, staff: Staff, ours: Belongings) -> None:
     before = await everything(workspace)
-    for route in ROUTES:
+    for route in MANAGED:
         path = ours.path(route) + QUERIES.get(route.name, "")
         if route.method == "GET":
             assert (await staff.agent.ask("GET", path))[0] == 200, route
@@ -81,7 +105,9 @@ async def test_an_agent_reads_and_changes_nothing(workspace: Workspace, staff: S
 
 async def test_a_body_with_an_unknown_member_is_refused(workspace: Workspace, staff: Staff, ours: Belongings) -> None:
     before = await everything(workspace)
-    for route in ROUTES:
+    for route in MANAGED:
+        if route.name in FOR_OPERATORS:
+            continue
         if route.function == "workspaces" and (body := body_of(route)) is not None:
             unknown = {**body, "allowed_networks": ["10.0.0.0/8"]}
             status, answer = await staff.owner.ask(route.method, ours.path(route), unknown)

@@ -17,14 +17,17 @@ async def test_the_function_and_the_schedule_archive_old_finished_sessions(
 
     session_id = UUID((await visitor.say("hello"))[0].data["session_id"])
     headers = {"Authorization": f"Bearer {stack.cron_secret}"}
-    for count in (1, 0):
-        await workspace.database.execute(
-            "update public.sessions set status = 'completed', ended_at = now(), "
-            "last_activity_at = now() - interval '91 days' where id = $1 and status = 'active'",
-            session_id,
-        )
+    await workspace.database.execute(
+        "update public.sessions set status = 'completed', ended_at = now(), "
+        "last_activity_at = now() - interval '91 days' where id = $1",
+        session_id,
+    )
+    for is_first in (True, False):
         async with client.post("/archive", json={}, headers=headers) as response:
-            assert (response.status, await response.json()) == (200, {"archived": count, "remaining": False})
+            assert response.status == 200
+            report = await response.json()
+        # Of all workspaces, so also what other tests left.
+        assert (report["archived"] >= 1, report["remaining"]) == (is_first, False)
     assert await archived()
 
     # The schedule calls the function with the secret from Vault.

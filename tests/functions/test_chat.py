@@ -1,7 +1,6 @@
 """Chatting over HTTP: streams, replays and refusals.
 
-Failing personas are test_personas_n8n's and test_personas_openai's; the conversation that a message reaches is
-tests/database's.
+Failing personas are test_personas's; the conversation that a message reaches is tests/database's.
 """
 
 import asyncio
@@ -13,7 +12,8 @@ import aiohttp
 from local.stack import Stack
 from tests import events
 from tests.events import text_of
-from tests.functions.conftest import Visitor, Workspace, first_event, problem, sign_in, slow_visitor
+from tests.functions.conftest import Visitor, Workspace, problem, sign_in
+from tests.standins.openai import OpenAI
 
 
 async def test_an_answer_streams_and_is_stored(visitor: Visitor, workspace: Workspace) -> None:
@@ -65,40 +65,40 @@ async def test_a_repeated_message_replays_the_same_turn(visitor: Visitor, worksp
 
 
 async def test_a_second_message_during_a_turn_is_refused_with_a_hint(
-    client: aiohttp.ClientSession, workspace: Workspace
+    workspace: Workspace, held_visitor: Visitor, openai: OpenAI
 ) -> None:
-    visitor = await slow_visitor(client, workspace)
-    async with visitor.post("first") as response:
-        await first_event(response)
+    async with held_visitor.post("first") as response:
+        await events.read_up_to(events.read(response), "You wrote:")
         before = await workspace.counts()
-        async with visitor.post("second") as refused:
+        async with held_visitor.post("second") as refused:
             assert refused.status == 409
             document = await problem(refused)
             assert document["code"] == "turn_in_progress"
             assert int(refused.headers["retry-after"]) == document["retry_after"] >= 1
         assert await workspace.counts() == before
+        await openai.release()
         await response.read()
-    assert (await visitor.say("third"))[-1].name == "done"
+    assert (await held_visitor.say("third"))[-1].name == "done"
 
 
 async def test_a_turn_outlives_its_reader_and_is_replayed_from_any_position(
-    client: aiohttp.ClientSession, workspace: Workspace
+    held_visitor: Visitor, openai: OpenAI
 ) -> None:
-    visitor = await slow_visitor(client, workspace)
-    async with visitor.post("hello") as response:
-        reading = events.read(response)
-        heard = [await anext(reading) for _ in range(6)]
+    async with held_visitor.post("hello") as response:
+        heard = await events.read_up_to(events.read(response), "You wrote:")
         response.close()
-    turn_id = heard[0].data["turn_id"]
-    rest = await visitor.resume(turn_id, after=int(heard[-1].id))
-    whole = text_of(heard + rest)
-    assert (rest[0].name, rest[-1].data["status"]) == ("delta", "completed")
-    replayed = await visitor.resume(turn_id)
+    turn_id, whole = heard[0].data["turn_id"], "You wrote: hello"
+    await openai.release()
+    rest = await held_visitor.resume(turn_id, after=int(heard[-1].id))
+    assert ([event.name for event in rest], text_of(heard + rest)) == (["delta", "done"], whole)
+    assert rest[-1].data["status"] == "completed"
+    replayed = await held_visitor.resume(turn_id)
     assert [event.name for event in replayed] == ["turn", "delta", "done"]
     assert (text_of(replayed), replayed[-1]) == (whole, rest[-1])
-    async with client.get(f"/turns/{turn_id}/stream?after=5", headers=visitor.headers) as response:
+    path = f"/turns/{turn_id}/stream?after=5"
+    async with held_visitor.client.get(path, headers=held_visitor.headers) as response:
         assert text_of(await events.read_all(response)) == whole[5:]
-    assert await visitor.resume(turn_id, after=len(whole) + 1) == [rest[-1]]
+    assert await held_visitor.resume(turn_id, after=len(whole) + 1) == [rest[-1]]
 
 
 async def test_a_user_finds_their_conversation_and_a_member_has_no_contact(

@@ -1,6 +1,5 @@
 """Contacts over HTTP: resolved, found by filters, read and tagged."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -48,6 +47,8 @@ async def test_what_does_not_fit_is_refused_and_leaves_nothing(workspace: Worksp
                   "active_after=2026-01-01T00:00:00", "has_session=perhaps", "email=ana", "unknown=1"):  # fmt: skip
         assert await staff.admin.refused("GET", f"/contacts?{query}") == INVALID, query
     contact = (await contact_of(workspace))["contact_id"]
+    for query in ("limit=0", "cursor=x", "cursor=1.99999.x", f"cursor=1.1.{contact}'", "surprise=1"):
+        assert await staff.admin.refused("GET", f"/contacts/{contact}/journey?{query}") == INVALID
     for tags in (None, "vip", [""], [" "], ["x" * 65], ["a\x00"], [1], ["x"] * 101):
         assert await staff.admin.refused("PUT", f"/contacts/{contact}/tags", {"tags": tags}) == INVALID
     assert await workspace.counts() == before
@@ -69,12 +70,6 @@ async def test_a_contact_is_resolved_from_platform_and_id(staff: Staff) -> None:
     assert (identity["verified_by"], identity["asserted_by"]) == ("telegram", "member")
     status, again = await staff.owner.ask("POST", RESOLVE, {"identities": ["Telegram:42"], "create": True})
     assert (status, again["created"], again["contact"]["id"]) == (200, False, answer["contact"]["id"])
-
-
-async def test_fifty_at_once_make_one_contact(workspace: Workspace, staff: Staff) -> None:
-    ids = await asyncio.gather(*(resolve(staff.admin, "whatsapp:+1 650 555 1234", "whatsapp:US.1") for _ in range(50)))
-    assert len(set(ids)) == 1
-    assert (await workspace.counts())["contacts"] == 2
 
 
 async def test_identities_of_two_contacts_are_a_conflict_that_names_them(staff: Staff) -> None:
@@ -225,53 +220,26 @@ async def test_a_member_of_two_workspaces_names_one(
         other.id,
         person.id,
     )
-    assert await person.refused("GET", "/contacts") == (422, "workspace_required")
+    for path in ("/contacts", "/chat-sessions"):
+        assert await person.refused("GET", path) == (422, "workspace_required")
+        assert (await person.ask("GET", f"{path}?workspaceId={workspace.id}"))[0] == 200
     assert await person.refused("POST", RESOLVE, {"identities": ["telegram:1"]}) == (422, "workspace_required")
     there = await resolve(person, "telegram:1", workspace_id=str(other.id))
     assert await found(person, workspace_id=str(other.id)) == [there]
     assert await found(person, workspace_id=str(workspace.id)) == []
 
 
-async def test_a_visitor_who_registers_with_their_token_goes_on_in_their_chat(
-    client: aiohttp.ClientSession, workspace: Workspace, visitor: Visitor
-) -> None:
-    (turn, *_) = await visitor.say("Hello")
-    async with client.post(
-        f"/space/{workspace.space_id}/register", json={"email": "ann@example.com"}, headers=visitor.headers
-    ) as response:
-        assert response.status == 201
-        answer = await response.json()
-    assert (answer["contact"]["id"], answer["session"]["id"]) == (turn.data["contact_id"], turn.data["session_id"])
-    visitor.token = answer["token"]
-    (again, *_) = await visitor.say("And on")
-    assert again.data["conversation_id"] == turn.data["conversation_id"]
-    assert (await workspace.counts())["contacts"] == 1
-
-
-async def test_a_journey_is_read_page_by_page(workspace: Workspace, staff: Staff) -> None:
+async def test_a_journey_is_read_page_by_page(staff: Staff) -> None:
     (contact,) = (await staff.owner.done("GET", "/contacts"))["items"]
     (session,) = (await staff.owner.done("GET", f"/chat-sessions?contact_id={contact['id']}"))["items"]
-    assert session["contact"]["id"] == contact["id"]
-    assert (await staff.owner.done("GET", f"/contacts?session_id={session['id']}"))["items"] == [contact]
-    await staff.owner.done("PATCH", f"/chat-sessions/{session['id']}/complete")
-
     path = f"/contacts/{contact['id']}/journey"
-    found, query = [], "?limit=2"
-    while True:
-        page = await staff.owner.done("GET", path + query)
-        found += page["items"]
-        if "next_cursor" not in page:
-            break
-        query = f"?limit=2&cursor={page['next_cursor']}"
+    found = [entry for page in await staff.owner.pages(path, 3) for entry in page]
     assert [(entry["event"], entry.get("session_id")) for entry in found] == [
         ("contact.created", None), ("contact.registered", None), ("contact.identified", None),
-        ("session.opened", session["id"]), ("session.completed", session["id"]),
+        ("session.opened", session["id"]),
     ]  # fmt: skip
     assert found[2] == {
         "at": found[2]["at"], "event": "contact.identified", "identity": "email:contact@example.com",
         "asserted_by": "contact",
     }  # fmt: skip
-    seen = (await staff.agent.done("GET", path))["items"]
-    assert seen == [entry for entry in found if "session_id" not in entry]
-    for query in ("limit=0", "cursor=x", "cursor=1.99999.x", f"cursor=1.1.{contact['id']}'", "surprise=1"):
-        assert await staff.owner.refused("GET", f"{path}?{query}") == INVALID
+    assert (await staff.agent.done("GET", path))["items"] == found[:3], "an agent sees no session of others"

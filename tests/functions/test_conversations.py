@@ -1,22 +1,23 @@
-"""Following a conversation over HTTP: a member's messages reach the contact's page as they are sent."""
+"""Following a conversation over HTTP: a member's messages reach the contact's page as they are sent.
+
+Who may follow is test_access's and tests/database/test_following.py's, concurrent readers are the latter's.
+"""
 
 import asyncio
+import hmac
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-import jwt
+import aiohttp
 import pytest
 
-from local.stack import Stack
 from tests import events
 from tests.events import Received
 from tests.functions.conftest import Visitor, Workspace
 from tests.functions.people import Person, Staff
-
-NOT_FOUND = (404, "conversation_not_found")
 
 
 async def begun(visitor: Visitor) -> tuple[Person, str, str, str]:
@@ -40,6 +41,30 @@ async def take(reading: AsyncIterator[Received], count: int) -> list[Received]:
     """The next events, within ten seconds."""
     async with asyncio.timeout(10):
         return [await anext(reading) for _ in range(count)]
+
+
+async def test_members_see_whether_the_person_has_proven_who_they_are(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
+) -> None:
+    space_id = await workspace.add_space(hmac_secret_id=await workspace.add_secret("shop-secret"))
+    arrival: dict[str, str] = {"email": "ana@example.com"}
+    signature = hmac.digest(b"shop-secret", arrival["email"].encode(), "sha256").hex()
+    for proof, more in (("asserted", {}), ("verified", {"email_hmac": signature})):
+        visitor = Visitor(client, space_id)
+        opened = (await visitor.say("hello", **arrival, **more))[0].data
+        session_id, where = opened["session_id"], opened["conversation_id"]
+        (item,) = (await staff.owner.done("GET", f"/conversations/{where}/chat-sessions"))["items"]
+        detail = await staff.owner.done("GET", f"/chat-sessions/{session_id}")
+        work = await staff.owner.done("POST", f"/chat-sessions/{session_id}/activity")
+        assert [item["proof"], detail["proof"], work["proof"]] == [proof] * 3
+        assert [message.get("proof") for message in detail["messages"]] == [proof, None]
+        async with following(staff.owner, where) as reading:
+            assert [event.data.get("proof") for event in await take(reading, 3)] == [proof, proof, None]
+        activity = await staff.owner.done("GET", f"/contacts/{opened['contact_id']}/activity")
+        assert {each["session_id"]: each["proof"] for each in activity["latest_sessions"]}[session_id] == proof
+        seen = await Person(client, uuid4(), "", visitor.token).done("GET", f"/chat-sessions/{session_id}")
+        assert "proof" not in seen
+        assert "proof" not in seen["messages"][0]
 
 
 async def test_a_stream_has_the_stored_messages_and_then_each_new_event(visitor: Visitor, staff: Staff) -> None:
@@ -89,52 +114,17 @@ async def test_a_stream_resumes_after_the_last_event(visitor: Visitor, way: str)
         assert (state.name, state.id) == ("session", answered.id)
 
 
-async def test_a_conversation_is_followed_by_its_readers_until_they_lose_access(
+async def test_a_member_follows_a_conversation_until_they_lose_access(
     visitor: Visitor, staff: Staff, workspace: Workspace
 ) -> None:
-    ann, where, session, _ = await begun(visitor)
-    path = f"/conversations/{where}/stream"
-    other = Visitor(visitor.client, visitor.space_id)
-    ben, elsewhere, _, _ = await begun(other)
-    for person, place in ((staff.agent, path), (staff.owner, "/conversations/nonsense/stream")):
-        assert await person.refused("GET", place) == NOT_FOUND
-    assert await staff.owner.refused("GET", f"{path}?after=soon") == (422, "invalid_body")
-    async with following(ben, elsewhere) as reading:
-        foreign = (await take(reading, 2))[-1].id
-    assert await ann.refused("GET", f"{path}?after={foreign}") == (404, "message_not_found")
-
-    await staff.owner.done("PATCH", f"/chat-sessions/{session}/assign", {"user_id": str(staff.agent.id)})
-    for person in (staff.owner, staff.admin, staff.agent):
-        async with following(person, where) as reading:
-            assert [event.name for event in await take(reading, 3)] == ["session", "message", "message"]
-            if person is staff.agent:
-                leave = "delete from public.workspace_members where user_id = $1"
-                await workspace.database.execute(leave, staff.agent.id)
-                (end,) = await take(reading, 1)
-                assert (end.name, end.data["code"], end.data["retryable"]) == ("error", NOT_FOUND[1], False)
-                assert [event async for event in reading] == []
-
-
-async def test_an_expired_token_follows_nothing(visitor: Visitor, stack: Stack) -> None:
-    """PostgREST accepts a token for half a minute after its end."""
-    ann, where, _, _ = await begun(visitor)
-    claims = jwt.decode(str(ann.token), options={"verify_signature": False})
-    ann.token = jwt.encode(claims | {"exp": int(time.time()) - 60}, stack.jwt_secret, "HS256")
-    assert await ann.refused("GET", f"/conversations/{where}/stream") == (401, "token_expired")
-
-
-async def test_concurrent_readers_and_writers_miss_nothing(visitor: Visitor, staff: Staff) -> None:
-    ann, where, _, contact = await begun(visitor)
-
-    async def write(writer: int) -> None:
-        for number in range(5):
-            sent = {"text": f"{writer}-{number}", "role": "member", "source": "test"}
-            await staff.owner.done("POST", f"/contacts/{contact}/messages", sent)
-
-    async def read() -> list[str]:
-        async with following(ann, where) as reading:
-            return [event.data["id"] for event in (await take(reading, 23))[1:]]
-
-    *_, first, second = await asyncio.gather(*(write(writer) for writer in range(4)), read(), read())
-    assert first == second == await read()
-    assert len(set(first)) == 22
+    _, where, session, _ = await begun(visitor)
+    assert await staff.owner.refused("GET", f"/conversations/{where}/stream?after=soon") == (422, "invalid_body")
+    assign = {"user_id": str(staff.agent.id)}
+    await staff.owner.done("PATCH", f"/chat-sessions/{session}/assign", assign)
+    async with following(staff.agent, where) as reading:
+        assert [event.name for event in await take(reading, 3)] == ["session", "message", "message"]
+        leave = "delete from public.workspace_members where user_id = $1"
+        await workspace.database.execute(leave, staff.agent.id)
+        (end,) = await take(reading, 1)
+        assert (end.name, end.data["code"], end.data["retryable"]) == ("error", "conversation_not_found", False)
+        assert [event async for event in reading] == []

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from lib import routes
 from local.stack import Stack
-from tests.functions.conftest import Visitor, Workspace, add_workspace
+from tests.functions.conftest import Visitor, Workspace
 from tests.functions.people import Person, Staff, sign_up
 
 NAMED = tuple(route for route in routes.ROUTES if "{" in route.path and not set(route.callers) <= {"provider", "cron"})
@@ -49,6 +49,7 @@ BODIES: Mapping[str, Any] = {
     "contacts.capture_message": {"text": "Hello?", "role": "contact", "source": "email"},
     "contacts.merge_contact": {"into": "00000000-0000-4000-8000-000000000001"},
     "workspaces.change_workspace": {"name": "x"},
+    "workspaces.set_allowed_networks": {"allowed_networks": []},
     "workspaces.invite_member": {"email": "eve@example.com", "role": "agent"},
     "workspaces.set_member": {"role": "agent"},
     "workspaces.create_space": {"name": "x", "persona_id": "00000000-0000-4000-8000-000000000001"},
@@ -146,18 +147,6 @@ async def told(person: Person, method: str, path: str, body: Any, named: Belongi
 
 
 @pytest_asyncio.fixture
-async def ours(client: aiohttp.ClientSession, workspace: Workspace, stack: Stack) -> Belongings:
-    """The rows of the workspace."""
-    return await Belongings.of(client, workspace, stack)
-
-
-@pytest_asyncio.fixture
-async def elsewhere(workspace: Workspace) -> Workspace:
-    """Another workspace."""
-    return await add_workspace(workspace.database)
-
-
-@pytest_asyncio.fixture
 async def theirs(client: aiohttp.ClientSession, elsewhere: Workspace, stack: Stack) -> Belongings:
     """The rows of the other workspace."""
     return await Belongings.of(client, elsewhere, stack)
@@ -245,7 +234,7 @@ async def test_foreign_ids_in_queries_and_bodies_are_answered_as_none(
     for method, path, body in (*(("GET", query, None) for query in QUERIES), *NAMING):
         for person in (staff.owner, staff.agent, staff.stranger, staff.contact):
             answers = [
-                await told(person, method, _fill(path, each.ids | own), _fill(body, each.ids | own), each)
+                await told(person, method, fill(path, each.ids | own), fill(body, each.ids | own), each)
                 for each in (foreign, foreign.nothing())
             ]
             if answers[0] != answers[1]:
@@ -254,12 +243,13 @@ async def test_foreign_ids_in_queries_and_bodies_are_answered_as_none(
     assert [await workspace.counts(), await elsewhere.counts()] == before
 
 
-def _fill(what: Any, ids: Mapping[str, str]) -> Any:
+def fill(what: Any, ids: Mapping[str, str]) -> Any:
+    """A text, or a body, with ids in place of their names in braces."""
     if isinstance(what, str):
         return re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], what)
     if isinstance(what, dict):
-        return {name: _fill(value, ids) for name, value in what.items()}
-    return [_fill(value, ids) for value in what] if isinstance(what, list) else what
+        return {name: fill(value, ids) for name, value in what.items()}
+    return [fill(value, ids) for value in what] if isinstance(what, list) else what
 
 
 async def test_an_owner_reads_all_of_it(

@@ -6,8 +6,9 @@ import socket
 import aiohttp
 
 from local.stack import Stack
-from tests.functions.conftest import Visitor, Workspace, problem, slow_visitor
+from tests.functions.conftest import Visitor, Workspace, problem
 from tests.functions.people import sign_up
+from tests.standins.openai import OpenAI
 
 OPEN = (
     "insert into public.persona_breakers (persona_id, workspace_id, state, failures, opened_at, retry_at) "
@@ -25,24 +26,24 @@ def state_of(response: aiohttp.ClientResponse) -> dict[str, tuple[int, int, int]
 
 
 async def test_answers_and_refusals_tell_the_remaining_quota(
-    client: aiohttp.ClientSession, workspace: Workspace
+    workspace: Workspace, held_visitor: Visitor, openai: OpenAI
 ) -> None:
-    visitor = await slow_visitor(client, workspace)
-    register = f"/space/{visitor.space_id}/register"
-    async with client.post(register, json={"email": "ana@example.com"}, headers={"Origin": "null"}) as registered:
+    register, arrival = f"/space/{held_visitor.space_id}/register", {"email": "ana@example.com"}
+    async with held_visitor.client.post(register, json=arrival, headers={"Origin": "null"}) as registered:
         assert state_of(registered)["arrivals_by_space"][:2] == (1200, 1198)
-    async with visitor.post("hello") as response:
+    async with held_visitor.post("hello") as response:
         state = state_of(response)
         assert list(state) == ["messages_by_contact", "messages_by_address", "messages_by_space"]
         assert state["messages_by_contact"][:2] == (60, 59)
         assert 0 < state["messages_by_contact"][2] <= 60
-        async with visitor.post("and more") as waiting:
+        async with held_visitor.post("and more") as waiting:
             assert (waiting.status, state_of(waiting)["messages_by_contact"][:2]) == (409, (60, 58))
             assert "limits" not in await problem(waiting)
+        await openai.release()
         await response.read()
-    await workspace.database.execute(OPEN, (await workspace.row(
-        "select persona_id from public.spaces where id = $1", visitor.space_id))["persona_id"])  # fmt: skip
-    async with visitor.post("anybody there?") as refused:
+    persona = "select persona_id from public.spaces where id = $1"
+    await workspace.database.execute(OPEN, (await workspace.row(persona, held_visitor.space_id))["persona_id"])
+    async with held_visitor.post("anybody there?") as refused:
         assert (refused.status, state_of(refused)["messages_by_contact"][:2]) == (503, (60, 57))
 
 

@@ -1,4 +1,4 @@
-"""Registering over HTTP: the answer, its token, proofs and limits; what is stored is tests/database's."""
+"""Registering over HTTP: the answer, its token and proofs; what is stored is tests/database's, limits test_limits's."""
 
 import hmac
 import json
@@ -56,11 +56,32 @@ async def test_a_registration_answers_contact_session_and_token_in_the_same_way_
     assert "token" not in opened
 
 
-async def test_an_international_phone_becomes_an_identity(client: aiohttp.ClientSession, workspace: Workspace) -> None:
-    await register(client, workspace.space_id, "a@example.com", phone="0041 79 123 45 67")
-    await register(client, workspace.space_id, "b@example.com", phone="079 123 45 67")
-    keys = "select key from public.contact_identities where workspace_id = $1 and kind = 'phone'"
-    assert await workspace.row(keys, workspace.id) == {"key": "+41791234567"}
+async def test_an_optional_field_never_blocks_an_arrival_and_is_reported(
+    visitor: Visitor, workspace: Workspace
+) -> None:
+    fields = {"phone": "call me", "first_name": "x" * 201, "last_name": " ", "attributes": {"a": "x" * 16_384}}
+    answer = await register(visitor.client, workspace.space_id, "ana@example.com", **fields)
+    assert {warning["field"] for warning in answer["warnings"]} == set(fields)
+    session = await workspace.row("select metadata from public.sessions where id = $1", UUID(answer["session"]["id"]))
+    assert json.loads(session["metadata"])["registration"] == {
+        "email": "ana@example.com", "phone": "call me", "attributes": {},
+    }  # fmt: skip
+    opened = (await visitor.say("hello", email="nobody"))[0].data
+    assert opened["warnings"] == [{"field": "email", "message": "must be an email address"}]
+
+
+async def test_a_visitor_who_registers_stays_the_same_contact_and_an_international_phone_is_an_identity(
+    visitor: Visitor, workspace: Workspace
+) -> None:
+    (turn, *_) = await visitor.say("hello")
+    arrival = {"email": "ana@example.com", "phone": " 0041 79 123 45 67"}
+    path = f"/space/{workspace.space_id}/register"
+    async with visitor.client.post(path, json=arrival, headers=visitor.headers) as response:
+        assert (await response.json())["contact"]["id"] == turn.data["contact_id"]
+    await register(visitor.client, workspace.space_id, "bob@example.com", phone="079 123 45 67")
+    phones = "select contact_id::text, key from public.contact_identities where workspace_id = $1 and kind = 'phone'"
+    found = [tuple(row) for row in await workspace.database.fetch(phones, workspace.id)]
+    assert found == [(turn.data["contact_id"], "+41791234567")]
 
 
 async def test_a_signed_email_is_verified_and_a_wrong_signature_is_refused(
@@ -89,19 +110,3 @@ async def test_the_client_is_stored_with_the_session_by_its_real_address(
     row = await workspace.row("select metadata from public.sessions where id = $1", UUID(session_id))
     expected = {"user_agent": agent, "device": "mobile", "address": "127.0.0.1"}
     assert json.loads(row["metadata"]).items() >= expected.items()
-
-
-async def test_an_arrival_over_the_limit_is_told_when_to_retry_and_leaves_nothing(
-    client: aiohttp.ClientSession, workspace: Workspace
-) -> None:
-    space_id = await workspace.add_space(arrivals_per_minute_by_address=3)
-    for number in range(3):
-        await register(client, space_id, f"visitor{number}@example.com")
-    before = await workspace.counts()
-    for path, body in (("register", {"email": "late@example.com"}), ("chat/stream", {"message": "hi"})):
-        async with client.post(f"/space/{space_id}/{path}", json=body) as response:
-            document = await problem(response)
-            assert (response.status, document["code"]) == (429, "rate_limited")
-            assert 1 <= document["retry_after"] <= 60
-            assert response.headers["retry-after"] == str(document["retry_after"])
-    assert await workspace.counts() == before

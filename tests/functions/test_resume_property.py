@@ -29,7 +29,7 @@ from tests.events import Parser, Received
 from tests.functions.conftest import Workspace
 from tests.standins.n8n import line
 
-AT_ONCE = 16
+AT_ONCE = 24
 """Scripts that are played concurrently in one example: they mostly wait."""
 
 
@@ -243,7 +243,7 @@ async def space_id(workspace: Workspace, speaker: Speaker) -> UUID:
 
 
 @settings(
-    max_examples=5,
+    max_examples=3,
     derandomize=True,
     database=None,
     deadline=None,

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests import events
-from tests.functions.conftest import Visitor, Workspace, add_workspace, ask_n8n
+from tests.functions.conftest import Visitor, Workspace, ask_n8n
 from tests.functions.people import Staff, audit, setup_of
 from tests.standins.n8n import STARTED, N8n
 
@@ -108,9 +108,9 @@ async def test_a_changed_persona_answers(client: aiohttp.ClientSession, workspac
 
 @pytest.mark.parametrize("noun", ["space", "persona"])
 async def test_a_repeated_id_creates_nothing_and_lists_come_in_pages(
-    workspace: Workspace, staff: Staff, noun: str
+    workspace: Workspace, elsewhere: Workspace, staff: Staff, noun: str
 ) -> None:
-    path, elsewhere = f"/workspaces/{workspace.id}/{noun}s", await add_workspace(workspace.database)
+    path = f"/workspaces/{workspace.id}/{noun}s"
     kind = {"kind": "demo"} if noun == "persona" else {"persona_id": str(workspace.persona_id), "kind": "landing"}
     new = {"id": str(uuid4()), "name": "Once", **kind}
     answers = await asyncio.gather(*(staff.owner.done("POST", path, new) for _ in range(4)))
@@ -122,12 +122,7 @@ async def test_a_repeated_id_creates_nothing_and_lists_come_in_pages(
         await staff.owner.done("POST", path, {**new, "id": str(uuid4())})
 
     rows = await workspace.database.fetch(f"select id from public.{noun}s where workspace_id = $1", workspace.id)
-    listed: list[str] = []
-    cursor = ""
-    while not listed or cursor:
-        page = await staff.agent.done("GET", f"{path}?limit=2{cursor}")
-        listed += [item["id"] for item in page["items"]]
-        cursor = f"&cursor={page['next_cursor']}" if "next_cursor" in page else ""
+    listed = [item["id"] for page in await staff.agent.pages(path, 2) for item in page]
     assert listed == sorted(str(row["id"]) for row in rows)
 
 
@@ -151,12 +146,11 @@ UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
 )  # fmt: skip
 
 
-async def test_invalid_settings_are_refused(workspace: Workspace, staff: Staff) -> None:
+async def test_invalid_settings_are_refused(workspace: Workspace, elsewhere: Workspace, staff: Staff) -> None:
     before = await setup_of(workspace)
     space, spaces = f"/spaces/{workspace.space_id}", f"/workspaces/{workspace.id}/spaces"
     for changes in UNFIT_SPACES:
         assert await staff.owner.refused("PATCH", space, changes) == INVALID, changes
-    elsewhere = await add_workspace(workspace.database)
     for persona_id in (str(elsewhere.persona_id), str(uuid4())):
         for method, path, body in (("POST", spaces, {"name": "x"}), ("PATCH", space, {})):
             refusal = await staff.owner.refused(method, path, {**body, "persona_id": persona_id})

@@ -62,20 +62,3 @@ async def test_a_session_is_started_by_a_template_s_name(workspace: Workspace, s
     assert await staff.contact.refused("POST", "/chat-sessions", {"template": "Trip"}) == (403, "forbidden")
     refused = await staff.owner.refused("POST", "/chat-sessions", {**new, "template": "Nothing"})
     assert refused == (404, "template_not_found")
-
-
-async def test_what_starts_a_session_and_moves_it_on_takes_a_template_too(workspace: Workspace, staff: Staff) -> None:
-    path = f"/workspaces/{workspace.id}/session-templates"
-    preset = {"workflow": "Charter", "workflow_step": "UNDERSTANDING_REQUEST", "first_messages": ["Where to?"]}
-    await staff.owner.done("POST", path, {"name": "Trip", **preset})
-    (contact,) = (await staff.owner.done("GET", "/contacts"))["items"]
-    wanted = {"contact_id": contact["id"], "template": "Trip", "thread_key": "offer"}
-    moved = {"step": "searching_aircraft", "trip": {"origin": "LSZH"}}
-    refused = await staff.owner.refused("PUT", "/chat-sessions", {**wanted, "step": "proposal_ready"})
-    assert refused == (409, "step_not_allowed")
-    status, started = await staff.owner.ask("PUT", "/chat-sessions", {**wanted, **moved})
-    assert (status, started["created"], started["workflow_step"]) == (201, True, "searching_aircraft")
-    read = await staff.owner.done("GET", f"/chat-sessions/{started['session_id']}")
-    assert [message["text"] for message in read["messages"]] == ["Where to?"]
-    status, again = await staff.owner.ask("PUT", "/chat-sessions", wanted)
-    assert (status, again["session_id"], again["changed"]) == (200, started["session_id"], False)

@@ -1,20 +1,20 @@
-"""Chatting in the AI SDK's protocol over HTTP; test_use_chat does it with the package itself."""
+"""Requests in the AI SDK's protocol over HTTP: bodies, repeats, resuming and origins.
 
-import asyncio
+Chats are test_use_chat's, which uses the package itself; the chunks are tests/unit/chat/test_ai_sdk.py's.
+"""
+
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import aiohttp
-import pytest
 
 from local.stack import Stack
-from tests.functions.conftest import Visitor, Workspace, ask_n8n, problem, sign_in, slow_visitor
-from tests.standins.n8n import N8n
+from tests.functions.conftest import Visitor, Workspace, problem, sign_in
+from tests.standins.openai import OpenAI
 
 AI_SDK = {"protocol": "ai-sdk"}
-ACCEPT = {"Accept": "text/event-stream; protocol=ai-sdk"}
 ORIGIN = {"Origin": "https://shop.example"}
 
 
@@ -30,10 +30,10 @@ def post(visitor: Visitor, document: dict[str, Any], **options: Any) -> Any:
     return visitor.client.post(path, json=document, headers=visitor.headers, params=AI_SDK, **options)
 
 
-def reconnect(visitor: Visitor, chat_id: str, **headers: str) -> Any:
+def reconnect(visitor: Visitor, chat_id: str, **options: Any) -> Any:
     """The request of a useChat that resumes; a context manager of the response."""
     path = f"/space/{visitor.space_id}/chat/stream/{chat_id}/stream"
-    return visitor.client.get(path, headers=visitor.headers | headers, params=AI_SDK)
+    return visitor.client.get(path, headers=visitor.headers, **options)
 
 
 async def read(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
@@ -56,16 +56,6 @@ async def read_all(response: aiohttp.ClientResponse) -> list[dict[str, Any]]:
     return [chunk async for chunk in read(response)]
 
 
-async def say(visitor: Visitor, document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Send a useChat body and read the whole answer; keeps a token that comes with it."""
-    async with post(visitor, document) as response:
-        heard = await read_all(response)
-    for chunk in heard:
-        if chunk["type"] == "data-switchboard":
-            visitor.token = chunk["data"]["token"]
-    return heard
-
-
 def text_of(chunks: list[dict[str, Any]]) -> str:
     """The answer in the deltas."""
     return "".join(chunk["delta"] for chunk in chunks if chunk["type"] == "text-delta")
@@ -78,31 +68,17 @@ async def begun(response: aiohttp.ClientResponse) -> str:
         turn_id = str(chunk.get("messageId", turn_id))
         if chunk["type"] == "text-delta":
             return turn_id
-    raise AssertionError("nothing was said")
+    raise AssertionError("the answer has no words")
 
 
-async def test_an_answer_is_a_message_with_the_turns_id(visitor: Visitor, workspace: Workspace) -> None:
-    heard = await say(visitor, body("hello there"))
-    assert [chunk["type"] for chunk in heard[:3]] == ["start", "data-switchboard", "text-start"]
-    assert [chunk["type"] for chunk in heard[-2:]] == ["text-end", "finish"]
-    assert "hello there" in text_of(heard)
-    turn = await workspace.row("select * from public.turns where id = $1", UUID(heard[0]["messageId"]))
-    assert turn["status"] == "completed"
-    assert heard[0]["messageMetadata"]["conversation_id"] == str(turn["conversation_id"])
-    assert heard[-1]["messageMetadata"]["status"] == "completed"
-    assert heard[-1]["messageMetadata"]["usage"]["messages_seen"] == 1
-
-    again = await say(visitor, body("and again"))
-    assert again[0]["messageMetadata"]["conversation_id"] == str(turn["conversation_id"])
-    assert "2 earlier messages" in text_of(again)
-    assert "data-switchboard" not in [chunk["type"] for chunk in again]
-
-
-async def test_the_protocol_may_be_named_in_accept_and_combined_with_our_own_body(visitor: Visitor) -> None:
-    path = f"/space/{visitor.space_id}/chat/stream"
-    for document in (body("hello"), {"message": "hello"}):
-        async with visitor.client.post(path, json=document, headers=ACCEPT) as response:
-            assert "hello" in text_of(await read_all(response))
+async def say(visitor: Visitor, document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Send a useChat body and read the whole answer; keeps a token that comes with it."""
+    async with post(visitor, document) as response:
+        heard = await read_all(response)
+    for chunk in heard:
+        if chunk["type"] == "data-switchboard":
+            visitor.token = chunk["data"]["token"]
+    return heard
 
 
 async def test_a_body_of_the_protocol_holds_a_whole_chat(visitor: Visitor) -> None:
@@ -140,79 +116,56 @@ async def test_a_repeated_message_is_the_same_turn(visitor: Visitor, workspace: 
     assert (await workspace.counts())["turns"] == 1
 
 
-async def test_a_failure_is_an_error_chunk_with_its_code_in_the_metadata(
-    client: aiohttp.ClientSession, workspace: Workspace, n8n: N8n
-) -> None:
-    visitor = await ask_n8n(client, workspace, n8n.url("cut"))
-    heard = await say(visitor, body("a word"))
-    assert [chunk["type"] for chunk in heard[-3:]] == ["text-end", "message-metadata", "error"]
-    assert heard[-1] == {"type": "error", "errorText": "The answer broke off."}
-    assert heard[-2]["messageMetadata"]["error"]["code"] == "persona_cut_off"
-    async with client.get(
-        f"/turns/{heard[0]['messageId']}/stream", headers=visitor.headers | ACCEPT, params={"after": "3"}
-    ) as response:
-        replayed = await read_all(response)
-    assert replayed[-1] == heard[-1]
-    assert text_of(replayed) == text_of(heard), "the protocol has no positions"
-
-
 async def test_a_chat_is_resumed_during_its_turn_only_and_in_either_protocol(
-    client: aiohttp.ClientSession, workspace: Workspace
+    held_visitor: Visitor, openai: OpenAI
 ) -> None:
-    visitor = await slow_visitor(client, workspace)
-    async with reconnect(visitor, "any") as response:
+    async with reconnect(held_visitor, "any", params=AI_SDK) as response:
         assert (response.status, await response.read()) == (204, b"")
-    async with post(visitor, body("hello")) as response:
+    async with post(held_visitor, body("hello")) as response:
         turn_id = await begun(response)
         response.close()
-    path = f"/space/{visitor.space_id}/chat/stream/any/stream"
-    async with reconnect(visitor, "any") as response, client.get(path, headers=visitor.headers) as ours:
+    async with reconnect(held_visitor, "any", params=AI_SDK) as response, reconnect(held_visitor, "any") as ours:
+        await openai.release()
         resumed, text = await read_all(response), await ours.text()
     assert (resumed[0]["messageId"], resumed[-1]["type"]) == (turn_id, "finish")
-    stored = await workspace.row(
-        "select text from public.messages where turn_id = $1 and role = 'persona'", UUID(turn_id)
-    )
-    assert text_of(resumed) == stored["text"]
+    assert text_of(resumed) == "You wrote: hello"
     assert "token" not in json.dumps(resumed)
     assert text.startswith(f'id: 0\nevent: turn\ndata: {{"turn_id":"{turn_id}"')
     assert "event: done" in text
-    async with reconnect(visitor, "any") as response:
+    async with reconnect(held_visitor, "any", params=AI_SDK) as response:
         assert response.status == 204
+    # This protocol has no positions: a turn is replayed whole.
+    for after, header in (({"after": "3"}, {}), ({}, {"Last-Event-ID": "3"})):
+        path, headers = f"/turns/{turn_id}/stream", {**held_visitor.headers, **header}
+        async with held_visitor.client.get(path, headers=headers, params=AI_SDK | after) as response:
+            assert text_of(await read_all(response)) == "You wrote: hello"
 
 
 async def test_only_the_contact_or_user_of_a_chat_resumes_it(
-    client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
+    client: aiohttp.ClientSession, workspace: Workspace, stack: Stack, held_visitor: Visitor, openai: OpenAI
 ) -> None:
-    visitor = await slow_visitor(client, workspace, delay_ms=250)
-    user = Visitor(client, visitor.space_id, await sign_in(client, stack, "visitor@demo.test"))
-    member = Visitor(client, visitor.space_id, await sign_in(client, stack, "owner@demo.test"))
-    other = await slow_visitor(client, workspace)
-    async with post(visitor, body("hello")) as response, post(user, body("hello", id="my chat")) as users:
-        await asyncio.gather(begun(response), begun(users))
+    space_id = held_visitor.space_id
+    user = Visitor(client, space_id, await sign_in(client, stack, "visitor@demo.test"))
+    other = Visitor(client, workspace.space_id)
+    await other.say("hello")
+    async with post(held_visitor, body("hello")) as response, post(user, body("hello", id="my chat")) as users:
+        await begun(response)
+        await begun(users)
         for stranger, chat_id, status in (
-            (other, "my chat", 204),
-            (member, "my chat", 204),
-            (Visitor(client, visitor.space_id), "my chat", 204),
+            (Visitor(client, space_id, other.token), "my chat", 204),
+            (Visitor(client, space_id, await sign_in(client, stack, "owner@demo.test")), "my chat", 204),
+            (Visitor(client, space_id), "my chat", 204),
             (user, "another chat", 204),
             # The same chat id at another persona is another conversation.
-            (Visitor(client, other.space_id, user.token), "my chat", 204),
-            (Visitor(client, visitor.space_id, "x"), "my chat", 401),
+            (Visitor(client, workspace.space_id, user.token), "my chat", 204),
+            (Visitor(client, space_id, "x"), "my chat", 401),
+            *((user, chat_id, 204) for chat_id in ("%00", "a%09b", "x" * 201, "%F0%9F%98%80", "main")),
         ):
-            async with reconnect(stranger, chat_id) as nothing:
+            async with reconnect(stranger, chat_id, params=AI_SDK) as nothing:
                 assert nothing.status == status
-        response.close()
-        async with reconnect(user, "my chat") as mine:
+        async with reconnect(user, "my chat", params=AI_SDK) as mine:
+            await openai.release()
             assert (await read_all(mine))[-1]["type"] == "finish"
-        users.close()
-
-
-@pytest.mark.parametrize("chat_id", ["%00", "a%09b", "x" * 201, "%F0%9F%98%80", "main"])
-async def test_any_chat_id_is_answered(visitor: Visitor, stack: Stack, chat_id: str) -> None:
-    await say(visitor, body("hello"))
-    user = Visitor(visitor.client, visitor.space_id, await sign_in(visitor.client, stack, "visitor@demo.test"))
-    for caller in (visitor, user):
-        async with reconnect(caller, chat_id) as response:
-            assert response.status == 204
 
 
 async def test_an_allowed_origin_reads_the_stream_and_its_headers(
@@ -230,6 +183,7 @@ async def test_an_allowed_origin_reads_the_stream_and_its_headers(
             assert response.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]
             assert response.headers["Access-Control-Allow-Methods"] == method
             assert response.headers["Access-Control-Allow-Headers"].startswith("authorization, content-type")
+            assert "Access-Control-Allow-Credentials" not in response.headers
     async with client.post(path, json=body("hello"), params=AI_SDK, headers=ORIGIN) as response:
         assert "x-vercel-ai-ui-message-stream" in response.headers["Access-Control-Expose-Headers"]
         await read_all(response)

@@ -4,27 +4,20 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import aiohttp
 import pytest
-import pytest_asyncio
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from local.paths import REPOSITORY
 from local.stack import Stack
-from tests.functions.conftest import Workspace, ask_n8n, sign_in, slow_visitor, until
-from tests.standins.n8n import N8n, line
+from tests.functions.conftest import Visitor, Workspace, ask_n8n, sign_in, until
+from tests.standins.n8n import N8n
+from tests.standins.openai import OpenAI
 
 SCRIPT = Path(__file__).with_name("use_chat.mjs")
-HELD_WORDS = ("One", " two", " three.")
-HELD_ANSWER = "One two three."
 STREAMS = REPOSITORY / "docs" / "streams.md"
 
 
@@ -43,44 +36,6 @@ async def use_chat(stack: Stack, scenario: str, space_id: UUID, **given: Any) ->
     assert process.returncode == 0, err.decode()
     seen: dict[str, Any] = json.loads(out)
     return seen
-
-
-@dataclass(frozen=True)
-class Held:
-    """A workflow that sends a first word, and the rest once ``go`` is requested."""
-
-    url: str
-    go: str
-
-
-@pytest_asyncio.fixture
-async def held() -> AsyncIterator[Held]:
-    """A workflow whose answer a test continues."""
-    going = asyncio.Event()
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
-        first, *rest = HELD_WORDS
-        await response.write(line("begin") + line("item", first))
-        await going.wait()
-        for word in rest:
-            await response.write(line("item", word))
-            # Longer than a flush and a poll: a reader gets each word by itself.
-            await asyncio.sleep(2)
-        await response.write(line("end"))
-        return response
-
-    async def go(_: web.Request) -> web.Response:
-        going.set()
-        return web.Response()
-
-    application = web.Application()
-    application.router.add_post("/webhook/held", answer)
-    application.router.add_get("/go", go)
-    async with TestServer(application, host="127.0.0.1") as server:
-        yield Held(str(server.make_url("/webhook/held")), str(server.make_url("/go")))
-        going.set()
 
 
 async def stored_answer(workspace: Workspace, turn_id: str) -> tuple[str, str]:
@@ -124,14 +79,11 @@ async def test_use_chat_continues_with_the_token_of_the_first_answer(stack: Stac
     assert [json.loads(row["metadata"]) for row in said] == [{"page": "/prices"}] * 2
 
 
-async def test_use_chat_shows_an_answer_as_it_grows(
-    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace
-) -> None:
-    visitor = await slow_visitor(client, workspace)
-    seen = await use_chat(stack, "talk", visitor.space_id, token=visitor.token, texts=["hello"])
-    texts = [state["text"] for state in seen["growing"] if state["text"]]
-    assert len(set(texts)) > 5
-    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+async def test_use_chat_shows_an_answer_as_it_grows(stack: Stack, held_visitor: Visitor, openai: OpenAI) -> None:
+    given = {"token": held_visitor.token, "texts": ["one two"], "allow": openai.allow_url}
+    seen = await use_chat(stack, "talk", held_visitor.space_id, **given)
+    assert {"You wrote:", "You wrote: one"} <= set(seen["growing"])
+    assert seen["texts"][1] == "You wrote: one two"
     assert seen["data"] == []
 
 
@@ -156,42 +108,54 @@ async def test_use_chat_shows_a_failure_and_a_refusal(
 
 @pytest.mark.parametrize("kept", ["the message", "the message and half an answer"])
 async def test_use_chat_resumes_after_a_reload(
-    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace, held: Held, kept: str
+    stack: Stack, workspace: Workspace, held_visitor: Visitor, openai: OpenAI, kept: str
 ) -> None:
-    visitor = await ask_n8n(client, workspace, held.url, time_limit_seconds=60)
-    left = await use_chat(stack, "leave", visitor.space_id, text="hello")
+    space_id, whole = held_visitor.space_id, "You wrote: one two"
+    left = await use_chat(stack, "leave", space_id, text="one two")
     messages = left["messages"] if kept != "the message" else left["messages"][:1]
-    again = {"token": left["data"][0]["data"]["token"], "id": "after the reload"}
-    seen = await use_chat(stack, "resume", visitor.space_id, active=True, go=held.go, messages=messages, **again)
+    again = {"token": left["data"][0]["data"]["token"], "id": "after the reload", "allow": openai.allow_url}
+    seen = await use_chat(stack, "resume", space_id, active=True, messages=messages, **again)
     asked, answer = seen["messages"]
     assert asked == left["messages"][0]
     assert answer["id"] == left["messages"][1]["id"]
-    assert (seen["status"], answer["metadata"]["status"]) == ("ready", "completed")
-    assert seen["texts"][1] == HELD_ANSWER
-    assert await stored_answer(workspace, answer["id"]) == ("completed", HELD_ANSWER)
-    assert len({state["text"] for state in seen["growing"]}) > 2
+    assert (seen["status"], answer["metadata"]["status"], seen["texts"][1]) == ("ready", "completed", whole)
+    assert await stored_answer(workspace, answer["id"]) == ("completed", whole)
     assert seen["answers"] == [["GET", 200]]
 
-    later = await use_chat(stack, "resume", visitor.space_id, active=False, messages=seen["messages"], **again)
+    later = await use_chat(stack, "resume", space_id, active=False, messages=seen["messages"], **again)
     assert (later["status"], later["error"], later["statuses"]) == ("ready", None, ["ready"])
     assert later["texts"] == seen["texts"]
     assert later["answers"] == [["GET", 204]]
 
-    new = await use_chat(stack, "resume", visitor.space_id, active=False)
+    new = await use_chat(stack, "resume", space_id, active=False)
     assert (new["status"], new["error"], new["messages"]) == ("ready", None, [])
 
 
-async def test_stop_ends_the_reading_but_not_the_answer(
-    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_stop_ends_the_reading_and_a_cancel_after_it_the_answer(
+    stack: Stack, workspace: Workspace, held_visitor: Visitor, openai: OpenAI, cancelled: bool
 ) -> None:
-    visitor = await slow_visitor(client, workspace, delay_ms=200)
-    seen = await use_chat(stack, "stop", visitor.space_id, token=visitor.token, text="hello", then="and?")
+    given = {"token": held_visitor.token, "text": "hello", "then": "and?", "allow": openai.allow_url}
+    seen = await use_chat(stack, "stop", held_visitor.space_id, cancel=cancelled, **given)
     assert (seen["status"], seen["error"]) == ("ready", None)
-    status, text = await stored_answer(workspace, seen["messages"][1]["id"])
-    assert (status, text.startswith(seen["texts"][1])) == ("completed", True)
-    assert len(text) > len(seen["texts"][1])
-    refused = json.loads(seen["then"]["error"])
-    assert (refused["code"], refused["turn_id"]) == ("turn_in_progress", seen["messages"][1]["id"])
+    turn_id, then = seen["messages"][1]["id"], seen["then"]
+    if not cancelled:
+        refused = json.loads(then["error"])
+        assert (refused["code"], refused["turn_id"]) == ("turn_in_progress", turn_id)
+        await openai.release()
+        assert await stored_answer(workspace, turn_id) == ("completed", "You wrote: hello")
+        return
+    status, text = await stored_answer(workspace, turn_id)
+    assert (status, text.startswith(seen["texts"][1])) == ("cancelled", True)
+    code, answer = seen["cancel"]
+    assert (code, answer["turn_id"], answer["status"], answer["text_length"]) == (200, turn_id, "cancelled", len(text))
+    assert (then["status"], then["error"]) == ("ready", None)
+
+    path = f"/turns/{turn_id}/stream?protocol=ai-sdk"
+    async with held_visitor.client.get(path, headers=held_visitor.headers) as response:
+        *_, outcome, abort, done = (await response.text()).removesuffix("\n\n").split("\n\n")
+    assert '"status":"cancelled"' in outcome
+    assert (abort, done) == ('data: {"type":"abort"}', "data: [DONE]")
 
 
 @pytest.mark.parametrize(("scenario", "asked"), [("regenerate", "hello"), ("edit", "good evening")])
@@ -209,38 +173,36 @@ async def test_a_regenerated_or_edited_message_gets_another_answer(
 
 
 async def test_a_signed_in_user_resumes_only_the_open_chat(
-    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace, held: Held
+    client: aiohttp.ClientSession, stack: Stack, held_visitor: Visitor, openai: OpenAI
 ) -> None:
-    space_id = (await ask_n8n(client, workspace, held.url, time_limit_seconds=60)).space_id
-    token = await sign_in(client, stack, "visitor@demo.test")
-    left = await use_chat(stack, "leave", space_id, token=token, id="a chat", text="hello")
-    given = {"token": token, "messages": left["messages"][:1]}
+    space_id, token = held_visitor.space_id, await sign_in(client, stack, "visitor@demo.test")
+    left = await use_chat(stack, "leave", space_id, token=token, id="a chat", text="one two")
+    given = {"token": token, "messages": left["messages"][:1], "allow": openai.allow_url}
     other = await use_chat(stack, "resume", space_id, active=False, id="another chat", **given)
-    same = await use_chat(stack, "resume", space_id, active=True, go=held.go, id="a chat", **given)
+    same = await use_chat(stack, "resume", space_id, active=True, id="a chat", **given)
     assert (len(other["messages"]), other["answers"]) == (1, [["GET", 204]])
     assert same["messages"][1]["id"] == left["messages"][1]["id"]
-    assert same["texts"][1] == HELD_ANSWER
+    assert same["texts"][1] == "You wrote: one two"
 
 
 async def test_the_package_without_react_and_its_first_release_read_a_stream(
-    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace
+    stack: Stack, workspace: Workspace, held_visitor: Visitor, openai: OpenAI
 ) -> None:
     seen = await use_chat(stack, "read", workspace.space_id, text="hello")
     assert "hello" in seen["texts"][-1]
     assert len(set(seen["texts"])) > 5
     # The first release appends to the address, and so names the protocol in Accept.
-    visitor = await slow_visitor(client, workspace)
-    seen = await use_chat(stack, "first", visitor.space_id, token=visitor.token, text="hello")
+    given = {"token": held_visitor.token, "text": "hello", "allow": openai.allow_url}
+    seen = await use_chat(stack, "first", held_visitor.space_id, **given)
     (part,) = seen["resumed"]["parts"]
     assert await stored_answer(workspace, seen["resumed"]["id"]) == ("completed", part["text"])
-    assert seen["after"] is None
+    assert (part["text"], seen["after"]) == ("You wrote: hello", None)
 
 
 async def test_the_page_of_the_docs_works(
-    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace, tmp_path: Path
+    stack: Stack, workspace: Workspace, held_visitor: Visitor, openai: OpenAI, tmp_path: Path
 ) -> None:
-    persona_id = await workspace.add_persona("demo", {"delay_ms": 60})
-    space_id = await workspace.add_space(persona_id=persona_id)
+    space_id = held_visitor.space_id
     written = re.search(r"```jsx\n(.*?)```", STREAMS.read_text(), re.DOTALL)
     assert written is not None
     page = written[1].replace("https://chat.example", stack.api_url).replace("SPACE", str(space_id))
@@ -254,14 +216,12 @@ async def test_the_page_of_the_docs_works(
     )  # fmt: skip
     assert await esbuild.wait() == 0
 
-    given = {"texts": ["hello", "again"], "long": "word " * 200}
+    given = {"texts": ["hello", "again"], "begin": "You wrote:", "allow": openai.allow_url}
     seen = await use_chat(stack, "page", space_id, module=tmp_path / "page.mjs", **given)
 
-    assert [seen["before"][0], seen["before"][2]] == ["hello", "again"]
-    assert "hello" in seen["before"][1]
-    assert "2 earlier messages" in seen["before"][3]
-    assert len(seen["shown"]) > 10
-    assert seen["then"]["refused"] is None
+    assert seen["before"] == ["hello", "You wrote: hello", "again", "You wrote: again"]
+    assert seen["then"] == {"lines": ["at once", "You wrote: at once"], "refused": None}
+    assert seen["after"] == ["You wrote: a last word"]
     turns = await workspace.database.fetch(
         """
         select t.status::text, m.text
@@ -269,32 +229,8 @@ async def test_the_page_of_the_docs_works(
          where t.workspace_id = $1 order by t.id""",
         workspace.id,
     )
-    assert [turn["status"] for turn in turns] == ["completed", "completed", "cancelled", "completed", "completed"]
-    texts = [turn["text"] for turn in turns]
-    assert texts[:2] == seen["before"][1::2]
-    assert texts[2].startswith(seen["stopped"])
-    assert seen["then"]["lines"] == ["at once", texts[3]]
-    assert texts[4].startswith(seen["left"])
-    assert seen["after"] == [texts[4]]
-
-
-async def test_a_cancel_after_stop_ends_the_answer_itself(
-    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace
-) -> None:
-    visitor = await slow_visitor(client, workspace, delay_ms=150)
-    given = {"token": visitor.token, "text": "hello", "cancel": True, "then": "and?"}
-    seen = await use_chat(stack, "stop", visitor.space_id, **given)
-    assert (seen["status"], seen["error"]) == ("ready", None)
-    turn_id, read = seen["messages"][1]["id"], seen["texts"][1]
-    status, text = await stored_answer(workspace, turn_id)
-    assert status == "cancelled"
-    assert text.startswith(read)
-    code, answer = seen["cancel"]
-    assert (code, answer["turn_id"], answer["status"], answer["text_length"]) == (200, turn_id, "cancelled", len(text))
-    assert (seen["then"]["status"], seen["then"]["error"]) == ("ready", None)
-
-    path = f"{stack.api_url}/turns/{turn_id}/stream?protocol=ai-sdk"
-    async with client.get(path, headers=visitor.headers) as response:
-        *_, outcome, abort, done = (await response.text()).removesuffix("\n\n").split("\n\n")
-    assert '"status":"cancelled"' in outcome
-    assert (abort, done) == ('data: {"type":"abort"}', "data: [DONE]")
+    assert [tuple(turn) for turn in turns] == [
+        ("completed", "You wrote: hello"), ("completed", "You wrote: again"), ("cancelled", seen["stopped"]),
+        ("completed", "You wrote: at once"), ("completed", "You wrote: a last word"),
+    ]  # fmt: skip
+    assert len(openai.received[-1].body["messages"]) == 9, "with the history of one conversation"

@@ -1,4 +1,7 @@
-"""The worker's entry point: queued answers end their turns; claims and retries are tests/database/test_queue.py's."""
+"""The worker's entry point: queued answers end their turns.
+
+Claims are tests/database/test_queue.py's, and jobs that fail tests/unit/jobs/test_queue.py's.
+"""
 
 import asyncio
 import json
@@ -21,17 +24,14 @@ async def work(client: aiohttp.ClientSession, stack: Stack) -> dict[str, Any]:
         return report
 
 
-async def queue_answer(workspace: Workspace, turn_id: str, text: str, **job: Any) -> None:
+async def queue_answer(workspace: Workspace, turn_id: str, text: str) -> None:
     """A stored delivery and its job, as record_event leaves them."""
-    columns = {"kind": "persona_answer", "ordering_key": turn_id, "status": "queued", "attempts": 0} | job
-    raw_body = columns.pop("raw_body", json.dumps({"turnId": turn_id, "output": text}))
     await workspace.database.execute(
         "with e as (insert into public.inbound_events (workspace_id, source, delivery_key, raw_body)"
-        " values ($1, 'n8n', $2, $3) returning id) insert into public.jobs"
-        " (workspace_id, kind, event_id, ordering_key, status, attempts, lease_until)"
-        " select $1, $4, id, $5, $6::text::public.job_status, $7,"
-        " case when $6 = 'running' then now() - interval '1 second' end from e",
-        workspace.id, str(uuid4()), raw_body, *columns.values(),
+        " values ($1, 'n8n', $2, $3) returning id)"
+        " insert into public.jobs (workspace_id, kind, event_id, ordering_key)"
+        " select $1, 'persona_answer', id, $4 from e",
+        workspace.id, str(uuid4()), json.dumps({"turnId": turn_id, "output": text}), turn_id,
     )  # fmt: skip
 
 
@@ -70,42 +70,6 @@ async def test_of_two_queued_answers_the_first_ends_the_turn(
     assert (await work(client, stack))["remaining"] is False
     assert [job["status"] for job in await ended(workspace)] == ["succeeded", "succeeded"]
     assert text_of(await visitor.resume(turn_id)) == "First."
-
-
-async def test_concurrent_workers_do_each_job_once(
-    visitor: Visitor, workspace: Workspace, client: aiohttp.ClientSession, stack: Stack
-) -> None:
-    turn_id = (await visitor.say("a word"))[0].data["turn_id"]
-    for number in range(40):
-        await queue_answer(workspace, turn_id, f"{number}", ordering_key=f"{turn_id}:{number}")
-    await asyncio.gather(*(work(client, stack) for _ in range(4)))
-    assert [(job["status"], job["attempts"]) for job in await ended(workspace)] == [("succeeded", 1)] * 40
-
-
-@pytest.mark.parametrize(
-    ("job", "status", "attempts"),
-    [
-        ({"raw_body": "no json"}, "failed", 1),
-        ({"raw_body": "{}"}, "failed", 1),
-        ({"kind": "of another version"}, "failed", 1),
-        ({"status": "running", "attempts": 1}, "succeeded", 2),
-    ],
-    ids=["no json", "no answer", "unknown kind", "expired lease"],
-)
-async def test_a_job_that_cannot_succeed_fails_at_once_and_one_with_an_expired_lease_is_resumed(
-    visitor: Visitor,
-    workspace: Workspace,
-    client: aiohttp.ClientSession,
-    stack: Stack,
-    job: dict[str, Any],
-    status: str,
-    attempts: int,
-) -> None:
-    await queue_answer(workspace, await open_turn(visitor, workspace), "x", **job)
-    await work(client, stack)
-    (done,) = await ended(workspace)
-    assert (done["status"], done["attempts"]) == (status, attempts)
-    assert bool(done["last_error"]) == (status == "failed")
 
 
 @pytest.mark.parametrize("path", ["/worker", "/archive"])

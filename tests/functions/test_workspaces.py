@@ -1,16 +1,14 @@
 """Workspaces and their members over HTTP: created by operators, changed by owners and admins, listed in pages."""
 
 import asyncio
-import json
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
 
-from lib.auth import callers
 from local.stack import Stack
-from tests.functions.conftest import Workspace, add_workspace
+from tests.functions.conftest import Visitor, Workspace, add_workspace
 from tests.functions.people import Staff, audit, setup_of, sign_up
 
 FORBIDDEN, INVALID, LAST_OWNER = (403, "forbidden"), (422, "invalid_body"), (409, "last_owner")
@@ -65,16 +63,49 @@ async def test_a_user_lists_their_workspaces_page_by_page(
     for workspace_id in mine - {workspace.id}:
         member = "insert into public.workspace_members values ($1, $2, 'agent')"
         await workspace.database.execute(member, workspace_id, reader.id)
-    seen: list[str] = []
-    cursor, pages = "", 0
-    while not pages or cursor:
-        page = await reader.done("GET", f"/workspaces?limit=2{cursor}")
-        seen += [item["id"] for item in page["items"]]
-        cursor, pages = f"&cursor={page['next_cursor']}" if "next_cursor" in page else "", pages + 1
-    assert (sorted(seen), pages) == (sorted(map(str, mine)), 3)
+    pages = await reader.pages("/workspaces", 2)
+    seen = [item["id"] for page in pages for item in page]
+    assert (sorted(seen), len(pages)) == (sorted(map(str, mine)), 3)
     assert await staff.stranger.done("GET", "/workspaces") == {"items": []}
     for query in ("limit=0", "limit=201", "limit=x", "cursor=x", "page=2"):
         assert await reader.refused("GET", f"/workspaces?{query}") == INVALID
+
+
+async def test_operators_set_the_networks_that_a_workspace_may_call(workspace: Workspace, staff: Staff) -> None:
+    path, networks = f"/workspaces/{workspace.id}/allowed-networks", ["fd00::/8", "10.1.0.0/16", "10.1.0.0/16"]
+    assert await staff.owner.refused("PUT", path, {"allowed_networks": networks}) == FORBIDDEN
+    for network in ("10.1.0.1/16", "10.1", "", None):
+        assert await staff.operator.refused("PUT", path, {"allowed_networks": [network]}) == INVALID
+    expected = {"allowed_networks": ["10.1.0.0/16", "fd00::/8"]}
+    assert await staff.operator.done("PUT", path, {"allowedNetworks": networks}) == expected
+    assert (await staff.owner.done("GET", f"/workspaces/{workspace.id}")).items() >= expected.items()
+    assert (await audit(workspace))[-1] == ("workspace.networks_set", workspace.id, staff.operator.id, None)
+    assert await staff.operator.done("PUT", path, {"allowed_networks": []}) == {"allowed_networks": []}
+    unknown = f"/workspaces/{uuid4()}/allowed-networks"
+    assert await staff.operator.refused("PUT", unknown, {"allowed_networks": []}) == (404, "workspace_not_found")
+
+
+async def test_admins_read_what_went_wrong_with_turns_the_newest_first(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
+) -> None:
+    persona_id = await workspace.add_persona("n8n", {"url": "http://127.0.0.1:1/webhook/x"})
+    visitor = Visitor(client, await workspace.add_space(persona_id=persona_id))
+    turns = [(await visitor.say("hello"))[0].data for _ in range(2)]
+    path = f"/workspaces/{workspace.id}/turn-errors"
+    page = await staff.admin.done("GET", f"{path}?limit=1")
+    (newest,) = page["items"]
+    rest = await staff.admin.done("GET", f"{path}?limit=1&cursor={page['next_cursor']}")
+    assert [newest["id"], rest["items"][0]["id"]] == [turn["turn_id"] for turn in reversed(turns)]
+    assert (newest["code"], newest["status"], newest["persona_id"]) == (
+        "persona_address_refused",
+        "failed",
+        str(persona_id),
+    )
+    assert "127.0.0.1" in newest["detail"]
+    for query, count in ((f"session_id={newest['session_id']}", 2), (f"persona_id={uuid4()}", 0)):
+        assert len((await staff.owner.done("GET", f"{path}?{query}"))["items"]) == count
+    # An agent reads no addresses and no words of the workspace's services.
+    assert await staff.agent.done("GET", path) == {"items": []}
 
 
 async def test_owners_and_admins_change_settings_one_by_one(workspace: Workspace, staff: Staff) -> None:
@@ -96,14 +127,19 @@ async def test_owners_and_admins_change_settings_one_by_one(workspace: Workspace
         before = {**before, **changes}
         assert changed == before
         assert await person.done("PATCH", path, {}) == await person.done("PATCH", path, changes) == changed
+    # A number of hours may be taken back, for the instance's.
+    assert (await staff.owner.done("PATCH", path, {"session_timeout_hours": 0}))["session_timeout_hours"] == 0
+    assert await staff.owner.done("PATCH", path, {"sessionTimeoutHours": None}) == changed
     # Only a change is audited.
     assert await audit(workspace) == [
-        ("workspace.changed", workspace.id, person.id, None) for person in (staff.owner, staff.admin)
+        ("workspace.changed", workspace.id, person.id, None)
+        for person in (staff.owner, staff.admin, staff.owner, staff.owner)
     ]
     unchanged = await setup_of(workspace)
     unfit: tuple[Any, ...] = (
         {"name": ""}, {"name": None}, {"name": "x" * 201}, {"name": "a\x00b"}, {"archive_after_days": 0},
         {"archive_after_days": 3651}, {"archive_after_days": "7"}, {"archive_statuses": ["active"]},
+        {"session_timeout_hours": -1}, {"session_timeout_hours": 8761}, {"session_timeout_hours": "x"},
         {"messages_per_minute_by_contact": 0}, {"messages_per_minute_by_contact": True}, {"id": str(uuid4())}, [],
     )  # fmt: skip
     for changes in unfit:
@@ -202,18 +238,3 @@ async def test_an_owner_changes_roles_and_every_member_may_leave_but_the_last_ow
     await staff.owner.done("PUT", f"{path}/{staff.admin.id}", {"role": "owner"})
     await asyncio.gather(*(person.ask("DELETE", f"{path}/{person.id}") for person in (staff.owner, staff.admin)))
     assert list((await roles(workspace)).values()) == ["owner"], "of two who leave at the same time, one stays"
-
-
-async def test_only_the_management_scope_gives_a_role(workspace: Workspace, staff: Staff) -> None:
-    caller = callers.User(staff.owner.id, staff.owner.email, "", operator=True).claims()
-    for scope, expected in (
-        (callers.Scope(workspace_id=workspace.id, space_id=workspace.space_id), (None, False)),
-        (callers.Scope(management=True), ("owner", True)),
-    ):
-        claims = json.dumps({"role": "switchboard", "scope": scope.claims(), "caller": caller})
-        async with workspace.database.transaction():
-            await workspace.database.execute("select set_config('request.jwt.claims', $1, true)", claims)
-            row = await workspace.row(
-                "select private.caller_role($1) as role, private.is_operator() as operator", workspace.id
-            )
-        assert (row["role"], row["operator"]) == expected

@@ -30,6 +30,8 @@ const [scenario, argument] = process.argv.slice(2);
 const given = JSON.parse(argument);
 const address = `${given.url}/space/${given.space}/chat/stream`;
 const bearer = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
+/** Lets the held answer go on until it has so many words; "inf": to its end. */
+const allow = (words) => fetch(`${given.allow}/${words}`);
 
 async function until(condition, what) {
   const limit = Date.now() + 30_000;
@@ -59,7 +61,7 @@ async function mount(options = {}) {
     page.chat = chat;
     useEffect(() => {
       const said = last(chat)?.role === "assistant" ? textOf(last(chat)) : "";
-      page.states.push({ status: chat.status, text: said, at: Date.now() });
+      page.states.push({ status: chat.status, text: said });
     });
     return null;
   }
@@ -68,6 +70,15 @@ async function mount(options = {}) {
   await until(() => page.chat !== null, "the page");
   page.leave = () => root.unmount();
   page.speaking = () => until(() => last(page.chat)?.role === "assistant" && textOf(last(page.chat)), "a word");
+  /** The held answer goes on word by word, each shown before the next, to its end. */
+  page.listen = async () => {
+    await page.speaking();
+    for (const words of [3, "inf"]) {
+      const before = textOf(last(page.chat));
+      await allow(words);
+      await until(() => textOf(last(page.chat)) !== before, "more of the answer");
+    }
+  };
   page.settled = () => until(() => ["ready", "error"].includes(page.chat.status), "the end");
   page.seen = () => ({
     status: page.chat.status,
@@ -77,7 +88,7 @@ async function mount(options = {}) {
     data: page.data,
     answers,
     statuses: page.states.map((state) => state.status).filter((status, n, all) => status !== all[n - 1]),
-    growing: page.states.filter((state) => state.status === "streaming").map(({ text, at }) => ({ text, at })),
+    growing: page.states.filter((state) => state.status === "streaming").map(({ text }) => text),
   });
   return page;
 }
@@ -86,7 +97,9 @@ const scenarios = {
   async talk() {
     const page = await mount();
     for (const text of given.texts) {
-      await page.chat.sendMessage({ text }, given.options);
+      const sending = page.chat.sendMessage({ text });
+      if (given.allow) await page.listen();
+      await sending;
       await page.settled();
     }
     return page.seen();
@@ -103,9 +116,8 @@ const scenarios = {
   async resume() {
     const page = await mount({ resume: true });
     if (given.active) {
-      await page.speaking();
       await until(() => page.chat.status === "streaming", "the stream");
-      await fetch(given.go);
+      await page.listen();
       await page.settled();
     } else {
       await until(() => answers.length > 0, "an answer");
@@ -126,12 +138,11 @@ const scenarios = {
       const path = `${given.url}/turns/${last(page.chat).id}/cancel`;
       const answer = await fetch(path, { method: "POST", headers: bearer(page.token) });
       stopped.cancel = [answer.status, await answer.json()];
+      await allow("inf");
     }
-    if (given.then) {
-      await page.chat.sendMessage({ text: given.then });
-      await page.settled();
-      stopped.then = page.seen();
-    }
+    await page.chat.sendMessage({ text: given.then });
+    await page.settled();
+    stopped.then = page.seen();
     return stopped;
   },
 
@@ -183,10 +194,10 @@ const scenarios = {
     const reader = (await transport.sendMessages({ ...options, abortSignal: leaving.signal })).getReader();
     while ((await reader.read()).value?.type !== "text-delta");
     leaving.abort();
+    const stream = await transport.reconnectToStream(options);
+    await allow("inf");
     let resumed;
-    for await (const message of first.readUIMessageStream({ stream: await transport.reconnectToStream(options) })) {
-      resumed = message;
-    }
+    for await (const message of first.readUIMessageStream({ stream })) resumed = message;
     return { resumed, after: await transport.reconnectToStream(options) };
   },
 
@@ -207,36 +218,40 @@ const scenarios = {
       document.querySelector("input").value = text;
       document.querySelector("button").click();
     };
-    const shown = new Set();
     let root = show();
-    for (const text of given.texts) {
+    /** Sends a message, and waits for the beginning of its answer. */
+    const begin = async (text) => {
       await until(() => button() === "Send", "a page to write in");
       const count = lines().length;
+      await allow(2);
       send(text);
-      await until(() => lines().length > count && button() === "Stop", "a page that waits");
-      await until(() => (shown.add(lines().at(-1)), button() === "Send"), "an answer");
+      await until(() => lines().length === count + 2 && lines().at(-1) === given.begin, "an answer's beginning");
+    };
+    for (const text of given.texts) {
+      await begin(text);
+      await allow("inf");
+      await until(() => button() === "Send", "an answer");
     }
     const before = lines();
-    const begun = (count) => until(() => lines().length === count && lines().at(-1).length > 4, "an answer's begin");
-    send(given.long);
-    await begun(before.length + 2);
+    await begin("at length");
     document.querySelector("button").click();
     await until(() => button() === "Send", "the end of the answer");
     const stopped = lines().at(-1);
+    await allow("inf");
     send("at once");
     const refused = () => document.querySelector("[role=alert]")?.textContent;
     const answered = () => lines().length === before.length + 4 && button() === "Send";
     await until(() => refused() || answered(), "an answer or a refusal");
     const then = { lines: lines().slice(before.length + 2), refused: refused() ?? null };
-    if (then.refused) return { before, shown: [...shown], stopped, then };
-    send("a last word");
-    await begun(before.length + 6);
-    const left = lines().at(-1);
+    if (then.refused) return { before, stopped, then };
+    await begin("a last word");
     root.unmount();
     document.body.replaceChildren();
     root = show();
-    await until(() => lines().length > 0 && button() === "Send", "the resumed answer");
-    return { before, shown: [...shown], stopped, then, left, after: lines(), token: sessionStorage.token };
+    await until(() => lines().at(-1) === given.begin, "the beginning of the resumed answer");
+    await allow("inf");
+    await until(() => button() === "Send", "the resumed answer");
+    return { before, stopped, then, after: lines(), token: sessionStorage.token };
   },
 };
 

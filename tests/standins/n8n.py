@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import aiohttp
 from aiohttp import web
 
-from tests.standins.server import METADATA_ADDRESS, Behaviour, StandIn, Writer, abort, seconds, streaming
+from tests.standins.server import METADATA_ADDRESS, Behaviour, StandIn, Writer, abort, at_once, seconds, streaming
 
 HEADER = "X-N8N-Key"
 SECRET = "the-header-auth-secret"
@@ -149,46 +149,24 @@ async def _slow(n8n: N8n, request: web.Request, body: dict[str, Any]) -> web.Str
     return await _last_node(n8n, request, body)
 
 
-async def _last_node(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return _json({"output": _answer(body)})
+_last_node = at_once(lambda _, body: _json({"output": _answer(body)}))
 
 
-async def _all_items(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return _json([{"text": _answer(body), "usage": {"tokens": 4}}])
-
-
-async def _failing(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return _json({"message": "Error in workflow"}, 500)
-
-
-async def _respond(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return _json({"myField": 1, "answer": _answer(body)}, _status(request))
-
-
-async def _respond_text(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+def _respond_text(request: web.Request, body: dict[str, Any]) -> web.Response:
     """`Respond With: Text`: text/html, unless the workflow sets a Content-Type (?type=)."""
     kind = request.query.get("type", "text/html")
     return web.Response(text=_answer(body), content_type=kind, charset="utf-8", status=_status(request))
 
 
-async def _html(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+def _sign_in(*_: Any) -> web.Response:
     """What a login page in front of n8n answers."""
     return web.Response(text="<!DOCTYPE html><html><body><h1>Sign in</h1></body></html>", content_type="text/html")
-
-
-async def _empty(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return web.Response(status=_status(request))
 
 
 async def _bomb(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     """200 MB of zeros in 200 KB of gzip."""
     packed = gzip.compress(b'{"output":"' + b"0" * 200_000_000 + b'"}', 6)
     return web.Response(body=packed, content_type="application/json", headers={"Content-Encoding": "gzip"})
-
-
-async def _redirect(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """`Respond With: Redirect`."""
-    return web.Response(status=307, headers={"Location": METADATA_ADDRESS})
 
 
 async def _huge(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -198,10 +176,6 @@ async def _huge(_: N8n, request: web.Request, body: dict[str, Any]) -> web.Strea
         while True:
             await write(line("item", "All work and no play makes Jack a dull boy. " * 500))
     return write.response
-
-
-async def _immediately(_: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return _json(STARTED)
 
 
 async def _async(n8n: N8n, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -240,7 +214,14 @@ async def _job(n8n: N8n, request: web.Request, body: dict[str, Any]) -> web.Stre
 
 N8n.BEHAVIOURS |= {
     "stream": _stream, "secured": _secured, "bearer": _bearer, "error": _error, "cut": _cut, "silent": _silent,
-    "slow": _slow, "last-node": _last_node, "all-items": _all_items, "failing": _failing, "respond": _respond,
-    "respond-text": _respond_text, "html": _html, "empty": _empty, "bomb": _bomb, "redirect": _redirect,
-    "huge": _huge, "immediately": _immediately, "async": _async, "accept": _accept, "job": _job,
+    "slow": _slow, "bomb": _bomb, "huge": _huge, "async": _async, "accept": _accept, "job": _job,
+    "last-node": _last_node,
+    "all-items": at_once(lambda _, body: _json([{"text": _answer(body), "usage": {"tokens": 4}}])),
+    "failing": at_once(lambda *_: _json({"message": "Error in workflow"}, 500)),
+    "respond": at_once(lambda request, body: _json({"myField": 1, "answer": _answer(body)}, _status(request))),
+    "respond-text": at_once(_respond_text),
+    "html": at_once(_sign_in),
+    "empty": at_once(lambda request, _: web.Response(status=_status(request))),
+    "redirect": at_once(lambda *_: web.Response(status=307, headers={"Location": METADATA_ADDRESS})),
+    "immediately": at_once(lambda *_: _json(STARTED)),
 }  # fmt: skip

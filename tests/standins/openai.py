@@ -3,6 +3,7 @@
     async with OpenAI() as openai:
         openai.base_url("stream")       a server that behaves so, see `OpenAI.BEHAVIOURS`
         openai.say("mine", b"…")        one that answers these bytes, one write each; its base URL
+        await openai.allow(4)           the answer of "held" goes on until it has four words; `release`: to its end
         openai.received[-1].body        what it was sent
 
 It refuses with a 400, as OpenAI does, what OpenAI would refuse. Every behaviour answers `You wrote: <the last
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from tests.standins.server import METADATA_ADDRESS, Behaviour, StandIn, Writer, abort, streaming
+from tests.standins.server import METADATA_ADDRESS, Behaviour, StandIn, Writer, abort, at_once, streaming
 
 SECRET = "sk-the-secret-of-the-model"
 MODEL = "parrot-1"
@@ -121,6 +122,15 @@ def _error(status: int, message: str, code: str | None = None) -> web.Response:
     return web.json_response({"error": error}, status=status)
 
 
+async def _held(openai: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Sends the words of its answer as the test allows them."""
+    async with _events(request) as write:
+        async for piece in openai.held(_answer(body)):
+            await write(event(chunk(piece)))
+        await write(event(chunk(finish="stop")) + DONE)
+    return write.response
+
+
 async def _stream(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     async with _events(request) as write:
         await write(event(chunk("", role="assistant", refusal=None)))
@@ -154,11 +164,6 @@ async def _old(openai: OpenAI, request: web.Request, body: dict[str, Any]) -> we
         if name in body:
             return _error(400, f"Unrecognized request argument supplied: {name}")
     return await _stream(openai, request, body)
-
-
-async def _plain(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """Ignores `stream`."""
-    return web.json_response(document(_answer(body)))
 
 
 async def _failing_late(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -200,6 +205,16 @@ async def _open(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.St
     return write.response
 
 
+async def _marked(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Marks every chunk as the last one."""
+    async with _events(request) as write:
+        for word in _answer(body).split(" "):
+            await write(event(chunk(word if word == "You" else f" {word}", finish="stop")))
+            await asyncio.sleep(0.45)
+        await write(DONE)
+    return write.response
+
+
 async def _slow(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     await asyncio.sleep(30)
     return web.json_response(document("late"))
@@ -230,12 +245,11 @@ async def _endless_line(_: OpenAI, request: web.Request, body: dict[str, Any]) -
     return write.response
 
 
-async def _redirect(_: OpenAI, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return web.Response(status=308, headers={"Location": METADATA_ADDRESS})
-
-
 OpenAI.BEHAVIOURS |= {
-    "stream": _stream, "secured": _secured, "gateway": _gateway, "old": _old, "plain": _plain,
-    "failing-late": _failing_late, "cut": _cut, "silent": _silent, "open": _open, "slow": _slow,
-    "dripping": _dripping, "huge": _huge, "endless-line": _endless_line, "redirect": _redirect,
+    "held": _held, "stream": _stream, "secured": _secured, "gateway": _gateway, "old": _old,
+    "failing-late": _failing_late, "cut": _cut, "silent": _silent, "open": _open, "slow": _slow, "marked": _marked,
+    "dripping": _dripping, "huge": _huge, "endless-line": _endless_line,
+    # A server that ignores `stream`.
+    "plain": at_once(lambda _, body: web.json_response(document(_answer(body)))),
+    "redirect": at_once(lambda *_: web.Response(status=308, headers={"Location": METADATA_ADDRESS})),
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,7 +33,10 @@ class Received:
 
 @dataclass
 class StandIn:
-    """The server. Its behaviours are known by the name in the route; `say` adds further ones."""
+    """The server. Its behaviours are known by the name in the route; `say` adds further ones.
+
+    An answer of the behaviour `held` stays under way until the test calls `release`; `allow` lets it go on by words.
+    """
 
     ROUTE: ClassVar[str]
     CONTENT_TYPE: ClassVar[str]
@@ -42,10 +46,13 @@ class StandIn:
     received: list[Received] = field(default_factory=list)
     _said: dict[str, tuple[int, Mapping[str, str], tuple[bytes, ...]]] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
+    _allowed_words: float = 2
+    _allowed_more: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def __aenter__(self) -> Self:
         application = web.Application()
         application.router.add_post(self.ROUTE, self._receive)
+        application.router.add_get("/allow/{words}", self._receive_allowance)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -72,6 +79,36 @@ class StandIn:
         kind = self.CONTENT_TYPE if content_type is None else content_type
         self._said[name] = (status, {"Content-Type": kind, **(headers or {})}, chunks)
         return self.url(name)
+
+    async def allow(self, words: float) -> None:
+        """Let each held answer go on until it has so many words; at first these are `You wrote:`."""
+        async with self._allowed_more:
+            self._allowed_words = words
+            self._allowed_more.notify_all()
+
+    async def release(self) -> None:
+        """Let held answers go on to their end, and do not hold later ones."""
+        await self.allow(math.inf)
+
+    async def held(self, answer: str) -> AsyncIterator[str]:
+        """An answer in pieces: all of the words that are allowed so far, then those of each later allowance."""
+        words, sent = answer.split(" "), 0
+        while sent < len(words):
+            async with self._allowed_more:
+                while self._allowed_words <= sent:
+                    await self._allowed_more.wait()
+                end = int(min(len(words), self._allowed_words))
+            yield " ".join(["", *words[sent:end]] if sent else words[:end])
+            sent = end
+
+    @property
+    def allow_url(self) -> str:
+        """`allow` for a client in another process: a GET below it names the words, `inf` all of them."""
+        return f"http://127.0.0.1:{self.port}/allow"
+
+    async def _receive_allowance(self, request: web.Request) -> web.Response:
+        await self.allow(float(request.match_info["words"]))
+        return web.Response()
 
     def refusal(self, body: dict[str, Any]) -> web.Response | None:
         """What the real server would refuse about a body."""
@@ -116,6 +153,15 @@ async def streaming(request: web.Request, *, status: int = 200, headers: Mapping
         await response.prepare(request)
         yield Writer(response)
         await response.write_eof()
+
+
+def at_once(answer: Callable[[web.Request, dict[str, Any]], web.Response]) -> Behaviour:
+    """A behaviour that does not stream."""
+
+    async def behave(_: Any, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return answer(request, body)
+
+    return behave
 
 
 def abort(request: web.Request) -> None:

@@ -32,8 +32,8 @@ def make_turn(message: str = MESSAGE, **changes: Any) -> PersonaTurn:
     """A contact's first message, except for what the test changes."""
     given: dict[str, Any] = {
         "turn_id": "turn-1", "session_id": "session-1", "conversation_id": "conversation-1", "persona_id": "persona-1",
-        "contact_id": "contact-1", "user_id": None, "message": message, "history": (), "time_limit_seconds": 20,
-        "allowed_networks": LOOPBACK,
+        "space_id": "space-1", "sender_id": "contact-1", "verified": True, "contact": None, "message": message,
+        "history": (), "time_limit_seconds": 20, "allowed_networks": LOOPBACK,
     }  # fmt: skip
     return PersonaTurn(**(given | changes))
 

@@ -19,6 +19,12 @@ def test_addresses_follow_from_the_project() -> None:
     assert settings.jwks_url == "https://project.supabase.co/auth/v1/.well-known/jwks.json"
 
 
+def test_the_settings_of_sessions_have_the_documented_defaults() -> None:
+    settings = config.read(COMPLETE)
+    assert settings.enable_chat_sessions is True
+    assert (settings.chat_session_timeout_hours, settings.chat_session_cleanup_interval) == (24, 6)
+
+
 def test_every_missing_variable_is_named_at_once() -> None:
     with pytest.raises(errors.ConfigError) as refused:
         config.read({"SUPABASE_URL": " "})

@@ -39,7 +39,7 @@ FOR_QUERIES = {"postgrest", "httpx", "idna", "yarl", "multidict", "propcache"}
 
 EVERYWHERE = """
     auth auth.callers auth.signing config database database.commands database.rate_limits database.refusals
-    database.retries errors fields fields.emails fields.models http http.app http.cors log routes
+    database.retries errors fields fields.emails fields.invisible fields.models http http.app http.cors log routes
 """
 """The modules of lib that every function imports."""
 
@@ -47,7 +47,7 @@ TURNS = """
     auth.client_info chat chat.events chat.stopping chat.turns fields.types http.sse outbound outbound.addresses
     personas personas.text
 """
-DELIVERIES = "jobs jobs.queue providers webhooks webhooks.deliveries"
+DELIVERIES = "jobs jobs.queue personas.failures providers webhooks webhooks.deliveries"
 QUERIES = "database.management database.paging database.queries"
 SESSIONS = "fields.external_refs sessions workflow workflow.quoting"
 CONTACTS = "auth.client_info contacts fields.phones fields.types http.request_body"
@@ -78,7 +78,7 @@ BESIDES = {
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} contacts.registration personas personas.text sessions.session_templates
         workflow.workflow_transitions workspaces workspaces.invitations workspaces.members workspaces.personas
-        workspaces.secrets workspaces.settings workspaces.spaces workspaces.workspaces
+        workspaces.secrets workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
     """,
 }
 """All modules that a function imports besides."""

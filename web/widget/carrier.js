@@ -20,6 +20,7 @@ class Carrier {
   #wake = null; // ends the current pause
   #stopping = null; // {id, told}: the turn to cancel, and whether the server was told
   #savedAt = 0;
+  #saving = null; // the timer of the next save
 
   constructor(conversation) {
     this.#conversation = conversation;
@@ -198,7 +199,15 @@ class Carrier {
   // Store the text with its position now and then; the rest is read again.
   save(now) {
     const live = this.#live;
-    if (!live || (!now && Date.now() - this.#savedAt < SAVE_MS)) return;
+    if (!live) return;
+    const wait = now ? 0 : this.#savedAt + SAVE_MS - Date.now();
+    if (wait > 0) {
+      // An answer may pause: its last piece is stored too, for the readers in other tabs.
+      this.#saving ??= setTimeout(() => this.save(true), wait);
+      return;
+    }
+    clearTimeout(this.#saving);
+    this.#saving = null;
     this.#savedAt = Date.now();
     if (this.#store.read().pending?.id !== live.id) return;
     this.#store.change((state) => {

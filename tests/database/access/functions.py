@@ -56,6 +56,7 @@ register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test', email_hm
 register_contact(spaces.one, 'embed', 'c@access.test', 'c@access.test') | contact_id | at_space=new
 register_contact(spaces.two, 'embed', 'c@access.test', 'c@access.test') | contact_id | at_space=c
 register_contact(spaces.{landing,closed}, 'landing', 'a@access.test', 'a@access.test') | *: space_not_found
+register_contact(spaces.one, 'landing', 'a@access.test', 'a@access.test') | *: space_not_found
 # A user's email that Supabase Auth confirmed is proof.
 register_contact(spaces.one, 'embed', 'guest@access.test', 'guest@access.test') | conversation_id \
     | at_space=new; for_guest: guest
@@ -68,7 +69,7 @@ start_turn(spaces.one, 'hello') | history.text | at_space=none; for_A_typed: tex
 start_turn(spaces.one, 'hello') | persona.secret | at_space=persona-one; \
     for_A for_B before_entering: turn_in_progress; for_C_in_one: conversation_not_found
 # A client message id belongs to one conversation: only A finds the turn that it started.
-start_turn(spaces.one, 'hello', client_message_id => 'a-1') | turn_id | at_space=new; for_A before_entering: a; \
+start_turn(spaces.one, 'text-a', client_message_id => 'a-1') | turn_id | at_space=new; for_A before_entering: a; \
     for_B: turn_in_progress; for_C_in_one: conversation_not_found
 start_turn(spaces.one, 'hello', email => 'a@access.test', email_key => 'a@access.test') | conversation_id \
     | at_space=new; for_agent: agent; for_guest: guest; for_A for_B before_entering: turn_in_progress; \
@@ -105,6 +106,7 @@ change_sessions_status(array[sessions.b, sessions.guest]::uuid[], 'paused') | co
 change_sessions_status(array[sessions.c, sessions.b]::uuid[], 'paused') | code \
     | *: session_not_found session_not_found; for_B for_C two_at_one: forbidden session_not_found; \
       for_agent for_admin for_owner for_admin_2: None session_not_found
+change_sessions_status(array[sessions.guest]::uuid[], 'cancelled') | code | *: session_not_found; for_sees: None
 take_over_session(sessions.{b,guest,c}) | work
 hand_back_session(sessions.{b,c}) | work
 say_as_member(sessions.{b,c}, 'Hello') | work=not_taken_over
@@ -135,6 +137,8 @@ start_session(contact_id => contacts.a, persona_id => personas.one, thread_key =
     | starts; working_for_A: thread_key_not_allowed; for_agent for_admins: new
 start_session(space_id => spaces.one, template => 'one') | session_id | by_template; for_admins: new; for_agent: agent
 start_session(space_id => spaces.one, template => 'two') | by_template; for_agent for_admins: template_not_found
+start_session(space_id => spaces.one, template => session_templates.two) \
+    | by_template; for_agent for_admins: template_not_found
 create_or_update_chat_session('{}', contact_id => contacts.b, persona_id => personas.one) | session_id \
     | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_agent for_admins: new
 create_or_update_chat_session('{}', contact_id => contacts.a, persona_id => personas.one) | session_id \
@@ -168,6 +172,7 @@ read_active_turn(spaces.{one,two}, 'main') | turn.turn_id | *: None; A: a; B: b;
 (public.session_events(sessions.{a,guest})).step | value | *: none; admin owner: understanding_request
 (public.session_events(sessions.b)).step | value | *: none; members: understanding_request
 (public.session_events(sessions.c)).step | value | *: none; members: understanding_request
+public.search_words('Café')::text | value | *: 'cafe'
 follow_conversation(conversations.a) | messages.id | see=a
 follow_conversation(conversations.a_arrival) | messages.id | see=a_arrival
 follow_conversation(conversations.b) | messages.id | see=b b_old b_old_answer; agent: b
@@ -197,6 +202,8 @@ create_workspace('{"name": "x"}', null, 'nobody@access.test') \
 create_workspace('{"name": "x"}') | id | *: forbidden; managing_operator: new; service: user_not_found
 create_workspace('{"id": "workspaces.two", "name": "x"}', users.guest) \
     | *: forbidden; managing_operator service: id_taken
+set_allowed_networks(workspaces.{one,two}, '{10.1.0.0/16}') \
+    | *: workspace_not_found; managing_members: forbidden; managing_operator service: ok
 delete_workspace(workspaces.one, 'Workspace-one') | own
 delete_workspace(workspaces.one, 'workspace-one') | own=wrong_name
 delete_workspace(workspaces.two, 'Workspace-two') | own

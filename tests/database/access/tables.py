@@ -39,7 +39,7 @@ personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
 session_templates              | MMM | one two name=x | name=x | entered; members
 contacts                       | EEO | old_one old_two | first_name=x | entered; members; contact:; A: a; C: c
-contact_identities             | EEO | a c key=x | value=x | entered; members
+contact_identities             | EEE | a c key=x | value=x | entered; members
 group_participants             | EEO | b d contact_id=contacts.old_~ | role=y | entered; members
 tags                           | EEE | session_a session_c name=x | name=x | entered; admins; \
     agent: contact_b session_b
@@ -64,6 +64,7 @@ workflow_steps                 | EOO | a c | to_step=x | entered; admins; agent:
 turns                          | EEO | b_old c_old client_message_id=x | error_code=x | entered; admins; \
     agent: agent b; guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
 turn_errors                    | EOO | b_old c_old turn_id=turns.b/c | detail=x | operators; admins
+turn_error_details of turns | service: b_old c_old; authenticated: ; admin owner: b_old; admin_2: c_old
 turn_chunks                    | EOE | a c position=10 | piece=x | entered; admins; agent: b; contact:; A: a; B: b; \
     C: c
 messages                       | EOO | a c | text=x | entered; admins; agent: agent b; guest: guest; A: a; \
@@ -96,16 +97,23 @@ private.session_stats_marks    | --- | one two | created_at=SOON | none
 
 HIDDEN: Mapping[tuple[str, str], str] = {
     # A token is for one conversation, and the first linked session may belong to another.
-    ("public.contacts", "contact"): "session_id",
-    ("public.sessions", "contact"): "assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
-    ("public.proposals", "contact"): "quote_id",
-    ("public.messages", "contact"): "user_id client_message_id",
+    ("public.contacts", "contact"): "session_id source attributes name_key last_name_key merged_into_id unproven",
+    (
+        "public.sessions",
+        "contact",
+    ): "metadata assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
+    ("public.requests", "contact"): "details",
+    ("public.proposals", "contact"): "quote_id details",
+    ("public.messages", "contact"): "metadata user_id client_message_id",
     # A role of the database does not tell agents from admins: views show these columns to admins.
     ("public.invitations", "authenticated"): "invited_by",
     ("public.workspaces", "authenticated"): "allowed_networks",
     ("public.personas", "authenticated"): "config",
 }
 """Columns that a role may not read although it reads others of the table."""
+
+OF_MEMBERS = re.compile(r"metadata|attributes|details|notes?|context|config|workflow_state|source|\w*(_by|actor_id)")
+"""Names of columns for what members write for themselves, and for members' ids: no contact token reads one."""
 
 LOOSE = {("public.contact_moves", "row_id"), ("public.audit_events", "object_id")}
 """Columns that name a row without a foreign key: the row may be of any table, and may be deleted first."""

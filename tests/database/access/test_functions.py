@@ -64,7 +64,8 @@ def _selects(caller: str) -> set[tuple[str, str]]:
 
 
 async def test_a_role_executes_a_private_function_only_where_something_that_it_reaches_calls_it(probe: Probe) -> None:
-    """A grant on a private function is for its callers: policies, views, defaults and functions with invoker rights."""
+    """A grant on a private function is for its callers: policies, views, defaults, indexes, functions with invoker
+    rights."""
     functions = await probe.connection.fetch(
         """
         select proname as name, pronamespace::regnamespace::text as schema, prosecdef as definer,
@@ -87,6 +88,9 @@ async def test_a_role_executes_a_private_function_only_where_something_that_it_r
                 union all
                 select r, pg_get_expr(adbin, adrelid) from pg_attrdef cross join unnest($1::text[]) r
                  where has_column_privilege(r, adrelid, adnum, 'insert')
+                union all
+                select r, pg_get_indexdef(indexrelid) from pg_index cross join unnest($1::text[]) r
+                 where has_any_column_privilege(r, indrelid, 'insert, update')
                 union all
                 select r, pg_get_triggerdef(t.oid) from pg_trigger t cross join unnest($1::text[]) r
                  where has_any_column_privilege(r, tgrelid, 'insert, update')

@@ -4,7 +4,7 @@ import pytest
 
 from tests.database.access.callers import API_ROLES, CALLERS
 from tests.database.access.matrix import NO_GRANT, Findings, Probe
-from tests.database.access.tables import HIDDEN, LOOSE, TABLES, Table
+from tests.database.access.tables import HIDDEN, LOOSE, OF_MEMBERS, TABLES, Table
 from tests.database.access.world import ROWS, Row, insert_statement
 
 WORKSPACES = {"one": "two", "two": "one"}
@@ -65,6 +65,14 @@ async def test_a_role_has_its_grants_on_all_columns_but_the_hidden_ones(probe: P
             held, columns = await probe.columns(table.name, role, privilege)
             hidden = set(HIDDEN.get((table.name, role), "").split()) if privilege == "select" else set()
             assert held == (columns - hidden if role in table.granted(outcomes) else set()), (privilege, role)
+
+
+@every_relation
+async def test_a_contact_token_has_no_grant_on_a_column_of_members(probe: Probe, table: Table) -> None:
+    held, _ = await probe.columns(table.name, "contact", "select")
+    # The user of a conversation or session with a contact is the contact's own.
+    members = {"assigned_user_id"} | ({"user_id"} if table.name == "public.messages" else set())
+    assert not {column for column in held if OF_MEMBERS.fullmatch(column)} | (held & members)
 
 
 @every_relation

@@ -196,14 +196,6 @@ async def test_a_function_may_be_replaced_while_it_is_in_use(database: Database)
     assert [await database.call(value="1", rpc=rpc) for rpc in (OURS, USER)] == ["1 more"] * 2
 
 
-async def test_a_deadlock_is_asked_for_again(database: Database) -> None:
-    await database.owner.execute("create sequence scratch.tries; grant usage on sequence scratch.tries to switchboard")
-    await database.define(
-        "if nextval('scratch.tries') < 3 then raise sqlstate '40P01'; end if; return to_jsonb('done'::text)"
-    )
-    assert await database.call(patience=BRIEF) == "done"
-
-
 @pytest.mark.parametrize("repeatable", [False, True])
 async def test_a_call_that_is_cut_is_made_again_only_where_that_is_harmless(
     anywhere: Database, repeatable: bool

@@ -212,14 +212,14 @@ class Keys:
     def __init__(self) -> None:
         self.private = ec.generate_private_key(ec.SECP256R1())
         self.rsa = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.asked, self.status = 0, 200
+        self.asked, self.status, self.empty = 0, 200, False
 
     async def answer(self, _: web.Request) -> web.Response:
         self.asked += 1
         first = jwt.algorithms.ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
         second = jwt.algorithms.RSAAlgorithm.to_jwk(self.rsa.public_key(), as_dict=True)
         keys = [{**first, "kid": "es", "use": "sig", "alg": "ES256"}, {**second, "kid": "rs", "alg": "RS256"}]
-        return web.json_response({"keys": keys}, status=self.status)
+        return web.json_response({"keys": [] if self.empty else keys}, status=self.status)
 
 
 @pytest_asyncio.fixture
@@ -230,6 +230,7 @@ async def keys(configure: Configure) -> AsyncIterator[Keys]:
     async with TestServer(application) as server:
         configure(SUPABASE_URL=f"http://127.0.0.1:{server.port}")
         jwks._client.cache_clear()
+        jwks._empty_since.clear()
         yield published
 
 
@@ -248,6 +249,17 @@ async def test_a_foreign_signature_is_refused_under_any_id_and_without_further_f
     await assert_refused(asymmetric(keys.rsa, "RS256", "es"))
     await assert_refused(*(asymmetric(foreign, "ES256", key_id) for key_id in ("es", None, "u1", "u2", "u3", "u4")))
     assert keys.asked <= 2
+
+
+async def test_a_project_without_keys_is_asked_again_after_thirty_seconds(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.empty, token = True, asymmetric(keys.private, "ES256", "es")
+    await assert_refused(token, token)
+    assert keys.asked == 1
+    keys.empty = False
+    monkeypatch.setattr(jwks, "EMPTY_SECONDS", 0.0)
+    assert isinstance(await callers.identify(token), callers.User)
 
 
 async def test_keys_that_cannot_be_fetched_are_not_the_callers_fault(keys: Keys) -> None:

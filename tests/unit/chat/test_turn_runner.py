@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,7 +15,9 @@ from lib.database import retries
 from lib.http.sse import StreamBroken
 from lib.personas import Deferred, PersonaError, PersonaTurn, Piece, Text, Usage, sanitizer
 from tests.unit.sql_functions import SqlFunctions, raised
-from tests.unit.turn import MESSAGE, Database, start
+from tests.unit.turn import MESSAGE, SPACE, Database, start
+
+USER = UUID(int=7)
 
 
 class Persona:
@@ -92,6 +95,33 @@ async def test_a_short_turn_is_two_calls(
     assert sql.names() == ["start_turn", "finish_turn"]
     assert (database.finished_with["answer"], database.finished_with["usage"]) == ("Hello you", {"tokens": 2})
     assert database.finished_with["first_token_ms"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("found", "sender"),
+    [
+        ({"proof": "asserted"}, None),
+        ({"proof": "verified"}, "contact_id"),
+        ({"proof": "verified", "user_id": str(USER)}, "user_id"),
+        ({"proof": None, "contact_id": None, "user_id": str(USER)}, "user_id"),
+    ],
+)
+async def test_the_persona_is_given_the_senders_id_only_with_proof(
+    database: Database, sql: SqlFunctions, found: dict[str, Any], sender: str | None
+) -> None:
+    contact = {"name": "Ann", "email": "ann@example.com", "attributes": {"vip": True}}
+    started = database.start({}) | found | {"contact": contact}
+    sql.functions["start_turn"] = lambda _: started
+    one, again = [(await start(metadata={"page": "/"})).for_persona for _ in range(2)]
+    assert (one.verified, one.contact is not None) == (sender is not None, sender is not None)
+    assert (one.space_id, one.metadata) == (str(SPACE), {"page": "/"})
+    if sender is not None:
+        assert one.sender_id == started[sender]
+        return
+    started["conversation_id"] = str(UUID(int=1))
+    other = (await start()).for_persona
+    assert one.sender_id == again.sender_id != other.sender_id
+    assert started["contact_id"] not in repr([one, other])
 
 
 HEL = Text("Hel")

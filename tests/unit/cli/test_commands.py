@@ -18,7 +18,7 @@ from lib.contacts import contacts, merges
 from lib.fields.models import PartialUpdate
 from lib.sessions import session_templates
 from lib.workflow import workflow_transitions
-from lib.workspaces import invitations, members, personas, spaces, workspaces
+from lib.workspaces import invitations, members, personas, spaces, turn_errors, workspaces
 from lib.workspaces.secrets import GivenSecret, Rotation
 from local.paths import REPOSITORY
 
@@ -29,6 +29,8 @@ ID = "01a1fe15-0000-7000-8000-000000000001"
 BODIES: dict[str, type[BaseModel]] = {
     "workspace create": workspaces.NewWorkspace,
     "workspace update": workspaces.WorkspaceChanges,
+    "workspace allow-networks": workspaces.AllowedNetworks,
+    "turn errors": turn_errors.TurnErrorsRequest,
     "member add": members.NewMember,
     "member add --email": invitations.NewInvitation,  # at once: an operator needs no invitation
     "member add --user-id": members.RoleGrant,

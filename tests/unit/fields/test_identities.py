@@ -1,10 +1,11 @@
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.fields import identities
+from lib.fields import identities, invisible
 
 BLANKS = st.sampled_from(["", " ", "\t", "\n"])
 USER = st.from_regex(r"[A-Za-z0-9]{1,128}", fullmatch=True)
@@ -53,7 +54,7 @@ def test_any_text_is_refused_or_has_a_key_that_is_its_own(kind: str, text: str) 
     assert (again.kind, again.key, again.contact_kind) == (found.kind, found.key, found.contact_kind)
     assert 1 <= len(found.key) <= identities.LONGEST
     assert unicodedata.is_normalized("NFC", found.key)
-    assert found.value == text.strip()
+    assert found.value == invisible.removed(text)
     # With a blank around it is the same one.
     assert identities.parse(f" {kind.upper()} : {text} ").key == found.key
 
@@ -64,10 +65,28 @@ def test_any_text_is_refused_or_has_a_key_that_is_its_own(kind: str, text: str) 
         ("email: Ana@Example.COM ", "ana@example.com", "person"),
         ("phone:+49 (30) 123-456", "+4930123456", "person"),
         ("telegram:9007199254740993", "9007199254740993", "person"),
+        ("telegram:\N{FULLWIDTH DIGIT FOUR}2", "42", "person"),
+        ("telegram:@Durov_1", "@durov_1", None),
+        ("telegram:https://t.me/Durov_1?start=x", "@durov_1", None),
+        ("telegram:tg://resolve?domain=durov_1", "@durov_1", None),
+        ("mailto:Ana@example.com", "ana@example.com", "person"),
+        ("tel:+49-(30)-123-456", "+4930123456", "person"),
+        ("sms:+4930123456", "+4930123456", "person"),
+        ("whatsapp:16505551234", "+16505551234", "person"),
+        ("whatsapp:whatsapp:+554188776655", "+5541988776655", "person"),
+        ("whatsapp:554188776655:3@s.whatsapp.net", "+5541988776655", "person"),
+        ("whatsapp:https://wa.me/5541988776655?text=hi", "+5541988776655", "person"),
+        ("whatsapp:https://api.whatsapp.com/send?phone=5541988776655&text=hi", "+5541988776655", "person"),
+        ("whatsapp:US.13491208655302741918", "US.13491208655302741918", "person"),
+        ("whatsapp:us.ent.11815799212886844830", "US.ENT.11815799212886844830", "person"),
         ("whatsapp:120363041234567890@g.us", "group:120363041234567890@g.us", "group"),
         ("whatsapp:group:Y2FwaV9n", "group:Y2FwaV9n", "group"),
         ("discord:18446744073709551615", "18446744073709551615", "person"),
         ("discord:channel:0042", "channel:42", "group"),
+        ("discord:<@!80351110224678912>", "80351110224678912", "person"),
+        ("discord:https://discord.com/users/80351110224678912", "80351110224678912", "person"),
+        ("discord:<#42>", "channel:42", "group"),
+        ("discord:https://discord.com/channels/1/42", "channel:42", "group"),
         ("omi:vFx9QmKb0gX", "vFx9QmKb0gX", "person"),
         ("external:CRM: A-4711 ", "crm:A-4711", None),
         ("external:auth:{00000000-0000-4000-8000-00000000000A}", "auth:00000000-0000-4000-8000-00000000000a", "person"),
@@ -82,15 +101,29 @@ def test_an_identity_has_one_key(text: str, key: str, contact_kind: str | None) 
     "text",
     [
         "42", "", ":", "telegram:", "telegram:4 2", "telegram:+42", "telegram:0", "telegram:-0", "telegram:٤٢",
-        "telegram:1e3", "telegram:9223372036854775808", "discord:18446744073709551616", "discord:-5", "discord:user:5",
-        "icq:42", "phone:0151 1234567", "whatsapp:0151 1234567", "whatsapp:USA.123", "whatsapp:US.", "whatsapp:US.ENT.",
-        "whatsapp:US.1-2", "whatsapp:US." + "1" * 129, "email:ana", "omi:", "omi:two words", "external:4711",
+        "telegram:1e3", "telegram:@ab", "telegram:https://t.me/joinchat/AbC", "telegram:t.me/+AbC",
+        "whatsapp:+14155552671;ext=5", "telegram:9223372036854775808", "discord:18446744073709551616", "discord:-5",
+        "discord:user:5", "icq:42", "phone:0151 1234567", "whatsapp:0151 1234567", "whatsapp:USA.123", "whatsapp:US.",
+        "whatsapp:US.ENT.", "whatsapp:US.1-2", "whatsapp:US." + "1" * 129,
+        "email:ana", "omi:", "omi:two words", "external:4711",
         "external::4711", "external:crm:", "external:auth:ana", "external:crm:" + "x" * 400, "omi:a\x00b",
     ],
 )  # fmt: skip
 def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be|platform"):
         identities.parse(text)
+
+
+def test_no_invisible_character_is_part_of_an_id() -> None:
+    formats = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf"]
+    ids = ("email:ana@example.com", "phone:+4930123456", "whatsapp:4930123456", "telegram:42", "discord:42", "omi:ana",
+           "external:crm:42")  # fmt: skip
+    assert len(formats) > 100
+    for text in ids:
+        key, middle = identities.parse(text).key, len(text) - 2
+        for character in (*formats, "\ufe0f", "\ufffc", "\u3164"):
+            wrapped = f"{character}{text[:middle]}{character}{text[middle:]}{character}"
+            assert identities.parse(wrapped).key == key, (text, hex(ord(character)))
 
 
 def test_an_implied_identity_is_listed_once_and_marked() -> None:

@@ -86,18 +86,22 @@ async def test_a_body_that_is_too_large_is_read_on_up_to_a_bound(declared: str) 
     assert request_body.DISCARD_LIMIT <= size <= request_body.DISCARD_LIMIT + 120_000
 
 
-async def test_a_sender_that_stops_or_breaks_off_in_too_much_is_refused_for_that(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_sender_that_stops_or_breaks_off_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_body, "DISCARD_SECONDS", 0.05)
+    monkeypatch.setattr(request_body, "BODY_SECONDS", 0.05)
 
     async def stuck() -> AsgiMessage:
         await asyncio.sleep(3_600)
-        raise AssertionError("it was waited for")
+        raise AssertionError("the stuck sender was waited for")
 
-    for sent in (sending(stuck, {"content-length": "101"}), request([b"x" * 60, b"x" * 60], {}, breaks_off=True)):
+    for sent, refusal in (
+        (sending(stuck, {"content-length": "101"}), errors.BodyTooLarge),
+        (request([b"x" * 60, b"x" * 60], {}, breaks_off=True), errors.BodyTooLarge),
+        (sending(stuck, {"content-length": "10"}), errors.BodyTimeout),
+        (sending(stuck, {"content-length": "10", "transfer-encoding": "chunked"}), errors.AmbiguousLength),
+    ):
         async with asyncio.timeout(20):
-            with pytest.raises(errors.BodyTooLarge):
+            with pytest.raises(refusal):
                 await request_body.read_raw(sent, limit=100)
 
 

@@ -2,10 +2,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.outbound.sse_reader import Reader, Received
+from lib.outbound.sse_reader import STRAY, Reader, Received
 from tests.unit.persona_turns import PLACES, cut
 
-FIELDS = [b"data: a", b"data:b", b"data:  c", b"data", b"data:", b"event: x", b": hush", b"data: \xc3\xa9", b"id: 1"]
+FIELDS = [
+    b"data: a",
+    b"data:b",
+    b"data:  c",
+    b"data",
+    b"data:",
+    b"event: x",
+    b": hush",
+    b"data: \xc3\xa9",
+    b"id: 1",
+    b"error: x",
+    b"{}",
+]
 LINE = st.one_of(st.binary(max_size=12), st.sampled_from([b"", *FIELDS]))
 STREAM = st.lists(st.tuples(LINE, st.sampled_from([b"\n", b"\r", b"\r\n"])), max_size=12)
 
@@ -36,6 +48,10 @@ def read(chunks: list[bytes]) -> list[Received]:
         (b"data: \xff\xc3\n\n", [("message", "\N{REPLACEMENT CHARACTER}" * 2)]),
         (b"data: a\n", []),
         (b"", []),
+        # Beyond the standard: lines that may report a failure.
+        (b'data: a\nerror: {"code":400}\n\n', [("error", '{"code":400}'), ("message", "a")]),
+        (b'{"error": "b"}\ndata: a\n\n', [(STRAY, '{"error": "b"}'), ("message", "a")]),
+        (b"error\nerror:\n\n", []),
     ],
 )
 def test_a_stream_is_read_as_the_standard_says(stream: bytes, events: list[tuple[str, str]]) -> None:
@@ -59,6 +75,7 @@ def test_an_event_is_there_with_its_empty_line_and_not_later() -> None:
         (b"event: x\ndata: b\r", Received("x", "b")),
         (b"event: x", None),
         (b": x", None),
+        (b"data: b\nerror: c", Received("error", "c")),
     ],
 )
 def test_what_the_end_leaves_open_is_given_apart(end: bytes, left: Received | None) -> None:
@@ -70,7 +87,7 @@ def test_what_the_end_leaves_open_is_given_apart(end: bytes, left: Received | No
 @settings(deadline=None)  # a machine that is busy is no failure
 @given(STREAM, PLACES)
 def test_any_chunking_gives_the_events_of_a_plain_reading(lines: list[tuple[bytes, bytes]], places: list[int]) -> None:
-    """The standard's steps over the whole text at once."""
+    """The standard's steps over the whole text at once, and the lines that may report a failure."""
     stream = b"".join(line + end for line, end in lines)
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     events, name, data = list[Received](), "", ""
@@ -84,4 +101,8 @@ def test_any_chunking_gives_the_events_of_a_plain_reading(lines: list[tuple[byte
             data += value.removeprefix(" ") + "\n"
         elif field == "event":
             name = value.removeprefix(" ")
+        elif field == "error" and value:
+            events.append(Received("error", value.removeprefix(" ")))
+        elif line.startswith("{"):
+            events.append(Received(STRAY, line))
     assert read([stream]) == read(cut(stream, places)) == read([bytes([byte]) for byte in stream]) == events

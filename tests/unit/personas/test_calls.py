@@ -1,6 +1,7 @@
 """The guarantees of every kind that calls a server: secrets, addresses, limits and errors."""
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -18,7 +19,8 @@ from tests.standins.openai import OpenAI
 from tests.standins.server import StandIn
 from tests.unit.persona_turns import ANSWER, Heard, ask, calling
 
-SECRET = "the secret of the persona"
+SECRET = "the user:secret of the persona"
+BASIC = base64.b64encode(SECRET.encode()).decode()
 
 
 class Called:
@@ -41,7 +43,15 @@ async def called(request: pytest.FixtureRequest) -> AsyncIterator[Called]:
 
 @pytest.mark.parametrize(
     ("config", "secret"),
-    [({"auth": "bearer"}, None), ({"auth": "bearer"}, ""), ({"auth": "bearer"}, "two\r\nlines: x"), ({"x": 1}, None)],
+    [
+        ({"auth": "bearer"}, None),
+        ({"auth": "bearer"}, ""),
+        ({"auth": "bearer"}, "two\r\nlines: x"),
+        ({"x": 1}, None),
+        ({"auth": "basic"}, None),
+        ({"auth": "basic"}, "no colon"),
+        ({"auth": "basic"}, "two:\nlines"),
+    ],
 )
 async def test_a_persona_that_is_not_set_up_sends_nothing(
     called: Called, config: dict[str, Any], secret: str | None
@@ -57,16 +67,20 @@ async def test_an_address_that_the_workspace_does_not_allow_is_not_called(called
 
 @pytest.mark.parametrize(
     ("auth", "header", "sent"),
-    [("bearer", "authorization", f"Bearer {SECRET}"), ({"header": "X-Key"}, "x-key", SECRET), ("none", None, None)],
+    [
+        ("bearer", "authorization", f"Bearer {SECRET}"),
+        ("basic", "authorization", f"Basic {BASIC}"),
+        ({"header": "X-Key"}, "x-key", SECRET),
+        ("none", None, None),
+    ],
 )
 async def test_the_secret_is_sent_in_the_header_that_is_set_and_nowhere_else(
     called: Called, auth: Any, header: str | None, sent: str | None
 ) -> None:
     assert (await called.ask("stream", auth=auth, turn={"secret": SECRET})).text == ANSWER
     (received,) = called.server.received
-    assert {name: value for name, value in received.headers.items() if SECRET in value} == (
-        {header: sent} if header else {}
-    )
+    secret_headers = {name: value for name, value in received.headers.items() if SECRET in value or BASIC in value}
+    assert secret_headers == ({header: sent} if header else {})
     assert SECRET not in str(received.body)
 
 
@@ -93,7 +107,7 @@ async def test_the_next_turn_uses_the_same_connection(called: Called) -> None:
         ("n8n", "immediately", "persona_misconfigured", "before the workflow is done", ""),
         ("n8n", "secured", "persona_refused", "403: Authorization data is wrong!", ""),
         ("n8n", "not-there", "persona_refused", "404", ""),
-        ("n8n", "failing", "persona_refused", "500", ""),
+        ("n8n", "failing", "persona_failed", "500", ""),
         ("n8n", "respond?status=418", "persona_refused", "418", ""),
         ("n8n", "redirect", "persona_refused", "not followed", ""),
         ("n8n", "huge", "persona_too_large", "characters", None),
@@ -104,7 +118,7 @@ async def test_the_next_turn_uses_the_same_connection(called: Called) -> None:
         ("openai", "cut", "persona_cut_off", "broke", "You wr"),
         ("openai", "secured", "persona_refused", "401: Incorrect API key provided.", ""),
         ("openai", "no-such", "persona_refused", "404: The model `parrot-1` does not exist.", ""),
-        ("openai", "old", "persona_refused", "400: Unrecognized request argument", ""),
+        ("openai", "old", "persona_input_refused", "400: Unrecognized request argument", ""),
         ("openai", "redirect", "persona_refused", "not followed", ""),
         ("openai", "huge", "persona_too_large", "characters", None),
         ("openai", "endless-line", "persona_too_large", "bytes", ""),
@@ -147,6 +161,7 @@ async def test_a_slow_server_is_given_up_at_the_first_limit(
     [
         ("n8n", 200, n8n.line("begin") + n8n.line("error", f"bad key {SECRET}")),
         ("n8n", 400, SECRET.encode()),
+        ("n8n", 400, f"Basic {BASIC} is not secret of the persona".encode()),
         ("n8n", 200, json.dumps({"error": f"bad key {SECRET}"}).encode()),
         ("openai", 401, json.dumps({"error": {"message": SECRET}}).encode()),
         ("openai", 200, openai.event({"error": {"message": SECRET}})),
@@ -159,7 +174,7 @@ async def test_a_secret_that_is_sent_back_is_in_no_detail(kind: str, status: int
     async with {"n8n": N8n, "openai": OpenAI}[kind]() as server:
         heard = await ask(kind, server.say("echo", body, status=status), auth="bearer", turn={"secret": SECRET})
     assert "[secret]" in heard.detail
-    assert SECRET not in str(heard.error)
+    assert not any(form in str(heard.error) for form in (SECRET, BASIC, "secret of the persona"))
 
 
 async def test_a_detail_is_one_short_line(called: Called) -> None:

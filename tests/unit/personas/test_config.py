@@ -62,7 +62,7 @@ POLL = {**N8N, "mode": "poll", "poll_url": URL}
         ("n8n", {}, "url", ("", "nowhere", "ftp://example.com/", "https://user:hush@example.com/")),
         ("n8n", N8N, "connect_seconds", (0,)),
         ("n8n", N8N, "idle_seconds", (10_000,)),
-        ("n8n", N8N, "auth", ("basic", None, {"header": "X-Key", "value": "hush"}, *UNFIT_HEADERS)),
+        ("n8n", N8N, "auth", ("digest", None, {"header": "X-Key", "value": "hush"}, *UNFIT_HEADERS)),
         ("n8n", N8N, "poll_url", (URL,)),
         ("n8n", {**N8N, "mode": "async"}, "poll_url", (URL,)),
         ("n8n", POLL, "poll_url", ("nowhere",)),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from pydantic import BaseModel
 
 from lib import personas
 from lib.personas import demo, n8n, openai
+from lib.personas.text import excerpt
+from lib.providers import n8n as provider
 from tests.unit.persona_turns import SHIPPED
 
 PAGE = (Path(__file__).parents[3] / "docs" / "personas.md").read_text()
@@ -35,3 +38,17 @@ def test_the_configs_shown_fit() -> None:
         assert shown
         for config in shown:
             personas.check(kind, json.loads(config))
+
+
+def test_the_callback_expressions_survive_quotes_and_line_ends() -> None:
+    turn_id, text = "01a1fe15-0000-7000-8000-000000000001", 'She said "no"\n\\ and {{ left }}'
+    body, error = {"json": {"body": {"turnId": turn_id}}}, {"json": {"execution": {"error": {"message": text}}}}
+    run_data = {"Webhook": [{"data": {"main": [[body]]}}]}
+    items = {"Webhook": {"item": body}, "Error Trigger": {"item": error}}
+    current = {"output": text, "data": {"resultData": {"runData": run_data}}}
+    expressions = re.findall(r"\{\{ (JSON\.stringify\(.*?\)) \}\}", PAGE, re.DOTALL)
+    for expression, fails in zip(expressions, (False, True), strict=True):
+        script = f"const items = {json.dumps(items)}, $json = {json.dumps(current)}, $ = name => items[name];"
+        run = ["node", "-e", f"{script} process.stdout.write({expression})"]
+        answer = provider.parse(subprocess.run(run, capture_output=True, check=True, timeout=20).stdout)
+        assert (answer.turn_id, answer.error if fails else answer.text) == (turn_id, excerpt(text) if fails else text)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lib.personas import ContactFacts, HistoryMessage
 from tests.standins.n8n import N8n, line
 from tests.unit.peer import ASK, playing
 from tests.unit.persona_turns import ANSWER, MESSAGE, Heard, ask, said
@@ -15,14 +16,31 @@ async def answer(n8n: N8n, *chunks: bytes, **options: Any) -> Heard:
     return await ask("n8n", n8n.say("mine", *chunks, **options))
 
 
-@pytest.mark.parametrize(("user_id", "shown"), [(None, "contact-1"), ("user-1", "user-1")])
-async def test_a_workflow_gets_the_six_fields_and_those_of_chat_trigger_but_no_history(
-    n8n: N8n, user_id: str | None, shown: str
+@pytest.mark.parametrize(
+    ("contact", "sent"),
+    [
+        (None, None),
+        (
+            ContactFacts("Ann Lee", "ann@example.com", {"vip": True}),
+            {"name": "Ann Lee", "email": "ann@example.com", "attributes": {"vip": True}},
+        ),
+    ],
+)
+async def test_a_workflow_gets_our_fields_and_those_of_chat_trigger(
+    n8n: N8n, contact: ContactFacts | None, sent: Any
 ) -> None:
-    await ask("n8n", n8n.url("last-node"), turn={"user_id": user_id, "history": said("an earlier word")})
+    history = (
+        *said("an earlier word", "<think>hm</think>Hi"),
+        HistoryMessage("member", "I'm Bo.", "2026-11-21T09:00:00Z"),
+    )
+    turn = {"verified": contact is not None, "contact": contact, "history": history, "metadata": {"page": "/"}}
+    await ask("n8n", n8n.url("last-node"), turn=turn)
+    told = [("contact", "an earlier word"), ("persona", "Hi"), ("member", "I'm Bo.")]
     assert n8n.received[0].body == {
-        "message": MESSAGE, "conversationId": "conversation-1", "personaId": "persona-1", "userId": shown,
-        "sessionId": "session-1", "turnId": "turn-1", "action": "sendMessage", "chatInput": MESSAGE,
+        "message": MESSAGE, "conversationId": "conversation-1", "personaId": "persona-1", "userId": "contact-1",
+        "sessionId": "session-1", "turnId": "turn-1", "verified": contact is not None, "contact": sent,
+        "history": [{"role": role, "text": text, "created_at": "2026-11-21T09:00:00Z"} for role, text in told],
+        "spaceId": "space-1", "metadata": {"page": "/"}, "action": "sendMessage", "chatInput": MESSAGE,
     }  # fmt: skip
 
 
@@ -52,6 +70,9 @@ async def test_every_way_to_answer_at_once_is_understood(n8n: N8n, path: str) ->
         ("i", "i"),
         ({"type": "greeting", "output": "j"}, "j"),
         ({"type": "item", "output": "k"}, "k"),
+        ({"output": '{"output": "l"}'}, "l"),
+        ({"items": [{"output": "n"}]}, "n"),
+        ({"output": "<think>hm</think>\n\nm"}, "m"),
     ],
 )
 async def test_the_text_of_a_json_answer_is_found(n8n: N8n, value: object, text: str) -> None:
@@ -68,6 +89,15 @@ HALVES = [
 ]
 
 
+AGAIN = [line("begin", run=1)]
+
+
+def responds(body: Any) -> list[bytes]:
+    """What a Respond to Webhook node streams: JSON as the text of one item."""
+    content = body if isinstance(body, str) else json.dumps(body)
+    return [line("begin", node="r"), line("item", content, node="r"), line("end", node="r")]
+
+
 @pytest.mark.parametrize(
     ("chunks", "texts"),
     [
@@ -76,8 +106,28 @@ HALVES = [
         (HALVES, ["Hi ", "from b", "👋!"]),
         ([b'{"type":"hello"}\n', BEGIN, HELLO, END], ["Hello"]),
         ([BEGIN, line("error", "once"), HELLO, END], ["Hello"]),
+        ([BEGIN, HELLO, *TOOLS[::2], line("item", "Sunny."), END], ["Hello", "\n\nSunny."]),
+        (
+            [BEGIN, HELLO, END, *AGAIN, line("item", " \n", run=1), line("item", "Bye", run=1), line("end", run=1)],
+            ["Hello", "\n\nBye"],
+        ),
+        ([BEGIN, HELLO, END, *responds({"output": " Hello"})], ["Hello"]),
+        (
+            [BEGIN, HELLO, END, *AGAIN, line("item", "Hello", run=1), line("item", "!", run=1), line("end", run=1)],
+            ["Hello", "\n\nHello!"],
+        ),
+        ([BEGIN, line("item", "<thi"), line("item", "nk>Hm.</think>"), HELLO, END], ["Hello"]),
+        ([BEGIN, b"keep-alive\n", b": ping\n", HELLO, END], ["Hello"]),
+        ([BEGIN, line("item", "["), line("item", "link](x)"), END], ["[link](x)"]),
+        ([BEGIN, line("item", '{"a'), line("item", '": 1}'), END], ['{"a": 1}']),
+        (responds({"output": "Hello"}), ["Hello"]),
+        (responds([{"output": "Hello"}]), ["Hello"]),
+        (responds([{"output": "Hello"}, {"text": "Bye"}]), ["Hello\n\nBye"]),
+        (responds({"data": [{"json": 1, "output": "Hello"}]}), ["Hello"]),
+        (responds({"items": [{"output": "Hello"}, {"output": "Bye"}]}), ["Hello\n\nBye"]),
+        (responds('{"output": "{\\"output\\": \\"Hello\\"}"}'), ["Hello"]),
+        (responds("{Hello}"), ["{Hello}"]),
     ],
-    ids=["tools and unknown types", "two nodes at once", "half an emoji", "another first line", "a recovered error"],
 )
 async def test_the_items_of_a_stream_are_the_answer(n8n: N8n, chunks: list[bytes], texts: list[str]) -> None:
     heard = await answer(n8n, *chunks)
@@ -102,6 +152,9 @@ async def test_the_items_of_a_stream_are_the_answer(n8n: N8n, chunks: list[bytes
             b"[" * 100_000, b'{"output": "\xff"}',
         )),
         ([b'{"error": {"message": "no credit"}}'], "persona_failed"),
+        (responds({"error": "no credit"}), "persona_failed"),
+        ([BEGIN, HELLO, line("error", "400 content_filter: try another prompt")], "persona_declined"),
+        ([BEGIN, HELLO, line("error", "This model's maximum context length is 8192 tokens")], "persona_input_refused"),
     ],
 )  # fmt: skip
 async def test_a_body_that_is_no_complete_answer_is_an_error(n8n: N8n, chunks: list[bytes], code: str) -> None:
@@ -119,6 +172,12 @@ async def test_plain_text_may_come_in_any_pieces_but_not_empty(n8n: N8n) -> None
 @pytest.mark.parametrize("charset", ["hex", "zlib_codec", "idna", "nonsense"])
 async def test_an_unknown_character_set_is_refused(n8n: N8n, charset: str) -> None:
     assert (await answer(n8n, b"abcd", content_type=f"text/plain; charset={charset}")).code == "persona_bad_answer"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "text/html; charset=utf-8"])
+async def test_json_and_thoughts_in_a_text_are_unwrapped(n8n: N8n, content_type: str) -> None:
+    chunks = (b'{"outp', b'ut": "<think>hm</think>Hello"}')
+    assert (await answer(n8n, *chunks, content_type=content_type)).text == "Hello"
 
 
 async def test_less_than_a_tag_is_not_a_page(n8n: N8n) -> None:

@@ -145,7 +145,7 @@ async def test_polling_ends_at_the_limit_of_the_turn(n8n: N8n, path: str, how: s
 @pytest.mark.parametrize(
     ("path", "poll_host", "code"),
     [
-        ("failing", "127.0.0.1", "persona_refused"),
+        ("failing", "127.0.0.1", "persona_failed"),
         ("long", "127.0.0.1", "persona_bad_answer"),
         ("accept", "10.0.0.1", "persona_address_refused"),
     ],

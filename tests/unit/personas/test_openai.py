@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from lib.personas import HistoryMessage, Text, Usage
-from lib.personas import openai as kind
 from tests.standins.openai import DONE, MODEL, USAGE, OpenAI, chunk, document, event, usage_chunk
 from tests.unit.persona_turns import ANSWER, MESSAGE, Heard, ask, said
 
@@ -39,7 +38,7 @@ def used(heard: Heard) -> dict[str, Any]:
     return dict(last.usage)
 
 
-ALWAYS = {"model": MODEL, "messages": [{"role": "user", "content": MESSAGE}], "stream": True}
+ALWAYS = {"model": MODEL, "messages": [{"role": "user", "content": MESSAGE}], "stream": True, "user": "contact-1"}
 USAGE_ASKED = {"stream_options": {"include_usage": True}}
 
 
@@ -58,6 +57,19 @@ async def test_only_the_settings_of_the_persona_are_sent(
     await sent(openai, behaviour, **settings)
     expected = settings if body == "same" else body
     assert openai.received[0].body == ALWAYS | ({} if behaviour == "old" else USAGE_ASKED) | expected
+    await sent(openai, send_user=False)
+    assert "user" not in openai.received[1].body
+
+
+async def test_a_system_prompt_may_name_the_sender_and_the_proof(openai: OpenAI) -> None:
+    prompt = "Verified: {{verified}}, id: {{sender_id}}, {{other}}"
+    told = (await sent(openai, system_prompt=prompt, turn={"verified": False, "sender_id": "stand-in"}))[0]
+    assert told == ("system", "Verified: false, id: stand-in, {{other}}")
+
+
+async def test_thoughts_that_an_older_version_stored_are_not_sent_back(openai: OpenAI) -> None:
+    turn = {"history": said("<think> me", "<think>hm</think>\n\nHi", "more", "<think>only"), "message": "now"}
+    assert [text for _, text in await sent(openai, turn=turn)] == ["<think> me", "Hi", "more", "now"]
 
 
 async def test_the_history_stands_between_system_prompt_and_message(openai: OpenAI) -> None:
@@ -98,16 +110,14 @@ async def test_a_server_that_does_not_stream_is_heard_too(openai: OpenAI) -> Non
 
 
 @pytest.mark.parametrize(
-    ("query", "waits"),
-    [("", "_USAGE_SECONDS"), ("?comments=1", "_USAGE_SECONDS"), ("?done=1", "_CLOSING_SECONDS")],
+    ("query", "limits"),
+    [("", {"idle_seconds": 0.2}), ("?comments=1", {"turn": {"time_limit_seconds": 1}}), ("?done=1", {})],
 )
-async def test_a_connection_that_stays_open_delays_the_end_by_the_one_wait_for_it(
-    openai: OpenAI, monkeypatch: pytest.MonkeyPatch, query: str, waits: str
+async def test_a_connection_that_stays_open_delays_the_end_of_an_answer_by_the_one_wait_for_it(
+    openai: OpenAI, query: str, limits: dict[str, Any]
 ) -> None:
-    for name in ("_USAGE_SECONDS", "_CLOSING_SECONDS"):
-        monkeypatch.setattr(kind, name, 0.1 if name == waits else 60)
     async with asyncio.timeout(15):
-        heard = await ask("openai", openai.base_url("open", query))
+        heard = await ask("openai", openai.base_url("open", query), **limits)
     assert (heard.text, heard.error) == (ANSWER, None)
 
 
@@ -145,9 +155,19 @@ async def test_an_answer_cut_by_its_token_limit_is_an_answer_and_says_so(openai:
         [b"event: message\nid: 1\nretry: 10\n", HELLO, STOP, DONE],
         [b'data: {"choices": [{"index": 0,\ndata: "delta": {"content":\ndata:"Hello"}}]}\n\n', STOP, DONE],
         [HELLO, STOP, DONE, event({"error": "after the end"}), b"\xff\xfe\n\n"],
+        [HELLO, b"data: ping\n\n", b'data: "alive"\n\n', b"data: 42\n\n", b"data: []\n\n", b"data: null\n\n", STOP],
+        [HELLO, b"event: ping\n", event({"type": "ping"}), event({}), event({"code": 0, "message": "ok"}), STOP, DONE],
+        [HELLO, b'{"status": "processing"}\n', b"other: 6\n\n", STOP, DONE],
+        [HELLO, event({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}), DONE],
+        [HELLO, event({"choices": [{"delta": {}, "message": {"content": " Hello\n"}}]}), STOP, DONE],
+        [event(chunk("<think>Hm.")), event(chunk("</think>\n\n")), HELLO, STOP, DONE],
+        [HELLO, event(chunk("<think>", finish="stop")), event(chunk("Hm.", finish="stop")), DONE],
+        [event(chunk("result", role="tool")), HELLO, STOP, DONE],
     ],
 )
-async def test_members_that_servers_add_or_leave_out_do_not_matter(openai: OpenAI, chunks: list[bytes]) -> None:
+async def test_members_and_events_that_servers_add_or_leave_out_do_not_matter(
+    openai: OpenAI, chunks: list[bytes]
+) -> None:
     heard = await answer(openai, *chunks)
     assert (heard.texts, heard.error) == (["Hello"], None)
 
@@ -156,6 +176,51 @@ async def test_members_that_servers_add_or_leave_out_do_not_matter(openai: OpenA
 @pytest.mark.parametrize("chunks", [[HELLO, STOP, DONE], [json.dumps(document("Hello"), indent=2).encode()]])
 async def test_a_wrong_content_type_does_not_matter(openai: OpenAI, content_type: str, chunks: list[bytes]) -> None:
     assert (await answer(openai, *chunks, content_type=content_type)).text == "Hello"
+
+
+TOOL_CALL = event(chunk(tool_calls=[{"index": 0, "id": "1"}]))
+
+
+def whole(content: str) -> bytes:
+    """A chunk with a whole message in place of a delta."""
+    return event({"choices": [{"index": 0, "message": {"role": "assistant", "content": content}}]})
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text"),
+    [
+        ([event(chunk(f"{number} ", finish="stop")) for number in range(10)], "0 1 2 3 4 5 6 7 8 9 "),
+        ([HELLO, event(chunk(" you")), whole("Hello you"), STOP], "Hello you"),
+        ([HELLO, event(chunk(" you")), whole("Hello you!"), STOP], "Hello you!"),
+        ([HELLO, whole("Something else."), STOP], "Hello\n\nSomething else."),
+        ([whole("Hel"), whole("Hello"), whole("Hello you"), STOP], "Hello you"),
+        ([whole("Hello"), whole(" you"), whole(" you"), STOP], "Hello you you"),
+        ([event(chunk("<think>Hm.</think>Hello")), whole("<think>Hm.</think>Hello"), STOP], "Hello"),
+        ([HELLO, TOOL_CALL, event(chunk(finish="tool_calls")), event(chunk("Sunny.")), STOP], "Hello\n\nSunny."),
+        (
+            [event(chunk("Hello \n", tool_calls=[{}])), event(chunk("\n")), event(chunk("Sunny.")), STOP],
+            "Hello \n\nSunny.",
+        ),
+        ([HELLO, event(chunk("18 °C", role="tool")), event(chunk("Sunny.")), STOP], "Hello\n\nSunny."),
+        ([HELLO, event(chunk(finish="tool_calls")), event(chunk(" you"))], "Hello you"),
+    ],
+)
+async def test_the_answer_is_all_that_is_said_until_the_end_of_the_stream_and_once(
+    openai: OpenAI, chunks: list[bytes], text: str
+) -> None:
+    heard = await answer(openai, *chunks, DONE)
+    assert (heard.text, heard.error) == (text, None)
+
+
+async def test_the_answer_goes_on_after_a_finish_reason_as_long_as_the_stream(openai: OpenAI) -> None:
+    async with asyncio.timeout(20):
+        heard = await ask("openai", openai.url("marked"))
+    assert (heard.text, heard.error) == (ANSWER, None)
+
+
+async def test_an_answer_may_begin_inside_its_thoughts(openai: OpenAI) -> None:
+    url = openai.say("mine", event(chunk("Hm. </th")), event(chunk("ink> ")), HELLO, STOP, DONE)
+    assert (await ask("openai", url, begins_thinking=True)).text == "Hello"
 
 
 async def test_only_counts_that_make_sense_are_kept(openai: OpenAI) -> None:
@@ -167,26 +232,32 @@ async def test_only_counts_that_make_sense_are_kept(openai: OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told", "retryable"),
+    ("status", "body", "told", "code"),
     [
-        (400, {"error": {"message": "bad", "code": "content_filter"}}, "400: bad", False),
-        (403, {"error": "no entry"}, "403: no entry", False),
-        (404, {"detail": "Not Found"}, "404: Not Found", False),
-        (422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, "422: field required", False),
-        (429, [{"error": {"message": "quota", "status": "RESOURCE_EXHAUSTED"}}], "429: quota", True),
-        (500, {"object": "error", "message": "boom"}, "500: boom", True),
-        (503, None, "503: overloaded", True),
-        (502, {"error": {"code": 502}}, '502: {"error": {"code": 502}}', True),
-        (500, {"error": {"error": {"error": {"error": {"error": {"error": {"error": "deep"}}}}}}}, "500", True),
+        (400, {"error": {"message": "bad", "code": "content_filter"}}, "400: bad", "declined"),
+        (400, {"error": {"message": "no", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}, "no", "declined"),
+        (403, {"error": {"message": "Your input was flagged", "code": 403}}, "403: Your input", "declined"),
+        (400, {"error": {"message": "too long", "code": "context_length_exceeded"}}, "too long", "input_refused"),
+        (500, {"error": "the maximum context length is 8192 tokens"}, "8192 tokens", "input_refused"),
+        (413, None, "413: overloaded", "input_refused"),
+        (403, {"error": "no entry"}, "403: no entry", "refused"),
+        (404, {"detail": "Not Found"}, "404: Not Found", "refused"),
+        (422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, "422: field required", "input_refused"),
+        (429, [{"error": {"message": "quota", "status": "RESOURCE_EXHAUSTED"}}], "429: quota", "failed"),
+        (500, {"object": "error", "message": "boom"}, "500: boom", "failed"),
+        (503, None, "503: overloaded", "failed"),
+        (502, {"error": {"code": 502}}, '502: {"error": {"code": 502}}', "failed"),
+        (500, {"error": {"error": {"error": {"error": {"error": {"error": {"error": "deep"}}}}}}}, "500", "failed"),
     ],
 )
-async def test_a_refusal_of_any_form_is_quoted(
-    openai: OpenAI, status: int, body: object, told: str, retryable: bool
+async def test_a_refusal_of_any_form_is_quoted_and_has_the_code_of_whose_fault_it_is(
+    openai: OpenAI, status: int, body: object, told: str, code: str
 ) -> None:
     raw = b"<h1>overloaded</h1>" if body is None else json.dumps(body).encode()
     heard = await answer(openai, raw, status=status, content_type="application/json")
     assert heard.error is not None
-    assert (heard.code, heard.error.retryable, told in heard.detail) == ("persona_refused", retryable, True)
+    assert (heard.code, heard.error.retryable) == (f"persona_{code}", code == "failed")
+    assert told in heard.detail
 
 
 WITHOUT_AN_ANSWER = (
@@ -202,6 +273,8 @@ WITHOUT_AN_ANSWER = (
     ("chunks", "code", "kept"),
     [
         ([HELLO], "persona_cut_off", "Hello"),
+        ([HELLO, event(chunk(" <th"))], "persona_cut_off", "Hello <th"),
+        ([HELLO, event(chunk(" <th")), event({"error": "no"})], "persona_failed", "Hello <th"),
         ([HELLO, STOP[:30]], "persona_cut_off", "Hello"),
         ([HELLO, event(chunk(finish="content_filter")), DONE], "persona_declined", "Hello"),
         ([event(chunk(refusal="I can")), event(chunk(refusal="not.")), STOP, DONE], "persona_declined", ""),
@@ -212,9 +285,23 @@ WITHOUT_AN_ANSWER = (
         ([HELLO, STOP, event({"error": "no credit"})], "persona_failed", "Hello"),
         ([HELLO, b"event: error\n", event({"message": "no"})], "persona_failed", "Hello"),
         ([HELLO, b"event: error\ndata: overloaded\n\n"], "persona_failed", "Hello"),
+        ([HELLO, b'error: {"code":400,"message":"no"}\n\n', DONE], "persona_input_refused", "Hello"),
+        ([HELLO, b'error: {"code":500,"message":"no"}\n\n', DONE], "persona_failed", "Hello"),
+        ([HELLO, STOP, b'{"error": "no"}\n', DONE], "persona_failed", "Hello"),
+        ([HELLO, STOP, b'error: {"code":500}'], "persona_failed", "Hello"),
+        ([HELLO, b"data: Error: no\n\n", STOP, DONE], "persona_failed", "Hello"),
+        ([HELLO, b'data: "[ERROR] no"\n\n', STOP, DONE], "persona_failed", "Hello"),
+        ([HELLO, event({"object": "error", "message": "no", "code": 503}), STOP, DONE], "persona_failed", "Hello"),
+        ([HELLO, event({"code": "Throttled", "message": "no"}), STOP, DONE], "persona_failed", "Hello"),
+        ([HELLO, event({"detail": "no"}), DONE], "persona_failed", "Hello"),
+        ([HELLO, event({"choices": [{"error": {"message": "no"}}]}), STOP, DONE], "persona_failed", "Hello"),
+        ([HELLO, event({"error": {"code": "content_filter"}}), DONE], "persona_declined", "Hello"),
+        ([HELLO, event(chunk(finish="network_error")), STOP, DONE], "persona_failed", "Hello"),
+        ([HELLO, event(chunk(finish="SAFETY")), DONE], "persona_declined", "Hello"),
+        ([HELLO, TOOL_CALL, event(chunk(finish="tool_calls")), DONE], "persona_bad_answer", "Hello"),
+        ([event(chunk("<think>Hm.")), STOP, DONE], "persona_bad_answer", ""),
         ([b'data: {"error": ' + b'{"error":' * 400 + b"1" + b"}" * 401 + b"\n\n"], "persona_failed", ""),
         ([HELLO, b"data: {broken\n\n", STOP], "persona_bad_answer", "Hello"),
-        ([HELLO, b"data: 42\n\n", STOP], "persona_bad_answer", "Hello"),
         ([b"data: " + b"[" * 100_000 + b"\n\n"], "persona_bad_answer", ""),
         *(([body], "persona_bad_answer", "") for body in WITHOUT_AN_ANSWER),
         ([b'{"error":{"message":"no"}}'], "persona_failed", ""),

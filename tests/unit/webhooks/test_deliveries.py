@@ -12,6 +12,7 @@ from lib.webhooks.deliveries import Receipt
 from tests.unit.sql_functions import SqlFunctions, raised
 
 SECRET = "the-callback-secret"
+JOB = str(uuid4())
 BODY = json.dumps({"turnId": str(uuid4()), "output": "Here it is."}).encode()
 
 
@@ -24,7 +25,7 @@ def inbox(sql: SqlFunctions) -> None:
     """An inbox that stores deliveries, whose jobs another worker has claimed."""
     sql.functions |= {
         "webhook_secret": lambda _: {"workspace_id": str(uuid4()), "secrets": [SECRET]},
-        "record_event": lambda _: {"event_id": str(uuid4()), "job_id": str(uuid4()), "duplicate": False},
+        "record_event": lambda _: {"event_id": str(uuid4()), "job_id": JOB, "duplicate": False},
         "claim_jobs": lambda _: {"jobs": []},
         "wake_worker": lambda _: {"woken": True},
     }
@@ -32,14 +33,16 @@ def inbox(sql: SqlFunctions) -> None:
 
 async def test_a_delivery_is_processed_at_once(sql: SqlFunctions) -> None:
     event = {"id": str(uuid4()), "source": "n8n", "headers": {}, "raw_body": BODY.decode()}
-    job = {"id": str(uuid4()), "workspace_id": str(uuid4()), "kind": "persona_answer", "attempts": 1, "payload": {}}
+    job = {"id": JOB, "workspace_id": str(uuid4()), "kind": "persona_answer", "attempts": 1, "payload": {}}
     sql.functions |= {
         "claim_jobs": lambda _: {"jobs": [job | {"event": event}]},
         "finish_turn": lambda _: {"changed": True, "status": "completed", "message_id": None, "text_length": 0},
         "complete_job": lambda _: {"status": "succeeded"},
     }
     assert await receive() == Receipt(duplicate=False)
-    assert sql.names()[-3:] == ["claim_jobs", "finish_turn", "complete_job"]
+    claim, *rest = sql.calls[-3:]
+    assert (claim.name, claim.arguments["only_job"]) == ("claim_jobs", JOB)
+    assert [call.name for call in rest] == ["finish_turn", "complete_job"]
 
 
 @pytest.mark.parametrize("fails", [(), ("claim_jobs",), ("claim_jobs", "wake_worker")])

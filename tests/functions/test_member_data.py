@@ -1,0 +1,164 @@
+"""What members write for themselves, and who they are, is read with no contact token: over /rest/v1, RPC or a route.
+
+The columns are tests/database/access's; here is what the readable ones and the answers contain.
+"""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+
+from lib import routes
+from local.stack import Stack
+from tests.functions.conftest import Visitor, Workspace
+from tests.functions.people import Person, Staff, resolve
+
+MARKER = "said-among-members"
+NOTE = {"note": MARKER}
+TITLE, REPLY = "Zurich to Luton", "This is Mia."
+
+COLUMNS = """
+    select c.relname::text as name, array_agg(a.attname::text order by a.attnum) as columns
+      from pg_class c
+      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+     where c.relnamespace = 'public'::regnamespace and has_column_privilege('contact', c.oid, a.attnum, 'select')
+     group by 1
+"""
+FUNCTIONS = """
+    select p.proname::text as name, coalesce(p.proargnames[1 : p.pronargs], '{}') as arguments
+      from pg_proc p
+     where p.pronamespace = 'public'::regnamespace and has_function_privilege('contact', p.oid, 'execute')
+       and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
+"""
+OPTIONAL = {"after", "only_new", "message_limit"}
+
+
+async def write_everywhere(workspace: Workspace, staff: Staff, space_id: UUID, email: str) -> str:
+    """A contact's session with the marker in all that members write for themselves; the id of the session."""
+    admin = staff.admin
+    names = ("workspaces set name = $2 where id", "personas set name = $2 where workspace_id",
+             "spaces set name = $2 where workspace_id")  # fmt: skip
+    for name in names:
+        await workspace.database.execute(f"update public.{name} = $1", workspace.id, MARKER)
+    contact_id = await resolve(admin, f"email:{email}", source=MARKER, attributes=NOTE)
+    template = {"name": MARKER, "metadata": NOTE, "first_messages": ["Welcome."], "workflow_state": NOTE}
+    template |= {"workflow": "charter", "workflow_step": "understanding_request"}
+    await admin.done("POST", f"/workspaces/{workspace.id}/session-templates", template)
+    new = {"contact_id": contact_id, "space_id": str(space_id), "template": MARKER, "context": {"more": MARKER}}
+    session_id: str = (await admin.done("POST", "/chat-sessions", new))["session_id"]
+    at = f"/chat-sessions/{session_id}"
+    trip = {"origin": "LSZH", "details": NOTE, "refs": [{"system": "crm", "kind": "deal", "external_id": MARKER}]}
+    quote = {"status": "received", "operator": MARKER, "external_id": MARKER, "details": NOTE}
+    mail = {"text": "By mail", "role": "member", "source": MARKER, "metadata": NOTE}
+    for method, path, body in (
+        ("PUT", f"/contacts/{contact_id}/tags", {"tags": [MARKER]}),
+        ("PUT", f"{at}/tags", {"tags": [MARKER]}),
+        ("PATCH", f"{at}/assign", {"user_id": str(staff.agent.id)}),
+        ("POST", f"{at}/takeover", None),
+        ("POST", f"{at}/messages", {"text": REPLY}),
+        ("POST", f"/contacts/{contact_id}/messages", mail),
+        ("PATCH", f"{at}/workflow", {"workflow_state": NOTE}),
+        ("PUT", f"{at}/request", trip),
+        ("PUT", f"{at}/quotes/{MARKER}", quote),
+        ("PUT", f"{at}/proposal", {"status": "draft", "title": TITLE, "details": NOTE}),
+        ("PUT", f"{at}/proposal", {"status": "sent"}),
+    ):
+        await admin.done(method, path, body)
+    return session_id
+
+
+async def tables_of(stack: Stack, workspace: Workspace, reader: Person) -> dict[str, str]:
+    """All that the reader's token selects of each relation, in the columns that the role may read."""
+    headers = {"apikey": stack.anon_key, "Authorization": f"Bearer {reader.token}"}
+    found = {}
+    for relation in await workspace.database.fetch(COLUMNS):
+        url = f"{stack.api_url}/rest/v1/{relation['name']}?select={','.join(relation['columns'])}"
+        async with reader.client.get(url, headers=headers) as response:
+            found[relation["name"]] = await response.text()
+            assert response.status == 200, found[relation["name"]]
+    return found
+
+
+async def results_of(stack: Stack, workspace: Workspace, reader: Person, given: Mapping[str, str]) -> dict[str, str]:
+    """The result of each function that the role may execute."""
+    headers = {"apikey": stack.anon_key, "Authorization": f"Bearer {reader.token}"}
+    found = {}
+    for function in await workspace.database.fetch(FUNCTIONS):
+        body = {name: given[name] for name in function["arguments"] if name not in OPTIONAL}
+        url = f"{stack.api_url}/rest/v1/rpc/{function['name']}"
+        async with reader.client.post(url, json=body, headers=headers) as response:
+            found[function["name"]] = await response.text()
+            assert response.status == 200, found[function["name"]]
+    return found
+
+
+async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]:
+    """The answer of each route that contacts may call, those that end the session last."""
+    last = {"chat.cancel", "sessions.change_several", "sessions.cancel"}
+    bodies: Mapping[str, Any] = {
+        "sessions.change_several": {"session_ids": [given["session_id"]], "status": "cancelled"},
+        "chat.stream": {"message": "Hello"},
+    }
+    names = {f"{route.function}.{route.name}": route for route in routes.ROUTES if "contact" in route.callers}
+    found = {}
+    for name in sorted(names, key=lambda name: (name in last, name)):
+        route = names[name]
+        headers = {"Authorization": f"Bearer {reader.token}"}
+        path = route.path.format(**given)
+        async with reader.client.request(route.method, path, json=bodies.get(name), headers=headers) as response:
+            if name == "conversations.stream":
+                # It does not end: what is stored comes at once.
+                async with asyncio.timeout(10):
+                    heard = b""
+                    while REPLY.encode() not in heard or b"By mail" not in heard:
+                        heard += await response.content.readany()
+                found[name] = heard.decode()
+            else:
+                found[name] = await response.text()
+            assert response.status < 300, (name, found[name])
+    return found
+
+
+async def test_a_contact_token_reads_nothing_that_members_wrote_for_themselves_or_that_names_one(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff, stack: Stack
+) -> None:
+    space_id = await workspace.add_space(hmac_secret_id=await workspace.add_secret("shop-secret"))
+    email = f"{uuid4()}@example.com"
+    session_id = await write_everywhere(workspace, staff, space_id, email)
+    signature = hmac.digest(b"shop-secret", email.encode(), "sha256").hex()
+    arrival = {"email": email, "email_hmac": signature}
+    async with client.post(f"/space/{space_id}/register", json=arrival) as response:
+        registered = await response.json()
+    assert registered["session"]["id"] == session_id
+    opened = (await Visitor(client, space_id, registered["token"]).say("hello"))[0].data
+
+    reader = Person(client, uuid4(), "", registered["token"])
+    request = await workspace.row("select request_id from public.sessions where id = $1", UUID(session_id))
+    ids = {name: opened[name] for name in ("session_id", "conversation_id", "turn_id")}
+    given = ids | {"space_id": str(space_id), "thread_key": "main", "chat_id": "main"}
+    given["request_id"] = str(request["request_id"])
+    read = await tables_of(stack, workspace, reader) | await results_of(stack, workspace, reader, given)
+    read |= await answers_of(reader, given)
+
+    members = [str(person.id) for person in (staff.owner, staff.admin, staff.agent)]
+    hidden = (MARKER, *members, *(person.email for person in (staff.owner, staff.admin, staff.agent)))
+    assert [(name, text) for name, text in read.items() if any(word in text for word in hidden)] == []
+    # What is meant for the contact is there, and what is hidden was written.
+    assert TITLE in read["proposals"]
+    assert all(REPLY in read[name] for name in ("messages", "follow_conversation", "sessions.read_session"))
+    events = {event["event"] for event in json.loads(read["session_events"])}
+    assert "session.taken_over" in events
+    assert not events & {"session.tagged", "session.assigned"}
+    stored = await workspace.row(
+        "select s.metadata::text as session, s.assigned_user_id, s.taken_over_by, r.details::text as request,"
+        " c.attributes::text as contact, string_agg(m.metadata::text, ' ') as messages"
+        "  from public.sessions s join public.requests r on r.id = s.request_id"
+        "  join public.contacts c on c.id = s.contact_id join public.messages m on m.session_id = s.id"
+        " where s.id = $1 group by s.id, r.id, c.id",
+        UUID(session_id),
+    )
+    assert all(MARKER in stored[name] for name in ("session", "request", "contact", "messages"))
