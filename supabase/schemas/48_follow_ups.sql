@@ -59,12 +59,12 @@ as $$
 declare
     caller_role  constant public.member_role := private.enter_contact_as_member(contact_id);
     member       constant uuid               := private.calling_actor();
+    details      constant jsonb              := metadata || jsonb_build_object('source', source);
     contact      uuid;
     space        public.spaces;
     conversation public.conversations;
     session      public.sessions;
     message      public.messages;
-    opened       private.opened_session;
     target       uuid;
 begin
     if role not in ('contact', 'member') then
@@ -82,9 +82,7 @@ begin
         if not private.may_work_on_session(session) then
             raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
         end if;
-        perform private.require_same_content(
-            (message.role, message.text, message.metadata)
-            = (capture_message.role, capture_message.text, capture_message.metadata || jsonb_build_object('source', source)));
+        perform private.require_same_content((message.role, message.text, message.metadata) = (capture_message.role, capture_message.text, details));
         return private.describe_message(message, false);
     end if;
 
@@ -125,14 +123,13 @@ begin
                        order by c.created_at desc, c.id desc
                        limit 1)), null);
     end if;
-    opened  := private.open_session(conversation, client || jsonb_build_object('source', source), caller_role);
-    session := opened.session;
+    session := (private.open_session(conversation, client || jsonb_build_object('source', source), caller_role)).session;
 
     -- The session is locked, so that messages become visible in the order of created_at.
     insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, user_id, text, metadata, client_message_id)
     values (session.workspace_id, session.conversation_id, session.id, capture_message.role,
             case when role = 'contact' then contact end, case when role = 'member' then member end,
-            capture_message.text, metadata || jsonb_build_object('source', source), capture_message.client_message_id)
+            capture_message.text, details, capture_message.client_message_id)
     returning * into message;
     update public.sessions s
        set message_count    = s.message_count + 1,

@@ -181,3 +181,13 @@ async def test_each_role_has_one_permissive_policy_for_what_it_is_granted_and_no
     )
 
     assert policies == Counter(tuple(row) for row in granted)
+
+
+def test_no_function_is_longer_than_a_hundred_lines() -> None:
+    functions = [
+        match
+        for file in schema.files()
+        for match in re.finditer(r"^create function (\S+)\(.*?^\$\$;$", file.read_text(), re.MULTILINE | re.DOTALL)
+    ]
+    assert len(functions) > 200
+    assert [match[1] for match in functions if len(match[0].splitlines()) > 100] == []
