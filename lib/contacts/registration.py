@@ -106,7 +106,7 @@ async def register(
 
 
 def _phone(arrival: RegistrationRequest) -> tuple[phones.Phone | None, tuple[FieldWarning, ...]]:
-    """The phone, and what is reported: a text that is no number is kept, and identifies nobody."""
+    """The phone, and what is reported: a text that is no number is kept, and identifies no person."""
     if arrival.phone is None:
         return None, arrival.warnings
     try:

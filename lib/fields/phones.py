@@ -49,7 +49,7 @@ class Phone:
     """A number as typed (without invisible characters), and its key in E.164 form, which all its spellings share.
 
     The key is None for a national number, which belongs to different subscribers in different countries and therefore
-    identifies nobody.
+    identifies no person.
     """
 
     typed: str
