@@ -1,7 +1,8 @@
 """Cost of a turn over HTTP: Switchboard beside the floor and LangGraph's Postgres saver.
 
 One Postgres that writes durably, a database for each system, and one model for all. Within a round the systems take
-turns, in an order that rotates; a ratio compares two systems within one round.
+turns, in an order that rotates; a ratio compares two systems within one round. After the first round, which is not
+counted, every database is analyzed, so that no system runs on plans for empty tables.
 """
 
 import asyncio
@@ -11,11 +12,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
+import asyncpg
 import click
 import uvloop
 
@@ -34,8 +36,12 @@ HEADS = (
 )  # fmt: skip
 
 
-System = tuple[int, str]
-"""A running system: its server process, and the URL that takes messages."""
+class System(NamedTuple):
+    """A running system: its server process, the URL that takes messages, and its database's URL."""
+
+    pid: int
+    url: str
+    database_url: str
 
 
 class Round(NamedTuple):
@@ -60,13 +66,14 @@ def running(names: Sequence[str], stack: Stack, model_url: str, *options: str) -
         for name in names:
             if name == OURS:
                 space_id = stacks.add_model(stack, model_url)
-                systems[name] = stack.pids()["gateway"], f"{stack.api_url}/space/{space_id}/chat/stream"
+                url = f"{stack.api_url}/space/{space_id}/chat/stream"
+                systems[name] = System(stack.pids()["gateway"], url, stack.admin_url)
                 continue
             stacks.execute(stack, f"create database {name}")
             database_url = urlunsplit(urlsplit(stack.admin_url)._replace(path=f"/{name}"))
             python = sys.executable if name == FLOOR else langgraph_python()
             pid, origin = started.enter_context(stacks.server(name, database_url, model_url, *options, python=python))
-            systems[name] = pid, f"{origin}/chat"
+            systems[name] = System(pid, f"{origin}/chat", database_url)
         yield systems
 
 
@@ -100,7 +107,7 @@ async def play(chats: int, seconds: float, act: Callable[[], AsyncIterator[float
 
 async def measure_round(system: System, model_url: str, postgres: int, chats: int, seconds: float) -> Round:
     """One round of one system. Its connections are open, and the model was asked alone, before the clock runs."""
-    server, url = system
+    server, url, _ = system
     async with load.client() as http:
 
         async def chat() -> AsyncIterator[float]:
@@ -125,12 +132,24 @@ async def measure_round(system: System, model_url: str, postgres: int, chats: in
     return Round(1 / took, delays, direct, *cpu)
 
 
+async def analyze(systems: Iterable[System]) -> None:
+    """Collect the statistics of every database, as autovacuum does within a minute or two."""
+    for system in systems:
+        connection = await asyncpg.connect(system.database_url)
+        await connection.execute("analyze")
+        await connection.close()
+
+
 async def measure(
     systems: dict[str, System], model_url: str, postgres: int, concurrency: Sequence[int], seconds: float, count: int
 ) -> dict[tuple[int, str], list[Round]]:
     """All rounds, by number of chats and system."""
     found: dict[tuple[int, str], list[Round]] = {(chats, name): [] for chats in concurrency for name in systems}
+    are_analyzed = False
     for counts, (chats, name) in rounds.interleaved(list(found), count):
+        if counts and not are_analyzed:
+            await analyze(systems.values())
+            are_analyzed = True
         one = await measure_round(systems[name], model_url, postgres, chats, seconds)
         found[chats, name].extend([one] if counts else [])
     return found
