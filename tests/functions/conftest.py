@@ -112,8 +112,11 @@ class Visitor:
 
 @pytest_asyncio.fixture
 async def client(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of the one origin."""
-    connector = aiohttp.TCPConnector(limit=0)
+    """A client of the one origin.
+
+    It keeps connections for a shorter time than the server (5 s), so that it writes to none that is about to close.
+    """
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
     async with aiohttp.ClientSession(stack.api_url, connector=connector) as session:
         yield session
 

@@ -256,7 +256,7 @@ async def space_id(workspace: Workspace, speaker: Speaker) -> UUID:
 async def test_with_any_cuts_the_pieces_are_the_stored_text(
     scripts: list[Script], processes: list[str], space_id: UUID, speaker: Speaker, workspace: Workspace
 ) -> None:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)) as http:
 
         async def play(script: Script) -> Client:
             message = f"message {uuid4()}"
