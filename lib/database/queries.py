@@ -5,25 +5,19 @@ A domain builds a query with the builder of the `postgrest` client and reads the
     query = queries.table("space_settings").select("*").eq("workspace_id", workspace_id)
     page = await queries.page(query, Space, paging)
 
-Only a function with queries imports this module, because httpx and the client take longer to import than the rest.
+httpx and the client are imported with the first query, because they take longer to import than a whole function, and a
+command does without them.
 """
+
+from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import weakref
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import httpx
-from postgrest import (
-    AsyncPostgrestClient,
-    AsyncRequestBuilder,
-    AsyncRPCFilterRequestBuilder,
-    AsyncSelectRequestBuilder,
-)
-from postgrest.base_request_builder import RequestConfig
 from pydantic import BaseModel, ValidationError
 
 from lib import config, errors, log
@@ -33,9 +27,19 @@ from lib.database.paging import NewestPageRequest, Page, PageRequest, Position, 
 from lib.database.refusals import SqlError
 from lib.database.retries import BRIEF, Patience, Unreachable
 
+if TYPE_CHECKING:
+    import httpx
+    from postgrest import (
+        AsyncPostgrestClient,
+        AsyncRequestBuilder,
+        AsyncRPCFilterRequestBuilder,
+        AsyncSelectRequestBuilder,
+    )
+    from postgrest.base_request_builder import RequestConfig
+
 Row = TypeVar("Row", bound=BaseModel)
 
-Query = AsyncSelectRequestBuilder | AsyncRPCFilterRequestBuilder
+Query: TypeAlias = "AsyncSelectRequestBuilder | AsyncRPCFilterRequestBuilder"
 """A query of a view, a table or the rows of a function; the builder's filters narrow it down."""
 
 CONNECT_SECONDS = 3
@@ -68,6 +72,8 @@ class Queries:
         caller's role may not read, BackendUnavailable when the database cannot be reached or gives up, and
         InternalError (logged) for every other failure, which is our own mistake.
         """
+        import httpx  # noqa: PLC0415
+
         request: RequestConfig[httpx.AsyncClient] = query.request
         name = request.path.name
         request.headers.update(self._headers)
@@ -135,6 +141,8 @@ def reading_as(caller: callers.Contact | callers.User) -> Queries:
 
 def connect(rest_url: str, api_key: str) -> AsyncPostgrestClient:
     """A client of PostgREST that sends this key as `apikey`. Creating it takes about 25 ms, so it is created once."""
+    from postgrest import AsyncPostgrestClient  # noqa: PLC0415
+
     session = http_client(tls=rest_url.startswith("https:"))
     return AsyncPostgrestClient(rest_url, headers={"apikey": api_key}, http_client=session, retry_enabled=False)
 
@@ -144,6 +152,10 @@ def http_client(*, tls: bool = True) -> httpx.AsyncClient:
 
     Redirects are not followed, because the host that one names would receive the key.
     """
+    import ssl  # noqa: PLC0415
+
+    import httpx  # noqa: PLC0415
+
     return httpx.AsyncClient(
         # Like our other connections: the system's certificates, and no proxy from the environment.
         verify=ssl.create_default_context() if tls else False,

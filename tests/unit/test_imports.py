@@ -31,12 +31,6 @@ ALLOWED = {
 }
 """By top-level package, beyond functions-framework; each with what it is for, or who brings it."""
 
-QUERYING = {"contacts", "sessions", "workspaces"}
-"""The functions that have queries."""
-
-FOR_QUERIES = {"postgrest", "httpx", "idna", "yarl", "multidict", "propcache"}
-"""What queries import besides. httpx also looks for packages of its own command line, of which the tests have one."""
-
 EVERYWHERE = """
     auth auth.callers auth.signing config database database.commands database.rate_limits database.refusals
     database.retries errors fields fields.emails fields.invisible fields.models http http.app http.cors log routes
@@ -86,6 +80,11 @@ BESIDES = {
 EDGE = {"auth", "database", "fields", "http", "outbound"}
 """The packages of lib between the domain and the outside; every other package is the domain's."""
 
+POSTGREST = """
+    certifi h11 h2 hpack httpcore httpx hyperframe idna multidict postgrest propcache pygments yarl
+"""
+"""The client of PostgREST and what it imports; pygments belongs to the command line of httpx."""
+
 AIOHTTP = "aiohappyeyeballs aiohttp aiosignal attr frozenlist idna multidict propcache yarl"
 """aiohttp and what it imports."""
 
@@ -94,6 +93,7 @@ LATER = {
     "an email": ("emails.parse('ana@example.com')", {"email_validator", "idna"}),
     "the demo persona": ("personas.find('demo')", set()),
     "a call out": ("personas.find('n8n')", set(AIOHTTP.split())),
+    "a query": ("importlib.import_module('lib.database.queries').connect('http:', '')", set(POSTGREST.split())),
     "a token that is shown": ("importlib.import_module('lib.auth.tokens')", {"jwt", "cryptography"}),
 }
 """What a step that not every request takes may import besides."""
@@ -153,8 +153,7 @@ def imported(function: str, step: str = "") -> Mapping[str, Any]:
 def test_a_function_imports_what_it_needs_and_nothing_else(function: str) -> None:
     found = imported(function)
     assert found["status"] == 200
-    brought = set(found["function"]) - set(found["framework"]) - {"pygments"}
-    assert brought == {*ALLOWED, *(FOR_QUERIES if function in QUERYING else ())} - set(found["framework"])
+    assert set(found["function"]) - set(found["framework"]) == set(ALLOWED) - set(found["framework"])
     assert set(found["healthz"]) == set(found["function"])
     assert set(found["modules"]) == {*EVERYWHERE.split(), *BESIDES[function].split()}
     assert found["modules after healthz"] == found["modules"]
@@ -165,7 +164,7 @@ def test_a_step_of_few_requests_imports_its_packages_itself(step: str) -> None:
     source, allowed = LATER[step]
     found = imported("chat", source)
     assert set(found["step"]) - set(found["healthz"]) == allowed - set(found["healthz"])
-    assert not set(found["framework"]) & {"jwt", "cryptography", "aiohttp", "email_validator"}
+    assert not set(found["framework"]) & {"jwt", "cryptography", "aiohttp", "postgrest", "email_validator"}
 
 
 def test_models_are_built_when_they_are_first_used() -> None:
