@@ -61,7 +61,11 @@ create function private.mark_stats_day()
     returns trigger language plpgsql security definer set search_path = ''
 as $$
 begin
-    if tg_table_name = 'sessions' then
+    if tg_name = 'mark_moved_sessions' then
+        -- The contacts that registered in it.
+        insert into private.session_stats_marks (workspace_id, created_at)
+        select c.workspace_id, c.created_at from public.contacts c where c.session_id = new.id;
+    elsif tg_table_name = 'sessions' then
         insert into private.session_stats_marks (workspace_id, created_at, contact_id)
         select e.workspace_id, e.created_at,
                case when (old.contact_id, old.created_at, old.message_count, old.turn_count > 0, old.proposal_id is null)
@@ -69,18 +73,9 @@ begin
                     then e.contact_id end
           from (select old.workspace_id, old.created_at, old.contact_id union select new.workspace_id, new.created_at, new.contact_id) e
          where e.created_at is not null;
-    elsif tg_table_name = 'contacts' then
+    else
         insert into private.session_stats_marks (workspace_id, created_at)
         values (coalesce(new.workspace_id, old.workspace_id), coalesce(new.created_at, old.created_at));
-    else
-        -- Of a conversation: all its sessions, and the contacts that registered in one of them.
-        insert into private.session_stats_marks (workspace_id, created_at)
-        select s.workspace_id, s.created_at from public.sessions s where s.conversation_id = new.id
-         union
-        select c.workspace_id, c.created_at
-          from public.sessions s
-          join public.contacts c on c.session_id = s.id
-         where s.conversation_id = new.id;
     end if;
     return null;
 end;
@@ -140,11 +135,10 @@ begin
                 and (own is null or b.id in (select unnest(own)))
              offset 0) e
     )
-    select f.id, (f.created_at at time zone 'UTC')::date, f.persona_id, v.space_id, v.channel, f.status::text,
+    select f.id, (f.created_at at time zone 'UTC')::date, f.persona_id, f.space_id, f.channel, f.status::text,
            coalesce(f.status_before_archive, f.status)::text, f.workflow_step,
            f.id = e.seen, f.id = e.chatted, f.id = e.answered, f.id = e.proposed
       from found f
-     cross join lateral (select v.space_id, v.channel from public.conversations v where v.id = f.conversation_id offset 0) v
       left join firsts e on e.contact_id = f.contact_id;
 end;
 $$;
@@ -181,7 +175,7 @@ begin
              ('response', (case when t.response_ms < 1 then 0 else 1 + floor(ln(t.response_ms::float8) / ln(1.1::float8)) end)::text, t.response_ms),
              ('first_token', (case when t.first_token_ms < 1 then 0 else 1 + floor(ln(t.first_token_ms::float8) / ln(1.1::float8)) end)::text, t.first_token_ms)) f (measure, key, ms)
          union all
-        select (c.created_at at time zone 'UTC')::date, e.persona_id, v.space_id, v.channel, 'registered', '', null
+        select (c.created_at at time zone 'UTC')::date, e.persona_id, e.space_id, e.channel, 'registered', '', null
           from unnest(count_sessions.days) d (days)
          cross join lateral (
              select c.created_at, c.session_id
@@ -190,8 +184,7 @@ begin
                 and c.created_at >= lower(d.days)::timestamp at time zone 'UTC'
                 and c.created_at < upper(d.days)::timestamp at time zone 'UTC'
              offset 0) c
-          left join lateral (select e.persona_id, e.conversation_id from public.sessions e where e.id = c.session_id offset 0) e on true
-          left join lateral (select v.space_id, v.channel from public.conversations v where v.id = e.conversation_id offset 0) v on true
+          left join lateral (select e.persona_id, e.space_id, e.channel from public.sessions e where e.id = c.session_id offset 0) e on true
          where own is null
     ), sums as (
         select grouping(f.persona_id) = 1 as whole, f.day, f.persona_id, f.space_id, f.channel, f.measure, f.key,
@@ -287,11 +280,10 @@ as $$
       from (select s.* from public.sessions s where own is null and s.workspace_id = count_active_sessions.workspace_id and s.status = 'active'
              union all
             select s.* from public.sessions s where s.id = any (own) and s.status = 'active') s
-      join public.conversations c on c.id = s.conversation_id
      where (count_active_sessions.workspace_id is null or s.workspace_id = count_active_sessions.workspace_id)
        and (filters ->> 'persona_id' is null or s.persona_id = (filters ->> 'persona_id')::uuid)
-       and (filters ->> 'space_id' is null or c.space_id = (filters ->> 'space_id')::uuid)
-       and (filters ->> 'channel' is null or c.channel = filters ->> 'channel');
+       and (filters ->> 'space_id' is null or s.space_id = (filters ->> 'space_id')::uuid)
+       and (filters ->> 'channel' is null or s.channel = filters ->> 'channel');
 $$;
 comment on function private.count_active_sessions is 'How many of a workspace''s sessions, or of own sessions, are active.';
 
@@ -442,7 +434,7 @@ create trigger mark_deleted_contacts after delete on public.contacts
     for each row when (old.created_at < date_trunc('day', now() - interval '30 minutes', 'UTC'))
     execute function private.mark_stats_day();
 
-create trigger mark_moved_conversations after update of space_id, channel on public.conversations
+create trigger mark_moved_sessions after update of space_id, channel on public.sessions
     for each row when (old.space_id is distinct from new.space_id or old.channel is distinct from new.channel)
     execute function private.mark_stats_day();
 

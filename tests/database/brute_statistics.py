@@ -20,7 +20,6 @@ class Rows:
     """All rows that the figures depend on."""
 
     def __init__(self, tables: dict[str, list[Row]]) -> None:
-        self.conversations = {row["id"]: row for row in tables["conversations"]}
         self.sessions = sorted(tables["sessions"], key=lambda row: (row["created_at"], row["id"].int))
         self.contacts = tables["contacts"]
         self.turns: dict[Any, list[Row]] = defaultdict(list)
@@ -30,7 +29,7 @@ class Rows:
 
     @classmethod
     async def read(cls, connection: asyncpg.Connection) -> "Rows":
-        names = ("conversations", "sessions", "contacts", "turns", "messages")
+        names = ("sessions", "contacts", "turns", "messages")
         return cls(
             {name: [dict(row) for row in await connection.fetch(f"select * from public.{name}")] for name in names}
         )
@@ -39,8 +38,7 @@ class Rows:
         """Persona, space and channel."""
         if session is None:
             return None, None, None
-        conversation = self.conversations[session["conversation_id"]]
-        return str(session["persona_id"]), _text(conversation["space_id"]), conversation["channel"]
+        return str(session["persona_id"]), _text(session["space_id"]), session["channel"]
 
 
 def count(rows: Rows, filters: JSON, mine: Callable[[Row], bool], *, whole: bool) -> JSON:

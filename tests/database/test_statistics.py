@@ -36,12 +36,9 @@ CHANGES = {
     " update public.sessions s set message_count = message_count from t where s.id = t.session_id",
     "another contact": "update public.sessions set contact_id = (select id from public.contacts"
     " order by md5(id::text || $1::text) limit 1) where id = $1 and contact_id is not null",
-    "another space": f"update public.conversations c set space_id = '{OTHER_SPACE}' from public.sessions s"
-    " where s.id = $1 and c.id = s.conversation_id",
-    "no space": "update public.conversations c set space_id = null from public.sessions s"
-    " where s.id = $1 and c.id = s.conversation_id",
-    "another channel": "update public.conversations c set channel = 'telegram' from public.sessions s"
-    " where s.id = $1 and c.id = s.conversation_id",
+    "another space": f"update public.sessions set space_id = '{OTHER_SPACE}' where id = $1",
+    "no space": "update public.sessions set space_id = null where id = $1",
+    "another channel": "update public.sessions set channel = 'telegram' where id = $1",
     "a session is deleted": "delete from public.sessions where id = $1",
     "a contact is deleted": "delete from public.contacts c using public.sessions s"
     " where s.id = $1 and c.id = s.contact_id",
@@ -51,8 +48,9 @@ CHANGES = {
     "a contact is imported": "insert into public.contacts (workspace_id, created_at)"
     " select workspace_id, created_at from public.sessions where id = $1",
     "a session is imported": "insert into public.sessions (workspace_id, conversation_id, contact_id, persona_id,"
-    " status, turn_count, created_at, ended_at) select workspace_id, conversation_id, contact_id, persona_id, 'failed',"
-    " 1, created_at - interval '25 hours', now() from public.sessions where id = $1",
+    " space_id, channel, status, turn_count, created_at, ended_at) select workspace_id, conversation_id, contact_id,"
+    " persona_id, space_id, channel, 'failed', 1, created_at - interval '25 hours', now() from public.sessions"
+    " where id = $1",
 }
 """Each with the id of a session."""
 
@@ -150,9 +148,10 @@ class Statistics(RuleBasedStateMachine):
             "with v as (insert into public.conversations (workspace_id, contact_id, user_id, persona_id, space_id,"
             " channel, thread_key, proof) values ($1, $2, $3, $4, $5, $6, $7, $8) returning *),"
             " s as (insert into public.sessions (workspace_id, conversation_id, contact_id, user_id, persona_id,"
-            " assigned_user_id, created_at) select workspace_id, id, contact_id, user_id, persona_id, $9, $10 from v"
-            " returning *) update public.contacts c set session_id = s.id from s"
-            " where c.id = s.contact_id and c.session_id is null and $11",
+            " space_id, channel, assigned_user_id, created_at) select workspace_id, id, contact_id, user_id,"
+            " persona_id, space_id, channel, $9, $10 from v returning *)"
+            " update public.contacts c set session_id = s.id from s where c.id = s.contact_id"
+            " and c.session_id is null and $11",
             WORKSPACE, contact and contact["id"], holder and self.callers[holder]["user_id"], persona, space, channel,
             str(uuid4()), contact and "verified", self.callers["agent"]["user_id"] if which % 4 < 2 else None,
             self._moment(ago, hour), which % 3 == 1,
