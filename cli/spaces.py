@@ -19,6 +19,11 @@ space_settings = options.group(
     click.option(
         "--origin", "allowed_origins", multiple=True, help="An origin whose pages may call; repeatable, * for any."
     ),
+    click.option(
+        "--identity",
+        type=click.Choice(["any", "token"]),
+        help="Proofs that your server makes: HMACs and identity tokens, or identity tokens only.",
+    ),
     click.option("--arrivals-per-minute", type=int, help="Most registrations and first messages."),
     click.option("--arrivals-per-minute-by-address", type=int, help="Most from one network address."),
     options.enabled,
@@ -92,7 +97,7 @@ def delete_space(space_id: UUID, as_json: bool) -> None:
 @click.option("--remove", is_flag=True, help="Remove the secret: no signature is valid.")
 @options.as_json
 def rotate_hmac_secret(space_id: UUID, overlap_seconds: int | None, remove: bool, as_json: bool) -> None:
-    """Create a new secret for the HMAC of emails, and print it once.
+    """Create a new secret for identity tokens and HMACs of emails, and print it once.
 
     \b
     switchboard space rotate-hmac-secret SPACE --overlap-seconds 86400

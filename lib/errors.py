@@ -296,6 +296,9 @@ TITLES: Mapping[str, str] = {
     "identity_conflict": "These identities belong to different contacts.",
     "thread_key_not_allowed": "A thread key cannot be used here.",
     "email_hmac_invalid": "The HMAC does not match the email.",
+    "identity_token_required": "The space takes an identity token, not an HMAC.",
+    "identity_token_invalid": "The identity token is not valid here.",
+    "identity_token_expired": "The identity token has expired.",
     "transition_not_allowed": "The current state does not allow this.",
     "taken_over": "Another member has taken the session over.",
     "not_taken_over": "No member has taken the session over.",
@@ -337,11 +340,26 @@ REASONS: Mapping[str, str] = {
     "thread_key_needs_proof": "A thread key needs proof of identity.",
     "thread_key_reserved": "A thread key must not begin with arrival: or first:.",
     "token_for_one_conversation": "A contact token is for one conversation.",
+    "token_signature": "The signature was not made with the space's secret.",
     "too_many_sessions": "At most 100 sessions can be changed at once.",
     "workflow_state_too_large": "The state of a workflow is limited to 65,536 characters of JSON.",
     "workspace_not_named": "Name the workspace with workspace_id.",
 }
 """Details by the reason that the database gives with a code."""
+
+IDENTITY_TOKEN_FAULTS: Mapping[str, str] = {
+    "algorithm": "An identity token is signed with HS256, without critical extensions.",
+    "audience": "aud does not name this space.",
+    "early": "iat or nbf is in the future.",
+    "email": "email must be an email address.",
+    "email_unverified": "email_verified is false: leave the email out.",
+    "expiry": "exp is required, and at most an hour ahead.",
+    "malformed": "An identity token is a JWT: three parts in base64url without padding, with JSON objects.",
+    "names_no_person": "sub or email is required.",
+    "subject": "sub must be a text of 1 to 396 characters, without invisible ones and without blanks around it.",
+    "times": "exp, iat and nbf are seconds since 1970.",
+}
+"""Details of identity_token_invalid, by the fault that is found before the database checks the signature."""
 
 
 def detail(code: str, fact: str | None) -> str | None:

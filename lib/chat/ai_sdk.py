@@ -29,7 +29,7 @@ _DONE = b"data: [DONE]\n\n"
 
 _Chunk = Mapping[str, Any]
 
-_OUR_FIELDS = ("email", "email_hmac", "persona_id", "metadata")
+_OUR_FIELDS = ("email", "email_hmac", "identity_token", "persona_id", "metadata")
 
 
 class Encoder:
@@ -103,6 +103,7 @@ class _ChatRequest(Body):
     client_message_id: str | None = None
     email: Any = None
     email_hmac: Any = None
+    identity_token: Any = None
     persona_id: Any = None
     metadata: Any = None
 

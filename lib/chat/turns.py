@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4, uuid5
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 
 from lib import errors, log
 from lib.auth import callers
 from lib.auth.client_info import ClientInfo
+from lib.auth.proofs import ProvableArrival
 from lib.chat.events import Delta, Done, Event, Failed, Opened
 from lib.chat.stopping import until_stopped
 from lib.database import commands, retries
 from lib.database.commands import Rpc
 from lib.database.rate_limits import RateLimit
 from lib.database.retries import BRIEF, Patience
-from lib.fields import emails, types
-from lib.fields.emails import EmailHmac, EmailText
-from lib.fields.models import Arrival, Record
+from lib.fields import types
+from lib.fields.models import Record
 from lib.fields.types import Attributes, Label, Message
 from lib.http.sse import StreamBroken
 from lib.outbound import addresses
@@ -36,29 +36,22 @@ _UNPROVEN_SENDER = "unproven sender"
 Status = Literal["active", "completed", "failed", "timeout", "cancelled"]
 
 
-class ChatMessage(Arrival):
-    """A chat message; ``email`` identifies a sender without a token."""
+class ChatMessage(ProvableArrival):
+    """A chat message; ``email`` and ``identity_token`` identify a sender without a bearer token."""
 
     droppable: ClassVar[frozenset[str]] = frozenset({"email", "metadata"})
 
     message: Message
     client_message_id: Label | None = None
-    email: EmailText | None = None
-    email_hmac: EmailHmac | None = None
     thread_key: Label | None = None
     persona_id: UUID | None = None
     metadata: Attributes = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _hmac_is_of_an_email(self) -> "ChatMessage":
-        if self.email_hmac is not None and self.email is None:
-            raise ValueError("email_hmac needs email")
-        return self
-
     @classmethod
     def droppable_of(cls, given: dict[str, Any]) -> frozenset[str]:
         """An email with a proof is not dropped."""
-        proven = given.get("email_hmac", given.get("emailHmac")) is not None
+        proofs = ("email_hmac", "emailHmac", "identity_token", "identityToken")
+        proven = any(given.get(name) is not None for name in proofs)
         return cls.droppable - {"email"} if proven else cls.droppable
 
 
@@ -167,19 +160,20 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
 
     A repeated client message returns the same turn. If the persona allows a message to interrupt an answer, the running
     turn is stopped first. Raises Refused (turn_in_progress, rate_limited, persona_unavailable, space_not_found,
-    persona_not_found, conversation_not_found, email_hmac_invalid, thread_key_not_allowed, idempotency_key_reused: the
-    id was used for another message) and BackendUnavailable.
+    persona_not_found, conversation_not_found, email_hmac_invalid, identity_token_invalid, identity_token_expired,
+    identity_token_required, thread_key_not_allowed, idempotency_key_reused: the id was used for another message),
+    InvalidBody (an identity token of a caller with a bearer token, or an email that is not the identity token's) and
+    BackendUnavailable.
     """
-    email = emails.parse(message.email) if message.email is not None else None
+    if message.identity_token is not None and not isinstance(caller, callers.Anonymous):
+        # The two may name two persons, and the message would reach the conversation of the first.
+        raise errors.InvalidBody([errors.FieldError("identity_token", "is for callers without a bearer token")])
     rpc = commands.acting_as(caller, callers.Scope.at_space(caller, space_id))
-    arguments: dict[str, Any] = {
+    arguments = message.sender(space_id) | {
         "space_id": space_id,
         "persona_id": message.persona_id,
         "message": message.message,
         "client_message_id": message.client_message_id,
-        "email": email.typed if email else None,
-        "email_key": email.key if email else None,
-        "email_hmac": message.email_hmac,
         "thread_key": message.thread_key,
         "attempt_id": uuid4(),
         "metadata": message.metadata,

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from lib.auth import callers
 from lib.auth.client_info import ClientInfo
+from lib.auth.proofs import ProvableArrival
 from lib.database import commands
 from lib.database.rate_limits import RateLimit
-from lib.fields import emails, invisible, phones
-from lib.fields.emails import EmailHmac, EmailText
-from lib.fields.models import Arrival, FieldWarning, Record
+from lib.fields import invisible, phones
+from lib.fields.models import FieldWarning, Record
 from lib.fields.types import Attributes, DisplayName, Label, storable
 
 SpaceKind = Literal["embed", "landing"]
@@ -23,18 +23,22 @@ PhoneText = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(st
 """A phone number as typed, or any other text in its place."""
 
 
-class RegistrationRequest(Arrival):
-    """The form that a person submits to register."""
+class RegistrationRequest(ProvableArrival):
+    """The form that a person submits to register; an identity token replaces the email."""
 
     droppable: ClassVar[frozenset[str]] = frozenset({"first_name", "last_name", "phone", "source", "attributes"})
 
-    email: EmailText
     first_name: DisplayName | None = None
     last_name: DisplayName | None = None
     phone: PhoneText | None = None
     source: Label | None = None
     attributes: Attributes = Field(default_factory=dict)
-    email_hmac: EmailHmac | None = None
+
+    @model_validator(mode="after")
+    def _names_a_person(self) -> Self:
+        if self.email is None and self.identity_token is None:
+            raise ValueError("email is required, or identity_token")
+        return self
 
 
 class _Registered(Record):
@@ -69,18 +73,16 @@ async def register(
     """Find or create the contact of the email, open or find its session, and sign its token.
 
     The result is the same for a known and an unknown person. Raises Refused (space_not_found, email_hmac_invalid,
-    rate_limited) and BackendUnavailable.
+    identity_token_invalid, identity_token_expired, identity_token_required, rate_limited), InvalidBody if the email is
+    not the identity token's, and BackendUnavailable.
     """
-    email = emails.parse(arrival.email)
     phone, warnings = _phone(arrival)
     registered = await commands.acting_as(caller, callers.Scope.at_space(caller, space_id)).call(
         "register_contact",
-        {
+        arrival.sender(space_id)
+        | {
             "space_id": space_id,
             "space_kind": kind,
-            "email": email.typed,
-            "email_key": email.key,
-            "email_hmac": arrival.email_hmac,
             "first_name": arrival.first_name,
             "last_name": arrival.last_name,
             "phone": phone.typed if phone else None,

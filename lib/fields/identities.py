@@ -42,6 +42,9 @@ LONGEST = 400
 USER_SYSTEM = "auth"
 """The system of Supabase users: external:auth:<uuid>. Only a user's own token links such an identity."""
 
+SUBJECT_SYSTEM = "sub"
+"""The system of the subjects of identity tokens: external:sub:<sub>, as the customer's own server names its users."""
+
 _ALIASES = {"mailto": "email", "tel": "phone", "sms": "phone"}
 """The schemes of links whose rest is an identity's id."""
 

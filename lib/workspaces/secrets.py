@@ -9,7 +9,8 @@ from lib.database.management import Database
 from lib.fields.models import Body, Empty, Record
 
 Slot = Literal["hmac", "secret", "callback"]
-"""Which secret: a space's, under which emails are signed; a persona's own; that of its asynchronous answers."""
+"""Which secret: a space's, under which identity tokens and emails are signed; a persona's own; that of its asynchronous
+answers."""
 
 MAX_OVERLAP_SECONDS = 7 * 86_400
 """Seconds for which a replaced secret may stay valid: a week."""

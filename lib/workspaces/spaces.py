@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -47,6 +47,9 @@ def _any_or_these(origins: tuple[str, ...] | None) -> tuple[str, ...] | None:
 Origin = Annotated[str, Field(max_length=255), AfterValidator(_origin)]
 """An origin whose pages may call from a browser; * for any."""
 
+SpaceIdentity = Literal["any", "token"]
+"""Which proofs of the customer's own server a space accepts: identity tokens and HMACs, or identity tokens only."""
+
 PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
@@ -58,6 +61,7 @@ class SpaceChanges(PartialUpdate):
     allowed_origins: Annotated[tuple[Origin, ...] | None, AfterValidator(_any_or_these)] = Field(
         default=None, max_length=100
     )
+    identity: SpaceIdentity | None = None
     arrivals_per_minute: PerMinute | None = None
     arrivals_per_minute_by_address: PerMinute | None = None
     enabled: bool | None = Field(default=None, strict=True)
@@ -85,6 +89,7 @@ class Space(Record):
     name: str
     persona_id: UUID
     allowed_origins: tuple[str, ...]
+    identity: SpaceIdentity
     arrivals_per_minute: int
     arrivals_per_minute_by_address: int
     enabled: bool
@@ -125,7 +130,7 @@ async def delete(database: Database, space_id: UUID) -> None:
 
 
 async def rotate_hmac_secret(database: Database, space_id: UUID, rotation: Rotation) -> NewSecret:
-    """Generate a secret with which emails are signed. Raises Refused (space_not_found, forbidden).
+    """Generate a secret with which emails and identity tokens are signed. Raises Refused (space_not_found, forbidden).
 
     Not retried: each call generates another one. Older secrets stay valid for the overlap.
     """

@@ -18,7 +18,7 @@ create table private.retired_secrets (
     constraint retired_secrets_persona_id_fkey   foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade,
     constraint retired_secrets_one_owner         check (num_nonnulls(space_id, persona_id) = 1)
 );
-comment on table private.retired_secrets is 'Secrets that were replaced and are accepted for a while yet: a space''s HMAC secrets, a persona''s callback secrets.';
+comment on table private.retired_secrets is 'Secrets that were replaced and are accepted for a while yet: a space''s secrets, a persona''s callback secrets.';
 comment on column private.retired_secrets.secret_id is 'The Vault secret; it goes with this row, unless it has a name or something else uses it.';
 comment on column private.retired_secrets.accepted_until is 'From then on it is refused, and forgotten at the next rotation or within a day.';
 alter table private.retired_secrets enable row level security;
@@ -60,15 +60,15 @@ end;
 $$;
 comment on function private.hmac_sha256 is 'HMAC-SHA256 of a message.';
 
-create function private.email_is_signed(space_id uuid, email text, email_key text, email_hmac text)
+create function private.is_signed(space_id uuid, texts text[], signature text)
     returns boolean language sql stable security definer set search_path = ''
 as $$
-    -- The customer's server signs what it has: the email as typed or the normalised one. Digests of digests are compared,
-    -- so that the time taken tells nothing about the right one; and of hex text: what is no hex is then merely wrong.
+    -- Digests of digests are compared, so that the time taken tells nothing about the right one; and of hex text: what is no
+    -- hex is then merely wrong.
     select coalesce(bool_or(
                sha256(convert_to(encode(private.hmac_sha256(
                    convert_to(v.decrypted_secret, 'UTF8'), convert_to(signed.text, 'UTF8')), 'hex'), 'UTF8'))
-             = sha256(convert_to(lower(email_is_signed.email_hmac), 'UTF8'))), false)
+             = sha256(convert_to(lower(is_signed.signature), 'UTF8'))), false)
       from public.spaces s
      cross join lateral (select s.hmac_secret_id
                           union all
@@ -77,11 +77,11 @@ as $$
                           where r.space_id = s.id
                             and r.accepted_until > now()) as accepted (secret_id)
       join vault.decrypted_secrets v on v.id = accepted.secret_id
-     cross join (values (email_is_signed.email), (email_is_signed.email_key)) as signed (text)
-     where s.id = email_is_signed.space_id
+     cross join unnest(texts) as signed (text)
+     where s.id = is_signed.space_id
        and s.workspace_id = private.entered_workspace();
 $$;
-comment on function private.email_is_signed is 'Whether an HMAC stands behind an email, under the space''s secret or one that was replaced and is accepted yet.';
+comment on function private.is_signed is 'Whether the signature is an HMAC-SHA256, in hex, of one of the texts, under the space''s secret or one that was replaced and is accepted yet.';
 
 create function private.callback_secret(turn_id uuid)
     returns jsonb language plpgsql stable security definer set search_path = ''
@@ -241,7 +241,7 @@ create trigger personas_drop_secrets after delete on public.personas for each ro
 create trigger spaces_drop_secrets after delete on public.spaces for each row execute function private.drop_secrets();
 
 grant execute on function
-    private.persona_secret, private.email_is_signed, private.callback_secret,
+    private.persona_secret, private.is_signed, private.callback_secret,
     public.webhook_secret
     to switchboard;
 

@@ -33,9 +33,9 @@ begin
                and jsonb_populate_record(w, changes) is distinct from w;
         when 'space' then
             update public.spaces s
-               set (name, persona_id, allowed_origins, arrivals_per_minute, arrivals_per_minute_by_address, enabled)
-                 = (select n.name, n.persona_id, n.allowed_origins, n.arrivals_per_minute, n.arrivals_per_minute_by_address,
-                           n.enabled
+               set (name, persona_id, allowed_origins, identity, arrivals_per_minute, arrivals_per_minute_by_address, enabled)
+                 = (select n.name, n.persona_id, n.allowed_origins, n.identity, n.arrivals_per_minute,
+                           n.arrivals_per_minute_by_address, n.enabled
                       from jsonb_populate_record(s, changes) n)
              where s.id = object_id
                and jsonb_populate_record(s, changes) is distinct from s;

@@ -3,18 +3,22 @@
 create type public.space_kind as enum ('embed', 'landing');
 comment on type public.space_kind is 'embed: a chat inside a page; landing: a page of its own (app).';
 
+create type public.space_identity as enum ('any', 'token');
+comment on type public.space_identity is 'Which proofs of the customer''s own server a space accepts. any: identity tokens and HMACs of emails; token: identity tokens only.';
+
 create table public.spaces (
-    id                             uuid              not null default private.uuid7(),
-    workspace_id                   uuid              not null,
-    kind                           public.space_kind not null,
-    name                           text              not null,
-    persona_id                     uuid              not null,
-    allowed_origins                text[]            not null default '{}',
+    id                             uuid                  not null default private.uuid7(),
+    workspace_id                   uuid                  not null,
+    kind                           public.space_kind     not null,
+    name                           text                  not null,
+    persona_id                     uuid                  not null,
+    allowed_origins                text[]                not null default '{}',
     hmac_secret_id                 uuid,
-    arrivals_per_minute            integer           not null default 1200,
-    arrivals_per_minute_by_address integer           not null default 120,
-    enabled                        boolean           not null default true,
-    created_at                     timestamptz       not null default now(),
+    identity                       public.space_identity not null default 'any',
+    arrivals_per_minute            integer               not null default 1200,
+    arrivals_per_minute_by_address integer               not null default 120,
+    enabled                        boolean               not null default true,
+    created_at                     timestamptz           not null default now(),
     constraint spaces_pkey              primary key (id),
     constraint spaces_workspace_key     unique (workspace_id, id),
     constraint spaces_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
@@ -24,7 +28,8 @@ create table public.spaces (
 );
 comment on table public.spaces is 'A place where contacts arrive: an embedded chat or a landing page.';
 comment on column public.spaces.allowed_origins is 'Origins whose pages may call from a browser, like https://www.example.com; * for any.';
-comment on column public.spaces.hmac_secret_id is 'Vault secret under which the customer''s own server signs emails (HMAC-SHA256, hex).';
+comment on column public.spaces.hmac_secret_id is 'Vault secret under which the customer''s own server signs emails (HMAC-SHA256, hex) and identity tokens (JWT, HS256).';
+comment on column public.spaces.identity is 'Which of the two are proof here. An HMAC is valid until the secret is replaced, an identity token for at most an hour.';
 comment on column public.spaces.arrivals_per_minute is 'Registrations and first messages without a token that the space takes in a minute.';
 comment on column public.spaces.arrivals_per_minute_by_address is 'The same from one network address.';
 alter table public.spaces enable row level security;
@@ -76,7 +81,7 @@ $$;
 comment on function private.persona_of_space is 'The persona that answers in a space; null where there is no such space or it is closed.';
 
 create view public.space_settings with (security_invoker = true) as
-select s.id, s.workspace_id, s.kind, s.name, s.persona_id, s.allowed_origins, s.arrivals_per_minute,
+select s.id, s.workspace_id, s.kind, s.name, s.persona_id, s.allowed_origins, s.identity, s.arrivals_per_minute,
        s.arrivals_per_minute_by_address, s.enabled, s.hmac_secret_id is not null as has_hmac_secret, s.created_at
   from public.spaces s;
 comment on view public.space_settings is 'The spaces of a workspace as its members see them: of the secret, only whether there is one.';

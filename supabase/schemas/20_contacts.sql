@@ -1,10 +1,10 @@
 -- Contacts and groups, and the identities by which they are recognised.
 
 create type public.identity_kind as enum ('email', 'phone', 'telegram', 'whatsapp', 'discord', 'omi', 'external');
-comment on type public.identity_kind is 'email, phone; telegram, whatsapp, discord, omi: an id there; external: an id in another system, written system:id (auth:… is a Supabase user).';
+comment on type public.identity_kind is 'email, phone; telegram, whatsapp, discord, omi: an id there; external: an id in another system, written system:id (auth:… is a Supabase user, sub:… the subject of identity tokens).';
 
 create type public.proof as enum ('asserted', 'verified');
-comment on type public.proof is 'asserted: typed by the contact; verified: proven by a token, a confirmed user, an HMAC or a service. asserted -> verified';
+comment on type public.proof is 'asserted: typed by the contact; verified: proven by a token, a confirmed user, an identity token, an HMAC or a service. asserted -> verified';
 
 create type public.contact_kind as enum ('person', 'group');
 comment on type public.contact_kind is 'person; group: a chat whose participants are persons. The kind never changes.';
@@ -88,7 +88,7 @@ create table public.contact_identities (
 comment on table public.contact_identities is 'One way to recognise a contact, with its evidence.';
 comment on column public.contact_identities.key is 'The value by which identities are compared, normalised once in lib/fields/identities.py.';
 comment on column public.contact_identities.value is 'The value as typed.';
-comment on column public.contact_identities.verified_by is 'The kind of proof: supabase_auth, hmac, or a service (telegram, whatsapp, …); null while asserted.';
+comment on column public.contact_identities.verified_by is 'The kind of proof: supabase_auth, identity_token, hmac, or a service (telegram, whatsapp, …); null while asserted.';
 comment on column public.contact_identities.contact_kind is 'The kind of the contact, kept equal by the foreign key.';
 comment on column public.contact_identities.asserted_by is 'Who gave it first, at created_at: contact (typed it), member (entered it), service (a program or provider).';
 alter table public.contact_identities enable row level security;
@@ -119,7 +119,14 @@ comment on column public.group_participants.left_at is 'When the person left; nu
 alter table public.group_participants enable row level security;
 create index group_participants_contact_id_idx on public.group_participants (contact_id);
 
-create function private.find_or_create_contact(kind public.identity_kind, key text, value text, verified_by text, profile jsonb)
+create function private.find_or_create_contact(
+    kind        public.identity_kind,
+    key         text,
+    value       text,
+    verified_by text,
+    profile     jsonb,
+    account     text default null
+)
     returns uuid language plpgsql set search_path = ''
 as $$
 declare
@@ -127,8 +134,8 @@ declare
     known     public.contact_identities;
     contact   uuid;
 begin
-    if verified_by = 'supabase_auth' and kind = 'email' then
-        contact := private.contact_of_user(key, value, profile);
+    if account is not null then
+        contact := private.contact_of_account(account, key, value, verified_by, profile);
         if contact is not null then
             return contact;
         end if;
@@ -144,7 +151,7 @@ begin
            and i.key = find_or_create_contact.key;
         exit when not found;
         if verified_by is null
-           or (known.evidence = 'verified' and profile = '{}' and (verified_by <> 'supabase_auth' or kind <> 'email')) then
+           or (known.evidence = 'verified' and profile = '{}' and account is null) then
             -- Unverified claims never overwrite stored data.
             return known.contact_id;
         end if;
@@ -168,7 +175,7 @@ begin
         if profile <> '{}' then
             perform private.fill_profile(contact, profile);
         end if;
-        perform private.link_user(contact, kind, verified_by);
+        perform private.link_account(contact, account, verified_by);
         return contact;
     end if;
 
@@ -177,11 +184,11 @@ begin
     values (workspace, contact, find_or_create_contact.kind, find_or_create_contact.key, find_or_create_contact.value,
             case when verified_by is null then 'asserted' else 'verified' end::public.proof,
             find_or_create_contact.verified_by, case when verified_by is not null then now() end);
-    perform private.link_user(contact, kind, verified_by);
+    perform private.link_account(contact, account, verified_by);
     return contact;
 end;
 $$;
-comment on function private.find_or_create_contact is 'The contact with an identity, created if there is none. verified_by is the kind of proof, null if the identity is only typed.';
+comment on function private.find_or_create_contact is 'The contact with an identity, created if there is none. verified_by is the kind of proof, null if the identity is only typed. account: the key of the account that proved an email (auth:…, sub:…).';
 
 create function private.fill_profile(contact_id uuid, profile jsonb)
     returns public.contacts language plpgsql set search_path = ''
@@ -535,50 +542,51 @@ end;
 $$;
 comment on function public.set_contact_tags is 'Replaces a contact''s tags, for members: {tags}.';
 
-create function private.contact_of_user(email_key text, email text, profile jsonb)
+create function private.contact_of_account(account text, email_key text, email text, verified_by text, profile jsonb)
     returns uuid language plpgsql set search_path = ''
 as $$
 declare
     workspace constant uuid := private.entered_workspace();
-    auth_key  constant text := 'auth:' || (private.claims() #>> '{caller,user_id}');
     contact   uuid;
     known     public.contact_identities;
 begin
-    if auth_key is null then
-        return null;
-    end if;
     perform private.lock_identities(workspace, jsonb_build_array(
-        jsonb_build_object('kind', 'external', 'key', auth_key), jsonb_build_object('kind', 'email', 'key', email_key)));
-    select i.contact_id into contact
-      from public.contact_identities i
-     where i.workspace_id = workspace and i.key = auth_key and i.kind = 'external';
-    if not found then
-        return null;
-    end if;
+        jsonb_build_object('kind', 'external', 'key', account), jsonb_build_object('kind', 'email', 'key', email_key)));
     select i.* into known
       from public.contact_identities i
      where i.workspace_id = workspace and i.key = email_key and i.kind = 'email';
+    if not exists (select
+                     from public.contact_identities i
+                    where i.workspace_id = workspace and i.key = account and i.kind = 'external')
+       -- An email changes hands, a subject does not: the email's contact is not found by another subject.
+       and not (account like 'sub:%' and known.evidence = 'verified'
+                and exists (select
+                              from public.contact_identities i
+                             where i.contact_id = known.contact_id
+                               and i.kind = 'external'
+                               and i.key like 'sub:%'
+                               and i.evidence = 'verified')) then
+        return null;
+    end if;
+    contact := private.find_or_create_contact('external', account, account, verified_by, profile);
     -- An email that another contact has verified stays there until a member merges the two.
-    if known.evidence = 'verified' and profile = '{}' then
+    if known.evidence = 'verified' then
         return contact;
     end if;
     contact := private.lock_merge_target(contact);
     if known.id is null then
         insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, verified_by, verified_at)
-        values (workspace, contact, 'email', email_key, email, 'verified', 'supabase_auth', now());
-    elsif known.evidence = 'asserted' then
+        values (workspace, contact, 'email', email_key, email, 'verified', contact_of_account.verified_by, now());
+    else
         -- The email was only typed: it moves, without the rest of that contact.
         update public.contact_identities i
-           set contact_id = contact, evidence = 'verified', verified_by = 'supabase_auth', verified_at = now()
+           set contact_id = contact, evidence = 'verified', verified_by = contact_of_account.verified_by, verified_at = now()
          where i.id = known.id;
-    end if;
-    if profile <> '{}' then
-        perform private.fill_profile(contact, profile);
     end if;
     return contact;
 end;
 $$;
-comment on function private.contact_of_user is 'The contact linked to the calling user, whose email is confirmed; null without one. The email is attached to that contact unless another contact has verified it.';
+comment on function private.contact_of_account is 'The contact of an account (auth:…, sub:…) that proves an email; null if none has it yet and the email may lead to one. The email is attached to that contact unless another contact has verified it.';
 
 create function private.merge_target(contact_id uuid)
     returns uuid language plpgsql stable set search_path = ''
@@ -615,7 +623,7 @@ $$;
 comment on function private.lock_merge_target is 'private.merge_target, locked: it is not merged until the transaction ends. Call it before locking a conversation.';
 
 grant execute on function
-    private.find_or_create_contact, private.create_contact, private.contact_of_user
+    private.find_or_create_contact, private.create_contact, private.contact_of_account
     to switchboard;
 
 grant execute on function

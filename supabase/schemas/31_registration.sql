@@ -1,13 +1,24 @@
 -- Registration: a contact arrives in a space and gets a session.
 
-create function private.email_proof(space_id uuid, email text, email_key text, email_hmac text)
+create function private.sender_proof(space public.spaces, email text, email_key text, email_hmac text, identity_token jsonb)
     returns text language plpgsql stable set search_path = ''
 as $$
 declare
     caller constant jsonb := private.claims() -> 'caller';
 begin
+    -- The two have one secret and cannot pass for each other: an email has an @, the signed part of a token has none.
+    if identity_token is not null then
+        if not private.is_signed(space.id, array[identity_token ->> 'signed'], identity_token ->> 'signature') then
+            raise sqlstate 'PT401' using message = 'identity_token_invalid', detail = 'token_signature';
+        end if;
+        return 'identity_token';
+    end if;
     if email_hmac is not null then
-        if not private.email_is_signed(space_id, email, email_key, email_hmac) then
+        if space.identity = 'token' then
+            raise sqlstate 'PT401' using message = 'identity_token_required';
+        end if;
+        -- The customer's server signs what it has: the email as typed or the normalised one.
+        if not private.is_signed(space.id, array[email, email_key], email_hmac) then
             raise sqlstate 'PT401' using message = 'email_hmac_invalid';
         end if;
         return 'hmac';
@@ -19,7 +30,29 @@ begin
     return null;
 end;
 $$;
-comment on function private.email_proof is 'The proof of an email: hmac, supabase_auth, or null.';
+comment on function private.sender_proof is 'The proof of the email, or of the subject of an identity token {signed, signature, subject?}, whose claims the functions have checked: identity_token, hmac, supabase_auth, or null.';
+
+create function private.proven_account(verified_by text, identity_token jsonb)
+    returns text language plpgsql stable set search_path = ''
+as $$
+begin
+    return case verified_by when 'identity_token' then identity_token ->> 'subject'
+                            when 'supabase_auth'  then 'auth:' || (private.claims() #>> '{caller,user_id}') end;
+end;
+$$;
+comment on function private.proven_account is 'The key of the account that a proof names (sub:…, auth:…); null for a proof of an email alone.';
+
+create function private.contact_of_sender(email_key text, email text, verified_by text, account text, profile jsonb)
+    returns uuid language plpgsql set search_path = ''
+as $$
+begin
+    if email_key is null then
+        return private.find_or_create_contact('external', account, account, verified_by, profile);
+    end if;
+    return private.find_or_create_contact('email', email_key, email, verified_by, profile, account);
+end;
+$$;
+comment on function private.contact_of_sender is 'The contact of an email, of a proven account without an email, or of both; created if there is none.';
 
 create function private.record_identity_conflict(known_id uuid, contact_id uuid, other_id uuid, found_by text)
     returns void language plpgsql set search_path = ''
@@ -32,25 +65,27 @@ $$;
 comment on function private.record_identity_conflict is 'Audits that one identity leads to two contacts, and opens the conflict that a member resolves.';
 
 create function public.register_contact(
-    space_id   uuid,
-    space_kind public.space_kind,
-    email      text,
-    email_key  text,
-    email_hmac text  default null,
-    first_name text  default null,
-    last_name  text  default null,
-    phone      text  default null,
-    phone_key  text  default null,
-    source     text  default null,
-    attributes jsonb default '{}',
-    client     jsonb default '{}'
+    space_id       uuid,
+    space_kind     public.space_kind,
+    email          text,
+    email_key      text,
+    email_hmac     text  default null,
+    identity_token jsonb default null,
+    first_name     text  default null,
+    last_name      text  default null,
+    phone          text  default null,
+    phone_key      text  default null,
+    source         text  default null,
+    attributes     jsonb default '{}',
+    client         jsonb default '{}'
 )
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
     caller       constant jsonb := private.claims() -> 'caller';
     space        public.spaces;
-    identity     constant jsonb := jsonb_build_array(jsonb_build_object('kind', 'email', 'key', email_key));
+    identities   jsonb;
+    account      text;
     visitor      public.conversations;
     conversation public.conversations;
     session      public.sessions;
@@ -74,19 +109,24 @@ begin
     limits := private.arrival_limits(space, client ->> 'address');
     begin
         perform private.check_limits(limits);
-        verified_by  := private.email_proof(space.id, email, email_key, email_hmac);
+        verified_by  := private.sender_proof(space, email, email_key, email_hmac, identity_token);
+        account      := private.proven_account(verified_by, identity_token);
+        identities   := (select jsonb_agg(i)
+                           from (values ('external', account), ('email', email_key)) i (kind, key)
+                          where i.key is not null);
         if caller ->> 'kind' = 'contact' then
-            perform private.lock_identities(space.workspace_id, identity);
-            visitor := private.lock_unidentified_visitor(identity, verified_by is not null);
-            select k.contact_id into known from private.find_contacts(space.workspace_id, identity) k;
+            perform private.lock_identities(space.workspace_id, identities);
+            visitor := private.lock_unidentified_visitor(identities, verified_by is not null);
+            select k.contact_id into known from private.find_contacts(space.workspace_id, identities) k;
         end if;
         if visitor.id is not null and (known is null or verified_by is null) then
             conversation := private.identify_visitor(
                                 visitor, case when known is null then email_key end, email, verified_by, profile);
             contact      := conversation.contact_id;
+            perform private.link_account(contact, account, verified_by);
         else
             -- The contact is locked before any conversation, because a new session may be linked to it.
-            contact := private.lock_merge_target(private.find_or_create_contact('email', email_key, email, verified_by, profile));
+            contact := private.lock_merge_target(private.contact_of_sender(email_key, email, verified_by, account, profile));
             -- The visitor proved to be a known contact: the visitor's conversation moves to it.
             joined := visitor.id is not null and private.merge_visitor(visitor.contact_id, contact, verified_by);
         end if;
@@ -95,19 +135,12 @@ begin
             perform private.record_identity_conflict(known, visitor.contact_id, case when verified_by is null then known else contact end,
                                                      coalesce(verified_by, 'asserted'));
         end if;
-        if verified_by = 'supabase_auth' then
+        if account is not null then
             perform private.record_identity_conflict(k.contact_id, contact, k.contact_id, verified_by)
-               from private.find_contacts(space.workspace_id, identity) k
+               from private.find_contacts(space.workspace_id, identities) k
               where k.contact_id <> contact;
         end if;
-        -- A typed phone is added to a new contact, or to one whose email is proven.
-        if phone_key is not null
-           and (verified_by is not null or contact = visitor.contact_id
-                or exists (select from public.contacts c where c.id = contact and c.created_at = now())) then
-            insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)
-            values (space.workspace_id, contact, 'phone', register_contact.phone_key, register_contact.phone, 'asserted')
-            on conflict on constraint contact_identities_key do nothing;
-        end if;
+        perform private.add_phone(contact, phone, phone_key, verified_by is not null or contact = visitor.contact_id);
         if conversation.id is null then
             -- Without proof the arrival gets its own conversation, without earlier history.
             conversation := private.find_or_create_conversation(
@@ -132,21 +165,33 @@ end;
 $$;
 comment on function public.register_contact is 'Registers a person in a space: finds or creates the contact, or identifies the visitor whose token is presented; opens or finds the session, links both, counts the arrival.';
 
-create function private.link_user(contact_id uuid, kind public.identity_kind, verified_by text)
+create function private.link_account(contact_id uuid, account text, verified_by text)
     returns void language plpgsql set search_path = ''
 as $$
 begin
     insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence, asserted_by, verified_by, verified_at)
-    select private.entered_workspace(), link_user.contact_id, 'external', 'auth:' || caller.user_id, 'auth:' || caller.user_id, 'verified',
-           'service', 'supabase_auth', now()
-      from (select private.claims() #>> '{caller,user_id}' as user_id) caller
-     where link_user.verified_by = 'supabase_auth'
-       and link_user.kind = 'email'
-       and caller.user_id is not null
+    select private.entered_workspace(), link_account.contact_id, 'external', account, account, 'verified', 'service',
+           link_account.verified_by, now()
+     where account is not null
     on conflict on constraint contact_identities_key do nothing;
 end;
 $$;
-comment on function private.link_user is 'Links the calling user, who proved an email, to the contact: the user stays this contact even if the email moves.';
+comment on function private.link_account is 'Links the account (null: none) that proved an email to the contact: the account stays this contact''s even if the email moves.';
+
+create function private.add_phone(contact_id uuid, phone text, phone_key text, is_own boolean)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)
+    select c.workspace_id, c.id, 'phone', add_phone.phone_key, add_phone.phone, 'asserted'
+      from public.contacts c
+     where c.id = add_phone.contact_id
+       and add_phone.phone_key is not null
+       and (is_own or c.created_at = now())
+    on conflict on constraint contact_identities_key do nothing;
+end;
+$$;
+comment on function private.add_phone is 'Adds a typed phone (null key: none) to a contact that is new, or the sender''s own: with proof, or as its visitor. A phone of another contact stays there.';
 
 create function private.lock_unidentified_visitor(identities jsonb, proven boolean)
     returns public.conversations language plpgsql set search_path = ''
@@ -220,7 +265,7 @@ begin
     return conversation;
 end;
 $$;
-comment on function private.identify_visitor is 'Adds a profile and an email (null: another contact has it) to a visitor without identities; with proof the conversation becomes the main one.';
+comment on function private.identify_visitor is 'Adds a profile and an email (null: there is none, or another contact has it) to a visitor without identities; with proof the conversation becomes the main one.';
 
 create function private.merge_visitor(contact_id uuid, standing_id uuid, verified_by text)
     returns boolean language plpgsql set search_path = ''
@@ -257,6 +302,7 @@ $$;
 comment on function private.merge_visitor is 'Merges a visitor into the contact that the visitor proved to be, both locked. Returns false, and changes nothing, if anything contradicts it.';
 
 grant execute on function
-    private.email_proof, private.record_identity_conflict, public.register_contact, private.link_user, private.lock_unidentified_visitor,
+    private.sender_proof, private.proven_account, private.contact_of_sender, private.record_identity_conflict,
+    public.register_contact, private.link_account, private.add_phone, private.lock_unidentified_visitor,
     private.identify_visitor, private.merge_visitor
     to switchboard;

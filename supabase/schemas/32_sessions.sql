@@ -444,7 +444,7 @@ begin
         if role is not null then
             conversation := private.open_conversation_for_contact(contact_id, space, coalesce(persona_id, preset.persona_id), thread_key);
         else
-            conversation := private.open_conversation(space, null, null, null, thread_key, null, client);
+            conversation := private.open_conversation(space, null, null, null, null, thread_key, null, client);
             if not exists (select
                              from public.personas p
                             where p.id = conversation.persona_id

@@ -5,6 +5,7 @@ create function private.open_conversation(
     email             text,
     email_key         text,
     email_hmac        text,
+    identity_token    jsonb,
     thread_key        text,
     client_message_id text,
     client            jsonb
@@ -50,7 +51,7 @@ begin
             return private.find_or_create_conversation(null, user_id, space.persona_id, space.id, coalesce(thread_key, 'main'), null);
         end if;
         if private.email_is_confirmed(user_id, caller ->> 'email') then
-            contact := private.find_or_create_contact('email', caller ->> 'email_key', caller ->> 'email', 'supabase_auth', '{}');
+            contact := private.find_or_create_contact('email', caller ->> 'email_key', caller ->> 'email', 'supabase_auth', '{}', 'auth:' || user_id);
         else
             contact := private.find_or_create_contact('external', 'auth:' || user_id, 'auth:' || user_id, 'supabase_auth', '{}');
         end if;
@@ -58,10 +59,11 @@ begin
     end if;
 
     -- A first message without a token.
-    verified_by := case when email_key is not null then private.email_proof(space.id, email, email_key, email_hmac) end;
+    verified_by := case when email_hmac is not null or identity_token is not null
+                        then private.sender_proof(space, email, email_key, email_hmac, identity_token) end;
     if verified_by is not null then
         perform private.check_limits(private.arrival_limits(space, client ->> 'address'));
-        contact      := private.find_or_create_contact('email', email_key, email, verified_by, '{}');
+        contact      := private.contact_of_sender(email_key, email, verified_by, private.proven_account(verified_by, identity_token), '{}');
         conversation := private.find_or_create_conversation(contact, null, space.persona_id, space.id, coalesce(thread_key, 'main'), 'verified');
     else
         if thread_key is not null then
@@ -297,6 +299,7 @@ create function public.start_turn(
     email             text  default null,
     email_key         text  default null,
     email_hmac        text  default null,
+    identity_token    jsonb default null,
     thread_key        text  default null,
     attempt_id        uuid  default null,
     metadata          jsonb default '{}',
@@ -329,7 +332,8 @@ begin
 
     begin
         -- 1. The contact and the conversation, which is locked: messages of one conversation come one after the other.
-        conversation := private.open_conversation(place.space, email, email_key, email_hmac, thread_key, client_message_id, client);
+        conversation := private.open_conversation(
+                            place.space, email, email_key, email_hmac, identity_token, thread_key, client_message_id, client);
 
         -- 2. A repeat of a message that started a turn before returns that turn. It is refused if it carries another
         --    message: without a token, the message is all that the id's sender is known by.

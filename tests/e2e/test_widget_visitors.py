@@ -1,9 +1,11 @@
 """The identity of a visitor of the embedded chat: in several tabs, known to the page, or becoming known."""
 
-import hashlib
 import hmac
+import time
 
 import asyncpg
+import jwt
+import pytest
 from playwright.async_api import expect
 
 from tests.e2e.chats import stored
@@ -53,16 +55,19 @@ async def test_starting_over_in_one_tab_forgets_in_the_other(shop: Shop) -> None
     assert (await shop.workspace.counts())["conversations"] == 2
 
 
+@pytest.mark.parametrize("proof", ["hmac", "token"])
 async def test_a_visitor_known_to_the_page_continues_elsewhere_and_leaves_nothing_behind(
-    shop: Shop, database: asyncpg.Connection
+    shop: Shop, database: asyncpg.Connection, proof: str
 ) -> None:
-    secret, email = "the-secret-of-the-space", "ann@example.test"
+    secret, email = "the secret of the space, of enough length", "ann@example.test"
     site = await shop.site()
     space_id = site.attributes["data-space"]
     vault = await shop.workspace.add_secret(secret)
     await database.execute("update public.spaces set hmac_secret_id = $2 where id = $1::text::uuid", space_id, vault)
-    proof = hmac.new(secret.encode(), email.encode(), hashlib.sha256).hexdigest()
-    known = Site(site.attributes | {"data-email": email, "data-email-hmac": proof, "data-name": "Ann"}, site.policy)
+    given = {"data-email": email, "data-email-hmac": hmac.digest(secret.encode(), email.encode(), "sha256").hex()}
+    if proof == "token":
+        given = {"data-identity-token": token(secret, email, 300)}
+    known = Site(site.attributes | given | {"data-name": "Ann"}, site.policy)
     async with serving(known):
         await database.execute(
             "update public.spaces set allowed_origins = $2 where id = $1::text::uuid",
@@ -76,6 +81,11 @@ async def test_a_visitor_known_to_the_page_continues_elsewhere_and_leaves_nothin
         await expect(chat.answers).to_have_count(0)
         await chat.page.evaluate("() => localStorage.clear()")
         await chat.page.reload()
+        if proof == "token":
+            # The page's function is called again for the registration: the first token is over by then.
+            tokens = [token(secret, email, seconds) for seconds in (-300, 300)]
+            identify = "tokens => window.Switchboard.identify({identity_token: async () => tokens.shift()})"
+            await chat.page.evaluate(identify, tokens)
         await chat.open()
         await chat.say("What is my boat called?")
         assert "Petrel" in await chat.answered()
@@ -84,6 +94,11 @@ async def test_a_visitor_known_to_the_page_continues_elsewhere_and_leaves_nothin
         shop.workspace.id,
     )
     assert row == {"contacts": 1, "name": "Ann"}
+
+
+def token(secret: str, email: str, seconds: int) -> str:
+    """An identity token that ends after so many seconds."""
+    return jwt.encode({"sub": "4711", "email": email, "exp": int(time.time()) + seconds}, secret, "HS256")
 
 
 async def test_a_visitor_who_becomes_known_keeps_the_conversation(shop: Shop, database: asyncpg.Connection) -> None:

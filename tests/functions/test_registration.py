@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -96,6 +97,46 @@ async def test_a_signed_email_is_verified_and_a_wrong_signature_is_refused(
     wrong = {"email": "eve@example.com", "email_hmac": signature}
     async with client.post(f"/space/{space_id}/register", json=wrong) as response:
         assert (response.status, (await problem(response))["code"]) == (401, "email_hmac_invalid")
+    assert await workspace.counts() == before
+
+
+async def test_an_identity_token_registers_and_chats_as_one_contact_and_a_bad_one_is_refused(
+    client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
+) -> None:
+    secret = "the secret of a shop, of enough length"
+    space_id = await workspace.add_space(hmac_secret_id=await workspace.add_secret(secret), identity="token")
+
+    def token(secret: str = secret, **claims: Any) -> str:
+        return jwt.encode({"sub": "4711", "exp": int(time.time()) + 300} | claims, secret, "HS256")
+
+    async with client.post(f"/space/{space_id}/register", json={"identityToken": token()}) as response:
+        registered = await response.json()
+    assert claims_of(registered, stack)["proof"] == "verified"
+    visitor = Visitor(client, space_id)
+    email = "Ana@example.com"
+    opened = (await visitor.say("hello", identity_token=token(email=email), email=email.lower()))[0].data
+    assert [opened[f"{noun}_id"] for noun in ("contact", "session")] == [
+        registered[noun]["id"] for noun in ("contact", "session")
+    ]
+    before = await workspace.counts()
+    unproven, unsigned = token(exp=1), token("another secret, also of enough length")
+    for body, refused in (
+        ({"identity_token": unsigned}, (401, "identity_token_invalid")),
+        ({"identity_token": unproven}, (401, "identity_token_expired")),
+        ({"identity_token": ""}, (401, "identity_token_invalid")),
+        ({"email": email, "email_hmac": "0" * 64}, (401, "identity_token_required")),
+        ({"email": email, "identity_token": token()}, (422, "invalid_body")),
+        ({"email": email, "identity_token": token(email="eve@example.com")}, (422, "invalid_body")),
+        ({"email": "nobody", "identity_token": token(email=email)}, (422, "invalid_body")),
+        ({"email": email, "email_hmac": "0" * 64, "identity_token": token(email=email)}, (422, "invalid_body")),
+        ({"identity_token": "x" * 4_097}, (422, "invalid_body")),
+    ):
+        for path, more in (("register", {}), ("chat/stream", {"message": "hello"})):
+            async with client.post(f"/space/{space_id}/{path}", json=body | more) as response:
+                assert (response.status, (await problem(response))["code"]) == refused, body
+    # A message does not name its sender twice.
+    async with visitor.post("hello", identity_token=token()) as response:
+        assert (await problem(response))["errors"][0]["field"] == "identity_token"
     assert await workspace.counts() == before
 
 

@@ -53,7 +53,7 @@ async def test_contacts_arrive_in_a_created_space_until_it_is_disabled(
 ) -> None:
     new = {"name": "Website", "personaId": str(workspace.persona_id), "allowed_origins": ["HTTPS://Shop.Example:443"]}
     made = await staff.admin.done("POST", f"/workspaces/{workspace.id}/spaces", new)
-    assert (made["kind"], made["enabled"], made["has_hmac_secret"]) == ("embed", True, False)
+    assert (made["kind"], made["identity"], made["enabled"], made["has_hmac_secret"]) == ("embed", "any", True, False)
     assert made["allowed_origins"] == ["https://shop.example"], "as browsers write it"
     assert not SECRET_COLUMNS & made.keys()
     path, arrival = f"/spaces/{made['id']}", {"email": "ana@example.com"}
@@ -69,7 +69,7 @@ async def test_contacts_arrive_in_a_created_space_until_it_is_disabled(
 
     other = await workspace.add_persona("demo", {})
     changes = {
-        "name": "Renamed", "persona_id": str(other), "arrivals_per_minute": 3,
+        "name": "Renamed", "persona_id": str(other), "arrivals_per_minute": 3, "identity": "token",
         "allowed_origins": ["https://shop.example", "http://localhost:3000"],
     }  # fmt: skip
     changed = {**made, **changes, "enabled": False}
@@ -135,7 +135,7 @@ UNFIT_SPACES: Sequence[dict[str, Any]] = (
     *({"allowed_origins": [origin]} for origin in ORIGINS),
     *({"allowed_origins": ["*", *more]} for more in (["https://shop.example"], ["*"])),
     {"name": " "}, {"name": "\t\n\u2003"}, {"arrivals_per_minute": 0}, {"arrivals_per_minute": True}, {"enabled": "no"},
-    {"persona_id": "x"}, {"enabled": None}, {"kind": "landing"}, {"hmac_secret": "x"},
+    {"persona_id": "x"}, {"enabled": None}, {"kind": "landing"}, {"hmac_secret": "x"}, {"identity": "hmac"},
 )  # fmt: skip
 UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
     ({"kind": "nobody"}, "kind"), ({"kind": "../demo"}, "kind"), ({"config": {"delay_ms": -1}}, "config.delay_ms"),

@@ -38,8 +38,8 @@ EVERYWHERE = """
 """The modules of lib that every function imports."""
 
 TURNS = """
-    auth.client_info chat chat.events chat.stopping chat.turns fields.types http.sse outbound outbound.addresses
-    personas personas.text
+    auth.client_info auth.proofs chat chat.events chat.stopping chat.turns fields.types http.sse outbound
+    outbound.addresses personas personas.text
 """
 DELIVERIES = "jobs jobs.queue personas.failures providers webhooks webhooks.deliveries"
 QUERIES = "database.management database.paging database.queries"
@@ -61,7 +61,7 @@ BESIDES = {
         {TURNS} {SESSIONS} conversations conversations.stream database.paging fields.tags http.batch_queue
         http.streaming sessions.models
     """,
-    "registration": f"{CONTACTS} contacts.registration",
+    "registration": f"{CONTACTS} auth.proofs contacts.registration",
     "sessions": f"""
         {TURNS} {QUERIES} {SESSIONS} conversations conversations.follow_ups fields.tags http.request_body sessions.bulk
         sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers
@@ -70,9 +70,10 @@ BESIDES = {
     "webhooks": f"{TURNS} {DELIVERIES} http.request_body",
     "worker": f"{TURNS} {DELIVERIES}",
     "workspaces": f"""
-        {CONTACTS} {QUERIES} {SESSIONS} contacts.registration personas personas.text sessions.session_templates
-        workflow.workflow_transitions workspaces workspaces.invitations workspaces.members workspaces.personas
-        workspaces.secrets workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
+        {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration personas personas.text
+        sessions.session_templates workflow.workflow_transitions workspaces workspaces.invitations workspaces.members
+        workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces workspaces.turn_errors
+        workspaces.workspaces
     """,
 }
 """All modules that a function imports besides."""

@@ -15,7 +15,7 @@ class Conversation extends EventTarget {
     this.identity = identity;
     this.#required = options.register === "required";
     this.wire = new Wire(options);
-    const whose = identity ? `:${(identity.email_hmac ?? identity.email).toLowerCase()}` : "";
+    const whose = identity ? `:${nameOf(identity)}` : "";
     const place = `switchboard:${options.api}:${options.space}`;
     this.key = `${place}${whose}`;
     if (identity) this.#unknown = new Store(place, () => {});
@@ -96,6 +96,7 @@ class Conversation extends EventTarget {
   async register(profile) {
     const before = this.#unknown?.read();
     const visitor = before?.pending ? null : (before?.token ?? null);
+    if (profile.renew) profile = { ...profile, identity_token: await profile.renew() };
     const response = await this.wire.register(visitor, profile).catch((error) => {
       if (!visitor || error.status !== 401) throw error;
       return this.wire.register(null, profile);
@@ -238,4 +239,11 @@ class Conversation extends EventTarget {
     }
     this.tell("change");
   }
+}
+
+// What a visitor is called on this device: the person whom the proof names, not the proof, which changes.
+function nameOf({ email, email_hmac, identity_token }) {
+  if (!identity_token) return (email_hmac ?? email).toLowerCase();
+  const { sub, email: proven } = claimsOf(identity_token);
+  return `token:${sub ?? proven}`;
 }

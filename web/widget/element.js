@@ -4,6 +4,7 @@ class SwitchboardChat extends HTMLElement {
   #options = null;
   #view = null;
   #conversation = null;
+  #identifying = null; // the last call of identify
 
   // Create the chat; called once, after the element is in the page.
   start(options) {
@@ -54,10 +55,14 @@ class SwitchboardChat extends HTMLElement {
     return this.#conversation.send(String(text));
   }
 
-  // Set the visitor: {email, email_hmac?, first_name?}; null for an unknown one. Each visitor has their own conversation and
-  // storage.
-  identify(identity) {
-    this.#enter(identity?.email ? { email: identity.email, email_hmac: identity.email_hmac ?? null, first_name: identity.first_name?.trim() || null } : null);
+  // Set the visitor: {identity_token, first_name?} or {email, email_hmac?, first_name?}; null for an unknown one. The token may
+  // be a function that returns one. Each visitor has their own conversation and storage.
+  async identify(given) {
+    const call = (this.#identifying = Symbol("identify"));
+    const renew = typeof given?.identity_token === "function" ? given.identity_token : null;
+    if (renew) given = { ...given, identity_token: await renew() };
+    // A later call counts, such as that of a sign-out.
+    if (call === this.#identifying) this.#enter(readIdentity(given, renew));
   }
 
   forget() {

@@ -70,7 +70,8 @@ class Live {
     const conversation = token && token !== this.#refused ? claimsOf(token).conversation_id : null;
     if (!conversation) return null;
     // A visitor with proof continues an earlier conversation, whose messages are not new.
-    const start = this.#conversation.identity?.email_hmac ? "latest" : null;
+    const { identity } = this.#conversation;
+    const start = identity?.email_hmac || identity?.identity_token ? "latest" : null;
     return { token, conversation, after: place?.conversation === conversation ? place.last : start };
   }
 

@@ -63,7 +63,12 @@ function readOptions(script) {
     registration: data.registration ? withoutSlash(new URL(data.registration, document.baseURI).href) : api,
     conversations: data.conversations ? withoutSlash(new URL(data.conversations, document.baseURI).href) : api,
     register,
-    identity: data.email ? { email: data.email, email_hmac: data.emailHmac || null, first_name: data.name?.trim() || null } : null,
+    identity: readIdentity({
+      email: data.email,
+      email_hmac: data.emailHmac,
+      identity_token: data.identityToken,
+      first_name: data.name,
+    }),
     color: data.color && CSS.supports("color", data.color) ? data.color : "",
     scheme: data.scheme || "auto",
     position: data.position || "end",
@@ -76,6 +81,18 @@ function readOptions(script) {
       ...(data.greeting === undefined ? {} : { greeting: data.greeting }),
       ...labels,
     },
+  };
+}
+
+// The visitor whom the page names; null for an unknown one. `renew`, if there is one, returns a new identity token.
+function readIdentity(given, renew = null) {
+  if (!given?.email && !given?.identity_token) return null;
+  return {
+    email: given.email || null,
+    email_hmac: given.email_hmac || null,
+    identity_token: given.identity_token || null,
+    first_name: given.first_name?.trim() || null,
+    renew,
   };
 }
 

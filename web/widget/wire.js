@@ -61,8 +61,8 @@ class Wire {
 
   // With the token of a visitor without an email, they stay the same visitor.
   register(token, profile) {
-    const body = { email: profile.email, source: "widget" };
-    for (const name of ["first_name", "email_hmac"]) if (profile[name]) body[name] = profile[name];
+    const body = { source: "widget" };
+    for (const name of ["email", "first_name", "email_hmac", "identity_token"]) if (profile[name]) body[name] = profile[name];
     return this.#send(`${this.#options.registration}/space/${encodeURIComponent(this.#options.space)}/register`, {
       method: "POST",
       headers: { "Content-Type": "application/json", ...bearer(token) },

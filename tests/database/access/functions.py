@@ -53,6 +53,8 @@ register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test', email_hm
 # The other workspace's secret signs nothing here, and its contacts are unknown.
 register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test', email_hmac => hmac.two) \
     | at_space=email_hmac_invalid
+register_contact(spaces.one, 'embed', 'x', 'x', identity_token => '{"signed": "a@access.test", "signature": "0"}') \
+    | at_space=identity_token_invalid
 register_contact(spaces.one, 'embed', 'c@access.test', 'c@access.test') | contact_id | at_space=new
 register_contact(spaces.two, 'embed', 'c@access.test', 'c@access.test') | contact_id | at_space=c
 register_contact(spaces.{landing,closed}, 'landing', 'a@access.test', 'a@access.test') | *: space_not_found
@@ -292,8 +294,8 @@ accept_invitation(invitations.{two,late_one}) | *: invitation_not_found
 [switchboard]
 private.persona_secret(personas.one) | value | *: None; in_one: persona-one
 private.persona_secret(personas.two) | value | *: None; for_C: persona-two
-private.email_is_signed(spaces.one, 'a@access.test', 'a@access.test', hmac.one) | value | *: False; in_one: True
-private.email_is_signed(spaces.two, 'a@access.test', 'a@access.test', hmac.two) | value | *: False; for_C: True
+private.is_signed(spaces.one, array['x', 'a@access.test'], hmac.one) | value | *: False; in_one: True
+private.is_signed(spaces.two, array['a@access.test'], hmac.two) | value | *: False; for_C: True
 private.email_is_confirmed(users.guest, 'guest@access.test') | value | *: True
 private.email_is_confirmed(users.stranger, 'stranger@access.test') | value | *: False
 private.callback_secret(turns.a) | workspace_id | system=one
