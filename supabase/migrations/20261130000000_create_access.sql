@@ -43,6 +43,11 @@ alter role switchboard set statement_timeout = '10s';
 alter role authenticated set plan_cache_mode = 'force_custom_plan';
 alter role service_role  set plan_cache_mode = 'force_custom_plan';
 
+-- Postgres would log errors with the values of rows and parameters, and slow statements with theirs: a person's email, a message.
+-- The functions log the codes of errors, and PostgREST answers with them. A role that logs in keeps its setting as it takes another.
+-- Hosted, supautils lets postgres set it (see docs/operations.md, "Logs").
+alter role authenticator set log_min_messages = 'fatal';
+
 comment on role contact is 'An outside person with a contact token: reads one conversation.';
 comment on role member is 'A signed-in user who is a member of a workspace: reads, of the workspaces that they are a member of, also the columns for members. check_request() sets it.';
 comment on role switchboard is 'The functions of Switchboard: executes the domain functions and sees only the entered workspace.';
@@ -72,6 +77,7 @@ grant switchboard, contact, authenticated to switchboard_login;
 
 -- The time limits that PostgREST applies to the role switchboard, and Supabase to PostgREST's login.
 alter role switchboard_login set role = 'switchboard';
+alter role switchboard_login set log_min_messages = 'fatal';
 alter role switchboard_login set statement_timeout = '10s';
 alter role switchboard_login set lock_timeout = '8s';
 
