@@ -91,6 +91,8 @@ workspace_settings of workspaces | entered; members
 persona_settings of personas | entered; members
 space_settings of spaces | entered; members
 private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
+private.reads                  | --- | one two subject=x | taken=77 | none
+private.open_streams           | --- | one two subject=x | address=x | none
 private.wakes                  | --- | worker worker name=x | woken_at=SOON | none
 private.sweeps                 | --- | test test name=x | swept_at=SOON | none
 private.session_stats_marks    | --- | one two | created_at=SOON | none
