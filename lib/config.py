@@ -57,6 +57,9 @@ class Settings(BaseModel):
     conversation_stream_seconds: int = Field(default=300, ge=5, le=840)
     """Longest duration of a conversation's stream; its reader then reconnects. Below the function's time limit."""
 
+    reads_per_minute: int = Field(default=600, ge=1)
+    """Most requests to reading routes of one user or contact token in a minute."""
+
     @model_validator(mode="after")
     def _something_to_sign_with(self) -> "Settings":
         if self.switchboard_signing_key is None and self.supabase_jwt_secret is None:

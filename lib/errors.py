@@ -258,6 +258,7 @@ TITLES: Mapping[str, str] = {
     "persona_unavailable": "The persona is not available at the moment.",
     "turn_in_progress": "The previous message of the conversation is still being answered.",
     "rate_limited": "Too many requests.",
+    "too_many_streams": "Too many streams are open.",
     "space_not_found": "There is no such space.",
     "persona_not_found": "There is no such persona.",
     "workspace_not_found": "There is no such workspace.",

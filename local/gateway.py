@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lib.http.header_timeout import HeaderTimeoutProtocol
 from lib.routes import ROUTES
 from local import auth, proxy
 from local.apikeys import ApiKeys
@@ -187,7 +188,7 @@ def main() -> None:
         loop="uvloop",
         # Not httptools: under uvicorn it loses the body of a request that offers an upgrade, as Java's client and `curl
         # --http2` do over plain HTTP. Nothing here uses WebSocket.
-        http="h11",
+        http=HeaderTimeoutProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

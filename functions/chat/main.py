@@ -1,5 +1,7 @@
 """chat: a message comes in, the persona's answer goes out as a stream; also serves the widget's script."""
 
+from collections.abc import AsyncGenerator
+
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
@@ -7,10 +9,12 @@ from starlette.responses import Response
 from lib import errors
 from lib.auth import callers, client_info
 from lib.chat import protocols, turn_runner, turns
+from lib.chat.events import Event, Opened
 from lib.database import commands, rate_limits
-from lib.http import app, request_body, sse
+from lib.database.commands import Rpc
+from lib.http import app, read_limits, request_body, sse
 from lib.http import widget as widgets
-from lib.http.streaming import Stream
+from lib.http.streaming import DRAIN_SECONDS, Stream
 
 
 async def stream(request: Request) -> Response:
@@ -23,7 +27,7 @@ async def stream(request: Request) -> Response:
     turn = await turns.start(caller, space_id, message, client_info.of(request))
     headers = rate_limits.headers(turn.limits)
     if turn.repeated or turn.taken_over:
-        events = turns.follow(turn.rpc, await turns.snapshot(turn), turn.opened)
+        events = await _followed(request, caller, turn.rpc, await turns.snapshot(turn), turn.opened)
         return Stream(events, drain=False, encoder=protocol.encoder(), headers=headers)
     return Stream(turn_runner.stream_answer(turn), drain=True, encoder=protocol.encoder(), headers=headers)
 
@@ -37,7 +41,7 @@ async def resume(request: Request) -> Response:
     rpc = commands.reading_as(caller)
     state = await turns.resume(rpc, turn_id, after)
     opened = state.opened() if after is None else None
-    return Stream(turns.follow(rpc, state, opened), drain=False, encoder=protocol.encoder())
+    return Stream(await _followed(request, caller, rpc, state, opened), drain=False, encoder=protocol.encoder())
 
 
 async def resume_chat(request: Request) -> Response:
@@ -51,7 +55,8 @@ async def resume_chat(request: Request) -> Response:
     state = await turns.read_active(rpc, space_id, chat_id)
     if state is None:
         return app.nothing()
-    return Stream(turns.follow(rpc, state, state.opened()), drain=False, encoder=protocol.encoder())
+    events = await _followed(request, caller, rpc, state, state.opened())
+    return Stream(events, drain=False, encoder=protocol.encoder())
 
 
 async def cancel(request: Request) -> turns.CancelResult:
@@ -64,6 +69,17 @@ async def cancel(request: Request) -> turns.CancelResult:
 async def widget(request: Request) -> Response:
     """The widget's script."""
     return widgets.answer(request)
+
+
+async def _followed(
+    request: Request, caller: callers.Caller, rpc: Rpc, state: turns.TurnState, opened: Opened | None
+) -> AsyncGenerator[Event, None]:
+    """The events of a turn. One that has ended is sent at once; for others the caller's streams are limited."""
+    events = turns.follow(rpc, state, opened)
+    if state.status != "active":
+        return events
+    seconds = turns.FOLLOW_LIMIT_SECONDS + DRAIN_SECONDS
+    return await read_limits.opened(events, caller, client_info.of(request).address, seconds)
 
 
 def _protocol(request: Request) -> protocols.Protocol:

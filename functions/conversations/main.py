@@ -7,12 +7,12 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import errors
-from lib.auth import callers
+from lib import config, errors
+from lib.auth import callers, client_info
 from lib.conversations import stream as domain
 from lib.database import commands
-from lib.http import app
-from lib.http.streaming import Stream
+from lib.http import app, read_limits
+from lib.http.streaming import DRAIN_SECONDS, Stream
 
 
 async def stream(request: Request) -> Response:
@@ -23,7 +23,10 @@ async def stream(request: Request) -> Response:
     rpc = commands.reading_as(caller)
     part = await domain.read(rpc, conversation_id, after)
     known = after if isinstance(after, UUID) else None
-    return Stream(domain.follow(rpc, conversation_id, part, known), drain=False, encoder=domain.Encoder())
+    seconds = config.settings().conversation_stream_seconds + DRAIN_SECONDS
+    followed = domain.follow(rpc, conversation_id, part, known)
+    events = await read_limits.opened(followed, caller, client_info.of(request).address, seconds)
+    return Stream(events, drain=False, encoder=domain.Encoder())
 
 
 def _after(request: Request) -> UUID | Literal["latest"] | None:

@@ -172,8 +172,12 @@ async def caller_of(request: Request) -> Caller:
     Raises TokenInvalid or TokenExpired for an invalid bearer token, BackendUnavailable if the keys of Supabase Auth
     cannot be fetched.
     """
-    header = request.headers.get("authorization")
-    return Anonymous() if header is None else await identify(_bearer(header))
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is None:
+        header = request.headers.get("authorization")
+        known = Anonymous() if header is None else await identify(_bearer(header))
+        request.state.caller = known
+    return known
 
 
 async def require_reader(request: Request) -> Contact | User:

@@ -130,13 +130,15 @@ class Queries:
         return Page(items=rows[:-1], next_cursor=last.cursor())
 
 
-def reading_as(caller: callers.Contact | callers.User) -> Queries:
-    """Queries with the token of this caller."""
+def reading_as(caller: callers.Contact | callers.User, *, as_member: bool = True) -> Queries:
+    """Queries with the token of this caller; of a user ``as_member`` of their workspaces, or as the person whose
+    sessions they are."""
     loop = asyncio.get_running_loop()
     if (client := _clients.get(loop)) is None:
         settings = config.settings()
         client = _clients[loop] = connect(settings.rest_url, settings.supabase_anon_key.get_secret_value())
-    return Queries(client, {"Authorization": f"Bearer {caller.token}"})
+    headers = {"Authorization": f"Bearer {caller.token}"}
+    return Queries(client, headers if as_member else headers | {"Read-As": "user"})
 
 
 def connect(rest_url: str, api_key: str) -> AsyncPostgrestClient:

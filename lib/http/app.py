@@ -4,6 +4,7 @@ A handler takes the request and returns a response, or a model that becomes one.
 here, so one place decides what a caller may see.
 """
 
+import asyncio
 import contextlib
 import re
 import time
@@ -17,7 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
 
 from lib import config, errors, log, routes
-from lib.http import cors
+from lib.auth import callers
+from lib.http import cors, read_limits
 from lib.routes import Route
 
 Handler = Callable[[Request], Awaitable[Response | BaseModel]]
@@ -79,7 +81,7 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
 
 
 def _set_the_servers_protocols() -> None:
-    """Have functions-framework's server read requests with h11, and take none for a WebSocket.
+    """Have functions-framework's server read requests with h11, limit the time of heads, and take none for a WebSocket.
 
     Left to itself it takes httptools wherever that is installed. Under uvicorn, httptools loses the body of a request
     that offers an upgrade, as Java's client and `curl --http2` do over plain HTTP.
@@ -87,7 +89,9 @@ def _set_the_servers_protocols() -> None:
     with contextlib.suppress(ImportError):  # where there is no gunicorn, as on Windows
         from uvicorn_worker import UvicornWorker  # noqa: PLC0415
 
-        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "h11", "ws": "none"}
+        from lib.http.header_timeout import HeaderTimeoutProtocol  # noqa: PLC0415
+
+        UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": HeaderTimeoutProtocol, "ws": "none"}
 
 
 def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
@@ -132,8 +136,7 @@ async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tu
         if origin is not None:
             cross_origin = await cors.headers(match.endpoint.route, match.space_id, origin)
         request.scope["path_params"] = dict(match.path_params)
-        answer = await match.endpoint.handler(request)
-        response = answer if isinstance(answer, Response) else _json(answer, status=200)
+        response = await _counted(match.endpoint, request)
     except errors.Moved as moved:
         response = _problem(moved)
         response.headers["Location"] = _moved(request, moved)
@@ -146,6 +149,24 @@ async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tu
     if "Vary" in cross_origin:
         response.headers.add_vary_header(cross_origin["Vary"])
     return response, match.endpoint.route if match else None
+
+
+async def _counted(endpoint: _Endpoint, request: Request) -> Response:
+    """The handler's response. A read with a token is counted meanwhile, and the count may refuse it."""
+    reads = endpoint.route.method == "GET" and {"contact", "user"} & set(endpoint.route.callers)
+    if not reads or "authorization" not in request.headers:
+        return _response(await endpoint.handler(request))
+    counting = asyncio.create_task(read_limits.count(await callers.caller_of(request)))
+    try:
+        response = _response(await endpoint.handler(request))
+    finally:
+        headers = await counting
+    response.headers.update(headers)
+    return response
+
+
+def _response(answer: Response | BaseModel) -> Response:
+    return answer if isinstance(answer, Response) else _json(answer, status=200)
 
 
 def _moved(request: Request, moved: errors.Moved) -> str:

@@ -107,15 +107,6 @@ class ContactRef(Record):
     name: str | None
 
 
-FOR_MEMBERS = frozenset(
-    {
-        "assigned_user_id", "primary_quote", "quote_counts", "tags", "taken_over_by", "taken_over_at",
-        "workflow_state", "quotes", "refs", "proof",
-    }
-)  # fmt: skip
-"""Fields of a session that only members of its workspace see; others see only if it is taken over."""
-
-
 class Session(Record):
     """A session in a list: a row of session_details, or of contact_session_details without the fields for members.
 
@@ -151,13 +142,6 @@ class Session(Record):
     tags: tuple[str, ...] | None = None
     taken_over_by: UUID | None = None
     taken_over_at: datetime | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_fields_for_members(cls, row: Any) -> Any:
-        if isinstance(row, dict) and row.get("reader_is_member") is False:
-            return {name: value for name, value in row.items() if name not in FOR_MEMBERS}
-        return row
 
 
 class TurnView(Record):

@@ -2,21 +2,23 @@
 
 Row-level security decides which sessions a caller may read; conditions only narrow a list down. A list takes at most
 three requests: the member's role, a search in other tables, the page. (One more for an offset into a search for a
-common word, and one for words beyond ASCII that are searched session by session.)
+common word, and one for words beyond ASCII that are searched session by session.) A session that a user does not see as
+a member is read once more, as the person whose session it is.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from lib import errors
 from lib.auth import callers
 from lib.database import paging, queries
 from lib.database.paging import Page, Position
-from lib.database.queries import Query
+from lib.database.queries import Queries, Query
 from lib.fields import external_refs
 from lib.fields.models import Record
 from lib.sessions.models import (
@@ -44,6 +46,9 @@ _CONDITIONS = (
 _MESSAGE = "id,turn_id,role,text,partial,created_at"
 
 Caller = callers.Contact | callers.User
+Found = TypeVar("Found")
+
+_NO_SESSIONS = Page[Session](items=())
 
 
 @dataclass(frozen=True)
@@ -93,21 +98,36 @@ async def find_by_trip(
 
 async def find_in_conversation(caller: Caller, conversation_id: UUID, page: SessionPageRequest) -> Page[Session]:
     """A conversation's sessions, newest first. Raises Refused (conversation_not_found)."""
-    found = await _Source(caller, lambda query: query.eq("conversation_id", conversation_id)).page(page)
+
+    async def read_as(reader: _Reader) -> Page[Session]:
+        return await _Source(reader, lambda query: query.eq("conversation_id", conversation_id)).page(page)
+
+    found = await _first(caller, read_as, _NO_SESSIONS)
     if not found.items:
         await _require_conversation(caller, conversation_id)
     return found
 
 
 async def find_live(caller: Caller, page: SessionPageRequest) -> Page[Session]:
-    """The caller's own and assigned live sessions in all workspaces, newest first."""
-    return await _Source(caller, lambda query: _own(query.in_("status", _LIVE), caller)).page(page)
+    """The caller's own and assigned live sessions in all workspaces, newest first.
+
+    A member's are those of the workspaces that they are a member of, if there are any.
+    """
+
+    async def read_as(reader: _Reader) -> Page[Session]:
+        return await _Source(reader, lambda query: _own(query.in_("status", _LIVE), reader)).page(page)
+
+    return await _first(caller, read_as, _NO_SESSIONS)
 
 
 async def read_live(caller: Caller, conversation_id: UUID) -> Session:
     """A conversation's live session. Raises Refused (conversation_not_found, session_not_found)."""
-    live = _Source(caller, lambda query: query.eq("conversation_id", conversation_id).in_("status", _LIVE))
-    found = await live.page(SessionPageRequest(limit=1))
+
+    async def read_as(reader: _Reader) -> Page[Session]:
+        live = _Source(reader, lambda query: query.eq("conversation_id", conversation_id).in_("status", _LIVE))
+        return await live.page(SessionPageRequest(limit=1))
+
+    found = await _first(caller, read_as, _NO_SESSIONS)
     if not found.items:
         await _require_conversation(caller, conversation_id)
         raise errors.Refused(404, "session_not_found", detail=errors.detail("session_not_found", "no_live_session"))
@@ -119,12 +139,15 @@ async def read_by_request(caller: Caller, request_id: UUID) -> Session:
 
     Raises Refused (request_not_found, session_not_found).
     """
-    database, view = queries.reading_as(caller), _view(caller)
-    query = database.table("requests").select(
-        f"working:{view}!sessions_request_id_fkey(*)", f"first:{view}!requests_session_id_fkey(*)"
-    )
-    query = query.eq("id", request_id).order("live", desc=True, foreign_table="working")
-    found = await database.rows(_newest_first(query, 1, "working"), _RequestSessions)
+
+    async def read_as(reader: _Reader) -> Sequence[_RequestSessions]:
+        query = reader.database.table("requests").select(
+            f"working:{reader.view}!sessions_request_id_fkey(*)", f"first:{reader.view}!requests_session_id_fkey(*)"
+        )
+        query = query.eq("id", request_id).order("live", desc=True, foreign_table="working")
+        return await reader.database.rows(_newest_first(query, 1, "working"), _RequestSessions)
+
+    found = await _first(caller, read_as, ())
     if not found:
         raise errors.Refused(404, "request_not_found")
     session = next(iter(found[0].working), found[0].first)
@@ -138,26 +161,55 @@ async def read(caller: Caller, session_id: UUID, page: MessagePageRequest) -> Se
     database = queries.reading_as(caller)
     events = database.function("session_events", {"session_id": session_id})
     events = events.order("at", desc=True).order("object_id").limit(MAX_EVENTS)
-    rows, happened = await asyncio.gather(
-        database.rows(_details(caller, page).eq("id", session_id), _SessionRow), database.rows(events, TimelineEntry)
-    )
-    if not rows:
-        raise errors.Refused(404, "session_not_found")
-    messages = rows[0].messages
-    if page.before is not None:
+
+    async def read_as(reader: _Reader) -> Sequence[_SessionRow]:
+        rows = await reader.database.rows(_details(reader, page).eq("id", session_id), _SessionRow)
+        if not rows or page.before is None:
+            return rows
         if not rows[0].before:
             raise errors.Refused(404, "message_not_found")
         last = Position(created_at=rows[0].before[0].created_at, id=page.before)
-        query = _after(database.table("messages").select(_MESSAGE).eq("session_id", session_id), last)
-        messages = await database.rows(_newest_first(query, page.limit + 1), MessageView)
-    return rows[0].detail(messages, happened, page.limit)
+        query = _after(reader.database.table("messages").select(_MESSAGE).eq("session_id", session_id), last)
+        messages = await reader.database.rows(_newest_first(query, page.limit + 1), MessageView)
+        return [rows[0].model_copy(update={"messages": messages})]
+
+    rows, happened = await asyncio.gather(_first(caller, read_as, ()), database.rows(events, TimelineEntry))
+    if not rows:
+        raise errors.Refused(404, "session_not_found")
+    return rows[0].detail(happened, page.limit)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """The view that shows a caller sessions, with the queries that read it."""
+
+    caller: Caller
+    as_member: bool
+
+    @property
+    def view(self) -> str:
+        return "session_details" if self.as_member else "contact_session_details"
+
+    @property
+    def database(self) -> Queries:
+        return queries.reading_as(self.caller, as_member=self.as_member)
+
+
+async def _first(caller: Caller, read_as: Callable[[_Reader], Awaitable[Found]], nothing: object) -> Found:
+    """What a caller reads: a user as a member if that finds anything, otherwise the session's own person."""
+    if isinstance(caller, callers.User):
+        # Forbidden: the user is a member of no workspace.
+        with contextlib.suppress(errors.Forbidden):
+            if (found := await read_as(_Reader(caller, as_member=True))) != nothing:
+                return found
+    return await read_as(_Reader(caller, as_member=False))
 
 
 @dataclass(frozen=True)
 class _Source:
     """The sessions that a caller may read, narrowed down by conditions."""
 
-    caller: Caller
+    reader: _Reader
     narrow: Callable[[Query], Query]
     match: _Match = _Match()
 
@@ -170,7 +222,7 @@ class _Source:
             embedded.append("matching_tags:tags!inner()")
         if match.refs:
             embedded.append("matching_refs:session_refs!inner()")
-        query = queries.reading_as(self.caller).table(_view(self.caller)).select(columns, *embedded)
+        query = self.reader.database.table(self.reader.view).select(columns, *embedded)
         if match.text is not None:
             search = {"config": "simple"} | ({"type": "web_search"} if match.text.isascii() else {})
             query = query.text_search("matching_messages.words", await self._words(match.text), search)
@@ -188,20 +240,20 @@ class _Source:
         if page.offset:
             # Sessions before the offset are read by their positions alone, without their names and objects.
             return await self._described(await self.select(_POSITION), page)
-        rows = await queries.reading_as(self.caller).rows(_of_page(await self.select("*"), page), Session)
+        rows = await self.reader.database.rows(_of_page(await self.select("*"), page), Session)
         return _page(rows, len(rows), page)
 
     async def _words(self, text: str) -> str:
         """What a text search asks for; the database folds accents and cuts words beyond ASCII."""
         if text.isascii():
             return text
-        database = queries.reading_as(self.caller)
+        database = self.reader.database
         asked = await database.rows(database.function("search_words", {"query": text}), _Words)
         return asked[0].words
 
     async def search(self, workspace_id: UUID, page: SessionPageRequest) -> Page[Session]:
         """A page, by way of the matches if they are few; for owners and admins of the workspace."""
-        found = queries.reading_as(self.caller).function("search_sessions", self.match.arguments(workspace_id))
+        found = self.reader.database.function("search_sessions", self.match.arguments(workspace_id))
         try:
             return await self._described(self.narrow(found.select(_POSITION, _CONDITIONS)), page)
         except errors.Refused as refused:
@@ -210,12 +262,12 @@ class _Source:
         return await self.page(page)
 
     async def _described(self, query: Query, page: SessionPageRequest) -> Page[Session]:
-        database = queries.reading_as(self.caller)
+        database = self.reader.database
         positions = await database.rows(_of_page(query, page), Position)
         ids = [str(position.id) for position in positions[: page.limit]]
         if not ids:
             return Page(items=())
-        described = database.table(_view(self.caller)).select("*").in_("id", ids)
+        described = database.table(self.reader.view).select("*").in_("id", ids)
         return _page(await database.rows(_newest_first(described, page.limit), Session), len(positions), page)
 
 
@@ -231,19 +283,20 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
     if role is None and (search.has_quote or match.for_members):
         return Page(items=())
     given = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
+    reader = _Reader(caller, as_member=role is not None)
 
     def narrow(query: Query) -> Query:
         if role is None:
             query = query.eq("user_id", caller.user_id)
         elif role == "agent":
-            query = _own(query, caller)
+            query = _own(query, reader)
         if role is not None and given.has_quote is not None:
             query = _with(query, "primary_quote_id", given.has_quote)
-        if given.taken_over is not None:
+        if role is not None and given.taken_over is not None:
             query = _with(query, "taken_over_at", given.taken_over)
-        return _filtered(query, given)
+        return _filtered(query, given) if role is not None else _filtered_as_contact(query, given)
 
-    source = _Source(caller, narrow, match)
+    source = _Source(reader, narrow, match)
     if match and workspace_id is not None and role in ("owner", "admin"):
         return await source.search(workspace_id, search)
     return await source.page(search)
@@ -255,13 +308,14 @@ async def _find_as_contact(contact: callers.Contact, search: SessionFilter, matc
     if search.contact_id == contact.contact_id:
         # The sessions of a merged contact have another contact_id, which it may not know.
         search = search.model_copy(update={"contact_id": None})
+    reader = _Reader(contact, as_member=False)
+    return await _Source(reader, lambda query: _filtered_as_contact(query, search), match).page(search)
 
-    def narrow(query: Query) -> Query:
-        if search.taken_over is not None:
-            query = query.eq("taken_over", search.taken_over)
-        return _filtered(query, search)
 
-    return await _Source(contact, narrow, match).page(search)
+def _filtered_as_contact(query: Query, search: SessionFilter) -> Query:
+    if search.taken_over is not None:
+        query = query.eq("taken_over", search.taken_over)
+    return _filtered(query, search)
 
 
 def _filtered(query: Query, search: SessionFilter) -> Query:
@@ -294,11 +348,14 @@ def _filtered(query: Query, search: SessionFilter) -> Query:
     return query
 
 
-def _own(query: Query, caller: Caller) -> Query:
+def _own(query: Query, reader: _Reader) -> Query:
     """The sessions that a user holds or is assigned; a contact reads no others."""
-    if isinstance(caller, callers.Contact):
+    if isinstance(reader.caller, callers.Contact):
         return query
-    return query.or_(f"user_id.eq.{caller.user_id},assigned_user_id.eq.{caller.user_id}")
+    user_id = reader.caller.user_id
+    if not reader.as_member:
+        return query.eq("user_id", user_id)
+    return query.or_(f"user_id.eq.{user_id},assigned_user_id.eq.{user_id}")
 
 
 def _with(query: Query, column: str, wanted: bool) -> Query:
@@ -332,22 +389,18 @@ def _page(rows: Sequence[Session], found: int, page: SessionPageRequest) -> Page
     return Page(items=items, next_cursor=Position(created_at=items[-1].created_at, id=items[-1].id).cursor())
 
 
-def _view(caller: Caller) -> str:
-    return "contact_session_details" if isinstance(caller, callers.Contact) else "session_details"
-
-
-def _details(caller: Caller, page: MessagePageRequest) -> Query:
+def _details(reader: _Reader, page: MessagePageRequest) -> Query:
     """Sessions with the rows of other tables that their details show."""
     columns = ["*", "turns(*)", f"messages({_MESSAGE})" if page.before is None else "before:messages(created_at)"]
-    if isinstance(caller, callers.User):
+    if reader.as_member:
         columns += ["refs:session_refs(*)", "request_quotes:requests!sessions_request_id_fkey(quotes(*))"]
-    query: Query = queries.reading_as(caller).table(_view(caller)).select(*columns)
+    query: Query = reader.database.table(reader.view).select(*columns)
     query = _newest_first(query, MAX_TURNS, "turns")
     if page.before is None:
         query = _newest_first(query, page.limit + 1, "messages")
     else:
         query = query.eq("before.id", page.before)
-    if isinstance(caller, callers.User):
+    if reader.as_member:
         for table in ("refs", "request_quotes.quotes"):
             query = query.order("created_at", foreign_table=table).order("id", foreign_table=table)
         query = query.limit(MAX_QUOTES, foreign_table="request_quotes.quotes")
@@ -417,8 +470,9 @@ class _SessionRow(Session):
     refs: tuple[ExternalRef, ...] | None = None
     request_quotes: _Quotes | None = None
 
-    def detail(self, messages: Sequence[MessageView], happened: Sequence[TimelineEntry], limit: int) -> SessionDetail:
-        """The session's details with up to ``limit`` of these messages, of which one more tells that there are more."""
+    def detail(self, happened: Sequence[TimelineEntry], limit: int) -> SessionDetail:
+        """The session's details with up to ``limit`` of its messages, of which one more tells that there are more."""
+        messages = self.messages
         turns = self.turns[::-1]
         started = [TimelineEntry(at=turn.created_at, event="turn.started", turn_id=turn.id) for turn in turns]
         finished = [

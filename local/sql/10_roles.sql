@@ -33,8 +33,8 @@ alter role authenticator set statement_timeout = '8s';
 alter role authenticator set lock_timeout = '8s';
 alter role supabase_auth_admin set search_path = 'auth';
 alter role postgres set search_path = "$user", public, extensions;
--- Hosted, supautils.privileged_role_allowed_configs lets postgres set the parameters of PostgREST.
-grant set on parameter pgrst.db_pre_request to postgres;
+-- Hosted, supautils.privileged_role_allowed_configs lets postgres set these.
+grant set on parameter pgrst.db_pre_request, log_min_messages to postgres;
 
 do $$
 begin

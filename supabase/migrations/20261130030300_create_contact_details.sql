@@ -55,7 +55,7 @@ select c.*, f.message_count, f.sessions,
                             'proof', (select v.proof from public.conversations v where v.id = s.conversation_id),
                             'message_count', s.message_count, 'created_at', s.created_at,
                             'last_activity_at', s.last_activity_at) order by s.created_at desc, s.id desc)
-                   from (select s.*
+                   from (select s.id, s.conversation_id, s.persona_id, s.status, s.message_count, s.created_at, s.last_activity_at
                            from public.sessions s
                           where s.contact_id = c.id
                           order by s.created_at desc, s.id desc

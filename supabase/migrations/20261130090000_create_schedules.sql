@@ -73,6 +73,8 @@ select cron.schedule('switchboard-archive',      '15 3 * * *', $$select private.
 select cron.schedule('switchboard-prune',        '45 3 * * *', $$
     delete from cron.job_run_details where end_time < now() - interval '7 days';
     delete from public.rate_limits where window_started_at < now() - interval '1 day';
+    delete from private.reads where window_started_at < now() - interval '1 day';
+    delete from private.open_streams where ends_at < now();
     delete from public.invitations where expires_at < now() - interval '30 days';
 $$);
 select cron.schedule('switchboard-forget-secrets', '50 3 * * *', 'select private.forget_secrets()');

@@ -115,9 +115,9 @@ create policy "Switchboard adds to the workspace it entered"
     on public.contact_moves for insert to switchboard
     with check (workspace_id = (select private.entered_workspace()));
 
--- Who may read a contact's session details: the contact, those of its token's conversation.
+-- Who may read a contact's session details: the contact, those of its token's conversation; users, those that they may see.
 
-grant select on public.contact_session_details to contact;
+grant select on public.contact_session_details to contact, authenticated;
 
 -- Who may see a contact: members, and the contact once there is proof of who it is. Its source, attributes and merges are
 -- for members.
@@ -297,14 +297,18 @@ grant select on public.message_words to authenticated, contact;
 
 grant select (
     id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, created_at
-) on public.messages to contact;
-grant select on public.messages to authenticated;
+) on public.messages to contact, authenticated;
+grant select on public.messages to member;
 grant select, insert on public.messages to switchboard;
 grant all on public.messages to service_role;
 
 create policy "Admins read all messages, users and agents their own"
     on public.messages for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()));
+
+create policy "Only members read the columns for members"
+    on public.messages as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
 
 create policy "Contacts read their conversation's messages"
     on public.messages for select to contact
@@ -379,8 +383,8 @@ create policy "Switchboard deletes in the workspace it manages"
 
 grant select (
     id, workspace_id, request_id, session_id, status, title, created_at, updated_at
-) on public.proposals to contact;
-grant select on public.proposals to authenticated;
+) on public.proposals to contact, authenticated;
+grant select on public.proposals to member;
 grant select, insert, update on public.proposals to switchboard;
 grant all on public.proposals to service_role;
 
@@ -391,6 +395,10 @@ create policy "Admins read all proposals, users and agents their own"
         or (session_id in (select private.own_sessions())
             and (status <> 'draft' or workspace_id in (select private.member_workspaces())))
     );
+
+create policy "Only members read the columns for members"
+    on public.proposals as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
 
 create policy "Contacts read what was proposed to them"
     on public.proposals for select to contact
@@ -472,14 +480,18 @@ create policy "Switchboard changes the workspace it entered"
 
 grant select (
     id, workspace_id, session_id, origin, destination, departs_at, passengers, created_at, updated_at
-) on public.requests to contact;
-grant select on public.requests to authenticated;
+) on public.requests to contact, authenticated;
+grant select on public.requests to member;
 grant select, insert, update on public.requests to switchboard;
 grant all on public.requests to service_role;
 
 create policy "Admins read all requests, users and agents their own"
     on public.requests for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_requests()));
+
+create policy "Only members read the columns for members"
+    on public.requests as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
 
 create policy "Contacts read the requests of their conversation's sessions"
     on public.requests for select to contact
@@ -498,9 +510,9 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
 
--- Who may read session details: members and users, each the sessions that they may see.
+-- Who may read session details: members, each the sessions that they may see.
 
-grant select on public.session_details to authenticated;
+grant select on public.session_details to member;
 
 -- Who may see by what other systems know a session: the members who see the session.
 
@@ -570,14 +582,18 @@ grant select (
     id, workspace_id, conversation_id, contact_id, user_id, persona_id, space_id, channel, status, turn_count,
     message_count, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
     workflow, workflow_step, request_id, taken_over_at, first_message_at
-) on public.sessions to contact;
-grant select on public.sessions to authenticated;
+) on public.sessions to contact, authenticated;
+grant select on public.sessions to member;
 grant select, insert, update on public.sessions to switchboard;
 grant all on public.sessions to service_role;
 
 create policy "Admins read all sessions, users and agents their own"
     on public.sessions for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_sessions()));
+
+create policy "Only members read the columns for members"
+    on public.sessions as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
 
 create policy "Contacts read their conversation's sessions"
     on public.sessions for select to contact

@@ -2,8 +2,8 @@
 
 grant select (
     id, workspace_id, request_id, session_id, status, title, created_at, updated_at
-) on public.proposals to contact;
-grant select on public.proposals to authenticated;
+) on public.proposals to contact, authenticated;
+grant select on public.proposals to member;
 grant select, insert, update on public.proposals to switchboard;
 grant all on public.proposals to service_role;
 
@@ -14,6 +14,10 @@ create policy "Admins read all proposals, users and agents their own"
         or (session_id in (select private.own_sessions())
             and (status <> 'draft' or workspace_id in (select private.member_workspaces())))
     );
+
+create policy "Only members read the columns for members"
+    on public.proposals as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
 
 create policy "Contacts read what was proposed to them"
     on public.proposals for select to contact

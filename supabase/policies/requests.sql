@@ -3,14 +3,18 @@
 
 grant select (
     id, workspace_id, session_id, origin, destination, departs_at, passengers, created_at, updated_at
-) on public.requests to contact;
-grant select on public.requests to authenticated;
+) on public.requests to contact, authenticated;
+grant select on public.requests to member;
 grant select, insert, update on public.requests to switchboard;
 grant all on public.requests to service_role;
 
 create policy "Admins read all requests, users and agents their own"
     on public.requests for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_requests()));
+
+create policy "Only members read the columns for members"
+    on public.requests as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
 
 create policy "Contacts read the requests of their conversation's sessions"
     on public.requests for select to contact

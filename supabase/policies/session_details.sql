@@ -1,3 +1,3 @@
--- Who may read session details: members and users, each the sessions that they may see.
+-- Who may read session details: members, each the sessions that they may see.
 
-grant select on public.session_details to authenticated;
+grant select on public.session_details to member;

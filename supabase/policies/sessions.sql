@@ -5,14 +5,18 @@ grant select (
     id, workspace_id, conversation_id, contact_id, user_id, persona_id, space_id, channel, status, turn_count,
     message_count, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
     workflow, workflow_step, request_id, taken_over_at, first_message_at
-) on public.sessions to contact;
-grant select on public.sessions to authenticated;
+) on public.sessions to contact, authenticated;
+grant select on public.sessions to member;
 grant select, insert, update on public.sessions to switchboard;
 grant all on public.sessions to service_role;
 
 create policy "Admins read all sessions, users and agents their own"
     on public.sessions for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_sessions()));
+
+create policy "Only members read the columns for members"
+    on public.sessions as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
 
 create policy "Contacts read their conversation's sessions"
     on public.sessions for select to contact

@@ -20,10 +20,15 @@ begin
     if not exists (select from pg_catalog.pg_roles where rolname = 'switchboard') then
         create role switchboard nologin;
     end if;
+    if not exists (select from pg_catalog.pg_roles where rolname = 'member') then
+        create role member nologin;
+    end if;
 end
 $$;
 
-grant contact, switchboard to authenticator;
+grant contact, switchboard, member to authenticator;
+-- Inherited: its policies and grants.
+grant authenticated to member;
 
 -- PostgREST applies these to every request made in the role.
 alter role contact     set statement_timeout = '5s';
@@ -33,7 +38,13 @@ alter role switchboard set statement_timeout = '10s';
 alter role authenticated set plan_cache_mode = 'force_custom_plan';
 alter role service_role  set plan_cache_mode = 'force_custom_plan';
 
+-- Postgres would log errors with the values of rows and parameters, and slow statements with theirs: a person's email, a message.
+-- The functions log the codes of errors, and PostgREST answers with them. A role that logs in keeps its setting as it takes another.
+-- Hosted, supautils lets postgres set it (see docs/operations.md, "Logs").
+alter role authenticator set log_min_messages = 'fatal';
+
 comment on role contact is 'An outside person with a contact token: reads one conversation.';
+comment on role member is 'A signed-in user who is a member of a workspace: reads, of the workspaces that they are a member of, also the columns for members. check_request() sets it.';
 comment on role switchboard is 'The functions of Switchboard: executes the domain functions and sees only the entered workspace.';
 
 create schema private;
@@ -61,6 +72,7 @@ grant switchboard, contact, authenticated to switchboard_login;
 
 -- The time limits that PostgREST applies to the role switchboard, and Supabase to PostgREST's login.
 alter role switchboard_login set role = 'switchboard';
+alter role switchboard_login set log_min_messages = 'fatal';
 alter role switchboard_login set statement_timeout = '10s';
 alter role switchboard_login set lock_timeout = '8s';
 
@@ -78,7 +90,7 @@ begin
     execute format('revoke temporary on database %I from public', current_database());
     for other in
         select rolname from pg_catalog.pg_roles
-         where rolname not in ('contact', 'authenticated', 'switchboard', 'switchboard_login') and rolname not like 'pg\_%' and not rolsuper
+         where rolname not in ('contact', 'authenticated', 'member', 'switchboard', 'switchboard_login') and rolname not like 'pg\_%' and not rolsuper
     loop
         execute format('grant temporary on database %I to %I', current_database(), other);
     end loop;
@@ -204,15 +216,23 @@ comment on function private.raise_refusal is 'Rolls back the writes of the surro
 create function public.check_request()
     returns void language plpgsql stable set search_path = ''
 as $$
+declare
+    headers constant jsonb := nullif(current_setting('request.headers', true), '')::jsonb;
 begin
+    if current_user = 'authenticated' and headers ->> 'read-as' is distinct from 'user' then
+        -- A statement of its own, because only this role may execute the function.
+        if exists (select from private.member_workspaces()) then
+            perform set_config('role', 'member', true);
+        end if;
+    end if;
     -- The planner's estimates count the rows of all tenants.
     if current_user <> 'service_role'
-       and current_setting('request.headers', true)::jsonb ->> 'prefer' ~* 'count\s*=\s*"?(planned|estimated)' then
+       and headers ->> 'prefer' ~* 'count\s*=\s*"?(planned|estimated)' then
         raise sqlstate 'PT400' using message = 'count_not_allowed', detail = 'exact_count_only';
     end if;
 end;
 $$;
-comment on function public.check_request is 'Called by PostgREST before each request (db_pre_request): refuses counts that the planner estimates. In public, because every role of the API executes it.';
+comment on function public.check_request is 'Called by PostgREST before each request (db_pre_request): a user who is a member of a workspace reads as member, unless with the header "Read-As: user"; counts that the planner estimates are refused. In public, because every role of the API executes it.';
 
 -- Database settings of PostgREST: https://docs.postgrest.org/en/stable/references/configuration.html#in-database-configuration
 alter role authenticator set pgrst.db_pre_request = 'public.check_request';

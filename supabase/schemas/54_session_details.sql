@@ -9,7 +9,6 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
        s.workflow, s.workflow_step, s.workflow_state, s.request_id, s.primary_quote_id,
        s.ended_at is null as live,
        s.taken_over_at is not null as taken_over, s.taken_over_by, s.taken_over_at,
-       s.workspace_id in (select private.member_workspaces()) as reader_is_member,
        jsonb_build_object(
            'id', s.persona_id,
            'name', (select p.name from public.personas p where p.id = s.persona_id)) as persona,
@@ -39,10 +38,9 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
          where q.request_id = s.request_id) as quote_counts,
        array(select t.name from public.tags t where t.session_id = s.id order by t.name) as tags
   from public.sessions s;
-comment on view public.session_details is 'Sessions with the names and objects that belong to them, for members and users. A column is null where its source is hidden from the reader.';
+comment on view public.session_details is 'Sessions with the names and objects that belong to them, for members. A column is null where its source is hidden from the reader.';
 comment on column public.session_details.proof is 'Whether its contact has proven who they are, or only typed it; null on the owner''s side.';
 comment on column public.session_details.live is 'Neither ended nor archived: active or paused.';
-comment on column public.session_details.reader_is_member is 'Whether the reader is a member of the session''s workspace: others see no quotes and tags.';
 comment on column public.session_details.proposal is 'The newest one.';
 
 create view public.contact_session_details with (security_invoker = true) as
@@ -67,7 +65,7 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
          order by p.created_at desc, p.id desc
          limit 1) as proposal
   from public.sessions s;
-comment on view public.contact_session_details is 'A contact''s own sessions: the columns of session_details that a contact may read.';
+comment on view public.contact_session_details is 'The sessions of contacts and users: the columns of session_details that a contact may read.';
 comment on column public.contact_session_details.live is 'Neither ended nor archived: active or paused.';
 comment on column public.contact_session_details.proposal is 'The newest one that the contact may see: no draft.';
 

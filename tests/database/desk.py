@@ -106,6 +106,12 @@ def own_token(caller: JSON) -> JSON:
     return {"role": "authenticated", "sub": caller["user_id"]}
 
 
+async def session_view(connection: Connection) -> str:
+    """The view of sessions for the role that a connection reads with."""
+    is_member = await connection.fetchval("select current_user") == "member"
+    return "session_details" if is_member else "contact_session_details"
+
+
 def signed(email: str, secret: str) -> str:
     """The HMAC that a customer's own server makes of an email."""
     return hmac.new(secret.encode(), email.encode(), hashlib.sha256).hexdigest()
@@ -144,13 +150,16 @@ class Desk:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(f"set local role {token['role']}")
             await connection.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(token))
+            if token["role"] == "authenticated":
+                # As PostgREST does before each request.
+                await connection.execute("select public.check_request()")
             yield connection
 
     async def sessions(self, token: JSON, where: str = "true", *values: Any) -> list[JSON]:
         """The sessions that a token reads in the view for its role, newest first."""
-        view = "contact_session_details" if token["role"] == "contact" else "session_details"
-        query = f"select to_jsonb(s) from public.{view} s where {where} order by s.created_at desc, s.id desc"
         async with self.reading(token) as connection:
+            view = await session_view(connection)
+            query = f"select to_jsonb(s) from public.{view} s where {where} order by s.created_at desc, s.id desc"
             return [row[0] for row in await connection.fetch(query, *values)]
 
     def crowd(self, connections: int) -> "Desk":

@@ -255,6 +255,9 @@ class Watch:
     async def _answer(self, claims: Mapping[str, Any], sql: str, *values: object, explain: str = "") -> str:
         await self.connection.execute("select set_config('request.jwt.claims', $1, true)", json.dumps(claims))
         await self.connection.execute(f"set local role {claims['role']}")
+        if sql.startswith("with ") and claims["role"] == "authenticated":
+            # As PostgREST does before each request.
+            await self.connection.execute("select public.check_request()")
         statement = sql if sql.startswith("with ") else f"select public.{sql}"
         answer: str = await self.connection.fetchval(f"{explain} {statement}", *values)
         return answer

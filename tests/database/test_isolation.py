@@ -26,6 +26,7 @@ from tests.database.desk import (
     claims,
     on_behalf,
     own_token,
+    session_view,
     signed,
     user,
     with_token,
@@ -159,7 +160,7 @@ class World:
                     for table in TABLES
                     for row in await connection.fetch(f"select id from public.{table}")
                 }
-                view = "contact_session_details" if token["role"] == "contact" else "session_details"
+                view = await session_view(connection)
                 shown = {("sessions", str(row[0])) for row in await connection.fetch(f"select id from public.{view}")}
                 assert shown == {row for row in found if row[0] == "sessions"}
                 return found

@@ -15,7 +15,7 @@ from tests.database import catalogue
 from tests.database.desk import Desk, with_token
 from tests.servers import LEFT_OUT, Server
 
-API_ROLES = ("anon", "authenticated", "contact", "switchboard")
+API_ROLES = ("anon", "authenticated", "member", "contact", "switchboard")
 
 # A domain in the last release, and as it was changed since: each kind of object changed, added and removed.
 RELEASED = """

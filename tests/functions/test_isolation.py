@@ -134,14 +134,14 @@ Told = tuple[int, dict[str, str], str]
 
 
 async def told(person: Person, method: str, path: str, body: Any, named: Belongings) -> Told:
-    """Status, headers and body of an answer, without the ids, the time and the request's id."""
+    """Status, headers and body of an answer, without the ids, the time, the remaining reads and the request's id."""
     headers = {"Authorization": f"Bearer {person.token}"} if person.token else {}
     content = None if body is None else json.dumps(body)
     if content is not None:
         headers["Content-Type"] = "application/json"
     async with person.client.request(method, path, data=content, headers=headers) as answer:
         kept = {name.lower(): value for name, value in answer.headers.items()}
-        for name in ("date", "x-request-id", "content-length"):
+        for name in ("date", "x-request-id", "content-length", "ratelimit"):
             kept.pop(name, None)
         return answer.status, kept, named.hide(await answer.text())
 

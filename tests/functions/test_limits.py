@@ -4,10 +4,13 @@ import re
 import socket
 
 import aiohttp
+import asyncpg
+import jwt
+import pytest
 
 from local.stack import Stack
-from tests.functions.conftest import Visitor, Workspace, problem
-from tests.functions.people import sign_up
+from tests.functions.conftest import Visitor, Workspace, problem, until
+from tests.functions.people import Staff, sign_up
 from tests.standins.openai import OpenAI
 
 OPEN = (
@@ -65,6 +68,66 @@ async def test_a_message_over_the_limit_is_told_when_to_retry_and_leaves_nothing
     assert "limits" not in document
     assert await workspace.counts() == before
     await Visitor(visitor.client, visitor.space_id).say("another contact")
+
+
+async def test_reads_are_limited_by_caller_with_the_same_headers(
+    client: aiohttp.ClientSession, visitor: Visitor, staff: Staff, database: asyncpg.Connection
+) -> None:
+    await visitor.say("hello")
+    for headers, path in (
+        (visitor.headers, "/chat-sessions"),
+        ({"Authorization": f"Bearer {staff.agent.token}"}, "/contacts"),
+    ):
+        for read in (599, 598):
+            async with client.get(path, headers=headers) as response:
+                assert (response.status, state_of(response)["reads_by_caller"][:2]) == (200, (600, read))
+        claims = jwt.decode(headers["Authorization"].split()[1], options={"verify_signature": False})
+        used_up = "update private.reads set taken = 600 where subject = $1"
+        await database.execute(used_up, claims.get("conversation_id", claims["sub"]))
+        async with client.get(path, headers=headers) as response:
+            document = await problem(response)
+            assert (response.status, document["code"], document["limit"]) == (429, "rate_limited", "reads_by_caller")
+            assert state_of(response) == {"reads_by_caller": (600, 0, document["retry_after"])}
+            assert response.headers["Retry-After"] == str(document["retry_after"])
+    # Writing has limits of its own, and so has each reader.
+    await visitor.say("hello again")
+    assert (await staff.admin.ask("GET", "/contacts"))[0] == 200
+
+
+@pytest.mark.parametrize(("column", "most"), [("subject", 20), ("address", 200)])
+async def test_open_streams_are_limited_by_caller_and_by_address_until_they_end(
+    client: aiohttp.ClientSession, visitor: Visitor, database: asyncpg.Connection, column: str, most: int
+) -> None:
+    opened = (await visitor.say("hello"))[0].data
+    path = f"/conversations/{opened['conversation_id']}/stream"
+    streams = "select id, subject, address from private.open_streams where subject = $1"
+    async with client.get(path, headers=visitor.headers) as response:
+        assert response.status == 200
+        (stream,) = await database.fetch(streams, opened["conversation_id"])
+    await until(lambda: has_none(database, streams, opened["conversation_id"]))
+    # Those of other callers at the address, or of the caller elsewhere; one of them has outlived its process.
+    values = {"subject": "another", "address": "192.0.2.7", column: stream[column]}
+    others = (
+        "insert into private.open_streams (id, subject, address, ends_at) select gen_random_uuid(), $1, $2,"
+        " now() + interval '1 minute' * case when n = 0 then -1 else 1 end from generate_series(0, $3) n returning id"
+    )
+    rows = await database.fetch(others, values["subject"], values["address"], most)
+    try:
+        async with client.get(path, headers=visitor.headers) as response:
+            document = await problem(response)
+            assert (response.status, document["code"]) == (429, "too_many_streams")
+            assert response.headers["Retry-After"] == "15"
+        # A message is answered all the same.
+        assert (await visitor.say("hello again"))[-1].data["status"] == "completed"
+        await database.execute("delete from private.open_streams where id = $1", rows[-1]["id"])
+        async with client.get(path, headers=visitor.headers) as response:
+            assert response.status == 200
+    finally:
+        await database.execute("delete from private.open_streams where id = any($1)", [row["id"] for row in rows])
+
+
+async def has_none(database: asyncpg.Connection, query: str, subject: str) -> bool:
+    return not await database.fetch(query, subject)
 
 
 async def test_a_failing_persona_is_refused_until_a_probe_succeeds(

@@ -84,6 +84,7 @@ def test_a_password_that_would_be_taken_for_something_else_is_refused_and_not_sh
         *(("CHAT_SESSION_TIMEOUT_HOURS", value) for value in ("-1", "8761", "soon")),
         *(("CHAT_SESSION_CLEANUP_INTERVAL", value) for value in ("0", "169")),
         *(("CONVERSATION_STREAM_SECONDS", value) for value in ("4", "841")),
+        ("READS_PER_MINUTE", "0"),
     ],
 )
 def test_an_impossible_value_is_refused_and_not_shown(name: str, value: str) -> None:

@@ -26,6 +26,7 @@ ALLOWED = {
     "tenacity": "repeats these calls",
     "uvicorn_worker": "serves; lib/http/app.py sets its HTTP parser",
     "uvicorn": "uvicorn_worker",
+    "h11": "uvicorn; lib/http/header_timeout.py limits the time of its heads",
     "gunicorn": "uvicorn_worker",
     "packaging": "gunicorn",
 }
@@ -33,7 +34,8 @@ ALLOWED = {
 
 EVERYWHERE = """
     auth auth.callers auth.signing config database database.commands database.rate_limits database.refusals
-    database.retries errors fields fields.emails fields.invisible fields.models http http.app http.cors log routes
+    database.retries errors fields fields.emails fields.invisible fields.models http http.app http.cors
+    http.header_timeout http.read_limits log routes
 """
 """The modules of lib that every function imports."""
 

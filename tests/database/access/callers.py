@@ -25,7 +25,15 @@ class Caller:
         """SQL that makes the rest of a transaction this caller's."""
         claims = json.dumps(self.claims).replace("'", "''")
         entered = f"select {self.entrance};" if enter and self.entrance else ""
-        return f"select set_config('request.jwt.claims', '{claims}', true); set local role {self.role}; {entered}"
+        # As PostgREST does before each request.
+        checked = "select public.check_request();" if self.role == "authenticated" else ""
+        claimed = f"select set_config('request.jwt.claims', '{claims}', true)"
+        return f"{claimed}; set local role {self.role}; {checked} {entered}"
+
+    @property
+    def reads_as(self) -> str:
+        """The role that reads for the caller."""
+        return "member" if self.role == "authenticated" and self.name in _MEMBERS else self.role
 
     @property
     def scope(self) -> Claims:
@@ -141,6 +149,7 @@ GROUPS["in_one"] = _named(f"{_AT_SPACE_ONE} working_for_A system")
 GROUPS["opens_nothing"] = _named("no_scope two_at_one at_closed managing")
 GROUPS["at_a_space"] = {name for name, caller in CALLERS.items() if "space_id" in caller.scope}
 
+_MEMBERS = ("agent", "admin", "owner", "admin_2")
 _STAFF = {
     "one": {"agents": "agent", "admins": "admin owner", "owners": "owner", "only_admins": "admin"},
     "two": {"agents": "", "admins": "admin_2", "owners": "", "only_admins": "admin_2"},

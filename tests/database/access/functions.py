@@ -96,6 +96,10 @@ claim_jobs(1, 60, jobs.queued_2) | id | system=queued_2
 archive_old_chat_sessions() | archived | system=2
 expire_idle_sessions() | timed_out | system=0
 wake_worker() | system
+count_read(600) | *: ok; for_anonymous system no_scope at_closed: forbidden
+open_stream(sessions.{a,c}, '192.0.2.9', 60, 20, 200) | *: ok
+open_stream(sessions.{a,c}, '192.0.2.1', 60, 20, 2) | *: too_many_streams
+close_stream(open_streams.{one,two}) | *: ok; no_scope: forbidden
 
 change_session_status(sessions.{a,b,c}, 'paused') | work
 change_session_status(sessions.guest, 'completed') | work

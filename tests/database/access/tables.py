@@ -50,8 +50,9 @@ conversations                  | EEO | a c thread_key=x | created_at=NOW | enter
     guest: guest; A: a; A_typed: a_arrival; B: b; C: c
 sessions                       | EEO | b_old c_old | error_message=x | entered; admins; agent: agent b; \
     guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
-session_details of sessions    | admins; agent: agent b; guest: guest
-contact_session_details of sessions | contact:; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
+session_details of sessions    | admin owner: @one; admin_2: @two; agent: agent b
+contact_session_details of sessions | admins; agent: agent b; guest: guest; contact:; A: a; A_typed: a_arrival; \
+    B: b b_old; C: c c_old
 workflow_transitions           | MOM | one two to_step=x | created_at=NOW | operators; authenticated: @none; \
     agent admin owner: @one @none; admin_2: @two @none; switchboard:; in_one: @one @none; for_C: @two @none
 requests                       | EEO | a c | origin=x | entered; admins; agent: agent b; guest: guest; contact:; \
@@ -90,6 +91,8 @@ workspace_settings of workspaces | entered; members
 persona_settings of personas | entered; members
 space_settings of spaces | entered; members
 private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
+private.reads                  | --- | one two subject=x | taken=77 | none
+private.open_streams           | --- | one two subject=x | address=x | none
 private.wakes                  | --- | worker worker name=x | woken_at=SOON | none
 private.sweeps                 | --- | test test name=x | swept_at=SOON | none
 private.session_stats_marks    | --- | one two | created_at=SOON | none
@@ -98,22 +101,32 @@ private.session_stats_marks    | --- | one two | created_at=SOON | none
 HIDDEN: Mapping[tuple[str, str], str] = {
     # A token is for one conversation, and the first linked session may belong to another.
     ("public.contacts", "contact"): "session_id source attributes name_key last_name_key merged_into_id unproven",
-    (
-        "public.sessions",
-        "contact",
-    ): "metadata assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
-    ("public.requests", "contact"): "details",
-    ("public.proposals", "contact"): "quote_id details",
-    ("public.messages", "contact"): "metadata user_id client_message_id",
+    # A signed-in user may be the person whose session it is; members read with the role member.
+    **{
+        (f"public.{table}", role): hidden
+        for role in ("contact", "authenticated")
+        for table, hidden in {
+            "sessions": "metadata assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
+            "requests": "details",
+            "proposals": "quote_id details",
+            "messages": "metadata user_id client_message_id",
+        }.items()
+    },
     # A role of the database does not tell agents from admins: views show these columns to admins.
-    ("public.invitations", "authenticated"): "invited_by",
-    ("public.workspaces", "authenticated"): "allowed_networks",
-    ("public.personas", "authenticated"): "config",
+    **{
+        (f"public.{table}", role): hidden
+        for role in ("authenticated", "member")
+        for table, hidden in {
+            "invitations": "invited_by",
+            "workspaces": "allowed_networks",
+            "personas": "config",
+        }.items()
+    },
 }
 """Columns that a role may not read although it reads others of the table."""
 
 OF_MEMBERS = re.compile(r"metadata|attributes|details|notes?|context|config|workflow_state|source|\w*(_by|actor_id)")
-"""Names of columns for what members write for themselves, and for members' ids: no contact token reads one."""
+"""Names of columns for what members write for themselves, and for members' ids: no contact reads one."""
 
 LOOSE = {("public.contact_moves", "row_id"), ("public.audit_events", "object_id")}
 """Columns that name a row without a foreign key: the row may be of any table, and may be deleted first."""
@@ -154,7 +167,7 @@ class Table:
 
     def granted(self, outcomes: Cells) -> set[str]:
         """The roles that have a grant."""
-        return {CALLERS[caller].role for caller in outcomes}
+        return {CALLERS[caller].reads_as for caller in outcomes}
 
     def mixed(self) -> dict[str, Row]:
         """Rows of workspace one that each name one row of workspace two, by the column that does."""

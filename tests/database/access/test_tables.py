@@ -5,7 +5,7 @@ import pytest
 from tests.database.access.callers import API_ROLES, CALLERS
 from tests.database.access.matrix import NO_GRANT, Findings, Probe
 from tests.database.access.tables import HIDDEN, LOOSE, OF_MEMBERS, TABLES, Table
-from tests.database.access.world import ROWS, Row, insert_statement
+from tests.database.access.world import ROWS, Row, insert_statement, uid
 
 WORKSPACES = {"one": "two", "two": "one"}
 every_relation = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
@@ -43,14 +43,14 @@ async def test_callers_hold_no_other_privilege(probe: Probe) -> None:
          cross join aclexplode(relacl) a
           join pg_roles r on a.grantee in (r.oid, 0)
          where relnamespace in ('public'::regnamespace, 'private'::regnamespace)
-           and r.rolname in ('anon', 'contact', 'authenticated', 'switchboard')
+           and r.rolname in ('anon', 'contact', 'authenticated', 'member', 'switchboard')
            and (a.privilege_type not in ('SELECT', 'INSERT', 'UPDATE', 'DELETE') or a.grantee = 0 or relkind = 'S')
         union all
         select r.rolname, n.nspname::text, 'create'
           from pg_namespace n
          cross join pg_roles r
          where n.nspname in ('public', 'private')
-           and r.rolname in ('anon', 'contact', 'authenticated', 'switchboard', 'service_role')
+           and r.rolname in ('anon', 'contact', 'authenticated', 'member', 'switchboard', 'service_role')
            and has_schema_privilege(r.oid, n.oid, 'create')
     """)
     assert [tuple(row) for row in held] == []
@@ -61,18 +61,36 @@ async def test_callers_hold_no_other_privilege(probe: Probe) -> None:
 @every_relation
 async def test_a_role_has_its_grants_on_all_columns_but_the_hidden_ones(probe: Probe, table: Table) -> None:
     for privilege, outcomes in (("select", table.select), ("insert", table.insert), ("update", table.update)):
-        for role in API_ROLES:
+        for role in (*API_ROLES, "member"):
             held, columns = await probe.columns(table.name, role, privilege)
             hidden = set(HIDDEN.get((table.name, role), "").split()) if privilege == "select" else set()
             assert held == (columns - hidden if role in table.granted(outcomes) else set()), (privilege, role)
 
 
 @every_relation
-async def test_a_contact_token_has_no_grant_on_a_column_of_members(probe: Probe, table: Table) -> None:
-    held, _ = await probe.columns(table.name, "contact", "select")
+async def test_no_contact_reads_a_column_of_members_by_token_or_signed_in(probe: Probe, table: Table) -> None:
     # The user of a conversation or session with a contact is the contact's own.
     members = {"assigned_user_id"} | ({"user_id"} if table.name == "public.messages" else set())
-    assert not {column for column in held if OF_MEMBERS.fullmatch(column)} | (held & members)
+    for name, role in (("A", "contact"), ("guest", "authenticated")):
+        held, _ = await probe.columns(table.name, role, "select")
+        if role == "contact" or table.expected(table.select, name, ""):
+            assert not {column for column in held if OF_MEMBERS.fullmatch(column)} | (held & members), role
+
+
+async def test_a_member_elsewhere_reads_their_own_session_as_a_person_only(probe: Probe) -> None:
+    guest, elsewhere = CALLERS["guest"], (uid("workspaces", "two"), uid("users", "guest"))
+    async with probe.acting(guest):
+        await probe.connection.execute("reset role")
+        await probe.connection.execute(
+            "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'owner')", *elsewhere
+        )
+        for header, role in (("{}", "member"), ('{"read-as": "user"}', "authenticated")):
+            await probe.connection.execute("reset role")
+            await probe.connection.execute(f"set local request.headers = '{header}'; {guest.setup(enter=False)}")
+            assert await probe.connection.fetchval("select current_user") == role
+            for table in ("public.sessions", "public.messages", "public.requests", "public.proposals"):
+                seen = await probe.select(table, table)
+                assert ("guest" in seen) == (role == "authenticated"), (table, role)
 
 
 @every_relation

@@ -149,6 +149,10 @@ session_stats_daily: day=2025-01-02 part=0
 private.retired_secrets: secret_id=secret:former-* accepted_until=SOON
     space_one space_two: space_id=spaces.~
     persona_one persona_two: persona_id=personas.~
+private.reads: subject=*
+    one two:
+private.open_streams: subject=* address=192.0.2.1 ends_at=SOON
+    one two:
 private.wakes: name=* woken_at=LONG_AGO
     worker:
 private.sweeps: name=* swept_at=LONG_AGO
