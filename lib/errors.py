@@ -30,7 +30,10 @@ A turn that streams can no longer change its HTTP status. A later failure is an 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
+
+_MOST_FAULTS = 10
+"""Invalid fields that the detail of a problem names; its ``errors`` has all of them."""
 
 
 class ConfigError(Exception):
@@ -188,19 +191,27 @@ class BodyTooLarge(Problem):
 
 
 class UnsupportedMediaType(Problem):
-    """The body is not declared as application/json in UTF-8."""
+    """The body is not declared as application/json in UTF-8, or it is compressed."""
 
-    status, code, title = 415, "unsupported_media_type", "The body must be application/json."
+    status, code, title = 415, "unsupported_media_type", "The body's type or encoding is not accepted."
 
 
 class InvalidBody(Problem):
-    """The body is JSON, but does not fit the route's model; ``errors`` lists the fields."""
+    """The body is JSON, but does not fit the route's model; ``errors`` lists the fields.
+
+    ``part`` of the request: a query or a path can be as wrong as a body.
+    """
 
     status, code, title = 422, "invalid_body", "The body is not valid for this route."
 
-    def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__(extra={"errors": [{"field": e.field, "message": e.message} for e in errors]})
+    def __init__(self, errors: Sequence[FieldError], part: Literal["body", "query", "path"] = "body") -> None:
+        faults = [f"{e.field}: {e.message}" if e.field else e.message for e in errors]
+        super().__init__(
+            "; ".join(faults[:_MOST_FAULTS]) or None,
+            extra={"errors": [{"field": e.field, "message": e.message} for e in errors]},
+        )
         self.errors = tuple(errors)
+        self.title = f"The {part} is not valid for this route."
 
 
 class Refused(Problem):

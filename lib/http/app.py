@@ -135,13 +135,13 @@ async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tu
         answer = await match.endpoint.handler(request)
         response = answer if isinstance(answer, Response) else _json(answer, status=200)
     except errors.Moved as moved:
-        response = _problem(moved)
+        response = _problem(moved, request)
         response.headers["Location"] = _moved(request, moved)
     except errors.Problem as problem:
-        response = _problem(problem)
+        response = _problem(problem, request)
     except Exception:
         log.error("unexpected_error", function=name)
-        response = _problem(errors.InternalError())
+        response = _problem(errors.InternalError(), request)
     response.headers.update({name: value for name, value in cross_origin.items() if name != "Vary"})
     if "Vary" in cross_origin:
         response.headers.add_vary_header(cross_origin["Vary"])
@@ -187,6 +187,10 @@ def _json(model: BaseModel, *, status: int) -> Response:
     return Response(content, status_code=status, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _problem(problem: errors.Problem) -> Response:
+def _problem(problem: errors.Problem, request: Request) -> Response:
     headers = {**problem.response_headers(), "Cache-Control": "no-store"}
-    return JSONResponse(problem.document(), status_code=problem.status, media_type=PROBLEM_TYPE, headers=headers)
+    # Clients such as n8n parse only the type that they ask for.
+    accept = ",".join(request.headers.getlist("accept")).lower()
+    is_plain = "application/json" in accept and PROBLEM_TYPE not in accept
+    media_type = "application/json" if is_plain else PROBLEM_TYPE
+    return JSONResponse(problem.document(), status_code=problem.status, media_type=media_type, headers=headers)
