@@ -329,13 +329,16 @@ DETAILS: Mapping[str, str] = {
 """Details by code; ``fact`` is what the database adds, such as an id."""
 
 REASONS: Mapping[str, str] = {
+    "attributes_too_large": "The attributes would have more than 16,384 bytes as JSON.",
     "contact_not_assigned": "The contact's session is not assigned to you.",
     "email_not_confirmed": "No user has confirmed this email.",
     "exact_count_only": "Only count=exact is available.",
     "first_step_without_workflow": "A workflow and its first step are given together.",
     "follow_up_role": "A follow-up has the role contact or member.",
+    "identities_of_other_kind": "A person's identities and a group's cannot be one contact's.",
     "max_age_hours_too_small": "max_age_hours must be at least 1.",
     "members_only": "Only members may do this.",
+    "name_of_other_kind": "A person has first_name and last_name, a group has a title.",
     "not_a_first_step": "The workflow does not begin with this step.",
     "not_a_session_of_contact": "The contact has no such session.",
     "operators_only": "Only operators may do this.",
@@ -348,6 +351,7 @@ REASONS: Mapping[str, str] = {
     "thread_key_needs_proof": "A thread key needs proof of identity.",
     "thread_key_reserved": "A thread key must not begin with arrival: or first:.",
     "token_for_one_conversation": "A contact token is for one conversation.",
+    "too_many_tags": "At most 100 tags are stored.",
     "too_many_sessions": "At most 100 sessions can be changed at once.",
     "workflow_state_too_large": "The state of a workflow is limited to 65,536 characters of JSON.",
     "workspace_not_named": "Name the workspace with workspace_id.",

@@ -100,6 +100,7 @@ begin
                from private.find_contacts(space.workspace_id, identity) k
               where k.contact_id <> contact;
         end if;
+        perform private.change_profile(contact, profile, false) where verified_by is not null;
         -- A typed phone is added to a new contact, or to one whose email is proven.
         if phone_key is not null
            and (verified_by is not null or contact = visitor.contact_id

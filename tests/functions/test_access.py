@@ -21,7 +21,10 @@ QUERIES = {"delete_workspace": "?name=Test"}
 LISTS = {"list_sessions_of_trip"}
 """A list of what the caller sees is empty for callers from outside."""
 
-FOR_AGENTS = {"tag_contact", "tag_session", "capture_message", "accept_invitation"}
+FOR_AGENTS = {
+    "tag_contact", "tag_session", "capture_message", "accept_invitation", "change_contact",
+    "add_contact_tag", "remove_contact_tag", "add_session_tag", "remove_session_tag",
+}  # fmt: skip
 """Agents may use these for contacts and sessions that they see, and for their own invitations."""
 
 FOR_OPERATORS = {"set_allowed_networks"}
@@ -40,6 +43,7 @@ WITHOUT_ID: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
     ("GET", "/contacts", None, {"contact": FORBIDDEN, "stranger": (422, "workspace_required")}),
     ("GET", "/contacts?workspace_id={workspace_id}", None, HIDDEN),
     ("GET", "/contacts/conflicts?workspace_id={workspace_id}", None, HIDDEN),
+    ("POST", "/contacts", {"workspace_id": "{workspace_id}"}, HIDDEN),
     ("POST", "/admin/contacts/resolve", RESOLVE, HIDDEN | {"agent": FORBIDDEN}),
     ("GET", "/chat-sessions", None, {}),
     ("GET", "/chat-sessions/active", None, {}),

@@ -44,12 +44,17 @@ BODIES: dict[str, type[BaseModel]] = {
     "template create": session_templates.NewTemplate,
     "template update": session_templates.TemplateChanges,
     "transition add": workflow_transitions.NewTransition,
+    "contact create": contacts.NewContact,
+    "contact update": contacts.ContactChanges,
+    "contact tag": contacts.NamedTag,
     "contact resolve": contacts.ResolveRequest,
     "contact merge": merges.MergeRequest,
 }
 
 SAID_OTHERWISE = {
     "persona set-secret": {"secret"},  # on standard input
+    "contact create": {"evidence"},  # by --verified-by
+    "contact update": {"evidence"},
     "contact resolve": {"platform", "platform_id", "evidence"},  # as platform:id; by --verified-by
 }
 
@@ -87,8 +92,9 @@ def test_a_command_can_remove_everything_that_its_route_can(typed_as: str) -> No
     assert issubclass(body, PartialUpdate)
     lists = {name for name, field in body.model_fields.items() if "tuple" in str(field.annotation)}
     taken_away = {f"no_{name}" for name in body.nullable | lists}
-    # A workflow goes with its step.
-    assert taken_away - {"no_workflow_step"} - members_of(typed_as) == set()
+    # A workflow goes with its step; identities are removed one by one.
+    taken_away -= {"no_workflow_step", "no_add_identities", "no_remove_identities"}
+    assert taken_away - members_of(typed_as) == set()
 
 
 def test_every_body_that_managing_takes_has_a_command() -> None:
@@ -114,6 +120,7 @@ def test_every_body_that_managing_takes_has_a_command() -> None:
             (f"{command} {one} {other}", f"Either {one.split()[0]} or {other}.")
             for command, one, other in (
                 (f"contact list {ID}", f"--session {ID}", "--no-session"),
+                (f"contact update {ID}", "--source x", "--no-source"),
                 (f"space update {ID}", "--origin *", "--no-origins"),
                 (f"template update {ID}", f"--persona {ID}", "--no-persona"),
                 (f"template update {ID}", "--workflow x", "--no-workflow"),
