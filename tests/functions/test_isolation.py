@@ -200,6 +200,7 @@ QUERIES = (
     "/chat-sessions?user_id={user_id}",
     "/chat-sessions?space_id={space_id}",
     "/contacts?workspace_id={workspace_id}",
+    "/chat-sessions?assigned_user_id={user_id}",
     "/contacts?session_id={session_id}",
     "/contacts?user_id={user_id}",
     "/contacts?space_id={space_id}",
