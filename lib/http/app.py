@@ -90,6 +90,13 @@ def _set_the_servers_protocols() -> None:
         UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": "h11", "ws": "none"}
 
 
+def ok(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
+    """The model as a 200 response with further headers."""
+    response = _json(model, status=200)
+    response.headers.update(headers or {})
+    return response
+
+
 def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
     """The model as a 201 response."""
     response = _json(model, status=201)

@@ -374,9 +374,6 @@ begin
     select private.message_limits(w, space, client ->> 'address') into strict limits
       from public.workspaces w
      where w.id = conversation.workspace_id;
-    if space.id is null then
-        limits := limits - 'messages_by_space';
-    end if;
     if caller ->> 'kind' = 'user' and conversation.contact_id is not null and conversation.created_at = now() then
         limits := private.arrival_limits(space, client ->> 'address') || limits;
     end if;

@@ -16,6 +16,7 @@ from tests.functions.test_sessions import session_of
 
 ROUTES = [route for route in NAMED if set(route.callers) <= {"contact", "user"}]
 MANAGED = [route for route in ROUTES if route.function in ("workspaces", "contacts")]
+FOR_USERS = [*MANAGED, *(route for route in ROUTES if route.name == "ask_persona")]
 QUERIES = {"delete_workspace": "?name=Test"}
 
 LISTS = {"list_sessions_of_trip"}
@@ -72,7 +73,7 @@ async def test_callers_from_outside_find_nothing_and_change_nothing(
         expected = {} if route.name in LISTS else dict.fromkeys(OUTSIDE, hidden)
         if route.name in FOR_OPERATORS:
             del expected["operator"]
-        expected |= {"anonymous": MISSING} | ({"contact": FORBIDDEN} if route in MANAGED else {})
+        expected |= {"anonymous": MISSING} | ({"contact": FORBIDDEN} if route in FOR_USERS else {})
         found = {who: await getattr(staff, who).refused(route.method, path, body) for who in expected}
         assert found == expected, route
         for unknown in (str(uuid4()), "no-id") if route.name not in LISTS else ():

@@ -22,7 +22,9 @@ NAMED = tuple(route for route in routes.ROUTES if "{" in route.path and not set(
 TEXTS = {"chat_id": "main", "operator": "acme", "tag": "vip"}
 """Parameters of paths that are no ids."""
 
-OPEN_TO_ANYBODY = {"registration.register_in_space", "registration.register_on_landing", "chat.stream"}
+OPEN_TO_ANYBODY = {
+    "registration.register_in_space", "registration.register_on_landing", "chat.stream", "chat.stream_on_landing",
+}  # fmt: skip
 """An open space admits any visitor; a closed one must look like none."""
 
 OF_SESSIONS = {"session_id", "conversation_id", "turn_id", "request_id", "trip_id", "ref_id"}
@@ -38,6 +40,8 @@ BODIES: Mapping[str, Any] = {
     "registration.register_in_space": {"email": "eve@example.com"},
     "registration.register_on_landing": {"email": "eve@example.com"},
     "chat.stream": {"message": "Hello?"},
+    "chat.stream_on_landing": {"message": "Hello?"},
+    "chat.ask_persona": {"message": "Hello?"},
     "sessions.say": {"text": "Hello?"},
     "sessions.assign": {"user_id": None},
     "sessions.change_workflow": {"step": "searching_aircraft"},

@@ -102,6 +102,7 @@ async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]
     bodies: Mapping[str, Any] = {
         "sessions.change_several": {"session_ids": [given["session_id"]], "status": "cancelled"},
         "chat.stream": {"message": "Hello"},
+        "chat.stream_on_landing": {"message": "Hello"},
     }
     names = {f"{route.function}.{route.name}": route for route in routes.ROUTES if "contact" in route.callers}
     found = {}
@@ -139,7 +140,12 @@ async def test_a_contact_token_reads_nothing_that_members_wrote_for_themselves_o
     reader = Person(client, uuid4(), "", registered["token"])
     request = await workspace.row("select request_id from public.sessions where id = $1", UUID(session_id))
     ids = {name: opened[name] for name in ("session_id", "conversation_id", "turn_id")}
-    given = ids | {"space_id": str(space_id), "thread_key": "main", "chat_id": "main"}
+    given = ids | {
+        "space_id": str(space_id),
+        "app_id": str(workspace.landing_id),
+        "thread_key": "main",
+        "chat_id": "main",
+    }
     given |= {"request_id": str(request["request_id"]), "query": "hello"}
     read = await tables_of(stack, workspace, reader) | await results_of(stack, workspace, reader, given)
     read |= await answers_of(reader, given)

@@ -77,6 +77,9 @@ start_turn(spaces.one, 'hello', email => 'a@access.test', email_key => 'a@access
 start_turn(spaces.two, 'hello') | at_space=turn_in_progress
 start_turn(spaces.one, 'hello', persona_id => personas.two) \
     | at_space=persona_not_found; for_C_in_one: conversation_not_found
+# A member's own conversation with a persona, without a space.
+start_turn(null, 'hello', persona_id => personas.one) | conversation_id \
+    | *: persona_not_found
 flush_turn(turns.{a,c}, 10, 'more') | status | at_work=active
 finish_turn(turns.{a,c}, 'completed', 'answer') | message_id | at_work=new
 cancel_turn(turns.{a,b,b_old,c}) | act
