@@ -92,6 +92,7 @@ ROUTES: tuple[Route, ...] = (
     Route("sessions", "say", "POST", "/chat-sessions/{session_id}/messages", ("user",)),
     Route("sessions", "assign", "PATCH", "/chat-sessions/{session_id}/assign", ("user",)),
     Route("conversations", "stream", "GET", "/conversations/{conversation_id}/stream", ("contact", "user"), True),
+    Route("conversations", "list_messages", "GET", "/conversations/{conversation_id}/messages", ("contact", "user")),
     Route("contacts", "resolve_contact", "POST", "/admin/contacts/resolve", ("user",)),
     Route("contacts", "list_contacts", "GET", "/contacts", ("user",)),
     Route("contacts", "create_contact", "POST", "/contacts", ("user",)),

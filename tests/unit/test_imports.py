@@ -58,8 +58,8 @@ BESIDES = {
         fields.identities fields.tags workspaces workspaces.settings
     """,
     "conversations": f"""
-        {TURNS} {SESSIONS} conversations conversations.stream database.paging fields.tags http.batch_queue
-        http.streaming sessions.models
+        {TURNS} {SESSIONS} conversations conversations.history conversations.stream database.paging
+        database.queries fields.tags http.batch_queue http.request_body http.streaming sessions.models
     """,
     "registration": f"{CONTACTS} contacts.registration",
     "sessions": f"""

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from cli.__main__ import main
 from lib.contacts import contacts, merges
+from lib.database.paging import NewestPageRequest
 from lib.fields.models import PartialUpdate
 from lib.sessions import session_templates
 from lib.workflow import workflow_transitions
@@ -31,6 +32,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "workspace update": workspaces.WorkspaceChanges,
     "workspace allow-networks": workspaces.AllowedNetworks,
     "turn errors": turn_errors.TurnErrorsRequest,
+    "conversation messages": NewestPageRequest,
     "member add": members.NewMember,
     "member add --email": invitations.NewInvitation,  # at once: an operator needs no invitation
     "member add --user-id": members.RoleGrant,
