@@ -2,12 +2,22 @@
 
 import click
 
-from cli import contacts, members, personas, session_templates, spaces, turns, workflow_transitions, workspaces
+from cli import (
+    contacts,
+    conversations,
+    members,
+    personas,
+    session_templates,
+    spaces,
+    turns,
+    workflow_transitions,
+    workspaces,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Set up workspaces: members, spaces, personas and secrets, session templates, workflows. Find and merge contacts.
+    """Set up workspaces: members, spaces, personas and secrets, session templates, workflows. Manage contacts.
 
     Uses the project of SUPABASE_URL (or SUPABASE_REST_URL) with SUPABASE_SERVICE_ROLE_KEY; if none is set, the local
     backend that `make up` started.
@@ -26,6 +36,7 @@ for command in (
     spaces.space,
     personas.persona,
     contacts.contact,
+    conversations.conversation,
     turns.turn,
     session_templates.template,
     workflow_transitions.transition,

@@ -1,4 +1,4 @@
-"""`switchboard contact …`: find, resolve and merge contacts."""
+"""`switchboard contact …`: create, change, find, resolve, tag and merge contacts."""
 
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from lib.contacts import contacts, merges
 
 @click.group()
 def contact() -> None:
-    """Find, resolve and merge contacts."""
+    """Create, change, find, resolve, tag and merge contacts."""
 
 
 @contact.command("resolve")
@@ -48,10 +48,78 @@ def resolve_contact(
     output.one(running.run(lambda database: contacts.resolve(database, asked)).contact, as_json=as_json)
 
 
+profile = options.group(
+    click.option("--first-name"),
+    click.option("--last-name"),
+    click.option("--title", help="The name of a group."),
+    click.option("--source"),
+)
+verified_by = click.option("--verified-by", help="Who verified the given identities; by default they are asserted.")
+
+
+@contact.command("create")
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.argument("identities", metavar="[IDENTITY]...", nargs=-1)
+@click.option("--kind", type=click.Choice(["person", "group"]))
+@profile
+@running.json_option("--attributes", "Further data of the contact")
+@verified_by
+@options.as_json
+def create_contact(verified_by: str | None, as_json: bool, **values: Any) -> None:
+    """Create a contact, also without identities (platform:id).
+
+    \b
+    switchboard contact create WORKSPACE email:ann@example.com --first-name Ann
+    """
+    evidence = {"verified_by": verified_by} if verified_by else None
+    new = running.model(contacts.NewContact, {**values, "evidence": evidence})
+    output.one(running.run(lambda database: contacts.create(database, new)), as_json=as_json)
+
+
+@contact.command("update")
+@click.argument("contact_id", metavar="CONTACT", type=click.UUID)
+@profile
+@click.option("--no-first-name", is_flag=True)
+@click.option("--no-last-name", is_flag=True)
+@click.option("--no-title", is_flag=True)
+@click.option("--no-source", is_flag=True)
+@running.json_option("--attributes", "A JSON merge patch of the attributes: null removes a member")
+@click.option("--no-attributes", is_flag=True)
+@click.option("--add-identity", "add_identities", multiple=True, help="platform:id; repeatable.")
+@click.option("--remove-identity", "remove_identities", multiple=True, help="platform:id; repeatable.")
+@verified_by
+@options.as_json
+def update_contact(contact_id: UUID, verified_by: str | None, as_json: bool, **values: Any) -> None:
+    """Change a contact's names, attributes and identities.
+
+    \b
+    switchboard contact update CONTACT --last-name Lee --add-identity "phone:+49 30 123456"
+    """
+    evidence = {"verified_by": verified_by} if verified_by else None
+    changes = running.model(contacts.ContactChanges, {**values, "evidence": evidence})
+    output.one(running.run(lambda database: contacts.change(database, contact_id, changes)), as_json=as_json)
+
+
+@contact.command("tag")
+@click.argument("contact_id", metavar="CONTACT", type=click.UUID)
+@click.argument("tag")
+@click.option("--remove", is_flag=True, help="Remove the tag instead.")
+@options.as_json
+def tag_contact(contact_id: UUID, tag: str, remove: bool, as_json: bool) -> None:
+    """Add a tag to a contact, or remove one; shows all of its tags.
+
+    \b
+    switchboard contact tag CONTACT vip
+    """
+    named, change = running.model(contacts.NamedTag, {"tag": tag}), contacts.remove_tag if remove else contacts.add_tag
+    output.one(running.run(lambda database: change(database, "contact", contact_id, named)), as_json=as_json)
+
+
 @contact.command("list")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
 @click.option("--email")
 @click.option("--identity", help="platform:id")
+@click.option("--user", "user_id", type=click.UUID, help="The contact of this Supabase user.")
 @click.option("--space", "space_id", type=click.UUID, help="Contacts with a conversation in this space.")
 @click.option("--session", "session_id", type=click.UUID, help="The contact of this session.")
 @click.option("--has-session/--no-session", "has_session", default=None)
@@ -70,7 +138,7 @@ def list_contacts(as_json: bool, **values: Any) -> None:
         raise click.UsageError("Either --session or --no-session.")
     search = running.model(contacts.ContactFilter, values)
     page = running.run(lambda database: contacts.find(database.queries, search))
-    columns = ("id", "kind", "first_name", "last_name", "title", "tags", "created_at")
+    columns = ("id", "kind", "name", "email", "tags", "created_at")
     output.several(page.items, columns, as_json=as_json)
 
 

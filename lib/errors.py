@@ -30,7 +30,10 @@ A turn that streams can no longer change its HTTP status. A later failure is an 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
+
+_MOST_FAULTS = 10
+"""Invalid fields that the detail of a problem names; its ``errors`` has all of them."""
 
 
 class ConfigError(Exception):
@@ -188,19 +191,27 @@ class BodyTooLarge(Problem):
 
 
 class UnsupportedMediaType(Problem):
-    """The body is not declared as application/json in UTF-8."""
+    """The body is not declared as application/json in UTF-8, or it is compressed."""
 
-    status, code, title = 415, "unsupported_media_type", "The body must be application/json."
+    status, code, title = 415, "unsupported_media_type", "The body's type or encoding is not accepted."
 
 
 class InvalidBody(Problem):
-    """The body is JSON, but does not fit the route's model; ``errors`` lists the fields."""
+    """The body is JSON, but does not fit the route's model; ``errors`` lists the fields.
+
+    ``part`` of the request: a query or a path can be as wrong as a body.
+    """
 
     status, code, title = 422, "invalid_body", "The body is not valid for this route."
 
-    def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__(extra={"errors": [{"field": e.field, "message": e.message} for e in errors]})
+    def __init__(self, errors: Sequence[FieldError], part: Literal["body", "query", "path"] = "body") -> None:
+        faults = [f"{e.field}: {e.message}" if e.field else e.message for e in errors]
+        super().__init__(
+            "; ".join(faults[:_MOST_FAULTS]) or None,
+            extra={"errors": [{"field": e.field, "message": e.message} for e in errors]},
+        )
         self.errors = tuple(errors)
+        self.title = f"The {part} is not valid for this route."
 
 
 class Refused(Problem):
@@ -322,13 +333,16 @@ DETAILS: Mapping[str, str] = {
 """Details by code; ``fact`` is what the database adds, such as an id."""
 
 REASONS: Mapping[str, str] = {
+    "attributes_too_large": "The attributes would have more than 16,384 bytes as JSON.",
     "contact_not_assigned": "The contact's session is not assigned to you.",
     "email_not_confirmed": "No user has confirmed this email.",
     "exact_count_only": "Only count=exact is available.",
     "first_step_without_workflow": "A workflow and its first step are given together.",
     "follow_up_role": "A follow-up has the role contact or member.",
+    "identities_of_other_kind": "A person's identities and a group's cannot be one contact's.",
     "max_age_hours_too_small": "max_age_hours must be at least 1.",
     "members_only": "Only members may do this.",
+    "name_of_other_kind": "A person has first_name and last_name, a group has a title.",
     "not_a_first_step": "The workflow does not begin with this step.",
     "not_a_session_of_contact": "The contact has no such session.",
     "operators_only": "Only operators may do this.",
@@ -342,6 +356,7 @@ REASONS: Mapping[str, str] = {
     "thread_key_reserved": "A thread key must not begin with arrival: or first:.",
     "token_for_one_conversation": "A contact token is for one conversation.",
     "token_signature": "The signature was not made with the space's secret.",
+    "too_many_tags": "At most 100 tags are stored.",
     "too_many_sessions": "At most 100 sessions can be changed at once.",
     "workflow_state_too_large": "The state of a workflow is limited to 65,536 characters of JSON.",
     "workspace_not_named": "Name the workspace with workspace_id.",

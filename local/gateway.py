@@ -43,6 +43,17 @@ _PAGE_HEADERS = {
 }
 
 
+INVOKE = "/functions/v1/"
+"""`supabase.functions.invoke("<function>/<path>")` calls this path and those below."""
+
+MISSING = {
+    "/realtime/v1": "Follow a conversation with GET /conversations/{conversation_id}/stream (docs/streams.md).",
+    "/storage/v1": "Switchboard stores no files; use an object store of your own.",
+    "/graphql/v1": "Read the same views and tables at /rest/v1 (docs/database.md).",
+}
+"""Services of Supabase that this stack lacks, with the alternative."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The gateway's settings, set by the supervisor."""
@@ -77,17 +88,33 @@ def settings_from(environment: dict[str, str]) -> Settings:
 class Functions:
     """Every function of the route table as an app of functions-framework, found by path."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: ApiKeys) -> None:
+        self._public_keys = {f"Bearer {key}".encode() for key in (keys.anon_key, keys.publishable_key)}
         apps: dict[str, ASGIApp] = {}
         for name in dict.fromkeys(route.function for route in ROUTES):
             source = REPOSITORY / "functions" / name / "main.py"
             apps[name] = functions_framework.aio.create_asgi_app(name, str(source), "http")  # type: ignore[no-untyped-call]
+        self._apps = apps
         self._table = [(compile_path(route.path)[0], apps[route.function]) for route in ROUTES]
 
-    def find(self, path: str) -> ASGIApp | None:
-        """The app of a path, whatever the method: the function refuses a wrong one."""
+    def find(self, scope: Scope) -> tuple[ASGIApp, Scope] | None:
+        """The app of a path, whatever the method, and the request for it: the function refuses a wrong one."""
+        path: str = scope["path"]
+        if path.startswith(INVOKE):
+            name, _, rest = path.removeprefix(INVOKE).partition("/")
+            return (self._apps[name], self._invoked(scope, f"/{rest}")) if name in self._apps else None
         path = path.removeprefix("/api") if path.startswith("/api/") else path
-        return next((app for pattern, app in self._table if pattern.match(path)), None)
+        return next(((app, scope) for pattern, app in self._table if pattern.match(path)), None)
+
+    def _invoked(self, scope: Scope, path: str) -> Scope:
+        """A request as the function gets it: without the prefix, and without the public key that supabase-js sends as
+        the bearer token while no user is signed in."""
+        headers = [
+            (name, value)
+            for name, value in scope["headers"]
+            if name != b"authorization" or value not in self._public_keys
+        ]
+        return {**scope, "path": path, "raw_path": path.encode(), "headers": headers}
 
 
 class Gateway:
@@ -96,7 +123,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._home = _home(settings)
-        self._functions = Functions()
+        self._functions = Functions(settings.keys)
         self._running: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
         self._pool: asyncpg.Pool | None = None
@@ -109,12 +136,13 @@ class Gateway:
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             path = scope["path"]
-            app = self._functions.find(path)
-            if app is None:
+            found = self._functions.find(scope)
+            if found is None:
                 request = Request(scope, receive)
                 response = await self._answer(path, request)
                 await response(scope, receive, send)
             else:
+                app, scope = found
                 await self._run(app, scope, receive, send)
 
     async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,6 +167,9 @@ class Gateway:
                 refusal.headers["Allow"] = "GET, HEAD"
                 return refusal
             return self._page(path)
+        for prefix, alternative in MISSING.items():
+            if path == prefix or path.startswith(f"{prefix}/"):
+                return proxy.problem(501, "not_implemented", "This stack does not have this service.", alternative)
         return proxy.problem(404, "not_found", "Nothing lives at this address")
 
     def _page(self, path: str) -> Response:

@@ -99,9 +99,13 @@ def unavailable() -> JSONResponse:
     return problem(503, "backend_unavailable", "The database's API is not reachable at the moment.", retry_after=1)
 
 
-def problem(status: int, code: str, title: str, retry_after: int | None = None) -> JSONResponse:
+def problem(
+    status: int, code: str, title: str, detail: str | None = None, *, retry_after: int | None = None
+) -> JSONResponse:
     """An RFC 9457 response in the functions' format."""
     document: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "code": code}
+    if detail is not None:
+        document["detail"] = detail
     headers = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"}
     if retry_after is not None:
         document["retry_after"] = retry_after

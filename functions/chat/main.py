@@ -1,6 +1,7 @@
 """chat: a message comes in, the persona's answer goes out as a stream; also serves the widget's script."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from uuid import UUID
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -8,7 +9,7 @@ from starlette.responses import Response
 
 from lib import errors
 from lib.auth import callers, client_info
-from lib.chat import protocols, turn_runner, turns
+from lib.chat import protocols, turn_runner, turns, whole_answer
 from lib.chat.events import Event, Opened
 from lib.database import commands, rate_limits
 from lib.database.commands import Rpc
@@ -18,18 +19,61 @@ from lib.http.streaming import DRAIN_SECONDS, Stream
 
 
 async def stream(request: Request) -> Response:
-    """Store a message and stream its answer. A repeated client message streams the first answer; a message to a
-    taken-over session has none."""
-    space_id = app.path_id(request, "space_id")
-    protocol = _protocol(request)
+    """Store a message in a space and stream its answer."""
+    return await _stream_in_space(request, "space_id")
+
+
+async def stream_on_landing(request: Request) -> Response:
+    """The same on a landing page."""
+    return await _stream_in_space(request, "app_id")
+
+
+async def ask_persona(request: Request) -> Response:
+    """Store a member's own message to a persona and stream its answer."""
+    persona_id, protocol = app.path_id(request, "persona_id"), _protocol(request)
+    caller = await callers.require_user(request)
+    message = protocol.read(await request_body.read_json(request, limit=protocol.body_limit), caller)
+    if message.persona_id not in (None, persona_id):
+        raise errors.InvalidBody([errors.FieldError("persona_id", "must be the persona in the path")])
+    return await _answer(request, protocol, caller, None, message.model_copy(update={"persona_id": persona_id}))
+
+
+async def _stream_in_space(request: Request, id_name: str) -> Response:
+    space_id, protocol = app.path_id(request, id_name), _protocol(request)
     caller = await callers.caller_of(request)
     message = protocol.read(await request_body.read_json(request, limit=protocol.body_limit), caller)
+    return await _answer(request, protocol, caller, space_id, message)
+
+
+async def _answer(
+    request: Request,
+    protocol: protocols.Protocol,
+    caller: callers.Caller,
+    space_id: UUID | None,
+    message: turns.ChatMessage,
+) -> Response:
+    """The answer to a message. A repeated client message has the first answer; a message to a taken-over session has
+    none."""
     turn = await turns.start(caller, space_id, message, client_info.of(request))
     headers = rate_limits.headers(turn.limits)
     if turn.repeated or turn.taken_over:
         events = await _followed(request, caller, turn.rpc, await turns.snapshot(turn), turn.opened)
-        return Stream(events, drain=False, encoder=protocol.encoder(), headers=headers)
-    return Stream(turn_runner.stream_answer(turn), drain=True, encoder=protocol.encoder(), headers=headers)
+        return await _sent(protocol, turn.opened, events, drain=False, headers=headers)
+    return await _sent(protocol, turn.opened, turn_runner.stream_answer(turn), drain=True, headers=headers)
+
+
+async def _sent(
+    protocol: protocols.Protocol,
+    opened: Opened,
+    events: AsyncGenerator[Event, None],
+    *,
+    drain: bool,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The events as a stream, or as one document once the answer is complete."""
+    if protocol.encoder is None:
+        return app.ok(await whole_answer.collect(opened, events), headers)
+    return Stream(events, drain=drain, encoder=protocol.encoder(), headers=headers)
 
 
 async def resume(request: Request) -> Response:
@@ -41,12 +85,22 @@ async def resume(request: Request) -> Response:
     rpc = commands.reading_as(caller)
     state = await turns.resume(rpc, turn_id, after)
     opened = state.opened() if after is None else None
-    return Stream(await _followed(request, caller, rpc, state, opened), drain=False, encoder=protocol.encoder())
+    events = await _followed(request, caller, rpc, state, opened)
+    return await _sent(protocol, state.opened(), events, drain=False)
 
 
 async def resume_chat(request: Request) -> Response:
     """Stream the active turn of the caller's chat from its beginning; 204 if there is none."""
-    space_id, chat_id = app.path_id(request, "space_id"), request.path_params["chat_id"]
+    return await _resume_chat(request, "space_id")
+
+
+async def resume_chat_on_landing(request: Request) -> Response:
+    """The same on a landing page."""
+    return await _resume_chat(request, "app_id")
+
+
+async def _resume_chat(request: Request, id_name: str) -> Response:
+    space_id, chat_id = app.path_id(request, id_name), request.path_params["chat_id"]
     protocol = _protocol(request)
     caller = await callers.caller_of(request)
     if not isinstance(caller, callers.Contact | callers.User):
@@ -56,7 +110,7 @@ async def resume_chat(request: Request) -> Response:
     if state is None:
         return app.nothing()
     events = await _followed(request, caller, rpc, state, state.opened())
-    return Stream(events, drain=False, encoder=protocol.encoder())
+    return await _sent(protocol, state.opened(), events, drain=False)
 
 
 async def cancel(request: Request) -> turns.CancelResult:
@@ -93,14 +147,16 @@ def _after(request: Request) -> int | None:
     if (asked := request.query_params.get("after")) is None:
         return None
     if (position := sse.position(asked)) is None:
-        raise errors.InvalidBody([errors.FieldError("after", "must be a number of characters")])
+        raise errors.InvalidBody([errors.FieldError("after", "must be a number of characters")], part="query")
     return position
 
 
-_serve = app.function(
-    "chat",
-    {"stream": stream, "resume": resume, "resume_chat": resume_chat, "cancel": cancel, "widget": widget},
-)
+_HANDLERS = (
+    stream, stream_on_landing, ask_persona, resume, resume_chat, resume_chat_on_landing, cancel, widget,
+)  # fmt: skip
+
+# A handler has the name of its route.
+_serve = app.function("chat", {handler.__name__: handler for handler in _HANDLERS})
 
 
 @functions_framework.aio.http

@@ -1,4 +1,6 @@
-"""contacts: contacts are resolved, listed, tagged and merged by members."""
+"""contacts: contacts are created, changed, resolved, listed, tagged and merged by members."""
+
+import functools
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -25,6 +27,18 @@ async def list_contacts(request: Request) -> Page[domain.Contact]:
     """A page of a workspace's contacts."""
     user = await callers.require_user(request)
     return await domain.find(queries.reading_as(user), request_body.read_query(request, domain.ContactFilter))
+
+
+async def create_contact(request: Request) -> Response:
+    """Create a contact."""
+    user = await callers.require_user(request)
+    return app.created(await domain.create(managing_as(user), await request_body.read(request, domain.NewContact)))
+
+
+async def change_contact(request: Request) -> domain.Contact:
+    """Change a contact's names, attributes and identities."""
+    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    return await domain.change(managing_as(user), contact_id, await request_body.read(request, domain.ContactChanges))
 
 
 async def read_contact(request: Request) -> domain.ContactDetail:
@@ -91,14 +105,39 @@ async def tag_session(request: Request) -> domain.Tags:
     return await domain.tag_session(managing_as(user), session_id, await request_body.read(request, domain.TagsUpdate))
 
 
+async def add_tag(of: domain.Tagged, request: Request) -> domain.Tags:
+    """Add a tag to a contact or a session."""
+    object_id, user = app.path_id(request, f"{of}_id"), await callers.require_user(request)
+    return await domain.add_tag(managing_as(user), of, object_id, _tag(request))
+
+
+async def remove_tag(of: domain.Tagged, request: Request) -> domain.Tags:
+    """Remove a tag from a contact or a session."""
+    object_id, user = app.path_id(request, f"{of}_id"), await callers.require_user(request)
+    return await domain.remove_tag(managing_as(user), of, object_id, _tag(request))
+
+
+def _tag(request: Request) -> domain.NamedTag:
+    return request_body.validate(domain.NamedTag, {"tag": request.path_params["tag"]}, "path")
+
+
 _HANDLERS = (
-    resolve_contact, list_contacts, read_contact, read_activity,
+    resolve_contact, list_contacts, create_contact, change_contact, read_contact, read_activity,
     read_journey, capture_message, tag_contact, tag_session,
     merge_contact, unmerge_contact, list_conflicts, dismiss_conflict,
 )  # fmt: skip
 
 # A handler has the name of its route.
-_serve = app.function("contacts", {handler.__name__: handler for handler in _HANDLERS})
+_serve = app.function(
+    "contacts",
+    {
+        **{handler.__name__: handler for handler in _HANDLERS},
+        "add_contact_tag": functools.partial(add_tag, "contact"),
+        "add_session_tag": functools.partial(add_tag, "session"),
+        "remove_contact_tag": functools.partial(remove_tag, "contact"),
+        "remove_session_tag": functools.partial(remove_tag, "session"),
+    },
+)
 
 
 @functions_framework.aio.http

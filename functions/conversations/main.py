@@ -1,4 +1,4 @@
-"""conversations: the live stream of a conversation."""
+"""conversations: the messages of a conversation, as a list and as a live stream."""
 
 from typing import Literal
 from uuid import UUID
@@ -9,9 +9,11 @@ from starlette.responses import Response
 
 from lib import config, errors
 from lib.auth import callers, client_info
+from lib.conversations import history
 from lib.conversations import stream as domain
-from lib.database import commands
-from lib.http import app, read_limits
+from lib.database import commands, queries
+from lib.database.paging import NewestPageRequest, Page
+from lib.http import app, read_limits, request_body
 from lib.http.streaming import DRAIN_SECONDS, Stream
 
 
@@ -29,6 +31,14 @@ async def stream(request: Request) -> Response:
     return Stream(events, drain=False, encoder=domain.Encoder())
 
 
+async def list_messages(request: Request) -> Page[history.ConversationMessage]:
+    """A page of a conversation's messages, the newest first."""
+    conversation_id = app.path_id(request, "conversation_id")
+    caller = await callers.require_reader(request)
+    page = request_body.read_query(request, NewestPageRequest)
+    return await history.list_newest(queries.reading_as(caller), conversation_id, page)
+
+
 def _after(request: Request) -> UUID | Literal["latest"] | None:
     """The reader's last message. Last-Event-ID, which browsers update, takes precedence over ?after=."""
     if (last := app.as_id(request.headers.get("last-event-id"))) is not None:
@@ -38,11 +48,11 @@ def _after(request: Request) -> UUID | Literal["latest"] | None:
     if asked == "latest":
         return "latest"
     if (message_id := app.as_id(asked)) is None:
-        raise errors.InvalidBody([errors.FieldError("after", "must be a message's id, or latest")])
+        raise errors.InvalidBody([errors.FieldError("after", "must be a message's id, or latest")], part="query")
     return message_id
 
 
-_serve = app.function("conversations", {"stream": stream})
+_serve = app.function("conversations", {"stream": stream, "list_messages": list_messages})
 
 
 @functions_framework.aio.http

@@ -25,7 +25,7 @@ async def list_sessions(request: Request) -> Page[models.Session]:
     query: dict[str, object] = {**request.query_params}
     if "status" in query:
         query["status"] = request.query_params.getlist("status")
-    return await session_lists.find(caller, request_body.validate(models.SessionFilter, query))
+    return await session_lists.find(caller, request_body.validate(models.SessionFilter, query, "query"))
 
 
 async def list_conversation_sessions(request: Request) -> Page[models.Session]:

@@ -43,7 +43,7 @@ class IdentityToken:
     email: Email | None
 
 
-def read(token: str, space_id: UUID) -> IdentityToken:
+def read(token: str, space_id: UUID | None) -> IdentityToken:
     """The unverified token. Raises Refused (identity_token_invalid, identity_token_expired)."""
     try:
         if not _COMPACT.fullmatch(token):
@@ -93,7 +93,7 @@ def _moment(claim: object) -> float | None:
     return claim
 
 
-def _check_audience(claim: object, space_id: UUID) -> None:
+def _check_audience(claim: object, space_id: UUID | None) -> None:
     named = claim if isinstance(claim, list) else [claim]
     if claim is not None and str(space_id) not in named:
         raise _invalid("audience")

@@ -26,7 +26,7 @@ class ProvableArrival(Arrival):
             raise ValueError("identity_token and email_hmac exclude each other")
         return self
 
-    def sender(self, space_id: UUID) -> dict[str, Any]:
+    def sender(self, space_id: UUID | None) -> dict[str, Any]:
         """Arguments of the SQL functions that find the sender, who is proven if the database accepts the signature.
 
         Raises Refused (identity_token_invalid, identity_token_expired), and InvalidBody for an email that is not the

@@ -1,7 +1,8 @@
-"""The protocols of the chat: our own events, or the AI SDK's UI message stream.
+"""The protocols of the chat: our own events, the AI SDK's UI message stream, or the whole answer as one JSON document.
 
 A client selects one with ``?protocol=ai-sdk`` or, if it cannot change the URL, with ``Accept: text/event-stream;
-protocol=ai-sdk``. The default is our own events.
+protocol=ai-sdk``. A client that accepts ``application/json`` and no event stream gets the document. The default is our
+own events.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,13 +17,13 @@ from lib.http import request_body, sse
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol: the most bytes of a body, how its JSON is read as a message, its encoder, and whether its readers
-    send positions."""
+    """A protocol: the most bytes of a body, how its JSON is read as a message, its encoder (None: the whole answer is
+    sent as one document), and whether its readers send positions."""
 
     name: str
     body_limit: int
     read: Callable[[object, callers.Caller], ChatMessage]
-    encoder: Callable[[], sse.Encoder[events.Event]]
+    encoder: Callable[[], sse.Encoder[events.Event]] | None
     positions: bool
 
 
@@ -34,6 +35,7 @@ PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol("events", request_body.JSON_LIMIT, _read_message, events.ServerSentEvents, positions=True),
+        Protocol("json", request_body.JSON_LIMIT, _read_message, None, positions=True),
         Protocol("ai-sdk", ai_sdk.BODY_LIMIT, ai_sdk.read, ai_sdk.Encoder, positions=False),
     )
 }
@@ -50,17 +52,17 @@ def select(asked: str | None, accept: Iterable[str]) -> Protocol:
         return PROTOCOLS[asked]
     except KeyError:
         known = " or ".join(PROTOCOLS)
-        raise errors.InvalidBody([errors.FieldError("protocol", f"must be {known}")]) from None
+        raise errors.InvalidBody([errors.FieldError("protocol", f"must be {known}")], part="query") from None
 
 
 def _accepted(lines: Iterable[str]) -> str | None:
-    """The protocol parameter of the first event stream in Accept that has one."""
+    """The protocol of the first event stream in Accept that names one; ``json`` for JSON and no event stream."""
+    accepted: dict[str, list[str]] = {}
     for wanted in ",".join(lines).split(","):
         media_type, *parameters = (part.strip() for part in wanted.split(";"))
-        if media_type.lower() != "text/event-stream":
-            continue
-        for parameter in parameters:
-            name, _, value = parameter.partition("=")
-            if name.strip().lower() == "protocol":
-                return value.strip().strip('"')
-    return None
+        accepted.setdefault(media_type.lower(), []).extend(parameters)
+    for parameter in accepted.get("text/event-stream", ()):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "protocol":
+            return value.strip().strip('"')
+    return "json" if "application/json" in accepted and "text/event-stream" not in accepted else None

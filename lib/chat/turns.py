@@ -155,8 +155,10 @@ class Turn:
     limits: tuple[RateLimit, ...] = ()
 
 
-async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, client: ClientInfo) -> Turn:
+async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMessage, client: ClientInfo) -> Turn:
     """Store a message and start its turn: find or open the conversation and the session.
+
+    Without a space it is a member's own conversation with the persona that the message names.
 
     A repeated client message returns the same turn. If the persona allows a message to interrupt an answer, the running
     turn is stopped first. Raises Refused (turn_in_progress, rate_limited, persona_unavailable, space_not_found,
@@ -168,7 +170,8 @@ async def start(caller: callers.Caller, space_id: UUID, message: ChatMessage, cl
     if message.identity_token is not None and not isinstance(caller, callers.Anonymous):
         # The two may name two persons, and the message would reach the conversation of the first.
         raise errors.InvalidBody([errors.FieldError("identity_token", "is for callers without a bearer token")])
-    rpc = commands.acting_as(caller, callers.Scope.at_space(caller, space_id))
+    scope = callers.Scope() if space_id is None else callers.Scope.at_space(caller, space_id)
+    rpc = commands.acting_as(caller, scope)
     arguments = message.sender(space_id) | {
         "space_id": space_id,
         "persona_id": message.persona_id,
@@ -365,7 +368,7 @@ def _new_token(caller: callers.Caller, started: _StartResult) -> str | None:
     return callers.contact_token(started.workspace_id, started.contact_id, started.conversation_id, started.proof).token
 
 
-def _for_persona(started: _StartResult, space_id: UUID, message: ChatMessage) -> PersonaTurn:
+def _for_persona(started: _StartResult, space_id: UUID | None, message: ChatMessage) -> PersonaTurn:
     persona, contact = started.persona, started.contact
     # A conversation without a contact is that of a member, who is signed in.
     verified = started.proof != "asserted"
@@ -375,7 +378,7 @@ def _for_persona(started: _StartResult, space_id: UUID, message: ChatMessage) ->
         session_id=str(started.session_id),
         conversation_id=str(started.conversation_id),
         persona_id=str(persona.id),
-        space_id=str(space_id),
+        space_id=str(space_id) if space_id else None,
         sender_id=str(proven_id if verified and proven_id else uuid5(started.conversation_id, _UNPROVEN_SENDER)),
         verified=verified,
         contact=ContactFacts(contact.name, contact.email, contact.attributes) if verified and contact else None,

@@ -1,4 +1,4 @@
-"""Contacts: resolved by their identities, listed, read and tagged."""
+"""Contacts: created, changed, resolved by their identities, listed, read and tagged."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -14,12 +14,14 @@ from lib.database.queries import Queries
 from lib.fields import identities
 from lib.fields.emails import EmailText
 from lib.fields.identities import ContactKind, Identity
-from lib.fields.models import Arrival, Body, FieldWarning, Record
+from lib.fields.models import Arrival, Body, FieldWarning, PartialUpdate, Record
 from lib.fields.tags import Tag
 from lib.fields.types import Attributes, DisplayName, Label, Moment, in_any_case, storable
 from lib.workspaces import settings
 
 Detail = TypeVar("Detail", bound=BaseModel)
+
+Tagged = Literal["contact", "session"]
 
 
 def _identity(text: str) -> str:
@@ -97,9 +99,7 @@ class ResolveRequest(Arrival):
     def arguments(self) -> dict[str, Any]:
         """Arguments of the SQL function."""
         named = self.named()
-        profile = self.model_dump(
-            mode="json", include={"first_name", "last_name", "title", "source", "attributes"}, exclude_defaults=True
-        )
+        profile = self.model_dump(mode="json", include=_PROFILE, exclude_defaults=True)
         return {
             "workspace_id": self.workspace_id,
             "identities": identities.documents(named),
@@ -110,6 +110,94 @@ class ResolveRequest(Arrival):
             "group_id": self.group_id,
             "group_role": self.group_role,
         }
+
+
+IdentityTexts = Annotated[tuple[IdentityText, ...], Field(max_length=20)]
+
+
+class NewContact(Body):
+    """A contact to create. Without ``evidence`` its identities are asserted."""
+
+    workspace_id: UUID | None = None
+    kind: ContactKind | None = None
+    first_name: DisplayName | None = None
+    last_name: DisplayName | None = None
+    title: DisplayName | None = None
+    source: Label | None = None
+    attributes: Attributes = Field(default_factory=dict)
+    identities: IdentityTexts = ()
+    evidence: Evidence | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        kind = _kind_of(self.identities) or self.kind or "person"
+        if self.kind not in (None, kind):
+            raise ValueError(f"these are the identities of a {kind}")
+        if kind == "group" and (self.first_name or self.last_name):
+            raise ValueError("a group has a title instead of a name")
+        if kind == "person" and self.title is not None:
+            raise ValueError("only a group has a title")
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the SQL function."""
+        return {
+            "workspace_id": self.workspace_id,
+            "kind": _kind_of(self.identities) or self.kind or "person",
+            "profile": self.model_dump(mode="json", include=_PROFILE, exclude_defaults=True),
+            "identities": identities.documents(_identities(self.identities)),
+            "verified_by": self.evidence.verified_by if self.evidence else None,
+        }
+
+
+class ContactChanges(PartialUpdate):
+    """The values to change; null removes one. ``attributes`` is a JSON merge patch (RFC 7396) of the stored ones.
+
+    Identities are removed before others are added. Without ``evidence`` the added ones are asserted.
+    """
+
+    nullable: ClassVar[frozenset[str]] = frozenset({"first_name", "last_name", "title", "source", "attributes"})
+
+    first_name: DisplayName | None = None
+    last_name: DisplayName | None = None
+    title: DisplayName | None = None
+    source: Label | None = None
+    attributes: Attributes | None = None
+    add_identities: IdentityTexts = ()
+    remove_identities: IdentityTexts = ()
+    evidence: Evidence | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _kind_of(self.add_identities)
+        if self.evidence is not None and not self.add_identities:
+            raise ValueError("evidence needs add_identities")
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the SQL function."""
+        return {
+            "changes": self.model_dump(mode="json", include=_PROFILE, exclude_unset=True),
+            "added": identities.documents(_identities(self.add_identities)),
+            "removed": [one.document() for one in _identities(self.remove_identities)],
+            "kind": _kind_of(self.add_identities),
+            "verified_by": self.evidence.verified_by if self.evidence else None,
+        }
+
+
+_PROFILE = {"first_name", "last_name", "title", "source", "attributes"}
+
+
+def _identities(texts: tuple[str, ...]) -> tuple[Identity, ...]:
+    return tuple(map(identities.parse, texts))
+
+
+def _kind_of(texts: tuple[str, ...]) -> ContactKind | None:
+    """The kind of contact that can be given these identities. Raises ValueError, also for a user's."""
+    named = _identities(texts)
+    if any(one.is_user for one in named):
+        raise ValueError("only a user's own token links them to a contact")
+    return identities.contact_kind(named)
 
 
 class IdentityView(Record):
@@ -126,14 +214,19 @@ class IdentityView(Record):
 
 
 class Contact(Record):
-    """A contact as shown to members. ``session_id`` is the first linked session."""
+    """A contact as shown to members. ``session_id`` is the first linked session.
+
+    ``name`` is the full name, or a group's title; ``email`` the first verified email, or else the first one.
+    """
 
     id: UUID
     workspace_id: UUID
     kind: ContactKind
+    name: str | None
     first_name: str | None
     last_name: str | None
     title: str | None
+    email: str | None
     source: str | None
     attributes: dict[str, Any]
     session_id: UUID | None
@@ -215,6 +308,18 @@ class _Outcome(Record):
     created: bool = False
     conflict: tuple[UUID, ...] = ()
 
+    def require(self) -> Contact:
+        """The contact. Raises Refused (identity_conflict) if other contacts have the identities."""
+        if self.contact is None:
+            ids = sorted(map(str, self.conflict))
+            raise errors.Refused(
+                409,
+                "identity_conflict",
+                detail=f"They belong to: {', '.join(ids)}. A member decides who these are.",
+                extra={"contact_ids": ids},
+            )
+        return self.contact
+
 
 class Tags(Record):
     """All tags of a contact or a session, in order."""
@@ -228,12 +333,19 @@ class TagsUpdate(Body):
     tags: tuple[Tag, ...] = Field(max_length=100)
 
 
+class NamedTag(Body):
+    """The tag that a path names."""
+
+    tag: Tag
+
+
 class ContactFilter(NewestPageRequest):
     """Filters of a list of contacts; all given ones must match."""
 
     workspace_id: UUID | None = None
     email: EmailText | None = None
     identity: IdentityText | None = None
+    user_id: UUID | None = None
     space_id: UUID | None = None
     session_id: UUID | None = None
     has_session: bool | None = None
@@ -246,8 +358,14 @@ class ContactFilter(NewestPageRequest):
 
     def identities(self) -> tuple[Identity, ...]:
         """The identities that a contact must have."""
-        email = () if self.email is None else (identities.of("email", self.email),)
-        return email if self.identity is None else (*email, identities.parse(self.identity))
+        given = []
+        if self.email is not None:
+            given.append(identities.of("email", self.email))
+        if self.identity is not None:
+            given.append(identities.parse(self.identity))
+        if self.user_id is not None:
+            given.append(identities.of("external", f"{identities.USER_SYSTEM}:{self.user_id}"))
+        return tuple(given)
 
     def view(self) -> str:
         """The view that reads the contacts from the index of one of the filters."""
@@ -270,15 +388,23 @@ async def resolve(database: Database, asked: ResolveRequest) -> ResolveResult:
     workspace_required, group_not_found, forbidden; and BackendUnavailable, as all of these functions do.
     """
     outcome = await database.call("resolve_contact", asked.arguments(), _Outcome, repeatable=True)
-    if outcome.contact is None:
-        ids = sorted(map(str, outcome.conflict))
-        raise errors.Refused(
-            409,
-            "identity_conflict",
-            detail=f"They belong to: {', '.join(ids)}. A member decides who these are.",
-            extra={"contact_ids": ids},
-        )
-    return ResolveResult(contact=outcome.contact, created=outcome.created, warnings=asked.warnings or None)
+    return ResolveResult(contact=outcome.require(), created=outcome.created, warnings=asked.warnings or None)
+
+
+async def create(database: Database, new: NewContact) -> Contact:
+    """A new contact. Raises Refused: identity_conflict (with ``contact_ids``) if other contacts have one of its
+    identities, workspace_not_found, workspace_required, forbidden (``evidence`` is for owners and admins)."""
+    return (await database.call("create_contact", new.arguments(), _Outcome)).require()
+
+
+async def change(database: Database, contact_id: UUID, changes: ContactChanges) -> Contact:
+    """Change a contact: all named values and identities, or nothing.
+
+    Raises as create, Refused (contact_not_found), InvalidBody if its kind of contact has no such value or identity, and
+    Moved if it was merged into another.
+    """
+    arguments = {"contact_id": contact_id, **changes.arguments()}
+    return (await database.call("change_contact", arguments, _Outcome, repeatable=True)).require()
 
 
 async def find(queries: Queries, search: ContactFilter) -> Page[Contact]:
@@ -332,16 +458,26 @@ async def activity(queries: Queries, contact_id: UUID) -> ContactActivity:
 
 async def tag(database: Database, contact_id: UUID, new: TagsUpdate) -> Tags:
     """Replace a contact's tags. Raises Refused (contact_not_found)."""
-    return await database.call(
-        "set_contact_tags", {"contact_id": contact_id, "names": _names(new)}, Tags, repeatable=True
-    )
+    return await _tag(database, "contact", contact_id, names=_names(new))
 
 
 async def tag_session(database: Database, session_id: UUID, new: TagsUpdate) -> Tags:
     """Replace a session's tags. Raises Refused (session_not_found)."""
-    return await database.call(
-        "set_session_tags", {"session_id": session_id, "names": _names(new)}, Tags, repeatable=True
-    )
+    return await _tag(database, "session", session_id, names=_names(new))
+
+
+async def add_tag(database: Database, of: Tagged, object_id: UUID, named: NamedTag) -> Tags:
+    """Add a tag; no-op if it is there. Raises Refused (<noun>_not_found), and InvalidBody beyond 100 tags."""
+    return await _tag(database, of, object_id, added=named.tag)
+
+
+async def remove_tag(database: Database, of: Tagged, object_id: UUID, named: NamedTag) -> Tags:
+    """Remove a tag; no-op if it is not there. Raises Refused (<noun>_not_found)."""
+    return await _tag(database, of, object_id, removed=named.tag)
+
+
+async def _tag(database: Database, of: Tagged, object_id: UUID, **tags: Any) -> Tags:
+    return await database.call(f"set_{of}_tags", {f"{of}_id": object_id, **tags}, Tags, repeatable=True)
 
 
 class _Owner(Record):

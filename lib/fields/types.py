@@ -5,13 +5,14 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 DEEPEST = 32
 """Deepest nesting of free-form JSON."""
 
 ATTRIBUTES_BYTES = 16 * 1024
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
@@ -72,8 +73,15 @@ def _tellable(moment: datetime) -> datetime:
     return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_tellable)]
-"""A time with its offset, in the years 1 to 9999 of UTC: Postgres stores others, but Python cannot represent them."""
+def _start_of_day(value: object) -> object:
+    return f"{value}T00:00:00Z" if isinstance(value, str) and _DAY.fullmatch(value) else value
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_tellable), BeforeValidator(_start_of_day)]
+"""A time with its offset, in the years 1 to 9999 of UTC: Postgres stores others, but Python cannot represent them.
+
+A plain date, such as 2026-11-30, is the start of that day in UTC.
+"""
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(storable_json)]
 """A JSON object that is stored with a row."""

@@ -94,6 +94,13 @@ def _set_the_servers_protocols() -> None:
         UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": HeaderTimeoutProtocol, "ws": "none"}
 
 
+def ok(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
+    """The model as a 200 response with further headers."""
+    response = _json(model, status=200)
+    response.headers.update(headers or {})
+    return response
+
+
 def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
     """The model as a 201 response."""
     response = _json(model, status=201)
@@ -138,13 +145,13 @@ async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tu
         request.scope["path_params"] = dict(match.path_params)
         response = await _counted(match.endpoint, request)
     except errors.Moved as moved:
-        response = _problem(moved)
+        response = _problem(moved, request)
         response.headers["Location"] = _moved(request, moved)
     except errors.Problem as problem:
-        response = _problem(problem)
+        response = _problem(problem, request)
     except Exception:
         log.error("unexpected_error", function=name)
-        response = _problem(errors.InternalError())
+        response = _problem(errors.InternalError(), request)
     response.headers.update({name: value for name, value in cross_origin.items() if name != "Vary"})
     if "Vary" in cross_origin:
         response.headers.add_vary_header(cross_origin["Vary"])
@@ -208,6 +215,10 @@ def _json(model: BaseModel, *, status: int) -> Response:
     return Response(content, status_code=status, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _problem(problem: errors.Problem) -> Response:
+def _problem(problem: errors.Problem, request: Request) -> Response:
     headers = {**problem.response_headers(), "Cache-Control": "no-store"}
-    return JSONResponse(problem.document(), status_code=problem.status, media_type=PROBLEM_TYPE, headers=headers)
+    # Clients such as n8n parse only the type that they ask for.
+    accept = ",".join(request.headers.getlist("accept")).lower()
+    is_plain = "application/json" in accept and PROBLEM_TYPE not in accept
+    media_type = "application/json" if is_plain else PROBLEM_TYPE
+    return JSONResponse(problem.document(), status_code=problem.status, media_type=media_type, headers=headers)

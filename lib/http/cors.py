@@ -17,7 +17,12 @@ from lib.routes import Route
 CACHE_SECONDS = 60
 _MOST_SPACES = 1_000
 
-ALLOWED_HEADERS = "authorization, content-type, last-event-id, x-request-id"
+ALLOWED_HEADERS = (
+    "authorization, content-type, last-event-id, x-request-id, idempotency-key, "
+    "apikey, x-client-info, x-region, x-supabase-api-version, traceparent, tracestate, baggage"
+)
+"""Our own headers, those of supabase-js, and those of OpenTelemetry."""
+
 EXPOSED_HEADERS = "ratelimit, ratelimit-policy, retry-after, x-request-id, x-vercel-ai-ui-message-stream"
 PREFLIGHT_SECONDS = 600
 

@@ -5,7 +5,7 @@ import contextlib
 import json
 import math
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -41,13 +41,13 @@ async def read_json(request: Request, *, limit: int) -> Any:
     return parse(await read_raw(request, limit=limit))
 
 
-def validate(model: type[Model], document: object) -> Model:
+def validate(model: type[Model], document: object, part: Literal["body", "query", "path"] = "body") -> Model:
     """A JSON value as a model. Raises InvalidBody with the fields that do not fit."""
     try:
         return model.model_validate(document)
     except ValidationError as invalid:
         faults = field_errors(invalid)
-    raise errors.InvalidBody(faults)
+    raise errors.InvalidBody(faults, part)
 
 
 def is_missing(request: Request) -> bool:
@@ -57,11 +57,7 @@ def is_missing(request: Request) -> bool:
 
 def read_query(request: Request, model: type[Model]) -> Model:
     """The query's parameters as a model; the last value of a repeated parameter counts. Raises InvalidBody."""
-    try:
-        return model.model_validate(dict(request.query_params))
-    except ValidationError as invalid:
-        faults = field_errors(invalid)
-    raise errors.InvalidBody(faults)
+    return validate(model, dict(request.query_params), "query")
 
 
 def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
@@ -78,11 +74,14 @@ def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
 async def read_raw(request: Request, *, limit: int) -> bytes:
     """The body's bytes; at most the limit plus one chunk is kept in memory.
 
-    Raises AmbiguousLength, BodyTooLarge if the declared or the actual length exceeds the limit (bytes), BodyTimeout,
-    and InvalidJson if the sender disconnects. The rest of an oversized body is discarded first: a server that closes a
-    connection with unread bytes resets it, and a client that reads only after writing would see the reset instead of
-    the response.
+    Raises UnsupportedMediaType for a compressed body, AmbiguousLength, BodyTooLarge if the declared or the actual
+    length exceeds the limit (bytes), BodyTimeout, and InvalidJson if the sender disconnects. The rest of an oversized
+    body is discarded first: a server that closes a connection with unread bytes resets it, and a client that reads only
+    after writing would see the reset instead of the response.
     """
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise errors.UnsupportedMediaType("The body must not be compressed: it has a Content-Encoding.")
     if "content-length" in request.headers and "transfer-encoding" in request.headers:
         raise errors.AmbiguousLength()
     rest, body = request.stream(), bytearray()
@@ -149,7 +148,7 @@ def _require_json(request: Request) -> None:
         "charset=utf-8",
         "charset=utf8",
     ):
-        raise errors.UnsupportedMediaType()
+        raise errors.UnsupportedMediaType("The body must be application/json in UTF-8.")
 
 
 def _refuse_constant(name: str) -> float:

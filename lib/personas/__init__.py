@@ -73,7 +73,7 @@ class PersonaTurn:
     session_id: str
     conversation_id: str
     persona_id: str
-    space_id: str
+    space_id: str | None
     sender_id: str
     verified: bool
     contact: ContactFacts | None

@@ -11,6 +11,7 @@ from lib.auth.callers import Proof
 from lib.chat.turns import Status as TurnStatus
 from lib.database import paging
 from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from lib.fields.emails import EmailText
 from lib.fields.models import Body, Record
 from lib.fields.tags import Tag
 from lib.fields.types import Attributes, Label, Moment
@@ -101,10 +102,11 @@ class PersonaRef(Record):
 
 
 class ContactRef(Record):
-    """A contact; the name only if the reader may see it."""
+    """A contact; the name only if the reader may see it. ``email``, for members: its primary one."""
 
     id: UUID
     name: str | None
+    email: str | None = None
 
 
 class Session(Record):
@@ -219,14 +221,18 @@ class SessionPageRequest(Body):
 class SessionFilter(SessionPageRequest):
     """Filters of a list of sessions. ``text`` searches messages; time ranges include ``after`` and exclude ``before``.
 
-    ``tag``, ``external_id`` and ``has_quote`` match only data that the caller may see, so only members get results.
+    ``tag``, ``external_id``, ``has_quote``, ``email``, ``assigned_user_id`` and ``unassigned`` match only data that the
+    caller may see, so only members get results.
     """
 
     workspace_id: UUID | None = None
     status: tuple[Status, ...] | None = None
     persona_id: UUID | None = None
     contact_id: UUID | None = None
+    email: EmailText | None = None
     user_id: UUID | None = None
+    assigned_user_id: UUID | None = None
+    unassigned: bool | None = None
     space_id: UUID | None = None
     channel: Label | None = None
     workflow: Identifier | None = None
@@ -240,6 +246,11 @@ class SessionFilter(SessionPageRequest):
     created_before: Moment | None = None
     active_after: Moment | None = None
     active_before: Moment | None = None
+
+    @property
+    def is_for_members(self) -> bool:
+        """Whether no session matches for a caller who is not a member."""
+        return bool(self.has_quote or self.email or self.assigned_user_id or self.unassigned is False)
 
     @field_validator("status", mode="before")
     @classmethod

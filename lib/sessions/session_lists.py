@@ -19,7 +19,7 @@ from lib.auth import callers
 from lib.database import paging, queries
 from lib.database.paging import Page, Position
 from lib.database.queries import Queries, Query
-from lib.fields import external_refs
+from lib.fields import emails, external_refs
 from lib.fields.models import Record
 from lib.sessions.models import (
     MessagePageRequest,
@@ -39,8 +39,8 @@ MAX_TURNS, MAX_QUOTES, MAX_EVENTS = 200, 200, 1_000
 _LIVE = ("active", "paused")
 _POSITION = "created_at,id"
 _CONDITIONS = (
-    "workspace_id,status,persona_id,contact_id,user_id,space_id,channel,workflow,workflow_step,last_activity_at,"
-    "primary_quote_id,taken_over_at"
+    "workspace_id,status,persona_id,contact_id,user_id,assigned_user_id,space_id,channel,workflow,workflow_step,"
+    "last_activity_at,primary_quote_id,taken_over_at"
 )
 """Columns with conditions: PostgREST checks only selected columns of a function's result."""
 _MESSAGE = "id,turn_id,role,text,partial,created_at"
@@ -280,7 +280,10 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
         raise errors.Refused(422, "workspace_required", detail=detail)
     workspace_id = search.workspace_id or next(iter(roles), None)
     role = roles.get(workspace_id) if workspace_id is not None else None
-    if role is None and (search.has_quote or match.for_members):
+    if role is None and (search.is_for_members or match.for_members):
+        return Page(items=())
+    owner_id = None
+    if search.email is not None and (owner_id := await _owner_of(caller, workspace_id, search.email)) is None:
         return Page(items=())
     given = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
     reader = _Reader(caller, as_member=role is not None)
@@ -292,6 +295,12 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
             query = _own(query, reader)
         if role is not None and given.has_quote is not None:
             query = _with(query, "primary_quote_id", given.has_quote)
+        if owner_id is not None:
+            query = query.eq("contact_id", owner_id)
+        if given.assigned_user_id is not None:
+            query = query.eq("assigned_user_id", given.assigned_user_id)
+        if role is not None and given.unassigned is not None:
+            query = _with(query, "assigned_user_id", not given.unassigned)
         if role is not None and given.taken_over is not None:
             query = _with(query, "taken_over_at", given.taken_over)
         return _filtered(query, given) if role is not None else _filtered_as_contact(query, given)
@@ -303,7 +312,7 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
 
 
 async def _find_as_contact(contact: callers.Contact, search: SessionFilter, match: _Match) -> Page[Session]:
-    if search.has_quote or match.for_members:
+    if search.is_for_members or match.for_members:
         return Page(items=())
     if search.contact_id == contact.contact_id:
         # The sessions of a merged contact have another contact_id, which it may not know.
@@ -432,6 +441,14 @@ async def _merge_target(user: callers.User, contact_id: UUID | None) -> UUID | N
     database = queries.reading_as(user)
     query = database.table("contact_details").select("id:standing_id").eq("id", contact_id)
     return next((target.id for target in await database.rows(query, _Id)), contact_id)
+
+
+async def _owner_of(user: callers.User, workspace_id: UUID | None, email: str) -> UUID | None:
+    """The contact of a workspace that has this email."""
+    database = queries.reading_as(user)
+    query = database.table("contact_identities").select("id:contact_id").eq("workspace_id", workspace_id)
+    query = query.eq("key", emails.parse(email).key).eq("kind", "email")
+    return next((owner.id for owner in await database.rows(query, _Id)), None)
 
 
 class _Id(Record):

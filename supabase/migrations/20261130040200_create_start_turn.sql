@@ -104,6 +104,32 @@ end;
 $$;
 comment on function private.open_conversation is 'The conversation of a message, found by the caller''s identity; locked until the transaction ends.';
 
+create function private.enter_persona(persona_id uuid)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.workspace_of('persona', persona_id);
+begin
+    perform set_config('switchboard.workspace_id', workspace::text, true);
+    if workspace is null or private.claims() -> 'scope' is distinct from '{}' or not private.is_member(private.calling_user()) then
+        raise sqlstate 'PT404' using message = 'persona_not_found';
+    end if;
+end;
+$$;
+comment on function private.enter_persona is 'Enters the workspace of a persona for a member''s own conversation with it; 404 for other callers.';
+
+create function private.open_own_conversation(persona_id uuid, thread_key text)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+begin
+    if thread_key ~ '^(arrival|first):' then
+        raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_reserved';
+    end if;
+    return private.find_or_create_conversation(null, private.calling_user(), persona_id, null, coalesce(thread_key, 'main'), null);
+end;
+$$;
+comment on function private.open_own_conversation is 'A member''s own conversation with a persona, without a contact and a space; locked until the transaction ends.';
+
 create type private.message_context as (
     persona    public.personas,
     turn       public.turns,
@@ -327,18 +353,25 @@ declare
     asked        public.messages;
     refusal      text;
 begin
-    perform private.enter_space(space_id);
+    if space_id is null then
+        perform private.enter_persona(persona_id);
+    else
+        perform private.enter_space(space_id);
+    end if;
     select s as space, w as workspace
       into strict place
-      from public.spaces s
-      join public.workspaces w on w.id = s.workspace_id
-     where s.id = start_turn.space_id;
+      from public.workspaces w
+      left join public.spaces s on s.id = start_turn.space_id
+     where w.id = private.entered_workspace();
     limits := private.message_limits(place.workspace, place.space, client ->> 'address');
 
     begin
         -- 1. The contact and the conversation, which is locked: messages of one conversation come one after the other.
-        conversation := private.open_conversation(
-                            place.space, email, email_key, email_hmac, identity_token, thread_key, client_message_id, client);
+        conversation := case when space_id is null
+                             then private.open_own_conversation(persona_id, thread_key)
+                             else private.open_conversation(
+                                      place.space, email, email_key, email_hmac, identity_token, thread_key, client_message_id, client)
+                         end;
 
         -- 2. A repeat of a message that started a turn before returns that turn. It is refused if it carries another
         --    message: without a token, the message is all that the id's sender is known by.
@@ -388,9 +421,9 @@ begin
            || jsonb_build_object('limits', taken);
 end;
 $$;
-comment on function public.start_turn is 'Accepts a message: conversation, session, link, message and turn, or the turn that the same client message started before. After a refusal with stopping: true the caller tries again, at last with last_try.';
+comment on function public.start_turn is 'Accepts a message in a space, or of a member to a persona (space_id null): conversation, session, link, message and turn, or the turn that the same client message started before. After a refusal with stopping: true the caller tries again, at last with last_try.';
 
 grant execute on function
-    private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
+    private.enter_persona, private.open_own_conversation, private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
     private.refuse_turn, private.contact_facts, private.describe_turn, public.start_turn
     to switchboard;

@@ -19,7 +19,15 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
            'name', (select p.name from public.personas p where p.id = s.persona_id)) as persona,
        case when s.contact_id is not null then jsonb_build_object(
            'id', s.contact_id,
-           'name', (select nullif(concat_ws(' ', c.first_name, c.last_name), '') from public.contacts c where c.id = s.contact_id)) end as contact,
+           'name', (select coalesce(c.title, nullif(concat_ws(' ', c.first_name, c.last_name), ''))
+                      from public.contacts c
+                     where c.id = s.contact_id),
+           'email', (select i.value
+                       from public.contact_identities i
+                      where i.contact_id = s.contact_id
+                        and i.kind = 'email'
+                      order by i.evidence desc, i.created_at, i.id
+                      limit 1)) end as contact,
        (select jsonb_build_object(
                    'id', r.id, 'origin', r.origin, 'destination', r.destination, 'departs_at', r.departs_at, 'passengers', r.passengers)
           from public.requests r

@@ -164,6 +164,10 @@ grant select on public.contacts_by_tag to authenticated, service_role;
 
 grant select on public.contacts_without_session to authenticated, service_role;
 
+-- Who may read a conversation's messages: the readers of its sessions, each with their own rights.
+
+grant select on public.conversation_messages to authenticated, contact, service_role;
+
 -- Who may see conversations: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose
 -- token is for it.
 
@@ -474,6 +478,10 @@ create policy "Switchboard changes the workspace it entered"
     on public.rate_limits for update to switchboard
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
+
+-- Who may read requests: the readers of a session that works on them, each with their own rights.
+
+grant select on public.request_details to authenticated, contact, service_role;
 
 -- Who may see requests: the readers of a session that works on them. Their details are for members, and what
 -- a session with proof works on is hidden from a conversation without.

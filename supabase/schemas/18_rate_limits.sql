@@ -90,9 +90,10 @@ begin
         'messages_by_user', case when caller ->> 'user_id' is not null then jsonb_build_object(
             'place', 2, 'subject', caller -> 'user_id', 'quota', workspace.messages_per_minute_by_user, 'object_id', caller -> 'user_id') end,
         'messages_by_address', case when address is not null then jsonb_build_object(
-            'place', 3, 'subject', private.limit_subject(address), 'quota', workspace.messages_per_minute_by_address, 'object_id', space.id) end,
-        'messages_by_space', jsonb_build_object(
-            'place', 4, 'subject', space.id, 'quota', workspace.messages_per_minute_by_space, 'object_id', space.id)));
+            'place', 3, 'subject', private.limit_subject(address), 'quota', workspace.messages_per_minute_by_address,
+            'object_id', coalesce(space.id, workspace.id)) end,
+        'messages_by_space', case when space.id is not null then jsonb_build_object(
+            'place', 4, 'subject', space.id, 'quota', workspace.messages_per_minute_by_space, 'object_id', space.id) end));
 end;
 $$;
 comment on function private.message_limits is 'The limits for the caller''s messages: {name: {place, subject, quota (per minute), object_id}}.';

@@ -327,8 +327,8 @@ create function private.describe_contact(contact_id uuid)
 as $$
 begin
     return (select to_jsonb(d)
-              from (select c.id, c.workspace_id, c.kind, c.first_name, c.last_name, c.title, c.source, c.attributes, c.session_id,
-                           c.created_at, c.identities, c.tags
+              from (select c.id, c.workspace_id, c.kind, c.name, c.first_name, c.last_name, c.title, c.email, c.source,
+                           c.attributes, c.session_id, c.created_at, c.identities, c.tags
                       from public.contact_details c
                      where c.id = describe_contact.contact_id) d);
 end;
@@ -502,28 +502,42 @@ end;
 $$;
 comment on function public.resolve_contact is 'The contact with the identities [{kind, key, value, implied?}]: {contact, created}, or {conflict: [ids]} if they lead to several contacts. make: creates the contact and adds what is missing. Owners and admins.';
 
-create function private.replace_tags(workspace_id uuid, contact_id uuid, session_id uuid, names text[])
+create function private.change_tags(workspace_id uuid, contact_id uuid, session_id uuid, names text[], added text, removed text)
     returns boolean language plpgsql set search_path = ''
 as $$
 declare
-    gone  integer;
-    added integer;
+    most    constant integer := 100;
+    present constant text[]  := array(select t.name
+                                        from public.tags t
+                                       where t.contact_id = change_tags.contact_id or t.session_id = change_tags.session_id);
+    wanted  constant text[]  := array(select w.name
+                                        from unnest(coalesce(names, present)) w (name)
+                                       where w.name is distinct from removed
+                                       union
+                                      select added
+                                       where added is not null);
 begin
+    if cardinality(wanted) > greatest(most, cardinality(present)) then
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'too_many_tags';
+    end if;
     delete from public.tags t
-     where (t.contact_id = replace_tags.contact_id or t.session_id = replace_tags.session_id)
-       and t.name <> all (names);
-    get diagnostics gone = row_count;
+     where (t.contact_id = change_tags.contact_id or t.session_id = change_tags.session_id)
+       and t.name <> all (wanted);
     insert into public.tags (workspace_id, contact_id, session_id, name)
-    select replace_tags.workspace_id, replace_tags.contact_id, replace_tags.session_id, given.name
-      from unnest(names) given (name)
-    on conflict do nothing;
-    get diagnostics added = row_count;
-    return gone + added > 0;
+    select change_tags.workspace_id, change_tags.contact_id, change_tags.session_id, w.name
+      from unnest(wanted) w (name)
+     where w.name <> all (present);
+    return not (wanted <@ present and wanted @> present);
 end;
 $$;
-comment on function private.replace_tags is 'Replaces the tags of a locked contact or session; whether that changed anything.';
+comment on function private.change_tags is 'Replaces the tags of a locked contact or session by names (null: those that it has), with one tag added and one removed; whether that changed anything.';
 
-create function public.set_contact_tags(contact_id uuid, names text[])
+create function public.set_contact_tags(
+    contact_id uuid,
+    names      text[] default null,
+    added      text   default null,
+    removed    text   default null
+)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
@@ -532,7 +546,7 @@ declare
 begin
     -- Concurrent replacements are serialised, so that the result is one set and not a mix.
     contact := private.lock_merge_target(contact_id);
-    if private.replace_tags(workspace, contact, null, names) then
+    if private.change_tags(workspace, contact, null, names, added, removed) then
         perform private.record_change(workspace, 'contact.tagged', contact);
     end if;
     return (select jsonb_build_object('tags', coalesce(jsonb_agg(t.name order by t.name), '[]'))
@@ -540,7 +554,7 @@ begin
              where t.contact_id = contact);
 end;
 $$;
-comment on function public.set_contact_tags is 'Replaces a contact''s tags, for members: {tags}.';
+comment on function public.set_contact_tags is 'Replaces a contact''s tags, or adds or removes one, for members: {tags}.';
 
 create function private.contact_of_account(account text, email_key text, email text, verified_by text, profile jsonb)
     returns uuid language plpgsql set search_path = ''
@@ -629,7 +643,7 @@ grant execute on function
 grant execute on function
     private.join_group, private.leave_group, private.describe_contact, private.has_verified_identity, private.lock_identities,
     private.find_contacts, private.fill_profile, private.without_values, private.without_unproven, private.drop_unproven,
-    private.attach_identities, public.resolve_contact, private.replace_tags,
+    private.attach_identities, public.resolve_contact, private.change_tags,
     public.set_contact_tags, private.lock_merge_target
     to service_role, switchboard;
 

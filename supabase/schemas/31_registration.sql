@@ -140,6 +140,7 @@ begin
                from private.find_contacts(space.workspace_id, identities) k
               where k.contact_id <> contact;
         end if;
+        perform private.change_profile(contact, profile, false) where verified_by is not null;
         perform private.add_phone(contact, phone, phone_key, verified_by is not null or contact = visitor.contact_id);
         if conversation.id is null then
             -- Without proof the arrival gets its own conversation, without earlier history.

@@ -374,9 +374,6 @@ begin
     select private.message_limits(w, space, client ->> 'address') into strict limits
       from public.workspaces w
      where w.id = conversation.workspace_id;
-    if space.id is null then
-        limits := limits - 'messages_by_space';
-    end if;
     if caller ->> 'kind' = 'user' and conversation.contact_id is not null and conversation.created_at = now() then
         limits := private.arrival_limits(space, client ->> 'address') || limits;
     end if;
@@ -475,7 +472,12 @@ end;
 $$;
 comment on function public.start_session is 'The live session of a conversation, or a new one: opened by a member for a contact, by a contact, or by a user in a space; a member can name a template. {session_id, conversation_id, status, created, …}';
 
-create function public.set_session_tags(session_id uuid, names text[])
+create function public.set_session_tags(
+    session_id uuid,
+    names      text[] default null,
+    added      text   default null,
+    removed    text   default null
+)
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
@@ -485,7 +487,7 @@ begin
         raise sqlstate 'PT404' using message = 'session_not_found';
     end if;
     perform from public.sessions s where s.id = set_session_tags.session_id for no key update;
-    if private.replace_tags(private.entered_workspace(), null, session_id, names) then
+    if private.change_tags(private.entered_workspace(), null, session_id, names, added, removed) then
         perform private.record_change(private.entered_workspace(), 'session.tagged', session_id);
     end if;
     return (select jsonb_build_object('tags', coalesce(jsonb_agg(t.name order by t.name), '[]'))
@@ -493,7 +495,7 @@ begin
              where t.session_id = set_session_tags.session_id);
 end;
 $$;
-comment on function public.set_session_tags is 'Replaces a session''s tags, for members who may see the session: {tags}.';
+comment on function public.set_session_tags is 'Replaces a session''s tags, or adds or removes one, for members who may see the session: {tags}.';
 
 create function public.change_sessions_status(session_ids uuid[], status public.session_status)
     returns jsonb language plpgsql set search_path = ''

@@ -1,7 +1,15 @@
 -- Contacts as members read them: details, activity, and a view for each filter of a list that needs an index of its own.
 
 create view public.contact_details with (security_invoker = true) as
-select c.id, c.workspace_id, c.kind, c.first_name, c.last_name, c.title, c.source, c.attributes,
+select c.id, c.workspace_id, c.kind, coalesce(c.title, nullif(concat_ws(' ', c.first_name, c.last_name), '')) as name,
+       c.first_name, c.last_name, c.title,
+       (select i.value
+          from public.contact_identities i
+         where i.contact_id = c.id
+           and i.kind = 'email'
+         order by i.evidence desc, i.created_at, i.id
+         limit 1) as email,
+       c.source, c.attributes,
        (select s.id from public.sessions s where s.id = c.session_id) as session_id,
        c.created_at,
        coalesce((select jsonb_agg(jsonb_build_object(
@@ -38,6 +46,8 @@ select c.id, c.workspace_id, c.kind, c.first_name, c.last_name, c.title, c.sourc
        case when c.merged_into_id is not null then private.merge_target(c.id) else c.id end as standing_id
   from public.contacts c;
 comment on view public.contact_details is 'Contacts with identities, tags, participants or groups, and the contacts merged into each. Select the columns that you need: each costs a look-up.';
+comment on column public.contact_details.name is 'A group''s title, or a person''s full name; null without one.';
+comment on column public.contact_details.email is 'The first verified email, or else the first email; null without one.';
 comment on column public.contact_details.session_id is 'The first linked session, where the reader may see it.';
 comment on column public.contact_details.space_ids is 'The spaces of its conversations that the reader may see.';
 comment on column public.contact_details.last_activity_at is 'In the sessions that the reader may see; null without one.';

@@ -448,6 +448,14 @@ end;
 $$;
 comment on function public.read_active_turn is 'The turn under way in the caller''s conversation, as read_turn tells it: {turn}, null where none is. Under the caller''s own policies.';
 
+create view public.conversation_messages with (security_invoker = true) as
+select m.id, m.workspace_id, m.conversation_id, m.session_id, m.turn_id, m.role, m.contact_id, m.persona_id, m.text, m.partial,
+       m.created_at,
+       case when m.role = 'contact' then (select c.proof from public.conversations c where c.id = m.conversation_id) end as proof
+  from public.messages m;
+comment on view public.conversation_messages is 'Messages with the columns that every reader of a conversation may read, a contact too.';
+comment on column public.conversation_messages.proof is 'Of a contact''s message: whether the contact has proven who they are, or only typed it.';
+
 grant execute on function
     private.own_active_turns
     to authenticated;

@@ -583,6 +583,11 @@ end;
 $$;
 comment on function public.remove_workflow_transition is 'Removes one of the workspace''s own transitions; sessions keep their step. For owners and admins.';
 
+create view public.request_details with (security_invoker = true) as
+select r.id, r.workspace_id, r.origin, r.destination, r.departs_at, r.passengers, r.created_at, r.updated_at
+  from public.requests r;
+comment on view public.request_details is 'Requests without the session in which they were created, so that sessions embed the request that they work on.';
+
 grant execute on function
     private.own_requests
     to authenticated;

@@ -123,7 +123,8 @@ async def test_what_every_turn_calls_is_planned_once(admin: asyncpg.Connection) 
         seen.add(name)
         reached |= set(re.findall(r"\b(?:private|public)\.\w+(?=\()", functions[name]["body"])) & functions.keys()
     assert len(seen) > 20
-    # Only called for a refusal, or for a proof.
+    # Only called for a refusal, for a proof, or for a member's own conversation.
     rarely_called = {"limit_refusal", "breaker_refusal", "count_breaker_refusal", "turn_state", "is_signed"}
+    rarely_called |= {"calling_user", "workspace_of"}
     planned_anew = {name.removeprefix("private.") for name in seen if functions[name]["language"] == "sql"}
     assert planned_anew == rarely_called

@@ -56,6 +56,10 @@ async def shown(connection: Connection, session_id: str, *, of_contact: bool) ->
     }
     if of_contact:
         return item
+    if item["contact"] is not None:
+        of_emails = "contact_id = $1 and kind = 'email' order by evidence desc, created_at, id"
+        email = await one(connection, "contact_identities", "value", of_emails, session["contact_id"])
+        item["contact"]["email"] = email and email["value"]
     quotes = await rows(connection, "quotes", "status, late", "request_id = $1", session["request_id"])
     counts = {each: sum(quote["status"] == each for quote in quotes) for each in QUOTES}
     primary = "id, operator, amount, currency"
@@ -207,7 +211,12 @@ async def test_contact_details_show_of_each_contact_what_its_own_rows_say(desk: 
                 for item in await rows(connection, view, "id, session_id", "true"):
                     assert item["session_id"] == first_sessions[item["id"]]
             for item in items:
-                row = await one(connection, "contacts", "first_name, session_id", "id = $1", item["id"]) or {}
+                row = (
+                    await one(connection, "contacts", "first_name, last_name, session_id", "id = $1", item["id"]) or {}
+                )
+                emails = [identity["value"] for identity in item["identities"] if identity["kind"] == "email"]
+                names = [part for part in (row["first_name"], row["last_name"]) if part]
+                assert (item["name"], item["email"]) == (" ".join(names) or None, next(iter(emails), None))
                 first = await one(connection, "sessions", "id", "id = $1", row["session_id"]) or {"id": None}
                 of_contact = "contact_id = $1 order by"
                 keys = await rows(connection, "contact_identities", "key", f"{of_contact} created_at, id", item["id"])

@@ -67,10 +67,10 @@ MOST_ASKED = 24
 """Once for each statement of a call, about; a page alone has fifty rows."""
 
 MOST_TOUCHED = {
-    "sessions, newest": 600,
-    "sessions by status": 600,
-    "sessions by persona": 600,
-    "sessions of the last day": 600,
+    "sessions, newest": 700,
+    "sessions by status": 700,
+    "sessions by persona": 700,
+    "sessions of the last day": 700,
     "contacts, newest": 450,
     "contacts with a rare tag": 520,
 }

@@ -78,9 +78,7 @@ async def test_unverified_claims_never_overwrite_stored_data(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("first_with_proof", [False, True])
-async def test_a_proof_replaces_unverified_data_and_completes_verified_data(
-    desk: Desk, *, first_with_proof: bool
-) -> None:
+async def test_a_proof_replaces_unverified_data_and_what_it_names(desk: Desk, *, first_with_proof: bool) -> None:
     await desk.believe_hmacs()
     arrive = desk.prove if first_with_proof else desk.register
     ann = await arrive("ann@example.test", first_name="Ann", attributes={"plan": "pro"})
@@ -88,8 +86,10 @@ async def test_a_proof_replaces_unverified_data_and_completes_verified_data(
     proven = await desk.prove("ann@example.test", **more)
 
     assert (proven["contact_id"], proven["proof"]) == (ann["contact_id"], "verified")
-    kept = ("Ann", "pro") if first_with_proof else ("Anna", "free")
-    assert await desk.one(PROFILE) == (kept[0], "Lee", {"plan": kept[1], "city": "Bonn"})
+    assert await desk.one(PROFILE) == ("Anna", "Lee", {"plan": "free", "city": "Bonn"})
+    await desk.prove("ann@example.test", last_name="Lee-Gray", attributes={"city": "x" * 16_384})
+    # Attributes that would become too large stay as they are: an optional field never blocks an arrival.
+    assert await desk.one(PROFILE) == ("Anna", "Lee-Gray", {"plan": "free", "city": "Bonn"})
     assert await desk.count("contact_identities", "verified_by = 'hmac' and verified_at is not null") == 1
 
 

@@ -336,7 +336,7 @@ def test_every_command_explains_itself_with_an_example_as_the_installed_program_
         for name, command in group.commands.items():
             assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
             explained += 1
-    assert explained == 34
+    assert explained == 38
     program = [sys.executable, "-m", "cli", "workspace", "list", "--help"]
     assert "switchboard workspace list" in subprocess.run(program, capture_output=True, text=True, check=True).stdout
 
@@ -356,6 +356,36 @@ async def test_contacts_are_resolved_listed_and_shown(cli: Switchboard, workspac
     assert joined["attributes"] == {"seat": "window"}
     participants = (await cli.told(f"contact show {group['id']}"))["participants"]
     assert [(one["contact_id"], one["role"]) for one in participants] == [(made["id"], "guest")]
+
+
+async def test_contacts_are_created_changed_and_tagged(cli: Switchboard, workspace: str, tmp_path: Path) -> None:
+    plan = written(tmp_path, "plan.json", {"plan": "pro", "seat": "window"})
+    create = f"contact create {workspace} omi:c1 --first-name Ann --attributes {plan}"
+    ann = await cli.told(create)
+    assert (ann["name"], ann["attributes"]["plan"], ann["identities"][0]["evidence"]) == ("Ann", "pro", "asserted")
+    await cli.fails(create, 4, ann["id"])
+    patch = written(tmp_path, "patch.json", {"plan": None})
+    update = f"contact update {ann['id']} --no-first-name --last-name Lee --attributes {patch}"
+    changed = await cli.told(
+        f"{update} --add-identity email:ann@example.com --remove-identity omi:c1 --verified-by crm"
+    )
+    assert (changed["name"], changed["email"], changed["attributes"]) == ("Lee", "ann@example.com", {"seat": "window"})
+    assert [(one["kind"], one["verified_by"]) for one in changed["identities"]] == [("email", "crm")]
+    await cli.fails(f"contact update {ann['id']} --title x", 2, "first_name and last_name")
+    assert await cli.told(f"contact tag {ann['id']} ' VIP'") == {"tags": ["vip"]}
+    assert await cli.told(f"contact tag {ann['id']} vip --remove") == {"tags": []}
+
+
+async def test_a_conversation_is_read(cli: Switchboard, stack: Stack) -> None:
+    path = f"{stack.api_url}/space/{stack.space_id}/chat/stream"
+    async with aiohttp.request("POST", path, json={"message": "Hi"}, headers={"Accept": "application/json"}) as said:
+        answer = await said.json()
+    command = f"conversation messages {answer['conversation_id']}"
+    page = await cli.told(f"{command} --limit 1")
+    assert [message["text"] for message in page["items"]] == [answer["text"]]
+    (first,) = (await cli.told(f"{command} --cursor {page['next_cursor']}"))["items"]
+    assert (first["role"], first["text"]) == ("contact", "Hi")
+    await cli.fails(f"conversation messages {uuid4()}", 3, "(conversation_not_found)")
 
 
 async def test_contacts_are_merged_and_unmerged_and_conflicts_listed(cli: Switchboard, workspace: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import aiohttp
 import asyncpg
@@ -20,7 +21,55 @@ async def test_functions_answer_their_paths_with_and_without_api(stack: Stack, p
             assert answer.status == 401
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/api/nowhere", "/space/x", "/local/keys.json", "/../keys.json", "/auth"])
+@pytest.mark.parametrize("key", ["anon_key", "publishable_key"])
+async def test_the_stock_client_invokes_functions(stack: Stack, key: str) -> None:
+    script = Path(__file__).with_name("invoke.mjs")
+    arguments = ("node", str(script), stack.api_url, getattr(stack, key), stack.space_id)
+    node = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
+    assert json.loads((await node.communicate())[0]) == {
+        "registered": True, "found": [True], "cancelled": "cancelled", "anonymous": [401, "token_missing"],
+        "invalid": [422, "invalid_body"], "foreign": [404, "not_found"], "unknown": [404, "not_found"],
+    }  # fmt: skip
+
+
+async def test_a_browser_may_send_the_headers_of_its_clients(stack: Stack) -> None:
+    sent = {"authorization", "apikey", "x-client-info", "content-type", "traceparent", "tracestate", "baggage",
+            "idempotency-key"}  # fmt: skip
+    asking = {
+        "Origin": "https://shop.example", "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": ",".join(sorted(sent)),
+    }  # fmt: skip
+    async with aiohttp.ClientSession() as http:
+        for path in ("/chat-sessions", "/functions/v1/sessions/chat-sessions"):
+            async with http.options(f"{stack.api_url}{path}", headers=asking) as answer:
+                assert answer.status == 204
+                assert sent <= set(answer.headers["Access-Control-Allow-Headers"].split(", "))
+
+
+@pytest.mark.parametrize("service", ["realtime", "storage", "graphql"])
+async def test_a_service_that_is_missing_names_the_alternative(stack: Stack, service: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        for path in (f"/{service}/v1", f"/{service}/v1/anything"):
+            async with http.post(f"{stack.api_url}{path}", json={}) as answer:
+                problem = await answer.json()
+                assert (answer.status, problem["code"]) == (501, "not_implemented")
+                assert answer.headers["Access-Control-Allow-Origin"] == "*"
+                assert problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nowhere",
+        "/api/nowhere",
+        "/space/x",
+        "/local/keys.json",
+        "/../keys.json",
+        "/auth",
+        "/functions/v1",
+        "/functions/v1/",
+    ],
+)
 async def test_an_unknown_path_is_a_problem(stack: Stack, path: str) -> None:
     async with aiohttp.ClientSession() as http, http.get(f"{stack.api_url}{path}") as answer:
         assert answer.status == 404

@@ -98,12 +98,18 @@ async def test_filters_find_exactly_the_matching_contacts(workspace: Workspace, 
     registered = str((await contact_of(workspace))["contact_id"])
     ann = await resolve(staff.admin, "email:ann@example.com", "telegram:1", first_name="Ann", last_name='Lee "(x), \\')
     bob = await resolve(staff.admin, "email:bob@example.com", first_name="Bob", last_name="Ånström ΟΔΟΣ")
+    user = f"auth:{staff.agent.id}"
+    await workspace.database.execute(
+        "insert into public.contact_identities (workspace_id, contact_id, kind, key, value, evidence)"
+        " values ($1, $2, 'external', $3, $3, 'asserted')", workspace.id, UUID(bob), user,
+    )  # fmt: skip
     (turn, *_) = await visitor.say("Hello")
     chatted = turn.data["contact_id"]
     await staff.agent.done("PUT", f"/contacts/{ann}/tags", {"tags": ["  VIP ", "vip", "Follow  up"]})
     await staff.agent.done("PUT", f"/contacts/{chatted}/tags", {"tags": ["seen"]})
     space, now = str(workspace.space_id), datetime.now(UTC)
     before, after = (now - timedelta(hours=1)).isoformat(), (now + timedelta(hours=1)).isoformat()
+    tomorrow = (now + timedelta(days=1)).date().isoformat()
     here = {registered, chatted}
     expected: tuple[tuple[dict[str, str], set[str]], ...] = (
         ({}, {registered, ann, bob, chatted}),
@@ -111,12 +117,14 @@ async def test_filters_find_exactly_the_matching_contacts(workspace: Workspace, 
         ({"identity": "telegram:01"}, {ann}), ({"identity": "telegram:2"}, set()),
         ({"identity": "telegram:1", "email": "ann@example.com"}, {ann}),
         ({"identity": "telegram:1", "email": "bob@example.com"}, set()),
+        ({"user_id": str(staff.agent.id)}, {bob}), ({"user_id": str(staff.owner.id)}, set()),
         ({"tag": "Vip"}, {ann}), ({"tag": "vip", "email": "bob@example.com"}, set()), ({"tag": "' or true --"}, set()),
         ({"space_id": space}, here), ({"space_id": str(workspace.landing_id)}, set()),
         ({"session_id": turn.data["session_id"]}, {chatted}),
         ({"has_session": "true"}, here), ({"has_session": "false"}, {ann, bob}),
         ({"active_after": before}, here), ({"active_after": after}, set()),
-        ({"active_before": after}, here), ({"active_before": before}, set()),
+        ({"active_before": after}, here), ({"active_before": tomorrow}, here), ({"active_after": tomorrow}, set()),
+        ({"active_before": before}, set()),
         ({"kind": "person"}, {registered, ann, bob, chatted}), ({"kind": "group"}, set()),
         ({"text": "an"}, {ann}), ({"text": "ann l"}, {ann}), ({"text": "LEE"}, {ann}),
         ({"text": 'lee "(x), \\'}, {ann}),

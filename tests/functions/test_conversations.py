@@ -14,10 +14,11 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
+from local.stack import Stack
 from tests import events
 from tests.events import Received
 from tests.functions.conftest import Visitor, Workspace
-from tests.functions.people import Person, Staff
+from tests.functions.people import Person, Staff, stock_client
 
 
 async def begun(visitor: Visitor) -> tuple[Person, str, str, str]:
@@ -41,6 +42,29 @@ async def take(reading: AsyncIterator[Received], count: int) -> list[Received]:
     """The next events, within ten seconds."""
     async with asyncio.timeout(10):
         return [await anext(reading) for _ in range(count)]
+
+
+async def test_the_history_is_read_page_by_page_and_by_the_stock_client(
+    visitor: Visitor, staff: Staff, stack: Stack
+) -> None:
+    contact, conversation_id, session_id, contact_id = await begun(visitor)
+    for text in ("one", "two", "three"):
+        await visitor.say(text)
+    path = f"/conversations/{conversation_id}/messages"
+    for person in (contact, staff.owner):
+        read = [message for page in await person.pages(path, 3) for message in page]
+        assert [message["role"] for message in read] == ["persona", "contact"] * 4
+        assert [message["text"] for message in read[1::2]] == ["three", "two", "one", "hello"]
+        assert {message.get("proof") for message in read[1::2]} == {"asserted"}
+        assert read[0]["session_id"] == session_id
+        rows = await stock_client(stack, person, "conversation_messages", ("eq", "conversation_id", conversation_id))
+        assert [row["id"] for row in rows] == [message["id"] for message in read]
+        assert {row["contact_id"] for row in rows[1::2]} == {contact_id}
+    for query in ("limit=0", "cursor=x", "before=1"):
+        status, problem = await contact.ask("GET", f"{path}?{query}")
+        assert (status, problem["title"]) == (422, "The query is not valid for this route.")
+        assert problem["detail"].startswith(query.partition("=")[0])
+    assert await staff.agent.refused("GET", path) == (404, "conversation_not_found")
 
 
 async def test_members_see_whether_the_person_has_proven_who_they_are(

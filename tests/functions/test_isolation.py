@@ -19,10 +19,12 @@ from tests.functions.people import Person, Staff, sign_up
 
 NAMED = tuple(route for route in routes.ROUTES if "{" in route.path and not set(route.callers) <= {"provider", "cron"})
 
-TEXTS = {"chat_id": "main", "operator": "acme"}
+TEXTS = {"chat_id": "main", "operator": "acme", "tag": "vip"}
 """Parameters of paths that are no ids."""
 
-OPEN_TO_ANYBODY = {"registration.register_in_space", "registration.register_on_landing", "chat.stream"}
+OPEN_TO_ANYBODY = {
+    "registration.register_in_space", "registration.register_on_landing", "chat.stream", "chat.stream_on_landing",
+}  # fmt: skip
 """An open space admits any visitor; a closed one must look like none."""
 
 OF_SESSIONS = {"session_id", "conversation_id", "turn_id", "request_id", "trip_id", "ref_id"}
@@ -31,19 +33,22 @@ OF_SESSIONS = {"session_id", "conversation_id", "turn_id", "request_id", "trip_i
 WITHOUT_BODY = {
     "chat.cancel", "sessions.pause", "sessions.resume", "sessions.complete", "sessions.cancel", "sessions.recover",
     "sessions.take_over", "sessions.hand_back", "sessions.note_activity", "contacts.unmerge_contact",
-    "contacts.dismiss_conflict", "workspaces.accept_invitation",
+    "contacts.dismiss_conflict", "contacts.add_contact_tag", "contacts.add_session_tag", "workspaces.accept_invitation",
 }  # fmt: skip
 
 BODIES: Mapping[str, Any] = {
     "registration.register_in_space": {"email": "eve@example.com"},
     "registration.register_on_landing": {"email": "eve@example.com"},
     "chat.stream": {"message": "Hello?"},
+    "chat.stream_on_landing": {"message": "Hello?"},
+    "chat.ask_persona": {"message": "Hello?"},
     "sessions.say": {"text": "Hello?"},
     "sessions.assign": {"user_id": None},
     "sessions.change_workflow": {"step": "searching_aircraft"},
     "sessions.set_request": {"origin": "LSZH"},
     "sessions.set_quote": {"status": "declined"},
     "sessions.set_proposal": {"title": "x"},
+    "contacts.change_contact": {"first_name": "x"},
     "contacts.tag_contact": {"tags": ["vip"]},
     "contacts.tag_session": {"tags": ["vip"]},
     "contacts.capture_message": {"text": "Hello?", "role": "contact", "source": "email"},
@@ -199,7 +204,9 @@ QUERIES = (
     "/chat-sessions?user_id={user_id}",
     "/chat-sessions?space_id={space_id}",
     "/contacts?workspace_id={workspace_id}",
+    "/chat-sessions?assigned_user_id={user_id}",
     "/contacts?session_id={session_id}",
+    "/contacts?user_id={user_id}",
     "/contacts?space_id={space_id}",
 )
 
@@ -214,6 +221,7 @@ NAMING: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("POST", "/chat-sessions/bulk-status", {"session_ids": ["{session_id}"], "status": "cancelled"}),
     ("POST", "/chat-sessions/cleanup", {"workspace_id": "{workspace_id}", "max_age_hours": 1}),
     ("POST", "/admin/contacts/resolve", {"identities": ["omi:x"], "workspace_id": "{workspace_id}"}),
+    ("POST", "/contacts", {"first_name": "x", "workspace_id": "{workspace_id}"}),
     ("POST", "/admin/contacts/resolve", {"identities": ["omi:x"], "create": True, "group_id": "{contact_id}"}),
     ("POST", "/workspaces/{own_workspace_id}/spaces", {"name": "x", "persona_id": "{persona_id}"}),
     ("PATCH", "/spaces/{own_space_id}", {"persona_id": "{persona_id}"}),

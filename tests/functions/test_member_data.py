@@ -117,6 +117,7 @@ async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]
         "sessions.change_several": {"session_ids": [given["session_id"]], "status": "cancelled"},
         "chat.stream": {"message": "Hello"},
         "sessions.start_session": {"space_id": given["space_id"]} if reader.email else None,
+        "chat.stream_on_landing": {"message": "Hello"},
     }
     names = {f"{route.function}.{route.name}": route for route in routes.ROUTES if "contact" in route.callers}
     found = {}
@@ -159,7 +160,12 @@ async def test_a_contact_reads_nothing_that_members_wrote_for_themselves_or_that
             await workspace.database.execute(own, UUID(registered["contact"]["id"]), reader.id)
     request = await workspace.row("select request_id from public.sessions where id = $1", UUID(session_id))
     ids = {name: opened[name] for name in ("session_id", "conversation_id", "turn_id")}
-    given = ids | {"space_id": str(space_id), "thread_key": "main", "chat_id": "main"}
+    given = ids | {
+        "space_id": str(space_id),
+        "app_id": str(workspace.landing_id),
+        "thread_key": "main",
+        "chat_id": "main",
+    }
     given |= {"request_id": str(request["request_id"]), "query": "hello"}
     roles = READERS[who]
     read = await tables_of(stack, workspace, reader, roles)

@@ -58,6 +58,10 @@ class World:
                 "user_id": self.perhaps(staff.stranger.id, staff.agent.id),
             }  # fmt: skip
             contact = await self.insert("contacts", workspace_id=workspace.id)
+            email = f"{chance.randrange(10**9)}@example.com"
+            identity = {"workspace_id": workspace.id, "contact_id": contact, "key": email, "value": email}
+            await self.insert("contact_identities", **identity, kind="email", evidence="asserted")
+            self.emails[contact] = email
             keys = {"contact_id": contact, "thread_key": str(uuid4()), "proof": "verified"}
             conversation |= {"contact_id": contact, "id": await self.insert("conversations", **conversation, **keys)}
             status = chance.choice(STATUSES)
@@ -120,6 +124,8 @@ class World:
         given |= {
             "status": ",".join(chance.sample(STATUSES, 3)), "workflow": row["workflow"], "step": row["workflow_step"],
             "tag": chance.choice(["vip", "late"]), "external_id": chance.choice(["atrip-1", "a1b2"]),
+            "email": self.emails.get(row["contact_id"]), "assigned_user_id": row["assigned_user_id"],
+            "unassigned": chance.choice([True, False]),
             "has_quote": chance.choice([True, False]), "taken_over": chance.choice([True, False]),
             "text": chance.choice([*WORDS, "refund luggage", "refund or charter", "refund 请问订单号"]),
             "created_after": row["created_at"], "created_before": row["created_at"],
@@ -139,23 +145,25 @@ class World:
                 "stranger": row["user_id"] in own,
                 "contact": row["conversation_id"] == self.contact["id"],
             }[name]
-            if is_visible and _matches(row, filters, is_member=name in ("owner", "agent")):
+            known = row | {"email": self.emails.get(row["contact_id"]), "unassigned": row["assigned_user_id"] is None}
+            if is_visible and _matches(known, filters, is_member=name in ("owner", "agent")):
                 found.append(row)
         return [str(row["id"]) for row in sorted(found, key=lambda row: (row["created_at"], row["id"]), reverse=True)]
 
+    emails: dict[UUID, str] = field(default_factory=dict)
     contact: Row = field(default_factory=dict)
     """The conversation of staff.contact."""
 
 
 def _matches(row: Row, filters: Row, *, is_member: bool) -> bool:
-    """Whether a session has everything; tags, references and quotes only as far as its reader sees them."""
-    shown = row if is_member else row | {"tags": [], "refs": [], "has_quote": False}
+    """Whether a session has everything; what is for members only as far as its reader sees it."""
+    hidden = {"tags": [], "refs": [], "has_quote": False, "email": None, "assigned_user_id": None, "unassigned": True}
+    shown = row if is_member else row | hidden
     tests: dict[str, Callable[[Any], bool]] = {
         "status": lambda value: row["status"] in value.split(","),
         "step": lambda value: row["workflow_step"] == value,
         "tag": lambda value: value in shown["tags"],
         "external_id": lambda value: value in (ref.lower() for ref in shown["refs"]),
-        "has_quote": lambda value: shown["has_quote"] == value,
         "text": lambda value: any(
             any(word in said for word in value.split(" or ")) if " or " in value else set(value.split()) <= set(said)
             for said in row["words"]
@@ -165,7 +173,7 @@ def _matches(row: Row, filters: Row, *, is_member: bool) -> bool:
         "active_after": lambda value: row["last_activity_at"] >= value,
         "active_before": lambda value: row["last_activity_at"] < value,
     }
-    return all(tests[name](value) if name in tests else row[name] == value for name, value in filters.items())
+    return all(tests[name](value) if name in tests else shown[name] == value for name, value in filters.items())
 
 
 @pytest_asyncio.fixture

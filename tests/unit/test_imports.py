@@ -52,16 +52,16 @@ CONTACTS = "auth.client_info contacts fields.phones fields.types http.request_bo
 BESIDES = {
     "archive": "archive archive.sweep",
     "chat": f"""
-        {TURNS} chat.ai_sdk chat.protocols chat.turn_runner chat.turn_writer http.batch_queue http.request_body
-        http.streaming http.widget personas.sanitizer
+        {TURNS} chat.ai_sdk chat.protocols chat.turn_runner chat.turn_writer chat.whole_answer http.batch_queue
+        http.request_body http.streaming http.widget personas.sanitizer
     """,
     "contacts": f"""
         {CONTACTS} {QUERIES} contacts.contacts contacts.merges contacts.timeline conversations conversations.follow_ups
         fields.identities fields.tags workspaces workspaces.settings
     """,
     "conversations": f"""
-        {TURNS} {SESSIONS} conversations conversations.stream database.paging fields.tags http.batch_queue
-        http.streaming sessions.models
+        {TURNS} {SESSIONS} conversations conversations.history conversations.stream database.paging
+        database.queries fields.tags http.batch_queue http.request_body http.streaming sessions.models
     """,
     "registration": f"{CONTACTS} auth.proofs contacts.registration",
     "sessions": f"""

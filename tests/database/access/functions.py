@@ -79,6 +79,9 @@ start_turn(spaces.one, 'hello', email => 'a@access.test', email_key => 'a@access
 start_turn(spaces.two, 'hello') | at_space=turn_in_progress
 start_turn(spaces.one, 'hello', persona_id => personas.two) \
     | at_space=persona_not_found; for_C_in_one: conversation_not_found
+# A member's own conversation with a persona, without a space.
+start_turn(null, 'hello', persona_id => personas.one) | conversation_id \
+    | *: persona_not_found
 flush_turn(turns.{a,c}, 10, 'more') | status | at_work=active
 finish_turn(turns.{a,c}, 'completed', 'answer') | message_id | at_work=new
 cancel_turn(turns.{a,b,b_old,c}) | act
@@ -128,7 +131,7 @@ update_chat_session_with_quote(sessions.{a,b,guest,agent,c}, 'x', '{"status": "r
 remove_chat_session_ref(sessions.b, session_refs.b) | work
 remove_chat_session_ref(sessions.c, session_refs.c) | work
 remove_chat_session_ref(sessions.b, session_refs.c) | work=ref_not_found
-set_session_tags(sessions.{a,b,c}, '{x}') | *: session_not_found; managing_sees: ok
+set_session_tags(sessions.{a,b,c}, added => 'x') | *: session_not_found; managing_sees: ok
 clean_up_sessions(workspaces.{one,two}, 24) | manage
 # A token for a space opens no session elsewhere, and without a caller there is none to open.
 start_session(contact_id => contacts.a, persona_id => personas.one) | session_id \
@@ -270,6 +273,19 @@ resolve_contact('[{"kind": "email", "key": "c@access.test", "value": "x"}]', wor
 resolve_contact('[{"kind": "telegram", "key": "5", "value": "5"}]', make => true) | contact.id \
     | *: workspace_required; for_agent for_admins for_admin_2: workspace_not_found; managing_agent: forbidden; \
     managing_admin managing_owner managing_admin_2: new
+# Members create and change contacts; with a verifier owners and admins.
+create_contact('{"first_name": "x"}', workspace_id => workspaces.{one,two}) | contact.id \
+    | *: workspace_not_found; managing_members service: new
+create_contact('{}', '[{"kind": "email", "key": "a@access.test", "value": "x"}]', workspace_id => workspaces.one) \
+    | conflict | *: workspace_not_found; managing_members service: a
+create_contact('{}', '[{"kind": "omi", "key": "5", "value": "5"}]', 'person', workspaces.one, 'omi') | contact.id \
+    | manage=new
+change_contact(contacts.{b,c}, '{"first_name": "x"}') | contact.first_name \
+    | *: contact_not_found; managing_members service: x
+change_contact(contacts.b, '{}', '[{"kind": "email", "key": "a@access.test", "value": "x"}]') | conflict \
+    | *: contact_not_found; managing_members service: a
+change_contact(contacts.b, '{}', '[{"kind": "email", "key": "c@access.test", "value": "x"}]', verified_by => 'crm') \
+    | contact.id | manage=b
 set_contact_tags(contacts.{b,c}, '{x}') | *: contact_not_found; managing_members service: ok
 merge_contacts(contacts.b, contacts.a, true) | preview.into_id | manage=a
 merge_contacts(contacts.b, contacts.a) | merge.into_id | manage=a

@@ -57,6 +57,7 @@ workflow_transitions           | MOM | one two to_step=x | created_at=NOW | oper
     agent admin owner: @one @none; admin_2: @two @none; switchboard:; in_one: @one @none; for_C: @two @none
 requests                       | EEO | a c | origin=x | entered; admins; agent: agent b; guest: guest; contact:; \
     A: a; B: b; C: c
+request_details of requests | operators; admins; agent: agent b; guest: guest; contact:; A: a; B: b; C: c
 quotes                         | EEO | a c operator_key=x | operator=x | entered; admins; agent: agent b
 proposals                      | EEO | a c | title=x | entered; admins; agent: agent b draft_b; guest: guest; \
     contact:; A: a; B: b; C: c
@@ -69,6 +70,8 @@ turn_error_details of turns | service: b_old c_old; authenticated: ; admin owner
 turn_chunks                    | EOE | a c position=10 | piece=x | entered; admins; agent: b; contact:; A: a; B: b; \
     C: c
 messages                       | EOO | a c | text=x | entered; admins; agent: agent b; guest: guest; A: a; \
+    A_typed: a_arrival; B: b b_old b_old_answer; C: c
+conversation_messages of messages | operators; admins; agent: agent b; guest: guest; contact:; A: a; \
     A_typed: a_arrival; B: b b_old b_old_answer; C: c
 message_words of messages      | admins; agent: agent b; guest: guest; A: a; A_typed: a_arrival; \
     B: b b_old b_old_answer; C: c

@@ -117,6 +117,22 @@ async def test_an_error_of_a_handler_is_a_problem_and_only_an_unexpected_one_is_
     assert ["RuntimeError" in traceback for traceback in unexpected] == [True] * (message == "break")
 
 
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("*/*", app.PROBLEM_TYPE), ("text/event-stream", app.PROBLEM_TYPE), ("application/json", "application/json"),
+        ("Application/JSON, text/plain, */*", "application/json"),
+        ("application/problem+json, application/json", app.PROBLEM_TYPE),
+    ],
+)  # fmt: skip
+async def test_a_problem_has_the_type_that_its_caller_parses(
+    client: aiohttp.ClientSession, accept: str, media_type: str
+) -> None:
+    async with client.post(PATH, json={"message": "not found"}, headers={"Accept": accept}) as answer:
+        assert (answer.status, answer.headers["content-type"]) == (404, media_type)
+        assert (await answer.json(content_type=None))["code"] == "persona_not_found"
+
+
 async def test_every_answer_has_the_id_of_its_request(client: aiohttp.ClientSession) -> None:
     async with client.post(PATH, json={"message": "a"}, headers={"x-request-id": "request-17"}) as answer:
         assert answer.headers["x-request-id"] == "request-17"

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import math
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Literal
 from uuid import UUID
 
 import pytest
@@ -163,6 +164,24 @@ async def test_only_json_in_utf_8_is_accepted() -> None:
             await request_body.read(request([b"{}"], {"content-type": refused}), Sample)
 
 
+@pytest.mark.parametrize(("coding", "is_accepted"), [("identity", True), ("gzip", False), ("deflate, br", False)])
+async def test_a_compressed_body_is_refused(coding: str, *, is_accepted: bool) -> None:
+    sent = request([b"{}"], {"content-type": "application/json", "content-encoding": coding})
+    if is_accepted:
+        assert await request_body.read(sent, Sample) == Sample()
+        return
+    with pytest.raises(errors.UnsupportedMediaType, match="Content-Encoding"):
+        await request_body.read(sent, Sample)
+
+
+@pytest.mark.parametrize("part", ["body", "query"])
+def test_a_refusal_names_the_part_of_the_request_and_its_faults(part: Literal["body", "query"]) -> None:
+    with pytest.raises(errors.InvalidBody) as refused:
+        request_body.validate(Sample, {"message": " ", "x": 1}, part)
+    assert refused.value.title == f"The {part} is not valid for this route."
+    assert refused.value.detail == "message: must not be empty; x: Extra inputs are not permitted"
+
+
 @pytest.mark.parametrize(
     ("content", "field"),
     [
@@ -203,6 +222,14 @@ def test_a_moment_can_be_written_in_utc(day: datetime, minutes: int) -> None:
     else:
         assert TypeAdapter(Moment).validate_python(moment.isoformat()) == moment
         assert 1 <= told <= 9999
+
+
+def test_a_plain_date_is_the_start_of_its_day_in_utc() -> None:
+    moments = TypeAdapter(Moment)
+    assert moments.validate_python("2026-11-30") == datetime(2026, 11, 30, tzinfo=UTC)
+    for text in ("2026-02-30", "2026-11-3", "２026-11-30"):  # noqa: RUF001 (a full-width digit)
+        with pytest.raises(ValidationError):
+            moments.validate_python(text)
 
 
 @pytest.mark.parametrize("text", ["9999-12-31T23:59:59-00:01", "0001-01-01T00:00:00+14:00", "2026-01-01T00:00:00"])
