@@ -21,7 +21,7 @@ QUERIES = {"delete_workspace": "?name=Test"}
 LISTS = {"list_sessions_of_trip"}
 """A list of what the caller sees is empty for callers from outside."""
 
-FOR_AGENTS = {"tag_contact", "tag_session", "capture_message", "accept_invitation"}
+FOR_AGENTS = {"tag_contact", "tag_session", "capture_message", "sign_out", "accept_invitation"}
 """Agents may use these for contacts and sessions that they see, and for their own invitations."""
 
 FOR_OPERATORS = {"set_allowed_networks"}

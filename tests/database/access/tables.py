@@ -97,7 +97,10 @@ private.session_stats_marks    | --- | one two | created_at=SOON | none
 
 HIDDEN: Mapping[tuple[str, str], str] = {
     # A token is for one conversation, and the first linked session may belong to another.
-    ("public.contacts", "contact"): "session_id source attributes name_key last_name_key merged_into_id unproven",
+    (
+        "public.contacts",
+        "contact",
+    ): "session_id source attributes name_key last_name_key merged_into_id unproven tokens_revoked_at",
     (
         "public.sessions",
         "contact",
