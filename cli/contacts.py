@@ -1,4 +1,4 @@
-"""`switchboard contact …`: create, change, find, resolve, tag and merge contacts."""
+"""`switchboard contact …`: create, change, find, resolve, tag, sign out and merge contacts."""
 
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from lib.contacts import contacts, merges
 
 @click.group()
 def contact() -> None:
-    """Create, change, find, resolve, tag and merge contacts."""
+    """Create, change, find, resolve, tag, sign out and merge contacts."""
 
 
 @contact.command("resolve")
@@ -152,6 +152,18 @@ def show_contact(contact_id: UUID, as_json: bool) -> None:
     switchboard contact show CONTACT --json
     """
     output.one(running.run(lambda database: contacts.read(database.queries, contact_id)), as_json=as_json)
+
+
+@contact.command("sign-out")
+@click.argument("contact_id", metavar="CONTACT", type=click.UUID)
+@options.as_json
+def sign_out_contact(contact_id: UUID, as_json: bool) -> None:
+    """Revoke all tokens of a contact, on every device.
+
+    \b
+    switchboard contact sign-out CONTACT
+    """
+    output.one(running.run(lambda database: contacts.sign_out(database, contact_id)), as_json=as_json)
 
 
 @contact.command("merge")

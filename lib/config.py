@@ -42,6 +42,8 @@ class Settings(BaseModel):
     supabase_rest_url: AnyHttpUrl | None = None
     supabase_jwt_secret: SecretStr | None = None
     switchboard_signing_key: SecretStr | None = None
+    """The ring of signing keys: a private P-256 key as JWK, or a JWK set, whose first key signs and whose further keys,
+    of which the public halves suffice, only verify."""
     switchboard_database_connections: int = Field(default=10, ge=1, le=100)
     """Most connections of one process to the database."""
     switchboard_database_prepared_statements: bool = True
@@ -64,8 +66,7 @@ class Settings(BaseModel):
     def _something_to_sign_with(self) -> "Settings":
         if self.switchboard_signing_key is None and self.supabase_jwt_secret is None:
             raise ValueError("SUPABASE_JWT_SECRET or SWITCHBOARD_SIGNING_KEY must be set")
-        if self.switchboard_signing_key is not None:
-            _require_private_es256(self.switchboard_signing_key.get_secret_value())
+        _ = self.signing_keys
         return self
 
     @field_validator("switchboard_database_url")
@@ -83,6 +84,12 @@ class Settings(BaseModel):
         if self.switchboard_database_prepared_statements and _TRANSACTION_PORT.search(hosts):
             raise ValueError("SWITCHBOARD_DATABASE_PREPARED_STATEMENTS must be false with a pooler in transaction mode")
         return self
+
+    @property
+    def signing_keys(self) -> Mapping[str, str]:
+        """The ring of signing keys, each a JWK, by their ids ("" for a key without one); the first one signs."""
+        key = self.switchboard_signing_key
+        return {} if key is None else read_signing_keys(key.get_secret_value())
 
     @property
     def rest_url(self) -> str:
@@ -104,13 +111,22 @@ class Settings(BaseModel):
         return str(self.supabase_url).rstrip("/")
 
 
-def _require_private_es256(text: str) -> None:
+@functools.cache
+def read_signing_keys(text: str) -> Mapping[str, str]:
+    """The keys of `SWITCHBOARD_SIGNING_KEY`, as in ``Settings.signing_keys``. Raises ValueError, which shows no key."""
     try:
-        jwk: Any = json.loads(text)
-    except ValueError:
-        jwk = None
-    if not isinstance(jwk, dict) or jwk.get("kty") != "EC" or jwk.get("crv") != "P-256" or "d" not in jwk:
-        raise ValueError("SWITCHBOARD_SIGNING_KEY must be a private P-256 key as JWK")
+        given: Any = json.loads(text)
+        keys = given.get("keys", [given])
+        ring = {str(key.get("kid", "")): json.dumps(key) for key in keys}
+        usable = all(key["kty"] == "EC" and key["crv"] == "P-256" and key["x"] and key["y"] for key in keys)
+        if not usable or "d" not in keys[0] or len(ring) < len(keys):
+            raise ValueError
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError(
+            "SWITCHBOARD_SIGNING_KEY must be a private P-256 key as JWK, or a JWK set of P-256 keys with different ids,"
+            " of which the first is private"
+        ) from None
+    return ring
 
 
 def read(environment: Mapping[str, str]) -> Settings:

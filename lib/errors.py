@@ -8,6 +8,7 @@
     │   ├── TokenMissing               token_missing
     │   ├── TokenInvalid               token_invalid
     │   ├── TokenExpired               token_expired
+    │   ├── TokenRevoked               token_revoked
     │   └── SecretInvalid              secret_invalid
     ├── Forbidden              403     forbidden
     │   └── OriginNotAllowed           origin_not_allowed
@@ -130,6 +131,12 @@ class TokenExpired(Unauthenticated):
     """The token has expired."""
 
     code, title = "token_expired", "The bearer token has expired."
+
+
+class TokenRevoked(Unauthenticated):
+    """The contact was signed out, or the space that issued the token revoked all of its tokens."""
+
+    code, title = "token_revoked", "The bearer token has been revoked."
 
 
 class SecretInvalid(Unauthenticated):
@@ -410,6 +417,7 @@ FAILURES: Mapping[str, Failure] = {
     "turn_interrupted": Failure("The answer was interrupted.", retryable=True),
     "stream_limit": Failure("The stream has reached its time limit; reconnect.", retryable=True),
     "token_expired": Failure("The token has expired.", retryable=False),
+    "token_revoked": Failure("The token has been revoked.", retryable=False),
     "conversation_not_found": Failure("There is no such conversation.", retryable=False),
     "backend_unavailable": Failure("The service is not available at the moment.", retryable=True),
     "internal_error": Failure("Something went wrong on our side.", retryable=True),

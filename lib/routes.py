@@ -100,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
     Route("contacts", "change_contact", "PATCH", "/contacts/{contact_id}", ("user",)),
     Route("contacts", "read_activity", "GET", "/contacts/{contact_id}/activity", ("user",)),
     Route("contacts", "capture_message", "POST", "/contacts/{contact_id}/messages", ("user",)),
+    Route("contacts", "sign_out", "POST", "/contacts/{contact_id}/sign-out", ("user",)),
     Route("contacts", "read_journey", "GET", "/contacts/{contact_id}/journey", ("user",)),
     Route("contacts", "merge_contact", "POST", "/contacts/{contact_id}/merge", ("user",)),
     Route("contacts", "unmerge_contact", "POST", "/contacts/{contact_id}/unmerge", ("user",)),

@@ -1,5 +1,6 @@
 """The keys and passwords of a stack: generated once, stored in its state folder."""
 
+import base64
 import json
 import secrets
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import jwt
 
+from lib import config
 from local import files, paths
 from local.supabase_shim import Passwords
 
@@ -76,6 +78,14 @@ def generate() -> Keys:
         authenticator_password=secrets.token_hex(16),
         auth_admin_password=secrets.token_hex(16),
     )
+
+
+def jwk_set(jwt_secret: str, signing_key: str | None = None) -> str:
+    """The keys with which PostgREST verifies tokens: the secret, and the public halves of `SWITCHBOARD_SIGNING_KEY`."""
+    secret = base64.urlsafe_b64encode(jwt_secret.encode()).decode().rstrip("=")
+    ring = config.read_signing_keys(signing_key).values() if signing_key else ()
+    public = [{name: value for name, value in json.loads(key).items() if name != "d"} for key in ring]
+    return json.dumps({"keys": [{"kty": "oct", "alg": "HS256", "k": secret}, *public]})
 
 
 def _api_key(role: str, secret: str) -> str:

@@ -18,6 +18,7 @@ PASSED_ON = (
     "READS_PER_MINUTE",
     "SWITCHBOARD_DATABASE_CONNECTIONS",
     "SWITCHBOARD_DATABASE_PREPARED_STATEMENTS",
+    "SWITCHBOARD_SIGNING_KEY",
 )
 """Settings of the functions that `make run` passes on from its environment."""
 
@@ -62,6 +63,11 @@ class Layout:
     def rest_url(self) -> str:
         """PostgREST's own URL."""
         return f"http://127.0.0.1:{self.ports.rest}"
+
+    @property
+    def jwk_set_file(self) -> Path:
+        """The keys with which PostgREST verifies tokens, read when it starts."""
+        return Path(self.state_dir) / "run" / "jwks.json"
 
     def db_url(self, user: str, password: str) -> str:
         """The connection URL of a role."""

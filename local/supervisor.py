@@ -13,7 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
-from local import demo, keys, layout, migrations, paths, ports, supabase_shim
+from local import demo, files, keys, layout, migrations, paths, ports, supabase_shim
 from local.keys import Keys
 from local.layout import Layout, Ports
 from local.migrations import MigrationError
@@ -196,6 +196,9 @@ class _Stack:
 
     def _postgrest(self) -> ProcessSpec:
         at = self.layout.ports
+        functions_env = self.layout.functions_env(self.keys, self._wanted.functions_env)
+        accepted = keys.jwk_set(self.keys.jwt_secret, functions_env.get("SWITCHBOARD_SIGNING_KEY"))
+        files.write_private(self.layout.jwk_set_file, accepted)
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "PGRST_DB_URI": self._cluster.url("authenticator", self.keys.authenticator_password),
@@ -205,8 +208,8 @@ class _Stack:
             "PGRST_DB_POOL": "10",
             "PGRST_DB_PREPARED_STATEMENTS": "true",
             "PGRST_DB_MAX_ROWS": "1000",
-            "PGRST_JWT_SECRET": self.keys.jwt_secret,
-            "PGRST_JWT_CACHE_MAX_LIFETIME": "3600",
+            "PGRST_JWT_SECRET": f"@{self.layout.jwk_set_file}",
+            "PGRST_JWT_CACHE_MAX_LIFETIME": "60",
             "PGRST_OPENAPI_MODE": "follow-privileges",
             "PGRST_OPENAPI_SERVER_PROXY_URI": f"{self.layout.api_url}/rest/v1",
             "PGRST_SERVER_HOST": "127.0.0.1",

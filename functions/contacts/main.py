@@ -61,6 +61,12 @@ async def capture_message(request: Request) -> Response | follow_ups.PostedMessa
     return app.created(sent) if sent.created else sent
 
 
+async def sign_out(request: Request) -> domain.SignOut:
+    """Revoke all tokens of a contact."""
+    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    return await domain.sign_out(managing_as(user), contact_id)
+
+
 async def read_journey(request: Request) -> timeline.ContactTimeline:
     """A contact's timeline."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
@@ -123,7 +129,7 @@ def _tag(request: Request) -> domain.NamedTag:
 
 _HANDLERS = (
     resolve_contact, list_contacts, create_contact, change_contact, read_contact, read_activity,
-    read_journey, capture_message, tag_contact, tag_session,
+    read_journey, capture_message, sign_out, tag_contact, tag_session,
     merge_contact, unmerge_contact, list_conflicts, dismiss_conflict,
 )  # fmt: skip
 

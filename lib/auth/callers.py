@@ -42,7 +42,10 @@ class Anonymous:
 
 @dataclass(frozen=True)
 class Contact:
-    """A contact with a contact token for one conversation in one workspace. ``token`` is the token as sent."""
+    """A contact with a contact token for one conversation in one workspace. ``token`` is the token as sent.
+
+    The database refuses the token if its contact or its space revoked tokens after ``issued_at`` (seconds since 1970).
+    """
 
     role: ClassVar[str] = "contact"
     """The database role that reads with the contact's own rights."""
@@ -52,19 +55,23 @@ class Contact:
     conversation_id: UUID
     proof: Proof
     token: str = field(repr=False)
+    space_id: UUID | None = None
+    """The space that issued the token."""
+    issued_at: float = 0
     token_claims: str = field(default="{}", repr=False, compare=False)
     """The verified claims of the token, as a JSON object."""
     expires_at: float = field(default=math.inf, repr=False, compare=False)
     """The time, in seconds since 1970, from which the token is refused."""
 
-    def claims(self) -> dict[str, str]:
+    def claims(self) -> dict[str, Any]:
         """JWT claims for the database."""
         return {
             "kind": "contact",
             "contact_id": str(self.contact_id),
             "conversation_id": str(self.conversation_id),
             "proof": self.proof,
-        }
+            "iat": self.issued_at,
+        } | ({"space_id": str(self.space_id)} if self.space_id else {})
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,8 @@ class _ContactClaims(Record):
     contact_id: UUID
     conversation_id: UUID
     proof: Proof
+    space_id: UUID | None = None
+    iat: float = 0
 
 
 class _UserClaims(Record):
@@ -234,6 +243,8 @@ async def identify(token: str) -> Contact | User:
                 conversation_id=contact.conversation_id,
                 proof=contact.proof,
                 token=token,
+                space_id=contact.space_id,
+                issued_at=contact.iat,
                 token_claims=json.dumps(claims),
                 expires_at=tokens.end_of(claims),
             )
@@ -252,10 +263,15 @@ async def identify(token: str) -> Contact | User:
     )
 
 
-def contact_token(workspace_id: UUID, contact_id: UUID, conversation_id: UUID, proof: Proof) -> SignedToken:
-    """A token for one conversation of a contact, valid for 30 days; PostgREST accepts it too."""
-    now = datetime.now(UTC).replace(microsecond=0)
-    expires_at = now + CONTACT_TOKEN_LIFE
+def contact_token(
+    workspace_id: UUID, contact_id: UUID, conversation_id: UUID, proof: Proof, space_id: UUID, issued_at: datetime
+) -> SignedToken:
+    """A token for one conversation of a contact, valid for 30 days unless it is revoked; PostgREST accepts it too.
+
+    ``issued_at`` is the database's time at the begin of the transaction that let the contact in, to the microsecond: a
+    revocation ends exactly the tokens of transactions that began before it, whatever this host's clock shows.
+    """
+    expires_at = issued_at.astimezone(UTC).replace(microsecond=0) + CONTACT_TOKEN_LIFE
     claims = {
         "iss": _ISSUER,
         "aud": "contact",
@@ -265,7 +281,8 @@ def contact_token(workspace_id: UUID, contact_id: UUID, conversation_id: UUID, p
         "contact_id": str(contact_id),
         "conversation_id": str(conversation_id),
         "proof": proof,
-        "iat": int(now.timestamp()),
+        "space_id": str(space_id),
+        "iat": issued_at.timestamp(),
         "exp": int(expires_at.timestamp()),
     }
     return SignedToken(token=signing.sign(claims), expires_at=expires_at)

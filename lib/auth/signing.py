@@ -19,10 +19,10 @@ Signature = Callable[[bytes], bytes]
 
 
 def sign(claims: Mapping[str, Any]) -> str:
-    """A signed token with these claims: ES256 if the deployment has a signing key, else HS256."""
+    """A signed token with these claims: ES256 with the first of the deployment's signing keys, without one HS256."""
     settings = config.settings()
-    if settings.switchboard_signing_key is not None:
-        header, signature = _es256(settings.switchboard_signing_key.get_secret_value())
+    if settings.signing_keys:
+        header, signature = _es256(next(iter(settings.signing_keys.values())))
     elif settings.supabase_jwt_secret is not None:
         header, signature = _hs256(settings.supabase_jwt_secret.get_secret_value())
     else:

@@ -1,7 +1,7 @@
 """Verifying tokens: our own and Supabase Auth's. lib/auth/signing.py signs them.
 
-The key determines the algorithm, never the token. After a move to ES256, tokens signed with the project's secret stay
-valid until they expire.
+The key determines the algorithm, never the token. A token names its key of the ring, which verifies until it is
+removed. After a move to ES256, tokens signed with the project's secret stay valid until they expire.
 
 This module imports PyJWT and cryptography, so lib/auth/callers.py imports it at the first token.
 """
@@ -64,8 +64,8 @@ def verify_ours(unverified: Unverified, *, audience: str, issuer: str) -> Claims
     """The claims of a token that we signed. Raises TokenInvalid or TokenExpired."""
     settings = config.settings()
     key: Any
-    if unverified.algorithm == "ES256" and settings.switchboard_signing_key is not None:
-        key = _signing_key(settings.switchboard_signing_key.get_secret_value())
+    if unverified.algorithm == "ES256" and unverified.key_id in settings.signing_keys:
+        key = _signing_key(settings.signing_keys[unverified.key_id])
     elif unverified.algorithm == "HS256" and settings.supabase_jwt_secret is not None:
         key = settings.supabase_jwt_secret.get_secret_value()
     else:

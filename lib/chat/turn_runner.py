@@ -48,6 +48,7 @@ class _AnswerSoFar:
     usage: Mapping[str, Any] | None = None
     first_token_ms: int | None = None
     deferred: bool = False
+    revoked: bool = False
     finished: bool = False
 
     @property
@@ -55,7 +56,11 @@ class _AnswerSoFar:
         return "".join(self.pieces)
 
 
-_Signal = Text | Usage | Deferred | _Outcome
+class _Revoked:
+    """The reader's token is revoked."""
+
+
+_Signal = Text | Usage | Deferred | _Revoked | _Outcome
 
 
 async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
@@ -63,7 +68,8 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
 
     The turn is finished exactly once: by the persona, by its time limit, by another process (a cancel, an asynchronous
     answer), or because this process stops. The text received by then is stored. Failures of the persona or the database
-    are events, not exceptions.
+    are events, not exceptions. After a revocation of the reader's token the reader gets an ``error`` and no further
+    event; the answer is stored as without a reader.
     """
     answer = _AnswerSoFar()
     signals = BatchQueue[_Signal]()
@@ -71,7 +77,7 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
     clock = _start_timer(turn, signals)
     persona_task = asyncio.create_task(_run_persona(turn, signals))
     # Called when the turn has ended elsewhere or is to be cancelled.
-    writer.begin(lambda: signals.put(_Outcome("cancelled")))
+    writer.begin(lambda: signals.put(_Outcome("cancelled")), lambda: signals.put(_Revoked()))
     outcome: _Outcome | None = None
     try:
         yield turn.opened
@@ -83,12 +89,16 @@ async def stream_answer(turn: Turn) -> AsyncGenerator[Event, None]:
                     answer.pieces.append(signal.text)
                     answer.length += len(signal.text)
                     writer.add(signal.text)
-                    yield Delta(signal.text, answer.length)
+                    if not answer.revoked:
+                        yield Delta(signal.text, answer.length)
                 elif isinstance(signal, Usage):
                     answer.usage = signal.usage
                 elif isinstance(signal, Deferred):
                     answer.deferred = True
                     writer.watch()
+                elif isinstance(signal, _Revoked):
+                    answer.revoked = True
+                    yield StreamBroken(errors.TokenRevoked.code)
                 elif not (answer.deferred and signal.status == "completed"):
                     outcome = _require_text(signal, answer)
                     break
@@ -110,6 +120,8 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> AsyncGene
     code, usage = outcome.error_code, answer.usage
     try:
         finished = await _finish(turn, outcome, answer)
+        if answer.revoked:
+            return
         if not finished.changed:
             state = await turns.read(turn.rpc, turn.id, patience=retries.PERSISTENT)
             if answer.length == 0:

@@ -26,6 +26,7 @@ _PATIENCE = Patience(tries=3, longest_pause=0.4, try_seconds=3, seconds=3)
 class _Flushed(Record):
     status: str
     stop: bool
+    revoked: bool = False
 
 
 class TurnWriter:
@@ -44,12 +45,16 @@ class TurnWriter:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._tell: Callable[[], None] = _no_op
+        self._tell_revoked: Callable[[], None] = _no_op
 
-    def begin(self, tell: Callable[[], None]) -> None:
-        """Start flushing in the background; ``tell`` is called when it ends. A turn that ends within the first pause
-        with nothing to store starts no task."""
+    def begin(self, tell: Callable[[], None], tell_revoked: Callable[[], None]) -> None:
+        """Start flushing in the background. A turn that ends within the first pause with nothing to store starts no
+        task.
+
+        ``tell`` is called when flushing ends, ``tell_revoked`` once if the reader's token is revoked.
+        """
         loop = asyncio.get_running_loop()
-        self._began, self._tell = loop.time(), tell
+        self._began, self._tell, self._tell_revoked = loop.time(), tell, tell_revoked
         self._timer = loop.call_later(PAUSE_SECONDS, self._start)
 
     def end(self) -> list["asyncio.Task[None]"]:
@@ -114,6 +119,9 @@ class TurnWriter:
             return "active"
         self._stored += len(self._unconfirmed)
         self._unconfirmed = ""
+        if flushed.revoked:
+            self._tell_revoked()
+            self._tell_revoked = _no_op
         return "cancelled" if flushed.stop else flushed.status
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4, uuid5
 
@@ -90,6 +91,7 @@ class _StartResult(Record):
     history: tuple[_HistoryEntry, ...]
     persona: _Persona
     allowed_networks: tuple[str, ...]
+    issued_at: datetime
     limits: tuple[RateLimit, ...] = ()
 
 
@@ -191,6 +193,7 @@ async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMess
         return await rpc.call("start_turn", arguments | {"last_try": last}, _StartResult, repeatable=repeatable)
 
     started = await until_stopped(attempt)
+    newcomer = _newcomer(caller, started, space_id)
     return Turn(
         id=started.turn_id,
         repeated=started.repeat,
@@ -200,12 +203,12 @@ async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMess
             session_id=started.session_id,
             conversation_id=started.conversation_id,
             contact_id=started.contact_id,
-            token=_new_token(caller, started),
+            token=newcomer.token if newcomer else None,
             warnings=message.warnings,
         ),
         persona_kind=started.persona.kind,
         for_persona=_for_persona(started, space_id, message),
-        rpc=commands.acting_as(caller, callers.Scope(workspace_id=started.workspace_id)),
+        rpc=commands.acting_as(newcomer or caller, callers.Scope(workspace_id=started.workspace_id)),
         started_at=started_at,
         limits=started.limits,
     )
@@ -361,11 +364,13 @@ def _is_repeatable(caller: callers.Caller, message: ChatMessage) -> bool:
         return False
 
 
-def _new_token(caller: callers.Caller, started: _StartResult) -> str | None:
-    """A contact token for an anonymous caller."""
+def _newcomer(caller: callers.Caller, started: _StartResult, space_id: UUID) -> callers.Contact | None:
+    """An anonymous caller as the holder of a new contact token."""
     if not isinstance(caller, callers.Anonymous) or started.contact_id is None or started.proof is None:
         return None
-    return callers.contact_token(started.workspace_id, started.contact_id, started.conversation_id, started.proof).token
+    ids = (started.workspace_id, started.contact_id, started.conversation_id, started.proof)
+    token = callers.contact_token(*ids, space_id, started.issued_at).token
+    return callers.Contact(*ids, token, space_id, started.issued_at.timestamp())
 
 
 def _for_persona(started: _StartResult, space_id: UUID | None, message: ChatMessage) -> PersonaTurn:

@@ -321,6 +321,13 @@ class _Outcome(Record):
         return self.contact
 
 
+class SignOut(Record):
+    """A signed-out contact, or the one that it was merged into: tokens that were issued before are invalid."""
+
+    contact_id: UUID
+    tokens_revoked_at: datetime
+
+
 class Tags(Record):
     """All tags of a contact or a session, in order."""
 
@@ -454,6 +461,11 @@ async def read(queries: Queries, contact_id: UUID) -> ContactDetail:
 async def activity(queries: Queries, contact_id: UUID) -> ContactActivity:
     """A contact's activity, in the sessions that the caller may see. Raises as read."""
     return await _read(queries, contact_id, "contact_activity", ContactActivity)
+
+
+async def sign_out(database: Database, contact_id: UUID) -> SignOut:
+    """Revoke all tokens of a contact and of the contacts merged with it. Raises Refused (contact_not_found)."""
+    return await database.call("sign_out_contact", {"contact_id": contact_id}, SignOut, repeatable=True)
 
 
 async def tag(database: Database, contact_id: UUID, new: TagsUpdate) -> Tags:

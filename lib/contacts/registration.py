@@ -48,6 +48,7 @@ class _Registered(Record):
     session_id: UUID
     session_status: str
     proof: callers.Proof
+    issued_at: datetime
     limits: tuple[RateLimit, ...] = ()
 
 
@@ -94,7 +95,12 @@ async def register(
         _Registered,
     )
     signed = callers.contact_token(
-        registered.workspace_id, registered.contact_id, registered.conversation_id, registered.proof
+        registered.workspace_id,
+        registered.contact_id,
+        registered.conversation_id,
+        registered.proof,
+        space_id,
+        registered.issued_at,
     )
     return Registration(
         contact_id=registered.contact_id,

@@ -68,8 +68,8 @@ class Queries:
     async def rows(self, query: Query, of: type[Row], *, patience: Patience = BRIEF) -> tuple[Row, ...]:
         """The rows of a query, in its order.
 
-        Raises TokenInvalid or TokenExpired for a token that PostgREST does not accept, Forbidden for a view that the
-        caller's role may not read, BackendUnavailable when the database cannot be reached or gives up, and
+        Raises TokenInvalid, TokenExpired or TokenRevoked for a token that is not accepted, Forbidden for a view that
+        the caller's role may not read, BackendUnavailable when the database cannot be reached or gives up, and
         InternalError (logged) for every other failure, which is our own mistake.
         """
         import httpx  # noqa: PLC0415
@@ -185,7 +185,7 @@ def _problem(name: str, status: int, content: Any) -> errors.Problem:
         log.error("backend_refused_us", call=name, status=status, code=code)
         return errors.InternalError()
     message = document.get("message")
-    if status == HTTPStatus.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED and code != "PT401":
         return errors.TokenExpired() if "expired" in str(message) else errors.TokenInvalid()
     error = SqlError(code, message, document.get("details"), document.get("hint"))
     return refusals.of_error(name, error, own_role=True)

@@ -70,6 +70,8 @@ def of_result(call: str, status: int, document: Mapping[str, Any]) -> errors.Pro
 
 
 def _raised(status: int, code: str, fact: str | None) -> errors.Problem:
+    if code == errors.TokenRevoked.code:
+        return errors.TokenRevoked()
     detail = errors.detail(code, fact)
     if (status, code) == (errors.InvalidBody.status, errors.InvalidBody.code):
         return errors.InvalidBody([errors.FieldError("", detail or "does not fit")])

@@ -122,6 +122,43 @@ end;
 $$;
 comment on function private.claims is 'The verified claims of the caller''s token; {} without a token.';
 
+create function private.token_is_revoked()
+    returns boolean language plpgsql stable security definer set search_path = ''
+as $$
+declare
+    claims    constant jsonb       := private.claims();
+    -- The functions pass on the claims of their caller's token.
+    bearer    constant jsonb       := coalesce(claims -> 'caller', claims);
+    issued_at constant timestamptz := to_timestamp(coalesce((bearer ->> 'iat')::double precision, 0));
+begin
+    if not bearer ? 'contact_id' then
+        return false;
+    end if;
+    -- Of the token's own contact: signing out reaches all contacts that are merged, so no merge and no undo revives a token.
+    return not exists (select
+                         from public.contacts c
+                        where c.id = (bearer ->> 'contact_id')::uuid
+                          and (c.tokens_revoked_at is null or c.tokens_revoked_at <= issued_at))
+        or (bearer ? 'space_id'
+            and not exists (select
+                              from public.spaces s
+                             where s.id = (bearer ->> 'space_id')::uuid
+                               and (s.tokens_revoked_at is null or s.tokens_revoked_at <= issued_at)));
+end;
+$$;
+comment on function private.token_is_revoked is 'Whether the caller''s contact token was issued before its contact or its space revoked tokens, or one of them is gone. False without a contact token.';
+
+create function private.require_valid_token()
+    returns void language plpgsql stable set search_path = ''
+as $$
+begin
+    if private.token_is_revoked() then
+        raise sqlstate 'PT401' using message = 'token_revoked';
+    end if;
+end;
+$$;
+comment on function private.require_valid_token is 'Refuses a revoked contact token.';
+
 create function private.token_conversation()
     returns uuid language plpgsql stable security definer set search_path = ''
 as $$
@@ -130,6 +167,7 @@ declare
     conversation uuid;
     contact      uuid;
 begin
+    perform private.require_valid_token();
     select c.id, c.contact_id into conversation, contact
       from public.conversations c
      where c.id = (claims ->> 'conversation_id')::uuid;
@@ -138,14 +176,19 @@ begin
                   or contact = private.merge_target((claims ->> 'contact_id')::uuid) then conversation end;
 end;
 $$;
-comment on function private.token_conversation is 'The conversation that the contact token is for, as long as it belongs to the token''s contact or to the contact that this one was merged into.';
+comment on function private.token_conversation is 'The conversation that the contact token is for, as long as it belongs to the token''s contact or to the contact that this one was merged into. Refuses a revoked token.';
 
 create function private.verified_contact()
-    returns uuid language sql stable set search_path = ''
+    returns uuid language plpgsql stable set search_path = ''
 as $$
-    select case when private.claims() ->> 'proof' = 'verified' then (private.claims() ->> 'contact_id')::uuid end;
+declare
+    claims constant jsonb := private.claims();
+begin
+    perform private.require_valid_token();
+    return case when claims ->> 'proof' = 'verified' then (claims ->> 'contact_id')::uuid end;
+end;
 $$;
-comment on function private.verified_contact is 'The contact of a token with proof; null for a token without proof.';
+comment on function private.verified_contact is 'The contact of a token with proof; null for a token without proof. Refuses a revoked token.';
 
 create function private.enter()
     returns uuid language plpgsql set search_path = ''
@@ -235,9 +278,13 @@ begin
        and headers ->> 'prefer' ~* 'count\s*=\s*"?(planned|estimated)' then
         raise sqlstate 'PT400' using message = 'count_not_allowed', detail = 'exact_count_only';
     end if;
+    -- The policies refuse too, but are not asked where there is no row.
+    if current_user = 'contact' then
+        perform private.require_valid_token();
+    end if;
 end;
 $$;
-comment on function public.check_request is 'Called by PostgREST before each request (db_pre_request): a user who is a member of a workspace reads as member, unless with the header "Read-As: user"; counts that the planner estimates are refused. In public, because every role of the API executes it.';
+comment on function public.check_request is 'Called by PostgREST before each request (db_pre_request): a user who is a member of a workspace reads as member, unless with the header "Read-As: user"; revoked contact tokens and counts that the planner estimates are refused. In public, because every role of the API executes it.';
 
 -- Database settings of PostgREST: https://docs.postgrest.org/en/stable/references/configuration.html#in-database-configuration
 alter role authenticator set pgrst.db_pre_request = 'public.check_request';
@@ -265,6 +312,10 @@ grant execute on function
 grant execute on function
     private.token_conversation, private.verified_contact
     to contact;
+
+grant execute on function
+    private.token_is_revoked, private.require_valid_token
+    to contact, switchboard;
 
 grant execute on function
     private.enter, private.require_system, private.enter_workspace, private.entered_workspace, private.refuse,

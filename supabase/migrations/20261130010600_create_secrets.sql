@@ -197,6 +197,10 @@ begin
          where owner_id in (r.space_id, r.persona_id)
            and r.accepted_until > overlap_ends;
     end if;
+    if former is not null and slot = 'hmac' and overlap_seconds = 0 then
+        -- It may have leaked, and proven what is not true.
+        update public.spaces s set tokens_revoked_at = clock_timestamp() where s.id = owner_id;
+    end if;
     if former is not null then
         insert into private.retired_secrets (workspace_id, space_id, persona_id, secret_id, accepted_until)
         values (workspace, case when noun = 'space' then owner_id end, case when noun = 'persona' then owner_id end, former,
@@ -206,7 +210,7 @@ begin
     return former is not null;
 end;
 $$;
-comment on function private.store_secret is 'Keeps a new secret in Vault (null: none any more) as the hmac of a space, or the secret or callback of a persona; the former one stays accepted for the overlap. Whether there was one.';
+comment on function private.store_secret is 'Keeps a new secret in Vault (null: none any more) as the hmac of a space, or the secret or callback of a persona; the former one stays accepted for the overlap. Without an overlap a space''s contact tokens are revoked. Whether there was one.';
 
 create function public.replace_secret(slot text, owner_id uuid, action text, secret text default null, overlap_seconds integer default 0)
     returns jsonb language plpgsql set search_path = ''

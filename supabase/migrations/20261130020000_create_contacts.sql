@@ -16,22 +16,23 @@ comment on type public.contact_kind is 'person; group: a chat whose participants
 
 create table public.contacts (
     -- Random, not time-ordered: a contact's id does not reveal when the contact arrived.
-    id             uuid                not null default gen_random_uuid(),
-    workspace_id   uuid                not null,
-    first_name     text,
-    last_name      text,
-    source         text,
-    attributes     jsonb               not null default '{}',
-    session_id     uuid,
-    created_at     timestamptz         not null default now(),
-    kind           public.contact_kind not null default 'person',
-    title          text,
+    id                uuid                not null default gen_random_uuid(),
+    workspace_id      uuid                not null,
+    first_name        text,
+    last_name         text,
+    source            text,
+    attributes        jsonb               not null default '{}',
+    session_id        uuid,
+    created_at        timestamptz         not null default now(),
+    kind              public.contact_kind not null default 'person',
+    title             text,
     -- For searches by the beginning of a name. Under row-level security an index serves only leakproof operators: like and
     -- lower() are not leakproof, comparisons of stored lower-case text by bytes are.
-    name_key       text                collate "C" generated always as (lower(coalesce(title, coalesce(first_name || ' ', '') || coalesce(last_name, '')))) stored,
-    last_name_key  text                collate "C" generated always as (lower(last_name)) stored,
-    merged_into_id uuid,
-    unproven       jsonb               not null default '{}',
+    name_key          text                collate "C" generated always as (lower(coalesce(title, coalesce(first_name || ' ', '') || coalesce(last_name, '')))) stored,
+    last_name_key     text                collate "C" generated always as (lower(last_name)) stored,
+    merged_into_id    uuid,
+    unproven          jsonb               not null default '{}',
+    tokens_revoked_at timestamptz,
     constraint contacts_pkey                primary key (id),
     constraint contacts_workspace_key       unique (workspace_id, id),
     constraint contacts_kind_key            unique (workspace_id, id, kind),
@@ -51,6 +52,7 @@ comment on column public.contacts.name_key is 'A person''s full name or a group'
 comment on column public.contacts.last_name_key is 'The last name in lower case, for searches.';
 comment on column public.contacts.merged_into_id is 'The contact into which this one was merged, possibly merged itself; null: not merged. Deleted with that contact.';
 comment on column public.contacts.unproven is 'The values that a person typed without proof: {first_name, last_name, source, attributes}. The first proof drops those that the contact still has.';
+comment on column public.contacts.tokens_revoked_at is 'Contact tokens that were issued before are invalid; null: none is. Moved by sign_out_contact.';
 alter table public.contacts enable row level security;
 create index contacts_session_id_idx on public.contacts (session_id);
 create index contacts_newest_idx on public.contacts (workspace_id, created_at, id);

@@ -166,7 +166,8 @@ begin
 
     return jsonb_build_object(
         'workspace_id', space.workspace_id, 'contact_id', contact, 'conversation_id', conversation.id,
-        'session_id', session.id, 'session_status', session.status, 'proof', conversation.proof, 'limits', limits);
+        'session_id', session.id, 'session_status', session.status, 'proof', conversation.proof, 'limits', limits,
+        'issued_at', now());
 end;
 $$;
 comment on function public.register_contact is 'Registers a person in a space: finds or creates the contact, or identifies the visitor whose token is presented; opens or finds the session, links both, counts the arrival.';

@@ -419,6 +419,7 @@ begin
             perform private.enter_space(space_id);
         else
             perform private.enter();
+            perform private.require_valid_token();
         end if;
         if contact_id <> (caller ->> 'contact_id')::uuid then
             raise sqlstate 'PT404' using message = 'contact_not_found';

@@ -324,12 +324,13 @@ begin
         values (turn.id, flush_turn."position", turn.workspace_id, turn.conversation_id, flush_turn.piece)
         on conflict on constraint turn_chunks_pkey do nothing;
     end if;
-    return (select jsonb_build_object('status', t.status, 'stop', t.status = 'active' and t.cancel_requested_at is not null)
+    return (select jsonb_build_object('status', t.status, 'stop', t.status = 'active' and t.cancel_requested_at is not null,
+                                      'revoked', private.token_is_revoked())
               from public.turns t
              where t.id = turn.id);
 end;
 $$;
-comment on function public.flush_turn is 'Stores the next piece of an answer and renews the lease: {status, stop}; stop: a cancel was requested. Idempotent.';
+comment on function public.flush_turn is 'Stores the next piece of an answer and renews the lease: {status, stop, revoked}; stop: a cancel was requested; revoked: the token that the answer is for. Idempotent.';
 
 create function public.finish_turn(
     turn_id        uuid,
@@ -374,6 +375,7 @@ begin
     -- switchboard enters a workspace; contacts and users read under their own policies.
     if private.claims() ->> 'role' = 'switchboard' then
         perform private.enter();
+        perform private.require_valid_token();
     end if;
     turn := private.require_turn(turn_id);
     if turn.status = 'active' then
@@ -431,7 +433,7 @@ declare
 begin
     if claims ->> 'role' = 'contact' then
         -- A contact's token is for one conversation, whatever the page calls its chat.
-        asked := (claims ->> 'conversation_id')::uuid;
+        asked := private.token_conversation();
     else
         select c.id into asked
           from public.conversations c

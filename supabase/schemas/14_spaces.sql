@@ -19,6 +19,7 @@ create table public.spaces (
     arrivals_per_minute_by_address integer               not null default 120,
     enabled                        boolean               not null default true,
     created_at                     timestamptz           not null default now(),
+    tokens_revoked_at              timestamptz,
     constraint spaces_pkey              primary key (id),
     constraint spaces_workspace_key     unique (workspace_id, id),
     constraint spaces_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
@@ -32,8 +33,22 @@ comment on column public.spaces.hmac_secret_id is 'Vault secret under which the 
 comment on column public.spaces.identity is 'Which of the two are proof here. An HMAC is valid until the secret is replaced, an identity token for at most an hour.';
 comment on column public.spaces.arrivals_per_minute is 'Registrations and first messages without a token that the space takes in a minute.';
 comment on column public.spaces.arrivals_per_minute_by_address is 'The same from one network address.';
+comment on column public.spaces.tokens_revoked_at is 'Contact tokens that were issued here before are invalid; null: none is. Moved when the space is disabled, and when its secret is replaced without an overlap.';
 alter table public.spaces enable row level security;
 create index spaces_persona_id_idx on public.spaces (persona_id);
+
+create function private.revoke_space_tokens()
+    returns trigger language plpgsql set search_path = ''
+as $$
+begin
+    new.tokens_revoked_at := clock_timestamp();
+    return new;
+end;
+$$;
+comment on function private.revoke_space_tokens is 'Revokes the contact tokens that were issued in a space.';
+
+create trigger spaces_revoke_tokens before update of enabled on public.spaces
+    for each row when (old.enabled and not new.enabled) execute function private.revoke_space_tokens();
 
 create function private.workspace_of_space(space_id uuid)
     returns uuid language plpgsql stable security definer set search_path = ''
@@ -63,6 +78,7 @@ declare
     scope     constant jsonb := private.claims() -> 'scope';
     workspace constant uuid  := private.workspace_of_space(space_id);
 begin
+    perform private.require_valid_token();
     if workspace is null
        or (scope ->> 'space_id')::uuid is distinct from space_id
        or workspace <> (scope ->> 'workspace_id')::uuid then
@@ -71,7 +87,7 @@ begin
     perform set_config('switchboard.workspace_id', workspace::text, true);
 end;
 $$;
-comment on function private.enter_space is 'Enters the workspace of the space that the caller''s token is for; a token that names a workspace too is for that one alone.';
+comment on function private.enter_space is 'Enters the workspace of the space that the caller''s token is for; a token that names a workspace too is for that one alone. Refuses a revoked token.';
 
 create function private.persona_of_space(space_id uuid)
     returns uuid language sql stable security definer set search_path = ''

@@ -584,6 +584,28 @@ end;
 $$;
 comment on function public.unmerge_contact is 'Undoes the merge of a contact: {merge, changed}. Refused while the target is itself merged. Owners and admins.';
 
+create function public.sign_out_contact(contact_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid        := private.enter_to_manage('contact', contact_id, 'agent');
+    contact   constant uuid        := private.lock_merge_target(contact_id);
+    -- After the lock: tokens of calls that began before are revoked too.
+    moment    constant timestamptz := clock_timestamp();
+    merged    constant uuid[]      := array(select private.merged_contacts(contact));
+begin
+    update public.contacts c set tokens_revoked_at = moment where c.id = any (merged);
+    -- A repeated first message would get a new token. These keys, which open a conversation without one, become invalid.
+    update public.conversations c
+       set thread_key = 'arrival:' || private.uuid7()
+     where c.contact_id = contact
+       and c.thread_key like 'first:%';
+    perform private.record_change(workspace, 'contact.signed_out', contact);
+    return jsonb_build_object('contact_id', contact, 'tokens_revoked_at', moment);
+end;
+$$;
+comment on function public.sign_out_contact is 'Revokes all tokens of a contact and of the contacts that are merged with it: {contact_id, tokens_revoked_at}. For members.';
+
 create view public.contact_conflict_details with (security_invoker = true) as
 select k.id, k.workspace_id, k.found_by, k.status, k.merge_id, k.closed_by, k.created_at, k.closed_at,
        jsonb_build_object('id', c.id, 'kind', c.kind, 'name', private.contact_name(c),
@@ -619,7 +641,8 @@ comment on function public.dismiss_contact_conflict is 'Closes a conflict for go
 grant execute on function
     private.move_with_conversations, private.move_contact_rows, private.moved_rows, private.return_contact_rows, private.open_conflict,
     private.fields_to_fill, private.preview_merge, private.lock_contacts, private.merge_into, private.merged_contacts,
-    private.unmerge, private.return_conversations, public.merge_contacts, public.unmerge_contact, public.dismiss_contact_conflict
+    private.unmerge, private.return_conversations, public.merge_contacts, public.unmerge_contact, public.sign_out_contact,
+    public.dismiss_contact_conflict
     to service_role, switchboard;
 
 grant execute on function

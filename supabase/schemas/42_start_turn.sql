@@ -83,7 +83,7 @@ begin
                for no key update;
             if not found then
                 arrival := first;
-            elsif conversation.created_at > now() - interval '10 minutes' then
+            elsif conversation.created_at > greatest(now() - interval '10 minutes', space.tokens_revoked_at) then
                 return conversation;
             end if;
         end if;
@@ -307,7 +307,7 @@ begin
         -- Without proof the persona is told nothing about the contact, whose email the sender may only have typed.
         'contact', case when conversation.proof = 'verified' and not is_repeat and not turn.taken_over
                         then private.contact_facts(conversation.contact_id) end,
-        'user_message_id', message_id, 'history', history,
+        'user_message_id', message_id, 'history', history, 'issued_at', now(),
         'persona', jsonb_build_object(
             'id', persona.id, 'kind', persona.kind, 'name', persona.name, 'config', persona.config,
             'time_limit_seconds', persona.time_limit_seconds,

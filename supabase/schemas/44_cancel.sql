@@ -33,6 +33,7 @@ declare
     scope   constant jsonb := coalesce(private.claims() -> 'scope', '{}');
     session public.sessions;
 begin
+    perform private.require_valid_token();
     select s.* into session
       from public.sessions s
      where s.id = enter_session.session_id
@@ -43,7 +44,7 @@ begin
     perform set_config('switchboard.workspace_id', session.workspace_id::text, true);
 end;
 $$;
-comment on function private.enter_session is 'Enters the workspace of a session that the caller may act on; 404 for others.';
+comment on function private.enter_session is 'Enters the workspace of a session that the caller may act on; 404 for others, 401 for a revoked token.';
 
 create function private.enter_turn(turn_id uuid)
     returns public.turns language plpgsql security definer set search_path = ''

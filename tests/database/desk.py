@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -70,7 +71,7 @@ def on_a_turn(workspace: str = WORKSPACE) -> JSON:
 
 
 def with_token(arrived: Answer, space: str = SPACE) -> JSON:
-    """The claims of the contact token that an arrival received."""
+    """The claims of the contact token that an arrival at SPACE received, used at a space."""
     return {
         "role": "switchboard",
         "scope": {"workspace_id": arrived["workspace_id"], "space_id": space},
@@ -79,6 +80,8 @@ def with_token(arrived: Answer, space: str = SPACE) -> JSON:
             "contact_id": arrived["contact_id"],
             "conversation_id": arrived["conversation_id"],
             "proof": arrived["proof"],
+            "iat": datetime.fromisoformat(arrived["issued_at"]).timestamp(),
+            "space_id": SPACE,
         },
     }
 

@@ -42,7 +42,7 @@ async def test_the_worker_is_told_to_stop_and_stores_all_of_its_text(desk: Desk)
     done = await desk.finish(turn, "cancelled", "Hello world")
 
     assert (asked["status"], asked["message_id"]) == ("active", None)
-    assert told.body == {"status": "active", "stop": True}
+    assert told.body == {"status": "active", "stop": True, "revoked": False}
     assert (done["changed"], done["status"]) == (True, "cancelled")
     ended = {"turn_id": turn["turn_id"], "status": "cancelled", "message_id": done["message_id"], "text_length": 11}
     before = await desk.everything()

@@ -203,4 +203,4 @@ async def test_a_token_ends_with_the_space_that_issued_it(desk: Desk) -> None:
     ann = await desk.register("ann@example.test")
     await desk.admin.execute("update public.spaces set enabled = false where id = $1", SPACE)
     refused = await refusal(desk.start(with_token(ann, LANDING), space=LANDING))
-    assert refused == (404, "conversation_not_found")
+    assert refused == (401, "token_revoked")

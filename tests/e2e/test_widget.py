@@ -145,6 +145,23 @@ async def test_an_invalid_token_begins_a_new_conversation_and_says_so(shop: Shop
     assert (await shop.workspace.counts())["conversations"] == 3
 
 
+async def test_a_visitor_who_is_signed_out_during_an_answer_forgets_the_token(
+    shop: Shop, database: asyncpg.Connection, held: OpenAI, faults: Faults
+) -> None:
+    faults.forgive = ("401",)
+    chat = await shop.chat(await shop.site())
+    await chat.say("Hello")
+    await chat.growing()
+    revoke = "update public.contacts set tokens_revoked_at = now() where workspace_id = $1"
+    await database.execute(revoke, shop.workspace.id)
+    await expect(chat.panel.get_by_text("was interrupted")).to_be_visible()
+    assert (await chat.kept())["token"] is None
+    await held.release()
+    await chat.say("Hello again")
+    await chat.answered(2)
+    assert (await shop.workspace.counts())["conversations"] == 2
+
+
 async def test_a_message_waits_for_the_answer_before_it(shop: Shop, held: OpenAI, faults: Faults) -> None:
     faults.forgive = ("409",)
     site = await shop.site()

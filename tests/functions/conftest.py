@@ -2,7 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -12,6 +16,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from local.ports import free_port
+from local.processes import tied_options
 from local.stack import Stack
 from tests import events
 from tests.events import Received
@@ -235,6 +241,37 @@ async def sign_in(client: aiohttp.ClientSession, stack: Stack, email: str) -> st
         assert response.status == 200, await response.text()
         token: str = (await response.json())["access_token"]
         return token
+
+
+@contextmanager
+def another_process(stack: Stack, **changed: str) -> Iterator[str]:
+    """The address of a further process of the functions on the same database, with these settings changed."""
+    port = free_port()
+    with (stack.state_dir / "logs" / f"gateway-{port}.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.gateway"],
+            env=stack.gateway_env(port, **changed),
+            stdout=output,
+            stderr=output,
+            **tied_options(signal.SIGKILL),
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+async def until_healthy(url: str) -> None:
+    """Return once a process answers."""
+    async with aiohttp.ClientSession() as http, asyncio.timeout(30):
+        while True:
+            try:
+                async with http.get(f"{url}/healthz") as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.1)
 
 
 async def until(look: Callable[[], Awaitable[bool]]) -> None:

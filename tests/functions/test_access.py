@@ -23,7 +23,7 @@ LISTS = {"list_sessions_of_trip"}
 """A list of what the caller sees is empty for callers from outside."""
 
 FOR_AGENTS = {
-    "tag_contact", "tag_session", "capture_message", "accept_invitation", "change_contact",
+    "tag_contact", "tag_session", "capture_message", "sign_out", "accept_invitation", "change_contact",
     "add_contact_tag", "remove_contact_tag", "add_session_tag", "remove_session_tag",
 }  # fmt: skip
 """Agents may use these for contacts and sessions that they see, and for their own invitations."""

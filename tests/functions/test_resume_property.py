@@ -6,8 +6,6 @@ returns, how it names its position) are drawn and played over HTTP, with two pro
 
 import asyncio
 import itertools
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -22,11 +20,9 @@ from aiohttp.test_utils import TestServer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from local.ports import free_port
-from local.processes import tied_options
 from local.stack import Stack
 from tests.events import Parser, Received
-from tests.functions.conftest import Workspace
+from tests.functions.conftest import Workspace, another_process, until_healthy
 from tests.standins.n8n import line
 
 AT_ONCE = 24
@@ -190,35 +186,15 @@ class Client:
 @pytest.fixture(scope="module")
 def other_process(stack: Stack) -> Iterator[str]:
     """The address of a second process of the functions on the same database."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    log = stack.state_dir / "logs" / "other-gateway.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local.gateway"],
-            env=stack.gateway_env(port),
-            stdout=output,
-            stderr=output,
-            **tied_options(signal.SIGKILL),
-        )
-    try:
+    with another_process(stack) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(15)
 
 
 @pytest_asyncio.fixture
 async def processes(stack: Stack, other_process: str) -> list[str]:
     """Both processes' addresses, once both answer."""
-    async with aiohttp.ClientSession() as http, asyncio.timeout(30):
-        while True:
-            try:
-                async with http.get(f"{other_process}/healthz") as response:
-                    if response.status == 200:
-                        return [stack.api_url, other_process]
-            except aiohttp.ClientConnectorError:
-                await asyncio.sleep(0.1)
+    await until_healthy(other_process)
+    return [stack.api_url, other_process]
 
 
 @pytest_asyncio.fixture

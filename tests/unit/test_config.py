@@ -39,7 +39,17 @@ def test_there_must_be_something_to_sign_with() -> None:
     assert config.read(without | {"SWITCHBOARD_SIGNING_KEY": private_key()[1]}).supabase_jwt_secret is None
 
 
-@pytest.mark.parametrize("value", ["not json", "[]", '{"kty": "EC", "crv": "P-256"}', '{"kty": "RSA", "d": "x"}'])
+JWK = '{"kty": "EC", "crv": "P-256", "x": "x", "y": "y", "d": "d"}'
+PUBLIC = JWK.replace(', "d": "d"', "")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "not json", "[]", "1", '{"keys": []}', '{"kty": "EC", "crv": "P-256"}', '{"kty": "RSA", "d": "x"}', PUBLIC,
+        f'{{"keys": [{PUBLIC}]}}', f'{{"keys": [{JWK}, {PUBLIC}]}}', f'{{"keys": [{JWK}, {{"kid": "old"}}]}}',
+    ],
+)  # fmt: skip
 def test_a_signing_key_that_cannot_sign_is_refused_at_the_start(value: str) -> None:
     with pytest.raises(errors.ConfigError, match="SWITCHBOARD_SIGNING_KEY"):
         config.read(COMPLETE | {"SWITCHBOARD_SIGNING_KEY": value})

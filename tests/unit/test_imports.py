@@ -92,7 +92,10 @@ AIOHTTP = "aiohappyeyeballs aiohttp aiosignal attr frozenlist idna multidict pro
 """aiohttp and what it imports."""
 
 LATER = {
-    "a token of ours": ("callers.contact_token(UUID(int=1), UUID(int=2), UUID(int=3), 'verified')", set()),
+    "a token of ours": (
+        "callers.contact_token(*[UUID(int=1)] * 3, 'verified', UUID(int=4), datetime.now())",
+        set(),
+    ),
     "an email": ("emails.parse('ana@example.com')", {"email_validator", "idna"}),
     "the demo persona": ("personas.find('demo')", set()),
     "a call out": ("personas.find('n8n')", set(AIOHTTP.split())),
@@ -103,6 +106,7 @@ LATER = {
 
 _SCRIPT = """
 import asyncio, importlib, json, sys
+from datetime import datetime
 from uuid import UUID
 
 def packages():

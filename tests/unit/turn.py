@@ -41,6 +41,7 @@ class Database:
             "history": [{"role": "contact", "text": "before", "created_at": "2026-01-01T00:00:00Z"}],
             "persona": persona,
             "allowed_networks": ["127.0.0.0/8", "fd00::/8"],
+            "issued_at": "2026-01-01T00:00:00.123456+00:00",
         }
 
     def flush(self, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -230,6 +230,7 @@ class Carrier {
       return true;
     }
     if (data.code === "stream_limit") return false;
+    if (data.code === "token_revoked") throw new Refusal(401, data, null);
     if (DOUBTFUL.has(data.code) && tries.doubts < 3 && this.#store.read().pending?.turn) {
       tries.doubts += 1;
       return false;

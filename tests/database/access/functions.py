@@ -287,6 +287,7 @@ change_contact(contacts.b, '{}', '[{"kind": "email", "key": "a@access.test", "va
 change_contact(contacts.b, '{}', '[{"kind": "email", "key": "c@access.test", "value": "x"}]', verified_by => 'crm') \
     | contact.id | manage=b
 set_contact_tags(contacts.{b,c}, '{x}') | *: contact_not_found; managing_members service: ok
+sign_out_contact(contacts.{b,c}) | *: contact_not_found; managing_members service: ok
 merge_contacts(contacts.b, contacts.a, true) | preview.into_id | manage=a
 merge_contacts(contacts.b, contacts.a) | merge.into_id | manage=a
 merge_contacts(contacts.d, contacts.c) | merge.into_id | manage=c
@@ -339,6 +340,8 @@ private.allowed_networks(workspaces.one) | value | *: None; admins service in_on
 private.allowed_networks(workspaces.two) | value | *: None; admins service for_C: none
 private.persona_config(personas.one) | mode | *: None; admins service in_one: async
 private.persona_config(personas.two) | mode | *: None; admins service for_C: async
+[contact switchboard]
+private.token_is_revoked() | value | *: False
 [contact authenticated switchboard service_role]
 private.claims() | role | contact: contact; authenticated: authenticated; switchboard: switchboard; \
     service: service_role

@@ -103,7 +103,10 @@ private.session_stats_marks    | --- | one two | created_at=SOON | none
 
 HIDDEN: Mapping[tuple[str, str], str] = {
     # A token is for one conversation, and the first linked session may belong to another.
-    ("public.contacts", "contact"): "session_id source attributes name_key last_name_key merged_into_id unproven",
+    (
+        "public.contacts",
+        "contact",
+    ): "session_id source attributes name_key last_name_key merged_into_id unproven tokens_revoked_at",
     # A signed-in user may be the person whose session it is; members read with the role member.
     **{
         (f"public.{table}", role): hidden

@@ -4,6 +4,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from tests.unit.auth.test_signing import private_key
 from tests.unit.conftest import JWT_SECRET, SUPABASE_URL, Configure
 
 WORKSPACE, CONTACT, CONVERSATION, USER, SPACE = (uuid4() for _ in range(5))
+IDS, ISSUED = (WORKSPACE, CONTACT, CONVERSATION), datetime.now().astimezone()
 ISSUER = f"{SUPABASE_URL}/auth/v1"
 OTHER_SECRET = "another-secret-of-enough-length!"
 
@@ -47,6 +49,10 @@ def user_claims(**changes: Any) -> dict[str, Any]:
     return claims_of(names | {"sub": str(USER), "email": "Ana@Example.com"}, changes)
 
 
+def contact_token() -> callers.SignedToken:
+    return callers.contact_token(*IDS, "verified", SPACE, ISSUED)
+
+
 both = pytest.mark.parametrize("claims", [contact_claims, user_claims])
 
 
@@ -70,10 +76,13 @@ def signed_with_the_public_key(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 async def test_our_contact_token_is_recognised_and_not_shown() -> None:
-    signed = callers.contact_token(WORKSPACE, CONTACT, CONVERSATION, "verified")
+    signed = contact_token()
     caller = await callers.caller_of(request(f"bearer {signed.token}"))
-    assert caller == callers.Contact(WORKSPACE, CONTACT, CONVERSATION, "verified", signed.token)
+    assert isinstance(caller, callers.Contact)
+    assert caller == callers.Contact(*IDS, "verified", signed.token, SPACE, ISSUED.timestamp())
     assert signed.token not in f"{caller!r} {signed!r}"
+    # The database compares to the microsecond.
+    assert (caller.claims()["iat"], caller.claims()["space_id"]) == (float(f"{ISSUED:%s.%f}"), str(SPACE))
 
 
 def test_the_database_learns_the_key_of_a_users_email() -> None:
@@ -157,16 +166,24 @@ async def test_any_other_header_is_no_token(header: str) -> None:
         await callers.caller_of(request(header))
 
 
-async def test_with_a_signing_key_our_tokens_are_es256_and_the_old_ones_stay_good(configure: Configure) -> None:
-    old = callers.contact_token(WORKSPACE, CONTACT, CONVERSATION, "asserted").token
-    key, jwk = private_key(kid="ours")
+async def test_the_newest_key_signs_and_each_key_of_the_ring_verifies_until_it_is_removed(configure: Configure) -> None:
+    made = [contact_token().token]  # with the project's secret
+    keys = [private_key(**members) for members in ({}, {"kid": "second"}, {"kid": "third"})]
+    for count in range(1, 4):
+        ring = [json.loads(jwk) for _, jwk in reversed(keys[:count])]
+        older = [{name: value for name, value in jwk.items() if name != "d"} for jwk in ring[1:]]
+        configure(SWITCHBOARD_SIGNING_KEY=json.dumps({"keys": [ring[0], *older]} if older else ring[0]))
+        made.append(contact_token().token)
+        public = keys[count - 1][0].public_key()
+        assert jwt.decode(made[-1], public, algorithms=["ES256"], audience="contact")["sub"] == str(CONTACT)
+        for token in made:
+            assert isinstance(await callers.identify(token), callers.Contact)
+    foreign, (key, jwk) = private_key()[0], keys[-1]
+    forged = [jwt.encode(contact_claims(), foreign, "ES256", {"kid": name}) for name in ("third", "x", "")]
+    await assert_refused(*forged, signed_with_the_public_key(key))
     configure(SWITCHBOARD_SIGNING_KEY=jwk)
-    new = callers.contact_token(WORKSPACE, CONTACT, CONVERSATION, "asserted").token
-    assert jwt.decode(new, key.public_key(), algorithms=["ES256"], audience="contact")["sub"] == str(CONTACT)
-    for token in (old, new):
-        assert isinstance(await callers.identify(token), callers.Contact)
-    foreign, _ = private_key()
-    await assert_refused(jwt.encode(contact_claims(), foreign, algorithm="ES256"), signed_with_the_public_key(key))
+    await assert_refused(made[1], made[2])
+    assert await callers.identify(made[3])
 
 
 CONTACT_CALLER = callers.Contact(WORKSPACE, CONTACT, CONVERSATION, "verified", "t")

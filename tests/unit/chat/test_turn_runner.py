@@ -192,6 +192,18 @@ async def test_a_persona_that_does_not_stop_is_left_behind(
     release.set()
 
 
+async def test_a_reader_whose_token_is_revoked_gets_an_error_and_the_answer_is_stored(
+    database: Database, persona: Persona, sql: SqlFunctions
+) -> None:
+    sql.functions["flush_turn"] = lambda arguments: database.flush(arguments) | {"revoked": True}
+    told = asyncio.Event()
+    events = await persona.heard(
+        HEL, told.wait, Text("lo"), then=lambda heard: told.set() if isinstance(heard[-1], StreamBroken) else None
+    )
+    assert events[1:] == [Delta("Hel", 3), StreamBroken("token_revoked")]
+    assert (database.status, database.text) == ("completed", "Hello")
+
+
 async def test_an_unexpected_error_ends_the_turn_and_all_its_tasks(
     database: Database, persona: Persona, sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ def document(code: str, message: str = "x@example.com") -> dict[str, Any]:
     [
         ((401, document("PGRST303", "JWT expired")), errors.TokenExpired),
         ((401, document("PGRST301", "No suitable key was found")), errors.TokenInvalid),
+        ((401, document("PT401", "token_revoked")), errors.TokenRevoked),
         ((403, document("42501")), errors.Forbidden),
         ((404, document("PT404", "space_not_found")), errors.Refused),
         ((400, document("22P02")), errors.InternalError),

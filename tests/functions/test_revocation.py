@@ -1,0 +1,144 @@
+"""Revoking contact tokens, on the whole stack: each way to revoke, for routes, for /rest/v1 and for open streams.
+
+What merges, secrets and deletions do to tokens is tests/database/test_revocation.py's.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+
+from lib.routes import ROUTES
+from local.stack import Stack
+from tests import events
+from tests.events import Received
+from tests.functions.conftest import Visitor, Workspace, ask_openai, until
+from tests.functions.people import Person, Staff
+from tests.functions.test_isolation import body_of, fill
+from tests.standins.openai import OpenAI
+
+OF_CONTACTS = [route for route in ROUTES if {"contact", "anyone"} & set(route.callers) and route.name != "widget"]
+TABLES = (
+    "conversations", "sessions", "contact_session_details", "turns", "turn_chunks", "messages", "message_words",
+    "requests", "proposals", "contacts",
+)  # fmt: skip
+REVOKED = (401, "token_revoked")
+
+
+@dataclass
+class Guest(Person):
+    """A contact with a token that a space issued, and the ids of what it may reach."""
+
+    ids: dict[str, str]
+
+    async def refusals(self) -> dict[str, tuple[int, str]]:
+        """How each route that takes a contact's token refuses this one; a success has the code ''."""
+        found = {}
+        for route in OF_CONTACTS:
+            body = {"session_ids": [self.ids["session_id"]], "status": "cancelled"}
+            body = body if route.name == "change_several" else {} if route.name == "start_session" else body_of(route)
+            headers = {"Authorization": f"Bearer {self.token}"}
+            asked = self.client.request(route.method, fill(route.path, self.ids), json=body, headers=headers)
+            async with asked as response:
+                failed = response.status >= 400
+                found[route.name] = (response.status, (await response.json())["code"] if failed else "")
+        return found
+
+    async def rest(self, stack: Stack) -> list[tuple[int, Any]]:
+        """The status and message of /rest/v1 for each table, and for a function."""
+        headers = {"apikey": stack.anon_key, "Authorization": f"Bearer {self.token}"}
+        found = []
+        for path in (*(f"{table}?select=workspace_id" for table in TABLES), "rpc/follow_conversation"):
+            body = {"conversation_id": self.ids["conversation_id"]} if path.startswith("rpc/") else None
+            method = "GET" if body is None else "POST"
+            async with self.client.request(method, f"/rest/v1/{path}", json=body, headers=headers) as response:
+                answer = await response.json()
+                found.append((response.status, answer["message"] if response.status >= 400 else ""))
+        return found
+
+
+async def arrive(client: aiohttp.ClientSession, space_id: UUID, email: str) -> Guest:
+    """Register in a space."""
+    async with client.post(f"/space/{space_id}/register", json={"email": email}) as response:
+        assert response.status == 201, await response.text()
+        arrived = await response.json()
+    ids = {"space_id": str(space_id), "app_id": str(space_id), "chat_id": "main"}
+    ids |= {"contact_id": arrived["contact"]["id"], "session_id": arrived["session"]["id"]}
+    guest = Guest(client, UUID(int=0), email, arrived["token"], ids)
+    (session,) = (await guest.done("GET", "/chat-sessions"))["items"]
+    ids["conversation_id"] = session["conversation_id"]
+    return guest
+
+
+async def error_of(reading: AsyncIterator[Received]) -> str:
+    """The code of the error with which a stream ends, within half a minute."""
+    async with asyncio.timeout(30):
+        return next(iter([event.data["code"] async for event in reading if event.name == "error"]), "")
+
+
+async def first_error(response: aiohttp.ClientResponse) -> str:
+    """The code of a stream's first error, after which it stays open."""
+    async with asyncio.timeout(30):
+        async for event in events.read(response):
+            if event.name == "error":
+                return str(event.data["code"])
+    return ""
+
+
+@pytest.mark.parametrize("way", ["sign_out", "disable", "leak"])
+async def test_a_revoked_token_ends_everywhere_and_other_tokens_do_not(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff, stack: Stack, openai: OpenAI, way: str
+) -> None:
+    space_id = (await ask_openai(client, workspace, openai.url("held"))).space_id
+    space = f"/spaces/{space_id}"
+    await staff.admin.done("POST", f"{space}/hmac-secret", {})
+    ann, ben = [await arrive(client, space_id, f"{name}@example.com") for name in ("ann", "ben")]
+    eve = await arrive(client, workspace.space_id, "eve@example.com")
+    headers = {"Authorization": f"Bearer {ann.token}"}
+    async with AsyncExitStack() as streams:
+        answer = await streams.enter_async_context(Visitor(client, space_id, ann.token).post("Hello"))
+        opened = await anext(events.read(answer))
+        ann.ids["turn_id"] = opened.data["turn_id"]
+        paths = (f"/turns/{ann.ids['turn_id']}/stream", f"/conversations/{ann.ids['conversation_id']}/stream")
+        others = [await streams.enter_async_context(client.get(path, headers=headers)) for path in paths]
+        work = await staff.admin.done("PUT", f"/chat-sessions/{ann.ids['session_id']}/request", {"origin": "LSZH"})
+        ann.ids["request_id"] = work["request"]["id"]
+        assert {status for status, _ in await ann.rest(stack)} == {200}
+
+        if way == "sign_out":
+            path = f"/contacts/{ann.ids['contact_id']}/sign-out"
+            done = await staff.agent.done("POST", path)
+            assert done["contact_id"] == ann.ids["contact_id"]
+        elif way == "disable":
+            await staff.admin.done("PATCH", space, {"enabled": False})
+        else:
+            await staff.admin.done("POST", f"{space}/hmac-secret", {"overlap_seconds": 0})
+
+        assert set((await ann.refusals()).values()) == {REVOKED}
+        assert set(await ann.rest(stack)) == {REVOKED}
+        assert [await error_of(events.read(stream)) for stream in others] == ["token_revoked"] * 2
+        assert await first_error(answer) == "token_revoked"
+        # The message was accepted, so its answer is stored.
+        await openai.release()
+        assert b"event:" not in await answer.content.read()
+    query = "select status::text from public.turns where id = $1"
+    await until(lambda: _is(workspace, query, ann.ids["turn_id"], "completed"))
+
+    assert (await eve.ask("GET", "/chat-sessions"))[0] == 200
+    ben_may = await ben.ask("GET", "/chat-sessions")
+    assert (ben_may[0], ben_may[1].get("code")) == ((200, None) if way == "sign_out" else REVOKED)
+    if way == "disable":
+        await staff.admin.done("PATCH", space, {"enabled": True})
+    # At once, in the same second: a new token is good, and the old one is not.
+    again = await arrive(client, space_id, "ann@example.com")
+    assert await again.rest(stack) == [(200, "")] * (len(TABLES) + 1)
+    assert set(await ann.rest(stack)) == {REVOKED}
+
+
+async def _is(workspace: Workspace, query: str, key: str, value: str) -> bool:
+    return bool(await workspace.database.fetchval(query, key) == value)
