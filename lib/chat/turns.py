@@ -193,7 +193,7 @@ async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMess
         return await rpc.call("start_turn", arguments | {"last_try": last}, _StartResult, repeatable=repeatable)
 
     started = await until_stopped(attempt)
-    newcomer = _newcomer(caller, started, space_id)
+    newcomer = _newcomer(caller, started, space_id) if space_id is not None else None
     return Turn(
         id=started.turn_id,
         repeated=started.repeat,
