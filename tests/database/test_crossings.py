@@ -84,14 +84,14 @@ async def test_a_workspace_that_is_deleted_during_a_turn_and_a_takeover_accepts_
     name = (await desk.row("workspaces", WORKSPACE))["name"]
     await desk.call("delete_workspace", managing(boss), workspace_id=WORKSPACE, name=name)
     assert await desk.count("sessions") == await desk.count("audit_events") == 0
-    for late in (
-        desk.flush(turn, 9, " a time"),
-        desk.finish(turn),
-        desk.start(ann),
-        desk.call("cancel_turn", ann, turn_id=turn["turn_id"]),
-        desk.take_over(boss, turn["session_id"]),
+    for late, status in (
+        (desk.flush(turn, 9, " a time"), 404),
+        (desk.finish(turn), 404),
+        (desk.start(ann), 401),
+        (desk.call("cancel_turn", ann, turn_id=turn["turn_id"]), 401),
+        (desk.take_over(boss, turn["session_id"]), 404),
     ):
-        assert (await refusal(late))[0] == 404
+        assert (await refusal(late))[0] == status
 
 
 @pytest.mark.parametrize("first", ["demotion", "takeover"])

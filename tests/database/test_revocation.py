@@ -77,7 +77,7 @@ async def test_a_spaces_secret_that_is_replaced_without_an_overlap_revokes_its_t
 
 @pytest.mark.parametrize("way", ["contact", "space"])
 async def test_a_repeated_first_message_gets_no_new_token_for_what_was_revoked(desk: Desk, way: str) -> None:
-    said = {"message": "Hello", "client_message_id": str(uuid4())}
+    said: JSON = {"message": "Hello", "client_message_id": str(uuid4())}
     first = await desk.start(**said)
     assert (await desk.start(**said))["conversation_id"] == first["conversation_id"]
     await (sign_out(desk, first["contact_id"]) if way == "contact" else close_and_open(desk))

@@ -354,6 +354,7 @@ async def test_contacts_are_resolved_listed_and_shown(cli: Switchboard, workspac
     more = written(tmp_path, "more.json", {"seat": "window"})
     joined = await cli.told(f"{asked} --group {group['id']} --group-role guest --attributes {more}")
     assert joined["attributes"] == {"seat": "window"}
+    assert (await cli.told(f"contact sign-out {made['id']}"))["contact_id"] == made["id"]
     participants = (await cli.told(f"contact show {group['id']}"))["participants"]
     assert [(one["contact_id"], one["role"]) for one in participants] == [(made["id"], "guest")]
 

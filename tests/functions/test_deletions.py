@@ -26,8 +26,9 @@ async def test_a_space_without_live_sessions_is_deleted_with_its_secrets(
 
     await staff.owner.done("DELETE", path)
     assert await staff.owner.refused("GET", path) == (404, "space_not_found")
-    async with visitor.post("hello again") as response:
-        assert response.status == 404
+    for token, status in ((visitor.token, 401), (None, 404)):
+        async with Visitor(client, space_id, token).post("hello again") as response:
+            assert response.status == status
     assert await workspace.database.fetchval(SECRETS, secret, "-") == 0
     assert (await staff.admin.done("GET", session))["status"] == "completed"
     conversation = "select space_id from public.conversations where id = $1"
