@@ -116,9 +116,7 @@ begin
         perform private.check_limits(limits);
         verified_by  := private.sender_proof(space, email, email_key, email_hmac, identity_token);
         account      := private.proven_account(verified_by, identity_token);
-        identities   := (select jsonb_agg(i)
-                           from (values ('external', account), ('email', email_key)) i (kind, key)
-                          where i.key is not null);
+        identities   := (select jsonb_agg(i) from (values ('external', account), ('email', email_key)) i (kind, key) where i.key is not null);
         if caller ->> 'kind' = 'contact' then
             perform private.lock_identities(space.workspace_id, identities);
             visitor := private.lock_unidentified_visitor(identities, verified_by is not null);

@@ -336,7 +336,7 @@ def test_every_command_explains_itself_with_an_example_as_the_installed_program_
         for name, command in group.commands.items():
             assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
             explained += 1
-    assert explained == 38
+    assert explained >= 39
     program = [sys.executable, "-m", "cli", "workspace", "list", "--help"]
     assert "switchboard workspace list" in subprocess.run(program, capture_output=True, text=True, check=True).stdout
 

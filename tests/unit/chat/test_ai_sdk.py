@@ -218,7 +218,8 @@ def test_an_invalid_member_is_refused_by_its_name(document: object, field: str, 
         (None, [], "events"),
         (None, ["*/*"], "events"),
         (None, ["text/event-stream"], "events"),
-        (None, ["application/json; protocol=other"], "events"),
+        (None, ["application/json; protocol=other"], "json"),
+        (None, ["application/json", "text/event-stream"], "events"),
         ("events", [], "events"),
         ("ai-sdk", ["text/event-stream"], "ai-sdk"),
         (None, ["text/event-stream; protocol=ai-sdk"], "ai-sdk"),
@@ -235,4 +236,4 @@ def test_the_query_or_else_accept_names_the_protocol(asked: str | None, accept: 
 def test_an_unknown_protocol_is_refused_and_the_known_are_named(asked: str | None, accept: list[str]) -> None:
     with pytest.raises(errors.InvalidBody) as refused:
         protocols.select(asked, accept)
-    assert refused.value.errors == (errors.FieldError("protocol", "must be events or ai-sdk"),)
+    assert refused.value.errors == (errors.FieldError("protocol", "must be events or json or ai-sdk"),)
