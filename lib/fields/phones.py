@@ -13,6 +13,7 @@ Sources: github.com/google/libphonenumber; RFC 3966; developers.facebook.com, Wh
 Argentina).
 """
 
+import contextlib
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ def _present_form(number: Any, library: ModuleType) -> str:
         # A zero in a country where no number begins with one.
         forms.append(f"+{number.country_code}{number.national_number}")
     for form in forms:
-        if library.is_valid_number(library.parse(form)):
-            return form
+        with contextlib.suppress(library.NumberParseException):
+            if library.is_valid_number(library.parse(form)):
+                return form
     return key
