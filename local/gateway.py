@@ -1,6 +1,7 @@
 """The gateway: one origin for the page, PostgREST (/rest/v1), sign-in (/auth/v1) and every function."""
 
 import asyncio
+import contextlib
 import html
 import json
 import os
@@ -12,7 +13,7 @@ import aiohttp
 import asyncpg
 import functions_framework.aio
 import uvicorn
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -138,9 +139,10 @@ class Gateway:
             path = scope["path"]
             found = self._functions.find(scope)
             if found is None:
-                request = Request(scope, receive)
-                response = await self._answer(path, request)
-                await response(scope, receive, send)
+                # A client that leaves before the end of its body gets no answer.
+                with contextlib.suppress(ClientDisconnect):
+                    response = await self._answer(path, Request(scope, receive))
+                    await response(scope, receive, send)
             else:
                 app, scope = found
                 await self._run(app, scope, receive, send)

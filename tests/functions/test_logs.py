@@ -1,7 +1,9 @@
 """No log holds what people write: neither Postgres's, nor PostgREST's, nor ours."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
@@ -89,3 +91,17 @@ async def test_no_log_quotes_a_person_whatever_goes_wrong(
     assert canary in logs
     assert '"event": "request"' in logs
     assert [line for line in logs.splitlines() if MARKER in line] == []
+
+
+@pytest.mark.parametrize("path", ["/auth/v1/signup", "/rest/v1/rpc/check_request", "/chat-sessions", "/worker"])
+async def test_a_client_that_leaves_within_its_body_is_no_error(stack: Stack, path: str) -> None:
+    api, before = urlsplit(stack.api_url), every_log(stack).count("Traceback")
+    for rest in ("Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n5\r\n{", "Content-Length: x\r\n\r\n"):
+        _, sent = await asyncio.open_connection(api.hostname, api.port)
+        sent.write(f"POST {path} HTTP/1.1\r\nHost: {api.netloc}\r\napikey: {stack.anon_key}\r\n{rest}".encode())
+        await sent.drain()
+        sent.close()
+    async with aiohttp.ClientSession() as http, http.get(f"{stack.api_url}/healthz") as answer:
+        assert answer.status == 200
+    await asyncio.sleep(0.2)
+    assert every_log(stack).count("Traceback") == before
