@@ -25,6 +25,7 @@ persona_settings = options.group(
     click.option("--time-limit-seconds", type=int, help="Longest time of one turn."),
     click.option("--breaker-failures", type=int, help="Failures that open its circuit breaker; 0: never."),
     click.option("--breaker-seconds", type=int, help="How long the breaker stays open."),
+    running.image_option("--picture", "What visitors see beside the name"),
     options.enabled,
 )  # fmt: skip
 
@@ -63,6 +64,7 @@ def list_personas(workspace_id: UUID, as_json: bool) -> None:
 @persona.command("update")
 @click.argument("persona_id", metavar="PERSONA", type=click.UUID)
 @click.option("--name")
+@click.option("--no-picture", "no_picture", is_flag=True, help="Remove the picture.")
 @persona_settings
 @options.as_json
 def update_persona(persona_id: UUID, as_json: bool, **values: Any) -> None:

@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import base64
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -97,6 +98,11 @@ def json_option(name: str, about: str) -> Callable[[Command], Command]:
     return click.option(name, type=click.File("rb"), callback=_json_object, help=f"{about}: a file of JSON, or -.")
 
 
+def image_option(name: str, about: str) -> Callable[[Command], Command]:
+    """An option that takes an image file and gives its data URL."""
+    return click.option(name, type=click.File("rb"), callback=_data_url, help=f"{about}: a PNG, JPEG or WebP file.")
+
+
 def every(read: Callable[[Queries, PageRequest], Awaitable[Page[Model]]]) -> list[Model]:
     """All pages of a list. Raises Failure."""
 
@@ -133,6 +139,20 @@ def _json_object(_: click.Context, __: click.Parameter, file: Any) -> Any:
     if (document := request_body.parse_object(file.read())) is None:
         raise click.BadParameter("is no JSON object")
     return document
+
+
+_SIGNATURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
+"""The first bytes of each kind of image."""
+
+
+def _data_url(_: click.Context, __: click.Parameter, file: Any) -> str | None:
+    if file is None:
+        return None
+    content: bytes = file.read()
+    for signature, kind in _SIGNATURES.items():
+        if content.startswith(signature):
+            return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    raise click.BadParameter("is no PNG, JPEG or WebP image")
 
 
 def _refuse_fields(faults: Any) -> NoReturn:

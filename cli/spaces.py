@@ -26,6 +26,7 @@ space_settings = options.group(
     ),
     click.option("--arrivals-per-minute", type=int, help="Most registrations and first messages."),
     click.option("--arrivals-per-minute-by-address", type=int, help="Most from one network address."),
+    running.json_option("--look", "Words and quick replies of the embedded chat"),
     options.enabled,
 )
 
@@ -69,7 +70,7 @@ def list_spaces(workspace_id: UUID, as_json: bool) -> None:
 @space_settings
 @options.as_json
 def update_space(space_id: UUID, as_json: bool, **values: Any) -> None:
-    """Change the given settings. Origins are replaced as a whole.
+    """Change the given settings. Origins and the look are replaced as a whole.
 
     \b
     switchboard space update SPACE --origin https://www.example.com --origin https://shop.example.com

@@ -51,6 +51,7 @@ ROUTES: tuple[Route, ...] = (
     Route("chat", "ask_persona", "POST", "/personas/{persona_id}/messages", ("user",), True),
     Route("chat", "resume", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
     Route("chat", "cancel", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
+    Route("chat", "look", "GET", "/space/{space_id}/look", ("anyone",)),
     Route("chat", "widget", "GET", "/widget.js", ("anyone",)),
     Route("sessions", "list_sessions", "GET", "/chat-sessions", ("contact", "user")),
     Route("sessions", "start_session", "POST", "/chat-sessions", ("contact", "user")),

@@ -1,4 +1,6 @@
-"""Installs the locked dependencies: a virtual environment and the Node packages, each only if its lock has changed.
+"""Installs the locked dependencies, a virtual environment and the Node packages, and bundles the widget with them.
+
+Each step is skipped if nothing that it reads has changed.
 
 Run by `make` with the system's Python; it uses only the standard library.
 """
@@ -33,6 +35,7 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install_python(dev)
         _install_node(dev)
+        _build_widget()
 
 
 def _install_python(dev: bool) -> None:
@@ -85,6 +88,25 @@ def _install_node(dev: bool) -> None:
     if done.returncode:
         sys.exit(f"The Node packages could not be installed.\n{done.stdout}{done.stderr}")
     stamp.write_text(f"{'dev' if dev else 'run'}:{digest}\n")
+
+
+def _build_widget() -> None:
+    digest = _digest("package.json", "package-lock.json", *_files_of("web/widget"))
+    bundle = REPOSITORY / "web" / "dist" / "widget.js"
+    stamp = bundle.with_name(".built")
+    if bundle.exists() and stamp.exists() and stamp.read_text() == digest:
+        return
+    done = subprocess.run(
+        ["npm", "run", "--silent", "build"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"The widget could not be bundled.\n{done.stdout}{done.stderr}")
+    stamp.write_text(digest)
+
+
+def _files_of(folder: str) -> list[str]:
+    files = (path for path in (REPOSITORY / folder).rglob("*") if path.is_file())
+    return sorted(path.relative_to(REPOSITORY).as_posix() for path in files)
 
 
 def _require_node() -> None:

@@ -1,4 +1,4 @@
-"""chat: a message comes in, the persona's answer goes out as a stream; also serves the widget's script."""
+"""chat: a message comes in, the persona's answer goes out as a stream; also serves the widget's script and look."""
 
 from collections.abc import AsyncGenerator, Mapping
 from uuid import UUID
@@ -16,6 +16,7 @@ from lib.database.commands import Rpc
 from lib.http import app, read_limits, request_body, sse
 from lib.http import widget as widgets
 from lib.http.streaming import DRAIN_SECONDS, Stream
+from lib.workspaces import looks
 
 
 async def stream(request: Request) -> Response:
@@ -120,6 +121,12 @@ async def cancel(request: Request) -> turns.CancelResult:
     return await turns.cancel(caller, turn_id)
 
 
+async def look(request: Request) -> Response:
+    """How the widget looks in a space."""
+    shown = await looks.read(app.path_id(request, "space_id"))
+    return app.cached(request, shown, looks.FRESH_SECONDS)
+
+
 async def widget(request: Request) -> Response:
     """The widget's script."""
     return widgets.answer(request)
@@ -152,7 +159,7 @@ def _after(request: Request) -> int | None:
 
 
 _HANDLERS = (
-    stream, stream_on_landing, ask_persona, resume, resume_chat, resume_chat_on_landing, cancel, widget,
+    stream, stream_on_landing, ask_persona, resume, resume_chat, resume_chat_on_landing, cancel, look, widget,
 )  # fmt: skip
 
 # A handler has the name of its route.

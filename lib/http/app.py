@@ -108,6 +108,16 @@ def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Respo
     return response
 
 
+def cached(request: Request, model: BaseModel, seconds: int) -> Response:
+    """The model as a response that any cache may keep for so long, and for a day show while it fetches another one."""
+    response = _json(model, status=200)
+    response.headers["Cache-Control"] = f"public, max-age={seconds}, stale-while-revalidate=86400"
+    if "origin" not in request.headers:
+        # A cache must not give this response, which has no CORS headers, to a page.
+        response.headers["Vary"] = "Origin"
+    return response
+
+
 def nothing() -> Response:
     """An empty 204 response."""
     return Response(status_code=204, headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""The embedded chat: the script of web/widget/, concatenated once and served to any page."""
+"""The embedded chat: the script of web/widget/, served to any page."""
 
 import functools
 import gzip
@@ -8,9 +8,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-FOLDER = Path(__file__).parents[2] / "web" / "widget"
-PARTS = ("options", "events", "store", "wire", "carrier", "live", "conversation", "styles", "view", "element")
-"""The script's files in order; they share one function scope."""
+BUNDLE = Path(__file__).parents[2] / "web" / "dist" / "widget.js"
+"""The script, which `npm run build` bundles from web/widget/."""
 
 FRESH_SECONDS = 300
 """max-age of the script: a new version reaches every page within this time."""
@@ -25,14 +24,13 @@ _HEADERS = {
 
 @functools.cache
 def script() -> bytes:
-    """The whole script. Raises OSError if a file is missing."""
-    parts = [(FOLDER / f"{part}.js").read_text(encoding="utf-8") for part in PARTS]
-    return "\n".join(["(() => {", '"use strict";', *parts, "})();", ""]).encode()
+    """The whole script. Raises OSError if it has not been built."""
+    return BUNDLE.read_bytes()
 
 
 @functools.cache
 def compressed() -> bytes:
-    """The gzipped script (a quarter of its size), because not every host compresses responses."""
+    """The gzipped script (a third of its size), because not every host compresses responses."""
     return gzip.compress(script(), mtime=0)
 
 

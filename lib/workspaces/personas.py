@@ -1,10 +1,12 @@
 """Personas of a workspace: their settings and secrets. lib/personas has the kinds."""
 
+import base64
+import binascii
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lib import personas
 from lib.database.management import Database
@@ -20,8 +22,25 @@ SessionPolicy = Literal["per_conversation", "per_message"]
 TurnPolicy = Literal["refuse", "interrupt"]
 
 
+def _decodable(url: str) -> str:
+    try:
+        base64.b64decode(url.partition(",")[2], validate=True)
+    except binascii.Error:
+        raise ValueError("must be valid base64") from None
+    return url
+
+
+Picture = Annotated[
+    str, Field(max_length=50_000, pattern=r"^data:image/(png|jpeg|webp);base64,"), AfterValidator(_decodable)
+]
+"""A small image as a data URL, so that showing it asks no other host."""
+
+
 class PersonaChanges(PartialUpdate):
-    """A persona's settings; ``config`` is replaced as a whole and must fit the persona's kind."""
+    """A persona's settings; ``config`` is replaced as a whole and must fit the persona's kind.
+    Visitors of a space see the ``name`` and the ``picture``."""
+
+    nullable: ClassVar[frozenset[str]] = frozenset({"picture"})
 
     name: DisplayName | None = None
     config: JsonObject | None = None
@@ -32,6 +51,7 @@ class PersonaChanges(PartialUpdate):
     breaker_failures: int | None = Field(default=None, strict=True, ge=0, le=1_000)
     breaker_seconds: int | None = Field(default=None, strict=True, ge=1, le=3_600)
     enabled: bool | None = Field(default=None, strict=True)
+    picture: Picture | None = None
 
 
 class NewPersona(PersonaChanges):
@@ -71,6 +91,7 @@ class Persona(Record):
     enabled: bool
     has_secret: bool
     has_callback_secret: bool
+    has_picture: bool
     breaker: Breaker
     created_at: datetime
 

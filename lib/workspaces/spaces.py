@@ -15,6 +15,7 @@ from lib.database.queries import Queries
 from lib.fields.models import Empty, PartialUpdate, Record
 from lib.fields.types import DisplayName
 from lib.workspaces import secrets, settings
+from lib.workspaces.looks import BoundedLook, Look
 from lib.workspaces.secrets import NewSecret, Rotation
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
@@ -54,7 +55,7 @@ PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class SpaceChanges(PartialUpdate):
-    """A space's settings. Changed origins take effect within a minute."""
+    """A space's settings. Changed origins take effect within a minute; the look is replaced as a whole."""
 
     name: DisplayName | None = None
     persona_id: UUID | None = None
@@ -65,6 +66,7 @@ class SpaceChanges(PartialUpdate):
     arrivals_per_minute: PerMinute | None = None
     arrivals_per_minute_by_address: PerMinute | None = None
     enabled: bool | None = Field(default=None, strict=True)
+    look: BoundedLook | None = None
 
 
 class NewSpace(SpaceChanges):
@@ -95,6 +97,7 @@ class Space(Record):
     enabled: bool
     has_hmac_secret: bool
     created_at: datetime
+    look: Look
 
 
 async def create(database: Database, workspace_id: UUID, new: NewSpace) -> Space:

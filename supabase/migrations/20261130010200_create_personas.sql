@@ -27,6 +27,7 @@ create table public.personas (
     turn_policy        public.turn_policy    not null default 'refuse',
     breaker_failures   integer               not null default 5,
     breaker_seconds    integer               not null default 30,
+    picture            text,
     constraint personas_pkey               primary key (id),
     constraint personas_workspace_key      unique (workspace_id, id),
     constraint personas_workspace_id_fkey  foreign key (workspace_id) references public.workspaces (id) on delete cascade,
@@ -36,7 +37,9 @@ create table public.personas (
     constraint personas_history_limit      check (history_limit between 0 and 200),
     constraint personas_time_limit_seconds check (time_limit_seconds between 1 and 840),
     -- A workspace has a handful of personas; checking them all takes no time.
-    constraint personas_breaker            check (breaker_failures between 0 and 1000 and breaker_seconds between 1 and 3600)
+    constraint personas_breaker            check (breaker_failures between 0 and 1000 and breaker_seconds between 1 and 3600),
+    -- About 36 kB of image: it is sent with every look of a space.
+    constraint personas_picture            check (picture ~ '^data:image/(png|jpeg|webp);base64,' and length(picture) <= 50000)
 );
 comment on table public.personas is 'Who answers: an n8n webhook, a language model, or the built-in demo.';
 comment on column public.personas.kind is 'The module of lib/personas that answers.';
@@ -48,6 +51,7 @@ comment on column public.personas.time_limit_seconds is 'How long one turn may t
 comment on column public.personas.turn_policy is 'What a message does while the one before is being answered.';
 comment on column public.personas.breaker_failures is 'After so many failures in a row the persona is left alone; 0: never.';
 comment on column public.personas.breaker_seconds is 'For so long; then one turn finds out whether it is back.';
+comment on column public.personas.picture is 'What the embedded chat shows beside its name: a small image as a data URL. Public, as the name is.';
 alter table public.personas enable row level security;
 
 create function private.persona_config(persona_id uuid)

@@ -25,12 +25,14 @@ create table public.spaces (
     enabled                        boolean               not null default true,
     created_at                     timestamptz           not null default now(),
     tokens_revoked_at              timestamptz,
+    look                           jsonb                 not null default '{}',
     constraint spaces_pkey              primary key (id),
     constraint spaces_workspace_key     unique (workspace_id, id),
     constraint spaces_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
     constraint spaces_persona_id_fkey   foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint spaces_name_length       check (length(name) between 1 and 200),
-    constraint spaces_arrivals          check (arrivals_per_minute > 0 and arrivals_per_minute_by_address > 0)
+    constraint spaces_arrivals          check (arrivals_per_minute > 0 and arrivals_per_minute_by_address > 0),
+    constraint spaces_look                 check (jsonb_typeof(look) = 'object' and octet_length(look::text) <= 40000)
 );
 comment on table public.spaces is 'A place where contacts arrive: an embedded chat or a landing page.';
 comment on column public.spaces.allowed_origins is 'Origins whose pages may call from a browser, like https://www.example.com; * for any.';
@@ -39,6 +41,7 @@ comment on column public.spaces.identity is 'Which of the two are proof here. An
 comment on column public.spaces.arrivals_per_minute is 'Registrations and first messages without a token that the space takes in a minute.';
 comment on column public.spaces.arrivals_per_minute_by_address is 'The same from one network address.';
 comment on column public.spaces.tokens_revoked_at is 'Contact tokens that were issued here before are invalid; null: none is. Moved when the space is disabled, and when its secret is replaced without an overlap.';
+comment on column public.spaces.look is 'How the embedded chat looks there: {labels?, quick_replies?, languages?}. Public.';
 alter table public.spaces enable row level security;
 create index spaces_persona_id_idx on public.spaces (persona_id);
 
@@ -76,6 +79,19 @@ end;
 $$;
 comment on function public.space_origins is 'Which origins'' pages may call a space from a browser: {origins: […]}.';
 
+create function public.space_look(space_id uuid)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    perform private.enter_space(space_id);
+    return (select s.look || jsonb_build_object('persona', jsonb_build_object('name', p.name, 'picture', p.picture))
+              from public.spaces s
+              join public.personas p on p.workspace_id = s.workspace_id and p.id = s.persona_id
+             where s.id = space_look.space_id);
+end;
+$$;
+comment on function public.space_look is 'How the embedded chat looks in a space: its look, and {persona: {name, picture}}.';
+
 create function private.enter_space(space_id uuid)
     returns void language plpgsql set search_path = ''
 as $$
@@ -103,7 +119,7 @@ comment on function private.persona_of_space is 'The persona that answers in a s
 
 create view public.space_settings with (security_invoker = true) as
 select s.id, s.workspace_id, s.kind, s.name, s.persona_id, s.allowed_origins, s.identity, s.arrivals_per_minute,
-       s.arrivals_per_minute_by_address, s.enabled, s.hmac_secret_id is not null as has_hmac_secret, s.created_at
+       s.arrivals_per_minute_by_address, s.enabled, s.hmac_secret_id is not null as has_hmac_secret, s.created_at, s.look
   from public.spaces s;
 comment on view public.space_settings is 'The spaces of a workspace as its members see them: of the secret, only whether there is one.';
 
@@ -135,7 +151,7 @@ $$;
 comment on function public.delete_space is 'Deletes a space and its secrets, unless a session there is active or paused; its conversations stay, without a space. For owners.';
 
 grant execute on function
-    private.workspace_of_space, public.space_origins, private.enter_space
+    private.workspace_of_space, public.space_origins, public.space_look, private.enter_space
     to switchboard;
 
 grant execute on function

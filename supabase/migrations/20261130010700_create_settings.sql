@@ -33,18 +33,19 @@ begin
                and jsonb_populate_record(w, changes) is distinct from w;
         when 'space' then
             update public.spaces s
-               set (name, persona_id, allowed_origins, identity, arrivals_per_minute, arrivals_per_minute_by_address, enabled)
+               set (name, persona_id, allowed_origins, identity, arrivals_per_minute, arrivals_per_minute_by_address, enabled,
+                    look)
                  = (select n.name, n.persona_id, n.allowed_origins, n.identity, n.arrivals_per_minute,
-                           n.arrivals_per_minute_by_address, n.enabled
+                           n.arrivals_per_minute_by_address, n.enabled, n.look
                       from jsonb_populate_record(s, changes) n)
              where s.id = object_id
                and jsonb_populate_record(s, changes) is distinct from s;
         when 'persona' then
             update public.personas p
                set (name, config, session_policy, history_limit, time_limit_seconds, enabled, turn_policy, breaker_failures,
-                    breaker_seconds)
+                    breaker_seconds, picture)
                  = (select n.name, n.config, n.session_policy, n.history_limit, n.time_limit_seconds, n.enabled, n.turn_policy,
-                           n.breaker_failures, n.breaker_seconds
+                           n.breaker_failures, n.breaker_seconds, n.picture
                       from jsonb_populate_record(p, changes) n)
              where p.id = object_id
                and jsonb_populate_record(p, changes) is distinct from p;

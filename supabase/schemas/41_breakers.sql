@@ -35,7 +35,7 @@ select p.id, p.workspace_id, p.kind, p.name, private.persona_config(p.id) as con
            'refused',   coalesce(b.refused, 0),
            'opened_at', b.opened_at,
            'retry_at',  case when p.breaker_failures > 0 then b.retry_at end) as breaker,
-       p.created_at
+       p.created_at, p.picture is not null as has_picture
   from public.personas p
   left join public.persona_breakers b on b.persona_id = p.id;
 comment on view public.persona_settings is 'The personas of a workspace as its members see them: with the state of their circuit breakers; of the secrets, only whether there are any; config is null for agents.';

@@ -53,6 +53,11 @@ class Chat:
         await self.launcher.click()
         await expect(self.panel).to_be_visible()
 
+    async def reload(self) -> None:
+        """Reload the page with the open chat, which opens it again."""
+        await self.page.reload()
+        await expect(self.panel).to_be_visible()
+
     async def say(self, message: str) -> None:
         """Type a message and press Enter."""
         await self.field.fill(message)

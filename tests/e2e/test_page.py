@@ -52,8 +52,7 @@ async def test_registration_is_optional_and_the_next_message_is_answered_with_hi
     await chat.say("My boat is called Petrel")
     await chat.answered()
     first = await shown(chat, "session-id")
-    await chat.page.reload()
-    await chat.open()
+    await chat.reload()
     await chat.say("What is my boat called?")
     assert "Petrel" in await chat.answered(2)
     assert await shown(chat, "session-id") == first

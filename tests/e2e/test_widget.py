@@ -64,8 +64,7 @@ async def test_an_answer_goes_on_after_reloads_and_is_there_if_it_ended_meanwhil
     for words, text in ((2, "You wrote:"), (3, "You wrote: Grüße,")):
         await held.allow(words)
         await chat.growing(text)
-        await chat.page.reload()
-        await chat.open()
+        await chat.reload()
         await chat.growing(text)
     await held.release()
     first = await chat.answered()
@@ -79,7 +78,6 @@ async def test_an_answer_goes_on_after_reloads_and_is_there_if_it_ended_meanwhil
         while await shop.turns() != ["completed", "completed"]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     await chat.page.goto(site.origin)
-    await chat.open()
     assert [first, await chat.answered(2)] == await stored(database, shop.workspace)
 
 
@@ -232,13 +230,13 @@ async def test_a_failed_answer_is_shown_and_can_be_asked_for_again(shop: Shop, d
     )
     chat = await shop.chat(await shop.site())
     await chat.say("Can you hear me?")
-    await expect(chat.panel.get_by_text("The persona cannot be reached.")).to_be_visible()
+    await expect(chat.panel.get_by_text("There is no answer at the moment.")).to_be_visible()
     await database.execute(
         "update public.personas set kind = 'demo', config = '{}' where id = $1", shop.workspace.persona_id
     )
     await chat.button("Try again").click()
     assert "Can you hear me?" in await chat.answered()
-    await expect(chat.panel.get_by_text("The persona cannot be reached.")).to_be_hidden()
+    await expect(chat.panel.get_by_text("There is no answer at the moment.")).to_be_hidden()
     await expect(chat.page.get_by_role("log").locator(".contact")).to_have_count(1)
     assert await shop.turns() == ["failed", "completed"]
 
@@ -270,19 +268,18 @@ async def test_markup_in_a_message_stays_text(shop: Shop, database: asyncpg.Conn
     chat = await shop.chat(await shop.site())
     attack = (
         '<img src=x onerror="window.harm=1"><script>window.harm=1</script> javascript:alert(1) '
-        'https://example.test/?q="><b>x</b> http://example.test/(a). data:text/html,x'
+        "![x](https://example.test/x.png) http://example.test/(a). data:text/html,x"
     )
     await chat.say(attack)
-    whole = await chat.answered()
-    assert attack in whole
-    assert await stored(database, shop.workspace) == [whole]
-    await chat.page.reload()
-    await chat.open()
+    assert attack.replace("![x](https://example.test/x.png)", "x") in await chat.answered()
+    assert attack in (await stored(database, shop.workspace))[0]
+    await chat.reload()
     log = chat.page.get_by_role("log")
     assert await log.locator("img, script, b").count() == 0
     assert await chat.page.evaluate("() => window.harm") is None
     links = await log.locator("a").evaluate_all("links => links.map(link => [link.href, link.rel, link.target])")
-    assert {link[0] for link in links} == {"https://example.test/?q=", "http://example.test/(a)"}
+    # The visitor's own message shows addresses, the answer is Markdown. An image is a link: it would ask another host.
+    assert [link[0] for link in links] == [*["https://example.test/x.png", "http://example.test/(a)"] * 2]
     assert all("noopener" in link[1] and link[2] == "_blank" for link in links)
 
 
@@ -302,7 +299,7 @@ async def test_a_page_sets_the_chat_up_and_hears_its_events(shop: Shop, held: Op
     assert await chat.page.evaluate("() => window.Switchboard.send('Said by the page')") is True
     assert await chat.page.evaluate("() => window.Switchboard.send('Too early')") is False
     await held.release()
-    await expect(chat.launcher).to_have_attribute("aria-label", re.compile("new answer"))
+    await expect(chat.launcher).to_have_attribute("aria-label", re.compile("new messages: 1"))
     heard = await chat.page.evaluate("() => window.heard")
     assert [name for name, _ in heard] == ["close", "message", "turn", "message"]
     assert heard[1][1] == {"role": "contact", "text": "Said by the page"}

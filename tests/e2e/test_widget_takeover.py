@@ -52,6 +52,13 @@ async def greeted(shop: Shop, owner: Person | None = None, **attributes: Any) ->
     return chat
 
 
+async def say_elsewhere(shop: Shop, owner: Person, text: str) -> None:
+    """A follow-up of a member, which needs no takeover."""
+    row = await shop.workspace.row("select contact_id from public.sessions where workspace_id = $1", shop.workspace.id)
+    message = {"text": text, "role": "member", "source": "email"}
+    await owner.done("POST", f"/contacts/{row['contact_id']}/messages", message)
+
+
 def members(chat: Chat) -> Locator:
     """What a member said, bubble by bubble."""
     return chat.page.get_by_role("log").locator(".member")
@@ -96,22 +103,34 @@ async def test_an_answer_in_progress_stops_for_the_member(
     await expect(members(chat)).to_have_count(1)
 
 
-async def test_messages_sent_while_the_chat_is_closed_are_shown_when_it_opens(shop: Shop, owner: Person) -> None:
+async def test_messages_that_arrive_while_the_chat_is_closed_count_on_its_badge(shop: Shop, owner: Person) -> None:
     chat = await greeted(shop, owner)
     await say(shop, owner, "one")
     await expect(members(chat)).to_have_count(1)
     asked: list[Request] = []
     await chat.button("Close the chat").click()
     chat.page.on("request", lambda request: asked.append(request) if "/conversations/" in request.url else None)
+    badge = chat.launcher.locator(".badge")
+    await expect(badge).to_be_hidden()
     await say(shop, owner, "two")
-    await say(shop, owner, "three")
-    await chat.page.wait_for_timeout(2_500)
-    assert asked == [], "a closed chat asks for nothing"
+    await expect(badge).to_have_text("1")
+    # A page that was left reads what it missed when it is visited again, long after the last message too.
+    await owner.done("POST", f"/chat-sessions/{await session_of(shop)}/handback")
+    await chat.page.goto("about:blank")
+    await say_elsewhere(shop, owner, "three")
+    await chat.page.go_back()
+    await chat.keep(takenOver=False, messages=[message | {"at": 0} for message in (await chat.kept())["messages"]])
+    await chat.page.reload()
+    async with chat.page.expect_event("requestfailed", lambda request: "/conversations/" in request.url):
+        await expect(badge).to_have_text("2")
+    # The stream was left: a closed chat reads what was missed, and follows no conversation that rests.
+    await expect(chat.launcher).to_have_attribute("aria-label", "Open the chat (new messages: 2)")
     await chat.open()
     await expect(members(chat)).to_have_count(3)
+    await expect(badge).to_be_hidden()
+    await take_over(shop, owner)
     # After a reload each is there once, in its place.
-    await chat.page.reload()
-    await chat.open()
+    await chat.reload()
     await say(shop, owner, "four")
     await expect(members(chat)).to_have_count(4)
     texts = await members(chat).evaluate_all("all => all.map(one => one.lastChild.textContent)")
@@ -176,7 +195,7 @@ async def test_a_follow_up_from_elsewhere_is_shown_as_its_sender(shop: Shop, own
     row = await shop.workspace.row("select contact_id from public.sessions where workspace_id = $1", shop.workspace.id)
     path = f"/contacts/{row['contact_id']}/messages"
     await owner.done("POST", path, {"text": "As I wrote by mail", "role": "contact", "source": "email"})
-    await owner.done("POST", path, {"text": "<b>Noted</b>", "role": "member", "source": "email"})
+    await say_elsewhere(shop, owner, "<b>Noted</b>")
     own = chat.page.get_by_role("log").locator(".contact")
     await expect(own).to_have_count(2)
     await expect(own.last).to_contain_text("You: As I wrote by mail")

@@ -80,13 +80,12 @@ async def test_a_visitor_known_to_the_page_continues_elsewhere_and_leaves_nothin
         await chat.page.evaluate("() => window.Switchboard.identify(null)")
         await expect(chat.answers).to_have_count(0)
         await chat.page.evaluate("() => localStorage.clear()")
-        await chat.page.reload()
+        await chat.reload()
         if proof == "token":
             # The page's function is called again for the registration: the first token is over by then.
             tokens = [token(secret, email, seconds) for seconds in (-300, 300)]
             identify = "tokens => window.Switchboard.identify({identity_token: async () => tokens.shift()})"
             await chat.page.evaluate(identify, tokens)
-        await chat.open()
         await chat.say("What is my boat called?")
         assert "Petrel" in await chat.answered()
     row = await shop.workspace.row(

@@ -78,6 +78,35 @@ async def test_contacts_arrive_in_a_created_space_until_it_is_disabled(
     assert [verb for verb, *_ in await audit(workspace)] == ["space.created"] + ["space.changed"] * 3
 
 
+async def test_pages_of_a_space_read_its_look(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
+) -> None:
+    shop, picture = "https://shop.example", "data:image/png;base64,iVBORw0KGgo="
+    look = {"labels": {"greeting": "Ahoy"}, "languages": {"de": {"quick_replies": ["Preise"]}}}
+    persona = await staff.admin.done("PATCH", f"/personas/{workspace.persona_id}", {"name": "Ana", "picture": picture})
+    changes = {"look": {**look, "quickReplies": ["Prices"]}, "allowed_origins": [shop]}
+    look["quick_replies"] = ["Prices"]
+    changed = await staff.admin.done("PATCH", f"/spaces/{workspace.space_id}", changes)
+    assert (persona["has_picture"], changed["look"]) == (True, look)
+    path = f"/space/{workspace.space_id}/look"
+    for headers, allowed in (({"Origin": shop}, shop), ({"Origin": "https://other.example"}, None), ({}, None)):
+        async with client.get(path, headers=headers) as response:
+            assert response.headers["cache-control"] == "public, max-age=300, stale-while-revalidate=86400"
+            assert (response.headers.get("access-control-allow-origin"), response.headers["vary"]) == (
+                allowed,
+                "Origin",
+            )
+            # Nothing else of the space or the persona is public.
+            assert await response.json() == {**look, "persona": {"name": "Ana", "picture": picture}}
+    await staff.admin.done("PATCH", f"/personas/{workspace.persona_id}", {"picture": None})
+    await staff.admin.done("PATCH", f"/spaces/{workspace.space_id}", {"look": {}})
+    async with client.get(path) as response:
+        assert await response.json() == {"persona": {"name": "Ana"}}
+    await staff.admin.done("PATCH", f"/spaces/{workspace.space_id}", {"enabled": False})
+    async with client.get(path) as response:
+        assert (response.status, (await response.json())["code"]) == (404, "space_not_found")
+
+
 async def test_a_changed_persona_answers(client: aiohttp.ClientSession, workspace: Workspace, staff: Staff) -> None:
     new = {"kind": "demo", "name": "x", "config": {"delay_ms": 0}, "history_limit": 0, "turnPolicy": "interrupt"}
     made = await staff.admin.done("POST", f"/workspaces/{workspace.id}/personas", new)
@@ -136,12 +165,22 @@ UNFIT_SPACES: Sequence[dict[str, Any]] = (
     *({"allowed_origins": ["*", *more]} for more in (["https://shop.example"], ["*"])),
     {"name": " "}, {"name": "\t\n\u2003"}, {"arrivals_per_minute": 0}, {"arrivals_per_minute": True}, {"enabled": "no"},
     {"persona_id": "x"}, {"enabled": None}, {"kind": "landing"}, {"hmac_secret": "x"}, {"identity": "hmac"},
+    *({"look": look} for look in (
+        None, [], {"title": "x"}, {"labels": {"data-x": "x"}}, {"labels": {"title": 1}}, {"labels": {"title": "\x00"}},
+        {"quick_replies": [""]}, {"quick_replies": ["x"] * 11}, {"languages": {"German": {}}},
+        {"languages": {"de": {"languages": {}}}},
+        {"languages": {f"d{letter}": {"labels": {"greeting": "ü" * 1_000}} for letter in "abcdefghijklmnopq"}},
+    )),
 )  # fmt: skip
 UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
     ({"kind": "nobody"}, "kind"), ({"kind": "../demo"}, "kind"), ({"config": {"delay_ms": -1}}, "config.delay_ms"),
     ({"config": {"other": 1}}, "config.other"), ({"kind": "n8n"}, "config.url"), ({"config": "x"}, "config"),
     ({"name": None}, ""), ({"name": ""}, "name"), ({"name": "  "}, "name"),
     ({"time_limit_seconds": 841}, "time_limit_seconds"), ({"breaker_failures": True}, "breaker_failures"),
+    *(({"picture": picture}, "picture") for picture in (
+        "https://example.com/x.png", "data:image/svg+xml;base64,PHN2Zz4=", "data:image/png;base64,x", "",
+        "data:image/png;base64," + "A" * 50_000,
+    )),
     ({"enabled": 0}, "enabled"), ({"turn_policy": "queue"}, "turn_policy"), ({"secret": "s"}, "secret"),
 )  # fmt: skip
 

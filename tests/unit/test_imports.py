@@ -53,7 +53,7 @@ BESIDES = {
     "archive": "archive archive.sweep",
     "chat": f"""
         {TURNS} chat.ai_sdk chat.protocols chat.turn_runner chat.turn_writer chat.whole_answer http.batch_queue
-        http.request_body http.streaming http.widget personas.sanitizer
+        http.request_body http.streaming http.widget personas.sanitizer workspaces workspaces.looks
     """,
     "contacts": f"""
         {CONTACTS} {QUERIES} contacts.contacts contacts.merges contacts.timeline conversations conversations.follow_ups
@@ -73,8 +73,8 @@ BESIDES = {
     "worker": f"{TURNS} {DELIVERIES}",
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration personas personas.text
-        sessions.session_templates workflow.workflow_transitions workspaces workspaces.invitations workspaces.members
-        workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces workspaces.turn_errors
+        sessions.session_templates workflow.workflow_transitions workspaces workspaces.invitations workspaces.looks
+        workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces workspaces.turn_errors
         workspaces.workspaces
     """,
 }

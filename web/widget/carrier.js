@@ -1,18 +1,23 @@
 // Reads the active answer to its end, through lost connections, reloads and refusals. It reads and writes the stored state of
 // its conversation, and reports through it.
 
-const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
+import { readEvents } from "./events.js";
+import { labelOf } from "./failures.js";
+import { alone } from "./locks.js";
+import { Refusal, Unreachable } from "./wire.js";
+
+export const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
 const MOST_FAILURES = 8; // in a row, without new data, while the browser reports to be online
 const MOST_REFUSALS = 6; // of a busy server
 const LONGEST_WAIT_SECONDS = 120;
-const SILENCE_MS = 45_000; // three heartbeats
+export const SILENCE_MS = 45_000; // three heartbeats
 const SAVE_MS = 300;
 const STOP_PATIENCE_MS = 8_000;
 const REPEATABLE_MS = 9 * 60_000; // a first message can be repeated for ten minutes
 // Ends of a stream after which the turn may still be active: resuming tells.
 const DOUBTFUL = new Set(["turn_interrupted", "backend_unavailable", "internal_error"]);
 
-class Carrier {
+export class Carrier {
   #conversation;
   #live = null; // the answer as this tab reads it: {id, text, after}
   #driving = false;
@@ -104,8 +109,7 @@ class Carrier {
       }
     };
     try {
-      // Without TLS there are no locks, so every tab reads for itself.
-      await (navigator.locks ? navigator.locks.request(this.#conversation.key, work) : work());
+      await alone(this.#conversation.key, work);
     } finally {
       this.#driving = false;
       this.#conversation.tell("change");
@@ -235,7 +239,7 @@ class Carrier {
       tries.doubts += 1;
       return false;
     }
-    return this.#fail(id, { text: data.title, code: data.code, retry: data.retryable });
+    return this.#fail(id, { label: labelOf(data.code), code: data.code, retry: data.retryable }, data.title);
   }
 
   // How to handle an error: true and false end the reading, undefined retries.
@@ -271,7 +275,7 @@ class Carrier {
     if (pending?.turn) {
       return this.#fail(id, { label: "interrupted", code: error.code, retry: true });
     }
-    return this.#fail(id, { label: "notSent", text: error.message, code: error.code, retry: error.status !== 404 });
+    return this.#fail(id, { label: "notSent", why: labelOf(error.code), code: error.code, retry: error.status !== 404 }, error.message);
   }
 
   // Wait until the earlier turn has ended, by following it or for as long as the server says.
@@ -325,7 +329,7 @@ class Carrier {
     this.#store.change((state) => {
       if (state.pending?.id !== id) return;
       state.pending = null;
-      state.messages.push({ id: `${id}:answer`, role: "persona", text, ...outcome });
+      state.messages.push({ id: `${id}:answer`, role: "persona", text, at: Date.now(), ...outcome });
     });
     this.#live = null;
     this.#stopping = null;
@@ -346,10 +350,10 @@ class Carrier {
     this.#conversation.tell("change");
   }
 
-  // End the answer with its error; its text stays.
-  #fail(id, failed) {
+  // End the answer with its error; its text stays. `title` is the server's, for the page's scripts.
+  #fail(id, failed, title = null) {
     this.#finish(id, { failed: { retry: false, ...failed } });
-    this.#conversation.tell("error", { code: failed.code || failed.label, title: failed.text ?? null });
+    this.#conversation.tell("error", { code: failed.code || failed.label, title });
     return true;
   }
 }

@@ -1,7 +1,17 @@
 // The conversation of one visitor in one space: its messages, and its state stored on this device. Independent of the view.
 // Sends events: change (render again), progress (the answer grew), registered, turn, message, error.
 
-class Conversation extends EventTarget {
+import { Carrier } from "./carrier.js";
+import { encode } from "./json.js";
+import { Live } from "./live.js";
+import { Store, claimsOf, conversationOf, expiryOf, randomId } from "./store.js";
+import { Wire } from "./wire.js";
+
+const GLANCE_MS = 5_000;
+const ATTENTION_MS = 30 * 60_000;
+const DAY_MS = 24 * 3_600_000;
+
+export class Conversation extends EventTarget {
   notice = null; // {kind: info | problem, label or text, until?, retry?}
   closed = false;
   #required;
@@ -70,6 +80,18 @@ class Conversation extends EventTarget {
     return this.store.read().takenOver;
   }
 
+  // How many messages have arrived since the chat was last open.
+  get unread() {
+    return this.store.read().unread;
+  }
+
+  // How long a closed chat follows the conversation from now on: a day while a member answers, half an hour after the last
+  // message, and otherwise only as long as it takes to read what was missed.
+  get attention() {
+    const { takenOver, messages } = this.store.read();
+    return takenOver ? DAY_MS : Math.max(GLANCE_MS, (messages.at(-1)?.at ?? 0) + ATTENTION_MS - Date.now());
+  }
+
   get started() {
     const state = this.store.read();
     return Boolean(state.token || state.skipped || state.profile || state.messages.length || this.identity);
@@ -81,7 +103,16 @@ class Conversation extends EventTarget {
     return this.#required && !state.token && !state.profile && !this.identity;
   }
 
-  // Follow other senders' messages while the chat is visible.
+  countUnread() {
+    this.store.change((state) => (state.unread += 1));
+    this.tell("change");
+  }
+
+  markRead() {
+    if (this.unread) this.store.change((state) => (state.unread = 0));
+  }
+
+  // Follow other senders' messages.
   follow(is) {
     this.#live.follow(is && !this.closed);
   }
@@ -135,7 +166,7 @@ class Conversation extends EventTarget {
     this.notice = null;
     this.#unsent = { id, text: message };
     this.store.change((state) => {
-      state.messages.push({ id, role: "contact", text: message });
+      state.messages.push({ id, role: "contact", text: message, at: Date.now() });
       state.pending = { id, message, turn: null, after: 0, text: "", since: Date.now() };
     });
     this.tell("message", { role: "contact", text: message });
@@ -145,12 +176,12 @@ class Conversation extends EventTarget {
   }
 
   // A message outside of this tab's turns: of a member, or of the visitor elsewhere. Stored once, whichever tab receives it.
-  hear({ id, role, text }, place) {
+  hear({ id, role, text, created_at }, place) {
     let isNew = false;
     this.store.change((state) => {
       state.place = place;
       isNew = !state.messages.some((message) => message.id === id);
-      if (isNew) state.messages.push({ id, role, text });
+      if (isNew) state.messages.push({ id, role, text, at: Date.parse(created_at) });
     });
     if (!isNew) return;
     this.tell("change");
@@ -204,7 +235,7 @@ class Conversation extends EventTarget {
   }
 
   note(notice) {
-    if (JSON.stringify(notice) === JSON.stringify(this.notice)) return;
+    if (encode(notice) === encode(this.notice)) return;
     this.notice = notice;
     this.tell("change");
   }

@@ -1,12 +1,23 @@
 // The element, the JavaScript API, and the start: one chat for the script tag that brought it.
 
+import { Conversation } from "./conversation.js";
+import { labelOf } from "./failures.js";
+import { dressed, fetchLook } from "./look.js";
+import { readIdentity, readOptions } from "./options.js";
+import { tab } from "./store.js";
+import { STYLES, paint } from "./styles.js";
+import { View } from "./view.js";
+import { Unreachable } from "./wire.js";
+
 class SwitchboardChat extends HTMLElement {
   #options = null;
   #view = null;
   #conversation = null;
   #identifying = null; // the last call of identify
+  #attention = 0; // the timer that ends the following of a closed chat
+  #isRemoved = false;
 
-  // Create the chat; called once, after the element is in the page.
+  // Create the chat and put it on the page; called once.
   start(options) {
     this.#options = options;
     for (const name of ["scheme", "position"]) this.setAttribute(name, options[name]);
@@ -26,15 +37,43 @@ class SwitchboardChat extends HTMLElement {
       register: (profile) => this.#register(profile),
       skip: () => this.#conversation.skipRegistration(),
     });
+    document.body.append(this);
     this.#enter(options.identity);
-    document.addEventListener("visibilitychange", () => this.#follow());
-    if (options.open) this.open();
+    document.addEventListener("visibilitychange", () => {
+      this.#read();
+      this.#follow();
+    });
+    const wasOpen = tab.get(this.#openKey);
+    if (wasOpen ? wasOpen === "true" : options.open) this.open(!wasOpen);
   }
 
-  open() {
+  connectedCallback() {
+    // A page that caches its pages (Turbo) copies the element, and a copy is nobody's chat.
+    if (!this.#options) super.remove();
+    else this.#view?.reconnected();
+  }
+
+  // A page that replaces its body, or the content of its body, keeps the chat.
+  disconnectedCallback() {
+    if (!this.#options) return;
+    queueMicrotask(() => {
+      if (!this.#isRemoved && !this.isConnected) document.body?.append(this);
+    });
+  }
+
+  // Take the chat off the page.
+  remove() {
+    this.#isRemoved = true;
+    this.#conversation.close();
+    super.remove();
+  }
+
+  open(takesFocus = true) {
     if (this.#view.isOpen) return;
-    this.#view.open();
+    this.#view.open(takesFocus);
+    this.#read();
     this.#follow();
+    tab.set(this.#openKey, true);
     this.#tell("open");
   }
 
@@ -42,6 +81,7 @@ class SwitchboardChat extends HTMLElement {
     if (!this.#view.isOpen) return;
     this.#view.close();
     this.#follow();
+    tab.set(this.#openKey, false);
     this.#tell("close");
   }
 
@@ -75,23 +115,42 @@ class SwitchboardChat extends HTMLElement {
     this.#conversation?.close();
     const conversation = new Conversation(this.#options, identity);
     this.#conversation = conversation;
-    const render = () => this.#view.render(conversation);
+    const render = () => {
+      this.#read();
+      this.#view.render(conversation);
+    };
     conversation.addEventListener("change", render);
+    conversation.addEventListener("change", () => this.#follow());
     conversation.addEventListener("progress", () => this.#view.grow(conversation.live));
     for (const name of ["registered", "turn", "message", "error"]) {
       conversation.addEventListener(name, ({ detail }) => this.#tell(name, detail));
     }
     conversation.addEventListener("unsent", ({ detail }) => this.#view.giveBack(detail.text));
     conversation.addEventListener("message", ({ detail }) => {
-      if (detail.role !== "contact" && !this.#view.isOpen) this.#view.unread = true;
+      if (detail.role !== "contact" && !this.#view.isOpen) conversation.countUnread();
     });
     render();
     this.#follow();
   }
 
-  // Other senders' messages are followed while the page is visible: a page in the background sends no requests.
+  get #openKey() {
+    return `switchboard:open:${this.#options.api}:${this.#options.space}`;
+  }
+
+  // What an open chat shows counts as read.
+  #read() {
+    if (this.#view.isOpen && document.visibilityState === "visible") this.#conversation.markRead();
+  }
+
+  // Other senders' messages are followed while the page is visible: a page in the background sends no requests. A closed chat
+  // follows them for a while only.
   #follow() {
-    this.#conversation.follow(this.#view.isOpen && document.visibilityState === "visible");
+    clearTimeout(this.#attention);
+    const isVisible = document.visibilityState === "visible";
+    this.#conversation.follow(isVisible);
+    if (!isVisible || this.#view.isOpen) return;
+    const conversation = this.#conversation;
+    this.#attention = setTimeout(() => conversation.follow(false), conversation.attention);
   }
 
   async #register(profile) {
@@ -99,7 +158,8 @@ class SwitchboardChat extends HTMLElement {
       await this.#conversation.register(profile);
     } catch (error) {
       const { labels } = this.#options;
-      this.#view.refuse(error instanceof Unreachable ? labels[error.reason] : error.message || labels.failed);
+      const name = error instanceof Unreachable ? error.reason : error.code === "invalid_body" ? "emailInvalid" : labelOf(error.code);
+      this.#view.refuse(labels[name].replace("{seconds}", error.retryAfter ?? 60));
       this.#tell("error", { code: error.code || error.reason || "internal_error", title: error.message });
     }
   }
@@ -109,23 +169,28 @@ class SwitchboardChat extends HTMLElement {
   }
 }
 
-const script = document.currentScript;
+// A module script does not know its tag.
+const script = document.currentScript ?? document.querySelector('script[type="module"][data-space]');
 
-function begin() {
-  if (customElements.get("switchboard-chat")) {
-    console.warn("Switchboard: the page has a chat already; this script tag is left alone.");
+async function begin() {
+  const known = customElements.get("switchboard-chat");
+  if (known) {
+    // A page that swaps its body runs the same tag again.
+    if (known.space !== script?.dataset.space) console.warn("Switchboard: the page has a chat already; this script tag is left alone.");
     return;
   }
   let options;
   try {
+    if (!script) throw new Error("a module script needs a tag with data-space");
     options = readOptions(script);
   } catch (error) {
     console.error(`Switchboard: ${error.message}.`);
     return;
   }
   customElements.define("switchboard-chat", SwitchboardChat);
+  SwitchboardChat.space = options.space;
+  options = dressed(options, await fetchLook(options));
   const element = document.createElement("switchboard-chat");
-  document.body.append(element);
   element.start(options);
   window.Switchboard = {
     element,

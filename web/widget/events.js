@@ -37,7 +37,7 @@ function eventParser() {
 }
 
 // The events of a response as they arrive; `onBytes` is called for all bytes, heartbeats included.
-async function* readEvents(response, onBytes) {
+export async function* readEvents(response, onBytes) {
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   const parse = eventParser();

@@ -1,7 +1,13 @@
 // Other senders' messages in the conversation: a member's during a takeover, and follow-ups. One tab at a time reads the stream,
 // with the token in a header, and resumes after the last known message.
 
-class Live {
+import { BACKOFF_MS, SILENCE_MS } from "./carrier.js";
+import { readEvents } from "./events.js";
+import { alone } from "./locks.js";
+import { claimsOf } from "./store.js";
+import { Refusal } from "./wire.js";
+
+export class Live {
   #conversation;
   #on = false;
   #round = null; // ends this tab's reading
@@ -41,7 +47,7 @@ class Live {
     const { signal } = (this.#round = new AbortController());
     const work = () => this.#follow(signal);
     try {
-      await (navigator.locks ? navigator.locks.request(`${this.#conversation.key}:live`, { signal }, work) : work());
+      await alone(`${this.#conversation.key}:live`, work, signal);
     } catch (error) {
       if (error.name !== "AbortError") throw error;
     }

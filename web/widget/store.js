@@ -1,14 +1,18 @@
 // The state on the device, one entry of localStorage for each space and visitor. Every change reads the entry first, because
 // other tabs write it too. Without storage the state lasts as long as the page.
 
+import { encode } from "./json.js";
+
 const MOST_MESSAGES = 50;
 const MOST_CHARACTERS = 200_000;
 
 function nothing() {
-  return { version: 1, token: null, expires: 0, profile: null, skipped: false, messages: [], pending: null, place: null, takenOver: false };
+  return {
+    version: 1, token: null, expires: 0, profile: null, skipped: false, messages: [], pending: null, place: null, takenOver: false, unread: 0,
+  };
 }
 
-class Store {
+export class Store {
   #key;
   #memory = null;
 
@@ -16,7 +20,7 @@ class Store {
   constructor(key, onForeignChange) {
     this.#key = key;
     this.onStorage = (event) => {
-      if (event.storageArea === localStorage && (event.key === key || event.key === null)) onForeignChange();
+      if (event.key === key || event.key === null) onForeignChange();
     };
     addEventListener("storage", this.onStorage);
   }
@@ -41,7 +45,7 @@ class Store {
     edit(state);
     bound(state);
     try {
-      localStorage.setItem(this.#key, JSON.stringify(state));
+      localStorage.setItem(this.#key, encode(state));
       this.#memory = null;
     } catch {
       this.#memory = state;
@@ -59,19 +63,38 @@ class Store {
   }
 }
 
+// What this tab remembers through a reload; nothing without storage.
+export const tab = {
+  get(key) {
+    try {
+      return sessionStorage.getItem(key);
+    } catch {
+      return null;
+    }
+  },
+  set(key, value) {
+    try {
+      sessionStorage.setItem(key, value);
+    } catch {
+      // Then a reload begins anew.
+    }
+  },
+};
+
 function expired(state) {
   if (state.token && state.expires && state.expires < Date.now()) state.token = null;
   return state;
 }
 
-function bound(state) {
+export function bound(state) {
   state.messages.splice(0, Math.max(0, state.messages.length - MOST_MESSAGES));
-  let characters = state.messages.reduce((sum, message) => sum + message.text.length, 0);
+  let characters = 0;
+  for (const message of state.messages) characters += message.text.length;
   while (characters > MOST_CHARACTERS && state.messages.length > 2) characters -= state.messages.shift().text.length;
 }
 
 // The claims of a token; empty if it cannot be read.
-function claimsOf(token) {
+export function claimsOf(token) {
   try {
     return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))) ?? {};
   } catch {
@@ -80,17 +103,17 @@ function claimsOf(token) {
 }
 
 // A token's expiry in milliseconds; 0 without one.
-function expiryOf(token) {
+export function expiryOf(token) {
   return Number(claimsOf(token).exp) * 1000 || 0;
 }
 
 // A token's conversation; undefined without one.
-function conversationOf(token) {
+export function conversationOf(token) {
   return claimsOf(token).conversation_id;
 }
 
 // A random UUID, also on pages without TLS, where crypto.randomUUID is missing.
-function randomId() {
+export function randomId() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;

@@ -9,7 +9,7 @@ const DARK = `
   --accent: #4fc3a1; --on-accent: #0b1512; --alarm: #ffa39b; --alarm-paper: #3b1d1b;
   --shadow: 0 1px 3px rgb(0 0 0 / .5), 0 12px 40px rgb(0 0 0 / .5);`;
 
-const STYLES = `
+export const STYLES = `
 :host { all: initial; position: fixed; z-index: 2147483000; color-scheme: light; ${LIGHT} }
 @media (prefers-color-scheme: dark) { :host(:not([scheme="light"])) { color-scheme: dark; ${DARK} } }
 :host([scheme="dark"]) { color-scheme: dark; ${DARK} }
@@ -30,8 +30,8 @@ svg { display: block; width: 24px; height: 24px; fill: none; stroke: currentColo
   color: var(--on-accent); box-shadow: var(--shadow); transition: transform .15s; }
 .launcher:hover { transform: scale(1.05); }
 .launcher svg { width: 28px; height: 28px; }
-.launcher.unread::after { content: ""; position: absolute; top: 2px; inset-inline-end: 2px; width: 14px; height: 14px; border-radius: 50%;
-  background: #e5484d; border: 2px solid var(--paper); }
+.badge { position: absolute; top: -2px; inset-inline-end: -2px; min-width: 22px; padding: 0 5px; border-radius: 11px; background: #c62828;
+  color: #ffffff; box-shadow: 0 0 0 2px var(--paper); font-size: 13px; font-weight: 700; line-height: 22px; text-align: center; }
 :host([position="start"]) .launcher { inset-inline: calc(20px + env(safe-area-inset-left)) auto; }
 
 dialog { position: fixed; inset: auto; bottom: calc(20px + env(safe-area-inset-bottom)); inset-inline-end: calc(20px + env(safe-area-inset-right));
@@ -44,7 +44,10 @@ dialog::backdrop { background: none; }
 
 header { display: flex; align-items: center; gap: 4px; padding: 8px 8px 8px 20px; padding-inline: 20px 8px;
   background: var(--accent); color: var(--on-accent); }
-h2 { flex: 1; min-width: 0; margin: 0; overflow: hidden; font-size: 17px; font-weight: 650; line-height: 1.3; white-space: nowrap;
+.picture { flex: none; width: 40px; height: 40px; margin-inline-start: -8px; border-radius: 50%; background: var(--paper); }
+.title { flex: 1; min-width: 0; margin-inline-start: 4px; }
+.title p { margin: 0; overflow: hidden; font-size: 14px; line-height: 1.3; white-space: nowrap; text-overflow: ellipsis; }
+h2 { margin: 0; overflow: hidden; font-size: 17px; font-weight: 650; line-height: 1.3; white-space: nowrap;
   text-overflow: ellipsis; }
 header button { display: grid; place-items: center; width: 44px; padding: 0; background: none; }
 header button:hover { background: rgb(127 127 127 / .28); }
@@ -53,6 +56,8 @@ header :focus-visible { outline-color: currentColor; outline-offset: -4px; }
 .scroll { flex: 1; min-height: 0; padding: 20px 16px; overflow-y: auto; overscroll-behavior: contain; }
 .scroll:focus-visible { outline-offset: -4px; }
 .greeting { margin: 0 0 16px; padding: 0 4px; color: var(--soft); white-space: pre-line; }
+.replies { display: flex; flex-wrap: wrap; gap: 8px; }
+.replies .quiet { max-width: 100%; border-radius: 22px; overflow-wrap: anywhere; text-align: start; }
 .entry + .entry, .log:not(:empty) + .draft { margin-top: 12px; }
 .message { width: fit-content; max-width: 85%; padding: 9px 14px; border-radius: 16px; overflow-wrap: anywhere;
   white-space: pre-wrap; }
@@ -61,6 +66,26 @@ header :focus-visible { outline-color: currentColor; outline-offset: -4px; }
 .member { background: var(--paper); border: 1px solid var(--edge); border-end-start-radius: 5px; }
 .from { display: block; color: var(--soft); font-size: 13px; font-weight: 600; }
 .message a { color: inherit; text-decoration: underline; text-underline-offset: 2px; }
+.at { display: block; margin: 3px 4px 0; color: var(--soft); font-size: 12px; }
+.at.by-contact { text-align: end; }
+.markdown > *, .markdown blockquote > *, .markdown li > p { margin: 0; }
+.markdown > * + *, .markdown blockquote > * + * { margin-top: 10px; }
+.markdown ul, .markdown ol { padding-inline-start: 22px; white-space: normal; }
+.markdown li { white-space: pre-wrap; }
+.markdown li + li { margin-top: 4px; }
+.markdown h3 { font-size: 16px; font-weight: 700; line-height: 1.35; }
+.markdown blockquote { padding-inline-start: 12px; border-inline-start: 3px solid var(--edge); white-space: normal; }
+.markdown blockquote > p { white-space: pre-wrap; }
+.markdown hr { height: 0; border: 0; border-top: 1px solid var(--edge); }
+.markdown code { padding: 1px 4px; border-radius: 4px; background: rgb(127 127 127 / .18); font: 14px/1.45 ui-monospace, monospace; }
+.markdown pre { padding: 10px 12px; border-radius: 8px; background: rgb(127 127 127 / .14); overflow-x: auto; text-align: start; }
+.markdown pre code { padding: 0; background: none; white-space: pre; }
+.wide { overflow-x: auto; white-space: normal; }
+.markdown table { border-collapse: collapse; font-size: 15px; }
+.markdown th, .markdown td { padding: 5px 9px; border: 1px solid var(--edge); overflow-wrap: normal; text-align: start; vertical-align: top; }
+.markdown th { font-weight: 650; }
+.center { text-align: center !important; }
+.right { text-align: end !important; }
 .after { margin: 4px 4px 0; color: var(--soft); font-size: 14px; }
 .after.failed { color: var(--alarm); }
 .entry .again { margin-top: 8px; }
@@ -111,10 +136,10 @@ textarea:focus, input:focus { outline: 2px solid var(--ink); outline-offset: 0; 
 @media (forced-colors: active) { dialog, .message, .launcher, .round, .strong { border: 1px solid ButtonText; } }
 @media print { :host { display: none; } }
 `;
-const SMALL = "(max-width: 480px), (max-height: 480px)";
+export const SMALL = "(max-width: 480px), (max-height: 480px)";
 
 // The page's accent colour with black or white text, whichever has more contrast: one of the two always reaches 4.5:1.
-function paint(host, color) {
+export function paint(host, color) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 1;
   const context = canvas.getContext("2d");

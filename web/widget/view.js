@@ -1,28 +1,8 @@
 // The user interface: a launcher and a dialog, built of elements and text nodes only, so that no message is parsed as markup.
 
-// An element with attributes, properties (`on…` and booleans) and children; strings become text.
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "boolean") element[name] = value;
-    else if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-function icon(...paths) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  for (const path of paths) {
-    const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    line.setAttribute("d", path);
-    svg.append(line);
-  }
-  return svg;
-}
+import { draw, icon, linked, make } from "./dom.js";
+import { showMarkdown } from "./markdown.js";
+import { SMALL } from "./styles.js";
 
 const ICONS = {
   chat: ["M4 5h16v11H10l-4 4v-4H4z", "M8 9h8M8 12h5"],
@@ -32,34 +12,21 @@ const ICONS = {
   stop: ["M7 7h10v10H7z"],
 };
 
-const ADDRESS = /https?:\/\/[^\s<>"'`]+/g;
-
-// A text as nodes, with its http and https addresses as links. Punctuation that ends a sentence is not part of a link.
-function linked(text) {
-  const nodes = [];
-  let from = 0;
-  for (const { 0: found, index } of text.matchAll(ADDRESS)) {
-    let address = found.replace(/[.,;:!?…»”’*_\]]+$/, "");
-    if (address.endsWith(")") && !address.includes("(")) address = address.replace(/\)+[.,;:!?]*$/, "");
-    if (!URL.canParse?.(address)) continue;
-    const link = make("a", { href: address, target: "_blank", rel: "noopener noreferrer nofollow ugc" }, address);
-    nodes.push(text.slice(from, index), link);
-    from = index + address.length;
-  }
-  return [...nodes, text.slice(from)];
-}
-
-class View {
+export class View {
   #options;
   #actions;
   #shown = new Map(); // elements of messages by id
   #ticking = 0;
   #wasPending = false;
+  #growing = 0; // the frame in which the growing answer is shown
+  #clocks; // how times of today and of other days are written
 
   // `actions`: open, close, send, stop, retry, forget, register, skip.
   constructor(root, options, actions) {
     this.#options = options;
     this.#actions = actions;
+    const clock = (style) => new Intl.DateTimeFormat(options.language, style);
+    this.#clocks = [clock({ timeStyle: "short" }), clock({ dateStyle: "medium", timeStyle: "short" })];
     root.append(this.#build());
     this.small = matchMedia(SMALL);
     this.small.addEventListener("change", () => this.isOpen && this.#show());
@@ -71,11 +38,11 @@ class View {
     return this.dialog.open;
   }
 
-  open() {
+  // Without `takesFocus` the focus stays where it is, unless the dialog covers the page.
+  open(takesFocus = true) {
     this.launcher.hidden = true;
-    this.unread = false;
-    this.#show();
-    this.focus();
+    this.#show(takesFocus);
+    if (takesFocus) this.focus();
     this.scroll.scrollTop = this.scroll.scrollHeight;
     // A screen reader does not announce existing messages.
     setTimeout(() => this.log.setAttribute("aria-live", "polite"), 500);
@@ -88,19 +55,22 @@ class View {
     this.launcher.focus();
   }
 
-  focus() {
-    (this.form.hidden ? this.text : this.form.elements.email).focus();
+  // The page has moved the element: an open dialog that was modal no longer is, and is scrolled to its beginning.
+  reconnected() {
+    if (this.isOpen) this.open(false);
   }
 
-  set unread(is) {
-    this.launcher.classList.toggle("unread", is);
-    this.launcher.setAttribute("aria-label", is ? this.#label("openUnread") : this.#label("open"));
+  focus() {
+    (this.form.hidden ? this.text : this.form.elements.email).focus();
   }
 
   // Render the conversation.
   render(conversation) {
     const asks = conversation.needsRegistration || (this.#options.register === "optional" && !conversation.started);
-    const { pending, messages, notice } = conversation;
+    const { pending, messages, notice, unread } = conversation;
+    this.badge.hidden = !unread;
+    this.badge.textContent = unread > 99 ? "99+" : unread;
+    this.launcher.setAttribute("aria-label", unread ? this.#label("openUnread", { count: unread }) : this.#label("open"));
     const hadFocus = this.isOpen && this.dialog.matches(":focus-within");
     const formWasShown = !this.form.hidden;
     this.form.hidden = !asks;
@@ -108,6 +78,7 @@ class View {
     this.skip.hidden = conversation.needsRegistration;
     this.restart.hidden = !conversation.started;
     this.greeting.hidden = !this.greeting.textContent;
+    this.replies.hidden = Boolean(messages.length || pending);
 
     const atEnd = this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < 80;
     this.#renderMessages(messages, pending);
@@ -126,9 +97,12 @@ class View {
 
   // The answer grew.
   grow(text) {
-    const atEnd = this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < 80;
-    this.#renderDraft({ text }, text);
-    if (atEnd) this.scroll.scrollTop = this.scroll.scrollHeight;
+    cancelAnimationFrame(this.#growing);
+    this.#growing = requestAnimationFrame(() => {
+      const atEnd = this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < 80;
+      this.#renderDraft({ text }, text);
+      if (atEnd) this.scroll.scrollTop = this.scroll.scrollHeight;
+    });
   }
 
   type(text) {
@@ -153,18 +127,21 @@ class View {
   #build() {
     const label = (name) => this.#label(name);
     const act = this.#actions;
+    this.badge = make("span", { class: "badge", "aria-hidden": "true", hidden: true });
     this.launcher = make("button", { class: "launcher", type: "button", "aria-haspopup": "dialog", "aria-label": label("open"), onclick: act.open },
-      icon(...ICONS.chat));
+      icon(...ICONS.chat), this.badge);
     this.restart = make("button", { type: "button", "aria-label": label("forget"), title: label("forget"), onclick: () => this.#askToForget() },
       icon(...ICONS.again));
     const close = make("button", { type: "button", "aria-label": label("close"), title: label("close"), onclick: act.close }, icon(...ICONS.close));
     this.greeting = make("p", { class: "greeting", dir: "auto" }, label("greeting"));
     this.log = make("div", { class: "log", role: "log", "aria-live": "off", "aria-label": label("conversation") });
     // The growing answer is outside of the log, so that it is announced once, when it is added.
-    this.draftText = make("div", { dir: "auto" });
-    this.draft = make("div", { class: "message persona draft", hidden: true }, this.draftText);
-    this.scroll = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label("conversation") },
-      this.greeting, this.log, this.draft);
+    this.draftText = make("div", { class: "markdown", dir: "auto" });
+    this.dots = make("span", { class: "dots" }, make("i"), make("i"), make("i"));
+    this.draft = make("div", { class: "message persona draft", hidden: true }, this.draftText, this.dots);
+    this.replies = this.#buildReplies();
+    this.scroll = make("div", { class: "scroll", role: "group", tabindex: "0", "aria-label": label("conversation") },
+      this.greeting, this.replies, this.log, this.draft);
     this.noticeText = make("p", { role: "status" });
     this.noticeYes = make("button", { type: "button", class: "quiet" });
     this.noticeNo = make("button", { type: "button", class: "quiet", onclick: () => (this.#renderNotice(this.lastNotice, true), this.restart.focus()) }, label("forgetNo"));
@@ -172,7 +149,7 @@ class View {
     this.person = make("p", { class: "person", role: "status", dir: "auto" });
     this.said = make("p", { class: "unseen", role: "status" });
     this.dialog = make("dialog", { "aria-labelledby": "title", oncancel: (event) => (event.preventDefault(), act.close()) },
-      make("header", {}, make("h2", { id: "title", dir: "auto" }, label("title")), this.restart, close),
+      make("header", {}, ...this.#buildPersona(), this.restart, close),
       this.scroll, this.#buildForm(), this.person, this.notice, this.#buildCompose(), this.said);
     this.dialog.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || event.isComposing || event.defaultPrevented) return;
@@ -181,14 +158,32 @@ class View {
       act.close();
     });
     const { language, direction } = this.#options;
-    return make("div", { class: "root", lang: language || null, dir: direction || null }, this.launcher, this.dialog);
+    // The only landmark: the chat is one part of the page.
+    const root = { class: "root", "aria-label": label("title"), lang: language, dir: direction || null };
+    return make("section", root, this.launcher, this.dialog);
+  }
+
+  // The heading, with the persona's picture, and its name if the heading is another.
+  #buildPersona() {
+    const { persona } = this.#options;
+    const picture = make("canvas", { class: "picture", "aria-hidden": "true", width: "80", height: "80", hidden: true });
+    if (persona?.picture) draw(picture, persona.picture);
+    const title = make("div", { class: "title" }, make("h2", { id: "title", dir: "auto" }, this.#label("title")));
+    if (persona && persona.name !== this.#label("title")) title.append(make("p", { dir: "auto" }, persona.name));
+    return [picture, title];
+  }
+
+  #buildReplies() {
+    const reply = (text) => make("button", { type: "button", class: "quiet", dir: "auto", onclick: () => this.#actions.send(text) && this.focus() }, text);
+    return make("div", { class: "replies", role: "group", "aria-label": this.#label("quickReplies") }, ...this.#options.quickReplies.map(reply));
   }
 
   #buildForm() {
     const label = (name) => this.#label(name);
     this.error = make("p", { class: "error", role: "alert", id: "error", hidden: true });
     this.skip = make("button", { type: "button", class: "quiet", onclick: this.#actions.skip }, label("skip"));
-    const start = make("button", { type: "submit", class: "strong" }, label("start"));
+    // Forms are not submitted, because a sandboxed frame may not: their buttons and the Enter key do the work.
+    const start = make("button", { type: "button", class: "strong" }, label("start"));
     this.form = make("form", { class: "register", autocomplete: "on", noValidate: true, hidden: true },
       ...(label("greeting") ? [make("p", { dir: "auto" }, label("greeting"))] : []),
       make("p", { class: "lead" }, label("registerLead")),
@@ -197,13 +192,12 @@ class View {
       make("label", { for: "name" }, `${label("name")} `, make("span", {}, `(${label("optional")})`)),
       make("input", { id: "name", name: "name", type: "text", autocomplete: "given-name", maxlength: "200" }),
       this.error, start, this.skip);
-    this.form.addEventListener("submit", async (event) => {
-      event.preventDefault();
+    const submit = async () => {
       if (start.ariaDisabled === "true") return;
       const { email, name } = this.form.elements;
       this.refuse("");
       if (!email.checkValidity()) {
-        this.refuse(email.validationMessage);
+        this.refuse(label("emailInvalid"));
         email.setAttribute("aria-invalid", "true");
         email.focus();
         return;
@@ -212,6 +206,13 @@ class View {
       start.ariaDisabled = "true";
       await this.#actions.register({ email: email.value.trim(), first_name: name.value.trim() || null });
       start.ariaDisabled = "false";
+    };
+    start.addEventListener("click", submit);
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+    this.form.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing || event.target.localName !== "input") return;
+      event.preventDefault();
+      submit();
     });
     return this.form;
   }
@@ -219,29 +220,30 @@ class View {
   #buildCompose() {
     const label = (name) => this.#label(name);
     this.text = make("textarea", { rows: "1", maxlength: "16000", dir: "auto", enterkeyhint: "send", "aria-label": label("message"), placeholder: label("message") });
-    this.send = make("button", { type: "submit", class: "strong round send", "aria-label": label("send"), title: label("send") }, icon(...ICONS.send));
-    this.stop = make("button", { type: "button", class: "strong round stop", "aria-label": label("stop"), title: label("stop"), hidden: true, onclick: this.#actions.stop },
-      icon(...ICONS.stop));
-    this.compose = make("form", { class: "compose" }, this.text, this.send, this.stop);
-    this.compose.addEventListener("submit", (event) => {
-      event.preventDefault();
+    const send = () => {
       if (this.#actions.send(this.text.value)) this.type("");
       this.text.focus();
-    });
+    };
+    this.send = make("button", { type: "button", class: "strong round send", onclick: send, "aria-label": label("send"), title: label("send") }, icon(...ICONS.send));
+    this.stop = make("button", { type: "button", class: "strong round stop", "aria-label": label("stop"), title: label("stop"), hidden: true, onclick: this.#actions.stop },
+      icon(...ICONS.stop));
+    this.compose = make("div", { class: "compose" }, this.text, this.send, this.stop);
     this.text.addEventListener("input", () => this.#size());
     this.text.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
-      this.compose.requestSubmit();
+      send();
     });
     return this.compose;
   }
 
   // On a phone the dialog takes the whole screen and keeps the focus; else the page beside it stays usable.
-  #show() {
+  #show(takesFocus = true) {
     if (this.dialog.open) this.dialog.close();
+    this.dialog.inert = !takesFocus && !this.small.matches; // an inert dialog takes no focus as it opens
     if (this.small.matches) this.dialog.showModal();
     else this.dialog.show();
+    this.dialog.inert = false;
     this.#fit();
   }
 
@@ -275,37 +277,41 @@ class View {
     }
   }
 
-  #message({ role, text, failed, stopped }) {
+  #message({ role, text, at, failed, stopped }) {
     // The sender is shown by a text, not by the colour alone.
     const who =
       role === "member"
         ? make("span", { class: "from" }, this.#label("member"), make("span", { class: "unseen" }, ": "))
         : make("span", { class: "unseen" }, `${this.#label(role === "contact" ? "you" : "them")}: `);
     const item = make("div", { class: "entry" });
-    // The text has its own direction, the bubble the page's.
-    if (text) item.append(make("div", { class: `message ${role}` }, who, make("div", { dir: "auto" }, ...linked(text))));
+    if (text) {
+      // The text has its own direction, the bubble the page's.
+      const content = role === "contact" ? make("div", { dir: "auto" }, ...linked(text)) : make("div", { class: "markdown", dir: "auto" });
+      if (role !== "contact") showMarkdown(content, text);
+      item.append(make("div", { class: `message ${role}` }, who, content));
+      if (at) item.append(this.#time(new Date(at), role));
+    }
     if (stopped) item.append(make("p", { class: "after" }, this.#label("stopped")));
     if (failed) {
-      const said = [failed.label && this.#label(failed.label, failed), failed.text].filter(Boolean).join(" ") || this.#label("failed");
+      // Older transcripts have errors without a label.
+      const said = [failed.label ?? "failed", failed.why].filter(Boolean).map((name) => this.#label(name, { seconds: 60, ...failed })).join(" ");
       item.append(make("p", { class: "after failed", dir: "auto" }, said));
       if (failed.retry) item.append(make("button", { type: "button", class: "quiet again", onclick: this.#actions.retry }, this.#label("tryAgain")));
     }
     return item;
   }
 
+  #time(date, role) {
+    const isToday = date.toDateString() === new Date().toDateString();
+    const attributes = { class: `at by-${role}`, datetime: date.toISOString() };
+    return make("time", attributes, this.#clocks[isToday ? 0 : 1].format(date));
+  }
+
   #renderDraft(pending, live) {
-    const text = pending ? live || pending.text : "";
-    const shown = this.draftText.firstChild;
+    cancelAnimationFrame(this.#growing);
     this.draft.hidden = !pending;
-    if (!pending) {
-      this.draftText.replaceChildren();
-    } else if (!text) {
-      if (shown?.className !== "dots") this.draftText.replaceChildren(make("span", { class: "dots" }, make("i"), make("i"), make("i")));
-    } else if (shown?.nodeType === Node.TEXT_NODE && text.startsWith(shown.data)) {
-      shown.appendData(text.slice(shown.data.length));
-    } else {
-      this.draftText.replaceChildren(text);
-    }
+    showMarkdown(this.draftText, pending ? live || pending.text : "", true);
+    this.dots.hidden = this.draftText.hasChildNodes();
   }
 
   #renderNotice(notice, answered = false) {

@@ -1,7 +1,9 @@
 // Requests to the functions, and their errors.
 
+import { encode } from "./json.js";
+
 // A response without success: problem+json if it is ours, a status in any case.
-class Refusal extends Error {
+export class Refusal extends Error {
   constructor(status, problem, retryAfter) {
     const fields = (problem.errors ?? []).map((error) => `${error.field}: ${error.message}`);
     super([problem.title, problem.detail, ...fields].filter(Boolean).join(" "));
@@ -23,7 +25,7 @@ class Refusal extends Error {
 }
 
 // No response. `reason` is offline, unreachable, or blocked: the server responds, but the browser may not read it.
-class Unreachable extends Error {
+export class Unreachable extends Error {
   constructor(reason) {
     super(reason);
     this.reason = reason;
@@ -31,7 +33,7 @@ class Unreachable extends Error {
 }
 
 // Seconds to wait, from a Retry-After in seconds or as a date; null without one.
-function seconds(text) {
+export function seconds(text) {
   if (text === null || text === undefined || text === "") return null;
   const number = Number(text);
   const wait = Number.isNaN(number) ? (Date.parse(text) - Date.now()) / 1000 : number;
@@ -40,7 +42,7 @@ function seconds(text) {
 
 const PROBE_MS = 5_000;
 
-class Wire {
+export class Wire {
   #options;
   #answered = false;
   #policy = false;
@@ -66,7 +68,7 @@ class Wire {
     return this.#send(`${this.#options.registration}/space/${encodeURIComponent(this.#options.space)}/register`, {
       method: "POST",
       headers: { "Content-Type": "application/json", ...bearer(token) },
-      body: JSON.stringify(body),
+      body: encode(body),
     });
   }
 
@@ -74,7 +76,7 @@ class Wire {
     return this.#send(`${this.#options.api}/space/${encodeURIComponent(this.#options.space)}/chat/stream`, {
       method: "POST",
       headers: { "Content-Type": "application/json", Accept: "text/event-stream", ...bearer(token) },
-      body: JSON.stringify({ message, client_message_id: id }),
+      body: encode({ message, client_message_id: id }),
       signal,
     });
   }
@@ -102,7 +104,7 @@ class Wire {
     for (let again = false; ; again = true) {
       let response;
       try {
-        response = await fetch(url, { credentials: "omit", cache: "no-store", ...init });
+        response = await fetch(url, { __proto__: null, credentials: "omit", cache: "no-store", ...init });
       } catch (error) {
         if (error.name === "AbortError") throw error;
         const reason = await this.#reason();

@@ -63,6 +63,7 @@ register_contact(spaces.one, 'landing', 'a@access.test', 'a@access.test') | *: s
 register_contact(spaces.one, 'embed', 'guest@access.test', 'guest@access.test') | conversation_id \
     | at_space=new; for_guest: guest
 space_origins(spaces.{one,two}) | at_space
+space_look(spaces.{one,two}) | at_space
 # Each caller reaches their own conversation, or a new one. A turn of A is active, and one of B.
 start_turn(spaces.one, 'hello') | conversation_id | at_space=new; for_agent: agent; for_guest: guest; \
     for_A for_B before_entering: turn_in_progress; for_A_typed: a_arrival; for_C_in_one: conversation_not_found

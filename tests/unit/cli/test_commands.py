@@ -145,6 +145,7 @@ def test_options_that_contradict_each_other_are_refused(typed: Typed, arguments:
         f"template update {ID} --metadata -",
         f"template update {ID} --workflow-state -",
         f"persona update {ID} --config -",
+        f"space update {ID} --look -",
         f"contact resolve {ID} omi:u1 --create --attributes -",
     ],
 )
@@ -152,6 +153,11 @@ def test_a_file_of_json_is_an_object(typed: Typed, command: str) -> None:
     for content in ("", "[1]", '{"a": NaN}'):
         wrong = typed(*command.split(), stdin=content)
         assert (wrong.exit_code, "is no JSON object" in wrong.stderr) == (2, True), wrong.stderr
+
+
+def test_a_picture_is_an_image_by_its_content(typed: Typed) -> None:
+    for content, said in (("<svg/>", "is no PNG, JPEG or WebP image"), ("RIFF", "cannot be reached")):
+        assert said in typed("persona", "update", ID, "--picture", "-", stdin=content).stderr
 
 
 @pytest.mark.parametrize(("key", "bearer"), [("a.b.c", "Bearer a.b.c"), ("sb_secret_key", None)])
