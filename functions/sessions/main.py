@@ -194,7 +194,9 @@ async def note_activity(request: Request) -> workflow.SessionWorkflow:
 async def clean_up(request: Request) -> models.CleanupResult:
     """Time out idle sessions: of one workspace for its admins, of all for the schedule."""
     caller = await callers.require_user_or_cron(request)
-    cleanup = await request_body.read(request, models.CleanupRequest)
+    # Any media type: curl -d '{"maxAgeHours": 24}' names a form's.
+    body = await request_body.read_raw(request, limit=request_body.JSON_LIMIT)
+    cleanup = request_body.validate(models.CleanupRequest, request_body.parse(body) if body else {})
     if not isinstance(caller, callers.System):
         _require_enabled()
     return await domain.clean_up(caller, cleanup, budget_seconds=CLEANUP_BUDGET_SECONDS)

@@ -282,7 +282,10 @@ class NewSession(Body):
 
 
 class CleanupRequest(Body):
-    """Idle hours until a session times out. Members name their workspace; the schedule sends an empty body."""
+    """Idle hours until a session times out: by default the workspace's; the workspace is by default the only one.
+
+    The schedule sends an empty body.
+    """
 
     workspace_id: UUID | None = None
     max_age_hours: int | None = Field(default=None, ge=1, le=8_760)

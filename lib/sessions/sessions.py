@@ -24,7 +24,7 @@ CLEANUP_BATCH = 500
 
 
 async def recover(caller: callers.Contact | callers.User, session_id: UUID) -> RecoveredSession:
-    """Reactivate a timed-out session and end a turn that its process abandoned; a live session is only read.
+    """Reactivate a timed-out or failed session and end a turn that its process abandoned; a live session is only read.
 
     Raises Refused: session_not_found if the caller may not see it, transition_not_allowed with ``session_status`` if it
     ended otherwise or its conversation has another live session.
@@ -76,8 +76,8 @@ async def clean_up(
     """Time out idle sessions in batches, within the time budget.
 
     The schedule's call covers all workspaces, each with its own hours or the instance's, and only if the interval has
-    passed since the last sweep. A member's call covers one workspace at once, with the given hours. Raises InvalidBody
-    for fields of the other kind of call, and Refused (workspace_not_found, forbidden).
+    passed since the last sweep. A member's call covers one workspace at once, with the given hours or the workspace's.
+    Raises InvalidBody if the schedule names either, and Refused (workspace_required, workspace_not_found, forbidden).
     """
     settings = config.settings()
     arguments: dict[str, Any]
@@ -98,7 +98,7 @@ async def clean_up(
         if missing:
             raise errors.InvalidBody([errors.FieldError(name, "must be given") for name in missing])
         rpc, name = managing_as(caller), "clean_up_sessions"
-        arguments = cleanup.model_dump()
+        arguments = cleanup.model_dump() | {"default_hours": settings.chat_session_timeout_hours}
     end = time.monotonic() + budget_seconds
     timed_out, remaining = 0, True
     while remaining and time.monotonic() < end:

@@ -75,8 +75,7 @@ UNFIT_BODIES: dict[tuple[str, str], tuple[Any, ...]] = {
         {"session_ids": [ONE], "status": "archived"}, {"session_ids": [ONE]},
     ),
     ("POST", "/chat-sessions/cleanup"): (
-        {}, {"workspace_id": ONE}, {"workspace_id": ONE, "max_age_hours": 0},
-        {"workspace_id": ONE, "max_age_hours": 8761},
+        {"workspace_id": ONE, "max_age_hours": 0}, {"workspace_id": ONE, "max_age_hours": 8761}, {"hours": 1},
     ),
 }  # fmt: skip
 
@@ -145,3 +144,10 @@ async def test_idle_sessions_time_out_for_an_admin_and_for_the_schedule(
     await age(3)
     for timed_out in (1, 0):
         assert await staff.admin.done("POST", path, body) == {"timed_out": timed_out, "remaining": False}
+    # The only workspace of a member, with the hours of a call as curl -d sends it, or with its own.
+    headers = {"Authorization": f"Bearer {staff.admin.token}", "Content-Type": "application/x-www-form-urlencoded"}
+    for content, hours in ((b'{"maxAgeHours": 24}', 25), (b"", 25)):
+        await staff.contact.done("POST", f"/chat-sessions/{session['id']}/recover")
+        await age(hours)
+        async with client.post(path, data=content, headers=headers) as response:
+            assert await response.json() == {"timed_out": 1, "remaining": False}

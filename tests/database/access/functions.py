@@ -96,7 +96,6 @@ webhook_secret('n8n', 'turns.c') | secrets | system=callback-two former-persona_
 webhook_secret('n8n', 'sessions.a') | system=not_found
 claim_jobs() | id | system=queued queued_2
 claim_jobs(1, 60, jobs.queued_2) | id | system=queued_2
-archive_old_chat_sessions() | archived | system=2
 expire_idle_sessions() | timed_out | system=0
 wake_worker() | system
 count_read(600) | *: ok; for_anonymous system no_scope at_closed: forbidden
@@ -132,7 +131,6 @@ remove_chat_session_ref(sessions.b, session_refs.b) | work
 remove_chat_session_ref(sessions.c, session_refs.c) | work
 remove_chat_session_ref(sessions.b, session_refs.c) | work=ref_not_found
 set_session_tags(sessions.{a,b,c}, added => 'x') | *: session_not_found; managing_sees: ok
-clean_up_sessions(workspaces.{one,two}, 24) | manage
 # A token for a space opens no session elsewhere, and without a caller there is none to open.
 start_session(contact_id => contacts.a, persona_id => personas.one) | session_id \
     | starts; working_for_A for_admins: a; for_agent: forbidden
@@ -210,6 +208,10 @@ create_workspace('{"name": "x"}', null, 'nobody@access.test') \
     | *: forbidden; managing_operator service: user_not_found
 create_workspace('{"name": "x"}') | id | *: forbidden; managing_operator: new; service: user_not_found
 create_workspace('{"id": "workspaces.two", "name": "x"}', users.guest) \
+archive_old_chat_sessions() | archived | *: forbidden; system service: 2
+clean_up_sessions(workspaces.{one,two}, 24) | manage
+clean_up_sessions() | *: workspace_required; for_agent for_admins for_admin_2: workspace_not_found; \
+    managing_agent: forbidden; managing_admin managing_owner managing_admin_2: ok
     | *: forbidden; managing_operator service: id_taken
 set_allowed_networks(workspaces.{one,two}, '{10.1.0.0/16}') \
     | *: workspace_not_found; managing_members: forbidden; managing_operator service: ok
