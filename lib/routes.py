@@ -61,6 +61,7 @@ ROUTES: tuple[Route, ...] = (
     Route("sessions", "pause", "PATCH", "/chat-sessions/{session_id}/pause", ("user",)),
     Route("sessions", "resume", "PATCH", "/chat-sessions/{session_id}/resume", ("user",)),
     Route("sessions", "complete", "PATCH", "/chat-sessions/{session_id}/complete", ("user",)),
+    Route("sessions", "fail", "PATCH", "/chat-sessions/{session_id}/fail", ("user",)),
     Route("sessions", "cancel", "PATCH", "/chat-sessions/{session_id}/cancel", ("contact", "user")),
     Route(
         "sessions",

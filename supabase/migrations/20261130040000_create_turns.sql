@@ -214,6 +214,7 @@ begin
     ), counted as (
         update public.sessions s
            set message_count = s.message_count + coalesce(body <> '', false)::integer,
+               updated_at    = clock_timestamp(),
                error_message = coalesce(close_turn.error_code, s.error_message),
                status        = case when known.ends_session then close_turn.status::text::public.session_status else s.status end,
                ended_at      = case when known.ends_session then clock_timestamp() else s.ended_at end

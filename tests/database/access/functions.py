@@ -146,8 +146,12 @@ start_session(space_id => spaces.one, template => 'one') | session_id | by_templ
 start_session(space_id => spaces.one, template => 'two') | by_template; for_agent for_admins: template_not_found
 start_session(space_id => spaces.one, template => session_templates.two) \
     | by_template; for_agent for_admins: template_not_found
+start_session(conversation_id => conversations.b) | session_id \
+    | *: conversation_not_found; for_anonymous system no_scope at_closed: forbidden; for_agent for_admins: b
+start_session(conversation_id => conversations.c) | session_id \
+    | *: conversation_not_found; for_anonymous system no_scope at_closed: forbidden; for_admins: c
 create_or_update_chat_session('{}', contact_id => contacts.b, persona_id => personas.one) | session_id \
-    | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_agent for_admins: new
+    | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_agent for_admins: b
 create_or_update_chat_session('{}', contact_id => contacts.a, persona_id => personas.one) | session_id \
     | *: forbidden; for_users managing: contact_not_found; for_agent: forbidden; for_admins: a
 create_or_update_chat_session('{}', contact_id => contacts.c, persona_id => personas.two) | session_id \
@@ -208,10 +212,6 @@ create_workspace('{"name": "x"}', null, 'nobody@access.test') \
     | *: forbidden; managing_operator service: user_not_found
 create_workspace('{"name": "x"}') | id | *: forbidden; managing_operator: new; service: user_not_found
 create_workspace('{"id": "workspaces.two", "name": "x"}', users.guest) \
-archive_old_chat_sessions() | archived | *: forbidden; system service: 2
-clean_up_sessions(workspaces.{one,two}, 24) | manage
-clean_up_sessions() | *: workspace_required; for_agent for_admins for_admin_2: workspace_not_found; \
-    managing_agent: forbidden; managing_admin managing_owner managing_admin_2: ok
     | *: forbidden; managing_operator service: id_taken
 set_allowed_networks(workspaces.{one,two}, '{10.1.0.0/16}') \
     | *: workspace_not_found; managing_members: forbidden; managing_operator service: ok
