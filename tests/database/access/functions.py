@@ -202,12 +202,16 @@ read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2: 2
 
 [authenticated service_role]
 # A caller that sees no session of a contact does not learn that there is one.
-read_contact_timeline(contacts.b) | session_id | read=None None None b b_old b_old; agent: None None None b
+read_contact_timeline(contacts.b) | session_id | read=None None None b b b_old b_old; agent: None None None b b
 read_contact_timeline(contacts.c) | read
 
 [switchboard service_role]
 # Operators create workspaces.
 create_workspace('{"name": "x"}', users.guest) | id | *: forbidden; managing_operator service: new
+archive_old_chat_sessions() | archived | *: forbidden; system service: 2
+clean_up_sessions(workspaces.{one,two}, 24) | manage
+clean_up_sessions() | *: workspace_required; for_agent for_admins for_admin_2: workspace_not_found; \
+    managing_agent: forbidden; managing_admin managing_owner managing_admin_2: ok
 create_workspace('{"name": "x"}', null, 'nobody@access.test') \
     | *: forbidden; managing_operator service: user_not_found
 create_workspace('{"name": "x"}') | id | *: forbidden; managing_operator: new; service: user_not_found
