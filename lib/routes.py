@@ -51,6 +51,7 @@ ROUTES: tuple[Route, ...] = (
     Route("chat", "ask_persona", "POST", "/personas/{persona_id}/messages", ("user",), True),
     Route("chat", "resume", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
     Route("chat", "cancel", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
+    Route("chat", "retry", "POST", "/turns/{turn_id}/retry", ("contact", "user"), True),
     Route("chat", "widget", "GET", "/widget.js", ("anyone",)),
     Route("sessions", "list_sessions", "GET", "/chat-sessions", ("contact", "user")),
     Route("sessions", "start_session", "POST", "/chat-sessions", ("contact", "user")),

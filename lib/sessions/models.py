@@ -166,9 +166,10 @@ class Session(Record):
 
 
 class TurnView(Record):
-    """A turn of a session."""
+    """A turn of a session; ``retry_of`` is the turn whose message it answers anew."""
 
     id: UUID
+    retry_of: UUID | None = None
     status: TurnStatus
     error_code: str | None
     client_message_id: str | None

@@ -137,7 +137,8 @@ async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]
                 found[name] = heard.decode()
             else:
                 found[name] = await response.text()
-            assert response.status < 300, (name, found[name])
+            # An answer that is complete is not given anew.
+            assert response.status < 300 or name == "chat.retry", (name, found[name])
     return found
 
 

@@ -86,6 +86,8 @@ flush_turn(turns.{a,c}, 10, 'more') | status | at_work=active
 finish_turn(turns.{a,c}, 'completed', 'answer') | message_id | at_work=new
 cancel_turn(turns.{a,b,b_old,c}) | act
 recover_session(sessions.{a,b,c}) | act
+# A turn that is under way is not retried.
+retry_turn(turns.{a,b,c}) | act=transition_not_allowed
 recover_session(sessions.b_old) | act=transition_not_allowed; for_agent managing_agent: session_not_found
 record_event('n8n', 'one', '{}', '{}', 'n8n.answer') | event_id | at_work=one
 record_event('n8n', 'two', '{}', '{}', 'n8n.answer') | event_id | at_work=new
@@ -206,12 +208,12 @@ read_contact_timeline(contacts.b) | session_id | read=None None None b b b_old b
 read_contact_timeline(contacts.c) | read
 
 [switchboard service_role]
-# Operators create workspaces.
-create_workspace('{"name": "x"}', users.guest) | id | *: forbidden; managing_operator service: new
 archive_old_chat_sessions() | archived | *: forbidden; system service: 2
 clean_up_sessions(workspaces.{one,two}, 24) | manage
 clean_up_sessions() | *: workspace_required; for_agent for_admins for_admin_2: workspace_not_found; \
     managing_agent: forbidden; managing_admin managing_owner managing_admin_2: ok
+# Operators create workspaces.
+create_workspace('{"name": "x"}', users.guest) | id | *: forbidden; managing_operator service: new
 create_workspace('{"name": "x"}', null, 'nobody@access.test') \
     | *: forbidden; managing_operator service: user_not_found
 create_workspace('{"name": "x"}') | id | *: forbidden; managing_operator: new; service: user_not_found
