@@ -51,6 +51,7 @@ ROUTES: tuple[Route, ...] = (
     Route("chat", "ask_persona", "POST", "/personas/{persona_id}/messages", ("user",), True),
     Route("chat", "resume", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
     Route("chat", "cancel", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
+    Route("chat", "retry", "POST", "/turns/{turn_id}/retry", ("contact", "user"), True),
     Route("chat", "look", "GET", "/space/{space_id}/look", ("anyone",)),
     Route("chat", "widget", "GET", "/widget.js", ("anyone",)),
     Route("sessions", "list_sessions", "GET", "/chat-sessions", ("contact", "user")),
@@ -62,6 +63,7 @@ ROUTES: tuple[Route, ...] = (
     Route("sessions", "pause", "PATCH", "/chat-sessions/{session_id}/pause", ("user",)),
     Route("sessions", "resume", "PATCH", "/chat-sessions/{session_id}/resume", ("user",)),
     Route("sessions", "complete", "PATCH", "/chat-sessions/{session_id}/complete", ("user",)),
+    Route("sessions", "fail", "PATCH", "/chat-sessions/{session_id}/fail", ("user",)),
     Route("sessions", "cancel", "PATCH", "/chat-sessions/{session_id}/cancel", ("contact", "user")),
     Route(
         "sessions",

@@ -36,26 +36,32 @@ async def ask_persona(request: Request) -> Response:
     message = protocol.read(await request_body.read_json(request, limit=protocol.body_limit), caller)
     if message.persona_id not in (None, persona_id):
         raise errors.InvalidBody([errors.FieldError("persona_id", "must be the persona in the path")])
-    return await _answer(request, protocol, caller, None, message.model_copy(update={"persona_id": persona_id}))
+    return await _begin(request, protocol, caller, None, message.model_copy(update={"persona_id": persona_id}))
 
 
 async def _stream_in_space(request: Request, id_name: str) -> Response:
     space_id, protocol = app.path_id(request, id_name), _protocol(request)
     caller = await callers.caller_of(request)
     message = protocol.read(await request_body.read_json(request, limit=protocol.body_limit), caller)
-    return await _answer(request, protocol, caller, space_id, message)
+    return await _begin(request, protocol, caller, space_id, message)
 
 
-async def _answer(
+async def _begin(
     request: Request,
     protocol: protocols.Protocol,
     caller: callers.Caller,
     space_id: UUID | None,
     message: turns.ChatMessage,
 ) -> Response:
-    """The answer to a message. A repeated client message has the first answer; a message to a taken-over session has
-    none."""
-    turn = await turns.start(caller, space_id, message, client_info.of(request))
+    """Store a message, or find it, and answer it."""
+    begin = turns.regenerate if message.regenerate else turns.start
+    turn = await begin(caller, space_id, message, client_info.of(request))
+    return await _answer(request, protocol, caller, turn)
+
+
+async def _answer(request: Request, protocol: protocols.Protocol, caller: callers.Caller, turn: turns.Turn) -> Response:
+    """The answer of a turn: this process answers a new one, and follows one that was there before. A message to a
+    taken-over session has none."""
     headers = rate_limits.headers(turn.limits)
     if turn.repeated or turn.taken_over:
         events = await _followed(request, caller, turn.rpc, await turns.snapshot(turn), turn.opened)
@@ -118,7 +124,18 @@ async def cancel(request: Request) -> turns.CancelResult:
     """Cancel a turn; its partial text is kept, and a turn that has ended does not change."""
     turn_id = app.path_id(request, "turn_id")
     caller = await callers.require_reader(request)
+    await request_body.refuse_members(request)
     return await turns.cancel(caller, turn_id)
+
+
+async def retry(request: Request) -> Response:
+    """Answer the message of a failed turn anew and stream the answer; a repeat streams the same retry."""
+    turn_id = app.path_id(request, "turn_id")
+    protocol = _protocol(request)
+    caller = await callers.require_reader(request)
+    await request_body.refuse_members(request)
+    turn = await turns.retry(caller, turn_id, client_info.of(request))
+    return await _answer(request, protocol, caller, turn)
 
 
 async def look(request: Request) -> Response:
@@ -159,7 +176,7 @@ def _after(request: Request) -> int | None:
 
 
 _HANDLERS = (
-    stream, stream_on_landing, ask_persona, resume, resume_chat, resume_chat_on_landing, cancel, look, widget,
+    stream, stream_on_landing, ask_persona, resume, resume_chat, resume_chat_on_landing, cancel, retry, look, widget,
 )  # fmt: skip
 
 # A handler has the name of its route.

@@ -64,6 +64,7 @@ async def capture_message(request: Request) -> Response | follow_ups.PostedMessa
 async def sign_out(request: Request) -> domain.SignOut:
     """Revoke all tokens of a contact."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    await request_body.refuse_members(request)
     return await domain.sign_out(managing_as(user), contact_id)
 
 
@@ -84,6 +85,7 @@ async def merge_contact(request: Request) -> merges.MergeResult:
 async def unmerge_contact(request: Request) -> merges.MergeResult:
     """Undo the merge of a contact."""
     contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
+    await request_body.refuse_members(request)
     return await merges.unmerge(managing_as(user), contact_id)
 
 
@@ -96,6 +98,7 @@ async def list_conflicts(request: Request) -> Page[merges.Conflict]:
 async def dismiss_conflict(request: Request) -> merges.Conflict:
     """Dismiss a possible duplicate."""
     conflict_id, user = app.path_id(request, "conflict_id"), await callers.require_user(request)
+    await request_body.refuse_members(request)
     return await merges.dismiss(managing_as(user), conflict_id)
 
 
@@ -114,6 +117,7 @@ async def tag_session(request: Request) -> domain.Tags:
 async def add_tag(of: domain.Tagged, request: Request) -> domain.Tags:
     """Add a tag to a contact or a session."""
     object_id, user = app.path_id(request, f"{of}_id"), await callers.require_user(request)
+    await request_body.refuse_members(request)
     return await domain.add_tag(managing_as(user), of, object_id, _tag(request))
 
 

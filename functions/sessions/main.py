@@ -22,19 +22,23 @@ CLEANUP_BUDGET_SECONDS = 20.0
 async def list_sessions(request: Request) -> Page[models.Session]:
     """The sessions of a member's workspace, or the caller's own."""
     caller = await callers.require_reader(request)
-    query: dict[str, object] = {**request.query_params}
-    if "status" in query:
-        query["status"] = request.query_params.getlist("status")
-    return await session_lists.find(caller, request_body.validate(models.SessionFilter, query, "query"))
+    return await session_lists.find(
+        caller, request_body.validate(models.SessionFilter, _with_statuses(request), "query")
+    )
 
 
 async def list_conversation_sessions(request: Request) -> Page[models.Session]:
-    """The sessions of one conversation."""
+    """The sessions of one conversation: the live ones, unless the query names statuses."""
     conversation_id = app.path_id(request, "conversation_id")
     caller = await callers.require_reader(request)
-    return await session_lists.find_in_conversation(
-        caller, conversation_id, request_body.read_query(request, models.SessionPageRequest)
-    )
+    search = request_body.validate(models.ConversationSessionFilter, _with_statuses(request), "query")
+    return await session_lists.find_in_conversation(caller, conversation_id, search)
+
+
+def _with_statuses(request: Request) -> dict[str, object]:
+    """The query's parameters, of which ``status`` may be repeated."""
+    query: dict[str, object] = {**request.query_params}
+    return query | ({"status": request.query_params.getlist("status")} if "status" in query else {})
 
 
 async def read_statistics(request: Request) -> statistics.Statistics:
@@ -53,18 +57,25 @@ async def read_session(request: Request) -> models.SessionDetail:
 async def start_session(request: Request) -> models.StartResult | Response:
     """The conversation's live session, or a new one."""
     caller = await callers.require_reader(request)
-    new = (
-        models.NewSession() if request_body.is_missing(request) else await request_body.read(request, models.NewSession)
-    )
+    new = await request_body.read_optional(request, models.NewSession)
     started = await domain.start(caller, new, client_info.of(request))
     return app.created(started) if started.created else started
 
 
 async def change(status: models.TargetStatus, request: Request) -> models.StatusChange:
-    """Pause, resume or cancel a session."""
+    """Pause, fail or cancel a session."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
-    return await domain.change(caller, session_id, status)
+    given = await request_body.read_optional(request, models.StatusReason)
+    return await domain.change(caller, session_id, status, given.reason)
+
+
+async def resume(request: Request) -> models.StatusChange:
+    """Resume a paused session."""
+    session_id = app.path_id(request, "session_id")
+    caller = await callers.require_reader(request)
+    await request_body.refuse_members(request)
+    return await domain.change(caller, session_id, "active")
 
 
 async def change_several(request: Request) -> bulk.BulkResult:
@@ -77,25 +88,29 @@ async def complete(request: Request) -> models.StatusChange:
     """Complete a session."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
-    return await workflow.complete_chat_session(caller, session_id)
+    given = await request_body.read_optional(request, models.StatusReason)
+    return await workflow.complete_chat_session(caller, session_id, given.reason)
 
 
 async def recover(request: Request) -> models.RecoveredSession:
-    """Recover a timed-out or interrupted session, with its history."""
+    """Recover a timed-out, failed or interrupted session, with its history."""
     session_id = app.path_id(request, "session_id")
     caller = await callers.require_reader(request)
+    await request_body.refuse_members(request)
     return await domain.recover(caller, session_id)
 
 
 async def take_over(request: Request) -> takeovers.Takeover:
     """Take a session over."""
     session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
+    await request_body.refuse_members(request)
     return await takeovers.take_over(user, session_id)
 
 
 async def hand_back(request: Request) -> takeovers.Takeover:
     """Hand a session back to its persona."""
     session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
+    await request_body.refuse_members(request)
     return await takeovers.hand_back(user, session_id)
 
 
@@ -157,9 +172,9 @@ async def change_workflow(request: Request) -> workflow.SessionWorkflow:
 
 
 async def set_request(request: Request) -> workflow.SessionWorkflow:
-    """Update the request of a session."""
+    """Update the request of a session, and its step and state with it."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
-    trip = await request_body.read(request, quoting.TripInfo)
+    trip = await request_body.read(request, workflow.TripUpdate)
     return await workflow.update_chat_session_with_trip_info(caller, session_id, trip)
 
 
@@ -188,13 +203,16 @@ async def set_proposal(request: Request) -> workflow.SessionWorkflow:
 async def note_activity(request: Request) -> workflow.SessionWorkflow:
     """Record activity from another channel."""
     session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
+    await request_body.refuse_members(request)
     return await workflow.update_chat_session_activity(caller, session_id)
 
 
 async def clean_up(request: Request) -> models.CleanupResult:
     """Time out idle sessions: of one workspace for its admins, of all for the schedule."""
     caller = await callers.require_user_or_cron(request)
-    cleanup = await request_body.read(request, models.CleanupRequest)
+    # Any media type: curl -d '{"maxAgeHours": 24}' names a form's.
+    body = await request_body.read_raw(request, limit=request_body.JSON_LIMIT)
+    cleanup = request_body.validate(models.CleanupRequest, request_body.parse(body) if body else {})
     if not isinstance(caller, callers.System):
         _require_enabled()
     return await domain.clean_up(caller, cleanup, budget_seconds=CLEANUP_BUDGET_SECONDS)
@@ -222,8 +240,9 @@ _HANDLERS: dict[str, app.Handler] = {
     "read_session": read_session,
     "start_session": start_session,
     "pause": functools.partial(change, "paused"),
-    "resume": functools.partial(change, "active"),
+    "resume": resume,
     "complete": complete,
+    "fail": functools.partial(change, "failed"),
     "cancel": functools.partial(change, "cancelled"),
     "change_several": change_several,
     "recover": recover,

@@ -125,6 +125,7 @@ async def list_own_invitations(request: Request) -> Page[Invitation]:
 async def accept_invitation(request: Request) -> invitations.Membership:
     """Become a member by an invitation."""
     invitation_id, user = app.path_id(request, "invitation_id"), await callers.require_user(request)
+    await request_body.refuse_members(request)
     return await invitations.accept(managing_as(user), invitation_id)
 
 
@@ -190,7 +191,7 @@ async def delete_space(request: Request) -> Response:
 async def rotate_hmac_secret(request: Request) -> NewSecret:
     """Generate the secret with which emails are signed."""
     space_id, user = app.path_id(request, "space_id"), await callers.require_user(request)
-    rotation = Rotation() if request_body.is_missing(request) else await request_body.read(request, Rotation)
+    rotation = await request_body.read_optional(request, Rotation)
     return await spaces.rotate_hmac_secret(managing_as(user), space_id, rotation)
 
 
@@ -255,7 +256,7 @@ async def remove_persona_secret(request: Request) -> Response:
 async def rotate_callback_secret(request: Request) -> NewSecret:
     """Generate the secret of asynchronous answers."""
     persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
-    rotation = Rotation() if request_body.is_missing(request) else await request_body.read(request, Rotation)
+    rotation = await request_body.read_optional(request, Rotation)
     return await personas.rotate_callback_secret(managing_as(user), persona_id, rotation)
 
 

@@ -1,4 +1,4 @@
-"""Client information: user agent, IP address and device of a request."""
+"""Client information: user agent, client hints, IP address and device of a request."""
 
 import functools
 import ipaddress
@@ -13,7 +13,7 @@ from lib import config
 
 Device = Literal["bot", "mobile", "tablet", "desktop"]
 
-_LONGEST_USER_AGENT = 512
+_LONGEST_HEADER = 512
 _LONGEST_ADDRESS = 100  # with a zone and a port; bounds the cache below
 _BOT = re.compile(r"bot\b|crawl|spider|curl/|wget/|python|aiohttp|httpx|okhttp|java/|node", re.IGNORECASE)
 _TABLET = re.compile(r"ipad|tablet|kindle|silk/|android(?!.*mobile)", re.IGNORECASE)
@@ -22,20 +22,25 @@ _MOBILE = re.compile(r"mobi|iphone|ipod|android", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ClientInfo:
-    """The client's user agent, address and device, as stored with a session."""
+    """The client's user agent, address and device, as stored with a session.
+
+    ``device_info`` is the client hint Sec-CH-UA: the browser's brands and versions.
+    """
 
     user_agent: str | None
     address: str | None
     device: Device | None
+    device_info: str | None = None
 
     def facts(self) -> dict[str, str | None]:
         """Arguments for the database."""
-        return {"user_agent": self.user_agent, "address": self.address, "device": self.device}
+        told = {"user_agent": self.user_agent, "address": self.address, "device": self.device}
+        return told if self.device_info is None else told | {"device_info": self.device_info}
 
 
 def of(request: Request) -> ClientInfo:
     """The client information of a request."""
-    user_agent = _user_agent(request.headers.get("user-agent", "")[: 4 * _LONGEST_USER_AGENT])
+    user_agent = _printable(request.headers.get("user-agent", "")[: 4 * _LONGEST_HEADER])
     return ClientInfo(
         user_agent=user_agent,
         address=address(
@@ -44,6 +49,7 @@ def of(request: Request) -> ClientInfo:
             trusted_proxies=config.settings().switchboard_trusted_proxies,
         ),
         device=device(user_agent, request.headers.get("sec-ch-ua-mobile", "")[:8]),
+        device_info=_printable(request.headers.get("sec-ch-ua", "")[: 4 * _LONGEST_HEADER]),
     )
 
 
@@ -78,8 +84,8 @@ def device(user_agent: str | None, mobile_hint: str | None = None) -> Device | N
 
 
 @functools.lru_cache(maxsize=512)
-def _user_agent(header: str) -> str | None:
-    return "".join(character for character in header if character.isprintable()).strip()[:_LONGEST_USER_AGENT] or None
+def _printable(header: str) -> str | None:
+    return "".join(character for character in header if character.isprintable()).strip()[:_LONGEST_HEADER] or None
 
 
 @functools.lru_cache(maxsize=512)

@@ -128,7 +128,8 @@ def read(document: object, caller: callers.Caller) -> ChatMessage:
     """The message in a JSON body of useChat, or in one of ours. Raises InvalidBody with the fields that do not fit.
 
     The last message must be the user's; its text parts are joined, and its id is the client message id, so that a
-    repeated request is the same turn. A regenerated or edited message has no client message id. For a signed-in user
+    repeated request is the same turn; a regenerated message is answered anew. An edited message has no client message
+    id. For a signed-in user
     the chat's id is the thread key. Earlier messages are ignored: the database has them.
     """
     if not isinstance(document, dict) or "messages" not in document:
@@ -140,6 +141,7 @@ def read(document: object, caller: callers.Caller) -> ChatMessage:
         "message": text,
         "client_message_id": sent.client_message_id or _repeatable_id(sent, message),
         "thread_key": thread_key or None,
+        "regenerate": sent.trigger == "regenerate-message",
         "metadata": message.metadata if isinstance(message.metadata, dict) else {},
     }
     ours = {name: value for name in _OUR_FIELDS if (value := getattr(sent, name)) is not None}
@@ -168,4 +170,4 @@ def _said(messages: list[Any]) -> tuple[_Message, str]:
 
 def _repeatable_id(sent: _ChatRequest, message: _Message) -> str | None:
     edited = sent.message_id is not None and sent.message_id == message.id
-    return None if sent.trigger == "regenerate-message" or edited else message.id or None
+    return None if edited else message.id or None

@@ -38,7 +38,10 @@ Status = Literal["active", "completed", "failed", "timeout", "cancelled"]
 
 
 class ChatMessage(ProvableArrival):
-    """A chat message; ``email`` and ``identity_token`` identify a sender without a bearer token."""
+    """A chat message; ``email`` and ``identity_token`` identify a sender without a bearer token.
+
+    ``regenerate`` answers the message that had this client message id anew, instead of returning its answer.
+    """
 
     droppable: ClassVar[frozenset[str]] = frozenset({"email", "metadata"})
 
@@ -47,6 +50,7 @@ class ChatMessage(ProvableArrival):
     thread_key: Label | None = None
     persona_id: UUID | None = None
     metadata: Attributes = Field(default_factory=dict)
+    regenerate: bool = False
 
     @classmethod
     def droppable_of(cls, given: dict[str, Any]) -> frozenset[str]:
@@ -93,6 +97,12 @@ class _StartResult(Record):
     allowed_networks: tuple[str, ...]
     issued_at: datetime
     limits: tuple[RateLimit, ...] = ()
+
+
+class _RetryResult(_StartResult):
+    message: str
+    metadata: Mapping[str, Any]
+    space_id: UUID | None
 
 
 class TurnState(Record):
@@ -193,6 +203,42 @@ async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMess
         return await rpc.call("start_turn", arguments | {"last_try": last}, _StartResult, repeatable=repeatable)
 
     started = await until_stopped(attempt)
+    return _turn(caller, started, message, space_id, started_at)
+
+
+async def retry(caller: callers.Contact | callers.User, turn_id: UUID, client: ClientInfo) -> Turn:
+    """Answer the message of a failed, timed-out or cancelled turn anew, in a new turn; a repeat returns that turn.
+
+    A session that ended with the turn resumes. Raises Refused (turn_not_found, persona_not_found, rate_limited,
+    persona_unavailable, taken_over; transition_not_allowed with ``turn_status`` and ``session_status``: the turn has an
+    answer, a later message follows it, or its session has ended otherwise) and BackendUnavailable.
+    """
+    rpc, started_at = commands.acting_as(caller, callers.Scope.of_caller(caller)), time.monotonic()
+    arguments = {"turn_id": turn_id, "attempt_id": uuid4(), "client": client.facts()}
+    started = await rpc.call("retry_turn", arguments, _RetryResult, repeatable=True)
+    asked = ChatMessage(message=started.message, metadata=dict(started.metadata))
+    return _turn(caller, started, asked, started.space_id, started_at)
+
+
+async def regenerate(caller: callers.Caller, space_id: UUID | None, message: ChatMessage, client: ClientInfo) -> Turn:
+    """Answer a message anew: retry its turn if that can be retried, else store the message again. Raises as start."""
+    if message.client_message_id is not None and isinstance(caller, callers.Contact | callers.User):
+        turn = await start(caller, space_id, message, client)
+        try:
+            # A retry that has failed is retried itself.
+            while turn.repeated:
+                turn = await retry(caller, turn.id, client)
+        except errors.Refused as refused:
+            if refused.code != "transition_not_allowed":
+                raise
+        else:
+            return turn
+    return await start(caller, space_id, message.model_copy(update={"client_message_id": None}), client)
+
+
+def _turn(
+    caller: callers.Caller, started: _StartResult, message: ChatMessage, space_id: UUID | None, started_at: float
+) -> Turn:
     newcomer = _newcomer(caller, started, space_id) if space_id is not None else None
     return Turn(
         id=started.turn_id,

@@ -36,7 +36,8 @@ class TimelinePageRequest(Body):
 class ContactEvent(Record):
     """An event; only the fields of its kind are set. Times are in UTC.
 
-    ``actor_id`` is the author; ``contact_id`` the other contact of a merge; ``identity`` is ``platform:id``.
+    ``actor_id`` is the author; ``contact_id`` the other contact of a merge; ``identity`` is ``platform:id``. A
+    session's end has the number of its messages and the time of the last one.
     """
 
     at: datetime
@@ -52,6 +53,10 @@ class ContactEvent(Record):
     workflow: str | None = None
     from_step: str | None = None
     to_step: str | None = None
+    last_message_at: datetime | None = None
+    message_count: int | None = None
+    proposal_id: UUID | None = None
+    title: str | None = None
     quote_id: UUID | None = None
     operator: str | None = None
     amount: float | None = None

@@ -1,16 +1,22 @@
-"""Follow-ups: messages of a contact or a member from outside the chat."""
+"""Follow-ups: messages of a contact, a member or a persona from outside the chat."""
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from lib.auth import callers
 from lib.auth.client_info import ClientInfo
 from lib.database import commands
 from lib.fields.models import Arrival, FieldWarning, Record
-from lib.fields.types import Attributes, Label, Message
+from lib.fields.types import Attributes, Label, Message, in_any_case
+
+
+def _role(value: object) -> object:
+    """A role in any case; ``assistant`` is what other systems call the persona."""
+    role = in_any_case(value)
+    return "persona" if role == "assistant" else role
 
 
 class FollowUp(Arrival):
@@ -23,7 +29,7 @@ class FollowUp(Arrival):
     droppable: ClassVar[frozenset[str]] = frozenset({"metadata"})
 
     text: Message
-    role: Literal["contact", "member"]
+    role: Annotated[Literal["contact", "member", "persona"], BeforeValidator(_role)]
     source: Label
     client_message_id: Label | None = None
     metadata: Attributes = Field(default_factory=dict)
@@ -41,7 +47,7 @@ class PostedMessage(Record):
     message_id: UUID
     session_id: UUID
     conversation_id: UUID
-    role: Literal["contact", "user", "member"]
+    role: Literal["contact", "user", "member", "persona"]
     text: str
     created_at: datetime
     created: bool

@@ -24,7 +24,7 @@ def storable(text: str) -> str:
 
 
 def in_any_case(value: object) -> object:
-    """A text trimmed and in lower case, for enum values in a query; any other value unchanged."""
+    """A text trimmed and in lower case, for enum values; any other value unchanged."""
     return value.strip().lower() if isinstance(value, str) else value
 
 
@@ -49,6 +49,9 @@ def storable_json(value: Any, depth: int = 0) -> Any:
             storable_json(member, depth + 1)
     return value
 
+
+Reason = Annotated[str, Field(max_length=500), AfterValidator(storable), AfterValidator(_not_blank)]
+"""Why a session was paused or ended: up to 500 characters, not blank."""
 
 Message = Annotated[str, Field(max_length=16_000), AfterValidator(storable), AfterValidator(_not_blank)]
 """A message: up to 16,000 characters, not blank."""

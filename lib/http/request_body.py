@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from lib import errors
+from lib.fields.models import Body
 
 JSON_LIMIT = 256 * 1024
 """Bytes of a JSON body: enough for the longest message with every character written as a \\u escape."""
@@ -39,6 +40,20 @@ async def read_json(request: Request, *, limit: int) -> Any:
     """The JSON value of a body of at most ``limit`` bytes. Raises as read, except InvalidBody."""
     _require_json(request)
     return parse(await read_raw(request, limit=limit))
+
+
+async def read_optional(request: Request, model: type[Model]) -> Model:
+    """The request's JSON body as a model; the model's defaults without a body. Raises as read."""
+    return validate(model, {}) if is_missing(request) else await read(request, model)
+
+
+class NoMembers(Body):
+    """The body of a route that takes no members."""
+
+
+async def refuse_members(request: Request) -> None:
+    """Check that a request has no body, or an empty object. Raises as read."""
+    await read_optional(request, NoMembers)
 
 
 def validate(model: type[Model], document: object, part: Literal["body", "query", "path"] = "body") -> Model:

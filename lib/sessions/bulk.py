@@ -10,16 +10,18 @@ from lib.auth import callers
 from lib.chat.stopping import until_stopped
 from lib.database import commands
 from lib.fields.models import Body, Record
-from lib.sessions.models import Status, TargetStatus
+from lib.fields.types import Reason
+from lib.sessions.models import GivenStatus, Status
 
 MAX_SESSIONS = 100
 
 
 class BulkStatusChange(Body):
-    """The target status of several sessions."""
+    """The target status of several sessions, and why."""
 
     session_ids: tuple[UUID, ...] = Field(min_length=1, max_length=MAX_SESSIONS)
-    status: TargetStatus
+    status: GivenStatus
+    reason: Reason | None = None
 
 
 class BulkItem(Record):
@@ -36,6 +38,14 @@ class BulkItem(Record):
     retry_after: int | None = None
 
 
+class _Attempted(BulkItem):
+    first: bool | None = None
+
+
+class _Attempt(Record):
+    items: tuple[_Attempted, ...]
+
+
 class BulkResult(Record):
     """One item for each session, in the order of the request, without duplicates."""
 
@@ -43,27 +53,27 @@ class BulkResult(Record):
 
 
 async def change(caller: callers.Contact | callers.User, new: BulkStatusChange) -> BulkResult:
-    """Pause, resume, complete or cancel sessions, as `lib.sessions.sessions.change` does for one.
+    """Pause, resume, complete, fail or cancel sessions, as `lib.sessions.sessions.change` does for one.
 
     If turns must stop first, waits for all of them together, at most 10 s; those that do not stop are turn_in_progress
     with ``stopping``. A session that the caller may not see is session_not_found.
     """
     rpc = commands.acting_as(caller, callers.Scope.of_caller(caller))
     order = tuple(dict.fromkeys(new.session_ids))
-    pending, stopped = list(order), set[UUID]()
+    pending, stopped = list(order), list[UUID]()
     items = dict[UUID, BulkItem]()
 
     async def attempt(_: bool) -> bool:
         nonlocal pending
-        arguments: dict[str, Any] = {"session_ids": pending, "status": new.status}
-        result = await rpc.call("change_sessions_status", arguments, BulkResult, repeatable=True)
+        arguments: dict[str, Any] = {
+            "session_ids": pending, "status": new.status, "reason": new.reason, "stopped_turns": stopped,
+        }  # fmt: skip
+        result = await rpc.call("change_sessions_status", arguments, _Attempt, repeatable=True)
         for item in result.items:
-            # A per_message session may have ended with the turn that was stopped for it.
-            known = {"changed": item.changed or item.id in stopped} if item.code is None else {}
             title = {"title": errors.TITLES.get(item.code)} if item.code is not None and item.title is None else {}
-            items[item.id] = item.model_copy(update=known | title)
+            items[item.id] = BulkItem(**item.model_dump(exclude={"first"}) | title)
         pending = [item.id for item in result.items if item.stopping]
-        stopped.update(pending)
+        stopped.extend(item.turn_id for item in result.items if item.first and item.turn_id is not None)
         return bool(pending)
 
     await until_stopped(attempt, bool)

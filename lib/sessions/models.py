@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from lib import errors
 from lib.auth.callers import Proof
 from lib.chat.turns import Status as TurnStatus
 from lib.database import paging
@@ -14,7 +15,7 @@ from lib.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from lib.fields.emails import EmailText
 from lib.fields.models import Body, Record
 from lib.fields.tags import Tag
-from lib.fields.types import Attributes, Label, Moment
+from lib.fields.types import Attributes, Label, Moment, Reason, in_any_case
 from lib.personas import Role
 from lib.workflow.quoting import (
     ExternalId,
@@ -31,7 +32,9 @@ MAX_OFFSET = 10_000
 """Largest offset: an offset reads all skipped rows, a cursor does not."""
 
 Status = Literal["active", "paused", "completed", "failed", "timeout", "cancelled", "archived"]
-TargetStatus = Literal["active", "paused", "completed", "cancelled"]
+TargetStatus = Literal["active", "paused", "completed", "failed", "cancelled"]
+GivenStatus = Annotated[TargetStatus, BeforeValidator(in_any_case)]
+"""A status to which a session is set, in any case."""
 
 
 class MessageView(Record):
@@ -70,6 +73,12 @@ class RecoveredSession(Record):
     changed: bool
     messages: tuple[MessageView, ...]
     last_turn: LastTurn | None
+
+
+class StatusReason(Body):
+    """Why a session is paused, completed, failed or cancelled; members read it."""
+
+    reason: Reason | None = None
 
 
 class StatusChange(Record):
@@ -112,7 +121,8 @@ class ContactRef(Record):
 class Session(Record):
     """A session in a list: a row of session_details, or of contact_session_details without the fields for members.
 
-    ``proof``: whether its contact has proven who they are, or only typed it.
+    ``proof``: whether its contact has proven who they are, or only typed it. ``error_message`` is the reason that a
+    member gave (for members), or the meaning of ``error_code``.
     """
 
     id: UUID
@@ -130,9 +140,11 @@ class Session(Record):
     turn_count: int
     message_count: int
     created_at: datetime
+    updated_at: datetime
     last_activity_at: datetime
     ended_at: datetime | None
     archived_at: datetime | None
+    error_code: str | None
     error_message: str | None
     workflow: str | None
     workflow_step: str | None
@@ -145,11 +157,19 @@ class Session(Record):
     taken_over_by: UUID | None = None
     taken_over_at: datetime | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_words(cls, row: Any) -> Any:
+        if isinstance(row, dict) and (code := row.get("error_code")) is not None and row.get("error_message") == code:
+            return {**row, "error_message": errors.failure(code).title}
+        return row
+
 
 class TurnView(Record):
-    """A turn of a session."""
+    """A turn of a session; ``retry_of`` is the turn whose message it answers anew."""
 
     id: UUID
+    retry_of: UUID | None = None
     status: TurnStatus
     error_code: str | None
     client_message_id: str | None
@@ -160,7 +180,7 @@ class TurnView(Record):
 
 
 class TimelineEntry(Record):
-    """An entry of a session's timeline. ``actor_id``, steps and quotes are for members.
+    """An entry of a session's timeline. ``actor_id``, ``reason``, steps and quotes are for members.
 
     ``object_id`` is the quote or proposal; the code ``late`` marks a quote that arrived after the session's end.
     """
@@ -172,19 +192,22 @@ class TimelineEntry(Record):
     code: str | None = None
     step: str | None = None
     object_id: UUID | None = None
+    reason: str | None = None
 
 
 class SessionDetail(Session):
     """A session with its last 200 turns, a page of its messages and its timeline, each oldest first.
 
-    ``messages_before`` is the cursor for earlier messages. State, quotes (the first 200 of its request) and references
-    are for members.
+    ``messages_before`` is the cursor for earlier messages. The conversation's subject, state, metadata (user agent,
+    address, device, context), quotes (the first 200 of its request) and references are for members.
     """
 
     turns: tuple[TurnView, ...]
     messages: tuple[MessageView, ...]
     messages_before: UUID | None
     timeline: tuple[TimelineEntry, ...]
+    subject: str | None = None
+    metadata: Mapping[str, Any] | None = None
     workflow_state: Mapping[str, Any] | None = None
     quotes: tuple[Quote, ...] | None = None
     refs: tuple[ExternalRef, ...] | None = None
@@ -218,6 +241,21 @@ class SessionPageRequest(Body):
         return self
 
 
+def _statuses(given: Any) -> Any:
+    """One or several statuses, repeated or separated by commas, in any case."""
+    texts = given if isinstance(given, list) else [given]
+    return [word.strip().lower() for text in texts for word in str(text).split(",")] if given is not None else None
+
+
+Statuses = Annotated[tuple[Status, ...] | None, BeforeValidator(_statuses)]
+
+
+class ConversationSessionFilter(SessionPageRequest):
+    """Filters of a conversation's sessions: the live ones, unless ``status`` says otherwise."""
+
+    status: Statuses = ("active", "paused")
+
+
 class SessionFilter(SessionPageRequest):
     """Filters of a list of sessions. ``text`` searches messages; time ranges include ``after`` and exclude ``before``.
 
@@ -226,7 +264,7 @@ class SessionFilter(SessionPageRequest):
     """
 
     workspace_id: UUID | None = None
-    status: tuple[Status, ...] | None = None
+    status: Statuses = None
     persona_id: UUID | None = None
     contact_id: UUID | None = None
     email: EmailText | None = None
@@ -252,13 +290,6 @@ class SessionFilter(SessionPageRequest):
         """Whether no session matches for a caller who is not a member."""
         return bool(self.has_quote or self.email or self.assigned_user_id or self.unassigned is False)
 
-    @field_validator("status", mode="before")
-    @classmethod
-    def _several_in_any_case(cls, given: Any) -> Any:
-        if isinstance(given, list):
-            return [word.strip().lower() for text in given for word in str(text).split(",")]
-        return given
-
 
 class MessagePageRequest(Body):
     """A page of a session's messages: the last ones, or the last ones before a message."""
@@ -268,21 +299,31 @@ class MessagePageRequest(Body):
 
 
 class NewSession(Body):
-    """A session to start: a member's for a contact, or the caller's own (for a user, at a space).
+    """A session to start: a member's for a contact or in a conversation, or the caller's own (for a user, at a space).
 
     ``context`` is stored with a new session. Members may name a ``template`` by id or name.
     """
 
     contact_id: UUID | None = None
+    conversation_id: UUID | None = None
     space_id: UUID | None = None
     persona_id: UUID | None = None
     thread_key: Label | None = None
     context: Attributes = Field(default_factory=dict)
     template: Label | None = None
 
+    @model_validator(mode="after")
+    def _one_place(self) -> "NewSession":
+        if self.conversation_id is not None and (self.contact_id is not None or self.thread_key is not None):
+            raise ValueError("a conversation_id stands for the contact and the thread")
+        return self
+
 
 class CleanupRequest(Body):
-    """Idle hours until a session times out. Members name their workspace; the schedule sends an empty body."""
+    """Idle hours until a session times out: by default the workspace's; the workspace is by default the only one.
+
+    The schedule sends an empty body.
+    """
 
     workspace_id: UUID | None = None
     max_age_hours: int | None = Field(default=None, ge=1, le=8_760)

@@ -22,6 +22,7 @@ from lib.database.queries import Queries, Query
 from lib.fields import emails, external_refs
 from lib.fields.models import Record
 from lib.sessions.models import (
+    ConversationSessionFilter,
     MessagePageRequest,
     MessageView,
     Session,
@@ -96,11 +97,17 @@ async def find_by_trip(
     return await _find(caller, search, _Match(refs=trip_ids, ref_kind="trip"))
 
 
-async def find_in_conversation(caller: Caller, conversation_id: UUID, page: SessionPageRequest) -> Page[Session]:
-    """A conversation's sessions, newest first. Raises Refused (conversation_not_found)."""
+async def find_in_conversation(
+    caller: Caller, conversation_id: UUID, search: ConversationSessionFilter
+) -> Page[Session]:
+    """A conversation's sessions with these statuses, newest first. Raises Refused (conversation_not_found)."""
+
+    def narrow(query: Query) -> Query:
+        query = query.eq("conversation_id", conversation_id)
+        return query if search.status is None else query.in_("status", search.status)
 
     async def read_as(reader: _Reader) -> Page[Session]:
-        return await _Source(reader, lambda query: query.eq("conversation_id", conversation_id)).page(page)
+        return await _Source(reader, narrow).page(search)
 
     found = await _first(caller, read_as, _NO_SESSIONS)
     if not found.items:
@@ -402,7 +409,11 @@ def _details(reader: _Reader, page: MessagePageRequest) -> Query:
     """Sessions with the rows of other tables that their details show."""
     columns = ["*", "turns(*)", f"messages({_MESSAGE})" if page.before is None else "before:messages(created_at)"]
     if reader.as_member:
-        columns += ["refs:session_refs(*)", "request_quotes:requests!sessions_request_id_fkey(quotes(*))"]
+        columns += [
+            "conversation:conversations(subject)",
+            "refs:session_refs(*)",
+            "request_quotes:requests!sessions_request_id_fkey(quotes(*))",
+        ]
     query: Query = reader.database.table(reader.view).select(*columns)
     query = _newest_first(query, MAX_TURNS, "turns")
     if page.before is None:
@@ -477,12 +488,18 @@ class _Quotes(Record):
     quotes: tuple[Quote, ...]
 
 
+class _Conversation(Record):
+    subject: str | None
+
+
 class _SessionRow(Session):
     """A row of a session with its embedded rows, the newest first."""
 
     turns: tuple[TurnView, ...]
     messages: tuple[MessageView, ...] = ()
     before: tuple[_CreatedAt, ...] = ()
+    conversation: _Conversation | None = None
+    metadata: Mapping[str, Any] | None = None
     workflow_state: Mapping[str, Any] | None = None
     refs: tuple[ExternalRef, ...] | None = None
     request_quotes: _Quotes | None = None
@@ -505,6 +522,8 @@ class _SessionRow(Session):
             messages=tuple(map(self._with_proof, messages[:limit][::-1])),
             messages_before=messages[limit - 1].id if len(messages) > limit else None,
             timeline=tuple(sorted([created, *happened, *started, *finished], key=_place)),
+            subject=self.conversation.subject if self.conversation else None,
+            metadata=self.metadata,
             workflow_state=self.workflow_state,
             quotes=(self.request_quotes.quotes if self.request_quotes else ()) if is_member else None,
             refs=self.refs,

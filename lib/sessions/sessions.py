@@ -24,7 +24,7 @@ CLEANUP_BATCH = 500
 
 
 async def recover(caller: callers.Contact | callers.User, session_id: UUID) -> RecoveredSession:
-    """Reactivate a timed-out session and end a turn that its process abandoned; a live session is only read.
+    """Reactivate a timed-out or failed session and end a turn that its process abandoned; a live session is only read.
 
     Raises Refused: session_not_found if the caller may not see it, transition_not_allowed with ``session_status`` if it
     ended otherwise or its conversation has another live session.
@@ -33,38 +33,44 @@ async def recover(caller: callers.Contact | callers.User, session_id: UUID) -> R
     return await rpc.call("recover_session", {"session_id": session_id}, RecoveredSession, repeatable=True)
 
 
-async def change(caller: callers.Contact | callers.User, session_id: UUID, status: TargetStatus) -> StatusChange:
-    """Pause, resume, complete or cancel a session. Ending it first stops its turn, whose delivered text is kept.
+async def change(
+    caller: callers.Contact | callers.User, session_id: UUID, status: TargetStatus, reason: str | None = None
+) -> StatusChange:
+    """Pause, resume, complete, fail or cancel a session. Ending it first stops its turn, whose delivered text is kept.
 
-    Waits for that for at most 10 s. Raises Refused: session_not_found, forbidden (only members do more than cancel),
-    transition_not_allowed with ``session_status``, turn_in_progress if the turn does not stop in time.
+    Waits for that for at most 10 s. Of several calls for one status, one reports ``changed``. Raises Refused:
+    session_not_found, forbidden (only members do more than cancel), transition_not_allowed with ``session_status``,
+    turn_in_progress if the turn does not stop in time.
     """
     rpc = commands.acting_as(caller, callers.Scope.of_caller(caller))
-    attempts = 0
+    arguments: dict[str, Any] = {"session_id": session_id, "status": status, "reason": reason}
 
     async def attempt(_: bool) -> StatusChange:
-        nonlocal attempts
-        attempts += 1
-        arguments = {"session_id": session_id, "status": status}
-        return await rpc.call("change_session_status", arguments, StatusChange, repeatable=True)
+        try:
+            return await rpc.call("change_session_status", arguments, StatusChange, repeatable=True)
+        except errors.Refused as refused:
+            # A per_message session ends with the turn that is stopped for it: for the first call that stops it.
+            if refused.extra.pop("first", False):
+                arguments["stopped_turn"] = refused.extra["turn_id"]
+            raise
 
-    change = await until_stopped(attempt)
-    # A per_message session may have ended with the turn that was stopped for it.
-    return change.model_copy(update={"changed": change.changed or attempts > 1})
+    return await until_stopped(attempt)
 
 
 async def start(caller: callers.Contact | callers.User, new: NewSession, client: ClientInfo) -> StartResult:
     """The conversation's live session, or a new one; a contact without a linked session is linked to it.
 
-    Raises InvalidBody for a user who names neither contact nor space, and Refused (contact_not_found, space_not_found,
-    persona_not_found, template_not_found, persona_required, conversation_not_found, thread_key_not_allowed,
+    Raises InvalidBody for a user who names no contact, conversation or space, and Refused (contact_not_found,
+    space_not_found, persona_not_found, template_not_found, persona_required, conversation_not_found,
+    thread_key_not_allowed,
     rate_limited, forbidden for an agent without access to the live session and for a non-member who names a template).
     """
     scope = callers.Scope.of_caller(caller)
     if isinstance(caller, callers.User):
-        if new.contact_id is None and new.space_id is None:
+        for_contact = new.contact_id is not None or new.conversation_id is not None
+        if not for_contact and new.space_id is None:
             raise errors.InvalidBody([errors.FieldError("space_id", "must be given where there is no contact_id")])
-        scope = scope if new.contact_id is not None else callers.Scope(space_id=new.space_id)
+        scope = scope if for_contact else callers.Scope(space_id=new.space_id)
     rpc = commands.acting_as(caller, scope)
     arguments = new.model_dump() | {"client": client.facts()}
     return await rpc.call("start_session", arguments, StartResult, repeatable=True)
@@ -76,8 +82,8 @@ async def clean_up(
     """Time out idle sessions in batches, within the time budget.
 
     The schedule's call covers all workspaces, each with its own hours or the instance's, and only if the interval has
-    passed since the last sweep. A member's call covers one workspace at once, with the given hours. Raises InvalidBody
-    for fields of the other kind of call, and Refused (workspace_not_found, forbidden).
+    passed since the last sweep. A member's call covers one workspace at once, with the given hours or the workspace's.
+    Raises InvalidBody if the schedule names either, and Refused (workspace_required, workspace_not_found, forbidden).
     """
     settings = config.settings()
     arguments: dict[str, Any]
@@ -94,11 +100,8 @@ async def clean_up(
             "interval_hours": settings.chat_session_cleanup_interval,
         }
     else:
-        missing = [name for name in ("workspace_id", "max_age_hours") if getattr(cleanup, name) is None]
-        if missing:
-            raise errors.InvalidBody([errors.FieldError(name, "must be given") for name in missing])
         rpc, name = managing_as(caller), "clean_up_sessions"
-        arguments = cleanup.model_dump()
+        arguments = cleanup.model_dump() | {"default_hours": settings.chat_session_timeout_hours}
     end = time.monotonic() + budget_seconds
     timed_out, remaining = 0, True
     while remaining and time.monotonic() < end:

@@ -17,10 +17,13 @@ from pydantic import (
 
 from lib.fields import external_refs
 from lib.fields.models import Body, Record
-from lib.fields.types import Attributes, Label, Moment
+from lib.fields.types import Attributes, Label, Message, Moment, in_any_case
 
 QuoteStatus = Literal["requested", "received", "declined", "expired", "withdrawn"]
 ProposalStatus = Literal["draft", "sent", "accepted", "declined", "withdrawn"]
+
+Amount = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=2)]
+"""A price in the currency's main unit."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 
@@ -68,6 +71,7 @@ class PrimaryQuote(Record):
     operator: str
     amount: float | None
     currency: str | None
+    aircraft_type: str | None = None
 
 
 class QuoteCounts(Record):
@@ -91,6 +95,7 @@ class Quote(Record):
     status: QuoteStatus
     amount: float | None
     currency: str | None
+    aircraft_type: str | None = None
     late: bool
     details: Mapping[str, Any]
     created_at: datetime
@@ -99,11 +104,14 @@ class Quote(Record):
 
 
 class Proposal(Record):
-    """A proposal; title and quote only for members who work on the session."""
+    """A proposal, as its contact reads it; the quote only for members who work on the session."""
 
     id: UUID
     status: ProposalStatus
     title: str | None = None
+    amount: float | None = None
+    currency: str | None = None
+    text: str | None = None
     quote_id: UUID | None = None
 
 
@@ -127,7 +135,8 @@ class NewExternalRef(Body):
 class TripInfo(Body):
     """Known facts of a trip. Omitted fields stay unchanged; null clears route, date and passengers.
 
-    ``request_id`` continues a request of the same contact from another session.
+    ``request_id`` continues a request of the same contact from another session. ``avinode_…_id`` are other names of
+    ``trip_id`` and of an id in ``rfp_ids`` and ``rfq_ids``.
     """
 
     request_id: UUID | None = None
@@ -140,18 +149,26 @@ class TripInfo(Body):
     trip_code: ExternalId | None = None
     rfp_ids: tuple[ExternalId, ...] = Field(default=(), max_length=50)
     rfq_ids: tuple[ExternalId, ...] = Field(default=(), max_length=50)
+    avinode_trip_id: ExternalId | None = None
+    avinode_rfp_id: ExternalId | None = None
+    avinode_rfq_id: ExternalId | None = None
     refs: tuple[NewExternalRef, ...] = Field(default=(), max_length=50)
 
     def document(self) -> dict[str, Any]:
         """Arguments for the database."""
         plain = {"request_id", "origin", "destination", "departs_at", "passengers", "details"}
-        trips = [each for each in (self.trip_id, self.trip_code) if each is not None]
+        ids = (
+            ("trip", (self.trip_id, self.trip_code, self.avinode_trip_id)),
+            ("rfp", (*self.rfp_ids, self.avinode_rfp_id)),
+            ("rfq", (*self.rfq_ids, self.avinode_rfq_id)),
+        )
         found = [
             *(external_refs.of(each.system, each.kind, each.external_id) for each in self.refs),
             *(
                 external_refs.of(external_refs.AVINODE, kind, each)
-                for kind, several in (("trip", trips), ("rfp", self.rfp_ids), ("rfq", self.rfq_ids))
+                for kind, several in ids
                 for each in several
+                if each is not None
             ),
         ]
         known = [ref.document() for ref in dict.fromkeys(found)]
@@ -164,18 +181,18 @@ class QuoteUpdate(Body):
     ``primary`` makes it the session's primary quote; only a received quote can be primary.
     """
 
-    status: QuoteStatus | None = None
+    status: Annotated[QuoteStatus | None, BeforeValidator(in_any_case)] = None
     operator: Label | None = None
     external_id: Label | None = None
-    amount: Decimal | None = Field(default=None, ge=0, max_digits=14, decimal_places=2)
+    amount: Amount | None = None
     currency: Currency | None = None
+    aircraft_type: Label | None = None
     details: Attributes | None = None
     primary: bool = False
 
     @model_validator(mode="after")
     def _whole_price(self) -> "QuoteUpdate":
-        if (self.amount is None) != (self.currency is None):
-            raise ValueError("an amount and its currency come together")
+        _require_whole_price(self.amount, self.currency)
         return self
 
     def document(self) -> dict[str, Any]:
@@ -184,13 +201,32 @@ class QuoteUpdate(Body):
 
 
 class ProposalUpdate(Body):
-    """Known facts of a proposal; omitted fields stay unchanged, null clears title and quote."""
+    """Known facts of a proposal; omitted fields stay unchanged, null clears title, price, text and quote.
 
-    status: ProposalStatus | None = None
+    The contact reads status, title, price and text once it is sent. ``complete`` completes the session with it.
+    """
+
+    status: Annotated[ProposalStatus | None, BeforeValidator(in_any_case)] = None
     title: Label | None = None
+    amount: Amount | None = None
+    currency: Currency | None = None
+    text: Message | None = None
     quote_id: UUID | None = None
     details: Attributes | None = None
+    complete: bool = False
+
+    @model_validator(mode="after")
+    def _whole_price(self) -> "ProposalUpdate":
+        _require_whole_price(self.amount, self.currency)
+        if self.complete and self.status not in ("sent", "accepted"):
+            raise ValueError("a session is completed with a proposal that is sent or accepted")
+        return self
 
     def document(self) -> dict[str, Any]:
         """Arguments for the database."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+def _require_whole_price(amount: Decimal | None, currency: str | None) -> None:
+    if (amount is None) != (currency is None):
+        raise ValueError("an amount and its currency come together")

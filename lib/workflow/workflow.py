@@ -7,20 +7,23 @@ but does not work on it.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Self, TypeVar
 from uuid import UUID
+
+from pydantic import model_validator
 
 from lib import errors
 from lib.auth import callers
 from lib.auth.callers import Proof
 from lib.auth.client_info import ClientInfo
+from lib.chat.stopping import until_stopped
 from lib.database import commands
 from lib.database.paging import Page
 from lib.fields import external_refs
 from lib.fields.models import Body, Empty, Record
-from lib.fields.types import Attributes
+from lib.fields.types import Attributes, Label, Reason
 from lib.sessions import models, session_lists, sessions
-from lib.sessions.models import NewSession, Session, Status
+from lib.sessions.models import GivenStatus, NewSession, Session, Status
 from lib.workflow.quoting import (
     ExternalRef,
     Identifier,
@@ -42,7 +45,9 @@ class SessionWorkflow(Record):
     conversation_id: UUID
     contact_id: UUID | None
     proof: Proof | None = None
+    subject: str | None = None
     status: Status
+    updated_at: datetime
     last_activity_at: datetime
     workflow: str | None
     workflow_step: str | None
@@ -62,29 +67,77 @@ class UpsertedSession(SessionWorkflow):
     created: bool
 
 
-class WorkflowUpdate(Body):
+Changed = TypeVar("Changed", bound=SessionWorkflow)
+
+
+class _Step(Body):
+    """A step, also named ``current_step``, and the state that goes with it.
+
+    Members of ``workflow_state`` are replaced one by one; null removes one.
+    """
+
+    step: Identifier | None = None
+    current_step: Identifier | None = None
+    workflow_state: Attributes | None = None
+
+    @model_validator(mode="after")
+    def _one_step(self) -> Self:
+        if self.step is not None and self.current_step not in (None, self.step):
+            raise ValueError("step and current_step are one step")
+        return self
+
+    def position(self) -> dict[str, Any]:
+        """The step and the state, as far as they are given."""
+        named = {"step": self.step or self.current_step, "workflow_state": self.workflow_state}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+class TripUpdate(_Step, TripInfo):
+    """Known facts of a trip, and the step and state that follow from them; together or not at all."""
+
+    def document(self) -> dict[str, Any]:
+        """Arguments for the database."""
+        return super().document() | self.position()
+
+
+class WorkflowUpdate(_Step):
     """Changes of a session's workflow, applied together or not at all.
 
     ``step`` alone belongs to the session's workflow or, without one, to the built-in workflow; ``workflow`` alone
-    starts it. Members of ``workflow_state`` are replaced one by one; null removes one.
+    starts it. ``subject`` is the conversation's. ``request_id`` is short for that of ``trip``.
     """
 
     workflow: Identifier | None = None
-    step: Identifier | None = None
-    workflow_state: Attributes | None = None
+    subject: Label | None = None
+    request_id: UUID | None = None
     trip: TripInfo | None = None
 
     def document(self) -> dict[str, Any]:
         """Arguments for the database."""
-        named = {"workflow": self.workflow, "step": self.step, "workflow_state": self.workflow_state}
-        trip = {} if self.trip is None else {"trip": self.trip.document()}
-        return {name: value for name, value in named.items() if value is not None} | trip
+        named = {"workflow": self.workflow, "subject": self.subject}
+        trip = {} if self.trip is None else self.trip.document()
+        if self.request_id is not None:
+            trip = {"refs": [], **trip, "request_id": str(self.request_id)}
+        given = {name: value for name, value in named.items() if value is not None} | self.position()
+        return given | ({"trip": trip} if trip else {})
 
 
 class SessionUpsert(WorkflowUpdate, NewSession):
-    """A contact's session to start or continue, and changes of its workflow."""
+    """A contact's session to start or continue, by contact or conversation, and changes of its workflow and status."""
 
-    contact_id: UUID
+    status: GivenStatus | None = None
+    reason: Reason | None = None
+
+    @model_validator(mode="after")
+    def _some_place(self) -> Self:
+        if self.contact_id is None and self.conversation_id is None:
+            raise ValueError("contact_id or conversation_id must be given")
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """Arguments for the database."""
+        named = {"status": self.status, "reason": self.reason if self.status is not None else None}
+        return super().document() | {name: value for name, value in named.items() if value is not None}
 
     def opening(self) -> dict[str, Any]:
         """The fields that select or start the session."""
@@ -100,12 +153,13 @@ class TripFilter(models.SessionPageRequest):
 async def create_or_update_chat_session(
     caller: callers.User, wanted: SessionUpsert, client: ClientInfo
 ) -> UpsertedSession:
-    """Find or start a contact's live session and change its workflow. If a change is refused, no session is started.
+    """Find or start a contact's live session and change its workflow and status.
 
-    Raises as lib.sessions.sessions.start and update_chat_session_workflow.
+    If a change is refused, no session is started; none is started to be ended, and a repeat of the end changes nothing.
+    Raises as lib.sessions.sessions.start and change, and update_chat_session_workflow.
     """
     arguments = wanted.opening() | {"client": client.facts(), "changes": wanted.document()}
-    return await _working(caller).call("create_or_update_chat_session", arguments, UpsertedSession, repeatable=True)
+    return await _until_stopped(caller, "create_or_update_chat_session", arguments, UpsertedSession, "changes")
 
 
 async def get_active_chat_session(caller: callers.Contact | callers.User, conversation_id: UUID) -> Session:
@@ -149,8 +203,10 @@ async def update_chat_session_workflow(
     return await _change(caller, "update_chat_session_workflow", session_id, changes=changes.document())
 
 
-async def update_chat_session_with_trip_info(caller: callers.User, session_id: UUID, trip: TripInfo) -> SessionWorkflow:
-    """Update the request of a session. Raises Refused (request_not_found, transition_not_allowed, proof_required)."""
+async def update_chat_session_with_trip_info(
+    caller: callers.User, session_id: UUID, trip: TripUpdate
+) -> SessionWorkflow:
+    """Update the request of a session, and its step and state. Raises as update_chat_session_workflow."""
     return await _change(caller, "update_chat_session_with_trip_info", session_id, trip=trip.document())
 
 
@@ -177,9 +233,12 @@ async def update_chat_session_with_proposal(
 ) -> SessionWorkflow:
     """Update the proposal of a session; after a declined or withdrawn one, a new proposal starts.
 
+    A sent proposal moves the session to the step ``proposal_ready``; with ``complete`` it also completes the session,
+    as lib.sessions.sessions.change does.
     Raises Refused (transition_not_allowed with ``proposal_status`` and ``allowed``, quote_not_found, proof_required).
     """
-    return await _change(caller, "update_chat_session_with_proposal", session_id, proposal=news.document())
+    arguments: dict[str, Any] = {"session_id": session_id, "proposal": news.document()}
+    return await _until_stopped(caller, "update_chat_session_with_proposal", arguments, SessionWorkflow, "proposal")
 
 
 async def update_chat_session_activity(caller: callers.User, session_id: UUID) -> SessionWorkflow:
@@ -190,15 +249,36 @@ async def update_chat_session_activity(caller: callers.User, session_id: UUID) -
     return await _change(caller, "update_chat_session_activity", session_id)
 
 
-async def complete_chat_session(caller: callers.Contact | callers.User, session_id: UUID) -> models.StatusChange:
+async def complete_chat_session(
+    caller: callers.Contact | callers.User, session_id: UUID, reason: str | None = None
+) -> models.StatusChange:
     """Complete a session, as lib.sessions.sessions.change does."""
-    return await sessions.change(caller, session_id, "completed")
+    return await sessions.change(caller, session_id, "completed", reason)
 
 
 async def remove_chat_session_ref(caller: callers.User, session_id: UUID, ref_id: UUID) -> None:
-    """Remove a reference that was added by mistake. Raises Refused (ref_not_found)."""
+    """Remove a reference that was added by mistake, also from the sessions with the same request.
+
+    Raises Refused (ref_not_found).
+    """
     arguments = {"session_id": session_id, "ref_id": ref_id}
     await _working(caller).call("remove_chat_session_ref", arguments, Empty)
+
+
+async def _until_stopped(
+    caller: callers.User, name: str, arguments: dict[str, Any], returns: type[Changed], document: str
+) -> Changed:
+    """Repeat a command that may end a session until its turn has stopped; the argument ``document`` has the status."""
+
+    async def attempt(_: bool) -> Changed:
+        try:
+            return await _working(caller).call(name, arguments, returns, repeatable=True)
+        except errors.Refused as refused:
+            if refused.extra.pop("first", False):
+                arguments[document] = arguments[document] | {"stopped_turn": refused.extra["turn_id"]}
+            raise
+
+    return await until_stopped(attempt)
 
 
 def _working(caller: callers.User) -> commands.Rpc:

@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
@@ -13,10 +13,10 @@ from lib.database.queries import Queries
 from lib.fields import emails
 from lib.fields.emails import EmailText
 from lib.fields.models import Body, Empty, PartialUpdate, Record
-from lib.fields.types import DisplayName
+from lib.fields.types import DisplayName, in_any_case
 from lib.workspaces import settings
 
-ArchivedStatus = Literal["completed", "failed", "timeout", "cancelled"]
+ArchivedStatus = Annotated[Literal["completed", "failed", "timeout", "cancelled"], BeforeValidator(in_any_case)]
 PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 

@@ -208,16 +208,28 @@ end;
 $$;
 comment on function private.enter is 'Enters the workspace of the caller''s scope; the policies for switchboard read the setting.';
 
+create function private.is_owner()
+    returns boolean language plpgsql stable set search_path = ''
+as $$
+begin
+    -- A login, not a role that it takes: a definer function runs as postgres for every caller.
+    return private.claims() = '{}' and pg_has_role(session_user, 'postgres', 'member');
+end;
+$$;
+comment on function private.is_owner is 'Whether the database''s owner calls, in a session of its own: an operator with psql, pg_cron.';
+
 create function private.require_system()
     returns void language plpgsql stable set search_path = ''
 as $$
 begin
-    if coalesce((private.claims() -> 'scope' ->> 'system')::boolean, false) is not true then
+    if coalesce((private.claims() -> 'scope' ->> 'system')::boolean, false) is not true
+       and private.claims() ->> 'role' is distinct from 'service_role'
+       and not private.is_owner() then
         raise sqlstate 'PT403' using message = 'forbidden';
     end if;
 end;
 $$;
-comment on function private.require_system is 'Refuses every scope except that of work without a caller: a webhook, a job, a sweep.';
+comment on function private.require_system is 'Refuses every scope except that of work without a caller (a webhook, a job, a sweep), the service role, and the database''s owner.';
 
 create function private.enter_workspace(workspace_id uuid)
     returns void language plpgsql set search_path = ''
@@ -318,6 +330,9 @@ grant execute on function
     to contact, switchboard;
 
 grant execute on function
-    private.enter, private.require_system, private.enter_workspace, private.entered_workspace, private.refuse,
-    private.raise_refusal
+    private.enter, private.refuse, private.raise_refusal
     to switchboard;
+
+grant execute on function
+    private.is_owner, private.require_system, private.enter_workspace, private.entered_workspace
+    to service_role, switchboard;

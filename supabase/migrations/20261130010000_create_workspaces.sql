@@ -156,7 +156,7 @@ create function private.caller_role(workspace_id uuid)
 as $$
     -- A token with another scope, such as a chat, manages nothing.
     select case
-               when private.claims() ->> 'role' = 'service_role' then 'owner'::public.member_role
+               when private.claims() ->> 'role' = 'service_role' or private.is_owner() then 'owner'::public.member_role
                when private.claims() ->> 'role' = 'switchboard'
                     and (private.claims() #>> '{scope,management}')::boolean
                     and private.claims() #>> '{caller,kind}' = 'user'

@@ -34,6 +34,7 @@ create table public.sessions (
     taken_over_by         uuid,
     taken_over_at         timestamptz,
     first_message_at      timestamptz,
+    updated_at            timestamptz           not null default clock_timestamp(),
     constraint sessions_pkey                  primary key (id),
     constraint sessions_workspace_key         unique (workspace_id, id),
     constraint sessions_conversation_key      unique (workspace_id, conversation_id, id),
@@ -58,8 +59,10 @@ comment on column public.sessions.space_id is 'That of its conversation, copied 
 comment on column public.sessions.channel is 'That of its conversation, which keeps it, copied so that lists by channel have an index.';
 comment on column public.sessions.assigned_user_id is 'The member who is responsible for it; null: none, also after that member left.';
 comment on column public.sessions.turn_count is 'Equals the number of its turns; changed in the transaction that adds one.';
+comment on column public.sessions.error_message is 'The code of the last failure, of a turn or of the session.';
+comment on column public.sessions.updated_at is 'When the row was last changed, in whatever column.';
 comment on column public.sessions.message_count is 'Equals the number of its messages; changed in the transaction that adds one.';
-comment on column public.sessions.metadata is 'User agent, address, device, source, and the registration form.';
+comment on column public.sessions.metadata is 'User agent, address, device and its client hint (device_info), source, and the registration form.';
 comment on column public.sessions.workflow is 'The name of its workflow; workflow_transitions has the steps.';
 comment on column public.sessions.workflow_step is 'The current step; workflow_steps has the history.';
 comment on column public.sessions.workflow_state is 'Data that the workflow keeps with the session.';
@@ -77,7 +80,7 @@ create index sessions_user_id_idx
 create index sessions_assigned_user_id_idx
  on public.sessions (assigned_user_id, workspace_id, created_at, id) include (conversation_id) where assigned_user_id is not null;
 create index sessions_last_activity_at_idx on public.sessions (last_activity_at);
-create index sessions_archivable_idx on public.sessions (workspace_id, last_activity_at)
+create index sessions_archivable_idx on public.sessions (workspace_id, ended_at)
     where status in ('completed', 'failed', 'timeout', 'cancelled');
 create index sessions_created_at_idx on public.sessions (workspace_id, created_at, id);
 create index sessions_active_idx on public.sessions (workspace_id, created_at, id) where status = 'active';
@@ -129,6 +132,22 @@ comment on table public.tags is 'One tag on one contact or one session.';
 comment on column public.tags.name is 'Normalised once in lib/fields/tags.py: trimmed, NFC, lower case.';
 alter table public.tags enable row level security;
 create index tags_name_idx on public.tags (workspace_id, name, contact_id, session_id);
+
+create table public.session_reasons (
+    id           uuid                  not null default private.uuid7(),
+    workspace_id uuid                  not null,
+    session_id   uuid                  not null,
+    status       public.session_status not null,
+    reason       text                  not null,
+    created_at   timestamptz           not null default now(),
+    constraint session_reasons_pkey            primary key (id),
+    constraint session_reasons_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
+    constraint session_reasons_reason          check (length(reason) between 1 and 500)
+);
+comment on table public.session_reasons is 'Why a session was paused, completed, failed or cancelled, in the words of the member or contact who did it.';
+comment on column public.session_reasons.created_at is 'That of the audit event of the same change, which names its author.';
+alter table public.session_reasons enable row level security;
+create index session_reasons_session_id_idx on public.session_reasons (session_id, created_at);
 
 create function private.own_sessions()
     returns setof uuid language sql stable cost 1 rows 1 security definer set search_path = ''
@@ -222,14 +241,40 @@ as $$
 $$;
 comment on function private.may_work_on_session is 'Whether the caller is a member who may work on the session: owners and admins on all, agents on their own and assigned ones.';
 
-create function public.change_session_status(session_id uuid, status public.session_status)
+create function private.set_session_status(session public.sessions, status public.session_status, reason text)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    update public.sessions s
+       set status        = set_session_status.status,
+           ended_at      = case when set_session_status.status not in ('active', 'paused') then clock_timestamp() end,
+           error_message = case when set_session_status.status = 'failed' then 'failed_by_member' else s.error_message end
+     where s.id = session.id
+       and s.status <> set_session_status.status;
+    -- The resume of a session is audited by a trigger, since a contact's message resumes it too.
+    if status <> 'active' then
+        perform private.record_audit('session.' || status, session.id, private.calling_actor(), null);
+        insert into public.session_reasons (workspace_id, session_id, status, reason)
+        select session.workspace_id, session.id, set_session_status.status, set_session_status.reason
+         where set_session_status.reason is not null;
+    end if;
+end;
+$$;
+comment on function private.set_session_status is 'Gives a locked session a status, audits it, and stores the reason.';
+
+create function public.change_session_status(
+    session_id   uuid,
+    status       public.session_status,
+    reason       text default null,
+    stopped_turn uuid default null
+)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
     session public.sessions;
-    turn_id uuid;
+    turn    public.turns;
     changed boolean          := false;
-    ends    constant boolean := status in ('completed', 'cancelled');
+    ends    constant boolean := status in ('completed', 'failed', 'cancelled');
 begin
     if not ends and status not in ('active', 'paused') then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'status_not_settable';
@@ -253,35 +298,33 @@ begin
         return private.refuse_transition(session);
     end if;
     if session.status <> status and ends then
-        turn_id := private.stop_session_turn(session.id);
-        if turn_id is not null then
+        select t.* into turn from public.turns t where t.session_id = session.id and t.status = 'active' for no key update;
+        if private.stop_session_turn(session.id) is not null then
             return private.refuse(jsonb_build_object(
                 'status', 409, 'code', 'turn_in_progress', 'retry_after', 1, 'stopping', true,
-                'turn_id', turn_id, 'session_id', session.id));
+                'turn_id', turn.id, 'session_id', session.id, 'first', turn.cancel_requested_at is null));
         end if;
-        -- A per_message session ended with its turn.
         select s.* into strict session from public.sessions s where s.id = change_session_status.session_id;
-        changed := session.status not in ('active', 'paused');
-        if changed and session.status <> status then
+        if session.status not in ('active', 'paused') and session.status <> status then
             return private.refuse_transition(session);
         end if;
     end if;
 
-    if session.status <> status then
-        update public.sessions s
-           set status = change_session_status.status, ended_at = case when ends then clock_timestamp() end
-         where s.id = session.id;
-        -- The resume of a session is audited by a trigger, since a contact's message resumes it too.
-        if status <> 'active' then
-            perform private.record_audit('session.' || status, session.id, private.calling_actor(), null);
-        end if;
+    -- A per_message session ends with its turn: the call that stopped the turn has ended the session.
+    if session.status <> status
+       or exists (select
+                    from public.turns t
+                    join public.personas p on p.id = session.persona_id and p.session_policy = 'per_message'
+                   where t.id = stopped_turn
+                     and t.session_id = session.id) then
+        perform private.set_session_status(session, status, reason);
         changed := true;
     end if;
     return jsonb_build_object(
         'session_id', session.id, 'conversation_id', session.conversation_id, 'status', status, 'changed', changed);
 end;
 $$;
-comment on function public.change_session_status is 'Pauses, resumes, completes or cancels a session: {session_id, conversation_id, status, changed}. Its running turn is stopped first: while that takes, the call is refused with stopping: true and is to be repeated.';
+comment on function public.change_session_status is 'Pauses, resumes, completes, fails or cancels a session: {session_id, conversation_id, status, changed}. Its running turn is stopped first: while that takes, the call is refused with stopping: true and is to be repeated, by the call that was the first to stop it (first: true) with the turn as stopped_turn. Of several calls, one has changed: true.';
 
 create function private.enter_contact_as_member(contact_id uuid)
     returns public.member_role language plpgsql security definer set search_path = ''
@@ -307,11 +350,57 @@ end;
 $$;
 comment on function private.enter_contact_as_member is 'Enters the workspace of a contact as a member and returns the member''s role; 404 for other callers.';
 
-create function private.open_conversation_for_contact(contact_id uuid, space public.spaces, persona_id uuid, thread_key text)
+create function private.enter_conversation_as_member(conversation_id uuid)
+    returns public.member_role language plpgsql security definer set search_path = ''
+as $$
+declare
+    caller    constant jsonb := private.claims() -> 'caller';
+    workspace uuid;
+    role      public.member_role;
+begin
+    select m.workspace_id, m.role into workspace, role
+      from public.conversations c
+      join public.workspace_members m on m.workspace_id = c.workspace_id
+     where c.id = enter_conversation_as_member.conversation_id
+       and caller ->> 'kind' = 'user'
+       and not coalesce(private.claims() -> 'scope' ? 'management', false)
+       and m.user_id = (caller ->> 'user_id')::uuid
+       -- The owner's side is between a member and the persona.
+       and (c.contact_id is not null or c.user_id = m.user_id);
+    if not found then
+        raise sqlstate 'PT404' using message = 'conversation_not_found';
+    end if;
+    perform set_config('switchboard.workspace_id', workspace::text, true);
+    return role;
+end;
+$$;
+comment on function private.enter_conversation_as_member is 'Enters the workspace of a conversation as a member and returns the member''s role; 404 for other callers, and for the conversations of members themselves.';
+
+create function private.lock_conversation(conversation_id uuid)
     returns public.conversations language plpgsql set search_path = ''
 as $$
 declare
-    wanted uuid := coalesce(persona_id, space.persona_id);
+    conversation public.conversations;
+begin
+    -- The contact is locked before the conversation, because a new session may be linked to it.
+    perform private.lock_merge_target(c.contact_id)
+       from public.conversations c
+      where c.id = lock_conversation.conversation_id
+        and c.contact_id is not null;
+    select c.* into conversation from public.conversations c where c.id = lock_conversation.conversation_id for no key update;
+    return conversation;
+end;
+$$;
+comment on function private.lock_conversation is 'A conversation of the entered workspace, locked with its contact.';
+
+create function private.open_conversation_for_contact(
+    contact_id uuid, role public.member_role, space public.spaces, persona_id uuid, thread_key text)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+declare
+    wanted       uuid := coalesce(persona_id, space.persona_id);
+    contact      uuid;
+    conversation public.conversations;
 begin
     if thread_key ~ '^(arrival|first):' then
         raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_reserved';
@@ -329,11 +418,20 @@ begin
         raise sqlstate 'PT404' using message = 'persona_not_found';
     end if;
     -- The contact is locked before the conversation, because a new session may be linked to it.
-    return private.find_or_create_conversation(
-        private.lock_merge_target(contact_id), null, wanted, space.id, coalesce(thread_key, 'main'), 'verified');
+    contact := private.lock_merge_target(contact_id);
+    if thread_key is null then
+        select c.* into conversation
+          from public.conversations c
+         where c.id = private.find_follow_up_conversation(contact, role, wanted)
+           for no key update;
+        if found then
+            return conversation;
+        end if;
+    end if;
+    return private.find_or_create_conversation(contact, null, wanted, space.id, coalesce(thread_key, 'main'), 'verified');
 end;
 $$;
-comment on function private.open_conversation_for_contact is 'The conversation that a member opens for a contact, with the named persona, the space''s, or the workspace''s only one; locked until the transaction ends.';
+comment on function private.open_conversation_for_contact is 'The conversation that a member opens for a contact, with the named persona, the space''s, or the workspace''s only one: without a thread key, the one that the contact reads; locked until the transaction ends.';
 
 create type private.opened_session as (session public.sessions, is_new boolean);
 comment on type private.opened_session is 'The live session of a conversation, and whether it was created just now.';
@@ -388,13 +486,14 @@ $$;
 comment on function private.take_start_limits is 'Counts the start of a session by a contact or user as a message, and a user''s new conversation as an arrival.';
 
 create function public.start_session(
-    contact_id uuid  default null,
-    space_id   uuid  default null,
-    persona_id uuid  default null,
-    thread_key text  default null,
-    context    jsonb default '{}',
-    client     jsonb default '{}',
-    template   text  default null
+    contact_id      uuid  default null,
+    space_id        uuid  default null,
+    persona_id      uuid  default null,
+    thread_key      text  default null,
+    context         jsonb default '{}',
+    client          jsonb default '{}',
+    template        text  default null,
+    conversation_id uuid  default null
 )
     returns jsonb language plpgsql set search_path = ''
 as $$
@@ -412,7 +511,9 @@ begin
     if coalesce(caller ->> 'kind', '') not in ('contact', 'user') then
         raise sqlstate 'PT403' using message = 'forbidden';
     end if;
-    if contact_id is not null and caller ->> 'kind' = 'user' then
+    if conversation_id is not null then
+        role := private.enter_conversation_as_member(conversation_id);
+    elsif contact_id is not null and caller ->> 'kind' = 'user' then
         role := private.enter_contact_as_member(contact_id);
     else
         if space_id is not null then
@@ -444,17 +545,17 @@ begin
     end if;
 
     begin
-        if role is not null then
-            conversation := private.open_conversation_for_contact(contact_id, space, coalesce(persona_id, preset.persona_id), thread_key);
-        else
-            conversation := private.open_conversation(space, null, null, null, null, thread_key, null, client);
-            if not exists (select
-                             from public.personas p
-                            where p.id = conversation.persona_id
-                              and p.enabled
-                              and p.id = coalesce(start_session.persona_id, preset.persona_id, p.id)) then
-                raise sqlstate 'PT404' using message = 'persona_not_found';
-            end if;
+        conversation := case
+            when conversation_id is not null then private.lock_conversation(conversation_id)
+            when role is not null            then private.open_conversation_for_contact(
+                                                      contact_id, role, space, coalesce(persona_id, preset.persona_id), thread_key)
+            else private.open_conversation(space, null, null, null, null, thread_key, null, client) end;
+        if not exists (select
+                         from public.personas p
+                        where p.id = conversation.persona_id
+                          and p.enabled
+                          and p.id = coalesce(start_session.persona_id, preset.persona_id, p.id)) then
+            raise sqlstate 'PT404' using message = 'persona_not_found';
         end if;
         opened  := private.open_session(conversation, facts, role);
         session := opened.session;
@@ -465,6 +566,8 @@ begin
             if role is null then
                 perform private.take_start_limits(conversation, space, client);
             end if;
+        elsif preset.id is not null then
+            session := private.say_first_messages(session, preset);
         end if;
     exception when sqlstate 'SB001' then
         get stacked diagnostics refusal = pg_exception_detail;
@@ -476,7 +579,7 @@ begin
         'created_at', session.created_at, 'created', opened.is_new);
 end;
 $$;
-comment on function public.start_session is 'The live session of a conversation, or a new one: opened by a member for a contact, by a contact, or by a user in a space; a member can name a template. {session_id, conversation_id, status, created, …}';
+comment on function public.start_session is 'The live session of a conversation, or a new one: opened by a member for a contact or in a conversation, by a contact, or by a user in a space; a member can name a template. {session_id, conversation_id, status, created, …}';
 
 create function public.set_session_tags(
     session_id uuid,
@@ -503,7 +606,12 @@ end;
 $$;
 comment on function public.set_session_tags is 'Replaces a session''s tags, or adds or removes one, for members who may see the session: {tags}.';
 
-create function public.change_sessions_status(session_ids uuid[], status public.session_status)
+create function public.change_sessions_status(
+    session_ids   uuid[],
+    status        public.session_status,
+    reason        text   default null,
+    stopped_turns uuid[] default '{}'
+)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
@@ -519,7 +627,7 @@ begin
     if cardinality(asked) > most then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'too_many_sessions';
     end if;
-    if status not in ('active', 'paused', 'completed', 'cancelled') then
+    if status not in ('active', 'paused', 'completed', 'failed', 'cancelled') then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'status_not_settable';
     end if;
     foreach one in array asked loop
@@ -558,7 +666,9 @@ begin
     -- Ordered by persona, because ending a turn may lock the persona's breaker; the sweep of turns has the same order.
     for one in select p.id from jsonb_to_recordset(places) p (id uuid, persona_id uuid) order by p.persona_id, p.id loop
         begin
-            changed := public.change_session_status(one, status);
+            changed := public.change_session_status(
+                one, status, reason,
+                (select t.id from public.turns t where t.id = any (stopped_turns) and t.session_id = one));
         exception when sqlstate 'PT403' or sqlstate 'PT404' then
             get stacked diagnostics code = message_text;
             changed := jsonb_build_object('code', code);
@@ -571,7 +681,17 @@ begin
     return jsonb_build_object('items', items);
 end;
 $$;
-comment on function public.change_sessions_status is 'change_session_status for up to 100 sessions: {items}, each {id, status, changed} or {id, code, …}; those with stopping: true are to be repeated.';
+comment on function public.change_sessions_status is 'change_session_status for up to 100 sessions: {items}, each {id, status, changed} or {id, code, …}; those with stopping: true are to be repeated, with the turns that this call was the first to stop.';
+
+create function private.set_updated_at()
+    returns trigger language plpgsql set search_path = ''
+as $$
+begin
+    new.updated_at := clock_timestamp();
+    return new;
+end;
+$$;
+comment on function private.set_updated_at is 'Notes the time of a change in updated_at.';
 
 create function private.set_first_message_at()
     returns trigger language plpgsql set search_path = ''
@@ -602,6 +722,13 @@ create trigger sessions_note_first_message_at_once
     when (new.first_message_at is null and new.turn_count > 0)
     execute function private.set_first_message_at();
 
+-- Not for the two changes of every turn, which set it themselves.
+create trigger sessions_set_updated_at
+    before update on public.sessions
+    for each row
+    when (new.updated_at = old.updated_at)
+    execute function private.set_updated_at();
+
 grant execute on function
     private.own_sessions
     to authenticated;
@@ -609,6 +736,7 @@ grant execute on function
 grant execute on function
     private.find_or_create_session, private.transition_refusal, private.refuse_transition, private.require_live,
     private.open_session, private.take_start_limits, private.may_work_on_session,
-    public.change_session_status, private.enter_contact_as_member, private.open_conversation_for_contact, public.start_session,
+    private.set_session_status, public.change_session_status, private.enter_contact_as_member, private.enter_conversation_as_member, private.lock_conversation,
+    private.open_conversation_for_contact, public.start_session,
     public.set_session_tags, public.change_sessions_status
     to switchboard;

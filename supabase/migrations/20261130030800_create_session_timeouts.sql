@@ -135,20 +135,36 @@ end;
 $$;
 comment on function public.expire_idle_sessions is 'Times out idle sessions of all workspaces, unless that was done within the interval: {timed_out, remaining}; remaining: call again.';
 
-create function public.clean_up_sessions(workspace_id uuid, max_age_hours integer, max_sessions integer default 500)
+create function public.clean_up_sessions(
+    workspace_id  uuid    default null,
+    max_age_hours integer default null,
+    max_sessions  integer default 500,
+    default_hours integer default 24
+)
     returns jsonb language plpgsql set search_path = ''
 as $$
+declare
+    workspace constant uuid := private.enter_to_manage('workspace', workspace_id, 'admin');
+    hours     integer       := max_age_hours;
 begin
-    perform private.enter_to_manage('workspace', workspace_id, 'admin');
-    if max_age_hours is null or max_age_hours < 1 then
+    if max_age_hours < 1 then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'max_age_hours_too_small';
     end if;
-    return private.expire_idle_sessions(max_age_hours, max_sessions);
+    if hours is null then
+        select coalesce(w.session_timeout_hours, default_hours) into hours from public.workspaces w where w.id = workspace;
+        if hours = 0 then
+            return jsonb_build_object('timed_out', 0, 'remaining', false);
+        end if;
+    end if;
+    return private.expire_idle_sessions(hours, max_sessions);
 end;
 $$;
-comment on function public.clean_up_sessions is 'Times out a workspace''s sessions that have been idle for so many hours, now: {timed_out, remaining}. For its owners and admins.';
+comment on function public.clean_up_sessions is 'Times out a workspace''s (default: the caller''s only one) sessions that have been idle for so many hours (default: its idle timeout), now: {timed_out, remaining}. For its owners and admins, the service role, and the database''s owner.';
 
 grant execute on function
-    private.start_sweep, private.end_sweep, private.workspaces_with_idle_sessions, private.expire_idle_sessions,
-    public.expire_idle_sessions, public.clean_up_sessions
+    private.start_sweep, private.end_sweep, private.workspaces_with_idle_sessions, public.expire_idle_sessions
     to switchboard;
+
+grant execute on function
+    private.expire_idle_sessions, public.clean_up_sessions
+    to service_role, switchboard;

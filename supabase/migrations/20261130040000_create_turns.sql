@@ -29,10 +29,12 @@ create table public.turns (
     finished_at         timestamptz,
     cancel_requested_at timestamptz,
     taken_over          boolean            not null default false,
+    retry_of            uuid,
     constraint turns_pkey                  primary key (id),
     constraint turns_conversation_key      unique (workspace_id, conversation_id, id),
     constraint turns_client_message_id_key unique (conversation_id, client_message_id),
     constraint turns_session_id_fkey       foreign key (workspace_id, conversation_id, session_id) references public.sessions (workspace_id, conversation_id, id) on delete cascade,
+    constraint turns_retry_of_fkey         foreign key (workspace_id, conversation_id, retry_of) references public.turns (workspace_id, conversation_id, id) on delete cascade,
     constraint turns_client_message_id     check (length(client_message_id) between 1 and 200),
     constraint turns_finished              check ((status = 'active') = (finished_at is null))
 );
@@ -44,8 +46,10 @@ comment on column public.turns.first_token_ms is 'Milliseconds from the turn''s 
 comment on column public.turns.error_code is 'The public error code; turn_errors has the detail.';
 comment on column public.turns.cancel_requested_at is 'When a cancel was requested. The process that answers reads it with its next flush and ends the turn.';
 comment on column public.turns.taken_over is 'A member had taken the session over, so the turn was completed without an answer.';
+comment on column public.turns.retry_of is 'The turn whose message this one answers anew; the message stays with the first turn. A turn is retried once, then its retry.';
 alter table public.turns enable row level security;
 create unique index turns_one_active_idx on public.turns (session_id) where status = 'active';
+create unique index turns_retry_of_idx on public.turns (retry_of) where retry_of is not null;
 create index turns_session_id_idx on public.turns (session_id, created_at);
 create index turns_lease_until_idx on public.turns (lease_until) where status = 'active';
 
@@ -214,6 +218,7 @@ begin
     ), counted as (
         update public.sessions s
            set message_count = s.message_count + coalesce(body <> '', false)::integer,
+               updated_at    = clock_timestamp(),
                error_message = coalesce(close_turn.error_code, s.error_message),
                status        = case when known.ends_session then close_turn.status::text::public.session_status else s.status end,
                ended_at      = case when known.ends_session then clock_timestamp() else s.ended_at end

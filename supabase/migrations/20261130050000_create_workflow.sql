@@ -103,7 +103,9 @@ values ('01900000-0000-7000-8000-000000000001', 'charter', null,                
        ('01900000-0000-7000-8000-000000000007', 'charter', 'requesting_quotes',     'searching_aircraft'),
        ('01900000-0000-7000-8000-000000000008', 'charter', 'proposal_ready',        'understanding_request'),
        ('01900000-0000-7000-8000-000000000009', 'charter', 'proposal_ready',        'searching_aircraft'),
-       ('01900000-0000-7000-8000-00000000000a', 'charter', 'proposal_ready',        'requesting_quotes');
+       ('01900000-0000-7000-8000-00000000000a', 'charter', 'proposal_ready',        'requesting_quotes'),
+       -- Operators may be asked about a trip without a search.
+       ('01900000-0000-7000-8000-00000000000b', 'charter', 'understanding_request', 'requesting_quotes');
 
 create function private.own_requests()
     returns setof uuid language sql stable security definer set search_path = ''
@@ -305,6 +307,14 @@ begin
     perform private.require_own_request(session, adopt_request.request_id);
     perform from public.requests r where r.id = adopt_request.request_id for no key update;
     update public.sessions s set request_id = adopt_request.request_id where s.id = session.id;
+    -- It is found by all ids of the request.
+    insert into public.session_refs (workspace_id, session_id, system, kind, external_id)
+    select distinct session.workspace_id, session.id, r.system, r.kind, r.external_id
+      from public.session_refs r
+      join public.sessions s on s.id = r.session_id
+     where s.request_id = adopt_request.request_id
+        or s.id = first.id
+    on conflict do nothing;
     perform private.choose_primary_quote(request_id);
     select s.* into strict session from public.sessions s where s.id = session.id;
     return session;
@@ -334,8 +344,10 @@ begin
          where r.id = session.request_id;
     end if;
     insert into public.session_refs (workspace_id, session_id, system, kind, external_id)
-    select session.workspace_id, session.id, n.system, n.kind, n.external_id
+    select s.workspace_id, s.id, n.system, n.kind, n.external_id
       from jsonb_to_recordset(coalesce(trip -> 'refs', '[]')) as n (system text, kind text, external_id text)
+      join public.sessions s on s.id = session.id or s.request_id = session.request_id
+     order by s.id, n.system, n.kind, n.external_id
     on conflict do nothing;
     return session;
 end;
@@ -397,12 +409,24 @@ create function private.change_work(session_id uuid, changes jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    before constant public.sessions := private.lock_session(session_id);
-    after  public.sessions          := before;
-    was    constant jsonb           := private.describe_work(before);
+    after  public.sessions;
+    was    jsonb;
+    ended  jsonb;
 begin
+    if changes ?| '{subject,status}' then
+        -- Locks in the order of start_turn: conversation, session.
+        perform
+           from public.conversations c
+          where c.id = (select s.conversation_id from public.sessions s where s.id = change_work.session_id)
+            for no key update;
+    end if;
+    after := private.lock_session(session_id);
+    was   := private.describe_work(after);
     if changes ?| '{workflow,step}' then
         after := private.change_step(after, changes ->> 'workflow', changes ->> 'step');
+    end if;
+    if changes ? 'subject' then
+        update public.conversations c set subject = changes ->> 'subject' where c.id = after.conversation_id;
     end if;
     if changes -> 'workflow_state' <> 'null' then
         after := private.merge_workflow_state(after, changes -> 'workflow_state');
@@ -416,10 +440,22 @@ begin
     if changes -> 'proposal' <> 'null' then
         after := private.upsert_proposal(after, changes -> 'proposal');
     end if;
-    return private.describe_work(after) || jsonb_build_object('changed', private.describe_work(after) <> was);
+    if changes ? 'status' then
+        ended := public.change_session_status(
+            session_id, (changes ->> 'status')::public.session_status, changes ->> 'reason', (changes ->> 'stopped_turn')::uuid);
+        if (ended ->> 'stopping')::boolean then
+            -- Returned: the turn stops only if this transaction commits. The changes so far are no changes in the next attempt.
+            return ended;
+        elsif ended ? 'code' then
+            perform private.raise_refusal('{"status": 409}' || ended);
+        end if;
+        after := private.lock_session(session_id);
+    end if;
+    return private.describe_work(after)
+        || jsonb_build_object('changed', private.describe_work(after) - 'updated_at' <> was - 'updated_at');
 end;
 $$;
-comment on function private.change_work is 'Changes the workflow of a session in the entered workspace: {workflow, step, workflow_state, trip, activity, proposal}; returns its state and changed. Raises SB001 for a refusal, and then nothing is changed.';
+comment on function private.change_work is 'Changes the workflow of a session in the entered workspace: {workflow, step, subject, workflow_state, trip, activity, proposal, status, reason}; returns its state and changed, or the refusal of a status whose turn is stopping. Raises SB001 for a refusal, and then nothing is changed.';
 
 create function private.change_work_as_member(session_id uuid, changes jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -441,20 +477,22 @@ create function public.update_chat_session_workflow(session_id uuid, changes jso
 as $$
 begin
     return private.change_work_as_member(session_id, jsonb_strip_nulls(jsonb_build_object(
-                            'workflow', changes -> 'workflow', 'step', changes -> 'step'))
+                            'workflow', changes -> 'workflow', 'step', changes -> 'step', 'subject', changes -> 'subject'))
                         || jsonb_build_object('workflow_state', changes -> 'workflow_state', 'trip', changes -> 'trip'));
 end;
 $$;
-comment on function public.update_chat_session_workflow is 'Changes a session''s workflow: {workflow, step, workflow_state, trip}, all optional, all or nothing; returns its state and changed.';
+comment on function public.update_chat_session_workflow is 'Changes a session''s workflow: {workflow, step, subject, workflow_state, trip}, all optional, all or nothing; returns its state and changed.';
 
 create function public.update_chat_session_with_trip_info(session_id uuid, trip jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
-    return private.change_work_as_member(session_id, jsonb_build_object('trip', trip));
+    return private.change_work_as_member(session_id,
+               jsonb_strip_nulls(jsonb_build_object('step', trip -> 'step'))
+               || jsonb_build_object('workflow_state', trip -> 'workflow_state', 'trip', trip));
 end;
 $$;
-comment on function public.update_chat_session_with_trip_info is 'Updates a session''s request and external ids; returns its state and changed.';
+comment on function public.update_chat_session_with_trip_info is 'Updates a session''s request and external ids, and its step and workflow_state with them; returns its state and changed.';
 
 create function public.update_chat_session_activity(session_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -469,10 +507,14 @@ create function public.update_chat_session_with_proposal(session_id uuid, propos
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
-    return private.change_work_as_member(session_id, jsonb_build_object('proposal', proposal));
+    return private.change_work_as_member(session_id,
+               jsonb_build_object('proposal', proposal - '{complete,stopped_turn}'::text[])
+               || case when (proposal ->> 'complete')::boolean
+                       then jsonb_build_object('status', 'completed', 'stopped_turn', proposal -> 'stopped_turn')
+                       else '{}' end);
 end;
 $$;
-comment on function public.update_chat_session_with_proposal is 'Creates or changes a session''s proposal: {status, title, quote_id, details}; returns its state and changed.';
+comment on function public.update_chat_session_with_proposal is 'Creates or changes a session''s proposal: {status, title, amount, currency, text, quote_id, details}, and with complete ends the session; returns its state and changed.';
 
 create function public.update_chat_session_with_quote(session_id uuid, operator_key text, quote jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -493,26 +535,43 @@ $$;
 comment on function public.update_chat_session_with_quote is 'Creates or changes an operator''s quote: {status, operator, external_id, amount, currency, details, primary}; returns the session''s state, the quote, and changed.';
 
 create function public.create_or_update_chat_session(
-    changes    jsonb,
-    contact_id uuid  default null,
-    space_id   uuid  default null,
-    persona_id uuid  default null,
-    thread_key text  default null,
-    context    jsonb default '{}',
-    client     jsonb default '{}',
-    template   text  default null
+    changes         jsonb,
+    contact_id      uuid  default null,
+    space_id        uuid  default null,
+    persona_id      uuid  default null,
+    thread_key      text  default null,
+    context         jsonb default '{}',
+    client          jsonb default '{}',
+    template        text  default null,
+    conversation_id uuid  default null
 )
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
+    ends    constant boolean := changes ->> 'status' in ('completed', 'failed', 'cancelled');
     started jsonb;
+    present uuid;
     refusal text;
 begin
-    started := public.start_session(
-        contact_id => contact_id, space_id => space_id, persona_id => persona_id, thread_key => thread_key,
-        context => context, client => client, template => template);
-    if not started ? 'created' then
-        return started;
+    if ends and conversation_id is not null then
+        -- No session starts to be ended: a repeat finds the session that has ended.
+        perform private.enter_conversation_as_member(conversation_id);
+        select s.id into present
+          from public.sessions s
+         where s.conversation_id = create_or_update_chat_session.conversation_id
+         order by s.ended_at is null desc, s.created_at desc, s.id desc
+         limit 1;
+        started := jsonb_build_object('session_id', present, 'created', false);
+    else
+        started := public.start_session(
+            contact_id => contact_id, space_id => space_id, persona_id => persona_id, thread_key => thread_key,
+            context => context, client => client, template => template, conversation_id => conversation_id);
+        if not started ? 'created' then
+            return started;
+        end if;
+    end if;
+    if started -> 'session_id' = 'null' or (ends and (started ->> 'created')::boolean) then
+        raise sqlstate 'PT404' using message = 'session_not_found', detail = 'no_live_session';
     end if;
     perform private.enter_session_to_work_on((started ->> 'session_id')::uuid);
     return private.change_work((started ->> 'session_id')::uuid, changes)
@@ -523,21 +582,29 @@ exception when sqlstate 'SB001' then
     return private.refuse(refusal::jsonb - case when (started ->> 'created')::boolean then 'session_id' else '' end);
 end;
 $$;
-comment on function public.create_or_update_chat_session is 'start_session, and changes to the session''s workflow in the same transaction; returns its state, changed, and created. A refused change starts no session.';
+comment on function public.create_or_update_chat_session is 'start_session, and changes to the session''s workflow and status in the same transaction; returns its state, changed, and created. A refused change starts no session, and none is started to be ended.';
 
 create function public.remove_chat_session_ref(session_id uuid, ref_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 begin
     perform private.enter_session_to_work_on(session_id);
-    delete from public.session_refs r where r.id = ref_id and r.session_id = remove_chat_session_ref.session_id;
+    -- The sessions with the same request have the same reference.
+    delete from public.session_refs r
+     using public.session_refs named
+      join public.sessions s on s.id = named.session_id
+      join public.sessions o on o.id = s.id or o.request_id = s.request_id
+     where named.id = ref_id
+       and named.session_id = remove_chat_session_ref.session_id
+       and r.session_id = o.id
+       and (r.system, r.kind, r.external_id) = (named.system, named.kind, named.external_id);
     if not found then
         raise sqlstate 'PT404' using message = 'ref_not_found';
     end if;
     return jsonb_build_object('removed', true);
 end;
 $$;
-comment on function public.remove_chat_session_ref is 'Removes an external id from a session.';
+comment on function public.remove_chat_session_ref is 'Removes an external id from a session, and from the sessions with the same request.';
 
 create function public.add_workflow_transition(workspace_id uuid, transition jsonb)
     returns jsonb language plpgsql set search_path = ''

@@ -18,7 +18,7 @@ begin
                     where s.workspace_id = w.id
                       and s.status in ('completed', 'failed', 'timeout', 'cancelled')
                       and s.status = any (w.archive_statuses)
-                      and s.last_activity_at < now() - make_interval(days => w.archive_after_days));
+                      and s.ended_at < now() - make_interval(days => w.archive_after_days));
 end;
 $$;
 comment on function private.workspaces_to_archive is 'The workspaces that hold sessions old enough to be archived.';
@@ -39,8 +39,8 @@ begin
          where s.workspace_id = workspace.id
            and s.status in ('completed', 'failed', 'timeout', 'cancelled')
            and s.status = any (workspace.archive_statuses)
-           and s.last_activity_at < oldest
-         order by s.last_activity_at
+           and s.ended_at < oldest
+         order by s.ended_at
          limit max_sessions
            for update of s skip locked
     ), archived as (
@@ -78,8 +78,8 @@ begin
     return jsonb_build_object('archived', total, 'workspaces', workspaces, 'remaining', total >= max_sessions);
 end;
 $$;
-comment on function public.archive_old_chat_sessions is 'Marks finished sessions past their workspace''s archive age: {archived, workspaces, remaining}; remaining: call again.';
+comment on function public.archive_old_chat_sessions is 'Marks sessions that ended longer ago than their workspace''s archive age: {archived, workspaces, remaining}; remaining: call again. For the functions, the service role and the database''s owner.';
 
 grant execute on function
     private.workspaces_to_archive, private.archive_workspace, public.archive_old_chat_sessions
-    to switchboard;
+    to service_role, switchboard;

@@ -169,15 +169,22 @@ grant select on public.contacts_without_session to authenticated, service_role;
 grant select on public.conversation_messages to authenticated, contact, service_role;
 
 -- Who may see conversations: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose
--- token is for it.
+-- token is for it. The subject is for members.
 
-grant select on public.conversations to authenticated, contact;
+grant select (
+    id, workspace_id, contact_id, user_id, persona_id, space_id, channel, thread_key, proof, created_at
+) on public.conversations to contact, authenticated;
+grant select on public.conversations to member;
 grant select, insert, update on public.conversations to switchboard;
 grant all on public.conversations to service_role;
 
 create policy "Admins read all conversations, users and agents their own"
     on public.conversations for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_conversations()));
+
+create policy "Only members read the columns for members"
+    on public.conversations as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
 
 create policy "Contacts read their token's conversation"
     on public.conversations for select to contact
@@ -386,7 +393,7 @@ create policy "Switchboard deletes in the workspace it manages"
 -- Who may see proposals: the readers of their session; drafts and details only members.
 
 grant select (
-    id, workspace_id, request_id, session_id, status, title, created_at, updated_at
+    id, workspace_id, request_id, session_id, status, title, amount, currency, text, created_at, updated_at
 ) on public.proposals to contact, authenticated;
 grant select on public.proposals to member;
 grant select, insert, update on public.proposals to switchboard;
@@ -522,6 +529,27 @@ create policy "Switchboard changes the workspace it entered"
 
 grant select on public.session_details to member;
 
+-- Who may see why a session was paused or ended: the members who see the session.
+
+grant select on public.session_reasons to authenticated;
+grant select, insert on public.session_reasons to switchboard;
+grant all on public.session_reasons to service_role;
+
+create policy "Members read the reasons of the sessions they see"
+    on public.session_reasons for select to authenticated
+    using (
+        workspace_id in (select private.member_workspaces())
+        and (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.session_reasons for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.session_reasons for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
 -- Who may see by what other systems know a session: the members who see the session.
 
 grant select on public.session_refs to authenticated;
@@ -589,7 +617,7 @@ create policy "Switchboard deletes in the workspace it manages"
 grant select (
     id, workspace_id, conversation_id, contact_id, user_id, persona_id, space_id, channel, status, turn_count,
     message_count, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
-    workflow, workflow_step, request_id, taken_over_at, first_message_at
+    workflow, workflow_step, request_id, taken_over_at, first_message_at, updated_at
 ) on public.sessions to contact, authenticated;
 grant select on public.sessions to member;
 grant select, insert, update on public.sessions to switchboard;

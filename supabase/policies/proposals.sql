@@ -1,7 +1,7 @@
 -- Who may see proposals: the readers of their session; drafts and details only members.
 
 grant select (
-    id, workspace_id, request_id, session_id, status, title, created_at, updated_at
+    id, workspace_id, request_id, session_id, status, title, amount, currency, text, created_at, updated_at
 ) on public.proposals to contact, authenticated;
 grant select on public.proposals to member;
 grant select, insert, update on public.proposals to switchboard;

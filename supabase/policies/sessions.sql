@@ -4,7 +4,7 @@
 grant select (
     id, workspace_id, conversation_id, contact_id, user_id, persona_id, space_id, channel, status, turn_count,
     message_count, error_message, created_at, last_activity_at, ended_at, archived_at, status_before_archive,
-    workflow, workflow_step, request_id, taken_over_at, first_message_at
+    workflow, workflow_step, request_id, taken_over_at, first_message_at, updated_at
 ) on public.sessions to contact, authenticated;
 grant select on public.sessions to member;
 grant select, insert, update on public.sessions to switchboard;

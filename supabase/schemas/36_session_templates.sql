@@ -52,6 +52,31 @@ end;
 $$;
 comment on function private.require_template is 'The session template of the entered workspace with this id or name.';
 
+create function private.say_first_messages(session public.sessions, template public.session_templates)
+    returns public.sessions language plpgsql set search_path = ''
+as $$
+declare
+    after public.sessions;
+begin
+    with added as (
+        -- A microsecond apart, so that messages ordered by time keep this order.
+        insert into public.messages (workspace_id, conversation_id, session_id, role, persona_id, text, created_at, client_message_id)
+        select session.workspace_id, session.conversation_id, session.id, 'persona', session.persona_id, said.text,
+               opened.at + said.place * interval '1 microsecond', 'template:' || template.id || ':' || said.place
+          from (select clock_timestamp() as at) opened
+         cross join unnest(template.first_messages) with ordinality as said (text, place)
+        on conflict (session_id, client_message_id) where client_message_id is not null do nothing
+        returning 1
+    )
+    update public.sessions s
+       set message_count = s.message_count + (select count(*) from added)
+     where s.id = session.id
+    returning s.* into after;
+    return after;
+end;
+$$;
+comment on function private.say_first_messages is 'Says a template''s messages as the persona of a locked session, once in a session; returns the session.';
+
 create function private.apply_template(session public.sessions, template public.session_templates)
     returns public.sessions language plpgsql set search_path = ''
 as $$
@@ -62,19 +87,12 @@ begin
         insert into public.workflow_steps (workspace_id, session_id, workflow, from_step, to_step, actor_id)
         values (session.workspace_id, session.id, template.workflow, null, template.workflow_step, private.calling_actor());
     end if;
-    -- A microsecond apart, so that messages ordered by time keep this order.
-    insert into public.messages (workspace_id, conversation_id, session_id, role, persona_id, text, created_at)
-    select session.workspace_id, session.conversation_id, session.id, 'persona', session.persona_id, said.text,
-           opened.at + said.place * interval '1 microsecond'
-      from (select clock_timestamp() as at) opened
-     cross join unnest(template.first_messages) with ordinality as said (text, place);
     update public.sessions s
        set workflow = template.workflow, workflow_step = template.workflow_step,
-           workflow_state = case when template.workflow is null then s.workflow_state else template.workflow_state end,
-           message_count = s.message_count + cardinality(template.first_messages)
+           workflow_state = case when template.workflow is null then s.workflow_state else template.workflow_state end
      where s.id = session.id
     returning s.* into begun;
-    return begun;
+    return private.say_first_messages(begun, template);
 end;
 $$;
 comment on function private.apply_template is 'Applies a template to a session that was just opened: the workflow''s first step, and the persona''s first messages.';
@@ -95,7 +113,7 @@ $$;
 comment on function public.remove_session_template is 'Removes a session template; its sessions stay. For owners and admins.';
 
 grant execute on function
-    private.require_template, private.apply_template
+    private.require_template, private.say_first_messages, private.apply_template
     to switchboard;
 
 grant execute on function

@@ -238,7 +238,7 @@ begin
         -- A contact's message resumes a paused session, unless a member took it over.
         update public.sessions s
            set status = case when is_taken_over then s.status else 'active' end, turn_count = s.turn_count + 1,
-               message_count = s.message_count + 1, last_activity_at = clock_timestamp()
+               message_count = s.message_count + 1, last_activity_at = clock_timestamp(), updated_at = clock_timestamp()
          where s.id = session.id
     )
     select o.turn, a.id,

@@ -167,7 +167,10 @@ begin
         select t.* into strict last from public.turns t where t.id = last.id;
     end if;
 
-    if session.status = 'timeout' then
+    if session.status = 'timeout'
+       -- What a member has failed, only members recover.
+       or (session.status = 'failed'
+           and (session.error_message is distinct from 'failed_by_member' or private.may_work_on_session(session))) then
         select s.id into live
           from public.sessions s
          where s.conversation_id = session.conversation_id
@@ -206,7 +209,7 @@ begin
                               'client_message_id', last.client_message_id) end);
 end;
 $$;
-comment on function public.recover_session is 'Resumes a timed-out session, or returns a live one whose answer was interrupted: {changed, session_id, status, messages (the last 200 of the conversation that the caller may read), last_turn}.';
+comment on function public.recover_session is 'Resumes a timed-out or failed session, or returns a live one whose answer was interrupted: {changed, session_id, status, messages (the last 200 of the conversation that the caller may read), last_turn}.';
 
 grant execute on function
     private.enter_session, private.enter_turn, private.stop_turn, private.stop_session_turn, public.cancel_turn, public.recover_session

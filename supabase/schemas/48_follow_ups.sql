@@ -1,6 +1,6 @@
 -- Follow-ups: messages that members send to contacts outside a running turn.
 
-create function private.find_follow_up_conversation(contact_id uuid, role public.member_role)
+create function private.find_follow_up_conversation(contact_id uuid, role public.member_role, persona_id uuid default null)
     returns uuid language plpgsql stable set search_path = ''
 as $$
 declare
@@ -14,8 +14,10 @@ begin
      where s.contact_id = find_follow_up_conversation.contact_id
        and s.status in ('active', 'paused')
        and c.proof = 'verified'
+       and s.persona_id = coalesce(find_follow_up_conversation.persona_id, s.persona_id)
        and (role <> 'agent' or private.may_work_on_session(s))
-     order by s.created_at desc, s.id desc
+     -- The contact reads where it has written, before a thread that a member has opened.
+     order by s.first_message_at is null, s.created_at desc, s.id desc
      limit 1;
     if found then
         return found_one;
@@ -24,6 +26,7 @@ begin
       from public.conversations c
      where c.contact_id = find_follow_up_conversation.contact_id
        and c.proof = 'verified'
+       and c.persona_id = coalesce(find_follow_up_conversation.persona_id, c.persona_id)
      order by c.created_at desc, c.id desc
      limit 1;
     if found then
@@ -34,13 +37,17 @@ begin
       from public.conversations c
      where c.contact_id = find_follow_up_conversation.contact_id;
     return case when threads = 1
+                 and exists (select
+                               from public.conversations c
+                              where c.id = found_one
+                                and c.persona_id = coalesce(find_follow_up_conversation.persona_id, c.persona_id))
                  and not exists (select
                                    from public.contact_identities i
                                   where i.contact_id = find_follow_up_conversation.contact_id
                                     and i.evidence = 'verified') then found_one end;
 end;
 $$;
-comment on function private.find_follow_up_conversation is 'The conversation for a contact''s follow-up: that of the newest live session with proof, else the newest one with proof, else the contact''s only one; null: a new one is needed.';
+comment on function private.find_follow_up_conversation is 'The conversation (with the persona, if one is named) in which a contact reads what members send: that of the newest live session with proof, first of those in which the contact has written; else the newest one with proof, else the contact''s only one; null: a new one is needed.';
 
 create function public.capture_message(
     contact_id        uuid,
@@ -67,7 +74,7 @@ declare
     message      public.messages;
     target       uuid;
 begin
-    if role not in ('contact', 'member') then
+    if role not in ('contact', 'member', 'persona') then
         raise sqlstate 'PT422' using message = 'invalid_body', detail = 'follow_up_role';
     end if;
     -- The contact is locked before conversation and session; two identical messages sent at once are serialised.
@@ -114,7 +121,7 @@ begin
             end if;
         end if;
         conversation := private.open_conversation_for_contact(
-            contact, space,
+            contact, caller_role, space,
             coalesce(persona_id, space.persona_id,
                      -- The persona of the contact's newest conversation.
                      (select c.persona_id
@@ -126,9 +133,9 @@ begin
     session := (private.open_session(conversation, client || jsonb_build_object('source', source), caller_role)).session;
 
     -- The session is locked, so that messages become visible in the order of created_at.
-    insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, user_id, text, metadata, client_message_id)
+    insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, user_id, persona_id, text, metadata, client_message_id)
     values (session.workspace_id, session.conversation_id, session.id, capture_message.role,
-            case when role = 'contact' then contact end, case when role = 'member' then member end,
+            case when role = 'contact' then contact end, case when role = 'member' then member end, case when role = 'persona' then session.persona_id end,
             capture_message.text, details, capture_message.client_message_id)
     returning * into message;
     update public.sessions s

@@ -5,7 +5,16 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
        s.channel, s.space_id,
        (select c.thread_key from public.conversations c where c.id = s.conversation_id) as thread_key,
        (select c.proof from public.conversations c where c.id = s.conversation_id) as proof,
-       s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.error_message,
+       s.metadata, s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.updated_at,
+       s.error_message as error_code,
+       coalesce(case when s.error_message = 'failed_by_member' then (
+                    select r.reason
+                      from public.session_reasons r
+                     where r.session_id = s.id
+                       and r.status = 'failed'
+                     order by r.created_at desc
+                     limit 1) end,
+                s.error_message) as error_message,
        s.workflow, s.workflow_step, s.workflow_state, s.request_id, s.primary_quote_id,
        s.ended_at is null as live,
        s.taken_over_at is not null as taken_over, s.taken_over_by, s.taken_over_at,
@@ -27,12 +36,14 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
                    'id', r.id, 'origin', r.origin, 'destination', r.destination, 'departs_at', r.departs_at, 'passengers', r.passengers)
           from public.requests r
          where r.id = s.request_id) as request,
-       (select jsonb_build_object('id', p.id, 'status', p.status)
+       (select jsonb_build_object(
+                   'id', p.id, 'status', p.status, 'title', p.title, 'amount', p.amount, 'currency', p.currency, 'text', p.text)
           from public.proposals p
          where p.session_id = s.id
          order by p.created_at desc, p.id desc
          limit 1) as proposal,
-       (select jsonb_build_object('id', q.id, 'operator', q.operator, 'amount', q.amount, 'currency', q.currency)
+       (select jsonb_build_object('id', q.id, 'operator', q.operator, 'amount', q.amount, 'currency', q.currency,
+                                   'aircraft_type', q.aircraft_type)
           from public.quotes q
          where q.id = s.primary_quote_id) as primary_quote,
        (select jsonb_build_object(
@@ -48,6 +59,8 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
   from public.sessions s;
 comment on view public.session_details is 'Sessions with the names and objects that belong to them, for members. A column is null where its source is hidden from the reader.';
 comment on column public.session_details.proof is 'Whether its contact has proven who they are, or only typed it; null on the owner''s side.';
+comment on column public.session_details.error_code is 'The code of the last failure.';
+comment on column public.session_details.error_message is 'Why it failed: the reason that a member gave, else the code.';
 comment on column public.session_details.live is 'Neither ended nor archived: active or paused.';
 comment on column public.session_details.proposal is 'The newest one.';
 
@@ -55,7 +68,9 @@ create view public.contact_session_details with (security_invoker = true) as
 select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contact_id, s.user_id,
        s.channel, s.space_id,
        (select c.thread_key from public.conversations c where c.id = s.conversation_id) as thread_key,
-       s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.error_message,
+       s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.updated_at,
+       s.error_message as error_code,
+       s.error_message,
        s.workflow, s.workflow_step, s.request_id,
        s.ended_at is null as live,
        s.taken_over_at is not null as taken_over,
@@ -67,7 +82,8 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
                    'id', r.id, 'origin', r.origin, 'destination', r.destination, 'departs_at', r.departs_at, 'passengers', r.passengers)
           from public.requests r
          where r.id = s.request_id) as request,
-       (select jsonb_build_object('id', p.id, 'status', p.status)
+       (select jsonb_build_object(
+                   'id', p.id, 'status', p.status, 'title', p.title, 'amount', p.amount, 'currency', p.currency, 'text', p.text)
           from public.proposals p
          where p.session_id = s.id
          order by p.created_at desc, p.id desc
@@ -195,7 +211,7 @@ $$;
 comment on function public.search_sessions is 'The sessions of a workspace with these words in a message, this tag and one of these external ids, as far as they are given; for its owners and admins. Refused with too_many_matches if no condition narrows them down: then session_details is read in its order, filtered by messages and tags.';
 
 create function public.session_events(session_id uuid)
-    returns table (at timestamptz, event text, actor_id uuid, code text, step text, object_id uuid)
+    returns table (at timestamptz, event text, actor_id uuid, code text, step text, object_id uuid, reason text)
     language plpgsql
     stable
     security definer
@@ -213,17 +229,23 @@ begin
     )
     -- Tags and assignments are between members, and so is why a takeover ended.
     select a.created_at, a.verb, case when r.by_member then a.actor_id end,
-           case when r.by_member or a.verb <> 'session.handed_back' then a.code end, null::text, null::uuid
+           case when r.by_member or a.verb <> 'session.handed_back' then a.code end, null::text, null::uuid,
+           case when r.by_member then (select w.reason
+                                         from public.session_reasons w
+                                        where w.session_id = r.id
+                                          and w.created_at = a.created_at
+                                          and a.verb = 'session.' || w.status
+                                        limit 1) end
       from readable r
       join public.audit_events a on a.object_id = r.id and a.verb like 'session.%'
                                 and (r.by_member or a.verb not in ('session.tagged', 'session.assigned'))
     union all
-    select w.created_at, 'workflow.step', w.actor_id, null, w.to_step, null
+    select w.created_at, 'workflow.step', w.actor_id, null, w.to_step, null, null
       from readable r
       join public.workflow_steps w on w.session_id = r.id
      where r.by_member
     union all
-    select a.created_at, a.verb, a.actor_id, a.code, null, a.object_id
+    select a.created_at, a.verb, a.actor_id, a.code, null, a.object_id, null
       from readable r
      cross join lateral (select q.id from public.quotes q where q.session_id = r.id
                           union all
@@ -233,7 +255,7 @@ begin
      where r.by_member;
 end;
 $$;
-comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, tags, assignments, workflow steps, and the events of its quotes and proposals (object_id).';
+comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, reasons, tags, assignments, workflow steps, and the events of its quotes and proposals (object_id).';
 
 create function private.describe_work(session public.sessions)
     returns jsonb language plpgsql stable set search_path = ''
@@ -242,6 +264,8 @@ begin
     return jsonb_build_object(
         'session_id', session.id, 'conversation_id', session.conversation_id, 'contact_id', session.contact_id,
         'proof', (select c.proof from public.conversations c where c.id = session.conversation_id),
+        'subject', (select c.subject from public.conversations c where c.id = session.conversation_id),
+        'updated_at', session.updated_at,
         'status', session.status, 'last_activity_at', session.last_activity_at,
         'workflow', session.workflow, 'workflow_step', session.workflow_step, 'workflow_state', session.workflow_state,
         'request', (select jsonb_build_object(
@@ -250,11 +274,14 @@ begin
                       from public.requests r
                      where r.id = session.request_id),
         'primary_quote', (select jsonb_build_object(
-                                     'id', q.id, 'operator', q.operator, 'amount', q.amount, 'currency', q.currency)
+                                     'id', q.id, 'operator', q.operator, 'amount', q.amount, 'currency', q.currency,
+                                     'aircraft_type', q.aircraft_type)
                             from public.quotes q
                            where q.id = session.primary_quote_id),
         'quote_counts', private.count_quotes(session.request_id),
-        'proposal', (select jsonb_build_object('id', p.id, 'status', p.status, 'title', p.title, 'quote_id', p.quote_id)
+        'proposal', (select jsonb_build_object(
+                                'id', p.id, 'status', p.status, 'title', p.title, 'amount', p.amount, 'currency', p.currency,
+                                'text', p.text, 'quote_id', p.quote_id)
                        from public.proposals p
                       where p.id = session.proposal_id),
         'refs', (select coalesce(jsonb_agg(jsonb_build_object(

@@ -65,11 +65,26 @@ end;
 $$;
 comment on function private.identity_events is 'The identities of a contact: asserted and verified.';
 
+create function private.last_message_at(session_id uuid)
+    returns timestamptz language plpgsql stable set search_path = ''
+as $$
+begin
+    return (select m.created_at
+              from public.messages m
+             where m.session_id = last_message_at.session_id
+             order by m.created_at desc
+             limit 1);
+end;
+$$;
+comment on function private.last_message_at is 'The time of a session''s last message; null without one.';
+
 create function private.session_events(contact_id uuid, after_at timestamptz, after_kind integer, after_id uuid, page_size integer)
     returns table (at timestamptz, kind integer, id uuid, event text, details jsonb)
     language plpgsql
     stable
     set search_path = ''
+    -- The plan for any contact reads all sessions of one that has many.
+    set plan_cache_mode = 'force_custom_plan'
 as $$
 begin
     return query
@@ -91,24 +106,28 @@ begin
         union all
         -- The indexes for these two hold ended sessions only. A conversation has at most one other.
         (select e.at, e.kind, s.id, e.event,
-                jsonb_build_object('session_id', s.id, 'persona_id', case when e.kind = 4 then s.persona_id end)
+                jsonb_build_object('session_id', s.id, 'persona_id', case when e.kind = 4 then s.persona_id end,
+                                   'message_count', case when e.kind = 9 then s.message_count end)
            from public.conversations c
            join public.sessions s on s.conversation_id = c.id and s.status in ('active', 'paused')
-          cross join lateral (values (4, s.created_at,       'session.opened'),
-                                     (5, s.first_message_at, 'session.first_message')) e (kind, at, event)
+          cross join lateral (values (4, s.created_at,                  'session.opened'),
+                                     (5, s.first_message_at,            'session.first_message'),
+                                     (9, private.last_message_at(s.id), 'session.last_message')) e (kind, at, event)
           where c.contact_id = session_events.contact_id
             and (e.at, e.kind, s.id) > (after_at, after_kind, after_id)
           order by e.at, e.kind, s.id
           limit page_size)
         union all
         (select s.ended_at, 10, s.id, 'session.' || coalesce(s.status_before_archive, s.status),
-                jsonb_build_object('session_id', s.id, 'error_code', s.error_message)
-           from public.sessions s
-          where s.contact_id = session_events.contact_id
-            and s.ended_at is not null
-            and (s.ended_at, 10, s.id) > (after_at, after_kind, after_id)
-          order by s.ended_at, s.id
-          limit page_size)
+                jsonb_build_object('session_id', s.id, 'error_code', s.error_message, 'message_count', s.message_count,
+                                   'last_message_at', private.last_message_at(s.id))
+           from (select s.*
+                   from public.sessions s
+                  where s.contact_id = session_events.contact_id
+                    and s.ended_at is not null
+                    and (s.ended_at, 10, s.id) > (after_at, after_kind, after_id)
+                  order by s.ended_at, s.id
+                  limit page_size) s)
         union all
         (select s.archived_at, 11, s.id, 'session.archived', jsonb_build_object('session_id', s.id)
            from public.sessions s
@@ -119,7 +138,7 @@ begin
           limit page_size);
 end;
 $$;
-comment on function private.session_events is 'The sessions of a contact: opened, first message, ended, archived.';
+comment on function private.session_events is 'The sessions of a contact: opened, first message, last message (of a live one), ended (with the last message and the number of messages), archived.';
 
 create function private.work_events(contact_id uuid, after_at timestamptz, after_kind integer, after_id uuid, page_size integer)
     returns table (at timestamptz, kind integer, id uuid, event text, details jsonb)
@@ -146,24 +165,51 @@ begin
                                order by w.created_at, w.id
                                limit page_size) w
           order by w.created_at, w.id
-          limit page_size)
-        union all
-        (select e.at, e.kind, q.id, e.event,
-                jsonb_build_object('session_id', s.id, 'quote_id', q.id, 'operator', q.operator) || e.details
-           from working s
-           join public.quotes q on q.session_id = s.id
-          cross join lateral (
-              values (7, q.created_at,  'quote.requested', '{}'),
-                     (8, q.received_at, 'quote.received',
-                      jsonb_build_object('amount', q.amount, 'currency', q.currency, 'late', nullif(q.late, false))),
-                     (9, case when q.status in ('declined', 'expired', 'withdrawn') then q.updated_at end, 'quote.' || q.status, '{}')
-          ) e (kind, at, event, details)
-          where (e.at, e.kind, q.id) > (after_at, after_kind, after_id)
-          order by e.at, e.kind, q.id
           limit page_size);
 end;
 $$;
-comment on function private.work_events is 'Workflow steps and quotes of a contact''s sessions.';
+comment on function private.work_events is 'Workflow steps of a contact''s sessions.';
+
+create function private.offer_events(contact_id uuid, after_at timestamptz, after_kind integer, after_id uuid, page_size integer)
+    returns table (at timestamptz, kind integer, id uuid, event text, details jsonb)
+    language sql
+    stable
+    security definer
+    set search_path = ''
+as $$
+    with working as materialized (
+        select s.id, s.workspace_id
+          from public.sessions s
+         where s.contact_id = offer_events.contact_id
+           and (s.workflow is not null or s.request_id is not null)
+    ), readable as materialized (
+        select w.id
+          from working w
+         where private.claims() ->> 'role' = 'service_role'
+            or w.workspace_id in (select private.admin_workspaces())
+            or (w.workspace_id in (select private.member_workspaces()) and w.id in (select private.own_sessions()))
+    )
+    select a.created_at, 7, a.id, a.verb,
+           o.details || jsonb_build_object('session_id', r.id, 'actor_id', a.actor_id)
+           || case when a.verb in ('quote.received', 'proposal.sent', 'proposal.accepted') then o.price else '{}' end
+           || case when a.code = 'late' then '{"late": true}' else '{}' end::jsonb
+      from readable r
+     cross join lateral (
+           select q.id, jsonb_build_object('quote_id', q.id, 'operator', q.operator) as details,
+                  jsonb_build_object('amount', q.amount, 'currency', q.currency) as price
+             from public.quotes q
+            where q.session_id = r.id
+           union all
+           select p.id, jsonb_build_object('proposal_id', p.id, 'title', p.title),
+                  jsonb_build_object('amount', p.amount, 'currency', p.currency)
+             from public.proposals p
+            where p.session_id = r.id) o
+      join public.audit_events a on a.object_id = o.id and (a.verb like 'quote.%' or a.verb like 'proposal.%')
+     where (a.created_at, 7, a.id) > (after_at, after_kind, after_id)
+     order by a.created_at, a.id
+     limit page_size;
+$$;
+comment on function private.offer_events is 'The quotes and proposals of a contact''s sessions that the member may see, at the times of session_events.';
 
 create function public.read_contact_timeline(
     contact_id uuid,
@@ -200,6 +246,8 @@ begin
                 select * from private.session_events(contact.id, after_at, after_kind, after_id, most)
                 union all
                 select * from private.work_events(contact.id, after_at, after_kind, after_id, most)
+                union all
+                select * from private.offer_events(contact.id, after_at, after_kind, after_id, most)
                  order by at, kind, id
                  limit most) e);
 end;
@@ -207,5 +255,6 @@ $$;
 comment on function public.read_contact_timeline is 'A page of the events of a contact, oldest first: {items: [{at, event, …, cursor}]}; of the sessions that the caller may see.';
 
 grant execute on function
-    private.audited_events, private.identity_events, private.session_events, private.work_events, public.read_contact_timeline
+    private.audited_events, private.identity_events, private.last_message_at, private.session_events, private.work_events, private.offer_events,
+    public.read_contact_timeline
     to authenticated, service_role;

@@ -31,7 +31,9 @@ ANONYMOUS: JSON = {"kind": "anonymous"}
 SYSTEM: JSON = {"role": "switchboard", "scope": {"system": True}, "caller": {"kind": "system"}}
 OPERATOR: JSON = {"role": "service_role"}
 
-WANTED = {"pause": "paused", "resume": "active", "complete": "completed", "cancel": "cancelled"}
+WANTED = {
+    "pause": "paused", "resume": "active", "complete": "completed", "fail": "failed", "cancel": "cancelled",
+}  # fmt: skip
 """The verbs of `Desk.change`, and the status that each leads to."""
 
 SECRET = "the customer's own"

@@ -37,11 +37,13 @@ class Deed:
 
 @dataclass
 class Session:
-    """``quiet``: the time without incoming messages, as the sweeps distinguish it."""
+    """``quiet``: the time without incoming messages, as the sweeps distinguish it; ``old``: ended a season ago."""
 
     status: str = "active"
     former: str | None = None
     quiet: Literal["", "a day", "a season"] = ""
+    old: bool = False
+    failed_by_member: bool = False
     turns: int = 0
     messages: int = 0
 
@@ -112,7 +114,7 @@ class Conversation:
         return self._become("timeout", [name for name in idle if self.under_way(name) is None])
 
     def _archive(self, held: Collection[str]) -> Outcome:
-        old = [n for n, s in self.sessions.items() if s.status in TERMINAL and s.quiet == "a season" and n not in held]
+        old = [n for n, s in self.sessions.items() if s.status in TERMINAL and s.old and n not in held]
         for name in old:
             self.sessions[name].former = self.sessions[name].status
         return self._become("archived", old)
@@ -192,7 +194,7 @@ class Conversation:
             self._close(turn, "timeout", None)
             if session.status not in LIVE:
                 return ("refused", session.status)
-        session.status = wanted
+        session.status, session.failed_by_member = wanted, wanted == "failed"
         self.audit["session.resumed" if wanted == "active" else f"session.{wanted}", name] += 1
         return wanted, True
 
@@ -204,9 +206,9 @@ class Conversation:
             self._close(turn, "timeout", None)
         if session.status in LIVE:
             return session.status, changed
-        if session.status != "timeout" or self.live() is not None:
+        if session.status not in ("timeout", "failed") or session.failed_by_member or self.live() is not None:
             return ("refused", session.status)
-        session.status, session.quiet = "active", ""
+        session.status, session.quiet, session.old = "active", "", False
         self.audit["session.recovered", name] += 1
         return "active", True
 

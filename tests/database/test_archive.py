@@ -15,12 +15,12 @@ async def _archive(desk: Desk, max_sessions: int = 1000) -> dict[str, Any]:
 
 
 async def _session(desk: Desk, status: str, days: float, space: str = SPACE) -> str:
-    """A session with this status, without activity for so many days; its id."""
+    """A session with this status, which ended so many days ago, and is without activity for longer; its id."""
     session_id: str = (await desk.register(f"{status}-{days}@example.test", space=space))["session_id"]
     await desk.admin.execute(
         "update public.sessions set status = $2::text::public.session_status, "
-        "ended_at = case when $2::text in ('active', 'paused') then null else now() end, "
-        "last_activity_at = now() - make_interval(secs => $3 * 86400) where id = $1",
+        "ended_at = case when $2::text not in ('active', 'paused') then now() - make_interval(secs => $3 * 86400) end, "
+        "last_activity_at = now() - make_interval(secs => ($3 + 30) * 86400) where id = $1",
         session_id,
         status,
         days,

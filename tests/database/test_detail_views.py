@@ -10,7 +10,8 @@ FOR_MEMBERS = ("assigned_user_id", "primary_quote_id", "taken_over_by", "taken_o
 
 SESSION = (
     "id", "workspace_id", "conversation_id", "status", "persona_id", "contact_id", "user_id", "space_id", "channel",
-    "turn_count", "message_count", "created_at", "last_activity_at", "ended_at", "archived_at", "error_message",
+    "turn_count", "message_count", "created_at", "last_activity_at", "ended_at", "archived_at",
+    "updated_at", "error_message",
     "workflow", "workflow_step", "request_id",
 )  # fmt: skip
 
@@ -43,6 +44,7 @@ async def shown(connection: Connection, session_id: str, *, of_contact: bool) ->
     item: JSON = {
         **{name: session[name] for name in columns},
         "live": session["ended_at"] is None,
+        "error_code": session["error_message"],
         "taken_over": session["taken_over_at"] is not None,
         "thread_key": conversation and conversation["thread_key"],
         "persona": {"id": session["persona_id"], "name": persona and persona["name"]},
@@ -51,7 +53,11 @@ async def shown(connection: Connection, session_id: str, *, of_contact: bool) ->
             connection, "requests", "id, origin, destination, departs_at, passengers", "id = $1", session["request_id"]
         ),
         "proposal": await one(
-            connection, "proposals", "id, status", "session_id = $1 order by created_at desc, id desc", session_id
+            connection,
+            "proposals",
+            "id, status, title, amount, currency, text",
+            "session_id = $1 order by created_at desc, id desc",
+            session_id,
         ),
     }
     if of_contact:
@@ -62,9 +68,11 @@ async def shown(connection: Connection, session_id: str, *, of_contact: bool) ->
         item["contact"]["email"] = email and email["value"]
     quotes = await rows(connection, "quotes", "status, late", "request_id = $1", session["request_id"])
     counts = {each: sum(quote["status"] == each for quote in quotes) for each in QUOTES}
-    primary = "id, operator, amount, currency"
+    primary = "id, operator, amount, currency, aircraft_type"
+    metadata = await one(connection, "sessions", "metadata", "id = $1", session_id) or {}
     return item | {
         "proof": conversation and conversation["proof"],
+        "metadata": metadata["metadata"],
         "primary_quote": await one(connection, "quotes", primary, "id = $1", session["primary_quote_id"]),
         "quote_counts": counts | {"expected": len(quotes), "late": sum(quote["late"] for quote in quotes)},
         "tags": [
@@ -104,13 +112,14 @@ select '{workspace}', contact_id, case when contact_id is null then pg_temp.one_
  cross join (select * from public.personas where workspace_id = '{workspace}' order by id limit 1) p
  cross join (select * from public.spaces where workspace_id = '{workspace}' order by id limit 1) s;
 insert into public.sessions (workspace_id, conversation_id, space_id, channel, contact_id, user_id, persona_id,
-                             assigned_user_id, turn_count, error_message, workflow, workflow_step, created_at)
+                             assigned_user_id, turn_count, error_message, metadata, workflow, workflow_step, created_at)
 select workspace_id, id, space_id, channel, contact_id,
        coalesce(user_id, case when pg_temp.perhaps() then pg_temp.one_of('{people}')::uuid end), persona_id,
        case when pg_temp.perhaps() then (select m.user_id from public.workspace_members m
                                           where m.workspace_id = v.workspace_id order by random() limit 1) end,
        floor(random() * 9),
-       case when pg_temp.perhaps() then 'It broke.' end, step.workflow, step.name, date_trunc('second', now())
+       case when pg_temp.perhaps() then 'It broke.' end, '{{"device": "bot"}}', step.workflow, step.name,
+       date_trunc('second', now())
   from public.conversations v
  cross join lateral (select case when md5(v.id::text) < '8' then 'charter' end as workflow,
                             case when md5(v.id::text) < '8' then 'understanding_request' end as name) step
@@ -125,8 +134,9 @@ select workspace_id, id, session_id, status, 'Acme', status::public.quote_status
   from public.requests
  cross join unnest(array['requested', 'received', 'declined', 'expired', 'withdrawn']) status
  where workspace_id = '{workspace}' and pg_temp.perhaps();
-insert into public.proposals (workspace_id, request_id, session_id, status, created_at)
-select workspace_id, id, session_id, status::public.proposal_status, date_trunc('day', now())
+insert into public.proposals (workspace_id, request_id, session_id, status, text, amount, currency, created_at)
+select workspace_id, id, session_id, status::public.proposal_status, 'We offer this.', 1200.50, 'EUR',
+       date_trunc('day', now())
   from public.requests cross join unnest(array['draft', 'sent', 'accepted']) status
  where workspace_id = '{workspace}' and pg_temp.perhaps();
 -- Most sessions with a request work on their own one, the others on any or none.

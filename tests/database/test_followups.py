@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from tests.database.desk import JSON, PERSONA, SPACE, WORKSPACE, Answer, Desk, managing, on_behalf, refusal, with_token
+from tests.database.test_templates import FIRST, template
 
 
 async def capture(desk: Desk, caller: JSON, contact_id: str, text: str = "By mail", **more: Any) -> Answer:
@@ -125,14 +126,41 @@ async def test_an_agent_captures_only_in_assigned_or_new_sessions(desk: Desk) ->
     assert (await desk.row("sessions", opened["session_id"]))["assigned_user_id"] == agent["user_id"]
 
 
-async def test_a_personas_message_and_a_finished_or_foreign_session_are_refused(
-    desk: Desk,
-) -> None:
+async def test_a_personas_follow_up_is_said_by_the_persona_and_audited_as_the_members(desk: Desk) -> None:
+    boss, ann = await desk.member("owner"), await proven(desk)
+    answer = await capture(desk, boss, ann["contact_id"], "Still interested?", role="persona")
+    message = await desk.row("messages", answer["message_id"])
+    assert (answer["role"], message["persona_id"], message["user_id"]) == ("persona", PERSONA, None)
+    assert await desk.audited(answer["message_id"]) == [("message.captured", boss["user_id"])]
+    turn = await desk.start(with_token(ann), "Yes")
+    assert [line["role"] for line in turn["history"]] == ["persona"]
+
+
+async def test_what_members_start_and_send_goes_where_the_contact_reads(desk: Desk) -> None:
+    boss, ann = await desk.member("owner"), await desk.register("ann@example.test")
+    await template(desk, boss)
+    asked = {"contact_id": ann["contact_id"], "persona_id": PERSONA, "template": "Trip"}
+    for _ in range(2):
+        started = await desk.start_session(on_behalf(boss), **asked)
+        assert (started["session_id"], started["created"]) == (ann["session_id"], False)
+    assert await desk.said(ann["session_id"]) == [("persona", text) for text in FIRST]
+    assert (await desk.row("sessions", ann["session_id"]))["message_count"] == len(FIRST)
+    assert (await capture(desk, boss, ann["contact_id"]))["session_id"] == ann["session_id"]
+
+    # A thread that a member opens beside it comes after the one in which the contact writes.
+    bob = await proven(desk, "bob")
+    await desk.finish(await desk.start(with_token(bob)))
+    beside = await desk.start_session(on_behalf(boss), contact_id=bob["contact_id"], persona_id=PERSONA, thread_key="x")
+    assert beside["session_id"] != bob["session_id"]
+    assert (await capture(desk, boss, bob["contact_id"]))["session_id"] == bob["session_id"]
+
+
+async def test_a_users_role_and_a_finished_or_foreign_session_are_refused(desk: Desk) -> None:
     boss, ann, ben = await desk.member("owner"), await proven(desk), await proven(desk, "ben")
     await desk.change(boss, ann["session_id"], "complete")
     foreign = await refusal(capture(desk, boss, ann["contact_id"], session_id=ben["session_id"]))
     assert foreign == (404, "session_not_found")
-    assert (await refusal(capture(desk, boss, ann["contact_id"], role="persona")))[0] == 422
+    assert (await refusal(capture(desk, boss, ann["contact_id"], role="user")))[0] == 422
     over = await capture(desk, boss, ann["contact_id"], session_id=ann["session_id"])
     assert (over.status, over["code"], over["session_status"]) == (409, "transition_not_allowed", "completed")
     assert await desk.count("messages") == 0

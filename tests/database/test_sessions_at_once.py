@@ -34,10 +34,12 @@ async def test_each_session_is_changed_by_itself(desk: Desk) -> None:
         live: {"status": "completed", "changed": True},
         paused: {"status": "completed", "changed": True},
         over: {"code": "transition_not_allowed", "session_status": "cancelled"},
-        answering: {"code": "turn_in_progress", "stopping": True, "turn_id": turn["turn_id"], "retry_after": 1},
+        answering: {
+            "code": "turn_in_progress", "stopping": True, "first": True, "turn_id": turn["turn_id"], "retry_after": 1,
+        },
         foreign: UNKNOWN,
         nothing: UNKNOWN,
-    }
+    }  # fmt: skip
     assert (await desk.row("sessions", foreign))["status"] == "active"
     assert await desk.audited(live) == [("session.completed", boss["user_id"])]
     # The answer that was asked to stop has stopped by the next call.

@@ -60,7 +60,8 @@ class Lifecycle(RuleBasedStateMachine):
         run(admin.execute(policies, *self.policies, PERSONA))
         # The sweeps ignore what earlier runs left.
         run(admin.execute("update public.turns set lease_until = now() + interval '1 day' where status = 'active'"))
-        run(admin.execute("update public.sessions set last_activity_at = now() + interval '1 day'"))
+        later = "last_activity_at = now() + interval '1 day', ended_at = case when ended_at is not null then now() end"
+        run(admin.execute(f"update public.sessions set {later}"))
         # With a proof, the conversation is the one that members find too.
         arrived = run(self.desk.prove(f"s{next(self.numbers)}@example.test"))
         self.ann = with_token(arrived)
@@ -83,9 +84,13 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(place=st.integers(0, 2), quiet=st.sampled_from(list(QUIET)))
     def nothing_comes_in_for_long(self, place: int, quiet: str) -> None:
         name = list(self.model.sessions)[-1 - place % len(self.model.sessions)]
-        self.model.sessions[name].quiet = cast(Any, quiet)
+        session = self.model.sessions[name]
+        session.quiet = cast(Any, quiet)
+        session.old = quiet == "a season" and session.status in TERMINAL
         age = (
-            "update public.sessions set last_activity_at = clock_timestamp() - make_interval(hours => $2) where id = $1"
+            "update public.sessions s set last_activity_at = a.at,"
+            " ended_at = case when s.ended_at is not null then a.at end"
+            " from (select clock_timestamp() - make_interval(hours => $2) as at) a where id = $1"
         )
         self.loop.run(self.desk.admin.execute(age, self.ids[name], QUIET[quiet]))
 

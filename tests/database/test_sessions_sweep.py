@@ -7,6 +7,7 @@ import asyncio
 import random
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.database.desk import SPACE, SYSTEM, WORKSPACE, Answer, Desk, managing, refusal
@@ -100,15 +101,33 @@ async def test_an_admin_times_out_the_idle_sessions_of_their_workspace_at_any_ag
     await idle(desk, 3)
     await sweep(desk)
 
-    async def clean_up(hours: int) -> Answer:
-        arguments = {"workspace_id": WORKSPACE, "max_age_hours": hours}
-        return await desk.call("clean_up_sessions", managing(admin), **arguments)
+    async def clean_up(hours: int | None) -> Answer:
+        return await desk.call("clean_up_sessions", managing(admin), max_age_hours=hours)
 
     assert (await refusal(clean_up(0)))[1] == "invalid_body"
     assert (await clean_up(4))["timed_out"] == 0
+    # Without hours, those of the workspace: the instance's, its own, or never.
+    for own in (None, 4, 0):
+        await desk.admin.execute("update public.workspaces set session_timeout_hours = $1", own)
+        assert (await clean_up(None))["timed_out"] == 0
     assert (await clean_up(2)).body == {"timed_out": 1, "remaining": False}
     assert (await status(desk, ann), await status(desk, bob)) == ("timeout", "active")
     assert await desk.audited(ann["session_id"]) == [("session.timeout", admin["user_id"])]
+
+
+async def test_the_databases_owner_archives_and_cleans_up_with_plain_sql(desk: Desk) -> None:
+    ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test")
+    await desk.end_session(ann["session_id"], "completed")
+    await idle(desk, 48)
+    await desk.admin.execute(
+        "update public.sessions set ended_at = now() - interval '91 days' where ended_at is not null"
+    )
+    cleaned = await desk.one("select public.clean_up_sessions($1, 24)", WORKSPACE)
+    archived = await desk.one("select public.archive_old_chat_sessions()")
+    assert (cleaned[0]["timed_out"], archived[0]["archived"]) == (1, 1)
+    assert (await status(desk, ann), await status(desk, bob)) == ("archived", "timeout")
+    with pytest.raises(asyncpg.PostgresError, match="workspace_required"):
+        await desk.admin.execute("select public.clean_up_sessions()")
 
 
 # Sweeps and turns at the same time -----------------------------------------------------------------------------------

@@ -3,13 +3,14 @@
 The access matrix has the callers, test_hot_plans the cost of a page.
 """
 
+from datetime import datetime
+
 import pytest
 
 from lib.contacts.timeline import TimelinePageRequest
 from tests.database.desk import (
     JSON,
     PERSONA,
-    SYSTEM,
     WORKSPACE,
     Answer,
     Desk,
@@ -20,6 +21,7 @@ from tests.database.desk import (
 )
 from tests.database.merging import merge, unmerge
 from tests.database.test_templates import template
+from tests.database.test_workflow import propose, quote
 
 
 async def page(desk: Desk, reader: JSON, contact_id: str, after: str | None = None, size: int = 200) -> Answer:
@@ -54,7 +56,7 @@ async def test_no_page_is_longer_than_the_longest_of_the_route(desk: Desk) -> No
 
 
 async def history(desk: Desk, boss: JSON) -> tuple[str, list[str]]:
-    """Ann writes, proves her email, works on a trip with four quotes, and is archived: her id and sessions."""
+    """Ann writes, proves her email, works on a trip with three quotes and a proposal, and is archived."""
     await template(desk, boss, name="Charter", workflow="charter", workflow_step="understanding_request")
     await desk.believe_hmacs()
     first = await desk.register("ann@example.test")
@@ -65,22 +67,20 @@ async def history(desk: Desk, boss: JSON) -> tuple[str, list[str]]:
     await desk.change(boss, second["session_id"], "cancel")
     ann = first["contact_id"]
     trip = await desk.start_session(on_behalf(boss), contact_id=ann, template="Charter", thread_key="trip")
-    for number, (status, received, late) in enumerate(
-        (("requested", False, False), ("received", True, False), ("declined", False, False), ("received", True, True))
-    ):
-        await desk.admin.execute(
-            "with request as (insert into public.requests (workspace_id, session_id) values ($1, $2) returning id), "
-            "asked as (update public.sessions set request_id = (select id from request) where id = $2) "
-            "insert into public.quotes (workspace_id, request_id, session_id, operator_key, operator, status,"
-            " amount, currency, late, created_at, received_at, updated_at) select $1, id, $2, $3, $3, "
-            "$4::text::public.quote_status, case when $5 then 1200.5 end, case when $5 then 'EUR' end, $6,"
-            " clock_timestamp(), case when $5 then clock_timestamp() end, clock_timestamp() from request",
-            WORKSPACE, trip["session_id"], f"Operator {number}", status, received, late,
-        )  # fmt: skip
+    price = {"amount": 1200.5, "currency": "EUR"}
+    for operator, *reports in (("Acme", "requested", "received"), ("Jets", "requested", "declined", "received")):
+        for status in reports:
+            await quote(
+                desk, boss, trip["session_id"], operator, status=status, **(price if status == "received" else {})
+            )
+    await propose(desk, boss, trip["session_id"], status="sent", title="To Luton", amount=1500, currency="EUR")
+    await desk.change(boss, trip["session_id"], "complete")
+    await quote(desk, boss, trip["session_id"], "Skies", status="received", **price)
     await desk.admin.execute(
-        "update public.sessions set last_activity_at = now() - interval '400 days' where id = $1", first["session_id"]
+        "update public.sessions set status_before_archive = status, status = 'archived',"
+        " archived_at = clock_timestamp() where id = $1",
+        first["session_id"],
     )
-    await desk.call("archive_old_chat_sessions", SYSTEM, max_sessions=10)
     return ann, [arrival["session_id"] for arrival in (first, second, trip)]
 
 
@@ -98,10 +98,10 @@ async def test_a_timeline_has_everything_in_its_order_for_admins_and_the_rest_fo
         ("contact.registered", None), ("contact.verified", None),
         ("session.opened", second), ("session.cancelled", second),
         ("session.opened", trip), ("workflow.step", trip),
-        ("quote.requested", trip),
         ("quote.requested", trip), ("quote.received", trip),
-        ("quote.requested", trip), ("quote.declined", trip),
-        ("quote.requested", trip), ("quote.received", trip),
+        ("quote.requested", trip), ("quote.declined", trip), ("quote.received", trip),
+        ("proposal.sent", trip), ("workflow.step", trip), ("session.completed", trip),
+        ("quote.received", trip),
         ("session.archived", first),
     ]  # fmt: skip
     assert [event["at"] for event in timeline] == sorted(event["at"] for event in timeline)
@@ -112,14 +112,37 @@ async def test_a_timeline_has_everything_in_its_order_for_admins_and_the_rest_fo
         "contact.verified": {"identity": "email:ann@example.test", "verified_by": "hmac"},
         "session.opened": {"session_id": trip, "persona_id": PERSONA},
         "workflow.step": {
-            "session_id": trip, "workflow": "charter", "to_step": "understanding_request", "actor_id": boss["user_id"],
+            "session_id": trip, "workflow": "charter", "from_step": "understanding_request",
+            "to_step": "proposal_ready", "actor_id": boss["user_id"],
+        },
+        "quote.declined": {
+            "session_id": trip, "quote_id": of["quote.declined"]["quote_id"], "operator": "Jets",
+            "actor_id": boss["user_id"],
+        },
+        "proposal.sent": {
+            "session_id": trip, "proposal_id": of["proposal.sent"]["proposal_id"], "title": "To Luton",
+            "amount": 1500, "currency": "EUR", "actor_id": boss["user_id"],
         },
     }.items():  # fmt: skip
         assert of[event] == {"at": of[event]["at"], "event": event, "cursor": of[event]["cursor"], **details}
     received = [event for event in timeline if event["event"] == "quote.received"]
     assert [(each["operator"], each["amount"], each["currency"], each.get("late")) for each in received] == [
-        ("Operator 1", 1200.5, "EUR", None), ("Operator 3", 1200.5, "EUR", True),
+        ("Acme", 1200.5, "EUR", None), ("Jets", 1200.5, "EUR", None), ("Skies", 1200.5, "EUR", True),
     ]  # fmt: skip
+    # The messages of a session that has ended: their number and the last one.
+    said = await desk.all("select created_at from public.messages where session_id = $1 order by 1", first)
+    ended = next(event for event in timeline if event["event"] == "session.completed")
+    assert (ended["message_count"], datetime.fromisoformat(ended["last_message_at"])) == (2, said[-1][0])
+    # The same moments as in the session's own timeline.
+    async with desk.reading(own_token(boss)) as reader:
+        offers = "select at, event from public.session_events($1) where event ~ '^(quote|proposal)' order by at"
+        shown = [(row["at"], row["event"]) for row in await reader.fetch(offers, trip)]
+    pattern = ("quote.", "proposal.")
+    assert shown == [
+        (datetime.fromisoformat(event["at"]), event["event"])
+        for event in timeline
+        if event["event"].startswith(pattern)
+    ]
 
     of_contact = [event for event in timeline if "session_id" not in event]
     assert await whole(desk, agent, ann, 2) == of_contact
@@ -141,15 +164,15 @@ async def test_pages_of_any_size_are_the_whole(desk: Desk, together: bool) -> No
             ("contacts", ("created_at",)), ("contact_identities", ("created_at", "verified_at")),
             ("audit_events", ("created_at",)), ("workflow_steps", ("created_at",)),
             ("quotes", ("created_at", "received_at", "updated_at")),
-            ("sessions", ("created_at", "first_message_at", "ended_at", "archived_at")),
+            ("sessions", ("created_at", "first_message_at", "ended_at", "archived_at")), ("messages", ("created_at",)),
         ):  # fmt: skip
             for column in columns:
                 await desk.admin.execute(
                     f"update public.{table} set {column} = '2026-01-01 00:00:00.123456+00' where {column} is not null"
                 )
     everything = await whole(desk, boss, ann)
-    assert len(everything) == 20
-    for size in (1, 2, 3, 7, 19):
+    assert len(everything) == 22
+    for size in (1, 2, 3, 7, 21):
         assert await whole(desk, boss, ann, size) == everything
 
 
@@ -157,6 +180,8 @@ async def test_later_events_come_at_the_end(desk: Desk) -> None:
     boss, ann = await desk.member("owner"), await desk.register("ann@example.test")
     before = await whole(desk, boss, ann["contact_id"])
     await desk.finish(await desk.start(with_token(ann)))
+    live = (await whole(desk, boss, ann["contact_id"]))[-1]
+    assert (live["event"], live["message_count"]) == ("session.last_message", 2)
     await desk.change(boss, ann["session_id"], "complete")
     after = await page(desk, boss, ann["contact_id"], before[-2]["cursor"])
     assert events(after["items"]) == [

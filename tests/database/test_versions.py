@@ -75,8 +75,9 @@ async def test_a_message_is_answered_queued_and_archived_on_every_version(
         claimed = await desk.call("claim_jobs", SYSTEM)
         assert [job["id"] for job in claimed["jobs"]] == [event["job_id"]]
         await desk.call("complete_job", on_a_turn(), job_id=event["job_id"], attempt=1)
-        await desk.admin.execute("update public.sessions set last_activity_at = now() - interval '1 year'")
         await desk.end_session(ann["session_id"], "completed")
+        old = "update public.sessions set ended_at = now() - interval '1 year' where ended_at is not null"
+        await desk.admin.execute(old)
         assert (await desk.call("archive_old_chat_sessions", SYSTEM))["archived"] == 1
 
 

@@ -25,7 +25,7 @@ STEPS = ("understanding_request", "searching_aircraft", "requesting_quotes", "pr
 
 ALLOWED = {
     None: ["understanding_request"],
-    "understanding_request": ["searching_aircraft"],
+    "understanding_request": ["requesting_quotes", "searching_aircraft"],
     "searching_aircraft": ["requesting_quotes", "understanding_request"],
     "requesting_quotes": ["proposal_ready", "searching_aircraft", "understanding_request"],
     "proposal_ready": ["requesting_quotes", "searching_aircraft", "understanding_request"],
@@ -92,7 +92,7 @@ async def test_a_workspace_adds_steps_and_workflows_that_no_other_workspace_has(
 
     await work(desk, boss, session_id, step="understanding_request")
     refused_step = await work(desk, boss, session_id, step="proposal_ready")
-    assert refused_step["allowed_steps"] == ["asking_back", "searching_aircraft"]
+    assert refused_step["allowed_steps"] == ["asking_back", "requesting_quotes", "searching_aircraft"]
     assert (await work(desk, boss, session_id, step="asking_back"))["workflow_step"] == "asking_back"
     # Another workflow begins at its first step, which need not be named where there is one only.
     assert (await work(desk, boss, session_id, workflow="refund", step="paid"))["allowed_steps"] == ["asked"]
@@ -150,7 +150,7 @@ async def test_a_step_its_state_and_its_trip_are_stored_together_or_not_at_all(d
     refs = [{"system": "avinode", "kind": "trip", "external_id": "atrip-1"}]
     info = {"origin": "LSZH", "destination": "EGGW", "passengers": 4, "refs": refs}
     state = {"budget": 20_000, "pets": True}
-    done = await work(desk, boss, session_id, step=STEPS[0], workflow_state=state, trip=info)
+    done = await trip(desk, boss, session_id, step=STEPS[0], workflow_state=state, **info)
     assert done["workflow_state"] == state
     assert (done["request"]["origin"], done["request"]["passengers"]) == ("LSZH", 4)
     assert [ref["external_id"] for ref in done["refs"]] == ["atrip-1"]
@@ -205,6 +205,58 @@ async def test_one_call_starts_or_continues_a_session_and_moves_it(desk: Desk) -
     assert (refused.status, refused["session_id"]) == (409, first["session_id"])
 
 
+async def test_a_conversation_names_the_session_and_a_status_ends_it_once(desk: Desk) -> None:
+    boss, session_id = await started(desk)
+    conversation_id = (await desk.row("sessions", session_id))["conversation_id"]
+
+    async def wanted(**changes: Any) -> Answer:
+        arguments = {"changes": changes, "conversation_id": conversation_id}
+        return await desk.call("create_or_update_chat_session", on_behalf(boss), **arguments)
+
+    first = await wanted(step=STEPS[0], workflow_state={"budget": 1}, subject="To Luton", status="paused")
+    assert (first["session_id"], first["created"], first["status"]) == (session_id, False, "paused")
+    assert (first["workflow_step"], first["workflow_state"], first["subject"]) == (STEPS[0], {"budget": 1}, "To Luton")
+    for changed in (True, False):
+        ended = await wanted(status="completed", reason="Sold")
+        assert (ended["session_id"], ended["status"], ended["changed"]) == (session_id, "completed", changed)
+    refused = await wanted(status="cancelled")
+    assert (refused.status, refused["code"], refused["session_status"]) == (409, "transition_not_allowed", "completed")
+    again = await wanted(status="active")
+    assert (again["created"], again["status"], again["conversation_id"]) == (True, "active", conversation_id)
+    # A running answer is stopped first; what was changed with the status stays.
+    contact = {"contact_id": (await desk.row("sessions", session_id))["contact_id"], "persona_id": PERSONA}
+    turn = await desk.start(with_token(await desk.register("bob@example.test")))
+    arguments = {"changes": {"status": "completed", "step": STEPS[0]}, "conversation_id": turn["conversation_id"]}
+    waiting = await desk.call("create_or_update_chat_session", on_behalf(boss), **arguments)
+    assert (waiting.status, waiting["stopping"], waiting["first"]) == (409, True, True)
+    await desk.finish(turn, "cancelled")
+    done = await desk.call("create_or_update_chat_session", on_behalf(boss), **arguments)
+    assert (done["status"], done["workflow_step"], done["changed"]) == ("completed", STEPS[0], True)
+    # No session starts to be ended.
+    await wanted(status="completed")
+    before = await desk.count("sessions")
+    arguments = {"changes": {"status": "completed"}, **contact}
+    refused_end = await desk.refused("create_or_update_chat_session", on_behalf(boss), **arguments)
+    assert (refused_end, await desk.count("sessions")) == ((404, "session_not_found"), before)
+
+
+async def test_a_sent_proposal_moves_the_session_to_its_step_and_may_complete_it(desk: Desk) -> None:
+    boss, session_id = await started(desk, "understanding_request")
+    assert (await propose(desk, boss, session_id, status="draft"))["workflow_step"] == "understanding_request"
+    sent = await propose(desk, boss, session_id, status="sent", text="We offer this.", amount=1500, currency="EUR")
+    assert (sent["workflow_step"], sent["status"]) == ("proposal_ready", "active")
+    assert (sent["proposal"]["text"], sent["proposal"]["amount"]) == ("We offer this.", 1500)
+    assert (await logged(desk, session_id))[-1] == ("charter", "understanding_request", "proposal_ready")
+    for changed in (True, False):
+        done = await propose(desk, boss, session_id, status="sent", complete=True)
+        assert (done["status"], done["changed"]) == ("completed", changed)
+    # A workflow without this step stays where it is.
+    await extend(desk, boss, "refund", None, "asked")
+    other = (await desk.register("bob@example.test"))["session_id"]
+    await work(desk, boss, other, workflow="refund")
+    assert (await propose(desk, boss, other, status="sent"))["workflow_step"] == "asked"
+
+
 async def test_a_later_session_takes_up_a_request_of_its_own_contact_only(desk: Desk) -> None:
     boss, agent = await desk.member("owner"), await desk.member("agent")
     ann, bob = await desk.register("ann@example.test"), await desk.register("bob@example.test")
@@ -214,15 +266,29 @@ async def test_a_later_session_takes_up_a_request_of_its_own_contact_only(desk: 
     later = (await desk.start(with_token(ann), "Back again"))["session_id"]
     await desk.assign(boss, later, agent)
     # Nor does an agent take up the request of a session that is not theirs.
-    for caller, session_id in ((boss, bob["session_id"]), (agent, later)):
-        refused = await refusal(trip(desk, caller, session_id, request_id=request))
+    for caller, asking in ((boss, bob["session_id"]), (agent, later)):
+        refused = await refusal(trip(desk, caller, asking, request_id=request))
         assert refused == (404, "request_not_found")
-    taken_up = await trip(desk, boss, later, request_id=request)
+    ref = {"system": "avinode", "kind": "trip", "external_id": "atrip-1"}
+    await trip(desk, boss, bob["session_id"], refs=[ref])
+    await desk.admin.execute(
+        "insert into public.session_refs (workspace_id, session_id, system, kind, external_id)"
+        " values ($1, $2, 'avinode', 'rfp', 'arfp-1')", WORKSPACE, ann["session_id"],
+    )  # fmt: skip
+    taken_up = await trip(desk, boss, later, request_id=request, refs=[ref])
+    # Both sessions are found by all ids of the request, and lose one together.
+    ids = "select external_id from public.session_refs where session_id = $1 order by 1"
+    for session_id in (ann["session_id"], later):
+        assert await desk.all(ids, session_id) == [("arfp-1",), ("atrip-1",)]
+    removed = next(each["id"] for each in taken_up["refs"] if each["external_id"] == "atrip-1")
+    await desk.call("remove_chat_session_ref", on_behalf(boss), session_id=later, ref_id=removed)
+    counts = [len(await desk.all(ids, each)) for each in (ann["session_id"], later, bob["session_id"])]
+    assert counts == [1, 1, 1]
     assert (taken_up["request"]["origin"], taken_up["primary_quote"]["operator"]) == ("LSZH", "acme")
     assert taken_up["quote_counts"]["received"] == 1
     (found,) = await desk.sessions(own_token(agent), "s.request_id = $1", request)
     assert (found["id"], found["primary_quote"]["operator"]) == (later, "acme")
-    # A quote for the finished session is also the later one's.
+    # A quote for the finished session is the live one's, and so not late.
     await quote(desk, boss, ann["session_id"], "acme", status="withdrawn")
     await quote(desk, boss, ann["session_id"], "jets", status="received")
     both = await desk.all(
@@ -230,7 +296,8 @@ async def test_a_later_session_takes_up_a_request_of_its_own_contact_only(desk: 
         "where s.request_id = $1",
         request,
     )
-    assert both == [("jets", True)] * 2
+    assert both == [("jets", False)] * 2
+    assert (await desk.one("select session_id::text from public.quotes where operator_key = 'jets'"))[0] == later
 
 
 async def test_a_session_without_proof_takes_up_no_request_of_another_conversation(desk: Desk) -> None:

@@ -90,6 +90,9 @@ class Work(RuleBasedStateMachine):
             assert (answer.status, answer["code"]) == (409, "transition_not_allowed")
             return
         assert (answer.status, answer["proposal"]["status"]) == (200, status)
+        if status == "sent" != self.proposal and self.live and self.step != "proposal_ready":
+            self.step = "proposal_ready"
+            self.steps.append(self.step)
         self.proposal = status
 
     @precondition(lambda self: self.live)

@@ -11,7 +11,7 @@ import aiohttp
 
 from tests.functions.conftest import Workspace
 from tests.functions.people import Staff, setup_of
-from tests.functions.test_isolation import NAMED, Belongings, body_of, fill
+from tests.functions.test_isolation import NAMED, WITHOUT_BODY, Belongings, body_of, fill
 from tests.functions.test_sessions import session_of
 
 ROUTES = [route for route in NAMED if set(route.callers) <= {"contact", "user"}]
@@ -119,6 +119,10 @@ async def test_a_body_with_an_unknown_member_is_refused(workspace: Workspace, st
             assert (status, answer["code"]) == (422, "invalid_body"), route
             fault = {"field": "allowed_networks", "message": "Extra inputs are not permitted"}
             assert fault in answer["errors"], route
+    for route in ROUTES:
+        if f"{route.function}.{route.name}" in WITHOUT_BODY:
+            refused = await staff.owner.refused(route.method, ours.path(route), {"surprise": 1})
+            assert refused == (422, "invalid_body"), route
     assert await everything(workspace) == before
 
 

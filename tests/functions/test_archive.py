@@ -18,8 +18,7 @@ async def test_the_function_and_the_schedule_archive_old_finished_sessions(
     session_id = UUID((await visitor.say("hello"))[0].data["session_id"])
     headers = {"Authorization": f"Bearer {stack.cron_secret}"}
     await workspace.database.execute(
-        "update public.sessions set status = 'completed', ended_at = now(), "
-        "last_activity_at = now() - interval '91 days' where id = $1",
+        "update public.sessions set status = 'completed', ended_at = now() - interval '91 days' where id = $1",
         session_id,
     )
     for is_first in (True, False):

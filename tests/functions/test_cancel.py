@@ -7,11 +7,12 @@ import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
+import aiohttp
 import pytest
 
 from tests import events
 from tests.events import Received, text_of
-from tests.functions.conftest import Visitor, Workspace
+from tests.functions.conftest import Visitor, Workspace, ask_openai
 from tests.functions.people import Person, Staff
 from tests.standins.openai import OpenAI
 
@@ -86,6 +87,52 @@ async def test_a_message_interrupts_the_answer_if_the_persona_allows_it(
     assert (text_of(answered), answered[-1].data["status"]) == ("You wrote: never mind", "completed")
     sent = [message["content"] for message in openai.received[-1].body["messages"]]
     assert sent == ["tell me everything", "You wrote:", "never mind"]
+
+
+@pytest.mark.parametrize("policy", ["per_conversation", "per_message"])
+async def test_a_failed_answer_is_given_anew_once_however_often_it_is_asked_for(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff, openai: OpenAI, policy: str
+) -> None:
+    async def answer_by(name: str) -> None:
+        change = "config = config || jsonb_build_object('base_url', $1::text)"
+        query = f"update public.personas set {change} where workspace_id = $2 and kind = 'openai'"
+        await workspace.database.execute(query, openai.base_url(name), workspace.id)
+
+    visitor = await ask_openai(client, workspace, openai.base_url("stream"), columns={"session_policy": policy})
+    await visitor.say("before")
+    await answer_by("cut")
+    failed = await visitor.say("my order is 7", metadata={"page": "/"})
+    assert failed[-1].name == "error"
+    await answer_by("stream")
+    at = f"/turns/{failed[0].data['turn_id']}/retry"
+    answers = []
+    for _ in range(2):
+        async with client.post(at, headers=visitor.headers) as response:
+            answers.append([event async for event in events.read(response)])
+    first, again = answers
+    assert (text_of(first), first[-1].data["status"]) == ("You wrote: my order is 7", "completed")
+    assert again[-1].data == first[-1].data
+    assert first[0].data["session_id"] == failed[0].data["session_id"]
+    full = await staff.owner.done("GET", f"/chat-sessions/{first[0].data['session_id']}")
+    assert [said["role"] for said in full["messages"]].count("contact") == full["turn_count"] - 1
+    assert full["turns"][-1]["retry_of"] == failed[0].data["turn_id"]
+    # The persona is told neither the message twice nor the answer that broke off.
+    sent = [message["content"] for message in openai.received[-1].body["messages"]]
+    assert sent == ["before", "You wrote: before", "my order is 7"]
+    # So is a message that is sent again to be regenerated, as useChat does.
+    await answer_by("cut")
+    failed = await visitor.say("once more", client_message_id="m9")
+    await answer_by("stream")
+    heard = await visitor.say("once more", client_message_id="m9", regenerate=True)
+    assert text_of(heard) == "You wrote: once more"
+    full = await staff.owner.done("GET", f"/chat-sessions/{heard[0].data['session_id']}")
+    assert (full["turns"][-1]["retry_of"], heard[0].data["turn_id"]) == (
+        failed[0].data["turn_id"], full["turns"][-1]["id"],
+    )  # fmt: skip
+    # An answer that is complete, or followed by another message, is not given anew.
+    person = Person(client, uuid4(), "", visitor.token)
+    status, refused = await person.ask("POST", f"/turns/{first[0].data['turn_id']}/retry")
+    assert (status, refused["code"], refused["turn_status"]) == (409, "transition_not_allowed", "completed")
 
 
 async def test_a_timed_out_session_is_recovered_with_its_history(visitor: Visitor, workspace: Workspace) -> None:

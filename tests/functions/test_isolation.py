@@ -31,7 +31,8 @@ OF_SESSIONS = {"session_id", "conversation_id", "turn_id", "request_id", "trip_i
 """Ids that an agent sees only for assigned sessions."""
 
 WITHOUT_BODY = {
-    "chat.cancel", "sessions.pause", "sessions.resume", "sessions.complete", "sessions.cancel", "sessions.recover",
+    "chat.cancel", "chat.retry", "sessions.fail", "sessions.pause", "sessions.resume", "sessions.complete",
+    "sessions.cancel", "sessions.recover",
     "sessions.take_over", "sessions.hand_back", "sessions.note_activity", "contacts.unmerge_contact",
     "contacts.dismiss_conflict", "contacts.add_contact_tag", "contacts.add_session_tag", "contacts.sign_out",
     "workspaces.accept_invitation",

@@ -70,7 +70,9 @@ async def write_everywhere(workspace: Workspace, staff: Staff, space_id: UUID, e
         ("POST", f"{at}/takeover", None),
         ("POST", f"{at}/messages", {"text": REPLY}),
         ("POST", f"/contacts/{contact_id}/messages", mail),
-        ("PATCH", f"{at}/workflow", {"workflow_state": NOTE}),
+        ("PATCH", f"{at}/pause", {"reason": MARKER}),
+        ("PATCH", f"{at}/resume", None),
+        ("PATCH", f"{at}/workflow", {"workflow_state": NOTE, "subject": MARKER}),
         ("PUT", f"{at}/request", trip),
         ("PUT", f"{at}/quotes/{MARKER}", quote),
         ("PUT", f"{at}/proposal", {"status": "draft", "title": TITLE, "details": NOTE}),
@@ -135,7 +137,8 @@ async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]
                 found[name] = heard.decode()
             else:
                 found[name] = await response.text()
-            assert response.status < 300, (name, found[name])
+            # An answer that is complete is not given anew.
+            assert response.status < 300 or name == "chat.retry", (name, found[name])
     return found
 
 

@@ -144,10 +144,11 @@ async def test_the_client_is_stored_with_the_session_by_its_real_address(
     client: aiohttp.ClientSession, workspace: Workspace
 ) -> None:
     agent = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
-    headers = {"User-Agent": agent, "X-Forwarded-For": "203.0.113.9"}
+    brands = '"Chromium";v="140", "Not=A?Brand";v="24"'
+    headers = {"User-Agent": agent, "Sec-CH-UA": brands, "X-Forwarded-For": "203.0.113.9"}
     path = f"/space/{workspace.space_id}/register"
     async with client.post(path, json={"email": "a@example.com", "source": "ad"}, headers=headers) as response:
         session_id = (await response.json())["session"]["id"]
     row = await workspace.row("select metadata from public.sessions where id = $1", UUID(session_id))
-    expected = {"user_agent": agent, "device": "mobile", "address": "127.0.0.1"}
+    expected = {"user_agent": agent, "device": "mobile", "device_info": brands, "address": "127.0.0.1"}
     assert json.loads(row["metadata"]).items() >= expected.items()

@@ -6,6 +6,7 @@ session is test_cancel's.
 
 import base64
 import json
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,17 +31,19 @@ async def session_of(workspace: Workspace, person: Person) -> dict[str, Any]:
 
 async def test_a_session_goes_through_its_states(workspace: Workspace, staff: Staff) -> None:
     session = await session_of(workspace, staff.contact)
+    reasons = {"pause": "On holiday", "complete": "Sold"}
     for verb, status in (("pause", "paused"), ("resume", "active"), ("complete", "completed")):
+        body = {"reason": reasons[verb]} if verb in reasons else None
         path = f"/chat-sessions/{session['id']}/{verb}"
         for changed in (True, False):
-            answer = await staff.admin.done("PATCH", path)
+            answer = await staff.admin.done("PATCH", path, body)
             assert answer == {
                 "session_id": str(session["id"]), "conversation_id": str(session["conversation_id"]),
                 "status": status, "changed": changed,
             }  # fmt: skip
     code, document = await staff.owner.ask("PATCH", f"/chat-sessions/{session['id']}/cancel")
     assert (code, document["code"], document["session_status"]) == (409, "transition_not_allowed", "completed")
-    several = {"session_ids": [str(session["id"])], "status": "paused"}
+    several = {"session_ids": [str(session["id"])], "status": "PAUSED"}
     (item,) = (await staff.owner.done("POST", "/chat-sessions/bulk-status", several))["items"]
     assert (item["code"], item["session_status"]) == ("transition_not_allowed", "completed")
     done = [(verb, actor) for verb, object_id, actor, _ in await audit(workspace) if object_id == session["id"]]
@@ -48,9 +51,25 @@ async def test_a_session_goes_through_its_states(workspace: Workspace, staff: St
 
 
 async def test_a_contact_cancels_their_own_session(workspace: Workspace, staff: Staff) -> None:
-    session = await session_of(workspace, staff.contact)
-    cancelled = await staff.contact.done("PATCH", f"/chat-sessions/{session['id']}/cancel")
+    at = f"/chat-sessions/{(await session_of(workspace, staff.contact))['id']}"
+    assert await staff.contact.refused("PATCH", f"{at}/cancel", {"reason": "x" * 501}) == INVALID
+    cancelled = await staff.contact.done("PATCH", f"{at}/cancel", {"reason": "I have found another"})
     assert (cancelled["status"], cancelled["changed"]) == ("cancelled", True)
+    for person, reason in ((staff.owner, "I have found another"), (staff.contact, None)):
+        assert (await person.done("GET", at))["timeline"][-1].get("reason") == reason
+
+
+async def test_a_member_fails_a_session_with_a_reason(workspace: Workspace, staff: Staff) -> None:
+    at = f"/chat-sessions/{(await session_of(workspace, staff.contact))['id']}"
+    reason = "Webhook timeout after 10 seconds"
+    failed = await staff.owner.done("PATCH", f"{at}/fail", {"reason": reason})
+    assert (failed["status"], failed["changed"]) == ("failed", True)
+    meaning = "A member has ended the session as failed."
+    for person, message in ((staff.owner, reason), (staff.contact, meaning)):
+        full = await person.done("GET", at)
+        assert (full["error_code"], full["error_message"]) == ("failed_by_member", message)
+        # What is known of the client is for members.
+        assert full.get("metadata", {}).get("address") == ("127.0.0.1" if person is staff.owner else None)
 
 
 def cursor_of(text: str) -> str:
@@ -73,10 +92,10 @@ UNFIT_BODIES: dict[tuple[str, str], tuple[Any, ...]] = {
         {}, {"session_ids": [], "status": "paused"}, {"session_ids": ["x"], "status": "paused"},
         {"session_ids": [f"00000000-0000-4000-8000-{number:012}" for number in range(101)], "status": "paused"},
         {"session_ids": [ONE], "status": "archived"}, {"session_ids": [ONE]},
+        {"session_ids": [ONE], "status": "paused", "reason": " "},
     ),
     ("POST", "/chat-sessions/cleanup"): (
-        {}, {"workspace_id": ONE}, {"workspace_id": ONE, "max_age_hours": 0},
-        {"workspace_id": ONE, "max_age_hours": 8761},
+        {"workspace_id": ONE, "max_age_hours": 0}, {"workspace_id": ONE, "max_age_hours": 8761}, {"hours": 1},
     ),
 }  # fmt: skip
 
@@ -95,6 +114,8 @@ async def test_one_session_in_full(client: aiohttp.ClientSession, workspace: Wor
     await visitor.say("two")
     path = f"/chat-sessions/{first['session_id']}"
     of_conversation = f"/conversations/{first['conversation_id']}/chat-sessions"
+    for query, found in (("", 1), ("?status=ACTIVE", 1), ("?status=completed,FAILED&status=timeout", 0)):
+        assert len((await staff.owner.done("GET", of_conversation + query))["items"]) == found, query
     (listed,) = (await staff.owner.done("GET", of_conversation))["items"]
     full = await staff.owner.done("GET", path)
     assert (listed["id"], listed.items() <= full.items()) == (first["session_id"], True)
@@ -108,6 +129,11 @@ async def test_one_session_in_full(client: aiohttp.ClientSession, workspace: Wor
     assert [*rest["messages"], *last["messages"]] == full["messages"]
     assert await staff.owner.refused("GET", f"{path}?before={uuid4()}") == (404, "message_not_found")
     assert await staff.owner.refused("GET", f"{path}?limit=0") == INVALID
+    assert datetime.fromisoformat(full["updated_at"]) > datetime.fromisoformat(full["last_activity_at"])
+    # The live sessions, unless the query says otherwise.
+    await staff.owner.done("PATCH", f"{path}/complete")
+    for query, found in (("", 0), ("?status=COMPLETED", 1)):
+        assert len((await staff.owner.done("GET", of_conversation + query))["items"]) == found, query
 
 
 async def test_a_session_is_started_for_a_contact_or_for_oneself(workspace: Workspace, staff: Staff) -> None:
@@ -145,3 +171,10 @@ async def test_idle_sessions_time_out_for_an_admin_and_for_the_schedule(
     await age(3)
     for timed_out in (1, 0):
         assert await staff.admin.done("POST", path, body) == {"timed_out": timed_out, "remaining": False}
+    # The only workspace of a member, with the hours of a call as curl -d sends it, or with its own.
+    headers = {"Authorization": f"Bearer {staff.admin.token}", "Content-Type": "application/x-www-form-urlencoded"}
+    for content, hours in ((b'{"maxAgeHours": 24}', 25), (b"", 25)):
+        await staff.contact.done("POST", f"/chat-sessions/{session['id']}/recover")
+        await age(hours)
+        async with client.post(path, data=content, headers=headers) as response:
+            assert await response.json() == {"timed_out": 1, "remaining": False}

@@ -107,7 +107,7 @@ async def test_a_follow_up_joins_the_contacts_chat_once(visitor: Visitor, staff:
     assert "3 earlier messages" in text_of(await visitor.say("did you get it?"))
 
     wrongs: tuple[dict[str, Any], ...] = (
-        {"role": "persona"}, {"text": " "}, {"source": ""}, {"source": None}, {"more": 1},
+        {"role": "user"}, {"text": " "}, {"source": ""}, {"source": None}, {"more": 1},
     )  # fmt: skip
     for wrong in wrongs:
         assert await staff.owner.refused("POST", messages, good | wrong) == INVALID

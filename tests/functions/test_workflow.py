@@ -37,10 +37,10 @@ async def test_a_session_goes_from_a_request_to_a_proposal(staff: Staff, session
     request |= {"id": known["request"]["id"], "departs_at": "2027-03-01T09:00:00Z"}
     status, refused = await staff.admin.ask("PATCH", f"{at}/workflow", {"step": "proposal_ready"})
     assert (status, refused["code"], refused["workflow_step"]) == (409, "step_not_allowed", "understanding_request")
-    assert refused["allowed_steps"] == ["searching_aircraft"]
+    assert refused["allowed_steps"] == ["requesting_quotes", "searching_aircraft"]
     for operator, reported in (("Acme Air", "requested"), ("jets", "requested"), ("JETS", "declined")):
         await staff.admin.done("PUT", f"{at}/quotes/{operator}", {"status": reported})
-    price = {"status": "received", "amount": 12_000.5, "currency": "eur"}
+    price = {"status": "RECEIVED", "amount": 12_000.5, "currency": "eur", "aircraft_type": "PC-24"}
     given = await staff.admin.done("PUT", f"{at}/quotes/acme%20air", price)
     assert given["quote"]["operator"] == "Acme Air"
     counts = {"expected": 2, "received": 1, "declined": 1, "expired": 0, "withdrawn": 0, "late": 0}
@@ -55,6 +55,7 @@ async def test_a_session_goes_from_a_request_to_a_proposal(staff: Staff, session
     assert (await staff.owner.done("GET", f"/trips/arfq-{code}/chat-sessions"))["items"] == []
     assert (item["id"], item["request"], item["quote_counts"]) == (session_id, request, counts)
     quote = {"id": given["quote"]["id"], "operator": "Acme Air", "amount": 12_000.5, "currency": "EUR"}
+    quote |= {"aircraft_type": "PC-24"}
     assert (item["primary_quote"], item["proposal"]["status"], item["taken_over"]) == (quote, "draft", False)
     full = await staff.owner.done("GET", at)
     assert full["workflow_state"] == {"budget": 20_000}
@@ -71,9 +72,11 @@ async def test_a_session_goes_from_a_request_to_a_proposal(staff: Staff, session
     assert (seen["workflow_step"], seen["request"]["id"]) == ("understanding_request", request["id"])
     assert not (FOR_MEMBERS | {"proposal"}) & seen.keys()
     assert [each["event"] for each in seen["timeline"]] == ["session.created"]
-    await staff.admin.done("PUT", f"{at}/proposal", {"status": "sent"})
+    offer = {"amount": 14_000, "currency": "EUR", "text": "We offer a PC-24."}
+    await staff.admin.done("PUT", f"{at}/proposal", {"status": "SENT", **offer})
     (own,) = (await staff.contact.done("GET", "/chat-sessions"))["items"]
-    assert own["proposal"]["status"] == "sent"
+    shown = {"id": own["proposal"]["id"], "status": "sent", "title": "Zurich to Luton", **offer}
+    assert (own["proposal"], own["workflow_step"]) == (shown, "proposal_ready")
     assert (await staff.contact.done("GET", f"/requests/{request['id']}/chat-session"))["id"] == session_id
 
 
@@ -111,12 +114,12 @@ async def test_a_live_session_is_found_by_its_conversation_and_its_reference_unt
 
 UNFIT: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (
     ("PATCH", "/workflow", ({"step": "no step!"}, {"pace": "fast"}, {"workflow_state": []})),
-    ("PUT", "/request", ({"passengers": 0}, {"departs_at": "tomorrow"}, {"trip_id": " "},
-                         {"departs_at": "9999-12-31T23:59:59-00:01"})),
+    ("PUT", "/request", ({"passengers": 0}, {"step": "a", "current_step": "b"}, {"departs_at": "tomorrow"},
+                         {"trip_id": " "}, {"departs_at": "9999-12-31T23:59:59-00:01"})),
     ("PUT", "/quotes/acme", ({"status": "fine"}, {"amount": 12}, {"amount": -1, "currency": "EUR"},
                              {"amount": 1, "currency": "EURO"}, {"amount": 1.001, "currency": "EUR"})),
     ("PUT", "/quotes/%20", ({"status": "requested"},)),
-    ("PUT", "/proposal", ({"status": "maybe"},)),
+    ("PUT", "/proposal", ({"status": "maybe"}, {"amount": 1}, {"status": "draft", "complete": True})),
 )  # fmt: skip
 
 
@@ -154,6 +157,30 @@ async def test_a_contacts_session_is_started_and_moved_on_in_one_call(
     assert (status, again["session_id"], again["request"]["origin"]) == (200, started["session_id"], "LSZH")
     read = await staff.owner.done("GET", f"/chat-sessions/{started['session_id']}")
     assert [message["text"] for message in read["messages"]] == ["Where to?"]
+
+
+async def test_a_conversations_session_goes_from_its_trip_to_its_proposal_in_four_calls(
+    workspace: Workspace, staff: Staff, session_id: str
+) -> None:
+    row = await workspace.row("select conversation_id from public.sessions where id = $1", session_id)
+    conversation, at = {"conversation_id": str(row["conversation_id"])}, f"/chat-sessions/{session_id}"
+    begun = {**conversation, "status": "ACTIVE", "current_step": "understanding_request", "workflow_state": {"a": 1}}
+    status, answer = await staff.owner.ask("PUT", "/chat-sessions", {**begun, "subject": "To Luton"})
+    assert (status, answer["session_id"], answer["workflow_step"]) == (200, session_id, "understanding_request")
+    trip = {"avinode_trip_id": f"atrip-{session_id}", "avinode_rfp_id": "rfp-123", "current_step": "requesting_quotes"}
+    moved = await staff.owner.done("PUT", f"{at}/request", {**trip, "workflow_state": {"b": 2}})
+    assert (moved["workflow_step"], moved["workflow_state"]) == ("requesting_quotes", {"a": 1, "b": 2})
+    assert sorted(ref["kind"] for ref in moved["refs"]) == ["rfp", "trip"]
+    (found,) = (await staff.owner.done("GET", f"/trips/atrip-{session_id}/chat-sessions"))["items"]
+    assert found["id"] == session_id
+    for person, subject in ((staff.owner, "To Luton"), (staff.contact, None)):
+        assert (await person.done("GET", at)).get("subject") == subject
+    sent = await staff.owner.done("PUT", f"{at}/proposal", {"status": "sent", "complete": True})
+    assert (sent["workflow_step"], sent["status"]) == ("proposal_ready", "completed")
+    ended = await staff.owner.done("PUT", "/chat-sessions", {**conversation, "status": "completed", "reason": "Sold"})
+    assert (ended["session_id"], ended["created"], ended["changed"]) == (session_id, False, False)
+    both = {**conversation, "contact_id": str(uuid4())}
+    assert await staff.owner.refused("PUT", "/chat-sessions", both) == INVALID
 
 
 async def test_admins_extend_the_workflow_and_members_read_it(

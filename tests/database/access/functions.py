@@ -87,6 +87,8 @@ flush_turn(turns.{a,c}, 10, 'more') | status | at_work=active
 finish_turn(turns.{a,c}, 'completed', 'answer') | message_id | at_work=new
 cancel_turn(turns.{a,b,b_old,c}) | act
 recover_session(sessions.{a,b,c}) | act
+# A turn that is under way is not retried.
+retry_turn(turns.{a,b,c}) | act=transition_not_allowed
 recover_session(sessions.b_old) | act=transition_not_allowed; for_agent managing_agent: session_not_found
 record_event('n8n', 'one', '{}', '{}', 'n8n.answer') | event_id | at_work=one
 record_event('n8n', 'two', '{}', '{}', 'n8n.answer') | event_id | at_work=new
@@ -97,7 +99,6 @@ webhook_secret('n8n', 'turns.c') | secrets | system=callback-two former-persona_
 webhook_secret('n8n', 'sessions.a') | system=not_found
 claim_jobs() | id | system=queued queued_2
 claim_jobs(1, 60, jobs.queued_2) | id | system=queued_2
-archive_old_chat_sessions() | archived | system=2
 expire_idle_sessions() | timed_out | system=0
 wake_worker() | system
 count_read(600) | *: ok; for_anonymous system no_scope at_closed: forbidden
@@ -133,7 +134,6 @@ remove_chat_session_ref(sessions.b, session_refs.b) | work
 remove_chat_session_ref(sessions.c, session_refs.c) | work
 remove_chat_session_ref(sessions.b, session_refs.c) | work=ref_not_found
 set_session_tags(sessions.{a,b,c}, added => 'x') | *: session_not_found; managing_sees: ok
-clean_up_sessions(workspaces.{one,two}, 24) | manage
 # A token for a space opens no session elsewhere, and without a caller there is none to open.
 start_session(contact_id => contacts.a, persona_id => personas.one) | session_id \
     | starts; working_for_A for_admins: a; for_agent: forbidden
@@ -149,8 +149,12 @@ start_session(space_id => spaces.one, template => 'one') | session_id | by_templ
 start_session(space_id => spaces.one, template => 'two') | by_template; for_agent for_admins: template_not_found
 start_session(space_id => spaces.one, template => session_templates.two) \
     | by_template; for_agent for_admins: template_not_found
+start_session(conversation_id => conversations.b) | session_id \
+    | *: conversation_not_found; for_anonymous system no_scope at_closed: forbidden; for_agent for_admins: b
+start_session(conversation_id => conversations.c) | session_id \
+    | *: conversation_not_found; for_anonymous system no_scope at_closed: forbidden; for_admins: c
 create_or_update_chat_session('{}', contact_id => contacts.b, persona_id => personas.one) | session_id \
-    | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_agent for_admins: new
+    | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_agent for_admins: b
 create_or_update_chat_session('{}', contact_id => contacts.a, persona_id => personas.one) | session_id \
     | *: forbidden; for_users managing: contact_not_found; for_agent: forbidden; for_admins: a
 create_or_update_chat_session('{}', contact_id => contacts.c, persona_id => personas.two) | session_id \
@@ -201,10 +205,14 @@ read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2: 2
 
 [authenticated service_role]
 # A caller that sees no session of a contact does not learn that there is one.
-read_contact_timeline(contacts.b) | session_id | read=None None None b b_old b_old; agent: None None None b
+read_contact_timeline(contacts.b) | session_id | read=None None None b b b_old b_old; agent: None None None b b
 read_contact_timeline(contacts.c) | read
 
 [switchboard service_role]
+archive_old_chat_sessions() | archived | *: forbidden; system service: 2
+clean_up_sessions(workspaces.{one,two}, 24) | manage
+clean_up_sessions() | *: workspace_required; for_agent for_admins for_admin_2: workspace_not_found; \
+    managing_agent: forbidden; managing_admin managing_owner managing_admin_2: ok
 # Operators create workspaces.
 create_workspace('{"name": "x"}', users.guest) | id | *: forbidden; managing_operator service: new
 create_workspace('{"name": "x"}', null, 'nobody@access.test') \

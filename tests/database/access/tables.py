@@ -62,6 +62,7 @@ quotes                         | EEO | a c operator_key=x | operator=x | entered
 proposals                      | EEO | a c | title=x | entered; admins; agent: agent b draft_b; guest: guest; \
     contact:; A: a; B: b; C: c
 session_refs                   | EOE | a c external_id=x | external_id=x | entered; admins; agent: agent b
+session_reasons                | EOO | a c | reason=x | entered; admins; agent: agent b
 workflow_steps                 | EOO | a c | to_step=x | entered; admins; agent: agent b
 turns                          | EEO | b_old c_old client_message_id=x | error_code=x | entered; admins; \
     agent: agent b; guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
@@ -112,6 +113,7 @@ HIDDEN: Mapping[tuple[str, str], str] = {
         (f"public.{table}", role): hidden
         for role in ("contact", "authenticated")
         for table, hidden in {
+            "conversations": "subject",
             "sessions": "metadata assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
             "requests": "details",
             "proposals": "quote_id details",
@@ -131,7 +133,9 @@ HIDDEN: Mapping[tuple[str, str], str] = {
 }
 """Columns that a role may not read although it reads others of the table."""
 
-OF_MEMBERS = re.compile(r"metadata|attributes|details|notes?|context|config|workflow_state|source|\w*(_by|actor_id)")
+OF_MEMBERS = re.compile(
+    r"metadata|attributes|details|notes?|context|config|workflow_state|source|reason|subject|\w*(_by|actor_id)"
+)
 """Names of columns for what members write for themselves, and for members' ids: no contact reads one."""
 
 LOOSE = {("public.contact_moves", "row_id"), ("public.audit_events", "object_id")}

@@ -103,6 +103,8 @@ session_refs: session_id=sessions.* system=avinode kind=trip external_id=trip-*
     a b guest agent c:
 workflow_steps: session_id=sessions.* workflow=charter to_step=understanding_request
     a b guest agent c:
+session_reasons: session_id=sessions.* status=paused reason=x
+    a b guest agent c:
 contact_moves: merge_id=contact_merges.~ relation=tags former={}
     one: row_id=tags.contact_b
     two: row_id=tags.contact_c
@@ -208,7 +210,7 @@ _NAMED = frozenset(line.split(":")[0].split(".")[-1] for line in _WORLD.splitlin
 ROWS = _rows()
 # The workflow that no workspace made, with the ids that the migrations give it.
 ROWS["public.workflow_transitions"] |= {
-    f"built_in_{number}": {"id": f"01900000-0000-7000-8000-{number:012x}"} for number in range(1, 11)
+    f"built_in_{number}": {"id": f"01900000-0000-7000-8000-{number:012x}"} for number in range(1, 12)
 }
 NAMES = {row["id"]: (table, label) for table, rows in ROWS.items() for label, row in rows.items()}
 """Ids back to table and label."""

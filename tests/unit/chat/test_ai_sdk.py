@@ -152,9 +152,17 @@ OURS = {"email": "a@example.com", "persona_id": str(UUID(int=9)), "metadata": {"
     [
         (sent(text_message("one", id="m0"), ANSWER, TWO_PARTS), USER, {"message": "two", "client_message_id": "m1"}),
         (sent(UNREADABLE, text_message()), USER, {"message": "hello"}),
-        # A regenerated or edited message is another message.
-        (sent(trigger="regenerate-message", messageId="a1"), USER, {"message": "hello", "client_message_id": None}),
-        (sent(text_message("again"), messageId="m1"), USER, {"message": "again", "client_message_id": None}),
+        # A regenerated message is answered anew, an edited one is another message.
+        (
+            sent(trigger="regenerate-message", messageId="a1"),
+            USER,
+            {"message": "hello", "client_message_id": "m1", "regenerate": True},
+        ),
+        (
+            sent(text_message("again"), messageId="m1"),
+            USER,
+            {"message": "again", "client_message_id": None, "regenerate": False},
+        ),
         # The chat's id is the thread of a signed-in user only.
         (sent(), USER, {"thread_key": "chat-1"}),
         (sent(), CONTACT_CALLER, {"thread_key": None}),
