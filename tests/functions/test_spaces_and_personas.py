@@ -166,7 +166,7 @@ UNFIT_SPACES: Sequence[dict[str, Any]] = (
     {"name": " "}, {"name": "\t\n\u2003"}, {"arrivals_per_minute": 0}, {"arrivals_per_minute": True}, {"enabled": "no"},
     {"persona_id": "x"}, {"enabled": None}, {"kind": "landing"}, {"hmac_secret": "x"}, {"identity": "hmac"},
     *({"look": look} for look in (
-        None, [], {"title": "x"}, {"labels": {"data-x": "x"}}, {"labels": {"title": 1}}, {"labels": {"title": "\x00"}},
+        None, ["x"], {"title": "x"}, {"labels": {"data-x": "x"}}, {"labels": {"title": 1}}, {"labels": {"title": "\x00"}},
         {"quick_replies": [""]}, {"quick_replies": ["x"] * 11}, {"languages": {"German": {}}},
         {"languages": {"de": {"languages": {}}}},
         {"languages": {f"d{letter}": {"labels": {"greeting": "ü" * 1_000}} for letter in "abcdefghijklmnopq"}},

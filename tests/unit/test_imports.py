@@ -74,8 +74,8 @@ BESIDES = {
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration personas personas.text
         sessions.session_templates workflow.workflow_transitions workspaces workspaces.invitations workspaces.looks
-        workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces workspaces.turn_errors
-        workspaces.workspaces
+        workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces
+        workspaces.turn_errors workspaces.workspaces
     """,
 }
 """All modules that a function imports besides."""
