@@ -160,17 +160,19 @@ ORIGINS = (
     "https://shop.example#", "https://user@shop.example", "https://*.shop.example", "https://shop.example:99999",
     "https://", "https://münchen.example", "null", "",
 )  # fmt: skip
+UNFIT_LOOKS: Sequence[object] = (
+    None, ["x"], {"title": "x"}, {"labels": {"data-x": "x"}}, {"labels": {"title": 1}},
+    {"labels": {"title": "\x00"}},
+    {"quick_replies": [""]}, {"quick_replies": ["x"] * 11}, {"languages": {"German": {}}},
+    {"languages": {"de": {"languages": {}}}},
+    {"languages": {f"d{letter}": {"labels": {"greeting": "ü" * 1_000}} for letter in "abcdefghijklmnopq"}},
+)  # fmt: skip
 UNFIT_SPACES: Sequence[dict[str, Any]] = (
     *({"allowed_origins": [origin]} for origin in ORIGINS),
     *({"allowed_origins": ["*", *more]} for more in (["https://shop.example"], ["*"])),
     {"name": " "}, {"name": "\t\n\u2003"}, {"arrivals_per_minute": 0}, {"arrivals_per_minute": True}, {"enabled": "no"},
     {"persona_id": "x"}, {"enabled": None}, {"kind": "landing"}, {"hmac_secret": "x"}, {"identity": "hmac"},
-    *({"look": look} for look in (
-        None, ["x"], {"title": "x"}, {"labels": {"data-x": "x"}}, {"labels": {"title": 1}}, {"labels": {"title": "\x00"}},
-        {"quick_replies": [""]}, {"quick_replies": ["x"] * 11}, {"languages": {"German": {}}},
-        {"languages": {"de": {"languages": {}}}},
-        {"languages": {f"d{letter}": {"labels": {"greeting": "ü" * 1_000}} for letter in "abcdefghijklmnopq"}},
-    )),
+    *({"look": look} for look in UNFIT_LOOKS),
 )  # fmt: skip
 UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
     ({"kind": "nobody"}, "kind"), ({"kind": "../demo"}, "kind"), ({"config": {"delay_ms": -1}}, "config.delay_ms"),
