@@ -164,7 +164,7 @@ async def endless() -> None:
 
 
 @pytest.mark.parametrize(
-    "steps", [(HEL, hang), (HEL, Deferred()), (HEL, *[Text("x"), endless] * 100_000)], ids=["hangs", "defers", "talks"]
+    "steps", [(HEL, hang), (HEL, Deferred()), (HEL, *[Text("x"), endless] * 900_000)], ids=["hangs", "defers", "talks"]
 )
 async def test_a_persona_is_stopped_at_the_limit_of_the_turn(database: Database, persona: Persona, steps: Any) -> None:
     database.time_limit = 1
