@@ -51,8 +51,8 @@ def select(asked: str | None, accept: Iterable[str]) -> Protocol:
     try:
         return PROTOCOLS[asked]
     except KeyError:
-        known = " or ".join(PROTOCOLS)
-        raise errors.InvalidBody([errors.FieldError("protocol", f"must be {known}")], part="query") from None
+        known = ", ".join(PROTOCOLS)
+        raise errors.InvalidBody([errors.FieldError("protocol", f"must be one of {known}")], part="query") from None
 
 
 def _accepted(lines: Iterable[str]) -> str | None:

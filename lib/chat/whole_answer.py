@@ -12,6 +12,9 @@ from lib.fields.models import FieldWarning, Record
 
 _STATUSES: Mapping[str, HTTPStatus] = {
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "token_expired": HTTPStatus.UNAUTHORIZED,
+    "token_revoked": HTTPStatus.UNAUTHORIZED,
+    "conversation_not_found": HTTPStatus.NOT_FOUND,
     "persona_timeout": HTTPStatus.GATEWAY_TIMEOUT,
     "lease_expired": HTTPStatus.SERVICE_UNAVAILABLE,
     "turn_interrupted": HTTPStatus.SERVICE_UNAVAILABLE,
