@@ -25,6 +25,9 @@ persona_settings = options.group(
     click.option("--time-limit-seconds", type=int, help="Longest time of one turn."),
     click.option("--breaker-failures", type=int, help="Failures that open its circuit breaker; 0: never."),
     click.option("--breaker-seconds", type=int, help="How long the breaker stays open."),
+    click.option(
+        "--fallback", "fallback_persona_id", type=click.UUID, help="The persona that answers if this one cannot."
+    ),
     options.enabled,
 )  # fmt: skip
 
@@ -63,6 +66,7 @@ def list_personas(workspace_id: UUID, as_json: bool) -> None:
 @persona.command("update")
 @click.argument("persona_id", metavar="PERSONA", type=click.UUID)
 @click.option("--name")
+@click.option("--no-fallback", "no_fallback_persona_id", is_flag=True, help="No fallback.")
 @persona_settings
 @options.as_json
 def update_persona(persona_id: UUID, as_json: bool, **values: Any) -> None:

@@ -354,6 +354,7 @@ REASONS: Mapping[str, str] = {
     "not_a_session_of_contact": "The contact has no such session.",
     "operators_only": "Only operators may do this.",
     "owners_and_admins_only": "Only owners and admins may do this.",
+    "own_fallback": "A persona is not its own fallback.",
     "owners_only": "Only owners may do this.",
     "session_members_only": "Only members who work on the session may do this.",
     "several_workspaces": "You are a member of several workspaces: name one with workspace_id.",

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4, uuid5
@@ -93,6 +93,11 @@ class _StartResult(Record):
     allowed_networks: tuple[str, ...]
     issued_at: datetime
     limits: tuple[RateLimit, ...] = ()
+    has_fallback: bool = False
+
+
+class _Fallback(Record):
+    persona: _Persona | None
 
 
 class TurnState(Record):
@@ -143,7 +148,7 @@ class Turn:
 
     ``repeated``: the client message was stored before, so the existing turn is followed instead of answered.
     ``taken_over``: a member answers instead of the persona, so the turn is over. ``started_at`` is the monotonic time
-    of the message's arrival.
+    of the message's arrival. ``has_fallback``: the persona has one, and does not stand in for another persona itself.
     """
 
     id: UUID
@@ -155,6 +160,7 @@ class Turn:
     rpc: Rpc = field(repr=False)
     started_at: float
     limits: tuple[RateLimit, ...] = ()
+    has_fallback: bool = False
 
 
 async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMessage, client: ClientInfo) -> Turn:
@@ -211,7 +217,27 @@ async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMess
         rpc=commands.acting_as(newcomer or caller, callers.Scope(workspace_id=started.workspace_id)),
         started_at=started_at,
         limits=started.limits,
+        has_fallback=started.has_fallback,
     )
+
+
+async def fall_back(turn: Turn, error_code: str, error_detail: str | None) -> Turn | None:
+    """Record the failure of a turn's persona before its first text; the turn for its fallback.
+
+    None if no fallback may answer: it is disabled, its breaker is open, no time is left, or the turn has ended.
+    """
+    arguments = {"turn_id": turn.id, "error_code": error_code, "error_detail": error_detail or ""}
+    persona = (await turn.rpc.call("start_fallback", arguments, _Fallback, repeatable=True)).persona
+    if persona is None:
+        return None
+    for_persona = replace(
+        turn.for_persona,
+        persona_id=str(persona.id),
+        time_limit_seconds=persona.time_limit_seconds,
+        config=persona.config,
+        secret=persona.secret.get_secret_value() if persona.secret else None,
+    )
+    return replace(turn, persona_kind=persona.kind, for_persona=for_persona, has_fallback=False)
 
 
 async def read(rpc: Rpc, turn_id: UUID, after: int = 0, *, patience: Patience = BRIEF) -> TurnState:

@@ -308,6 +308,7 @@ begin
         'contact', case when conversation.proof = 'verified' and not is_repeat and not turn.taken_over
                         then private.contact_facts(conversation.contact_id) end,
         'user_message_id', message_id, 'history', history, 'issued_at', now(),
+        'has_fallback', persona.fallback_persona_id is not null,
         'persona', jsonb_build_object(
             'id', persona.id, 'kind', persona.kind, 'name', persona.name, 'config', persona.config,
             'time_limit_seconds', persona.time_limit_seconds,
@@ -316,6 +317,34 @@ begin
 end;
 $$;
 comment on function private.describe_turn is 'All that the persona needs to answer a turn.';
+
+create function private.repeat_turn(
+    turn         public.turns,
+    conversation public.conversations,
+    workspace    public.workspaces,
+    persona      public.personas,
+    attempt_id   uuid,
+    message      text,
+    metadata     jsonb
+)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    is_repeat constant boolean := turn.status <> 'active' or attempt_id is null or turn.attempt_id is distinct from attempt_id;
+    asked     public.messages;
+    answering public.personas := persona;
+begin
+    select m.* into strict asked from public.messages m where m.turn_id = turn.id and m.role <> 'persona';
+    perform private.require_same_content((asked.text, asked.metadata) = (message, repeat_turn.metadata));
+    if not is_repeat and turn.fallback_persona_id is not null then
+        answering := private.fallback_of(persona);
+    end if;
+    return private.describe_turn(
+        turn, conversation, workspace, answering, asked.id, is_repeat,
+        case when is_repeat then '[]' else private.turn_history(conversation.id, asked.id, persona.history_limit) end);
+end;
+$$;
+comment on function private.repeat_turn is 'The turn that a repeated message started; to be answered only by the request that started it. Refuses another message under the same id.';
 
 create function public.start_turn(
     space_id          uuid,
@@ -344,8 +373,6 @@ declare
     persona      public.personas;
     limits       jsonb;
     taken        jsonb;
-    is_repeat    boolean;
-    asked        public.messages;
     refusal      text;
 begin
     if space_id is null then
@@ -373,12 +400,7 @@ begin
         known   := private.read_message_context(conversation, persona_id, client_message_id, limits);
         persona := known.persona;
         if (known.turn).id is not null then
-            select m.* into strict asked from public.messages m where m.turn_id = (known.turn).id and m.role <> 'persona';
-            perform private.require_same_content((asked.text, asked.metadata) = (message, metadata));
-            is_repeat := (known.turn).status <> 'active' or attempt_id is null or (known.turn).attempt_id is distinct from attempt_id;
-            return private.describe_turn(
-                known.turn, conversation, place.workspace, persona, asked.id, is_repeat,
-                case when is_repeat then '[]' else private.turn_history(conversation.id, asked.id, persona.history_limit) end);
+            return private.repeat_turn(known.turn, conversation, place.workspace, persona, attempt_id, message, metadata);
         end if;
         if known.is_used_up then
             perform private.check_limits(limits);
@@ -399,7 +421,7 @@ begin
         -- 5. The rows that many transactions wait for come last: always the breaker before the limits, as end_running_turn
         --    may have locked the breaker already. So two messages never deadlock.
         if known.is_guarded then
-            perform private.start_probe(persona, begun.turn);
+            persona := private.pass_breaker(persona, begun.turn);
         end if;
         taken := private.take_limits(
             -- A caller without a token arrives with each message; a user with each new conversation.
@@ -420,5 +442,5 @@ comment on function public.start_turn is 'Accepts a message in a space, or of a 
 
 grant execute on function
     private.enter_persona, private.open_own_conversation, private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
-    private.refuse_turn, private.contact_facts, private.describe_turn, public.start_turn
+    private.refuse_turn, private.contact_facts, private.describe_turn, private.repeat_turn, public.start_turn
     to switchboard;

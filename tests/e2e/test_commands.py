@@ -159,9 +159,13 @@ async def test_settings_are_changed_one_by_one_and_shown(cli: Switchboard, works
     assert await cli.told(f"turn errors {workspace}") == {"items": [], "next_cursor": None}
 
     made = await cli.told(f"persona create {workspace} demo One")
+    other = await cli.told(f"persona create {workspace} demo Two --fallback {made['id']}")
     updated = await cli.told(f"persona update {made['id']} --turn-policy interrupt --disable")
     assert updated == {**made, "turn_policy": "interrupt", "enabled": False}
-    assert await cli.told(f"persona list {workspace}") == [updated]
+    assert (other["fallback_persona_id"], updated["fallback_persona_id"]) == (made["id"], None)
+    other = await cli.told(f"persona update {other['id']} --no-fallback")
+    assert await cli.told(f"persona list {workspace}") == [updated, other]
+    assert other["fallback_persona_id"] is None
 
     space = await cli.told(f"space create {workspace} One --persona {made['id']} --origin '*'")
     renamed = await cli.told(f"space update {space['id']} --name Two --no-origins")

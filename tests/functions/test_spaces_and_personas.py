@@ -88,13 +88,16 @@ async def test_a_changed_persona_answers(client: aiohttp.ClientSession, workspac
     assert await staff.admin.done("GET", path) == made
     # What is written next to secrets is for owners and admins.
     assert await staff.agent.done("GET", path) == {name: made[name] for name in made if name != "config"}
-    changes = {"name": "Renamed", "session_policy": "per_message", "breaker_failures": 0, "breaker_seconds": 5}
+    fallback = {"fallback_persona_id": str(workspace.persona_id)}
+    changes = {"name": "Renamed", "breaker_failures": 0, "breaker_seconds": 5, **fallback}
     assert await staff.admin.done("PATCH", path, changes) == {**made, **changes}
+    changes = {"fallback_persona_id": None, "session_policy": "per_message"}
+    assert (await staff.admin.done("PATCH", path, changes)).items() >= changes.items() - {("fallback_persona_id", None)}
     await staff.admin.done("PATCH", path, {"config": {}})
     assert (await staff.admin.done("GET", path))["config"] == {}, "a config is replaced as a whole"
     await staff.owner.done("PATCH", path, {"config": {"delay_ms": 0}})
     assert [(verb, actor) for verb, _, actor, _ in await audit(workspace)] == [
-        ("persona.created", staff.admin.id), *[("persona.changed", staff.admin.id)] * 2,
+        ("persona.created", staff.admin.id), *[("persona.changed", staff.admin.id)] * 3,
         ("persona.changed", staff.owner.id),
     ]  # fmt: skip
     space = {"name": "x", "persona_id": made["id"]}
@@ -149,12 +152,16 @@ UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
 async def test_invalid_settings_are_refused(workspace: Workspace, elsewhere: Workspace, staff: Staff) -> None:
     before = await setup_of(workspace)
     space, spaces = f"/spaces/{workspace.space_id}", f"/workspaces/{workspace.id}/spaces"
+    persona = f"/personas/{workspace.persona_id}"
     for changes in UNFIT_SPACES:
         assert await staff.owner.refused("PATCH", space, changes) == INVALID, changes
     for persona_id in (str(elsewhere.persona_id), str(uuid4())):
         for method, path, body in (("POST", spaces, {"name": "x"}), ("PATCH", space, {})):
             refusal = await staff.owner.refused(method, path, {**body, "persona_id": persona_id})
             assert refusal == (404, "persona_not_found")
+        refusal = await staff.owner.refused("PATCH", persona, {"fallback_persona_id": persona_id})
+        assert refusal == (404, "persona_not_found")
+    assert await staff.owner.refused("PATCH", persona, {"fallback_persona_id": str(workspace.persona_id)}) == INVALID
     for settings, field in UNFIT_PERSONAS:
         new = {"kind": "demo", "name": "x", **settings}
         status, answer = await staff.owner.ask("POST", f"/workspaces/{workspace.id}/personas", new)
