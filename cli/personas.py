@@ -28,6 +28,7 @@ persona_settings = options.group(
     click.option(
         "--fallback", "fallback_persona_id", type=click.UUID, help="The persona that answers if this one cannot."
     ),
+    click.option("--collect-seconds", type=int, help="How long to wait for more messages; 0 to 30."),
     options.enabled,
 )  # fmt: skip
 

@@ -149,7 +149,16 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> AsyncGene
 
 
 async def _run_persona(turn: Turn, signals: BatchQueue[_Signal]) -> None:
-    """Call the persona, and its fallback if it fails before its first piece. Pass the pieces on, and the outcome."""
+    """Call the persona with all messages of the turn, and its fallback if it fails before its first piece. Pass the
+    pieces on, and the outcome."""
+    try:
+        if turn.collect_seconds:
+            await asyncio.sleep(turn.collect_seconds)
+            turn = await turns.collect(turn)
+    except errors.Problem as problem:
+        log.error("collect_failed", turn_id=turn.id, code=problem.code)
+        signals.put(_Outcome("failed", "backend_unavailable", "The messages could not be read."))
+        return
     outcome, answered = await _call_persona(turn, signals)
     if turn.has_fallback and not answered and outcome.error_code and outcome.error_code not in _FAULTS_OF_MESSAGES:
         fallback = None
@@ -187,7 +196,7 @@ async def _call_persona(turn: Turn, signals: BatchQueue[_Signal]) -> tuple[_Outc
 
 def _start_timer(turn: Turn, signals: BatchQueue[_Signal]) -> asyncio.TimerHandle:
     """Signal the turn's time limit. One timer for the turn, because one for each token costs more than the token."""
-    deadline = turn.started_at + turn.for_persona.time_limit_seconds + GRACE_SECONDS
+    deadline = turn.started_at + turn.collect_seconds + turn.for_persona.time_limit_seconds + GRACE_SECONDS
     passed = _Outcome("timeout", "persona_timeout", "The persona passed its time limit.")
     return asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), signals.put, passed)
 

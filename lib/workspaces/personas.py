@@ -34,6 +34,7 @@ class PersonaChanges(PartialUpdate):
     breaker_failures: int | None = Field(default=None, strict=True, ge=0, le=1_000)
     breaker_seconds: int | None = Field(default=None, strict=True, ge=1, le=3_600)
     fallback_persona_id: UUID | None = None
+    collect_seconds: int | None = Field(default=None, strict=True, ge=0, le=30)
     enabled: bool | None = Field(default=None, strict=True)
 
 
@@ -72,6 +73,7 @@ class Persona(Record):
     breaker_failures: int
     breaker_seconds: int
     fallback_persona_id: UUID | None = None
+    collect_seconds: int
     enabled: bool
     has_secret: bool
     has_callback_secret: bool
@@ -83,8 +85,8 @@ async def create(database: Database, workspace_id: UUID, new: NewPersona) -> Per
     """Create a persona; a repeated id returns the existing one.
 
     Raises InvalidBody for an unknown kind or a config that does not fit it, Refused (workspace_not_found, id_taken,
-    forbidden, persona_not_found: the fallback; invalid_body: its own fallback) and BackendUnavailable,
-    as all of these functions do.
+    forbidden, persona_not_found: the fallback; invalid_body: its own fallback, or collecting per message) and
+    BackendUnavailable, as all of these functions do.
     """
     personas.check(new.kind, new.config or {})
     return await settings.create(database, "persona", workspace_id, new, Persona)

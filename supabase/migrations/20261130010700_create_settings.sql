@@ -40,14 +40,17 @@ begin
             begin
                 update public.personas p
                    set (name, config, session_policy, history_limit, time_limit_seconds, enabled, turn_policy, breaker_failures,
-                        breaker_seconds, fallback_persona_id)
+                        breaker_seconds, fallback_persona_id, collect_seconds)
                      = (select n.name, n.config, n.session_policy, n.history_limit, n.time_limit_seconds, n.enabled, n.turn_policy,
-                               n.breaker_failures, n.breaker_seconds, n.fallback_persona_id
+                               n.breaker_failures, n.breaker_seconds, n.fallback_persona_id, n.collect_seconds
                           from jsonb_populate_record(p, changes) n)
                  where p.id = object_id
                    and jsonb_populate_record(p, changes) is distinct from p;
             exception when check_violation then
-                raise sqlstate 'PT422' using message = 'invalid_body', detail = 'own_fallback';
+                if named = object_id then
+                    raise sqlstate 'PT422' using message = 'invalid_body', detail = 'own_fallback';
+                end if;
+                raise sqlstate 'PT422' using message = 'invalid_body', detail = 'collecting_per_message';
             end;
         when 'template' then
             begin

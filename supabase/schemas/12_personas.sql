@@ -23,6 +23,7 @@ create table public.personas (
     breaker_failures    integer               not null default 5,
     breaker_seconds     integer               not null default 30,
     fallback_persona_id uuid,
+    collect_seconds     integer               not null default 0,
     constraint personas_pkey               primary key (id),
     constraint personas_workspace_key      unique (workspace_id, id),
     constraint personas_workspace_id_fkey  foreign key (workspace_id) references public.workspaces (id) on delete cascade,
@@ -34,7 +35,9 @@ create table public.personas (
     constraint personas_time_limit_seconds check (time_limit_seconds between 1 and 840),
     -- A workspace has a handful of personas; checking them all takes no time.
     constraint personas_breaker            check (breaker_failures between 0 and 1000 and breaker_seconds between 1 and 3600),
-    constraint personas_fallback           check (fallback_persona_id <> id)
+    constraint personas_fallback           check (fallback_persona_id <> id),
+    -- A session of its own for each message leaves nothing to collect.
+    constraint personas_collect_seconds    check (collect_seconds = 0 or (collect_seconds between 1 and 30 and session_policy = 'per_conversation'))
 );
 comment on table public.personas is 'Who answers: an n8n webhook, a language model, or the built-in demo.';
 comment on column public.personas.kind is 'The module of lib/personas that answers.';
@@ -47,6 +50,7 @@ comment on column public.personas.turn_policy is 'What a message does while the 
 comment on column public.personas.breaker_failures is 'After so many failures in a row the persona is left alone; 0: never.';
 comment on column public.personas.breaker_seconds is 'For so long; then one turn finds out whether it is back.';
 comment on column public.personas.fallback_persona_id is 'The persona that answers a turn if this one fails before its first text, or is not called because its breaker is open. Its own fallback is not called.';
+comment on column public.personas.collect_seconds is 'How long a turn waits for further messages before the persona is called with all of them; 0: it is called at once.';
 alter table public.personas enable row level security;
 create index personas_fallback_persona_id_idx on public.personas (fallback_persona_id) where fallback_persona_id is not null;
 

@@ -25,6 +25,7 @@ create table public.turns (
     cancel_requested_at timestamptz,
     taken_over          boolean            not null default false,
     fallback_persona_id uuid,
+    collecting          boolean            not null default false,
     constraint turns_pkey                  primary key (id),
     constraint turns_conversation_key      unique (workspace_id, conversation_id, id),
     constraint turns_client_message_id_key unique (conversation_id, client_message_id),
@@ -42,6 +43,7 @@ comment on column public.turns.error_code is 'The public error code; turn_errors
 comment on column public.turns.cancel_requested_at is 'When a cancel was requested. The process that answers reads it with its next flush and ends the turn.';
 comment on column public.turns.taken_over is 'A member had taken the session over, so the turn was completed without an answer.';
 comment on column public.turns.fallback_persona_id is 'The fallback that answers in place of the session''s persona; null: the persona itself.';
+comment on column public.turns.collecting is 'The persona is not called yet: further messages of the conversation join the turn.';
 alter table public.turns enable row level security;
 create unique index turns_one_active_idx on public.turns (session_id) where status = 'active';
 create index turns_session_id_idx on public.turns (session_id, created_at);
@@ -120,7 +122,7 @@ create table public.messages (
 );
 comment on table public.messages is 'Messages; each one names its sender.';
 comment on column public.messages.partial is 'The answer was cancelled, timed out or failed after this text.';
-comment on column public.messages.client_message_id is 'A member''s client''s id for a message without a turn: a repeat returns the first one. A message with a turn has the turn''s.';
+comment on column public.messages.client_message_id is 'The client''s id of a member''s message, which has no turn, or of a message that joined a turn: a repeat returns the first one. The message that started a turn has the turn''s.';
 alter table public.messages enable row level security;
 create index messages_conversation_id_idx on public.messages (conversation_id, created_at);
 create index messages_session_id_idx on public.messages (session_id, created_at);
@@ -268,7 +270,7 @@ as $$
 $$;
 comment on function private.turn_state is 'The result of a turn: {status, message_id, text_length}; null if it is not visible.';
 
-create function private.turn_history(conversation_id uuid, before_message uuid, message_limit integer)
+create function private.turn_history(conversation_id uuid, other_than_turn uuid, message_limit integer)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
@@ -277,12 +279,12 @@ begin
               from (select m.id, m.role, m.text, m.created_at
                       from public.messages m
                      where m.conversation_id = turn_history.conversation_id
-                       and m.id is distinct from before_message
+                       and (other_than_turn is null or m.turn_id is distinct from other_than_turn)
                      order by m.created_at desc, m.id desc
                      limit message_limit) h);
 end;
 $$;
-comment on function private.turn_history is 'A conversation''s last messages, oldest first, without the given one.';
+comment on function private.turn_history is 'A conversation''s last messages, oldest first, without those of the given turn.';
 
 create function private.require_same_content(is_same boolean)
     returns void language plpgsql immutable set search_path = ''

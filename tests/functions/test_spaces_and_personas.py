@@ -89,15 +89,15 @@ async def test_a_changed_persona_answers(client: aiohttp.ClientSession, workspac
     # What is written next to secrets is for owners and admins.
     assert await staff.agent.done("GET", path) == {name: made[name] for name in made if name != "config"}
     fallback = {"fallback_persona_id": str(workspace.persona_id)}
-    changes = {"name": "Renamed", "breaker_failures": 0, "breaker_seconds": 5, **fallback}
+    breaker = {"breaker_failures": 0, "breaker_seconds": 5}
+    changes = {"name": "Renamed", "collect_seconds": 1, **breaker, **fallback}
     assert await staff.admin.done("PATCH", path, changes) == {**made, **changes}
-    changes = {"fallback_persona_id": None, "session_policy": "per_message"}
-    assert (await staff.admin.done("PATCH", path, changes)).items() >= changes.items() - {("fallback_persona_id", None)}
-    await staff.admin.done("PATCH", path, {"config": {}})
-    assert (await staff.admin.done("GET", path))["config"] == {}, "a config is replaced as a whole"
+    changes = {"config": {}, "fallback_persona_id": None, "collect_seconds": 0, "session_policy": "per_message"}
+    shown = await staff.admin.done("PATCH", path, changes)
+    assert shown == {**made, **breaker, "name": "Renamed", "config": {}, "session_policy": "per_message"}
     await staff.owner.done("PATCH", path, {"config": {"delay_ms": 0}})
     assert [(verb, actor) for verb, _, actor, _ in await audit(workspace)] == [
-        ("persona.created", staff.admin.id), *[("persona.changed", staff.admin.id)] * 3,
+        ("persona.created", staff.admin.id), *[("persona.changed", staff.admin.id)] * 2,
         ("persona.changed", staff.owner.id),
     ]  # fmt: skip
     space = {"name": "x", "persona_id": made["id"]}
@@ -145,6 +145,7 @@ UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
     ({"config": {"other": 1}}, "config.other"), ({"kind": "n8n"}, "config.url"), ({"config": "x"}, "config"),
     ({"name": None}, ""), ({"name": ""}, "name"), ({"name": "  "}, "name"),
     ({"time_limit_seconds": 841}, "time_limit_seconds"), ({"breaker_failures": True}, "breaker_failures"),
+    ({"collect_seconds": 31}, "collect_seconds"),
     ({"enabled": 0}, "enabled"), ({"turn_policy": "queue"}, "turn_policy"), ({"secret": "s"}, "secret"),
 )  # fmt: skip
 
@@ -152,7 +153,7 @@ UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
 async def test_invalid_settings_are_refused(workspace: Workspace, elsewhere: Workspace, staff: Staff) -> None:
     before = await setup_of(workspace)
     space, spaces = f"/spaces/{workspace.space_id}", f"/workspaces/{workspace.id}/spaces"
-    persona = f"/personas/{workspace.persona_id}"
+    persona, per_message = f"/personas/{workspace.persona_id}", {"session_policy": "per_message"}
     for changes in UNFIT_SPACES:
         assert await staff.owner.refused("PATCH", space, changes) == INVALID, changes
     for persona_id in (str(elsewhere.persona_id), str(uuid4())):
@@ -161,7 +162,8 @@ async def test_invalid_settings_are_refused(workspace: Workspace, elsewhere: Wor
             assert refusal == (404, "persona_not_found")
         refusal = await staff.owner.refused("PATCH", persona, {"fallback_persona_id": persona_id})
         assert refusal == (404, "persona_not_found")
-    assert await staff.owner.refused("PATCH", persona, {"fallback_persona_id": str(workspace.persona_id)}) == INVALID
+    for changes in ({"fallback_persona_id": str(workspace.persona_id)}, {**per_message, "collect_seconds": 1}):
+        assert await staff.owner.refused("PATCH", persona, changes) == INVALID
     for settings, field in UNFIT_PERSONAS:
         new = {"kind": "demo", "name": "x", **settings}
         status, answer = await staff.owner.ask("POST", f"/workspaces/{workspace.id}/personas", new)
