@@ -26,6 +26,10 @@ persona_settings = options.group(
     click.option("--breaker-failures", type=int, help="Failures that open its circuit breaker; 0: never."),
     click.option("--breaker-seconds", type=int, help="How long the breaker stays open."),
     running.image_option("--picture", "What visitors see beside the name"),
+    click.option(
+        "--fallback", "fallback_persona_id", type=click.UUID, help="The persona that answers if this one cannot."
+    ),
+    click.option("--collect-seconds", type=int, help="How long to wait for more messages; 0 to 30."),
     options.enabled,
 )  # fmt: skip
 
@@ -65,6 +69,7 @@ def list_personas(workspace_id: UUID, as_json: bool) -> None:
 @click.argument("persona_id", metavar="PERSONA", type=click.UUID)
 @click.option("--name")
 @click.option("--no-picture", "no_picture", is_flag=True, help="Remove the picture.")
+@click.option("--no-fallback", "no_fallback_persona_id", is_flag=True, help="No fallback.")
 @persona_settings
 @options.as_json
 def update_persona(persona_id: UUID, as_json: bool, **values: Any) -> None:

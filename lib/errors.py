@@ -341,6 +341,7 @@ DETAILS: Mapping[str, str] = {
 
 REASONS: Mapping[str, str] = {
     "attributes_too_large": "The attributes would have more than 16,384 bytes as JSON.",
+    "collecting_per_message": "With the session policy per_message, collect_seconds is 0.",
     "contact_not_assigned": "The contact's session is not assigned to you.",
     "email_not_confirmed": "No user has confirmed this email.",
     "exact_count_only": "Only count=exact is available.",
@@ -355,6 +356,7 @@ REASONS: Mapping[str, str] = {
     "not_a_session_of_contact": "The contact has no such session.",
     "operators_only": "Only operators may do this.",
     "owners_and_admins_only": "Only owners and admins may do this.",
+    "own_fallback": "A persona is not its own fallback.",
     "owners_only": "Only owners may do this.",
     "session_members_only": "Only members who work on the session may do this.",
     "several_workspaces": "You are a member of several workspaces: name one with workspace_id.",

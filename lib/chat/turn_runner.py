@@ -37,6 +37,10 @@ class _Outcome:
 
 _INTERRUPTED = _Outcome("failed", "turn_interrupted", "The process stopped.")
 _BROKEN = _Outcome("failed", "internal_error", "The answering broke down.")
+_BLANK = _Outcome("failed", "persona_bad_answer", "The persona said nothing.")
+
+_FAULTS_OF_MESSAGES = ("persona_declined", "persona_input_refused")
+"""A fallback would be a way around a persona's content filter."""
 
 
 @dataclass
@@ -145,28 +149,54 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> AsyncGene
 
 
 async def _run_persona(turn: Turn, signals: BatchQueue[_Signal]) -> None:
-    """Pass the persona's pieces on, and its outcome."""
-    outcome, spoken = _Outcome("completed"), Sanitizer()
+    """Call the persona with all messages of the turn, and its fallback if it fails before its first piece. Pass the
+    pieces on, and the outcome."""
+    try:
+        if turn.collect_seconds:
+            await asyncio.sleep(turn.collect_seconds)
+            turn = await turns.collect(turn)
+    except errors.Problem as problem:
+        log.error("collect_failed", turn_id=turn.id, code=problem.code)
+        signals.put(_Outcome("failed", "backend_unavailable", "The messages could not be read."))
+        return
+    outcome, answered = await _call_persona(turn, signals)
+    if turn.has_fallback and not answered and outcome.error_code and outcome.error_code not in _FAULTS_OF_MESSAGES:
+        fallback = None
+        with contextlib.suppress(errors.Problem):
+            fallback = await turns.fall_back(turn, outcome.error_code, outcome.error_detail)
+        if fallback is not None:
+            log.warning("persona_fell_back", turn_id=turn.id, code=outcome.error_code)
+            outcome, _ = await _call_persona(fallback, signals)
+    signals.put(outcome)
+
+
+async def _call_persona(turn: Turn, signals: BatchQueue[_Signal]) -> tuple[_Outcome, bool]:
+    """Pass the persona's pieces on; its outcome, and whether it has begun to answer or answers later."""
+    outcome, spoken, answered = _Outcome("completed"), Sanitizer(), False
     try:
         pieces = personas.find(turn.persona_kind).answer(turn.for_persona)
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
                 if (fit := spoken.take(piece)) is not None:
+                    answered = answered or not isinstance(fit, Usage)
                     signals.put(fit)
         if (rest := spoken.finish()) is not None:
+            answered = True
             signals.put(rest)
+        if not answered:
+            outcome = _BLANK
     except PersonaError as failure:
         status: Status = "timeout" if failure.code == "persona_timeout" else "failed"
         outcome = _Outcome(status, failure.code, clean(str(failure.detail)))
     except Exception as unexpected:
         log.error("persona_broke", turn_id=turn.id, kind=turn.persona_kind)
         outcome = _Outcome("failed", "internal_error", type(unexpected).__name__)
-    signals.put(outcome)
+    return outcome, answered
 
 
 def _start_timer(turn: Turn, signals: BatchQueue[_Signal]) -> asyncio.TimerHandle:
     """Signal the turn's time limit. One timer for the turn, because one for each token costs more than the token."""
-    deadline = turn.started_at + turn.for_persona.time_limit_seconds + GRACE_SECONDS
+    deadline = turn.started_at + turn.collect_seconds + turn.for_persona.time_limit_seconds + GRACE_SECONDS
     passed = _Outcome("timeout", "persona_timeout", "The persona passed its time limit.")
     return asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), signals.put, passed)
 
@@ -174,7 +204,7 @@ def _start_timer(turn: Turn, signals: BatchQueue[_Signal]) -> asyncio.TimerHandl
 def _require_text(outcome: _Outcome, answer: _AnswerSoFar) -> _Outcome:
     """A blank answer is a failure."""
     if outcome.status == "completed" and not answer.text.strip():
-        return _Outcome("failed", "persona_bad_answer", "The persona said nothing.")
+        return _BLANK
     return outcome
 
 

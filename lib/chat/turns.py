@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4, uuid5
@@ -97,6 +97,21 @@ class _StartResult(Record):
     allowed_networks: tuple[str, ...]
     issued_at: datetime
     limits: tuple[RateLimit, ...] = ()
+    has_fallback: bool = False
+    collect_seconds: int = 0
+
+
+class _Fallback(Record):
+    persona: _Persona | None
+
+
+class _Message(Record):
+    text: str
+    metadata: Mapping[str, Any]
+
+
+class _Collected(Record):
+    messages: tuple[_Message, ...]
 
 
 class _RetryResult(_StartResult):
@@ -151,9 +166,11 @@ class _ActiveTurn(Record):
 class Turn:
     """A stored message, with everything that is needed to answer it.
 
-    ``repeated``: the client message was stored before, so the existing turn is followed instead of answered.
-    ``taken_over``: a member answers instead of the persona, so the turn is over. ``started_at`` is the monotonic time
-    of the message's arrival.
+    ``repeated``: the client message was stored before, or joined a turn that collects messages, so the existing turn is
+    followed instead of answered. ``taken_over``: a member answers instead of the persona, so the turn is over.
+    ``started_at`` is the monotonic time of the message's arrival. ``collect_seconds``: how long further messages may
+    join the turn before the persona is called. ``has_fallback``: the persona has one, and does not stand in for another
+    persona itself.
     """
 
     id: UUID
@@ -165,6 +182,8 @@ class Turn:
     rpc: Rpc = field(repr=False)
     started_at: float
     limits: tuple[RateLimit, ...] = ()
+    has_fallback: bool = False
+    collect_seconds: int = 0
 
 
 async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMessage, client: ClientInfo) -> Turn:
@@ -172,12 +191,12 @@ async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMess
 
     Without a space it is a member's own conversation with the persona that the message names.
 
-    A repeated client message returns the same turn. If the persona allows a message to interrupt an answer, the running
-    turn is stopped first. Raises Refused (turn_in_progress, rate_limited, persona_unavailable, space_not_found,
-    persona_not_found, conversation_not_found, email_hmac_invalid, identity_token_invalid, identity_token_expired,
-    identity_token_required, thread_key_not_allowed, idempotency_key_reused: the id was used for another message),
-    InvalidBody (an identity token of a caller with a bearer token, or an email that is not the identity token's) and
-    BackendUnavailable.
+    A repeated client message returns the same turn, and a message returns the turn that it joins. If the persona allows
+    a message to interrupt an answer, the running turn is stopped first. Raises Refused (turn_in_progress, rate_limited,
+    persona_unavailable, space_not_found, persona_not_found, conversation_not_found, email_hmac_invalid,
+    identity_token_invalid, identity_token_expired, identity_token_required, thread_key_not_allowed,
+    idempotency_key_reused: the id was used for another message), InvalidBody (an identity token of a caller with a
+    bearer token, or an email that is not the identity token's) and BackendUnavailable.
     """
     if message.identity_token is not None and not isinstance(caller, callers.Anonymous):
         # The two may name two persons, and the message would reach the conversation of the first.
@@ -257,7 +276,42 @@ def _turn(
         rpc=commands.acting_as(newcomer or caller, callers.Scope(workspace_id=started.workspace_id)),
         started_at=started_at,
         limits=started.limits,
+        has_fallback=started.has_fallback,
+        collect_seconds=started.collect_seconds,
     )
+
+
+async def collect(turn: Turn) -> Turn:
+    """End the time in which messages join a turn; the turn with all of them as one message, each on a line of its own.
+
+    Their metadata is merged, that of later messages over that of earlier ones. Retries for 24 s.
+    """
+    arguments = {"turn_id": turn.id}
+    collected = await turn.rpc.call(
+        "collect_messages", arguments, _Collected, repeatable=True, patience=retries.PERSISTENT
+    )
+    message = "\n".join(message.text for message in collected.messages)
+    metadata = {name: value for message in collected.messages for name, value in message.metadata.items()}
+    return replace(turn, for_persona=replace(turn.for_persona, message=message, metadata=metadata))
+
+
+async def fall_back(turn: Turn, error_code: str, error_detail: str | None) -> Turn | None:
+    """Record the failure of a turn's persona before its first text; the turn for its fallback.
+
+    None if no fallback may answer: it is disabled, its breaker is open, no time is left, or the turn has ended.
+    """
+    arguments = {"turn_id": turn.id, "error_code": error_code, "error_detail": error_detail or ""}
+    persona = (await turn.rpc.call("start_fallback", arguments, _Fallback, repeatable=True)).persona
+    if persona is None:
+        return None
+    for_persona = replace(
+        turn.for_persona,
+        persona_id=str(persona.id),
+        time_limit_seconds=persona.time_limit_seconds,
+        config=persona.config,
+        secret=persona.secret.get_secret_value() if persona.secret else None,
+    )
+    return replace(turn, persona_kind=persona.kind, for_persona=for_persona, has_fallback=False)
 
 
 async def read(rpc: Rpc, turn_id: UUID, after: int = 0, *, patience: Patience = BRIEF) -> TurnState:

@@ -42,6 +42,8 @@ class PersonaChanges(PartialUpdate):
 
     nullable: ClassVar[frozenset[str]] = frozenset({"picture"})
 
+    nullable: ClassVar[frozenset[str]] = frozenset({"fallback_persona_id"})
+
     name: DisplayName | None = None
     config: JsonObject | None = None
     session_policy: SessionPolicy | None = None
@@ -50,6 +52,8 @@ class PersonaChanges(PartialUpdate):
     time_limit_seconds: int | None = Field(default=None, strict=True, ge=1, le=840)
     breaker_failures: int | None = Field(default=None, strict=True, ge=0, le=1_000)
     breaker_seconds: int | None = Field(default=None, strict=True, ge=1, le=3_600)
+    fallback_persona_id: UUID | None = None
+    collect_seconds: int | None = Field(default=None, strict=True, ge=0, le=30)
     enabled: bool | None = Field(default=None, strict=True)
     picture: Picture | None = None
 
@@ -88,6 +92,8 @@ class Persona(Record):
     time_limit_seconds: int
     breaker_failures: int
     breaker_seconds: int
+    fallback_persona_id: UUID | None = None
+    collect_seconds: int
     enabled: bool
     has_secret: bool
     has_callback_secret: bool
@@ -100,7 +106,8 @@ async def create(database: Database, workspace_id: UUID, new: NewPersona) -> Per
     """Create a persona; a repeated id returns the existing one.
 
     Raises InvalidBody for an unknown kind or a config that does not fit it, Refused (workspace_not_found, id_taken,
-    forbidden) and BackendUnavailable, as all of these functions do.
+    forbidden, persona_not_found: the fallback; invalid_body: its own fallback, or collecting per message) and
+    BackendUnavailable, as all of these functions do.
     """
     personas.check(new.kind, new.config or {})
     return await settings.create(database, "persona", workspace_id, new, Persona)
@@ -119,7 +126,8 @@ async def read(queries: Queries, persona_id: UUID) -> Persona:
 async def change(queries: Queries, database: Database, persona_id: UUID, changes: PersonaChanges) -> Persona:
     """Change the given settings. A new config is checked against the persona's kind, which never changes.
 
-    Raises InvalidBody for a config that does not fit, Refused (persona_not_found, forbidden).
+    Raises InvalidBody for a config that does not fit, Refused (persona_not_found: also the fallback; forbidden,
+    invalid_body as in create).
     """
     if changes.config is not None:
         personas.check((await read(queries, persona_id)).kind, changes.config)

@@ -17,8 +17,8 @@ class TurnErrorsRequest(NewestPageRequest):
 
 
 class TurnError(Record):
-    """What went wrong with a turn. ``id`` is the turn's, ``code`` the one that the reader was told, ``detail`` for
-    people."""
+    """What went wrong with a persona in a turn. ``id`` and ``status`` are the turn's: completed if a fallback answered.
+    ``code`` is the failure's, ``detail`` for people."""
 
     id: UUID
     conversation_id: UUID

@@ -93,7 +93,7 @@ begin
                        'secrets', jsonb_agg(v.decrypted_secret order by accepted.until desc))
               from public.turns t
               join public.sessions s on s.id = t.session_id
-              join public.personas p on p.id = s.persona_id
+              join public.personas p on p.id = coalesce(t.fallback_persona_id, s.persona_id)
              cross join lateral (select p.callback_secret_id, 'infinity'::timestamptz
                                   union all
                                  select r.secret_id, r.accepted_until

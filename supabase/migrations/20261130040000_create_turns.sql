@@ -30,11 +30,14 @@ create table public.turns (
     cancel_requested_at timestamptz,
     taken_over          boolean            not null default false,
     retry_of            uuid,
+    fallback_persona_id uuid,
+    collecting          boolean            not null default false,
     constraint turns_pkey                  primary key (id),
     constraint turns_conversation_key      unique (workspace_id, conversation_id, id),
     constraint turns_client_message_id_key unique (conversation_id, client_message_id),
     constraint turns_session_id_fkey       foreign key (workspace_id, conversation_id, session_id) references public.sessions (workspace_id, conversation_id, id) on delete cascade,
     constraint turns_retry_of_fkey         foreign key (workspace_id, conversation_id, retry_of) references public.turns (workspace_id, conversation_id, id) on delete cascade,
+    constraint turns_fallback_persona_id_fkey foreign key (workspace_id, fallback_persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint turns_client_message_id     check (length(client_message_id) between 1 and 200),
     constraint turns_finished              check ((status = 'active') = (finished_at is null))
 );
@@ -47,11 +50,14 @@ comment on column public.turns.error_code is 'The public error code; turn_errors
 comment on column public.turns.cancel_requested_at is 'When a cancel was requested. The process that answers reads it with its next flush and ends the turn.';
 comment on column public.turns.taken_over is 'A member had taken the session over, so the turn was completed without an answer.';
 comment on column public.turns.retry_of is 'The turn whose message this one answers anew; the message stays with the first turn. A turn is retried once, then its retry.';
+comment on column public.turns.fallback_persona_id is 'The fallback that answers in place of the session''s persona; null: the persona itself.';
+comment on column public.turns.collecting is 'The persona is not called yet: further messages of the conversation join the turn.';
 alter table public.turns enable row level security;
 create unique index turns_one_active_idx on public.turns (session_id) where status = 'active';
 create unique index turns_retry_of_idx on public.turns (retry_of) where retry_of is not null;
 create index turns_session_id_idx on public.turns (session_id, created_at);
 create index turns_lease_until_idx on public.turns (lease_until) where status = 'active';
+create index turns_fallback_persona_id_idx on public.turns (fallback_persona_id) where fallback_persona_id is not null;
 
 create table public.turn_chunks (
     turn_id         uuid    not null,
@@ -70,24 +76,28 @@ alter table public.turn_chunks enable row level security;
 
 create table public.turn_errors (
     turn_id         uuid        not null,
+    persona_id      uuid        not null,
     workspace_id    uuid        not null,
     conversation_id uuid        not null,
+    code            text,
     detail          text        not null,
     created_at      timestamptz not null default now(),
-    constraint turn_errors_pkey         primary key (turn_id),
+    constraint turn_errors_pkey         primary key (turn_id, persona_id),
     constraint turn_errors_turn_id_fkey foreign key (workspace_id, conversation_id, turn_id) references public.turns (workspace_id, conversation_id, id) on delete cascade,
+    constraint turn_errors_persona_id_fkey foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint turn_errors_detail       check (length(detail) <= 2000)
 );
-comment on table public.turn_errors is 'What went wrong with a turn, in words for the workspace''s admins: addresses and answers of its services.';
+comment on table public.turn_errors is 'What went wrong with a turn, in words for the workspace''s admins: addresses and answers of its services. One row for each persona that failed: the session''s, its fallback.';
+comment on column public.turn_errors.code is 'The public error code, also of a persona whose fallback answered.';
 alter table public.turn_errors enable row level security;
 create index turn_errors_newest_idx on public.turn_errors (workspace_id, created_at, turn_id);
+create index turn_errors_persona_id_idx on public.turn_errors (persona_id);
 
 create view public.turn_error_details with (security_invoker = true) as
-select e.turn_id as id, e.workspace_id, e.conversation_id, t.session_id, s.persona_id, t.status, t.error_code as code, e.detail, e.created_at
+select e.turn_id as id, e.workspace_id, e.conversation_id, t.session_id, e.persona_id, t.status, e.code, e.detail, e.created_at
   from public.turn_errors e
-  join public.turns t on t.id = e.turn_id
-  join public.sessions s on s.id = t.session_id;
-comment on view public.turn_error_details is 'What went wrong with turns, for a workspace''s admins: the turn''s code, and the words of its persona''s server.';
+  join public.turns t on t.id = e.turn_id;
+comment on view public.turn_error_details is 'What went wrong with turns, for a workspace''s admins: the status of the turn, the failure''s code, and the words of the persona''s server.';
 
 create table public.messages (
     id                uuid                not null default private.uuid7(),
@@ -121,7 +131,7 @@ create table public.messages (
 );
 comment on table public.messages is 'Messages; each one names its sender.';
 comment on column public.messages.partial is 'The answer was cancelled, timed out or failed after this text.';
-comment on column public.messages.client_message_id is 'A member''s client''s id for a message without a turn: a repeat returns the first one. A message with a turn has the turn''s.';
+comment on column public.messages.client_message_id is 'The client''s id of a member''s message, which has no turn, or of a message that joined a turn: a repeat returns the first one. The message that started a turn has the turn''s.';
 alter table public.messages enable row level security;
 create index messages_conversation_id_idx on public.messages (conversation_id, created_at);
 create index messages_session_id_idx on public.messages (session_id, created_at);
@@ -182,7 +192,7 @@ declare
 begin
     -- The session is locked before the turn, as in start_turn, so that two writers cannot deadlock. With both locked, the
     -- statements below see all flushed text.
-    select t.workspace_id, t.conversation_id, t.session_id, t.status, s.persona_id,
+    select t.workspace_id, t.conversation_id, t.session_id, t.status, coalesce(t.fallback_persona_id, s.persona_id) as persona_id,
            -- A session that is taken over ends with the first answer after it is handed back.
            p.session_policy = 'per_message' and s.status in ('active', 'paused') and s.taken_over_by is null as ends_session
       into known
@@ -231,8 +241,8 @@ begin
       into ended;
 
     if status <> 'completed' or error_detail <> '' then
-        insert into public.turn_errors (turn_id, workspace_id, conversation_id, detail)
-        select turn.id, known.workspace_id, known.conversation_id, left(error_detail, 2000)
+        insert into public.turn_errors (turn_id, persona_id, workspace_id, conversation_id, code, detail)
+        select turn.id, known.persona_id, known.workspace_id, known.conversation_id, close_turn.error_code, left(error_detail, 2000)
          where error_detail <> '';
         insert into public.audit_events (workspace_id, verb, object_id, code)
         select known.workspace_id, 'turn.' || status, turn.id, close_turn.error_code
@@ -270,7 +280,7 @@ as $$
 $$;
 comment on function private.turn_state is 'The result of a turn: {status, message_id, text_length}; null if it is not visible.';
 
-create function private.turn_history(conversation_id uuid, before_message uuid, message_limit integer)
+create function private.turn_history(conversation_id uuid, other_than_turn uuid, message_limit integer)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
@@ -279,12 +289,12 @@ begin
               from (select m.id, m.role, m.text, m.created_at
                       from public.messages m
                      where m.conversation_id = turn_history.conversation_id
-                       and m.id is distinct from before_message
+                       and (other_than_turn is null or m.turn_id is distinct from other_than_turn)
                      order by m.created_at desc, m.id desc
                      limit message_limit) h);
 end;
 $$;
-comment on function private.turn_history is 'A conversation''s last messages, oldest first, without the given one.';
+comment on function private.turn_history is 'A conversation''s last messages, oldest first, without those of the given turn.';
 
 create function private.require_same_content(is_same boolean)
     returns void language plpgsql immutable set search_path = ''
@@ -473,7 +483,8 @@ grant execute on function
     to authenticated;
 
 grant execute on function
-    private.turn_lease, private.is_silent, private.close_turn, private.expire_turn, private.turn_state, private.turn_history,
+    private.turn_lease, private.is_silent, private.close_turn, private.expire_turn, private.turn_state,
+    private.turn_history,
     private.require_same_content, public.flush_turn, public.finish_turn, private.may_access_session
     to switchboard;
 

@@ -138,7 +138,7 @@ create type private.message_context as (
     is_used_up boolean
 );
 comment on type private.message_context is
-    'What start_turn knows of a message before it stores it. turn: the turn that the same client message started before (null: none). is_running: another turn runs in the conversation; only the holder of its lock starts one. is_guarded: the persona''s breaker is not closed. is_used_up: a limit may be used up, check_limits decides.';
+    'What start_turn knows of a message before it stores it. turn: the turn that the same client message started or joined before (null: none). is_running: another turn runs in the conversation; only the holder of its lock starts one. is_guarded: the persona''s breaker is not closed. is_used_up: a limit may be used up, check_limits decides.';
 
 create type private.started_turn as (turn public.turns, message_id uuid, history jsonb);
 comment on type private.started_turn is 'A new turn, the message that started it, and the earlier messages, oldest first.';
@@ -179,6 +179,9 @@ begin
        and (read_message_context.persona_id is null or p.id = read_message_context.persona_id);
     if not found then
         raise sqlstate 'PT404' using message = 'persona_not_found';
+    end if;
+    if (context.turn).id is null and (context.persona).collect_seconds > 0 then
+        context.turn := private.find_joined_turn(conversation.id, client_message_id);
     end if;
     return context;
 end;
@@ -226,9 +229,10 @@ declare
 begin
     with opened as (
         insert into public.turns as t (workspace_id, conversation_id, session_id, client_message_id, attempt_id, deadline, lease_until,
-                                       taken_over, status, finished_at)
+                                       taken_over, collecting, status, finished_at)
         select conversation.workspace_id, conversation.id, session.id, insert_turn.client_message_id, insert_turn.attempt_id,
-               c.moment + make_interval(secs => persona.time_limit_seconds), c.moment + private.turn_lease(), is_taken_over,
+               c.moment + make_interval(secs => persona.time_limit_seconds + persona.collect_seconds), c.moment + private.turn_lease(),
+               is_taken_over, persona.collect_seconds > 0 and not is_taken_over,
                case when is_taken_over then 'completed' else 'active' end::public.turn_status, case when is_taken_over then c.moment end
           from clock_timestamp() as c (moment)
         returning t as turn
@@ -313,6 +317,8 @@ begin
         'contact', case when conversation.proof = 'verified' and not is_repeat and not turn.taken_over
                         then private.contact_facts(conversation.contact_id) end,
         'user_message_id', message_id, 'history', history, 'issued_at', now(),
+        'collect_seconds', case when turn.collecting then persona.collect_seconds else 0 end,
+        'has_fallback', persona.fallback_persona_id is not null,
         'persona', jsonb_build_object(
             'id', persona.id, 'kind', persona.kind, 'name', persona.name, 'config', persona.config,
             'time_limit_seconds', persona.time_limit_seconds,
@@ -321,6 +327,41 @@ begin
 end;
 $$;
 comment on function private.describe_turn is 'All that the persona needs to answer a turn.';
+
+create function private.repeat_turn(
+    turn              public.turns,
+    conversation      public.conversations,
+    workspace         public.workspaces,
+    persona           public.personas,
+    client_message_id text,
+    attempt_id        uuid,
+    message           text,
+    metadata          jsonb
+)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    is_repeat constant boolean := turn.status <> 'active' or attempt_id is null or turn.attempt_id is distinct from attempt_id;
+    asked     public.messages;
+    answering public.personas := persona;
+begin
+    -- A message that joined the turn has its own client message id; the first one has the turn's.
+    select m.* into strict asked
+      from public.messages m
+     where m.turn_id = turn.id
+       and m.role <> 'persona'
+     order by m.client_message_id is distinct from repeat_turn.client_message_id, m.created_at
+     limit 1;
+    perform private.require_same_content((asked.text, asked.metadata) = (message, repeat_turn.metadata));
+    if not is_repeat and turn.fallback_persona_id is not null then
+        answering := private.fallback_of(persona);
+    end if;
+    return private.describe_turn(
+        turn, conversation, workspace, answering, asked.id, is_repeat,
+        case when is_repeat then '[]' else private.turn_history(conversation.id, turn.id, persona.history_limit) end);
+end;
+$$;
+comment on function private.repeat_turn is 'The turn that a repeated message started or joined; to be answered only by the request that started it. Refuses another message under the same id.';
 
 create function public.start_turn(
     space_id          uuid,
@@ -349,8 +390,7 @@ declare
     persona      public.personas;
     limits       jsonb;
     taken        jsonb;
-    is_repeat    boolean;
-    asked        public.messages;
+    joined       jsonb;
     refusal      text;
 begin
     if space_id is null then
@@ -373,24 +413,25 @@ begin
                                       place.space, email, email_key, email_hmac, identity_token, thread_key, client_message_id, client)
                          end;
 
-        -- 2. A repeat of a message that started a turn before returns that turn. It is refused if it carries another
+        -- 2. A repeat of a message that started or joined a turn before returns that turn. It is refused if it carries another
         --    message: without a token, the message is all that the id's sender is known by.
         known   := private.read_message_context(conversation, persona_id, client_message_id, limits);
         persona := known.persona;
         if (known.turn).id is not null then
-            select m.* into strict asked from public.messages m where m.turn_id = (known.turn).id and m.role <> 'persona';
-            perform private.require_same_content((asked.text, asked.metadata) = (message, metadata));
-            is_repeat := (known.turn).status <> 'active' or attempt_id is null or (known.turn).attempt_id is distinct from attempt_id;
-            return private.describe_turn(
-                known.turn, conversation, place.workspace, persona, asked.id, is_repeat,
-                case when is_repeat then '[]' else private.turn_history(conversation.id, asked.id, persona.history_limit) end);
+            return private.repeat_turn(known.turn, conversation, place.workspace, persona, client_message_id, attempt_id, message, metadata);
         end if;
         if known.is_used_up then
             perform private.check_limits(limits);
         end if;
 
-        -- 3. The session, locked, with no turn running in it.
+        -- 3. The session, locked, with no turn running in it, unless the message joins that turn.
         session := private.find_or_create_session(conversation, client);
+        if known.is_running then
+            joined := private.join_turn(conversation, session, place.workspace, persona, message, client_message_id, metadata, limits);
+            if joined is not null then
+                return joined;
+            end if;
+        end if;
         known.is_guarded := known.is_guarded and session.taken_over_by is null and private.check_breaker(persona);
         if known.is_running then
             perform private.end_running_turn(session, persona, last_try);
@@ -404,7 +445,7 @@ begin
         -- 5. The rows that many transactions wait for come last: always the breaker before the limits, as end_running_turn
         --    may have locked the breaker already. So two messages never deadlock.
         if known.is_guarded then
-            perform private.start_probe(persona, begun.turn);
+            persona := private.pass_breaker(persona, begun.turn);
         end if;
         taken := private.take_limits(
             -- A caller without a token arrives with each message; a user with each new conversation.
@@ -421,9 +462,9 @@ begin
            || jsonb_build_object('limits', taken);
 end;
 $$;
-comment on function public.start_turn is 'Accepts a message in a space, or of a member to a persona (space_id null): conversation, session, link, message and turn, or the turn that the same client message started before. After a refusal with stopping: true the caller tries again, at last with last_try.';
+comment on function public.start_turn is 'Accepts a message in a space, or of a member to a persona (space_id null): conversation, session, link, message and turn, or the turn that the message joins, or that the same client message started or joined before. After a refusal with stopping: true the caller tries again, at last with last_try.';
 
 grant execute on function
     private.enter_persona, private.open_own_conversation, private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
-    private.refuse_turn, private.contact_facts, private.describe_turn, public.start_turn
+    private.refuse_turn, private.contact_facts, private.describe_turn, private.repeat_turn, public.start_turn
     to switchboard;

@@ -19,7 +19,7 @@ begin
          where t.status = 'active'
            and t.lease_until < clock_timestamp()
          -- Ending a turn may lock its persona's breaker: in this order two sweeps cannot deadlock.
-         order by s.persona_id, t.lease_until
+         order by coalesce(t.fallback_persona_id, s.persona_id), t.lease_until
          limit max_turns
            for no key update skip locked
     loop

@@ -364,7 +364,7 @@ grant select on public.persona_settings to authenticated, service_role, switchbo
 
 grant select (
     id, workspace_id, kind, name, secret_id, callback_secret_id, session_policy, history_limit, time_limit_seconds, enabled,
-    created_at, turn_policy, breaker_failures, breaker_seconds, picture
+    created_at, turn_policy, breaker_failures, breaker_seconds, picture, fallback_persona_id, collect_seconds
 ) on public.personas to authenticated;
 grant select, insert, update, delete on public.personas to switchboard;
 grant all on public.personas to service_role;

@@ -7,25 +7,28 @@ create type public.turn_policy as enum ('refuse', 'interrupt');
 comment on type public.turn_policy is 'What a message does while the one before is being answered. refuse: it is told to wait; interrupt: it cancels that answer.';
 
 create table public.personas (
-    id                 uuid                  not null default private.uuid7(),
-    workspace_id       uuid                  not null,
-    kind               text                  not null,
-    name               text                  not null,
-    config             jsonb                 not null default '{}',
-    secret_id          uuid,
-    callback_secret_id uuid,
-    session_policy     public.session_policy not null default 'per_conversation',
-    history_limit      integer               not null default 20,
-    time_limit_seconds integer               not null default 120,
-    enabled            boolean               not null default true,
-    created_at         timestamptz           not null default now(),
-    turn_policy        public.turn_policy    not null default 'refuse',
-    breaker_failures   integer               not null default 5,
-    breaker_seconds    integer               not null default 30,
-    picture            text,
+    id                  uuid                  not null default private.uuid7(),
+    workspace_id        uuid                  not null,
+    kind                text                  not null,
+    name                text                  not null,
+    config              jsonb                 not null default '{}',
+    secret_id           uuid,
+    callback_secret_id  uuid,
+    session_policy      public.session_policy not null default 'per_conversation',
+    history_limit       integer               not null default 20,
+    time_limit_seconds  integer               not null default 120,
+    enabled             boolean               not null default true,
+    created_at          timestamptz           not null default now(),
+    turn_policy         public.turn_policy    not null default 'refuse',
+    breaker_failures    integer               not null default 5,
+    breaker_seconds     integer               not null default 30,
+    picture             text,
+    fallback_persona_id uuid,
+    collect_seconds     integer               not null default 0,
     constraint personas_pkey               primary key (id),
     constraint personas_workspace_key      unique (workspace_id, id),
     constraint personas_workspace_id_fkey  foreign key (workspace_id) references public.workspaces (id) on delete cascade,
+    constraint personas_fallback_persona_id_fkey foreign key (workspace_id, fallback_persona_id) references public.personas (workspace_id, id) on delete set null (fallback_persona_id),
     constraint personas_kind_form          check (kind ~ '^[a-z][a-z0-9_]{0,31}$'),
     constraint personas_name_length        check (length(name) between 1 and 200),
     constraint personas_config_object      check (jsonb_typeof(config) = 'object'),
@@ -34,7 +37,10 @@ create table public.personas (
     -- A workspace has a handful of personas; checking them all takes no time.
     constraint personas_breaker            check (breaker_failures between 0 and 1000 and breaker_seconds between 1 and 3600),
     -- About 36 kB of image: it is sent with every look of a space.
-    constraint personas_picture            check (picture ~ '^data:image/(png|jpeg|webp);base64,' and length(picture) <= 50000)
+    constraint personas_picture            check (picture ~ '^data:image/(png|jpeg|webp);base64,' and length(picture) <= 50000),
+    constraint personas_fallback           check (fallback_persona_id <> id),
+    -- A session of its own for each message leaves nothing to collect.
+    constraint personas_collect_seconds    check (collect_seconds = 0 or (collect_seconds between 1 and 30 and session_policy = 'per_conversation'))
 );
 comment on table public.personas is 'Who answers: an n8n webhook, a language model, or the built-in demo.';
 comment on column public.personas.kind is 'The module of lib/personas that answers.';
@@ -47,7 +53,10 @@ comment on column public.personas.turn_policy is 'What a message does while the 
 comment on column public.personas.breaker_failures is 'After so many failures in a row the persona is left alone; 0: never.';
 comment on column public.personas.breaker_seconds is 'For so long; then one turn finds out whether it is back.';
 comment on column public.personas.picture is 'What the embedded chat shows beside its name: a small image as a data URL. Public, as the name is.';
+comment on column public.personas.fallback_persona_id is 'The persona that answers a turn if this one fails before its first text, or is not called because its breaker is open. Its own fallback is not called.';
+comment on column public.personas.collect_seconds is 'How long a turn waits for further messages before the persona is called with all of them; 0: it is called at once.';
 alter table public.personas enable row level security;
+create index personas_fallback_persona_id_idx on public.personas (fallback_persona_id) where fallback_persona_id is not null;
 
 create function private.persona_config(persona_id uuid)
     returns jsonb language sql stable security definer set search_path = ''

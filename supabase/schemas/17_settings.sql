@@ -5,12 +5,9 @@ create function private.apply_settings(kind text, object_id uuid, changes jsonb)
 as $$
 declare
     workspace constant uuid := private.workspace_of(kind, object_id);
+    named     constant uuid := coalesce(changes ->> 'persona_id', changes ->> 'fallback_persona_id')::uuid;
 begin
-    if changes ->> 'persona_id' is not null
-       and not exists (select
-                         from public.personas p
-                        where p.id = (changes ->> 'persona_id')::uuid
-                          and p.workspace_id = workspace) then
+    if named is not null and not exists (select from public.personas p where p.id = named and p.workspace_id = workspace) then
         raise sqlstate 'PT404' using message = 'persona_not_found';
     end if;
     -- Only the columns that are listed can be changed. The private networks that a workspace may call are not among them:
@@ -36,14 +33,21 @@ begin
              where s.id = object_id
                and jsonb_populate_record(s, changes) is distinct from s;
         when 'persona' then
-            update public.personas p
-               set (name, config, session_policy, history_limit, time_limit_seconds, enabled, turn_policy, breaker_failures,
-                    breaker_seconds, picture)
-                 = (select n.name, n.config, n.session_policy, n.history_limit, n.time_limit_seconds, n.enabled, n.turn_policy,
-                           n.breaker_failures, n.breaker_seconds, n.picture
-                      from jsonb_populate_record(p, changes) n)
-             where p.id = object_id
-               and jsonb_populate_record(p, changes) is distinct from p;
+            begin
+                update public.personas p
+                   set (name, config, session_policy, history_limit, time_limit_seconds, enabled, turn_policy, breaker_failures,
+                        breaker_seconds, picture, fallback_persona_id, collect_seconds)
+                     = (select n.name, n.config, n.session_policy, n.history_limit, n.time_limit_seconds, n.enabled, n.turn_policy,
+                               n.breaker_failures, n.breaker_seconds, n.picture, n.fallback_persona_id, n.collect_seconds
+                          from jsonb_populate_record(p, changes) n)
+                 where p.id = object_id
+                   and jsonb_populate_record(p, changes) is distinct from p;
+            exception when check_violation then
+                if named = object_id then
+                    raise sqlstate 'PT422' using message = 'invalid_body', detail = 'own_fallback';
+                end if;
+                raise sqlstate 'PT422' using message = 'invalid_body', detail = 'collecting_per_message';
+            end;
         when 'template' then
             begin
                 update public.session_templates t

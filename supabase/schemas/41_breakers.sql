@@ -1,4 +1,4 @@
--- Circuit breakers: a persona that fails repeatedly is not called for a while.
+-- Circuit breakers: a persona that fails repeatedly is not called for a while. Fallbacks: another persona answers meanwhile.
 
 create type public.breaker_state as enum ('closed', 'open', 'half_open');
 comment on type public.breaker_state is 'closed -> open (consecutive failures) -> half_open (one probe turn) -> closed (it succeeded) | open (it failed)';
@@ -27,7 +27,7 @@ create index persona_breakers_workspace_id_idx on public.persona_breakers (works
 
 create view public.persona_settings with (security_invoker = true) as
 select p.id, p.workspace_id, p.kind, p.name, private.persona_config(p.id) as config, p.session_policy, p.turn_policy,
-       p.history_limit, p.time_limit_seconds, p.breaker_failures, p.breaker_seconds, p.enabled, p.secret_id is not null as has_secret,
+       p.history_limit, p.time_limit_seconds, p.breaker_failures, p.breaker_seconds, p.fallback_persona_id, p.collect_seconds, p.enabled, p.secret_id is not null as has_secret,
        p.callback_secret_id is not null as has_callback_secret,
        jsonb_build_object(
            'state',     case when p.breaker_failures > 0 then coalesce(b.state, 'closed') else 'closed' end,
@@ -71,16 +71,16 @@ begin
     if not found or persona.breaker_failures = 0 then
         return false;
     end if;
-    if breaker.retry_at > clock_timestamp() and not private.probe_is_lost(breaker) then
+    if persona.fallback_persona_id is null and breaker.retry_at > clock_timestamp() and not private.probe_is_lost(breaker) then
         perform private.raise_refusal(private.breaker_refusal(breaker));
     end if;
     return true;
 end;
 $$;
-comment on function private.check_breaker is 'Refuses early, without a lock, if the breaker is open; whether the turn has to pass the breaker.';
+comment on function private.check_breaker is 'Refuses early, without a lock, if the breaker is open and the persona has no fallback; whether the turn has to pass the breaker.';
 
 create function private.start_probe(persona public.personas, turn public.turns)
-    returns void language plpgsql set search_path = ''
+    returns boolean language plpgsql set search_path = ''
 as $$
 declare
     breaker public.persona_breakers;
@@ -91,19 +91,128 @@ begin
      where b.persona_id = persona.id
        and b.state <> 'closed'
        for no key update;
-    if not found then
-        return;
+    if not found or persona.breaker_failures = 0 then
+        return true;
     end if;
     if breaker.retry_at > clock_timestamp() and not private.probe_is_lost(breaker) then
-        perform private.raise_refusal(private.breaker_refusal(breaker));
+        return false;
     end if;
     update public.persona_breakers b
        set state = 'half_open', probe_turn_id = turn.id, retry_at = turn.deadline + private.turn_lease()
      where b.persona_id = persona.id;
     perform private.record_audit('breaker.half_opened', persona.id, null, null);
+    return true;
 end;
 $$;
-comment on function private.start_probe is 'Lets one turn through a breaker that was open for long enough, as its probe, or refuses.';
+comment on function private.start_probe is 'Whether the breaker lets a turn through: it is closed, or was open for long enough and the turn becomes its probe.';
+
+create function private.lock_breakers(persona public.personas)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    -- In one order: each of two personas may be the fallback of the other.
+    perform
+       from public.persona_breakers b
+      where b.persona_id in (persona.id, persona.fallback_persona_id)
+      order by b.persona_id
+        for no key update;
+end;
+$$;
+comment on function private.lock_breakers is 'Locks the breakers of a persona and its fallback.';
+
+create function private.fallback_of(persona public.personas)
+    returns public.personas language plpgsql stable set search_path = ''
+as $$
+declare
+    fallback public.personas;
+begin
+    select p.* into fallback from public.personas p where p.id = persona.fallback_persona_id;
+    if not found then
+        return null;
+    end if;
+    fallback.time_limit_seconds  := least(fallback.time_limit_seconds, persona.time_limit_seconds);
+    fallback.collect_seconds     := persona.collect_seconds;
+    fallback.fallback_persona_id := null;
+    return fallback;
+end;
+$$;
+comment on function private.fallback_of is 'The fallback of a persona, with the persona''s own time limit (if shorter) and collect_seconds, and without its own fallback; null if there is none.';
+
+create function private.assign_fallback(persona public.personas, turn public.turns)
+    returns public.personas language plpgsql set search_path = ''
+as $$
+declare
+    fallback constant public.personas := private.fallback_of(persona);
+begin
+    if fallback.enabled is not true or not private.start_probe(fallback, turn) then
+        return null;
+    end if;
+    update public.turns t set fallback_persona_id = fallback.id where t.id = turn.id;
+    return fallback;
+end;
+$$;
+comment on function private.assign_fallback is 'Lets the persona''s fallback answer a turn; null if there is none, or if it is disabled or its breaker open.';
+
+create function private.pass_breaker(persona public.personas, turn public.turns)
+    returns public.personas language plpgsql set search_path = ''
+as $$
+declare
+    fallback public.personas;
+begin
+    perform private.lock_breakers(persona);
+    if private.start_probe(persona, turn) then
+        return persona;
+    end if;
+    fallback := private.assign_fallback(persona, turn);
+    if fallback.id is null then
+        perform private.raise_refusal(private.breaker_refusal(b)) from public.persona_breakers b where b.persona_id = persona.id;
+    end if;
+    return fallback;
+end;
+$$;
+comment on function private.pass_breaker is 'Who answers a new turn of a persona whose breaker was not closed: the persona, if the turn becomes the probe, or its fallback; refuses if neither may.';
+
+create function public.start_fallback(turn_id uuid, error_code text, error_detail text)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    turn         public.turns;
+    persona      public.personas;
+    fallback     public.personas;
+    seconds_left integer;
+begin
+    perform private.enter();
+    select t.* into turn from public.turns t where t.id = start_fallback.turn_id for no key update;
+    if not found then
+        raise sqlstate 'PT404' using message = 'turn_not_found';
+    end if;
+    seconds_left := floor(extract(epoch from turn.deadline - clock_timestamp()));
+    if turn.status = 'active' and turn.cancel_requested_at is null and seconds_left > 0 then
+        if turn.fallback_persona_id is not null then
+            -- A repeat of this call.
+            select p.* into fallback from public.personas p where p.id = turn.fallback_persona_id;
+        else
+            select p.* into strict persona
+              from public.sessions s
+              join public.personas p on p.id = s.persona_id
+             where s.id = turn.session_id;
+            perform private.lock_breakers(persona);
+            fallback := private.assign_fallback(persona, turn);
+            if fallback.id is not null then
+                perform private.record_result(turn, persona, 'failed', error_code);
+                insert into public.turn_errors (turn_id, persona_id, workspace_id, conversation_id, code, detail)
+                values (turn.id, persona.id, turn.workspace_id, turn.conversation_id, error_code, left(error_detail, 2000));
+                perform private.record_audit('turn.fell_back', turn.id, null, error_code);
+            end if;
+        end if;
+    end if;
+    return jsonb_build_object('persona', case when fallback.id is not null then jsonb_build_object(
+        'id', fallback.id, 'kind', fallback.kind, 'config', fallback.config,
+        'time_limit_seconds', least(fallback.time_limit_seconds, seconds_left),
+        'secret', private.persona_secret(fallback.id)) end);
+end;
+$$;
+comment on function public.start_fallback is 'Records the failure of a turn''s persona before its first text, and lets its fallback answer in the time that is left: {persona}, null if no fallback may, or if the turn is over or to be cancelled. Idempotent.';
 
 create function private.count_breaker_refusal(refusal jsonb)
     returns void language sql set search_path = ''
@@ -189,6 +298,6 @@ $$;
 comment on function private.probe_is_lost is 'Whether no process answers the probe any more.';
 
 grant execute on function
-    private.breaker_refusal, private.check_breaker, private.start_probe, private.count_breaker_refusal,
-    private.record_result, private.probe_is_lost
+    private.breaker_refusal, private.check_breaker, private.start_probe, private.lock_breakers, private.fallback_of,
+    private.assign_fallback, private.pass_breaker, public.start_fallback, private.count_breaker_refusal, private.record_result, private.probe_is_lost
     to switchboard;

@@ -159,9 +159,12 @@ async def test_settings_are_changed_one_by_one_and_shown(cli: Switchboard, works
     assert await cli.told(f"turn errors {workspace}") == {"items": [], "next_cursor": None}
 
     made = await cli.told(f"persona create {workspace} demo One")
-    updated = await cli.told(f"persona update {made['id']} --turn-policy interrupt --disable")
-    assert updated == {**made, "turn_policy": "interrupt", "enabled": False}
-    assert await cli.told(f"persona list {workspace}") == [updated]
+    other = await cli.told(f"persona create {workspace} demo Two --fallback {made['id']}")
+    updated = await cli.told(f"persona update {made['id']} --turn-policy interrupt --disable --collect-seconds 2")
+    assert updated == {**made, "turn_policy": "interrupt", "enabled": False, "collect_seconds": 2}
+    cleared = await cli.told(f"persona update {other['id']} --no-fallback")
+    assert {**other, "fallback_persona_id": None} == cleared != other
+    assert await cli.told(f"persona list {workspace}") == [updated, cleared]
 
     space = await cli.told(f"space create {workspace} One --persona {made['id']} --origin '*'")
     renamed = await cli.told(f"space update {space['id']} --name Two --no-origins")

@@ -117,10 +117,13 @@ async def test_a_changed_persona_answers(client: aiohttp.ClientSession, workspac
     assert await staff.admin.done("GET", path) == made
     # What is written next to secrets is for owners and admins.
     assert await staff.agent.done("GET", path) == {name: made[name] for name in made if name != "config"}
-    changes = {"name": "Renamed", "session_policy": "per_message", "breaker_failures": 0, "breaker_seconds": 5}
+    fallback = {"fallback_persona_id": str(workspace.persona_id)}
+    breaker = {"breaker_failures": 0, "breaker_seconds": 5}
+    changes = {"name": "Renamed", "collect_seconds": 1, **breaker, **fallback}
     assert await staff.admin.done("PATCH", path, changes) == {**made, **changes}
-    await staff.admin.done("PATCH", path, {"config": {}})
-    assert (await staff.admin.done("GET", path))["config"] == {}, "a config is replaced as a whole"
+    changes = {"config": {}, "fallback_persona_id": None, "collect_seconds": 0, "session_policy": "per_message"}
+    shown = await staff.admin.done("PATCH", path, changes)
+    assert shown == {**made, **breaker, "name": "Renamed", "config": {}, "session_policy": "per_message"}
     await staff.owner.done("PATCH", path, {"config": {"delay_ms": 0}})
     assert [(verb, actor) for verb, _, actor, _ in await audit(workspace)] == [
         ("persona.created", staff.admin.id), *[("persona.changed", staff.admin.id)] * 2,
@@ -183,6 +186,7 @@ UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
         "https://example.com/x.png", "data:image/svg+xml;base64,PHN2Zz4=", "data:image/png;base64,x", "",
         "data:image/png;base64," + "A" * 50_000,
     )),
+    ({"collect_seconds": 31}, "collect_seconds"),
     ({"enabled": 0}, "enabled"), ({"turn_policy": "queue"}, "turn_policy"), ({"secret": "s"}, "secret"),
 )  # fmt: skip
 
@@ -190,12 +194,17 @@ UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
 async def test_invalid_settings_are_refused(workspace: Workspace, elsewhere: Workspace, staff: Staff) -> None:
     before = await setup_of(workspace)
     space, spaces = f"/spaces/{workspace.space_id}", f"/workspaces/{workspace.id}/spaces"
+    persona, per_message = f"/personas/{workspace.persona_id}", {"session_policy": "per_message"}
     for changes in UNFIT_SPACES:
         assert await staff.owner.refused("PATCH", space, changes) == INVALID, changes
     for persona_id in (str(elsewhere.persona_id), str(uuid4())):
         for method, path, body in (("POST", spaces, {"name": "x"}), ("PATCH", space, {})):
             refusal = await staff.owner.refused(method, path, {**body, "persona_id": persona_id})
             assert refusal == (404, "persona_not_found")
+        refusal = await staff.owner.refused("PATCH", persona, {"fallback_persona_id": persona_id})
+        assert refusal == (404, "persona_not_found")
+    for changes in ({"fallback_persona_id": str(workspace.persona_id)}, {**per_message, "collect_seconds": 1}):
+        assert await staff.owner.refused("PATCH", persona, changes) == INVALID
     for settings, field in UNFIT_PERSONAS:
         new = {"kind": "demo", "name": "x", **settings}
         status, answer = await staff.owner.ask("POST", f"/workspaces/{workspace.id}/personas", new)

@@ -85,6 +85,9 @@ start_turn(null, 'hello', persona_id => personas.one) | conversation_id \
     | *: persona_not_found
 flush_turn(turns.{a,c}, 10, 'more') | status | at_work=active
 finish_turn(turns.{a,c}, 'completed', 'answer') | message_id | at_work=new
+start_fallback(turns.{a,c}, 'persona_failed', 'why') | persona | at_work=None
+collect_messages(turns.a) | messages.text | at_work=text-a
+collect_messages(turns.c) | messages.text | at_work=text-c
 cancel_turn(turns.{a,b,b_old,c}) | act
 recover_session(sessions.{a,b,c}) | act
 # A turn that is under way is not retried.

@@ -114,7 +114,7 @@ turns: conversation_id=conversations.* session_id=sessions.* status=completed de
     a b c: status=active finished_at=null
     b_old: conversation_id=conversations.b
     c_old: conversation_id=conversations.c
-turn_errors: turn_id=turns.* detail=refused
+turn_errors: turn_id=turns.* persona_id=personas.~ detail=refused
     b_old: conversation_id=conversations.b
     c_old: conversation_id=conversations.c
 turn_chunks: turn_id=turns.* conversation_id=conversations.* position=0 piece=piece

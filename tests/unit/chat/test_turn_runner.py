@@ -159,6 +159,46 @@ async def test_a_persona_that_fails_leaves_a_failed_turn_with_its_text_and_the_r
     assert (code == "internal_error") == any("traceback" in line for line in log_lines)
 
 
+FALLBACK: dict[str, Any] = {
+    "id": str(UUID(int=8)),
+    "kind": "test",
+    "config": {},
+    "secret": None,
+    "time_limit_seconds": 3,
+}
+
+
+@pytest.mark.parametrize(
+    "answer", [{"persona": None}, raised("57P01", "no"), {"persona": FALLBACK}], ids=["none", "unknown", "fails too"]
+)
+@pytest.mark.parametrize(
+    ("steps", "code"),
+    [((HEL,), None), ((ZeroDivisionError(),), "internal_error"), ((Usage({}),), "persona_bad_answer"),
+     ((PersonaError("persona_declined", "no"),), "persona_declined"),
+     ((PersonaError("persona_failed", "no"),), "persona_failed")],
+)  # fmt: skip
+async def test_a_fallback_is_asked_for_only_after_a_failure_and_the_last_failure_stands(
+    database: Database, persona: Persona, sql: SqlFunctions, steps: Any, code: str | None, answer: Any
+) -> None:
+    started = database.start({}) | {"has_fallback": True}
+    sql.functions |= {"start_turn": lambda _: started, "start_fallback": lambda _: answer}
+    await persona.heard(*steps)
+    asked = [] if code in (None, "persona_declined") else ["start_fallback"]
+    called = dict.fromkeys(name for name in sql.names() if name != "flush_turn")
+    assert list(called) == ["start_turn", *asked, "finish_turn"]
+    assert database.finished_with["error_code"] == code
+
+
+async def test_messages_that_cannot_be_collected_fail_the_turn_but_not_the_persona(
+    database: Database, persona: Persona, sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "PERSISTENT", retries.Patience(tries=2, longest_pause=0.01))
+    started = database.start({}) | {"collect_seconds": 1}
+    sql.functions |= {"start_turn": lambda _: started, "collect_messages": lambda _: raised("57P01", "no")}
+    assert (await persona.heard(HEL))[-1] == Failed("backend_unavailable", position=0)
+    assert not persona.closed.is_set()
+
+
 async def endless() -> None:
     await asyncio.sleep(0)
 
