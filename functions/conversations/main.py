@@ -11,7 +11,7 @@ from lib import config, errors
 from lib.auth import callers, client_info
 from lib.conversations import history
 from lib.conversations import stream as domain
-from lib.database import commands, queries
+from lib.database import commands
 from lib.database.paging import NewestPageRequest, Page
 from lib.http import app, read_limits, request_body
 from lib.http.streaming import DRAIN_SECONDS, Stream
@@ -36,7 +36,7 @@ async def list_messages(request: Request) -> Page[history.ConversationMessage]:
     conversation_id = app.path_id(request, "conversation_id")
     caller = await callers.require_reader(request)
     page = request_body.read_query(request, NewestPageRequest)
-    return await history.list_newest(queries.reading_as(caller), conversation_id, page)
+    return await history.read(caller, conversation_id, page)
 
 
 def _after(request: Request) -> UUID | Literal["latest"] | None:

@@ -3,7 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
+from lib import errors
+from lib.auth import callers
 from lib.auth.callers import Proof
+from lib.database import queries
 from lib.database.paging import NewestPageRequest, Page
 from lib.database.queries import Queries
 from lib.fields.models import Record
@@ -30,11 +33,26 @@ class _Conversation(Record):
     id: UUID
 
 
-async def list_newest(queries: Queries, conversation_id: UUID, page: NewestPageRequest) -> Page[ConversationMessage]:
-    """A page of the messages that the caller may read. Raises NotFound (conversation_not_found)."""
-    query = queries.table("conversation_messages").select(",".join(ConversationMessage.model_fields))
-    found = await queries.newest(query.eq("conversation_id", conversation_id), ConversationMessage, page)
+async def read(
+    caller: callers.Contact | callers.User, conversation_id: UUID, page: NewestPageRequest
+) -> Page[ConversationMessage]:
+    """A page of the messages that the caller may read, as a member or else as the conversation's own person.
+
+    Raises as list_newest.
+    """
+    try:
+        return await list_newest(queries.reading_as(caller), conversation_id, page)
+    except errors.NotFound:
+        if isinstance(caller, callers.Contact):
+            raise
+        return await list_newest(queries.reading_as(caller, as_member=False), conversation_id, page)
+
+
+async def list_newest(database: Queries, conversation_id: UUID, page: NewestPageRequest) -> Page[ConversationMessage]:
+    """A page of the messages that these queries may read. Raises NotFound (conversation_not_found)."""
+    query = database.table("conversation_messages").select(",".join(ConversationMessage.model_fields))
+    found = await database.newest(query.eq("conversation_id", conversation_id), ConversationMessage, page)
     if not found.items:
-        known = queries.table("conversations").select("id").eq("id", conversation_id)
-        await queries.one(known, _Conversation, "conversation")
+        known = database.table("conversations").select("id").eq("id", conversation_id)
+        await database.one(known, _Conversation, "conversation")
     return found

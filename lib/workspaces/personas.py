@@ -40,9 +40,7 @@ class PersonaChanges(PartialUpdate):
     """A persona's settings; ``config`` is replaced as a whole and must fit the persona's kind.
     Visitors of a space see the ``name`` and the ``picture``."""
 
-    nullable: ClassVar[frozenset[str]] = frozenset({"picture"})
-
-    nullable: ClassVar[frozenset[str]] = frozenset({"fallback_persona_id"})
+    nullable: ClassVar[frozenset[str]] = frozenset({"picture", "fallback_persona_id"})
 
     name: DisplayName | None = None
     config: JsonObject | None = None

@@ -35,6 +35,7 @@ create table public.sessions (
     taken_over_at         timestamptz,
     first_message_at      timestamptz,
     updated_at            timestamptz           not null default clock_timestamp(),
+    subject               text,
     constraint sessions_pkey                  primary key (id),
     constraint sessions_workspace_key         unique (workspace_id, id),
     constraint sessions_conversation_key      unique (workspace_id, conversation_id, id),
@@ -52,6 +53,7 @@ create table public.sessions (
     constraint sessions_workflow              check ((workflow is null) = (workflow_step is null)),
     constraint sessions_workflow_state_object check (jsonb_typeof(workflow_state) = 'object'),
     constraint sessions_taken_over            check ((taken_over_by is null) = (taken_over_at is null)),
+    constraint sessions_subject               check (length(subject) between 1 and 200),
     constraint sessions_taken_over_live       check (taken_over_by is null or status in ('active', 'paused'))
 ) with (fillfactor=90);
 comment on table public.sessions is 'One episode of a conversation, with status and counters.';
@@ -60,6 +62,7 @@ comment on column public.sessions.channel is 'That of its conversation, which ke
 comment on column public.sessions.assigned_user_id is 'The member who is responsible for it; null: none, also after that member left.';
 comment on column public.sessions.turn_count is 'Equals the number of its turns; changed in the transaction that adds one.';
 comment on column public.sessions.error_message is 'The code of the last failure, of a turn or of the session.';
+comment on column public.sessions.subject is 'What it is about, as members name it.';
 comment on column public.sessions.updated_at is 'When the row was last changed, in whatever column.';
 comment on column public.sessions.message_count is 'Equals the number of its messages; changed in the transaction that adds one.';
 comment on column public.sessions.metadata is 'User agent, address, device and its client hint (device_info), source, and the registration form.';

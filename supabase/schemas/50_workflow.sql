@@ -408,7 +408,7 @@ declare
     was    jsonb;
     ended  jsonb;
 begin
-    if changes ?| '{subject,status}' then
+    if changes ? 'status' then
         -- Locks in the order of start_turn: conversation, session.
         perform
            from public.conversations c
@@ -421,7 +421,7 @@ begin
         after := private.change_step(after, changes ->> 'workflow', changes ->> 'step');
     end if;
     if changes ? 'subject' then
-        update public.conversations c set subject = changes ->> 'subject' where c.id = after.conversation_id;
+        update public.sessions s set subject = changes ->> 'subject' where s.id = after.id returning * into after;
     end if;
     if changes -> 'workflow_state' <> 'null' then
         after := private.merge_workflow_state(after, changes -> 'workflow_state');

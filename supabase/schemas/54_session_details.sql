@@ -5,7 +5,7 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
        s.channel, s.space_id,
        (select c.thread_key from public.conversations c where c.id = s.conversation_id) as thread_key,
        (select c.proof from public.conversations c where c.id = s.conversation_id) as proof,
-       s.metadata, s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.updated_at,
+       s.subject, s.metadata, s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.updated_at,
        s.error_message as error_code,
        coalesce(case when s.error_message = 'failed_by_member' then (
                     select r.reason
@@ -264,8 +264,7 @@ begin
     return jsonb_build_object(
         'session_id', session.id, 'conversation_id', session.conversation_id, 'contact_id', session.contact_id,
         'proof', (select c.proof from public.conversations c where c.id = session.conversation_id),
-        'subject', (select c.subject from public.conversations c where c.id = session.conversation_id),
-        'updated_at', session.updated_at,
+        'subject', session.subject, 'updated_at', session.updated_at,
         'status', session.status, 'last_activity_at', session.last_activity_at,
         'workflow', session.workflow, 'workflow_step', session.workflow_step, 'workflow_state', session.workflow_state,
         'request', (select jsonb_build_object(

@@ -121,7 +121,7 @@ begin
         (select s.ended_at, 10, s.id, 'session.' || coalesce(s.status_before_archive, s.status),
                 jsonb_build_object('session_id', s.id, 'error_code', s.error_message, 'message_count', s.message_count,
                                    'last_message_at', private.last_message_at(s.id))
-           from (select s.*
+           from (select s.id, s.ended_at, s.status, s.status_before_archive, s.error_message, s.message_count
                    from public.sessions s
                   where s.contact_id = session_events.contact_id
                     and s.ended_at is not null

@@ -209,7 +209,8 @@ async def test_a_visitor_who_proves_a_new_email_keeps_the_conversation(desk: Des
     lasting = visitor
     if opened_by_member:
         boss = on_behalf(await desk.member())
-        lasting = await desk.start_session(boss, contact_id=visitor["contact_id"], space_id=SPACE)
+        named = {"contact_id": visitor["contact_id"], "space_id": SPACE, "thread_key": "main"}
+        lasting = await desk.start_session(boss, **named)
         assert lasting["conversation_id"] != visitor["conversation_id"]
 
     told = await desk.prove("ann@example.test", with_token(visitor))

@@ -118,6 +118,10 @@ class World:
                 return
             key = ("contact", contact, None, persona, thread)
             assert answer["contact_id"] == contact
+            if one.thread is None and not answer["created"]:
+                # What the contact reads comes first: its live session with the persona, in whatever thread.
+                (key,) = (each for each, held in self.theirs.items() if held == answer["conversation_id"])
+                assert key[:2] + key[3:4] == ("contact", contact, persona)
             if one.who == "agent":
                 self.readers.setdefault("agent", set()).add(answer["conversation_id"])
         elif one.who == "typed":

@@ -24,6 +24,7 @@ TEXTS = {"chat_id": "main", "operator": "acme", "tag": "vip"}
 
 OPEN_TO_ANYBODY = {
     "registration.register_in_space", "registration.register_on_landing", "chat.stream", "chat.stream_on_landing",
+    "chat.look",
 }  # fmt: skip
 """An open space admits any visitor; a closed one must look like none."""
 

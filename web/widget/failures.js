@@ -16,6 +16,7 @@ const LABELS = {
   persona_cut_off: "interrupted",
   lease_expired: "interrupted",
   turn_interrupted: "interrupted",
+  failed_by_member: "interrupted",
   stream_limit: "interrupted",
   token_expired: "interrupted",
   token_revoked: "interrupted",
