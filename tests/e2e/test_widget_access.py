@@ -201,6 +201,7 @@ async def test_axe_finds_nothing(shop: Shop, database: asyncpg.Connection, schem
         assert told == [], state
         assert found["passes"], "axe did not look at the chat"
 
+    await expect(chat.launcher).to_be_visible()
     await check("closed")
     await chat.open()
     await check("asking who it is")

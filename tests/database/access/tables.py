@@ -114,7 +114,7 @@ HIDDEN: Mapping[tuple[str, str], str] = {
         for role in ("contact", "authenticated")
         for table, hidden in {
             "conversations": "subject",
-            "sessions": "metadata assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
+            "sessions": "metadata subject assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
             "requests": "details",
             "proposals": "quote_id details",
             "messages": "metadata user_id client_message_id",
