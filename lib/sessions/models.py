@@ -122,7 +122,7 @@ class Session(Record):
     """A session in a list: a row of session_details, or of contact_session_details without the fields for members.
 
     ``proof``: whether its contact has proven who they are, or only typed it. ``error_message`` is the reason that a
-    member gave (for members), or the meaning of ``error_code``.
+    member gave (for members), or the meaning of ``error_code``. ``subject``, for members: what it is about.
     """
 
     id: UUID
@@ -137,6 +137,7 @@ class Session(Record):
     space_id: UUID | None
     thread_key: str | None
     proof: Proof | None = None
+    subject: str | None = None
     turn_count: int
     message_count: int
     created_at: datetime
@@ -198,15 +199,14 @@ class TimelineEntry(Record):
 class SessionDetail(Session):
     """A session with its last 200 turns, a page of its messages and its timeline, each oldest first.
 
-    ``messages_before`` is the cursor for earlier messages. The conversation's subject, state, metadata (user agent,
-    address, device, context), quotes (the first 200 of its request) and references are for members.
+    ``messages_before`` is the cursor for earlier messages. State, metadata (user agent, address, device, context),
+    quotes (the first 200 of its request) and references are for members.
     """
 
     turns: tuple[TurnView, ...]
     messages: tuple[MessageView, ...]
     messages_before: UUID | None
     timeline: tuple[TimelineEntry, ...]
-    subject: str | None = None
     metadata: Mapping[str, Any] | None = None
     workflow_state: Mapping[str, Any] | None = None
     quotes: tuple[Quote, ...] | None = None

@@ -409,11 +409,7 @@ def _details(reader: _Reader, page: MessagePageRequest) -> Query:
     """Sessions with the rows of other tables that their details show."""
     columns = ["*", "turns(*)", f"messages({_MESSAGE})" if page.before is None else "before:messages(created_at)"]
     if reader.as_member:
-        columns += [
-            "conversation:conversations(subject)",
-            "refs:session_refs(*)",
-            "request_quotes:requests!sessions_request_id_fkey(quotes(*))",
-        ]
+        columns += ["refs:session_refs(*)", "request_quotes:requests!sessions_request_id_fkey(quotes(*))"]
     query: Query = reader.database.table(reader.view).select(*columns)
     query = _newest_first(query, MAX_TURNS, "turns")
     if page.before is None:
@@ -488,17 +484,12 @@ class _Quotes(Record):
     quotes: tuple[Quote, ...]
 
 
-class _Conversation(Record):
-    subject: str | None
-
-
 class _SessionRow(Session):
     """A row of a session with its embedded rows, the newest first."""
 
     turns: tuple[TurnView, ...]
     messages: tuple[MessageView, ...] = ()
     before: tuple[_CreatedAt, ...] = ()
-    conversation: _Conversation | None = None
     metadata: Mapping[str, Any] | None = None
     workflow_state: Mapping[str, Any] | None = None
     refs: tuple[ExternalRef, ...] | None = None
@@ -522,7 +513,6 @@ class _SessionRow(Session):
             messages=tuple(map(self._with_proof, messages[:limit][::-1])),
             messages_before=messages[limit - 1].id if len(messages) > limit else None,
             timeline=tuple(sorted([created, *happened, *started, *finished], key=_place)),
-            subject=self.conversation.subject if self.conversation else None,
             metadata=self.metadata,
             workflow_state=self.workflow_state,
             quotes=(self.request_quotes.quotes if self.request_quotes else ()) if is_member else None,

@@ -104,7 +104,7 @@ class WorkflowUpdate(_Step):
     """Changes of a session's workflow, applied together or not at all.
 
     ``step`` alone belongs to the session's workflow or, without one, to the built-in workflow; ``workflow`` alone
-    starts it. ``subject`` is the conversation's. ``request_id`` is short for that of ``trip``.
+    starts it. ``subject`` is what the session is about. ``request_id`` is short for that of ``trip``.
     """
 
     workflow: Identifier | None = None

@@ -16,7 +16,6 @@ create table public.conversations (
     thread_key   text         not null,
     proof        public.proof,
     created_at   timestamptz  not null default now(),
-    subject      text,
     constraint conversations_pkey              primary key (id),
     constraint conversations_workspace_key     unique (workspace_id, id),
     constraint conversations_key               unique nulls not distinct (workspace_id, contact_id, user_id, persona_id, channel, thread_key),
@@ -26,14 +25,12 @@ create table public.conversations (
     constraint conversations_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
     constraint conversations_thread_key        check (length(thread_key) between 1 and 200),
     constraint conversations_somebody          check (contact_id is not null or user_id is not null),
-    constraint conversations_subject           check (length(subject) between 1 and 200),
     constraint conversations_proof             check ((proof is null) = (contact_id is null))
 );
 comment on table public.conversations is 'The lasting thread between one contact (or one user) and one persona, under a channel and a thread key.';
 comment on column public.conversations.contact_id is 'Null: the owner''s side, where a member talks with the persona.';
 comment on column public.conversations.user_id is 'A Supabase user. Kept when the user is deleted, so that the key stays unique.';
 comment on column public.conversations.proof is 'asserted: opened without proof, isolated from the other conversations of the contact.';
-comment on column public.conversations.subject is 'What it is about, as members name it.';
 alter table public.conversations enable row level security;
 create index conversations_contact_id_idx on public.conversations (contact_id);
 create index conversations_user_id_idx on public.conversations (user_id);

@@ -169,22 +169,15 @@ grant select on public.contacts_without_session to authenticated, service_role;
 grant select on public.conversation_messages to authenticated, contact, service_role;
 
 -- Who may see conversations: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose
--- token is for it. The subject is for members.
+-- token is for it.
 
-grant select (
-    id, workspace_id, contact_id, user_id, persona_id, space_id, channel, thread_key, proof, created_at
-) on public.conversations to contact, authenticated;
-grant select on public.conversations to member;
+grant select on public.conversations to authenticated, contact;
 grant select, insert, update on public.conversations to switchboard;
 grant all on public.conversations to service_role;
 
 create policy "Admins read all conversations, users and agents their own"
     on public.conversations for select to authenticated
     using (workspace_id in (select private.admin_workspaces()) or id in (select private.own_conversations()));
-
-create policy "Only members read the columns for members"
-    on public.conversations as restrictive for select to member
-    using (workspace_id in (select private.member_workspaces()));
 
 create policy "Contacts read their token's conversation"
     on public.conversations for select to contact

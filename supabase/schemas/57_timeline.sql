@@ -176,6 +176,8 @@ create function private.offer_events(contact_id uuid, after_at timestamptz, afte
     stable
     security definer
     set search_path = ''
+    -- A plan for a contact with many sessions would read all of them instead of the index of those with work.
+    set plan_cache_mode = 'force_generic_plan'
 as $$
     with working as materialized (
         select s.id, s.workspace_id

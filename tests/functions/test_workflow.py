@@ -172,7 +172,7 @@ async def test_a_conversations_session_goes_from_its_trip_to_its_proposal_in_fou
     assert (moved["workflow_step"], moved["workflow_state"]) == ("requesting_quotes", {"a": 1, "b": 2})
     assert sorted(ref["kind"] for ref in moved["refs"]) == ["rfp", "trip"]
     (found,) = (await staff.owner.done("GET", f"/trips/atrip-{session_id}/chat-sessions"))["items"]
-    assert found["id"] == session_id
+    assert (found["id"], found["subject"]) == (session_id, "To Luton")
     for person, subject in ((staff.owner, "To Luton"), (staff.contact, None)):
         assert (await person.done("GET", at)).get("subject") == subject
     sent = await staff.owner.done("PUT", f"{at}/proposal", {"status": "sent", "complete": True})
