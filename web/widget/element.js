@@ -48,7 +48,7 @@ class SwitchboardChat extends HTMLElement {
   }
 
   connectedCallback() {
-    // A page that caches its pages (Turbo) copies the element, and a copy is nobody's chat.
+    // A page that caches its pages (Turbo) copies the element, and a copy has no visitor.
     if (!this.#options) super.remove();
     else this.#view?.reconnected();
   }
