@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from lib.auth import callers
 from lib.auth.client_info import ClientInfo
@@ -20,7 +20,7 @@ def _role(value: object) -> object:
 
 
 class FollowUp(Arrival):
-    """A message from outside the chat: its author and its origin (``source``).
+    """A message from outside the chat: its ``text``, also named ``message``, its author and its origin (``source``).
 
     ``session_id`` selects a session; by default the newest live one is used. ``space_id`` and ``persona_id`` are used
     if a conversation must be opened.
@@ -28,9 +28,9 @@ class FollowUp(Arrival):
 
     droppable: ClassVar[frozenset[str]] = frozenset({"metadata"})
 
-    text: Message
+    text: Message = Field(validation_alias=AliasChoices("text", "message"))
     role: Annotated[Literal["contact", "member", "persona"], BeforeValidator(_role)]
-    source: Label
+    source: Label = "follow_up"
     client_message_id: Label | None = None
     metadata: Attributes = Field(default_factory=dict)
     session_id: UUID | None = None
