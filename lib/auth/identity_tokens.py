@@ -116,7 +116,7 @@ def _email(claims: Mapping[str, Any]) -> Email | None:
     claim = claims.get("email")
     if claim is None:
         return None
-    if claims.get("email_verified") is False:
+    if claims.get("email_verified") not in (None, True, "true"):
         raise _invalid("email_unverified")
     try:
         if isinstance(claim, str) and len(claim) <= emails.LONGEST:

@@ -45,10 +45,26 @@ comment on column public.spaces.look is 'How the embedded chat looks there: {lab
 alter table public.spaces enable row level security;
 create index spaces_persona_id_idx on public.spaces (persona_id);
 
+create function private.lock_space_tokens(space_id uuid, is_issuing boolean)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    key constant bigint := hashtextextended('switchboard.space_tokens.' || space_id, 0);
+begin
+    if is_issuing then
+        perform pg_advisory_xact_lock_shared(key);
+    else
+        perform pg_advisory_xact_lock(key);
+    end if;
+end;
+$$;
+comment on function private.lock_space_tokens is 'A revocation waits for the calls that may be issuing tokens of the space, and calls that begin later wait for it: no token is proven by what is revoked and issued after the cut-off.';
+
 create function private.revoke_space_tokens()
     returns trigger language plpgsql set search_path = ''
 as $$
 begin
+    perform private.lock_space_tokens(new.id, false);
     new.tokens_revoked_at := clock_timestamp();
     return new;
 end;
@@ -97,8 +113,11 @@ create function private.enter_space(space_id uuid)
 as $$
 declare
     scope     constant jsonb := private.claims() -> 'scope';
-    workspace constant uuid  := private.workspace_of_space(space_id);
+    workspace uuid;
 begin
+    -- First: the statements after it see what a revocation has changed.
+    perform private.lock_space_tokens(space_id, true);
+    workspace := private.workspace_of_space(space_id);
     perform private.require_valid_token();
     if workspace is null
        or (scope ->> 'space_id')::uuid is distinct from space_id
@@ -151,7 +170,7 @@ $$;
 comment on function public.delete_space is 'Deletes a space and its secrets, unless a session there is active or paused; its conversations stay, without a space. For owners.';
 
 grant execute on function
-    private.workspace_of_space, public.space_origins, public.space_look, private.enter_space
+    private.workspace_of_space, public.space_origins, public.space_look, private.lock_space_tokens, private.enter_space
     to switchboard;
 
 grant execute on function

@@ -199,6 +199,7 @@ begin
     end if;
     if former is not null and slot = 'hmac' and overlap_seconds = 0 then
         -- It may have leaked, and proven what is not true.
+        perform private.lock_space_tokens(owner_id, false);
         update public.spaces s set tokens_revoked_at = clock_timestamp() where s.id = owner_id;
     end if;
     if former is not null then

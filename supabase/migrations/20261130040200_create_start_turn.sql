@@ -199,6 +199,12 @@ begin
     if not found then
         return;
     end if;
+    -- In one order with pass_breaker: the end of the turn may lock the breaker of a fallback before the persona's own.
+    perform
+       from public.persona_breakers b
+      where b.persona_id in (persona.id, persona.fallback_persona_id, turn.fallback_persona_id)
+      order by b.persona_id
+        for no key update;
     if turn.lease_until <= clock_timestamp() then
         perform private.expire_turn(turn);
     elsif persona.turn_policy = 'refuse' or is_last_try or not private.stop_turn(turn) then
@@ -442,8 +448,8 @@ begin
         -- 4. The message and its turn.
         begun := private.insert_turn(conversation, session, persona, message, client_message_id, attempt_id, metadata);
 
-        -- 5. The rows that many transactions wait for come last: always the breaker before the limits, as end_running_turn
-        --    may have locked the breaker already. So two messages never deadlock.
+        -- 5. The rows that many transactions wait for come last: always the breakers, in their order, before the limits, as
+        --    end_running_turn may have locked the breakers already. So two messages never deadlock.
         if known.is_guarded then
             persona := private.pass_breaker(persona, begun.turn);
         end if;

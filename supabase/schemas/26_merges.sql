@@ -588,18 +588,19 @@ create function public.sign_out_contact(contact_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid        := private.enter_to_manage('contact', contact_id, 'agent');
-    contact   constant uuid        := private.lock_merge_target(contact_id);
-    -- After the lock: tokens of calls that began before are revoked too.
-    moment    constant timestamptz := clock_timestamp();
-    merged    constant uuid[]      := array(select private.merged_contacts(contact));
+    workspace constant uuid   := private.enter_to_manage('contact', contact_id, 'agent');
+    contact   constant uuid   := private.lock_merge_target(contact_id);
+    merged    constant uuid[] := array(select private.merged_contacts(contact));
+    moment    timestamptz;
 begin
-    update public.contacts c set tokens_revoked_at = moment where c.id = any (merged);
     -- A repeated first message would get a new token. These keys, which open a conversation without one, become invalid.
     update public.conversations c
        set thread_key = 'arrival:' || private.uuid7()
      where c.contact_id = contact
        and c.thread_key like 'first:%';
+    -- After all locks: tokens of calls that began before are revoked too.
+    moment := clock_timestamp();
+    update public.contacts c set tokens_revoked_at = moment where c.id = any (merged);
     perform private.record_change(workspace, 'contact.signed_out', contact);
     return jsonb_build_object('contact_id', contact, 'tokens_revoked_at', moment);
 end;

@@ -1,10 +1,27 @@
 """What revokes contact tokens, and that nothing revives one. The routes are tests/functions/test_revocation.py's."""
 
+import asyncio
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.database.desk import JSON, LANDING, PERSONA, SPACE, Desk, Raised, managing, own_token, with_token
+from tests.database.desk import (
+    JSON,
+    LANDING,
+    PERSONA,
+    SECRET,
+    SPACE,
+    Desk,
+    Raised,
+    call,
+    claims,
+    managing,
+    own_token,
+    refusal,
+    signed,
+    with_token,
+)
 
 REVOKED = (401, "token_revoked")
 
@@ -12,12 +29,12 @@ REVOKED = (401, "token_revoked")
 async def is_revoked(desk: Desk, token: JSON) -> bool:
     """Whether policies and commands refuse a token; they agree."""
     reader, found = own_token(token["caller"]), []
-    for call in (
+    for asked in (
         desk.call("follow_conversation", reader, conversation_id=reader["conversation_id"]),
         desk.start_session(token, space_id=SPACE),
     ):
         try:
-            await call
+            await asked
             found.append((200, ""))
         except Raised as raised:
             found.append((raised.status or 500, raised.code))
@@ -92,3 +109,46 @@ async def test_a_token_ends_with_its_contact_and_with_its_space(desk: Desk, tabl
     gone = ann["contact_id"] if table == "contacts" else SPACE
     await desk.admin.execute(f"delete from public.{table} where id = $1", gone)
     assert await desk.refused("start_session", with_token(ann, LANDING), space_id=LANDING) == REVOKED
+
+
+LEAK = {"slot": "hmac", "owner_id": SPACE, "action": "rotate", "overlap_seconds": 0}
+DISABLE = "update public.spaces set enabled = false where id = $1"
+
+
+@pytest.mark.parametrize("way", ["leak", "disable"])
+@pytest.mark.parametrize("entry", ["register_contact", "start_turn"])
+@pytest.mark.parametrize("issued_first", [True, False])
+async def test_no_token_that_is_issued_during_a_revocation_outlives_it(
+    desk: Desk, way: str, entry: str, *, issued_first: bool
+) -> None:
+    await desk.believe_hmacs()
+    email, admin = "ann@example.test", managing(await desk.member())
+    arguments: JSON = {"space_id": SPACE, "email": email, "email_key": email, "email_hmac": signed(email, SECRET)}
+    arguments |= {"space_kind": "embed"} if entry == "register_contact" else {"message": "Hello"}
+    async with desk._pool.acquire() as issuing, desk.as_owner() as owner:
+
+        async def revoke() -> None:
+            if way == "leak":
+                await call(owner, "replace_secret", admin, **LEAK)
+            else:
+                await owner.execute(DISABLE, SPACE)
+
+        async def in_transaction(connection: Any, work: Any) -> Any:
+            async with connection.transaction():
+                return await work
+
+        issue = call(issuing, entry, claims(), **arguments)
+        if issued_first:
+            async with issuing.transaction():
+                arrived = await issue
+                revoking = asyncio.create_task(in_transaction(owner, revoke()))
+                await desk.until_waiting()
+            await revoking
+            await desk.admin.execute("update public.spaces set enabled = true where id = $1", SPACE)
+            assert await is_revoked(desk, with_token(arrived))
+        else:
+            async with owner.transaction():
+                await revoke()
+                late = asyncio.create_task(refusal(in_transaction(issuing, issue)))
+                await desk.until_waiting()
+            assert await late == ((404, "space_not_found") if way == "disable" else (401, "email_hmac_invalid"))

@@ -73,7 +73,7 @@ HEADERS: tuple[object, ...] = (
     ] + [
         ("email", made(email=email)) for email in (7, "", "nobody", "a@b@c.example", "x" * 400 + "@example.com", ["a"])
     ] + [
-        ("email_unverified", made(email="ana@example.com", email_verified=False)),
+        *(("email_unverified", made(email="ana@example.com", email_verified=no)) for no in (False, "false", 0, "")),
         ("names_no_person", made(sub=None)),
     ],
 )  # fmt: skip
