@@ -45,7 +45,7 @@ async def test_messages_at_once_are_one_turn_until_it_is_collected(desk: Desk, a
     assert (await desk.start(ann, "late")).status == 409
 
 
-@pytest.mark.parametrize("moment", ["collecting", "answering", "answered"])
+@pytest.mark.parametrize("moment", ["collecting", "answering", "answered", "no longer collected"])
 async def test_a_repeat_of_a_message_that_joined_returns_its_turn(desk: Desk, ann: JSON, moment: str) -> None:
     turn = await desk.start(ann, "one", client_message_id="1", attempt_id=ann["caller"]["contact_id"])
     await desk.start(ann, "two", client_message_id="2")
@@ -53,6 +53,8 @@ async def test_a_repeat_of_a_message_that_joined_returns_its_turn(desk: Desk, an
         await collect(desk, turn)
     if moment == "answered":
         await desk.finish(turn)
+    if moment == "no longer collected":
+        await desk.admin.execute("update public.personas set collect_seconds = 0")
     for text, key in (("two", "2"), ("one", "1")):
         again = await desk.start(ann, text, client_message_id=key)
         assert (again["turn_id"], again["repeat"]) == (turn["turn_id"], True)
