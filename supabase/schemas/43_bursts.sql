@@ -55,6 +55,18 @@ end;
 $$;
 comment on function private.join_turn is 'Adds a message to the turn of a locked session that is collecting, counts it at the limits and describes the turn; null if there is none, or if the messages together would be longer than one may be.';
 
+create function private.asked_messages(turn_id uuid)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    return (select jsonb_agg(jsonb_build_object('id', m.id, 'text', m.text, 'metadata', m.metadata) order by m.created_at, m.id)
+              from public.messages m
+             where m.turn_id = asked_messages.turn_id
+               and m.role <> 'persona');
+end;
+$$;
+comment on function private.asked_messages is 'The messages that a turn answers, in order: [{id, text, metadata}].';
+
 create function public.collect_messages(turn_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
@@ -65,15 +77,11 @@ begin
     if not found then
         raise sqlstate 'PT404' using message = 'turn_not_found';
     end if;
-    return (select jsonb_build_object('messages', jsonb_agg(jsonb_build_object('text', m.text, 'metadata', m.metadata)
-                                                            order by m.created_at, m.id))
-              from public.messages m
-             where m.turn_id = collect_messages.turn_id
-               and m.role <> 'persona');
+    return jsonb_build_object('messages', private.asked_messages(turn_id));
 end;
 $$;
-comment on function public.collect_messages is 'Ends the time in which messages join a turn: {messages: [{text, metadata}]}, all of them, in order. Idempotent.';
+comment on function public.collect_messages is 'Ends the time in which messages join a turn: {messages: [{id, text, metadata}]}, all of them, in order. Idempotent.';
 
 grant execute on function
-    private.join_turn, public.collect_messages
+    private.join_turn, private.asked_messages, public.collect_messages
     to switchboard;

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from tests.database.desk import JSON, Answer, Desk, on_a_turn, refusal
+from tests.database.desk import JSON, Answer, Desk, on_a_turn, on_behalf, refusal
 
 
 @pytest_asyncio.fixture
@@ -93,6 +93,16 @@ async def test_a_message_that_joins_counts_at_the_limits_and_not_at_the_breaker(
     await desk.admin.execute("update public.workspaces set messages_per_minute_by_contact = 2")
     assert (await desk.start(ann, "and")).status == 429
     assert await collect(desk, turn) == [("Hello", {}), ("and", {})]
+
+
+async def test_a_retry_answers_all_messages_of_a_burst(desk: Desk, ann: JSON) -> None:
+    turn = await desk.start(ann, "one", metadata={"page": "/"})
+    await desk.start(ann, "two", client_message_id="2")
+    for _ in range(2):
+        await desk.finish(turn, "failed", "Hal", error_code="persona_cut_off")
+        first, turn = turn, await desk.call("retry_turn", on_behalf(ann["caller"]), turn_id=turn["turn_id"])
+        assert (turn["user_message_id"], turn["history"]) == (first["user_message_id"], [])
+        assert [(said["text"], said["metadata"]) for said in turn["messages"]] == [("one", {"page": "/"}), ("two", {})]
 
 
 async def test_the_id_of_a_members_message_is_not_joined(desk: Desk, ann: JSON) -> None:
