@@ -73,6 +73,7 @@ declare
     workspace    public.workspaces;
     space        public.spaces;
     turn         public.turns;
+    answering    public.personas;
     attempts     uuid[];
     asked        jsonb;
     limits       jsonb;
@@ -92,11 +93,15 @@ begin
     if not found then
         raise sqlstate 'PT404' using message = 'persona_not_found';
     end if;
-    limits := private.message_limits(workspace, space, client ->> 'address');
+    limits    := private.message_limits(workspace, space, client ->> 'address');
+    answering := persona;
 
     select t.* into turn from public.turns t where t.retry_of = failed.id;
     if found then
         is_repeat := turn.status <> 'active' or retry_turn.attempt_id is null or turn.attempt_id is distinct from retry_turn.attempt_id;
+        if not is_repeat and turn.fallback_persona_id is not null then
+            answering := private.fallback_of(persona);
+        end if;
     else
         is_repeat := false;
         begin
@@ -118,7 +123,7 @@ begin
             returning * into turn;
             if exists (select from public.persona_breakers b where b.persona_id = persona.id and b.state <> 'closed')
                and private.check_breaker(persona) then
-                perform private.start_probe(persona, turn);
+                answering := private.pass_breaker(persona, turn);
             end if;
             if session.status not in ('active', 'paused') then
                 perform private.record_audit('session.recovered', session.id, private.calling_actor(), null);
@@ -131,7 +136,7 @@ begin
         end;
     end if;
     return private.describe_turn(
-               turn, conversation, workspace, persona, (asked -> 0 ->> 'id')::uuid, is_repeat,
+               turn, conversation, workspace, answering, (asked -> 0 ->> 'id')::uuid, is_repeat,
                private.history_before_retry(conversation.id, attempts, persona.history_limit))
            || jsonb_build_object('limits', coalesce(taken, '[]'), 'messages', asked, 'space_id', conversation.space_id);
 end;
