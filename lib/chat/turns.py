@@ -115,8 +115,7 @@ class _Collected(Record):
 
 
 class _RetryResult(_StartResult):
-    message: str
-    metadata: Mapping[str, Any]
+    messages: tuple[_Message, ...]
     space_id: UUID | None
 
 
@@ -235,7 +234,8 @@ async def retry(caller: callers.Contact | callers.User, turn_id: UUID, client: C
     rpc, started_at = commands.acting_as(caller, callers.Scope.of_caller(caller)), time.monotonic()
     arguments = {"turn_id": turn_id, "attempt_id": uuid4(), "client": client.facts()}
     started = await rpc.call("retry_turn", arguments, _RetryResult, repeatable=True)
-    asked = ChatMessage(message=started.message, metadata=dict(started.metadata))
+    message, metadata = _as_one(started.messages)
+    asked = ChatMessage(message=message, metadata=metadata)
     return _turn(caller, started, asked, started.space_id, started_at)
 
 
@@ -282,17 +282,19 @@ def _turn(
 
 
 async def collect(turn: Turn) -> Turn:
-    """End the time in which messages join a turn; the turn with all of them as one message, each on a line of its own.
-
-    Their metadata is merged, that of later messages over that of earlier ones. Retries for 24 s.
-    """
+    """End the time in which messages join a turn; the turn with all of them as one message. Retries for 24 s."""
     arguments = {"turn_id": turn.id}
     collected = await turn.rpc.call(
         "collect_messages", arguments, _Collected, repeatable=True, patience=retries.PERSISTENT
     )
-    message = "\n".join(message.text for message in collected.messages)
-    metadata = {name: value for message in collected.messages for name, value in message.metadata.items()}
+    message, metadata = _as_one(collected.messages)
     return replace(turn, for_persona=replace(turn.for_persona, message=message, metadata=metadata))
+
+
+def _as_one(messages: tuple[_Message, ...]) -> tuple[str, dict[str, Any]]:
+    """The text and metadata of a turn's messages: each text starts a line, later metadata replaces earlier."""
+    text = "\n".join(message.text for message in messages)
+    return text, {name: value for message in messages for name, value in message.metadata.items()}
 
 
 async def fall_back(turn: Turn, error_code: str, error_detail: str | None) -> Turn | None:

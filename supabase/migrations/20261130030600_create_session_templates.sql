@@ -70,7 +70,7 @@ begin
                opened.at + said.place * interval '1 microsecond', 'template:' || template.id || ':' || said.place
           from (select clock_timestamp() as at) opened
          cross join unnest(template.first_messages) with ordinality as said (text, place)
-        on conflict (session_id, client_message_id) where client_message_id is not null do nothing
+        on conflict (conversation_id, client_message_id, session_id) where client_message_id is not null do nothing
         returning 1
     )
     update public.sessions s

@@ -171,17 +171,26 @@ begin
                              and r.subject = l.terms ->> 'subject'))
       into context
       from public.personas p
+      -- The messages are read only if no turn has the id, whatever the persona's collect_seconds are now. Beside a policy,
+      -- coalesce is no index condition unless it is a query of its own.
       left join public.turns t
-             on t.conversation_id = conversation.id and t.client_message_id = read_message_context.client_message_id
+             on t.id = (select coalesce(
+                (select r.id
+                   from public.turns r
+                  where r.conversation_id = conversation.id
+                    and r.client_message_id = read_message_context.client_message_id),
+                (select m.turn_id
+                   from public.messages m
+                  where m.conversation_id = conversation.id
+                    and m.client_message_id = read_message_context.client_message_id
+                    and m.turn_id is not null
+                  limit 1)))
       left join public.persona_breakers b on b.persona_id = p.id and b.state <> 'closed'
      where p.id = conversation.persona_id
        and p.enabled
        and (read_message_context.persona_id is null or p.id = read_message_context.persona_id);
     if not found then
         raise sqlstate 'PT404' using message = 'persona_not_found';
-    end if;
-    if (context.turn).id is null and (context.persona).collect_seconds > 0 then
-        context.turn := private.find_joined_turn(conversation.id, client_message_id);
     end if;
     return context;
 end;

@@ -5,26 +5,6 @@ set check_function_bodies = off;
 
 -- Bursts: messages in quick succession join the turn of the first one, and the persona is called with all of them.
 
-create function private.find_joined_turn(conversation_id uuid, client_message_id text)
-    returns public.turns language plpgsql stable set search_path = ''
-as $$
-declare
-    message public.messages;
-begin
-    select m.* into message
-      from public.sessions s
-      join public.messages m on m.session_id = s.id and m.client_message_id = find_joined_turn.client_message_id
-     where s.conversation_id = find_joined_turn.conversation_id;
-    if not found then
-        return null;
-    end if;
-    -- A message without a turn is a member's or a follow-up.
-    perform private.require_same_content(message.turn_id is not null);
-    return (select t from public.turns t where t.id = message.turn_id);
-end;
-$$;
-comment on function private.find_joined_turn is 'The turn that a message with this client message id joined; null if there is none.';
-
 create function private.join_turn(
     conversation      public.conversations,
     session           public.sessions,
@@ -57,6 +37,13 @@ begin
        or max_characters < (select sum(length(m.text) + 1) from public.messages m where m.turn_id = turn.id) + length(message) then
         return null;
     end if;
+    -- A member's message or a follow-up in this session may have the id.
+    perform private.require_same_content(not exists (
+        select
+          from public.messages m
+         where m.conversation_id = conversation.id
+           and m.session_id = session.id
+           and m.client_message_id = join_turn.client_message_id));
     insert into public.messages as m (workspace_id, conversation_id, session_id, turn_id, role, contact_id, user_id, text, metadata,
                                       client_message_id)
     values (conversation.workspace_id, conversation.id, session.id, turn.id,
@@ -73,6 +60,18 @@ end;
 $$;
 comment on function private.join_turn is 'Adds a message to the turn of a locked session that is collecting, counts it at the limits and describes the turn; null if there is none, or if the messages together would be longer than one may be.';
 
+create function private.asked_messages(turn_id uuid)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+begin
+    return (select jsonb_agg(jsonb_build_object('id', m.id, 'text', m.text, 'metadata', m.metadata) order by m.created_at, m.id)
+              from public.messages m
+             where m.turn_id = asked_messages.turn_id
+               and m.role <> 'persona');
+end;
+$$;
+comment on function private.asked_messages is 'The messages that a turn answers, in order: [{id, text, metadata}].';
+
 create function public.collect_messages(turn_id uuid)
     returns jsonb language plpgsql set search_path = ''
 as $$
@@ -83,15 +82,11 @@ begin
     if not found then
         raise sqlstate 'PT404' using message = 'turn_not_found';
     end if;
-    return (select jsonb_build_object('messages', jsonb_agg(jsonb_build_object('text', m.text, 'metadata', m.metadata)
-                                                            order by m.created_at, m.id))
-              from public.messages m
-             where m.turn_id = collect_messages.turn_id
-               and m.role <> 'persona');
+    return jsonb_build_object('messages', private.asked_messages(turn_id));
 end;
 $$;
-comment on function public.collect_messages is 'Ends the time in which messages join a turn: {messages: [{text, metadata}]}, all of them, in order. Idempotent.';
+comment on function public.collect_messages is 'Ends the time in which messages join a turn: {messages: [{id, text, metadata}]}, all of them, in order. Idempotent.';
 
 grant execute on function
-    private.find_joined_turn, private.join_turn, public.collect_messages
+    private.join_turn, private.asked_messages, public.collect_messages
     to switchboard;

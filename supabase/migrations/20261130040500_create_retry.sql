@@ -3,7 +3,7 @@ set lock_timeout = '5s';
 set statement_timeout = '60s';
 set check_function_bodies = off;
 
--- retry_turn: answers the message of a failed turn anew.
+-- retry_turn: answers the messages of a failed turn anew.
 
 create function private.attempts_of(turn_id uuid)
     returns uuid[] language sql stable set search_path = ''
@@ -78,28 +78,37 @@ declare
     workspace    public.workspaces;
     space        public.spaces;
     turn         public.turns;
-    asked        public.messages;
+    answering    public.personas;
     attempts     uuid[];
+    asked        jsonb;
     limits       jsonb;
     taken        jsonb;
     refusal      text;
+    is_repeat    boolean;
 begin
     -- Locks in the order of start_turn: conversation, session.
     select c.* into strict conversation from public.conversations c where c.id = failed.conversation_id for no key update;
     select s.* into strict session from public.sessions s where s.id = failed.session_id for no key update;
     select t.* into strict failed from public.turns t where t.id = failed.id;
     attempts := private.attempts_of(failed.id);
-    select m.* into strict asked from public.messages m where m.turn_id = attempts[1] and m.role <> 'persona';
+    asked    := private.asked_messages(attempts[1]);
     select w.* into strict workspace from public.workspaces w where w.id = session.workspace_id;
     select s.* into space from public.spaces s where s.id = conversation.space_id;
     select p.* into persona from public.personas p where p.id = conversation.persona_id and p.enabled;
     if not found then
         raise sqlstate 'PT404' using message = 'persona_not_found';
     end if;
-    limits := private.message_limits(workspace, space, client ->> 'address');
+    limits    := private.message_limits(workspace, space, client ->> 'address');
+    answering := persona;
 
     select t.* into turn from public.turns t where t.retry_of = failed.id;
-    if not found then
+    if found then
+        is_repeat := turn.status <> 'active' or retry_turn.attempt_id is null or turn.attempt_id is distinct from retry_turn.attempt_id;
+        if not is_repeat and turn.fallback_persona_id is not null then
+            answering := private.fallback_of(persona);
+        end if;
+    else
+        is_repeat := false;
         begin
             if failed.status = 'active' and failed.lease_until <= clock_timestamp() then
                 perform private.expire_turn(failed);
@@ -119,7 +128,7 @@ begin
             returning * into turn;
             if exists (select from public.persona_breakers b where b.persona_id = persona.id and b.state <> 'closed')
                and private.check_breaker(persona) then
-                perform private.start_probe(persona, turn);
+                answering := private.pass_breaker(persona, turn);
             end if;
             if session.status not in ('active', 'paused') then
                 perform private.record_audit('session.recovered', session.id, private.calling_actor(), null);
@@ -132,15 +141,12 @@ begin
         end;
     end if;
     return private.describe_turn(
-               turn, conversation, workspace, persona, asked.id,
-               taken is null
-               and (turn.status <> 'active' or retry_turn.attempt_id is null or turn.attempt_id is distinct from retry_turn.attempt_id),
+               turn, conversation, workspace, answering, (asked -> 0 ->> 'id')::uuid, is_repeat,
                private.history_before_retry(conversation.id, attempts, persona.history_limit))
-           || jsonb_build_object(
-               'limits', coalesce(taken, '[]'), 'message', asked.text, 'metadata', asked.metadata, 'space_id', conversation.space_id);
+           || jsonb_build_object('limits', coalesce(taken, '[]'), 'messages', asked, 'space_id', conversation.space_id);
 end;
 $$;
-comment on function public.retry_turn is 'Answers the message of the conversation''s last turn anew, if that turn failed, timed out or was cancelled, or returns the retry that was started before: as start_turn, with message, metadata and space_id.';
+comment on function public.retry_turn is 'Answers the messages of the conversation''s last turn anew, if that turn failed, timed out or was cancelled, or returns the retry that was started before: as start_turn, with messages ([{id, text, metadata}]) and space_id.';
 
 grant execute on function
     private.attempts_of, private.require_retryable, private.history_before_retry, public.retry_turn

@@ -86,7 +86,8 @@ begin
     contact := private.lock_merge_target(contact_id);
     select m.* into message
       from public.sessions s
-      join public.messages m on m.session_id = s.id and m.client_message_id = capture_message.client_message_id
+      join public.messages m
+        on m.conversation_id = s.conversation_id and m.session_id = s.id and m.client_message_id = capture_message.client_message_id
      where s.contact_id = contact
      limit 1;
     if found then

@@ -138,7 +138,9 @@ create index messages_persona_id_idx on public.messages (persona_id) where perso
 create index messages_words_idx on public.messages using gin ((
     array_to_tsvector(array['workspace:' || workspace_id::text]) || private.message_words(text)));
 -- Nothing is in it, but a table with many rows is read through for that: build it there by hand first, concurrently.
-create unique index messages_client_message_id_idx on public.messages (session_id, client_message_id) where client_message_id is not null;
+-- The conversation comes first, in which a repeat of a message that joined a turn is looked up.
+create unique index messages_client_message_id_idx on public.messages (conversation_id, client_message_id, session_id)
+ where client_message_id is not null;
 
 create function private.turn_lease()
     returns interval language plpgsql immutable parallel safe set search_path = ''

@@ -194,7 +194,8 @@ begin
     -- A repeat of the message returns it, even if the session was handed back or ended since.
     select m.* into message
       from public.messages m
-     where m.session_id = session.id
+     where m.conversation_id = session.conversation_id
+       and m.session_id = session.id
        and m.client_message_id = say_as_member.client_message_id;
     if found then
         perform private.require_same_content((message.role, message.user_id, message.text) = ('member', member, say_as_member.text));

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from tests.database.desk import JSON, Answer, Desk, on_a_turn, refusal
+from tests.database.desk import JSON, Answer, Desk, on_a_turn, on_behalf, refusal
 
 
 @pytest_asyncio.fixture
@@ -45,7 +45,7 @@ async def test_messages_at_once_are_one_turn_until_it_is_collected(desk: Desk, a
     assert (await desk.start(ann, "late")).status == 409
 
 
-@pytest.mark.parametrize("moment", ["collecting", "answering", "answered"])
+@pytest.mark.parametrize("moment", ["collecting", "answering", "answered", "no longer collected"])
 async def test_a_repeat_of_a_message_that_joined_returns_its_turn(desk: Desk, ann: JSON, moment: str) -> None:
     turn = await desk.start(ann, "one", client_message_id="1", attempt_id=ann["caller"]["contact_id"])
     await desk.start(ann, "two", client_message_id="2")
@@ -53,6 +53,8 @@ async def test_a_repeat_of_a_message_that_joined_returns_its_turn(desk: Desk, an
         await collect(desk, turn)
     if moment == "answered":
         await desk.finish(turn)
+    if moment == "no longer collected":
+        await desk.admin.execute("update public.personas set collect_seconds = 0")
     for text, key in (("two", "2"), ("one", "1")):
         again = await desk.start(ann, text, client_message_id=key)
         assert (again["turn_id"], again["repeat"]) == (turn["turn_id"], True)
@@ -91,6 +93,16 @@ async def test_a_message_that_joins_counts_at_the_limits_and_not_at_the_breaker(
     await desk.admin.execute("update public.workspaces set messages_per_minute_by_contact = 2")
     assert (await desk.start(ann, "and")).status == 429
     assert await collect(desk, turn) == [("Hello", {}), ("and", {})]
+
+
+async def test_a_retry_answers_all_messages_of_a_burst(desk: Desk, ann: JSON) -> None:
+    turn = await desk.start(ann, "one", metadata={"page": "/"})
+    await desk.start(ann, "two", client_message_id="2")
+    for _ in range(2):
+        await desk.finish(turn, "failed", "Hal", error_code="persona_cut_off")
+        first, turn = turn, await desk.call("retry_turn", on_behalf(ann["caller"]), turn_id=turn["turn_id"])
+        assert (turn["user_message_id"], turn["history"]) == (first["user_message_id"], [])
+        assert [(said["text"], said["metadata"]) for said in turn["messages"]] == [("one", {"page": "/"}), ("two", {})]
 
 
 async def test_the_id_of_a_members_message_is_not_joined(desk: Desk, ann: JSON) -> None:

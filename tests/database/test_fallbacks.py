@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, on_a_turn
+from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, on_a_turn, on_behalf
 
 FALLBACK = "00000000-0000-7000-8000-0000000000fb"
 
@@ -75,6 +75,27 @@ async def test_a_fallback_answers_at_once_while_the_breaker_is_open_but_not_inst
     await desk.admin.execute("update public.personas set enabled = false where id = $1", FALLBACK)
     refused = await desk.start(await desk.arrive("eve"))
     assert (refused.status, refused["code"], refused["persona_id"]) == (503, "persona_unavailable", PERSONA)
+
+
+async def test_a_retry_passes_the_breaker_as_a_message_does(desk: Desk) -> None:
+    ann = await desk.arrive()
+    failed = await desk.start(ann)
+    await desk.finish(failed, "failed", None, error_code="persona_failed")
+
+    async def retry() -> Answer:
+        arguments = {"turn_id": failed["turn_id"], "attempt_id": FALLBACK}
+        return await desk.call("retry_turn", on_behalf(ann["caller"]), **arguments)
+
+    await desk.admin.execute("update public.personas set enabled = false where id = $1", FALLBACK)
+    refused = await retry()
+    assert (refused.status, refused["code"], refused["persona_id"]) == (503, "persona_unavailable", PERSONA)
+    await desk.admin.execute("update public.personas set enabled = true")
+    for _ in range(2):
+        turn = await retry()
+        answers = (turn["repeat"], turn["persona"]["id"], turn["persona"]["secret"], turn["has_fallback"])
+        assert answers == (False, FALLBACK, "fallback's", False)
+    await desk.finish(turn)
+    assert (await breakers(desk), await desk.count("messages", "persona_id = $1", FALLBACK)) == ({PERSONA: "open"}, 1)
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,10 @@ LOOK_UPS = {
         f"select from public.turns where conversation_id = {ONE} and client_message_id = 'm'",
         ("conversation_id", "client_message_id"),
     ),
+    "a repeated message that joined a turn": (
+        f"select from public.messages where conversation_id = {ONE} and client_message_id = 'm'",
+        ("conversation_id", "client_message_id"),
+    ),
     "the history": (
         f"select from public.messages where conversation_id = {ONE} order by created_at desc, id desc limit 20",
         ("conversation_id",),

@@ -27,7 +27,7 @@ async def test_messages_at_once_are_stored_once_each_and_answered_once(
     assert sent == [["\n".join(lines)], [*lines, text, "four"]]
 
 
-async def test_a_cancel_while_messages_are_collected_ends_the_turn_without_a_call(
+async def test_a_burst_that_is_cancelled_is_not_answered_until_all_of_it_is_retried(
     client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI
 ) -> None:
     visitor = await ask_openai(client, workspace, openai.url("stream"), columns={"collect_seconds": 30})
@@ -35,7 +35,11 @@ async def test_a_cancel_while_messages_are_collected_ends_the_turn_without_a_cal
         reading = events.read(response)
         opened = (await anext(reading)).data
         visitor.token = opened["token"]
+        async with visitor.post("two", client_message_id="2") as joined:
+            assert (await anext(events.read(joined))).data["turn_id"] == opened["turn_id"]
         async with client.post(f"/turns/{opened['turn_id']}/cancel", headers=visitor.headers) as cancelled:
             assert (await cancelled.json())["status"] == "cancelled"
         assert (await anext(reading)).data["status"] == "cancelled"
-    assert openai.received == []
+        assert openai.received == []
+        async with client.post(f"/turns/{opened['turn_id']}/retry", headers=visitor.headers) as retried:
+            assert text_of(await events.read_all(retried)) == "You wrote: one\ntwo"
