@@ -86,6 +86,7 @@ class Layout:
             "JWT_SECRET": keys.jwt_secret,
             "SWITCHBOARD_URL": self.api_url,
             "CRON_SECRET": keys.cron_secret,
+            "DEMO_PASSWORD": keys.demo_password,
             "DEMO_WORKSPACE_ID": self.demo.workspace_id,
             "DEMO_SPACE_ID": self.demo.space_id,
             "DEMO_LANDING_ID": self.demo.landing_id,
