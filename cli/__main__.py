@@ -8,8 +8,10 @@ from cli import (
     members,
     personas,
     session_templates,
+    sessions,
     spaces,
     turns,
+    users,
     workflow_transitions,
     workspaces,
 )
@@ -17,7 +19,8 @@ from cli import (
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Set up workspaces: members, spaces, personas and secrets, session templates, workflows. Manage contacts.
+    """Set up workspaces: members, spaces, personas and secrets, session templates, workflows. Manage contacts
+    and sessions.
 
     Uses the project of SUPABASE_URL (or SUPABASE_REST_URL) with SUPABASE_SERVICE_ROLE_KEY; if none is set, the local
     backend that `make up` started.
@@ -33,10 +36,13 @@ def main() -> None:
 for command in (
     workspaces.workspace,
     members.member,
+    users.user,
+    users.print_token,
     spaces.space,
     personas.persona,
     contacts.contact,
     conversations.conversation,
+    sessions.session,
     turns.turn,
     session_templates.template,
     workflow_transitions.transition,

@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 import httpx
 from postgrest.base_request_builder import RequestConfig
 from pydantic import BaseModel, ValidationError
+from supabase_auth.types import AdminUserAttributes
 from yarl import URL
 
 from cli.target import Target
 from lib import errors, log
-from lib.database import queries
+from lib.database import queries, refusals
 from lib.database.queries import Queries
 from supabase import AsyncClient, AsyncClientOptions, AuthError, AuthRetryableError, acreate_client
 
@@ -22,6 +24,20 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 TRY_SECONDS = 15
 """Longer than the database's own statement timeout."""
+
+
+class NewUser(BaseModel):
+    """A user of Supabase Auth."""
+
+    id: UUID
+    email: str
+
+
+class AccessToken(BaseModel):
+    """A user's token, and for how many seconds it is valid."""
+
+    access_token: str
+    expires_in: int
 
 
 class BackendError(Exception):
@@ -57,20 +73,40 @@ class Backend:
         except ValidationError:
             raise BackendError(f"the backend's answer to {name} has an unexpected form") from None
 
-    async def create_user(self, email: str) -> None:
-        """Create a user who has confirmed this email and has no password; no-op if the email is taken.
+    async def create_user(self, email: str, password: str | None = None) -> NewUser:
+        """Create a user who has confirmed this email, without a password unless one is given.
 
-        Raises BackendUnavailable and BackendError.
+        Raises Refused (email_exists), BackendUnavailable and BackendError.
         """
-        try:
+        new: AdminUserAttributes = {"email": email.strip(), "email_confirm": True}
+        if password is not None:
+            new["password"] = password
+        with _refusals("created no user"):
             async with asyncio.timeout(TRY_SECONDS):
-                await self.client.auth.admin.create_user({"email": email.strip(), "email_confirm": True})
-        except (AuthRetryableError, TimeoutError):
-            raise errors.BackendUnavailable() from None
-        except AuthError as refused:
-            if refused.code == "email_exists":
-                return
-            raise BackendError(f"Supabase Auth created no user: {refused.message}") from None
+                made = await self.client.auth.admin.create_user(new)
+        return NewUser(id=UUID(made.user.id), email=made.user.email or email)
+
+    async def sign_in(self, email: str, password: str) -> AccessToken:
+        """A new session of a user. Raises Refused (invalid_credentials), BackendUnavailable and BackendError."""
+        with _refusals("issued no token"):
+            async with asyncio.timeout(TRY_SECONDS):
+                signed = await self.client.auth.sign_in_with_password({"email": email.strip(), "password": password})
+        if signed.session is None:
+            raise BackendError("Supabase Auth issued no token")
+        return AccessToken(access_token=signed.session.access_token, expires_in=signed.session.expires_in)
+
+
+@contextlib.contextmanager
+def _refusals(failed: str) -> Iterator[None]:
+    """Errors of Supabase Auth as errors of ours."""
+    try:
+        yield
+    except (AuthRetryableError, TimeoutError):
+        raise errors.BackendUnavailable() from None
+    except AuthError as refused:
+        if refused.code in ("email_exists", "invalid_credentials"):
+            raise errors.Refused(409, refused.code, detail=refused.message) from None
+        raise BackendError(f"Supabase Auth {failed}: {refused.message}") from None
 
 
 @contextlib.asynccontextmanager
@@ -101,6 +137,9 @@ def _refusal(status: int, content: bytes) -> Exception:
         document = None
     said = document if isinstance(document, dict) else {}
     code, message = str(said.get("code", "")), str(said.get("message") or "no reason given")
+    if code in errors.TITLES:
+        # Returned, not raised: the transaction was committed, for example because it asked a turn to stop.
+        return refusals.of_result("", status, said)
     if code.startswith("PT"):
         return errors.Refused(status, message, detail=errors.detail(message, said.get("details") or said.get("hint")))
     if status in (401, 403):

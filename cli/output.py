@@ -2,7 +2,6 @@
 
 import functools
 import json
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +49,7 @@ def done(text: str, *, as_json: bool) -> None:
 
 
 def _member(document: dict[str, Any], path: str) -> Any:
-    return functools.reduce(operator.getitem, path.split("."), document)
+    return functools.reduce(lambda value, name: value and value[name], path.split("."), document)
 
 
 def _text(value: Any) -> str:

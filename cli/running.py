@@ -6,6 +6,8 @@
 
 import asyncio
 import base64
+import codecs
+import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -46,20 +48,21 @@ def run(work: Callable[["Backend"], Awaitable[Result]], *, new_user: str | None 
     """
     from cli import backend  # noqa: PLC0415 (Supabase's client takes long to import, and --help does without it)
 
+    chosen = project()
+
     async def connected() -> Result:
-        async with backend.opened(target.find(os.environ)) as opened:
+        async with backend.opened(chosen) as opened:
             try:
                 return await work(opened)
             except errors.Refused as refused:
                 if new_user is None or refused.code != "user_not_found":
                     raise
-            await opened.create_user(new_user)
+            with contextlib.suppress(errors.Refused):  # a user with this email, who has not confirmed it
+                await opened.create_user(new_user)
             return await work(opened)
 
     try:
         return asyncio.run(connected())
-    except errors.ConfigError as missing:
-        raise Failure(str(missing), 2) from None
     except errors.InvalidBody as invalid:
         _refuse_fields(invalid.errors)
     except errors.BackendUnavailable:
@@ -71,6 +74,14 @@ def run(work: Callable[["Backend"], Awaitable[Result]], *, new_user: str | None 
         raise Failure("the service key is not accepted, or the backend does not answer as it should", 1) from None
     except backend.BackendError as error:
         raise Failure(str(error), 1) from None
+
+
+def project() -> target.Target:
+    """The project that the environment names. Raises Failure."""
+    try:
+        return target.find(os.environ)
+    except errors.ConfigError as missing:
+        raise Failure(str(missing), 2) from None
 
 
 def model(kind: type[Model], values: Mapping[str, Any]) -> Model:
@@ -120,12 +131,16 @@ def every(read: Callable[[Queries, PageRequest], Awaitable[Page[Model]]]) -> lis
 
 
 def secret() -> GivenSecret:
+    """A secret of a persona, from standard input or a prompt."""
+    return model(GivenSecret, {"secret": hidden("Secret", confirm=True)})
+
+
+def hidden(name: str, *, confirm: bool) -> str:
     """A secret from standard input, or a hidden prompt; never from the command line, which other users can read."""
     if sys.stdin.isatty():
-        text = click.prompt("Secret", hide_input=True, confirmation_prompt=True)
-    else:
-        text = sys.stdin.read().removesuffix("\n").removesuffix("\r")
-    return model(GivenSecret, {"secret": text})
+        typed: str = click.prompt(name, hide_input=True, confirmation_prompt=confirm, err=True)
+        return typed
+    return sys.stdin.read().removesuffix("\n").removesuffix("\r")
 
 
 def spelled(name: str) -> str:
@@ -136,7 +151,7 @@ def spelled(name: str) -> str:
 def _json_object(_: click.Context, __: click.Parameter, file: Any) -> Any:
     if file is None:
         return None
-    if (document := request_body.parse_object(file.read())) is None:
+    if (document := request_body.parse_object(file.read().removeprefix(codecs.BOM_UTF8))) is None:
         raise click.BadParameter("is no JSON object")
     return document
 

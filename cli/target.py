@@ -20,6 +20,8 @@ class Target:
     url: str
     rest_url: str
     service_key: str = field(repr=False)
+    demo_password: str | None = field(default=None, repr=False)
+    """The password of the demo users of a local backend."""
 
 
 def find(environment: Mapping[str, str]) -> Target:
@@ -53,14 +55,15 @@ def _checked(name: str, address: str) -> str:
 def _local(environment: Mapping[str, str]) -> Target:
     file = Path(environment.get("SWITCHBOARD_ENV_FILE") or _REPOSITORY / ".env.local")
     try:
-        lines = file.read_text().splitlines()
+        # Editors on Windows begin a file with a byte order mark.
+        lines = file.read_text("utf-8-sig").splitlines()
     except OSError:
         raise ConfigError(
             "SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY are not set, and no local backend has written "
             f"{os.path.relpath(file)} (`make up`)"
         ) from None
-    found = dict(line.split("=", 1) for line in lines if "=" in line)
+    found = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
     try:
-        return Target(*(found[name].strip('"') for name in ("API_URL", "REST_URL", "SERVICE_ROLE_KEY")))
+        return Target(found["API_URL"], found["REST_URL"], found["SERVICE_ROLE_KEY"], found.get("DEMO_PASSWORD"))
     except KeyError as missing:
         raise ConfigError(f"{os.path.relpath(file)} has no {missing.args[0]}") from None

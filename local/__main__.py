@@ -1,6 +1,7 @@
 """`python -m local …`: the commands behind `make run`, `up`, `down`, `status`, `reset` and `migration`."""
 
 import asyncio
+import os
 import re
 import shutil
 import sys
@@ -28,7 +29,7 @@ def main() -> None:
 @main.command()
 def run() -> None:
     """Run the stack in the foreground; Ctrl-C stops all of it."""
-    wanted = StackOptions(str(paths.default_state_dir()))
+    wanted = _options()
 
     def on_ready(layout: Layout, found: Keys) -> None:
         _announce(layout, found)
@@ -37,8 +38,8 @@ def run() -> None:
     try:
         asyncio.run(supervisor.serve(wanted, _say, on_ready))
     except AlreadyRunningError:
-        _announce_running(Path(wanted.state_dir))
-        click.echo("\nIt already runs, so nothing was started. `make down` stops it.", err=True)
+        if _announce_running(Path(wanted.state_dir)):
+            click.echo("\nIt already runs, so nothing was started. `make down` stops it.", err=True)
         sys.exit(1)
     except (SetupError, ProcessError, PostgresError, MigrationError) as error:
         raise click.ClickException(str(error)) from error
@@ -47,10 +48,11 @@ def run() -> None:
 @main.command()
 def up() -> None:
     """Run the stack in the background."""
-    wanted = StackOptions(str(paths.default_state_dir()))
+    wanted = _options()
     state_dir = Path(wanted.state_dir)
     if supervisor.is_running(state_dir):
-        _announce_running(state_dir)
+        if not _announce_running(state_dir):
+            sys.exit(1)
         click.echo("\nIt already runs.")
         return
     try:
@@ -78,12 +80,13 @@ def down() -> None:
 
 @main.command()
 def status() -> None:
-    """Print the URLs and keys of the running stack; exit status 3 when none runs."""
+    """Print the URLs and keys of the running stack; exit status 3 when none runs, 1 when it does not answer."""
     state_dir = paths.default_state_dir()
     if not supervisor.is_running(state_dir):
         click.echo("Nothing runs. `make run` or `make up` starts it.")
         sys.exit(3)
-    _announce_running(state_dir)
+    if not _announce_running(state_dir):
+        sys.exit(1)
 
 
 @main.command()
@@ -137,12 +140,38 @@ def _say(line: str) -> None:
     click.echo(line)
 
 
-def _announce_running(state_dir: Path) -> None:
+def _options() -> StackOptions:
+    """The options of the stack of this folder, with the ports that the environment names."""
+    return StackOptions(
+        str(paths.default_state_dir()),
+        api_port=_port("SWITCHBOARD_API_PORT"),
+        db_port=_port("SWITCHBOARD_DB_PORT"),
+        rest_port=_port("SWITCHBOARD_REST_PORT"),
+    )
+
+
+def _port(name: str) -> int | None:
+    text = os.environ.get(name, "").strip()
+    if text and not (text.isdecimal() and 0 < int(text) < 65_536):
+        raise click.ClickException(f"{name} is no port: 1 to 65535.")
+    return int(text) if text else None
+
+
+def _announce_running(state_dir: Path) -> bool:
+    """Print what runs, and whether it answers."""
     running = stack.running(state_dir)
     if running is None:
         click.echo("It is starting or stopping right now.")
+    elif not stack.answers(running.layout):
+        click.echo(
+            f"It was started, but {running.api_url} is answered by another process, or not at all. "
+            f"Its logs are in {state_dir / 'logs'}.",
+            err=True,
+        )
+        return False
     else:
         _announce(running.layout, running.keys)
+    return True
 
 
 def _announce(layout: Layout, found: Keys) -> None:

@@ -23,6 +23,7 @@ from lib.routes import ROUTES
 from local import auth, proxy
 from local.apikeys import ApiKeys
 from local.auth import Auth
+from local.layout import INSTANCE_HEADER
 from local.paths import REPOSITORY
 from local.proxy import RestProxy
 from local.sessions import Accounts
@@ -60,6 +61,7 @@ class Settings:
     """The gateway's settings, set by the supervisor."""
 
     port: int
+    instance: str
     api_url: str
     rest_url: str
     auth_db_url: str
@@ -72,6 +74,7 @@ def settings_from(environment: dict[str, str]) -> Settings:
     """The settings in an environment; variables that the functions read too keep their names. Raises KeyError."""
     return Settings(
         port=int(environment["GATEWAY_PORT"]),
+        instance=environment["GATEWAY_INSTANCE"],
         api_url=environment["GATEWAY_API_URL"],
         rest_url=environment["GATEWAY_REST_URL"],
         auth_db_url=environment["GATEWAY_AUTH_DB_URL"],
@@ -176,7 +179,8 @@ class Gateway:
 
     def _page(self, path: str) -> Response:
         if path == "/healthz":
-            return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+            headers = {"Cache-Control": "no-store", INSTANCE_HEADER: self._settings.instance}
+            return JSONResponse({"status": "ok"}, headers=headers)
         if path == "/":
             return HTMLResponse(self._home, headers=_PAGE_HEADERS)
         name, media_type = _PAGE_FILES[path]

@@ -23,6 +23,10 @@ PASSED_ON = (
 """Settings of the functions that `make run` passes on from its environment."""
 
 
+INSTANCE_HEADER = "Switchboard-Instance"
+"""With this header the gateway's health check says to which run of which stack it belongs."""
+
+
 @dataclass(frozen=True)
 class Demo:
     """Ids of the demo workspace from supabase/seed.sql; empty without the seed."""
@@ -51,6 +55,8 @@ class Layout:
     ports: Ports
     demo: Demo
     supervisor: int
+    instance: str = ""
+    """A random name of this run of the stack."""
     pids: dict[str, int] = field(default_factory=dict)
     ready: bool = False
 
@@ -86,6 +92,7 @@ class Layout:
             "JWT_SECRET": keys.jwt_secret,
             "SWITCHBOARD_URL": self.api_url,
             "CRON_SECRET": keys.cron_secret,
+            "DEMO_PASSWORD": keys.demo_password,
             "DEMO_WORKSPACE_ID": self.demo.workspace_id,
             "DEMO_SPACE_ID": self.demo.space_id,
             "DEMO_LANDING_ID": self.demo.landing_id,
@@ -115,6 +122,7 @@ class Layout:
             **self.functions_env(keys, extra),
             "PYTHONPATH": str(paths.REPOSITORY),
             "PYTHONUNBUFFERED": "1",
+            "GATEWAY_INSTANCE": self.instance,
             "GATEWAY_PORT": str(port or self.ports.api),
             "GATEWAY_API_URL": self.api_url,
             "GATEWAY_REST_URL": self.rest_url,
@@ -128,13 +136,23 @@ class Layout:
         }
 
     def save(self) -> None:
-        """Write the layout to the state folder."""
-        files.write_private(file_of(Path(self.state_dir)), json.dumps(asdict(self), indent=2) + "\n")
+        """Write the layout to the state folder, and the ports apart, for the next run."""
+        state_dir = Path(self.state_dir)
+        files.write_private(file_of(state_dir), json.dumps(asdict(self), indent=2) + "\n")
+        files.write_private(state_dir / "ports.json", json.dumps(asdict(self.ports)) + "\n")
 
 
 def file_of(state_dir: Path) -> Path:
     """The file of a running stack's layout; removed when the stack stops."""
     return state_dir / "run" / "stack.json"
+
+
+def ports_of_last_run(state_dir: Path) -> Ports | None:
+    """The ports on which the stack of this state folder listened before; None if it is new."""
+    try:
+        return Ports(**json.loads((state_dir / "ports.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def read(state_dir: Path) -> Layout | None:

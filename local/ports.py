@@ -1,6 +1,12 @@
-"""TCP ports on the loopback address."""
+"""TCP ports on the loopback address, reserved among the stacks of one user."""
 
+import contextlib
+import fcntl
+import os
 import socket
+import tempfile
+from pathlib import Path
+from typing import IO
 
 
 def is_free(port: int) -> bool:
@@ -23,14 +29,39 @@ def free_port() -> int:
         return port
 
 
-def pick(wanted: int, taken: set[int]) -> int:
-    """The wanted port, else the first free one of the next fifty, else any; 0 requests any.
+class Reservations:
+    """Ports that no other stack of this user takes, from before the servers listen until `release`.
 
-    The port is added to `taken`, so that one start never assigns a port twice.
+    Each has a locked file, which the kernel unlocks when the process ends.
     """
-    candidates = range(wanted, min(wanted + 50, 65536)) if wanted else range(0)
-    port = next((port for port in candidates if port not in taken and is_free(port)), None)
-    while port is None or port in taken:
-        port = free_port()
-    taken.add(port)
-    return port
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.gettempdir()) / f"switchboard-ports-{os.getuid()}"
+        self._locks: dict[int, IO[str]] = {}
+
+    def take(self, port: int) -> bool:
+        """Reserve this port; false if it is reserved, or another process listens on it."""
+        if port in self._locks:
+            return False
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        lock = (self._folder / str(port)).open("a")
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if is_free(port):
+                self._locks[port] = lock
+                return True
+        lock.close()
+        return False
+
+    def pick(self, wanted: int) -> int:
+        """Reserve the wanted port, else the first free one of the next fifty, else any; 0 requests any."""
+        candidates = range(wanted, min(wanted + 50, 65536)) if wanted else range(0)
+        port = next(filter(self.take, candidates), None)
+        while port is None:
+            port = next(filter(self.take, [free_port()]), None)
+        return port
+
+    def release(self) -> None:
+        """Give all ports back."""
+        while self._locks:
+            self._locks.popitem()[1].close()

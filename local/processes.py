@@ -145,7 +145,8 @@ class SupervisedProcess:
         deadline = time.monotonic() + patience
         while self.pid is not None and time.monotonic() < deadline:
             if await self.spec.ready():
-                return True
+                # Where it has ended, another process answers on its port.
+                return self.pid is not None
             await asyncio.sleep(0.03)
         return False
 

@@ -1,6 +1,7 @@
 """A running stack: started in its own process, inspected and stopped, for tests and commands."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -152,18 +153,17 @@ def start_stack(
     state_dir: Path,
     *,
     functions_env: Mapping[str, str] | None = None,
-    api_port: int = 0,
-    db_port: int = 0,
-    rest_port: int = 0,
+    api_port: int | None = None,
     durable: bool = False,
     timeout: float = 90.0,
 ) -> Stack:
     """Start a stack in this state folder and wait until it is ready. Raises StackError.
 
-    It stops when the calling thread ends, even by SIGKILL. Port 0 is any free port; `functions_env` overrides the
-    functions' environment.
+    It stops when the calling thread ends, even by SIGKILL. It listens on the ports of its last run, at first on any;
+    `functions_env` overrides the functions' environment.
     """
-    wanted = StackOptions(str(state_dir), api_port, db_port, rest_port, durable, dict(functions_env or {}))
+    environment = dict(functions_env or {})
+    wanted = StackOptions(str(state_dir), api_port, any_ports=True, durable=durable, functions_env=environment)
     process = launch(wanted, stay=False)
     return wait_until_ready(wanted, process, timeout)
 
@@ -218,6 +218,15 @@ def running(state_dir: Path) -> Stack | None:
     """The ready stack of this state folder, or None."""
     found = layout.read(state_dir) if supervisor.is_running(state_dir) else None
     return Stack(found, keys.load(state_dir), {}) if found is not None and found.ready else None
+
+
+def answers(found: Layout) -> bool:
+    """Whether the gateway of this stack answers at its address now, and no other process."""
+    connection = http.client.HTTPConnection("127.0.0.1", found.ports.api, timeout=5)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/healthz")
+        return connection.getresponse().headers.get(layout.INSTANCE_HEADER) == found.instance
+    return False
 
 
 def stop_supervisor(state_dir: Path, timeout: float = 40.0) -> None:

@@ -5,10 +5,11 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -26,14 +27,22 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StackOptions:
-    """Options of a stack. Port 0 is any free port; another port is a preference."""
+    """Options of a stack. It listens on the given ports or does not start.
+
+    None is the port of its last run, else the usual one (with ``any_ports``, none is usual), else the next free one.
+    """
 
     state_dir: str
-    api_port: int = 54321
-    db_port: int = 54322
-    rest_port: int = 54323
+    api_port: int | None = None
+    db_port: int | None = None
+    rest_port: int | None = None
+    any_ports: bool = False
     durable: bool = True
     functions_env: Mapping[str, str] = field(default_factory=dict)
+
+
+_USUAL_PORTS = Ports(api=54321, db=54322, rest=54323, rest_admin=0)
+_SERVERS = {"api": "API", "db": "Postgres", "rest": "PostgREST", "rest_admin": "PostgREST's health check"}
 
 
 class AlreadyRunningError(Exception):
@@ -104,7 +113,8 @@ class _Stack:
         self._report = report
         self._processes: list[SupervisedProcess] = []
         self.keys = keys.load(state_dir)
-        self.layout = Layout(str(state_dir), self._pick_ports(), layout.Demo(), os.getpid())
+        self._reserved = ports.Reservations()
+        self.layout = Layout(str(state_dir), self._pick_ports(), layout.Demo(), os.getpid(), secrets.token_hex(8))
         self._cluster = Cluster(
             bin_dir=paths.server_binaries(),
             data_dir=state_dir / "postgres" / "data",
@@ -115,13 +125,22 @@ class _Stack:
         )
 
     def _pick_ports(self) -> Ports:
-        taken: set[int] = set()
-        wishes = {"API": self._wanted.api_port, "Postgres": self._wanted.db_port, "PostgREST": self._wanted.rest_port}
-        picked = {name: ports.pick(wish, taken) for name, wish in wishes.items()}
-        for name, wish in wishes.items():
-            if wish and picked[name] != wish:
-                self._report(f"Port {wish} is taken: {name} listens on {picked[name]}")
-        return Ports(picked["API"], picked["Postgres"], picked["PostgREST"], ports.pick(0, taken))
+        wanted = self._wanted
+        given = {"api": wanted.api_port, "db": wanted.db_port, "rest": wanted.rest_port}
+        picked = {name: port for name, port in given.items() if port is not None}
+        for name, port in picked.items():
+            if not self._reserved.take(port):
+                raise SetupError(f"Port {port}, which was chosen for {_SERVERS[name]}, is taken.")
+        wishes = layout.ports_of_last_run(self._state_dir) or (Ports(0, 0, 0, 0) if wanted.any_ports else _USUAL_PORTS)
+        open_wishes = {name: wish for name, wish in asdict(wishes).items() if name not in picked}
+        picked |= {name: wish for name, wish in open_wishes.items() if wish and self._reserved.take(wish)}
+        for name, wish in open_wishes.items():
+            if name in picked:
+                continue
+            picked[name] = self._reserved.pick(wish)
+            if wish:
+                self._report(f"Port {wish} is taken: {_SERVERS[name]} listens on {picked[name]}")
+        return Ports(**picked)
 
     async def start(self) -> None:
         """Start one process after another, each when the one before is ready."""
@@ -145,6 +164,7 @@ class _Stack:
         """Stop the processes in reverse order."""
         for process in reversed(self._processes):
             await process.stop()
+        self._reserved.release()
 
     async def _run(self, spec: ProcessSpec) -> None:
         process = SupervisedProcess(spec, self._report, self._save)
@@ -169,12 +189,12 @@ class _Stack:
         self.layout = replace(self.layout, demo=found)
         auth_url = self._cluster.url("supabase_auth_admin", self.keys.auth_admin_password)
         await demo.add_users(auth_url, url, found, self.keys.demo_password)
-        secrets = {
+        schedules = {
             "archive_url": f"{self.layout.api_url}/archive",
             "worker_url": f"{self.layout.api_url}/worker",
             "session_cleanup_url": f"{self.layout.api_url}/chat-sessions/cleanup",
         }
-        await demo.set_secrets(url, {**secrets, "cron_secret": self.keys.cron_secret})
+        await demo.set_secrets(url, {**schedules, "cron_secret": self.keys.cron_secret})
 
     def _log(self, name: str) -> Path:
         return self._state_dir / "logs" / f"{name}.log"
@@ -238,7 +258,7 @@ class _Stack:
 
     def _gateway(self) -> ProcessSpec:
         environment = {**os.environ, **self.layout.gateway_env(self.keys, self._wanted.functions_env)}
-        ready = _answers(f"{self.layout.api_url}/healthz")
+        ready = _answers(f"{self.layout.api_url}/healthz", self.layout.instance)
         return ProcessSpec("gateway", [sys.executable, "-m", "local.gateway"], environment, self._log("gateway"), ready)
 
 
@@ -246,12 +266,14 @@ def _python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(paths.REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
 
-def _answers(url: str) -> Callable[[], Awaitable[bool]]:
+def _answers(url: str, instance: str | None = None) -> Callable[[], Awaitable[bool]]:
+    """Whether a server is well; with ``instance``, whether it is the gateway of this stack and no other process."""
+
     async def ready() -> bool:
         timeout = aiohttp.ClientTimeout(total=2)
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
             async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-                return response.status == 200
+                return response.status == 200 and instance in (None, response.headers.get(layout.INSTANCE_HEADER))
         return False
 
     return ready

@@ -165,41 +165,43 @@ async def read_by_request(caller: Caller, request_id: UUID) -> Session:
 
 async def read(caller: Caller, session_id: UUID, page: MessagePageRequest) -> SessionDetail:
     """One session with turns, messages and timeline. Raises Refused (session_not_found, message_not_found)."""
-    database = queries.reading_as(caller)
-    events = database.function("session_events", {"session_id": session_id})
-    events = events.order("at", desc=True).order("object_id").limit(MAX_EVENTS)
 
     async def read_as(reader: _Reader) -> Sequence[_SessionRow]:
-        rows = await reader.database.rows(_details(reader, page).eq("id", session_id), _SessionRow)
-        if not rows or page.before is None:
-            return rows
-        if not rows[0].before:
-            raise errors.Refused(404, "message_not_found")
-        last = Position(created_at=rows[0].before[0].created_at, id=page.before)
-        query = _after(reader.database.table("messages").select(_MESSAGE).eq("session_id", session_id), last)
-        messages = await reader.database.rows(_newest_first(query, page.limit + 1), MessageView)
-        return [rows[0].model_copy(update={"messages": messages})]
+        return await _details(reader, session_id, page)
 
-    rows, happened = await asyncio.gather(_first(caller, read_as, ()), database.rows(events, TimelineEntry))
-    if not rows:
-        raise errors.Refused(404, "session_not_found")
-    return rows[0].detail(happened, page.limit)
+    happened = _events(queries.reading_as(caller), session_id)
+    return _detail(*await asyncio.gather(_first(caller, read_as, ()), happened), page)
+
+
+async def find_as_operator(database: Queries, workspace_id: UUID, search: SessionFilter) -> Page[Session]:
+    """The sessions of any workspace, newest first; without the filters for words, emails and external ids."""
+    search = search.model_copy(update={"workspace_id": workspace_id})
+    source = _Source(_Reader(database, as_member=True), lambda query: _filtered(query, search), _Match(tag=search.tag))
+    return await source.page(search)
+
+
+async def read_as_operator(database: Queries, session_id: UUID, page: MessagePageRequest) -> SessionDetail:
+    """Any session, as its workspace's owners see it. Raises Refused (session_not_found, message_not_found)."""
+    rows = _details(_Reader(database, as_member=True), session_id, page)
+    return _detail(*await asyncio.gather(rows, _events(database, session_id)), page)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """The view that shows a caller sessions, with the queries that read it."""
+    """The view that shows a caller sessions, with the queries that read it; ``user_id``: the caller is this user."""
 
-    caller: Caller
+    database: Queries
     as_member: bool
+    user_id: UUID | None = None
 
     @property
     def view(self) -> str:
         return "session_details" if self.as_member else "contact_session_details"
 
-    @property
-    def database(self) -> Queries:
-        return queries.reading_as(self.caller, as_member=self.as_member)
+
+def _reader(caller: Caller, *, as_member: bool) -> _Reader:
+    user_id = caller.user_id if isinstance(caller, callers.User) else None
+    return _Reader(queries.reading_as(caller, as_member=as_member), as_member, user_id)
 
 
 async def _first(caller: Caller, read_as: Callable[[_Reader], Awaitable[Found]], nothing: object) -> Found:
@@ -207,9 +209,9 @@ async def _first(caller: Caller, read_as: Callable[[_Reader], Awaitable[Found]],
     if isinstance(caller, callers.User):
         # Forbidden: the user is a member of no workspace.
         with contextlib.suppress(errors.Forbidden):
-            if (found := await read_as(_Reader(caller, as_member=True))) != nothing:
+            if (found := await read_as(_reader(caller, as_member=True))) != nothing:
                 return found
-    return await read_as(_Reader(caller, as_member=False))
+    return await read_as(_reader(caller, as_member=False))
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,7 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
     if search.email is not None and (owner_id := await _owner_of(caller, workspace_id, search.email)) is None:
         return Page(items=())
     given = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
-    reader = _Reader(caller, as_member=role is not None)
+    reader = _reader(caller, as_member=role is not None)
 
     def narrow(query: Query) -> Query:
         if role is None:
@@ -324,7 +326,7 @@ async def _find_as_contact(contact: callers.Contact, search: SessionFilter, matc
     if search.contact_id == contact.contact_id:
         # The sessions of a merged contact have another contact_id, which it may not know.
         search = search.model_copy(update={"contact_id": None})
-    reader = _Reader(contact, as_member=False)
+    reader = _reader(contact, as_member=False)
     return await _Source(reader, lambda query: _filtered_as_contact(query, search), match).page(search)
 
 
@@ -366,9 +368,9 @@ def _filtered(query: Query, search: SessionFilter) -> Query:
 
 def _own(query: Query, reader: _Reader) -> Query:
     """The sessions that a user holds or is assigned; a contact reads no others."""
-    if isinstance(reader.caller, callers.Contact):
+    user_id = reader.user_id
+    if user_id is None:
         return query
-    user_id = reader.caller.user_id
     if not reader.as_member:
         return query.eq("user_id", user_id)
     return query.or_(f"user_id.eq.{user_id},assigned_user_id.eq.{user_id}")
@@ -405,7 +407,7 @@ def _page(rows: Sequence[Session], found: int, page: SessionPageRequest) -> Page
     return Page(items=items, next_cursor=Position(created_at=items[-1].created_at, id=items[-1].id).cursor())
 
 
-def _details(reader: _Reader, page: MessagePageRequest) -> Query:
+def _with_details(reader: _Reader, page: MessagePageRequest) -> Query:
     """Sessions with the rows of other tables that their details show."""
     columns = ["*", "turns(*)", f"messages({_MESSAGE})" if page.before is None else "before:messages(created_at)"]
     if reader.as_member:
@@ -522,3 +524,28 @@ class _SessionRow(Session):
     def _with_proof(self, message: MessageView) -> MessageView:
         """The message; a contact's with the proof of the session."""
         return message.model_copy(update={"proof": self.proof}) if message.role == "contact" else message
+
+
+async def _details(reader: _Reader, session_id: UUID, page: MessagePageRequest) -> Sequence[_SessionRow]:
+    """A session with a page of its messages; empty if the reader sees no such session."""
+    rows = await reader.database.rows(_with_details(reader, page).eq("id", session_id), _SessionRow)
+    if not rows or page.before is None:
+        return rows
+    if not rows[0].before:
+        raise errors.Refused(404, "message_not_found")
+    last = Position(created_at=rows[0].before[0].created_at, id=page.before)
+    query = _after(reader.database.table("messages").select(_MESSAGE).eq("session_id", session_id), last)
+    messages = await reader.database.rows(_newest_first(query, page.limit + 1), MessageView)
+    return [rows[0].model_copy(update={"messages": messages})]
+
+
+async def _events(database: Queries, session_id: UUID) -> Sequence[TimelineEntry]:
+    """The newest events of a session."""
+    events = database.function("session_events", {"session_id": session_id})
+    return await database.rows(events.order("at", desc=True).order("object_id").limit(MAX_EVENTS), TimelineEntry)
+
+
+def _detail(rows: Sequence[_SessionRow], happened: Sequence[TimelineEntry], page: MessagePageRequest) -> SessionDetail:
+    if not rows:
+        raise errors.Refused(404, "session_not_found")
+    return rows[0].detail(happened, page.limit)

@@ -9,7 +9,7 @@ from lib.auth import callers
 from lib.auth.client_info import ClientInfo
 from lib.chat.stopping import until_stopped
 from lib.database import commands
-from lib.database.management import managing_as
+from lib.database.management import Database, managing_as
 from lib.sessions.models import (
     CleanupRequest,
     CleanupResult,
@@ -17,6 +17,7 @@ from lib.sessions.models import (
     RecoveredSession,
     StartResult,
     StatusChange,
+    StatusReason,
     TargetStatus,
 )
 
@@ -43,11 +44,18 @@ async def change(
     turn_in_progress if the turn does not stop in time.
     """
     rpc = commands.acting_as(caller, callers.Scope.of_caller(caller))
-    arguments: dict[str, Any] = {"session_id": session_id, "status": status, "reason": reason}
+    return await _change(rpc, "change_session_status", {"session_id": session_id, "status": status, "reason": reason})
 
+
+async def cancel_as_operator(database: Database, session_id: UUID, given: StatusReason) -> StatusChange:
+    """Cancel any session, as change does. Raises Refused likewise."""
+    return await _change(database, "cancel_session", {"session_id": session_id, "reason": given.reason})
+
+
+async def _change(database: Database, name: str, arguments: dict[str, Any]) -> StatusChange:
     async def attempt(_: bool) -> StatusChange:
         try:
-            return await rpc.call("change_session_status", arguments, StatusChange, repeatable=True)
+            return await database.call(name, arguments, StatusChange, repeatable=True)
         except errors.Refused as refused:
             # A per_message session ends with the turn that is stopped for it: for the first call that stops it.
             if refused.extra.pop("first", False):
@@ -86,6 +94,7 @@ async def clean_up(
     Raises InvalidBody if the schedule names either, and Refused (workspace_required, workspace_not_found, forbidden).
     """
     settings = config.settings()
+    rpc: Database
     arguments: dict[str, Any]
     if isinstance(caller, callers.System):
         if cleanup.model_fields_set:
@@ -102,10 +111,26 @@ async def clean_up(
     else:
         rpc, name = managing_as(caller), "clean_up_sessions"
         arguments = cleanup.model_dump() | {"default_hours": settings.chat_session_timeout_hours}
+    return await _sweep(rpc, name, arguments, budget_seconds)
+
+
+async def clean_up_as_operator(
+    database: Database, cleanup: CleanupRequest, *, default_hours: int, budget_seconds: float
+) -> CleanupResult:
+    """Time out a workspace's idle sessions; ``default_hours`` counts where neither the request nor the workspace says.
+
+    Raises Refused (workspace_required, workspace_not_found).
+    """
+    arguments = cleanup.model_dump() | {"default_hours": default_hours}
+    return await _sweep(database, "clean_up_sessions", arguments, budget_seconds)
+
+
+async def _sweep(database: Database, name: str, arguments: dict[str, Any], budget_seconds: float) -> CleanupResult:
+    """Call a sweep until it has nothing left to do, or the time is over."""
     end = time.monotonic() + budget_seconds
     timed_out, remaining = 0, True
     while remaining and time.monotonic() < end:
-        swept = await rpc.call(name, arguments | {"max_sessions": CLEANUP_BATCH}, CleanupResult, repeatable=True)
+        swept = await database.call(name, arguments | {"max_sessions": CLEANUP_BATCH}, CleanupResult, repeatable=True)
         timed_out, remaining = timed_out + swept.timed_out, swept.remaining
     log.info("session_cleanup", timed_out=timed_out, remaining=remaining)
     return CleanupResult(timed_out=timed_out, remaining=remaining)

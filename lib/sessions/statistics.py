@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from lib.auth import callers
 from lib.chat.turns import Status as TurnStatus
 from lib.database import commands
+from lib.database.management import Database
 from lib.fields.models import Body, Record
 from lib.fields.types import Label
 from lib.sessions.models import Status
@@ -121,7 +122,12 @@ async def read(caller: callers.User, question: StatisticsQuery) -> Statistics:
 
     Raises Refused (workspace_required) if a member of several workspaces names none.
     """
+    return await read_with(commands.reading_as(caller), question)
+
+
+async def read_with(database: Database, question: StatisticsQuery) -> Statistics:
+    """The figures that the caller of this database may read; an operator's command names the workspace."""
     filters = question.model_dump(mode="json", exclude_none=True, exclude={"workspace_id", "first", "last"})
     filters |= {name: day.isoformat() for name, day in (("from", question.first), ("to", question.last)) if day}
     arguments = {"workspace_id": question.workspace_id, "filters": filters}
-    return await commands.reading_as(caller).call("read_session_stats", arguments, Statistics, repeatable=True)
+    return await database.call("read_session_stats", arguments, Statistics, repeatable=True)

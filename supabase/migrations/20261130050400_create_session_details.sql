@@ -225,10 +225,12 @@ as $$
 begin
     return query
     with readable as (
-        select s.id, s.workspace_id, s.workspace_id in (select private.member_workspaces()) as by_member
+        select s.id, s.workspace_id,
+               private.claims() ->> 'role' = 'service_role' or s.workspace_id in (select private.member_workspaces()) as by_member
           from public.sessions s
          where s.id = session_events.session_id
-           and (s.workspace_id in (select private.admin_workspaces())
+           and (private.claims() ->> 'role' = 'service_role'
+                or s.workspace_id in (select private.admin_workspaces())
                 or s.id in (select private.own_sessions())
                 or (private.claims() ->> 'role' = 'contact' and s.conversation_id = private.token_conversation()))
     )
@@ -260,7 +262,7 @@ begin
      where r.by_member;
 end;
 $$;
-comment on function public.session_events is 'What happened to a session that the caller may read. Members also see actors, reasons, tags, assignments, workflow steps, and the events of its quotes and proposals (object_id).';
+comment on function public.session_events is 'What happened to a session that the caller may read. Members and operators'' commands also see actors, reasons, tags, assignments, workflow steps, and the events of its quotes and proposals (object_id).';
 
 create function private.describe_work(session public.sessions)
     returns jsonb language plpgsql stable set search_path = ''
@@ -303,7 +305,7 @@ grant execute on function
 
 grant execute on function
     public.session_events
-    to authenticated, contact;
+    to authenticated, contact, service_role;
 
 grant execute on function
     public.search_sessions

@@ -296,7 +296,9 @@ create function private.session_stats(workspace_id uuid, filters jsonb)
     returns jsonb language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
-    whole          constant boolean := workspace_id is not null and workspace_id in (select private.admin_workspaces());
+    whole          constant boolean := workspace_id is not null
+                                       and (private.claims() ->> 'role' = 'service_role'
+                                            or workspace_id in (select private.admin_workspaces()));
     own            constant uuid[]  := case when not whole then array(select private.own_sessions()) end;
     first_day      constant date    := coalesce((filters ->> 'from')::date, '-infinity');
     last_day       constant date    := coalesce((filters ->> 'to')::date, 'infinity');
@@ -412,7 +414,7 @@ begin
                        left join public.spaces s on s.id = (g.item ->> 'id')::uuid));
 end;
 $$;
-comment on function public.read_session_stats is 'Figures over sessions: a workspace''s for its owners and admins, else those of the sessions that the caller may read.';
+comment on function public.read_session_stats is 'Figures over sessions: a workspace''s for its owners and admins and for operators'' commands, else those of the sessions that the caller may read.';
 
 create trigger mark_inserted_sessions after insert on public.sessions
     for each row when (new.created_at < date_trunc('day', now() - interval '30 minutes', 'UTC'))
@@ -445,4 +447,4 @@ create trigger mark_moved_sessions after update of space_id, channel on public.s
 
 grant execute on function
     private.session_stats, public.read_session_stats
-    to authenticated;
+    to authenticated, service_role;

@@ -518,9 +518,9 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
 
--- Who may read session details: members, each the sessions that they may see.
+-- Who may read session details: members, each the sessions that they may see; operators' commands, all.
 
-grant select on public.session_details to member;
+grant select on public.session_details to member, service_role;
 
 -- Who may see why a session was paused or ended: the members who see the session.
 

@@ -504,8 +504,12 @@ $$;
 comment on function public.remove_member is 'Removes a member; every member may leave. Admins remove agents, owners all members but the last owner.';
 
 grant execute on function
-    private.member_workspaces, private.admin_workspaces
+    private.admin_workspaces
     to authenticated;
+
+grant execute on function
+    private.member_workspaces
+    to authenticated, service_role;
 
 grant execute on function
     private.email_is_confirmed, private.is_member, private.record_audit

@@ -324,6 +324,13 @@ end;
 $$;
 comment on function public.change_session_status is 'Pauses, resumes, completes, fails or cancels a session: {session_id, conversation_id, status, changed}. Its running turn is stopped first: while that takes, the call is refused with stopping: true and is to be repeated, by the call that was the first to stop it (first: true) with the turn as stopped_turn. Of several calls, one has changed: true.';
 
+create function public.cancel_session(session_id uuid, reason text default null, stopped_turn uuid default null)
+    returns jsonb language sql security definer set search_path = ''
+as $$
+    select public.change_session_status(session_id, 'cancelled', reason, stopped_turn);
+$$;
+comment on function public.cancel_session is 'Cancels any session, as change_session_status does: for operators'' commands.';
+
 create function private.enter_contact_as_member(contact_id uuid)
     returns public.member_role language plpgsql security definer set search_path = ''
 as $$
@@ -602,7 +609,7 @@ begin
              where t.session_id = set_session_tags.session_id);
 end;
 $$;
-comment on function public.set_session_tags is 'Replaces a session''s tags, or adds or removes one, for members who may see the session: {tags}.';
+comment on function public.set_session_tags is 'Replaces a session''s tags, or adds or removes one, for members who may see the session, and the service role: {tags}.';
 
 create function public.change_sessions_status(
     session_ids   uuid[],
@@ -736,5 +743,13 @@ grant execute on function
     private.open_session, private.take_start_limits, private.may_work_on_session,
     private.set_session_status, public.change_session_status, private.enter_contact_as_member, private.enter_conversation_as_member, private.lock_conversation,
     private.open_conversation_for_contact, public.start_session,
-    public.set_session_tags, public.change_sessions_status
+    public.change_sessions_status
     to switchboard;
+
+grant execute on function
+    public.set_session_tags
+    to service_role, switchboard;
+
+grant execute on function
+    public.cancel_session
+    to service_role;

@@ -419,7 +419,7 @@ create function private.may_access_session(session public.sessions)
     returns boolean language sql stable set search_path = ''
 as $$
     -- The same condition as in the policies on sessions.
-    select coalesce(
+    select c.role is not distinct from 'service_role' or coalesce(
         case c.caller ->> 'kind'
             when 'contact' then session.conversation_id = (c.caller ->> 'conversation_id')::uuid
                             and session.contact_id in ((c.caller ->> 'contact_id')::uuid,
@@ -431,9 +431,9 @@ as $$
                                            and m.user_id = (c.caller ->> 'user_id')::uuid
                                            and (m.role in ('owner', 'admin') or m.user_id in (session.user_id, session.assigned_user_id)))
         end, false)
-      from (select private.claims() -> 'caller' as caller) c;
+      from (select k.claims ->> 'role' as role, k.claims -> 'caller' as caller from (select private.claims() as claims) k) c;
 $$;
-comment on function private.may_access_session is 'Whether the caller may see a session, and therefore act on it.';
+comment on function private.may_access_session is 'Whether the caller may see a session, and therefore act on it. Operators'' commands may.';
 
 create function public.read_active_turn(space_id uuid, thread_key text)
     returns jsonb language plpgsql stable set search_path = ''

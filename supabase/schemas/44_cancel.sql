@@ -212,5 +212,9 @@ $$;
 comment on function public.recover_session is 'Resumes a timed-out or failed session, or returns a live one whose answer was interrupted: {changed, session_id, status, messages (the last 200 of the conversation that the caller may read), last_turn}.';
 
 grant execute on function
-    private.enter_session, private.enter_turn, private.stop_turn, private.stop_session_turn, public.cancel_turn, public.recover_session
+    private.enter_turn, private.stop_turn, private.stop_session_turn, public.cancel_turn, public.recover_session
     to switchboard;
+
+grant execute on function
+    private.enter_session
+    to service_role, switchboard;

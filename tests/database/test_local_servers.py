@@ -1,6 +1,5 @@
 """Private servers of every supported version: started, killed, recovered and migrated."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -16,7 +15,7 @@ import pytest_asyncio
 
 from local import migrations, paths, processes, supabase_shim
 from local.migrations import MigrationError
-from local.ports import free_port, pick
+from local.ports import Reservations, free_port, is_free
 from local.postgres import Cluster
 from tests.servers import fetch
 
@@ -135,11 +134,16 @@ async def test_a_missing_seed_is_no_error_and_a_broken_one_is(url: str, tmp_path
         await migrations.seed(url, tmp_path / "seed.sql")
 
 
-def test_a_port_is_picked_once_and_never_one_in_use() -> None:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+def test_a_port_is_reserved_once_and_never_one_in_use() -> None:
+    mine, other = Reservations(), Reservations()
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
         used = server.getsockname()[1]
-        taken: set[int] = set()
-        picked = [pick(used, taken), pick(used, taken), pick(0, taken)]
-    assert len(set(picked)) == 3
-    assert used not in picked
-    assert taken == set(picked)
+        picked = [mine.pick(used), other.pick(used), mine.pick(0), other.pick(0)]
+    assert len({used, *picked}) == 5
+    # Nothing listens there yet, but it is reserved until it is given back.
+    assert (is_free(picked[0]), mine.take(picked[0]), other.take(picked[0])) == (True, False, False)
+    mine.release()
+    assert other.take(picked[0])
+    other.release()

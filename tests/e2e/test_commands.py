@@ -335,11 +335,12 @@ async def test_a_missing_or_wrong_setting_is_named(cli: Switchboard, stack: Stac
 def test_every_command_explains_itself_with_an_example_as_the_installed_program_does() -> None:
     explained = 0
     for group in main.commands.values():
-        assert isinstance(group, click.Group)
-        for name, command in group.commands.items():
-            assert f"\n    switchboard {group.name} {name}" in f"{command.help}"
+        commands = group.commands.values() if isinstance(group, click.Group) else (group,)
+        for command in commands:
+            typed = f"{group.name} {command.name}" if command is not group else group.name
+            assert f"\n    switchboard {typed}" in f"{command.help}"
             explained += 1
-    assert explained >= 39
+    assert explained >= 47
     program = [sys.executable, "-m", "cli", "workspace", "list", "--help"]
     assert "switchboard workspace list" in subprocess.run(program, capture_output=True, text=True, check=True).stdout
 
@@ -390,6 +391,72 @@ async def test_a_conversation_is_read(cli: Switchboard, stack: Stack) -> None:
     (first,) = (await cli.told(f"{command} --cursor {page['next_cursor']}"))["items"]
     assert (first["role"], first["text"]) == ("contact", "Hi")
     await cli.fails(f"conversation messages {uuid4()}", 3, "(conversation_not_found)")
+
+
+async def test_sessions_are_listed_shown_tagged_cancelled_cleaned_up_and_counted(
+    cli: Switchboard, stack: Stack, database: asyncpg.Connection, workspace: str
+) -> None:
+    persona = await cli.told(f"persona create {workspace} demo One")
+    space = await cli.told(f"space create {workspace} One --persona {persona['id']}")
+    path, headers = f"{stack.api_url}/space/{space['id']}/chat/stream", {"Accept": "application/json"}
+    ids = []
+    for _ in range(2):
+        async with aiohttp.request("POST", path, json={"message": "Hi"}, headers=headers) as said:
+            ids.append((await said.json())["session_id"])
+    idle, live = ids
+    list_all = f"session list {workspace}"
+    assert [one["id"] for one in (await cli.told(list_all))["items"]] == [live, idle]
+    assert await cli.told(f"session tag {live} ' Urgent'") == {"tags": ["urgent"]}
+    assert [one["id"] for one in (await cli.told(f"{list_all} --tag urgent"))["items"]] == [live]
+    shown = await cli.told(f"session show {live} --limit 1")
+    assert ([one["role"] for one in shown["messages"]], shown["tags"]) == (["persona"], ["urgent"])
+    assert "session.tagged" in [entry["event"] for entry in shown["timeline"]]
+    cancel = f"session cancel {live} --reason 'Sent twice'"
+    assert [(await cli.told(cancel))["changed"] for _ in range(2)] == [True, False]
+    (entry,) = [
+        one for one in (await cli.told(f"session show {live}"))["timeline"] if one["event"] == "session.cancelled"
+    ]
+    assert (entry["reason"], entry["actor_id"]) == ("Sent twice", None)
+    age = "update public.sessions set last_activity_at = now() - interval '3 hours' where id = $1::text::uuid"
+    await database.execute(age, idle)
+    assert await cli.told(f"session cleanup {workspace}") == {"timed_out": 0, "remaining": False}
+    assert await cli.told(f"session cleanup {workspace} --max-age-hours 2") == {"timed_out": 1, "remaining": False}
+    await cli.fails(f"session cancel {idle}", 4, "(transition_not_allowed)")
+    assert (await cli.run(f"{list_all} --status timeout")).stdout.count(idle) == 1
+    counted = await cli.told(f"session stats {workspace} --from 2026-01-01")
+    assert (counted["scope"], counted["sessions"]["total"]) == ("workspace", 2)
+    for command in ("list", "stats", "cleanup"):
+        await cli.fails(f"session {command} {uuid4()}", 3, "(workspace_not_found)")
+    for command in ("show", "cancel", "tag"):
+        await cli.fails(f"session {command} {uuid4()} {'x' if command == 'tag' else ''}", 3, "(session_not_found)")
+
+
+async def test_an_answer_under_way_is_stopped_by_a_cancel(cli: Switchboard, stack: Stack, workspace: str) -> None:
+    persona = await cli.told(f"persona create {workspace} demo One --config -", stdin='{"delay_ms": 500}')
+    space = await cli.told(f"space create {workspace} One --persona {persona['id']}")
+    path = f"{stack.api_url}/space/{space['id']}/chat/stream"
+    async with aiohttp.request("POST", path, json={"message": "Tell me all about it."}) as answer:
+        turn = json.loads((await answer.content.readuntil(b"\n\n")).decode().split("data: ")[1])
+        assert (await cli.told(f"session cancel {turn['session_id']}"))["changed"] is True
+        assert '"status":"cancelled"' in (await answer.content.read()).decode()
+
+
+async def test_a_user_is_created_and_gets_a_token_by_password(cli: Switchboard, stack: Stack, tmp_path: Path) -> None:
+    email, password = f"{uuid4()}@people.test", "correct horse"
+    user = await cli.told(f"user create {email} --password", stdin=f"{password}\n")
+    assert user["email"] == email
+    await cli.fails(f"user create {email}", 4, "(email_exists)")
+    await cli.fails(f"token {email}", 4, "(invalid_credentials)", stdin="wrong")
+    file = tmp_path / "env"
+    file.write_text("".join(f'{name}="{value}"\n' for name, value in stack.env.items()))
+    for token in (
+        (await cli.run(f"token {email}", stdin=password)).stdout,
+        (await cli.run("token owner@demo.test", changed=alone(file))).stdout,
+    ):
+        bearer = {"Authorization": f"Bearer {token.strip()}"}
+        async with aiohttp.request("GET", f"{stack.api_url}/chat-sessions", headers=bearer) as listed:
+            assert listed.status == 200
+    assert (await cli.told(f"token {email}", stdin=password))["expires_in"] > 0
 
 
 async def test_contacts_are_merged_and_unmerged_and_conflicts_listed(cli: Switchboard, workspace: str) -> None:

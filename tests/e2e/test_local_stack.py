@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import http.server
 import os
 import re
 import shlex
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ import asyncpg
 import pytest
 
 from local import paths, processes, stack
+from local.ports import free_port
 from local.stack import Stack, start_stack
 
 PARTS = ["postgres", "postgrest", "background", "gateway"]
@@ -127,15 +132,16 @@ async def test_a_state_folder_survives_a_kill_and_taken_ports_and_a_damaged_one_
     os.kill(pids["supervisor"], signal.SIGKILL)
     until(lambda: not any(processes.is_alive(pid) for pid in pids.values()))
 
-    with socket.create_server(("127.0.0.1", 0)) as api, socket.create_server(("127.0.0.1", 0)) as db:
-        taken = {"API": api.getsockname()[1], "Postgres": db.getsockname()[1]}
-        with start_stack(folder, api_port=taken["API"], db_port=taken["Postgres"]) as second:
+    ports = first.layout.ports
+    with socket.create_server(("127.0.0.1", ports.api)):
+        with pytest.raises(stack.StackError, match=f"Port {ports.api}, which was chosen for API, is taken"):
+            start_stack(folder, api_port=ports.api)
+        with start_stack(folder) as second:
             assert not set(second.pids().values()) & set(pids.values())
-            used = {"API": second.layout.ports.api, "Postgres": second.layout.ports.db}
+            moved = replace(ports, api=second.layout.ports.api)
+            assert (second.layout.ports, moved.api != ports.api) == (moved, True)
             log = (folder / "logs" / "supervisor.log").read_text()
-            for name, port in taken.items():
-                assert used[name] != port
-                assert f"Port {port} is taken: {name} listens on {used[name]}" in log
+            assert f"Port {ports.api} is taken: API listens on {moved.api}" in log
             assert "Making the database" not in log
             for key in ("JWT_SECRET", "SECRET_KEY", "PUBLISHABLE_KEY"):
                 assert second.env[key] == first.env[key]
@@ -186,6 +192,17 @@ def test_secrets_and_data_are_closed_to_others(own: Stack) -> None:
         assert own.keys.admin_password not in command
 
 
+class StrangerHandler(http.server.BaseHTTPRequestHandler):
+    """Another program that says it is well."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
 class Commands:
     """`python -m local …` on a state folder of its own."""
 
@@ -220,10 +237,15 @@ def commands(folder: Path) -> Iterator[Commands]:
 
 def test_up_status_down_and_reset_report_and_change_the_stack(commands: Commands) -> None:
     assert commands.run("status").returncode == 3
+    for chosen in ("0", "65536", "x"):
+        commands.env["SWITCHBOARD_API_PORT"] = chosen
+        assert "SWITCHBOARD_API_PORT is no port" in commands.run("up").stderr
+    chosen = commands.env["SWITCHBOARD_API_PORT"] = str(free_port())
     up = commands.run("up")
     assert up.returncode == 0, up.stderr
     running = stack.running(commands.folder)
     assert running is not None
+    assert running.layout.ports.api == int(chosen)
     assert up.stdout.index("Starting Postgres") < up.stdout.index("Starting PostgREST") < up.stdout.index("API URL")
 
     again, foreground, status = commands.run("up"), commands.run("run"), commands.run("status")
@@ -241,6 +263,19 @@ def test_up_status_down_and_reset_report_and_change_the_stack(commands: Commands
     assert dict(line.split("=", 1) for line in written.splitlines()) == {
         name: f'"{value}"' for name, value in running.env.items()
     }
+
+    # The same file, but with the address of a program that says it is well.
+    layout_file = commands.folder / "run" / "stack.json"
+    with socketserver.TCPServer(("127.0.0.1", 0), StrangerHandler) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        true = layout_file.read_text()
+        layout_file.write_text(true.replace(str(running.layout.ports.api), str(stranger.server_address[1])))
+        for command in ("up", "status", "run"):
+            told = commands.run(command)
+            assert (told.returncode, "Switchboard runs" in told.stdout) == (1, False), command
+            assert "is answered by another process" in told.stderr
+        layout_file.write_text(true)
+        stranger.shutdown()
 
     pids = running.pids()
     assert commands.run("down").stdout.strip() == "Stopped."

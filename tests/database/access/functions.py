@@ -136,7 +136,6 @@ update_chat_session_with_quote(sessions.{a,b,guest,agent,c}, 'x', '{"status": "r
 remove_chat_session_ref(sessions.b, session_refs.b) | work
 remove_chat_session_ref(sessions.c, session_refs.c) | work
 remove_chat_session_ref(sessions.b, session_refs.c) | work=ref_not_found
-set_session_tags(sessions.{a,b,c}, added => 'x') | *: session_not_found; managing_sees: ok
 # A token for a space opens no session elsewhere, and without a caller there is none to open.
 start_session(contact_id => contacts.a, persona_id => personas.one) | session_id \
     | starts; working_for_A for_admins: a; for_agent: forbidden
@@ -185,10 +184,6 @@ read_turn(turns.c, 0) | text \
 [contact authenticated]
 # The conversation of a contact is the token's, and no user has an active turn.
 read_active_turn(spaces.{one,two}, 'main') | turn.turn_id | *: None; A: a; B: b; C: c
-# The workflow of a session is for members.
-(public.session_events(sessions.{a,guest})).step | value | *: none; admin owner: understanding_request
-(public.session_events(sessions.b)).step | value | *: none; members: understanding_request
-(public.session_events(sessions.c)).step | value | *: none; members: understanding_request
 public.search_words('Café')::text | value | *: 'cafe'
 follow_conversation(conversations.a) | messages.id | see=a
 follow_conversation(conversations.a_arrival) | messages.id | see=a_arrival
@@ -202,16 +197,23 @@ follow_conversation(conversations.a, messages.c) | see=message_not_found
 (public.search_sessions(workspaces.one, 'text')).id | value \
     | *: forbidden; admin owner: a a_arrival agent b b_old guest
 (public.search_sessions(workspaces.two, external_ids => '{trip-c}')).id | value | *: forbidden; admin_2: c
-read_session_stats() | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6; admin_2: 2
-read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6
-read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2: 2
+
+[contact authenticated service_role]
+# The workflow of a session is for members and operators.
+(public.session_events(sessions.{a,guest})).step | value | *: none; admin owner service: understanding_request
+(public.session_events(sessions.b)).step | value | *: none; members service: understanding_request
+(public.session_events(sessions.c)).step | value | *: none; members service: understanding_request
 
 [authenticated service_role]
+read_session_stats() | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6; admin_2: 2
+read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; admin owner service: 6
+read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2 service: 2
 # A caller that sees no session of a contact does not learn that there is one.
 read_contact_timeline(contacts.b) | session_id | read=None None None b b b_old b_old; agent: None None None b b
 read_contact_timeline(contacts.c) | read
 
 [switchboard service_role]
+set_session_tags(sessions.{a,b,c}, added => 'x') | *: session_not_found; managing_sees service: ok
 archive_old_chat_sessions() | archived | *: forbidden; system service: 2
 clean_up_sessions(workspaces.{one,two}, 24) | manage
 clean_up_sessions() | *: workspace_required; for_agent for_admins for_admin_2: workspace_not_found; \
@@ -310,6 +312,8 @@ dismiss_contact_conflict(contact_conflicts.{one,two}) | status | manage=dismisse
 
 [service_role]
 # Operators' commands.
+cancel_session(sessions.guest) | *: ok
+cancel_session(sessions.{a,c}) | *: turn_in_progress
 add_member(workspaces.{one,two}, 'agent', 'guest@access.test') | *: ok
 add_member(workspaces.{one,two}, 'agent', user_id => users.guest) | *: ok
 add_member(workspaces.one, 'agent', 'nobody@access.test') | *: user_not_found

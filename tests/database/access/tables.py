@@ -50,7 +50,7 @@ conversations                  | EEO | a c thread_key=x | created_at=NOW | enter
     guest: guest; A: a; A_typed: a_arrival; B: b; C: c
 sessions                       | EEO | b_old c_old | error_message=x | entered; admins; agent: agent b; \
     guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
-session_details of sessions    | admin owner: @one; admin_2: @two; agent: agent b
+session_details of sessions    | operators; admin owner: @one; admin_2: @two; agent: agent b
 contact_session_details of sessions | admins; agent: agent b; guest: guest; contact:; A: a; A_typed: a_arrival; \
     B: b b_old; C: c c_old
 workflow_transitions           | MOM | one two to_step=x | created_at=NOW | operators; authenticated: @none; \

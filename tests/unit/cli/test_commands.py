@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -17,7 +18,7 @@ from cli.__main__ import main
 from lib.contacts import contacts, merges
 from lib.database.paging import NewestPageRequest
 from lib.fields.models import PartialUpdate
-from lib.sessions import session_templates
+from lib.sessions import models, session_templates, statistics
 from lib.workflow import workflow_transitions
 from lib.workspaces import invitations, members, personas, spaces, turn_errors, workspaces
 from lib.workspaces.secrets import GivenSecret, Rotation
@@ -51,6 +52,11 @@ BODIES: dict[str, type[BaseModel]] = {
     "contact tag": contacts.NamedTag,
     "contact resolve": contacts.ResolveRequest,
     "contact merge": merges.MergeRequest,
+    "session show": models.MessagePageRequest,
+    "session cancel": models.StatusReason,
+    "session tag": contacts.NamedTag,
+    "session cleanup": models.CleanupRequest,
+    "session stats": statistics.StatisticsQuery,
 }
 
 SAID_OTHERWISE = {
@@ -58,6 +64,7 @@ SAID_OTHERWISE = {
     "contact create": {"evidence"},  # by --verified-by
     "contact update": {"evidence"},
     "contact resolve": {"platform", "platform_id", "evidence"},  # as platform:id; by --verified-by
+    "session stats": {"first", "last"},  # by --from and --to
 }
 
 
@@ -153,6 +160,17 @@ def test_a_file_of_json_is_an_object(typed: Typed, command: str) -> None:
     for content in ("", "[1]", '{"a": NaN}'):
         wrong = typed(*command.split(), stdin=content)
         assert (wrong.exit_code, "is no JSON object" in wrong.stderr) == (2, True), wrong.stderr
+
+
+def test_a_file_of_json_and_a_settings_file_may_begin_with_a_byte_order_mark(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"):
+        monkeypatch.delenv(name)
+    file = tmp_path / "env"
+    file.write_text("API_URL=http://127.0.0.1:9\nREST_URL=http://127.0.0.1:9\nSERVICE_ROLE_KEY=key\n", "utf-8-sig")
+    monkeypatch.setenv("SWITCHBOARD_ENV_FILE", str(file))
+    assert "cannot be reached" in typed("persona", "update", ID, "--config", "-", stdin='\ufeff{"delay_ms": 0}').stderr
 
 
 def test_a_picture_is_an_image_by_its_content(typed: Typed) -> None:
