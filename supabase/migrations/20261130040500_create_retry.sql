@@ -111,6 +111,7 @@ begin
         is_repeat := false;
         begin
             if failed.status = 'active' and failed.lease_until <= clock_timestamp() then
+                perform private.lock_breakers(persona, failed.fallback_persona_id);
                 perform private.expire_turn(failed);
                 select t.* into strict failed from public.turns t where t.id = failed.id;
                 select s.* into strict session from public.sessions s where s.id = session.id;

@@ -106,19 +106,19 @@ end;
 $$;
 comment on function private.start_probe is 'Whether the breaker lets a turn through: it is closed, or was open for long enough and the turn becomes its probe.';
 
-create function private.lock_breakers(persona public.personas)
+create function private.lock_breakers(persona public.personas, answering_id uuid default null)
     returns void language plpgsql set search_path = ''
 as $$
 begin
     -- In one order: each of two personas may be the fallback of the other.
     perform
        from public.persona_breakers b
-      where b.persona_id in (persona.id, persona.fallback_persona_id)
+      where b.persona_id in (persona.id, persona.fallback_persona_id, answering_id)
       order by b.persona_id
         for no key update;
 end;
 $$;
-comment on function private.lock_breakers is 'Locks the breakers of a persona and its fallback.';
+comment on function private.lock_breakers is 'Locks the breakers of a persona and its fallback, and of the fallback that answers a turn that ends.';
 
 create function private.fallback_of(persona public.personas)
     returns public.personas language plpgsql stable set search_path = ''

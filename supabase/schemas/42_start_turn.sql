@@ -203,12 +203,8 @@ begin
     if not found then
         return;
     end if;
-    -- In one order with pass_breaker: the end of the turn may lock the breaker of a fallback before the persona's own.
-    perform
-       from public.persona_breakers b
-      where b.persona_id in (persona.id, persona.fallback_persona_id, turn.fallback_persona_id)
-      order by b.persona_id
-        for no key update;
+    -- Before the end of the turn locks one of them: pass_breaker locks them in the same order.
+    perform private.lock_breakers(persona, turn.fallback_persona_id);
     if turn.lease_until <= clock_timestamp() then
         perform private.expire_turn(turn);
     elsif persona.turn_policy = 'refuse' or is_last_try or not private.stop_turn(turn) then

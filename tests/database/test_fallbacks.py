@@ -148,3 +148,22 @@ async def test_personas_that_are_each_others_fallback_do_not_deadlock(desk: Desk
         chatting = False
         await ending
     assert [each for each in ended if each is not None] == []
+
+
+async def test_the_end_of_a_fallbacks_turn_does_not_deadlock_with_a_message(desk: Desk) -> None:
+    ann, bob = await desk.arrive(), await desk.arrive("bob")
+    turn = await desk.start(ann)
+    await fall_back(desk, turn)
+    insert = "insert into public.persona_breakers (persona_id, workspace_id, failures) values ($1, $2, 1)"
+    await desk.admin.execute(insert, FALLBACK, WORKSPACE)
+    await desk.admin.execute("update public.personas set breaker_failures = 3 where id = $1", FALLBACK)
+    lose = "update public.turns set lease_until = now() - interval '1 second' where id = $1"
+    await desk.admin.execute(lose, turn["turn_id"])
+    async with desk.crowd(2) as crowd, desk.as_owner() as holder:
+        async with holder.transaction():
+            await holder.execute("select from public.persona_breakers where persona_id = $1 for update", PERSONA)
+            asked = []
+            for waiting, caller in enumerate((bob, ann), 1):
+                asked.append(asyncio.create_task(crowd.start(caller)))
+                await desk.until_waiting(waiting)
+        assert [(await each)["persona"]["id"] for each in asked] == [FALLBACK] * 2
