@@ -51,6 +51,7 @@ async def test_starting_over_in_one_tab_forgets_in_the_other(shop: Shop) -> None
         await expect(chat.answers).to_have_count(0)
     assert await first.kept() == {}
     await second.say("Anew")
+    await second.answered()
     await expect(first.answers).to_have_count(1)
     assert (await shop.workspace.counts())["conversations"] == 2
 
