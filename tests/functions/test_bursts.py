@@ -13,7 +13,7 @@ from tests.standins.openai import OpenAI
 async def test_messages_at_once_are_stored_once_each_and_answered_once(
     client: aiohttp.ClientSession, workspace: Workspace, openai: OpenAI
 ) -> None:
-    visitor = await ask_openai(client, workspace, openai.url("stream"), columns={"collect_seconds": 1})
+    visitor = await ask_openai(client, workspace, openai.url("stream"), columns={"collect_seconds": 3})
     async with client.post(f"/space/{visitor.space_id}/register", json={"email": "a@example.com"}) as response:
         visitor.token = (await response.json())["token"]
     said = ("one", "two", "three", "one")
