@@ -170,7 +170,7 @@ const scenarios = {
     const page = await mount();
     const files = [{ type: "file", mediaType: "text/plain", url: "data:text/plain,hello" }];
     await page.chat.sendMessage({ text: "look", files });
-    await page.settled();
+    await until(() => page.chat.error, "the refusal");
     return page.seen();
   },
 
