@@ -12,7 +12,7 @@ Origins = Literal["space", "any", "none"]
 
 @dataclass(frozen=True)
 class Route:
-    """One path of one function. ``name`` is unique within the function; ``path`` is Starlette's notation."""
+    """One path of one function. ``name`` is unique; ``path`` is Starlette's notation."""
 
     function: str
     name: str
@@ -37,9 +37,11 @@ CHAT_STREAM = "/space/{space_id}/chat/stream/{chat_id}/stream"
 ROUTES: tuple[Route, ...] = (
     Route("registration", "register_in_space", "POST", "/space/{space_id}/register", ("anyone",)),
     Route("registration", "register_on_landing", "POST", "/landing/{app_id}/register", ("anyone",)),
-    Route("chat", "stream", "POST", "/space/{space_id}/chat/stream", ("anyone", "contact", "user"), True),
+    Route("chat", "stream_chat", "POST", "/space/{space_id}/chat/stream", ("anyone", "contact", "user"), True),
     Route("chat", "resume_chat", "GET", CHAT_STREAM, ("anyone", "contact", "user"), True),
-    Route("chat", "stream_on_landing", "POST", "/landing/{app_id}/chat/stream", ("anyone", "contact", "user"), True),
+    Route(
+        "chat", "stream_chat_on_landing", "POST", "/landing/{app_id}/chat/stream", ("anyone", "contact", "user"), True
+    ),
     Route(
         "chat",
         "resume_chat_on_landing",
@@ -49,22 +51,22 @@ ROUTES: tuple[Route, ...] = (
         True,
     ),
     Route("chat", "ask_persona", "POST", "/personas/{persona_id}/messages", ("user",), True),
-    Route("chat", "resume", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
-    Route("chat", "cancel", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
-    Route("chat", "retry", "POST", "/turns/{turn_id}/retry", ("contact", "user"), True),
+    Route("chat", "resume_turn", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
+    Route("chat", "cancel_turn", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
+    Route("chat", "retry_turn", "POST", "/turns/{turn_id}/retry", ("contact", "user"), True),
     Route("chat", "look", "GET", "/space/{space_id}/look", ("anyone",)),
     Route("chat", "widget", "GET", "/widget.js", ("anyone",)),
     Route("sessions", "list_sessions", "GET", "/chat-sessions", ("contact", "user")),
     Route("sessions", "start_session", "POST", "/chat-sessions", ("contact", "user")),
-    Route("sessions", "clean_up", "POST", "/chat-sessions/cleanup", ("user", "cron")),
-    Route("sessions", "change_several", "POST", "/chat-sessions/bulk-status", ("contact", "user")),
+    Route("sessions", "clean_up_sessions", "POST", "/chat-sessions/cleanup", ("user", "cron")),
+    Route("sessions", "change_sessions", "POST", "/chat-sessions/bulk-status", ("contact", "user")),
     Route("sessions", "read_statistics", "GET", "/chat-sessions/stats", ("user",)),
     Route("sessions", "read_session", "GET", "/chat-sessions/{session_id}", ("contact", "user")),
-    Route("sessions", "pause", "PATCH", "/chat-sessions/{session_id}/pause", ("user",)),
-    Route("sessions", "resume", "PATCH", "/chat-sessions/{session_id}/resume", ("user",)),
-    Route("sessions", "complete", "PATCH", "/chat-sessions/{session_id}/complete", ("user",)),
-    Route("sessions", "fail", "PATCH", "/chat-sessions/{session_id}/fail", ("user",)),
-    Route("sessions", "cancel", "PATCH", "/chat-sessions/{session_id}/cancel", ("contact", "user")),
+    Route("sessions", "pause_session", "PATCH", "/chat-sessions/{session_id}/pause", ("user",)),
+    Route("sessions", "resume_session", "PATCH", "/chat-sessions/{session_id}/resume", ("user",)),
+    Route("sessions", "complete_session", "PATCH", "/chat-sessions/{session_id}/complete", ("user",)),
+    Route("sessions", "fail_session", "PATCH", "/chat-sessions/{session_id}/fail", ("user",)),
+    Route("sessions", "cancel_session", "PATCH", "/chat-sessions/{session_id}/cancel", ("contact", "user")),
     Route(
         "sessions",
         "list_conversation_sessions",
@@ -72,7 +74,7 @@ ROUTES: tuple[Route, ...] = (
         "/conversations/{conversation_id}/chat-sessions",
         ("contact", "user"),
     ),
-    Route("sessions", "create_or_update", "PUT", "/chat-sessions", ("user",)),
+    Route("sessions", "create_or_update_session", "PUT", "/chat-sessions", ("user",)),
     Route("sessions", "list_active_sessions", "GET", "/chat-sessions/active", ("contact", "user")),
     Route("sessions", "change_workflow", "PATCH", "/chat-sessions/{session_id}/workflow", ("user",)),
     Route("sessions", "set_request", "PUT", "/chat-sessions/{session_id}/request", ("user",)),
@@ -89,12 +91,19 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("sessions", "read_session_of_request", "GET", "/requests/{request_id}/chat-session", ("contact", "user")),
     Route("sessions", "list_sessions_of_trip", "GET", "/trips/{trip_id}/chat-sessions", ("user",)),
-    Route("sessions", "recover", "POST", "/chat-sessions/{session_id}/recover", ("contact", "user")),
-    Route("sessions", "take_over", "POST", "/chat-sessions/{session_id}/takeover", ("user",)),
-    Route("sessions", "hand_back", "POST", "/chat-sessions/{session_id}/handback", ("user",)),
-    Route("sessions", "say", "POST", "/chat-sessions/{session_id}/messages", ("user",)),
-    Route("sessions", "assign", "PATCH", "/chat-sessions/{session_id}/assign", ("user",)),
-    Route("conversations", "stream", "GET", "/conversations/{conversation_id}/stream", ("contact", "user"), True),
+    Route("sessions", "recover_session", "POST", "/chat-sessions/{session_id}/recover", ("contact", "user")),
+    Route("sessions", "take_over_session", "POST", "/chat-sessions/{session_id}/takeover", ("user",)),
+    Route("sessions", "hand_back_session", "POST", "/chat-sessions/{session_id}/handback", ("user",)),
+    Route("sessions", "say_in_session", "POST", "/chat-sessions/{session_id}/messages", ("user",)),
+    Route("sessions", "assign_session", "PATCH", "/chat-sessions/{session_id}/assign", ("user",)),
+    Route(
+        "conversations",
+        "stream_conversation",
+        "GET",
+        "/conversations/{conversation_id}/stream",
+        ("contact", "user"),
+        True,
+    ),
     Route("conversations", "list_messages", "GET", "/conversations/{conversation_id}/messages", ("contact", "user")),
     Route("contacts", "resolve_contact", "POST", "/admin/contacts/resolve", ("user",)),
     Route("contacts", "list_contacts", "GET", "/contacts", ("user",)),
@@ -166,9 +175,9 @@ ROUTES: tuple[Route, ...] = (
     Route("workspaces", "read_template", "GET", "/session-templates/{template_id}", ("user",)),
     Route("workspaces", "change_template", "PATCH", "/session-templates/{template_id}", ("user",)),
     Route("workspaces", "remove_template", "DELETE", "/session-templates/{template_id}", ("user",)),
-    Route("webhooks", "receive", "POST", "/webhooks/{provider}", ("provider",)),
-    Route("archive", "run", "POST", "/archive", ("cron",)),
-    Route("worker", "run", "POST", "/worker", ("cron",)),
+    Route("webhooks", "receive_delivery", "POST", "/webhooks/{provider}", ("provider",)),
+    Route("archive", "archive_sessions", "POST", "/archive", ("cron",)),
+    Route("worker", "run_jobs", "POST", "/worker", ("cron",)),
 )
 
 FUNCTIONS: tuple[str, ...] = tuple(dict.fromkeys(route.function for route in ROUTES))

@@ -1,153 +1,134 @@
 """contacts: contacts are created, changed, resolved, listed, tagged and merged by members."""
 
-import functools
+from uuid import UUID
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib.auth import callers, client_info
+from lib.auth import client_info
+from lib.auth.callers import User
 from lib.contacts import contacts as domain
 from lib.contacts import merges, timeline
 from lib.conversations import follow_ups
+from lib.conversations.follow_ups import PostedMessage
 from lib.database import commands, queries
 from lib.database.management import managing_as
 from lib.database.paging import Page
-from lib.http import app, request_body
+from lib.http import app
+from lib.http.app import Created
 
 
-async def resolve_contact(request: Request) -> Response | domain.ResolveResult:
+async def resolve_contact(
+    user: User, wanted: domain.ResolveRequest
+) -> Created[domain.ResolveResult] | domain.ResolveResult:
     """The contact with platform:id; 201 if it was created."""
-    user = await callers.require_user(request)
-    resolved = await domain.resolve(managing_as(user), await request_body.read(request, domain.ResolveRequest))
-    return app.created(resolved) if resolved.created else resolved
+    resolved = await domain.resolve(managing_as(user), wanted)
+    return Created(resolved) if resolved.created else resolved
 
 
-async def list_contacts(request: Request) -> Page[domain.Contact]:
+async def list_contacts(user: User, search: domain.ContactFilter) -> Page[domain.Contact]:
     """A page of a workspace's contacts."""
-    user = await callers.require_user(request)
-    return await domain.find(queries.reading_as(user), request_body.read_query(request, domain.ContactFilter))
+    return await domain.find(queries.reading_as(user), search)
 
 
-async def create_contact(request: Request) -> Response:
+async def create_contact(user: User, new: domain.NewContact) -> Created[domain.Contact]:
     """Create a contact."""
-    user = await callers.require_user(request)
-    return app.created(await domain.create(managing_as(user), await request_body.read(request, domain.NewContact)))
+    return Created(await domain.create(managing_as(user), new))
 
 
-async def change_contact(request: Request) -> domain.Contact:
+async def change_contact(user: User, contact_id: UUID, changes: domain.ContactChanges) -> domain.Contact:
     """Change a contact's names, attributes and identities."""
-    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    return await domain.change(managing_as(user), contact_id, await request_body.read(request, domain.ContactChanges))
+    return await domain.change(managing_as(user), contact_id, changes)
 
 
-async def read_contact(request: Request) -> domain.ContactDetail:
+async def read_contact(user: User, contact_id: UUID) -> domain.ContactDetail:
     """One contact."""
-    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await domain.read(queries.reading_as(user), contact_id)
 
 
-async def read_activity(request: Request) -> domain.ContactActivity:
+async def read_activity(user: User, contact_id: UUID) -> domain.ContactActivity:
     """A contact's activity."""
-    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
     return await domain.activity(queries.reading_as(user), contact_id)
 
 
-async def capture_message(request: Request) -> Response | follow_ups.PostedMessage:
+async def capture_message(
+    request: Request, user: User, contact_id: UUID, follow_up: follow_ups.FollowUp
+) -> Created[PostedMessage] | PostedMessage:
     """Add a follow-up; 201 unless it was stored before."""
-    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    follow_up = await request_body.read(request, follow_ups.FollowUp)
     sent = await follow_ups.capture(user, contact_id, follow_up, client_info.of(request))
-    return app.created(sent) if sent.created else sent
+    return Created(sent) if sent.created else sent
 
 
-async def sign_out(request: Request) -> domain.SignOut:
+async def sign_out(user: User, contact_id: UUID) -> domain.SignOut:
     """Revoke all tokens of a contact."""
-    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    await request_body.refuse_members(request)
     return await domain.sign_out(managing_as(user), contact_id)
 
 
-async def read_journey(request: Request) -> timeline.ContactTimeline:
+async def read_journey(user: User, contact_id: UUID, page: timeline.TimelinePageRequest) -> timeline.ContactTimeline:
     """A contact's timeline."""
-    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    return await timeline.read(
-        commands.reading_as(user), contact_id, request_body.read_query(request, timeline.TimelinePageRequest)
-    )
+    return await timeline.read(commands.reading_as(user), contact_id, page)
 
 
-async def merge_contact(request: Request) -> merges.MergeResult:
+async def merge_contact(user: User, contact_id: UUID, wanted: merges.MergeRequest) -> merges.MergeResult:
     """Merge a contact into another, or preview the merge."""
-    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    return await merges.merge(managing_as(user), contact_id, await request_body.read(request, merges.MergeRequest))
+    return await merges.merge(managing_as(user), contact_id, wanted)
 
 
-async def unmerge_contact(request: Request) -> merges.MergeResult:
+async def unmerge_contact(user: User, contact_id: UUID) -> merges.MergeResult:
     """Undo the merge of a contact."""
-    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    await request_body.refuse_members(request)
     return await merges.unmerge(managing_as(user), contact_id)
 
 
-async def list_conflicts(request: Request) -> Page[merges.Conflict]:
+async def list_conflicts(user: User, search: merges.ConflictFilter) -> Page[merges.Conflict]:
     """Possible duplicates."""
-    user = await callers.require_user(request)
-    return await merges.conflicts(queries.reading_as(user), request_body.read_query(request, merges.ConflictFilter))
+    return await merges.conflicts(queries.reading_as(user), search)
 
 
-async def dismiss_conflict(request: Request) -> merges.Conflict:
+async def dismiss_conflict(user: User, conflict_id: UUID) -> merges.Conflict:
     """Dismiss a possible duplicate."""
-    conflict_id, user = app.path_id(request, "conflict_id"), await callers.require_user(request)
-    await request_body.refuse_members(request)
     return await merges.dismiss(managing_as(user), conflict_id)
 
 
-async def tag_contact(request: Request) -> domain.Tags:
+async def tag_contact(user: User, contact_id: UUID, tags: domain.TagsUpdate) -> domain.Tags:
     """Replace a contact's tags."""
-    contact_id, user = app.path_id(request, "contact_id"), await callers.require_user(request)
-    return await domain.tag(managing_as(user), contact_id, await request_body.read(request, domain.TagsUpdate))
+    return await domain.tag(managing_as(user), contact_id, tags)
 
 
-async def tag_session(request: Request) -> domain.Tags:
+async def add_contact_tag(user: User, contact_id: UUID, named: domain.NamedTag) -> domain.Tags:
+    """Add a tag to a contact."""
+    return await domain.add_tag(managing_as(user), "contact", contact_id, named)
+
+
+async def remove_contact_tag(user: User, contact_id: UUID, named: domain.NamedTag) -> domain.Tags:
+    """Remove a tag from a contact."""
+    return await domain.remove_tag(managing_as(user), "contact", contact_id, named)
+
+
+async def tag_session(user: User, session_id: UUID, tags: domain.TagsUpdate) -> domain.Tags:
     """Replace a session's tags."""
-    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
-    return await domain.tag_session(managing_as(user), session_id, await request_body.read(request, domain.TagsUpdate))
+    return await domain.tag_session(managing_as(user), session_id, tags)
 
 
-async def add_tag(of: domain.Tagged, request: Request) -> domain.Tags:
-    """Add a tag to a contact or a session."""
-    object_id, user = app.path_id(request, f"{of}_id"), await callers.require_user(request)
-    await request_body.refuse_members(request)
-    return await domain.add_tag(managing_as(user), of, object_id, _tag(request))
+async def add_session_tag(user: User, session_id: UUID, named: domain.NamedTag) -> domain.Tags:
+    """Add a tag to a session."""
+    return await domain.add_tag(managing_as(user), "session", session_id, named)
 
 
-async def remove_tag(of: domain.Tagged, request: Request) -> domain.Tags:
-    """Remove a tag from a contact or a session."""
-    object_id, user = app.path_id(request, f"{of}_id"), await callers.require_user(request)
-    return await domain.remove_tag(managing_as(user), of, object_id, _tag(request))
-
-
-def _tag(request: Request) -> domain.NamedTag:
-    return request_body.validate(domain.NamedTag, {"tag": request.path_params["tag"]}, "path")
+async def remove_session_tag(user: User, session_id: UUID, named: domain.NamedTag) -> domain.Tags:
+    """Remove a tag from a session."""
+    return await domain.remove_tag(managing_as(user), "session", session_id, named)
 
 
 _HANDLERS = (
     resolve_contact, list_contacts, create_contact, change_contact, read_contact, read_activity,
-    read_journey, capture_message, sign_out, tag_contact, tag_session,
+    read_journey, capture_message, sign_out,
+    tag_contact, add_contact_tag, remove_contact_tag, tag_session, add_session_tag, remove_session_tag,
     merge_contact, unmerge_contact, list_conflicts, dismiss_conflict,
 )  # fmt: skip
 
 # A handler has the name of its route.
-_serve = app.function(
-    "contacts",
-    {
-        **{handler.__name__: handler for handler in _HANDLERS},
-        "add_contact_tag": functools.partial(add_tag, "contact"),
-        "add_session_tag": functools.partial(add_tag, "session"),
-        "remove_contact_tag": functools.partial(remove_tag, "contact"),
-        "remove_session_tag": functools.partial(remove_tag, "session"),
-    },
-)
+_serve = app.function("contacts", {handler.__name__: handler for handler in _HANDLERS})
 
 
 @functions_framework.aio.http

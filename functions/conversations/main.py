@@ -1,27 +1,34 @@
 """conversations: the messages of a conversation, as a list and as a live stream."""
 
-from typing import Literal
+from typing import Annotated
 from uuid import UUID
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib import config, errors
-from lib.auth import callers, client_info
+from lib import config
+from lib.auth import client_info
+from lib.auth.callers import Contact, User
 from lib.conversations import history
 from lib.conversations import stream as domain
 from lib.database import commands
 from lib.database.paging import NewestPageRequest, Page
-from lib.http import app, read_limits, request_body
+from lib.http import app, read_limits
+from lib.http.binding import Header
 from lib.http.streaming import DRAIN_SECONDS, Stream
 
 
-async def stream(request: Request) -> Response:
+async def stream_conversation(
+    request: Request,
+    caller: Contact | User,
+    conversation_id: UUID,
+    asked: domain.StreamQuery,
+    last_event_id: Annotated[str | None, Header()],
+) -> Stream[domain.Event]:
     """Stream a conversation's messages from a position on, then new ones."""
-    conversation_id = app.path_id(request, "conversation_id")
-    caller = await callers.require_reader(request)
-    after = _after(request)
+    # Last-Event-ID, which browsers update, takes precedence over ?after=.
+    after = app.as_id(last_event_id) or asked.after
     rpc = commands.reading_as(caller)
     part = await domain.read(rpc, conversation_id, after)
     known = after if isinstance(after, UUID) else None
@@ -31,28 +38,14 @@ async def stream(request: Request) -> Response:
     return Stream(events, drain=False, encoder=domain.Encoder())
 
 
-async def list_messages(request: Request) -> Page[history.ConversationMessage]:
+async def list_messages(
+    caller: Contact | User, conversation_id: UUID, page: NewestPageRequest
+) -> Page[history.ConversationMessage]:
     """A page of a conversation's messages, the newest first."""
-    conversation_id = app.path_id(request, "conversation_id")
-    caller = await callers.require_reader(request)
-    page = request_body.read_query(request, NewestPageRequest)
     return await history.read(caller, conversation_id, page)
 
 
-def _after(request: Request) -> UUID | Literal["latest"] | None:
-    """The reader's last message. Last-Event-ID, which browsers update, takes precedence over ?after=."""
-    if (last := app.as_id(request.headers.get("last-event-id"))) is not None:
-        return last
-    if (asked := request.query_params.get("after")) is None:
-        return None
-    if asked == "latest":
-        return "latest"
-    if (message_id := app.as_id(asked)) is None:
-        raise errors.InvalidBody([errors.FieldError("after", "must be a message's id, or latest")], part="query")
-    return message_id
-
-
-_serve = app.function("conversations", {"stream": stream, "list_messages": list_messages})
+_serve = app.function("conversations", {"stream_conversation": stream_conversation, "list_messages": list_messages})
 
 
 @functions_framework.aio.http

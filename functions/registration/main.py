@@ -8,11 +8,13 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib.auth import callers, client_info
-from lib.contacts.registration import Registration, RegistrationRequest, SpaceKind, register
+from lib.auth import client_info
+from lib.auth.callers import Caller
+from lib.contacts.registration import Registration, RegistrationRequest, register
 from lib.database import rate_limits
 from lib.fields.models import FieldWarning, Record
-from lib.http import app, request_body
+from lib.http import app
+from lib.http.app import Created
 
 
 class _Contact(Record):
@@ -36,24 +38,21 @@ class Registered(Record):
     warnings: tuple[FieldWarning, ...] | None = None
 
 
-async def register_in_space(request: Request) -> Response:
+async def register_in_space(
+    request: Request, caller: Caller, space_id: UUID, arrival: RegistrationRequest
+) -> Created[Registered]:
     """Register a person in an embedded chat."""
-    registration = await _register(request, "space_id", "embed")
-    return app.created(_answer(registration), rate_limits.headers(registration.limits))
+    registration = await register(caller, space_id, "embed", arrival, client_info.of(request))
+    return Created(_answer(registration), rate_limits.headers(registration.limits))
 
 
-async def register_on_landing(request: Request) -> Response:
+async def register_on_landing(
+    request: Request, caller: Caller, app_id: UUID, arrival: RegistrationRequest
+) -> Created[Registered]:
     """Register a person on a landing page; the response has the contact's id at its top level too."""
-    registration = await _register(request, "app_id", "landing")
+    registration = await register(caller, app_id, "landing", arrival, client_info.of(request))
     answer = _answer(registration).model_copy(update={"contact_id": registration.contact_id})
-    return app.created(answer, rate_limits.headers(registration.limits))
-
-
-async def _register(request: Request, id_name: str, kind: SpaceKind) -> Registration:
-    space_id = app.path_id(request, id_name)
-    caller = await callers.caller_of(request)
-    arrival = await request_body.read(request, RegistrationRequest)
-    return await register(caller, space_id, kind, arrival, client_info.of(request))
+    return Created(answer, rate_limits.headers(registration.limits))
 
 
 def _answer(registration: Registration) -> Registered:

@@ -1,219 +1,187 @@
 """sessions: sessions are listed, started, paused, resumed, ended, taken over and moved through their workflow."""
 
-import functools
+from typing import Annotated
+from uuid import UUID
 
 import functions_framework.aio
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lib import config, errors
-from lib.auth import callers, client_info
+from lib.auth import client_info
+from lib.auth.callers import Caller, Contact, System, User
 from lib.conversations.follow_ups import PostedMessage
 from lib.database.paging import Page
 from lib.http import app, request_body
+from lib.http.app import Created
+from lib.http.binding import OPTIONAL, ReadBy
+from lib.routes import Route
 from lib.sessions import bulk, models, session_lists, statistics, takeovers
 from lib.sessions import sessions as domain
 from lib.workflow import quoting, workflow
 
 CLEANUP_BUDGET_SECONDS = 20.0
 
+Reader = Contact | User
 
-async def list_sessions(request: Request) -> Page[models.Session]:
+
+async def list_sessions(caller: Reader, search: models.SessionFilter) -> Page[models.Session]:
     """The sessions of a member's workspace, or the caller's own."""
-    caller = await callers.require_reader(request)
-    return await session_lists.find(
-        caller, request_body.validate(models.SessionFilter, _with_statuses(request), "query")
-    )
+    return await session_lists.find(caller, search)
 
 
-async def list_conversation_sessions(request: Request) -> Page[models.Session]:
+async def list_conversation_sessions(
+    caller: Reader, conversation_id: UUID, search: models.ConversationSessionFilter
+) -> Page[models.Session]:
     """The sessions of one conversation: the live ones, unless the query names statuses."""
-    conversation_id = app.path_id(request, "conversation_id")
-    caller = await callers.require_reader(request)
-    search = request_body.validate(models.ConversationSessionFilter, _with_statuses(request), "query")
     return await session_lists.find_in_conversation(caller, conversation_id, search)
 
 
-def _with_statuses(request: Request) -> dict[str, object]:
-    """The query's parameters, of which ``status`` may be repeated."""
-    query: dict[str, object] = {**request.query_params}
-    return query | ({"status": request.query_params.getlist("status")} if "status" in query else {})
-
-
-async def read_statistics(request: Request) -> statistics.Statistics:
+async def read_statistics(user: User, query: statistics.StatisticsQuery) -> statistics.Statistics:
     """Statistics of a workspace, or of the sessions that the caller may read."""
-    caller = await callers.require_user(request)
-    return await statistics.read(caller, request_body.read_query(request, statistics.StatisticsQuery))
+    return await statistics.read(user, query)
 
 
-async def read_session(request: Request) -> models.SessionDetail:
+async def read_session(caller: Reader, session_id: UUID, page: models.MessagePageRequest) -> models.SessionDetail:
     """One session with turns, messages and timeline."""
-    session_id = app.path_id(request, "session_id")
-    caller = await callers.require_reader(request)
-    return await session_lists.read(caller, session_id, request_body.read_query(request, models.MessagePageRequest))
+    return await session_lists.read(caller, session_id, page)
 
 
-async def start_session(request: Request) -> models.StartResult | Response:
-    """The conversation's live session, or a new one."""
-    caller = await callers.require_reader(request)
-    new = await request_body.read_optional(request, models.NewSession)
+async def start_session(
+    request: Request, caller: Reader, new: models.NewSession = OPTIONAL
+) -> Created[models.StartResult] | models.StartResult:
+    """The conversation's live session, or a new one (201)."""
     started = await domain.start(caller, new, client_info.of(request))
-    return app.created(started) if started.created else started
+    return Created(started) if started.created else started
 
 
-async def change(status: models.TargetStatus, request: Request) -> models.StatusChange:
-    """Pause, fail or cancel a session."""
-    session_id = app.path_id(request, "session_id")
-    caller = await callers.require_reader(request)
-    given = await request_body.read_optional(request, models.StatusReason)
-    return await domain.change(caller, session_id, status, given.reason)
+async def pause_session(user: User, session_id: UUID, why: models.StatusReason = OPTIONAL) -> models.StatusChange:
+    """Pause a session."""
+    return await domain.change(user, session_id, "paused", why.reason)
 
 
-async def resume(request: Request) -> models.StatusChange:
+async def resume_session(user: User, session_id: UUID) -> models.StatusChange:
     """Resume a paused session."""
-    session_id = app.path_id(request, "session_id")
-    caller = await callers.require_reader(request)
-    await request_body.refuse_members(request)
-    return await domain.change(caller, session_id, "active")
+    return await domain.change(user, session_id, "active")
 
 
-async def change_several(request: Request) -> bulk.BulkResult:
-    """Change the status of several sessions, each on its own."""
-    caller = await callers.require_reader(request)
-    return await bulk.change(caller, await request_body.read(request, bulk.BulkStatusChange))
-
-
-async def complete(request: Request) -> models.StatusChange:
+async def complete_session(user: User, session_id: UUID, why: models.StatusReason = OPTIONAL) -> models.StatusChange:
     """Complete a session."""
-    session_id = app.path_id(request, "session_id")
-    caller = await callers.require_reader(request)
-    given = await request_body.read_optional(request, models.StatusReason)
-    return await workflow.complete_chat_session(caller, session_id, given.reason)
+    return await workflow.complete_chat_session(user, session_id, why.reason)
 
 
-async def recover(request: Request) -> models.RecoveredSession:
+async def fail_session(user: User, session_id: UUID, why: models.StatusReason = OPTIONAL) -> models.StatusChange:
+    """End a session as failed."""
+    return await domain.change(user, session_id, "failed", why.reason)
+
+
+async def cancel_session(caller: Reader, session_id: UUID, why: models.StatusReason = OPTIONAL) -> models.StatusChange:
+    """Cancel a session."""
+    return await domain.change(caller, session_id, "cancelled", why.reason)
+
+
+async def change_sessions(caller: Reader, changes: bulk.BulkStatusChange) -> bulk.BulkResult:
+    """Change the status of several sessions, each on its own."""
+    return await bulk.change(caller, changes)
+
+
+async def recover_session(caller: Reader, session_id: UUID) -> models.RecoveredSession:
     """Recover a timed-out, failed or interrupted session, with its history."""
-    session_id = app.path_id(request, "session_id")
-    caller = await callers.require_reader(request)
-    await request_body.refuse_members(request)
     return await domain.recover(caller, session_id)
 
 
-async def take_over(request: Request) -> takeovers.Takeover:
+async def take_over_session(user: User, session_id: UUID) -> takeovers.Takeover:
     """Take a session over."""
-    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
-    await request_body.refuse_members(request)
     return await takeovers.take_over(user, session_id)
 
 
-async def hand_back(request: Request) -> takeovers.Takeover:
+async def hand_back_session(user: User, session_id: UUID) -> takeovers.Takeover:
     """Hand a session back to its persona."""
-    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
-    await request_body.refuse_members(request)
     return await takeovers.hand_back(user, session_id)
 
 
-async def say(request: Request) -> Response | PostedMessage:
+async def say_in_session(
+    user: User, session_id: UUID, message: takeovers.MemberMessage
+) -> Created[PostedMessage] | PostedMessage:
     """Send a message in a taken-over session; 201 unless it was stored before."""
-    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
-    sent = await takeovers.say(user, session_id, await request_body.read(request, takeovers.MemberMessage))
-    return app.created(sent) if sent.created else sent
+    sent = await takeovers.say(user, session_id, message)
+    return Created(sent) if sent.created else sent
 
 
-async def assign(request: Request) -> takeovers.Takeover:
+async def assign_session(user: User, session_id: UUID, assignment: takeovers.Assignment) -> takeovers.Takeover:
     """Assign a session to a member, or unassign it."""
-    session_id, user = app.path_id(request, "session_id"), await callers.require_user(request)
-    return await takeovers.assign(user, session_id, await request_body.read(request, takeovers.Assignment))
+    return await takeovers.assign(user, session_id, assignment)
 
 
-async def create_or_update(request: Request) -> workflow.UpsertedSession | Response:
-    """Find or start a contact's live session, and change its workflow."""
-    caller = await callers.require_user(request)
-    wanted = await request_body.read(request, workflow.SessionUpsert)
-    started = await workflow.create_or_update_chat_session(caller, wanted, client_info.of(request))
-    return app.created(started) if started.created else started
+async def create_or_update_session(
+    request: Request, user: User, wanted: workflow.SessionUpsert
+) -> Created[workflow.UpsertedSession] | workflow.UpsertedSession:
+    """Find or start (201) a contact's live session, and change its workflow."""
+    started = await workflow.create_or_update_chat_session(user, wanted, client_info.of(request))
+    return Created(started) if started.created else started
 
 
-async def list_active_sessions(request: Request) -> Page[models.Session]:
+async def list_active_sessions(caller: Reader, page: models.SessionPageRequest) -> Page[models.Session]:
     """The caller's own live sessions."""
-    caller = await callers.require_reader(request)
-    return await workflow.get_user_active_chat_sessions(
-        caller, request_body.read_query(request, models.SessionPageRequest)
-    )
+    return await workflow.get_user_active_chat_sessions(caller, page)
 
 
-async def read_active_session(request: Request) -> models.Session:
+async def read_active_session(caller: Reader, conversation_id: UUID) -> models.Session:
     """A conversation's live session."""
-    conversation_id = app.path_id(request, "conversation_id")
-    caller = await callers.require_reader(request)
     return await workflow.get_active_chat_session(caller, conversation_id)
 
 
-async def read_session_of_request(request: Request) -> models.Session:
+async def read_session_of_request(caller: Reader, request_id: UUID) -> models.Session:
     """The session of a request."""
-    request_id = app.path_id(request, "request_id")
-    caller = await callers.require_reader(request)
     return await workflow.get_chat_session_by_request(caller, request_id)
 
 
-async def list_sessions_of_trip(request: Request) -> Page[models.Session]:
+async def list_sessions_of_trip(user: User, trip_id: str, search: workflow.TripFilter) -> Page[models.Session]:
     """The sessions of a trip, by any of its ids."""
-    caller = await callers.require_user(request)
-    search = request_body.read_query(request, workflow.TripFilter)
-    return await workflow.get_chat_sessions_by_trip_id(caller, request.path_params["trip_id"], search)
+    return await workflow.get_chat_sessions_by_trip_id(user, trip_id, search)
 
 
-async def change_workflow(request: Request) -> workflow.SessionWorkflow:
+async def change_workflow(user: User, session_id: UUID, changes: workflow.WorkflowUpdate) -> workflow.SessionWorkflow:
     """Change a session's workflow."""
-    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
-    changes = await request_body.read(request, workflow.WorkflowUpdate)
-    return await workflow.update_chat_session_workflow(caller, session_id, changes)
+    return await workflow.update_chat_session_workflow(user, session_id, changes)
 
 
-async def set_request(request: Request) -> workflow.SessionWorkflow:
+async def set_request(user: User, session_id: UUID, trip: workflow.TripUpdate) -> workflow.SessionWorkflow:
     """Update the request of a session, and its step and state with it."""
-    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
-    trip = await request_body.read(request, workflow.TripUpdate)
-    return await workflow.update_chat_session_with_trip_info(caller, session_id, trip)
+    return await workflow.update_chat_session_with_trip_info(user, session_id, trip)
 
 
-async def remove_ref(request: Request) -> Response:
+async def remove_ref(user: User, session_id: UUID, ref_id: UUID) -> None:
     """Remove a reference."""
-    session_id, ref_id = app.path_id(request, "session_id"), app.path_id(request, "ref_id")
-    caller = await callers.require_user(request)
-    await workflow.remove_chat_session_ref(caller, session_id, ref_id)
-    return app.nothing()
+    await workflow.remove_chat_session_ref(user, session_id, ref_id)
 
 
-async def set_quote(request: Request) -> workflow.SessionWorkflow:
+async def set_quote(user: User, session_id: UUID, operator: str, news: quoting.QuoteUpdate) -> workflow.SessionWorkflow:
     """Insert or update an operator's quote."""
-    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
-    news = await request_body.read(request, quoting.QuoteUpdate)
-    return await workflow.update_chat_session_with_quote(caller, session_id, request.path_params["operator"], news)
+    return await workflow.update_chat_session_with_quote(user, session_id, operator, news)
 
 
-async def set_proposal(request: Request) -> workflow.SessionWorkflow:
+async def set_proposal(user: User, session_id: UUID, news: quoting.ProposalUpdate) -> workflow.SessionWorkflow:
     """Update the proposal."""
-    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
-    news = await request_body.read(request, quoting.ProposalUpdate)
-    return await workflow.update_chat_session_with_proposal(caller, session_id, news)
+    return await workflow.update_chat_session_with_proposal(user, session_id, news)
 
 
-async def note_activity(request: Request) -> workflow.SessionWorkflow:
+async def note_activity(user: User, session_id: UUID) -> workflow.SessionWorkflow:
     """Record activity from another channel."""
-    session_id, caller = app.path_id(request, "session_id"), await callers.require_user(request)
-    await request_body.refuse_members(request)
-    return await workflow.update_chat_session_activity(caller, session_id)
+    return await workflow.update_chat_session_activity(user, session_id)
 
 
-async def clean_up(request: Request) -> models.CleanupResult:
-    """Time out idle sessions: of one workspace for its admins, of all for the schedule."""
-    caller = await callers.require_user_or_cron(request)
-    # Any media type: curl -d '{"maxAgeHours": 24}' names a form's.
+async def _cleanup(request: Request, _: Caller) -> models.CleanupRequest:
+    """The body in any media type: curl -d '{"maxAgeHours": 24}' names a form's."""
     body = await request_body.read_raw(request, limit=request_body.JSON_LIMIT)
-    cleanup = request_body.validate(models.CleanupRequest, request_body.parse(body) if body else {})
-    if not isinstance(caller, callers.System):
+    return request_body.validate(models.CleanupRequest, request_body.parse(body) if body else {})
+
+
+async def clean_up_sessions(
+    caller: User | System, cleanup: Annotated[models.CleanupRequest, ReadBy(_cleanup)] = OPTIONAL
+) -> models.CleanupResult:
+    """Time out idle sessions: of one workspace for its admins, of all for the schedule."""
+    if isinstance(caller, User):
         _require_enabled()
     return await domain.clean_up(caller, cleanup, budget_seconds=CLEANUP_BUDGET_SECONDS)
 
@@ -223,49 +191,23 @@ def _require_enabled() -> None:
         raise errors.NotFound()
 
 
-def _where_enabled(handler: app.Handler) -> app.Handler:
-    """Answer 404 on an instance without sessions, for every caller."""
-
-    async def handle(request: Request) -> Response | BaseModel:
+def _check(route: Route) -> None:
+    """Answer 404 on an instance without sessions, for every caller but the schedule."""
+    if route.name != "clean_up_sessions":
         _require_enabled()
-        return await handler(request)
-
-    return handle
 
 
-_HANDLERS: dict[str, app.Handler] = {
-    "list_sessions": list_sessions,
-    "list_conversation_sessions": list_conversation_sessions,
-    "read_statistics": read_statistics,
-    "read_session": read_session,
-    "start_session": start_session,
-    "pause": functools.partial(change, "paused"),
-    "resume": resume,
-    "complete": complete,
-    "fail": functools.partial(change, "failed"),
-    "cancel": functools.partial(change, "cancelled"),
-    "change_several": change_several,
-    "recover": recover,
-    "take_over": take_over,
-    "hand_back": hand_back,
-    "say": say,
-    "assign": assign,
-    "create_or_update": create_or_update,
-    "list_active_sessions": list_active_sessions,
-    "read_active_session": read_active_session,
-    "read_session_of_request": read_session_of_request,
-    "list_sessions_of_trip": list_sessions_of_trip,
-    "change_workflow": change_workflow,
-    "set_request": set_request,
-    "remove_ref": remove_ref,
-    "set_quote": set_quote,
-    "set_proposal": set_proposal,
-    "note_activity": note_activity,
-}
+_HANDLERS = (
+    list_sessions, list_conversation_sessions, list_active_sessions, list_sessions_of_trip, read_statistics,
+    read_session, read_active_session, read_session_of_request,
+    start_session, create_or_update_session,
+    pause_session, resume_session, complete_session, fail_session, cancel_session, change_sessions, recover_session,
+    take_over_session, hand_back_session, say_in_session, assign_session,
+    change_workflow, set_request, remove_ref, set_quote, set_proposal, note_activity, clean_up_sessions,
+)  # fmt: skip
 
-_serve = app.function(
-    "sessions", {name: _where_enabled(handler) for name, handler in _HANDLERS.items()} | {"clean_up": clean_up}
-)
+# A handler has the name of its route.
+_serve = app.function("sessions", {handler.__name__: handler for handler in _HANDLERS}, check=_check)
 
 
 @functions_framework.aio.http

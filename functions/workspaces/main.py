@@ -1,17 +1,22 @@
 """workspaces: workspaces, their members, spaces, personas, templates and transitions are managed."""
 
+from uuid import UUID
+
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib.auth import callers
+from lib.auth.callers import User
 from lib.database import queries
 from lib.database.management import managing_as
 from lib.database.paging import Page, PageRequest
-from lib.http import app, request_body
+from lib.http import app
+from lib.http.app import Created
+from lib.http.binding import OPTIONAL
 from lib.sessions import session_templates
 from lib.sessions.session_templates import Template
 from lib.workflow import workflow_transitions
+from lib.workflow.workflow_transitions import AddedTransition, Transition
 from lib.workspaces import invitations, members, personas, spaces, turn_errors
 from lib.workspaces import workspaces as tenants
 from lib.workspaces.invitations import Invitation
@@ -23,284 +28,202 @@ from lib.workspaces.turn_errors import TurnError
 from lib.workspaces.workspaces import AllowedNetworksSet, Workspace
 
 
-async def create_workspace(request: Request) -> Response:
+async def create_workspace(user: User, new: tenants.NewWorkspace) -> Created[Workspace]:
     """Create a workspace with its first owner; for operators."""
-    user = await callers.require_user(request)
-    new = await request_body.read(request, tenants.NewWorkspace)
-    return app.created(await tenants.create(managing_as(user), new))
+    return Created(await tenants.create(managing_as(user), new))
 
 
-async def list_workspaces(request: Request) -> Page[Workspace]:
+async def list_workspaces(user: User, paging: PageRequest) -> Page[Workspace]:
     """The workspaces that the user is a member of."""
-    user = await callers.require_user(request)
-    return await tenants.list_all(queries.reading_as(user), request_body.read_query(request, PageRequest))
+    return await tenants.list_all(queries.reading_as(user), paging)
 
 
-async def read_workspace(request: Request) -> Workspace:
+async def read_workspace(user: User, workspace_id: UUID) -> Workspace:
     """A workspace."""
-    user = await callers.require_user(request)
-    return await tenants.read(queries.reading_as(user), app.path_id(request, "workspace_id"))
+    return await tenants.read(queries.reading_as(user), workspace_id)
 
 
-async def change_workspace(request: Request) -> Workspace:
+async def change_workspace(user: User, workspace_id: UUID, changes: tenants.WorkspaceChanges) -> Workspace:
     """Change a workspace's settings."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    changes = await request_body.read(request, tenants.WorkspaceChanges)
     return await tenants.change(managing_as(user), workspace_id, changes)
 
 
-async def set_allowed_networks(request: Request) -> AllowedNetworksSet:
+async def set_allowed_networks(user: User, workspace_id: UUID, networks: tenants.AllowedNetworks) -> AllowedNetworksSet:
     """Set the private networks that a workspace's personas may call; for operators."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    networks = await request_body.read(request, tenants.AllowedNetworks)
     return await tenants.set_allowed_networks(managing_as(user), workspace_id, networks)
 
 
-async def list_turn_errors(request: Request) -> Page[TurnError]:
+async def list_turn_errors(user: User, workspace_id: UUID, asked: turn_errors.TurnErrorsRequest) -> Page[TurnError]:
     """What went wrong with a workspace's turns."""
-    user = await callers.require_user(request)
-    workspace_id = app.path_id(request, "workspace_id")
-    asked = request_body.read_query(request, turn_errors.TurnErrorsRequest)
     return await turn_errors.list_newest(queries.reading_as(user), workspace_id, asked)
 
 
-async def delete_workspace(request: Request) -> Response:
+async def delete_workspace(user: User, workspace_id: UUID, confirmation: tenants.DeleteConfirmation) -> None:
     """Delete a workspace; the query repeats its name as confirmation."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    await tenants.delete(managing_as(user), workspace_id, request_body.read_query(request, tenants.DeleteConfirmation))
-    return app.nothing()
+    await tenants.delete(managing_as(user), workspace_id, confirmation)
 
 
-async def list_members(request: Request) -> Page[Member]:
+async def list_members(user: User, workspace_id: UUID, paging: PageRequest) -> Page[Member]:
     """A workspace's members."""
-    user = await callers.require_user(request)
-    workspace_id = app.path_id(request, "workspace_id")
-    return await members.list_all(queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest))
+    return await members.list_all(queries.reading_as(user), workspace_id, paging)
 
 
-async def set_member(request: Request) -> Member:
+async def set_member(user: User, workspace_id: UUID, user_id: UUID, grant: members.RoleGrant) -> Member:
     """Change a member's role."""
-    workspace_id, user_id = app.path_id(request, "workspace_id"), app.path_id(request, "user_id")
-    user = await callers.require_user(request)
-    grant = await request_body.read(request, members.RoleGrant)
     return await members.set_role(managing_as(user), workspace_id, user_id, grant)
 
 
-async def remove_member(request: Request) -> Response:
+async def remove_member(user: User, workspace_id: UUID, user_id: UUID) -> None:
     """Remove a member; every member may leave."""
-    workspace_id, user_id = app.path_id(request, "workspace_id"), app.path_id(request, "user_id")
-    user = await callers.require_user(request)
     await members.remove(managing_as(user), workspace_id, user_id)
-    return app.nothing()
 
 
-async def invite_member(request: Request) -> Response:
+async def invite_member(user: User, workspace_id: UUID, new: invitations.NewInvitation) -> Created[Invitation]:
     """Offer a role to the user who has confirmed an email."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    new = await request_body.read(request, invitations.NewInvitation)
-    return app.created(await invitations.invite(managing_as(user), workspace_id, new))
+    return Created(await invitations.invite(managing_as(user), workspace_id, new))
 
 
-async def list_invitations(request: Request) -> Page[Invitation]:
+async def list_invitations(user: User, workspace_id: UUID, paging: PageRequest) -> Page[Invitation]:
     """A workspace's invitations that were not accepted."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    paging = request_body.read_query(request, PageRequest)
     return await invitations.list_of_workspace(queries.reading_as(user), workspace_id, paging)
 
 
-async def withdraw_invitation(request: Request) -> Response:
+async def withdraw_invitation(user: User, workspace_id: UUID, invitation_id: UUID) -> None:
     """Withdraw an open invitation."""
-    workspace_id, invitation_id = app.path_id(request, "workspace_id"), app.path_id(request, "invitation_id")
-    user = await callers.require_user(request)
     await invitations.withdraw(managing_as(user), workspace_id, invitation_id)
-    return app.nothing()
 
 
-async def list_own_invitations(request: Request) -> Page[Invitation]:
+async def list_own_invitations(user: User, paging: PageRequest) -> Page[Invitation]:
     """The user's own open invitations."""
-    user = await callers.require_user(request)
-    return await invitations.list_own(queries.reading_as(user), user, request_body.read_query(request, PageRequest))
+    return await invitations.list_own(queries.reading_as(user), user, paging)
 
 
-async def accept_invitation(request: Request) -> invitations.Membership:
+async def accept_invitation(user: User, invitation_id: UUID) -> invitations.Membership:
     """Become a member by an invitation."""
-    invitation_id, user = app.path_id(request, "invitation_id"), await callers.require_user(request)
-    await request_body.refuse_members(request)
     return await invitations.accept(managing_as(user), invitation_id)
 
 
-async def list_transitions(request: Request) -> Page[workflow_transitions.Transition]:
+async def list_transitions(user: User, workspace_id: UUID, paging: PageRequest) -> Page[Transition]:
     """The steps of a workspace's workflows."""
-    user = await callers.require_user(request)
-    workspace_id = app.path_id(request, "workspace_id")
-    return await workflow_transitions.list_all(
-        queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
-    )
+    return await workflow_transitions.list_all(queries.reading_as(user), workspace_id, paging)
 
 
-async def add_transition(request: Request) -> Response | workflow_transitions.AddedTransition:
-    """Allow a transition."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    new = await request_body.read(request, workflow_transitions.NewTransition)
+async def add_transition(
+    user: User, workspace_id: UUID, new: workflow_transitions.NewTransition
+) -> Created[AddedTransition] | AddedTransition:
+    """Allow a transition; 201 unless it was allowed before."""
     added = await workflow_transitions.add(managing_as(user), workspace_id, new)
-    return app.created(added) if added.created else added
+    return Created(added) if added.created else added
 
 
-async def remove_transition(request: Request) -> Response:
+async def remove_transition(user: User, workspace_id: UUID, transition_id: UUID) -> None:
     """Remove a transition."""
-    workspace_id, transition_id = app.path_id(request, "workspace_id"), app.path_id(request, "transition_id")
-    user = await callers.require_user(request)
     await workflow_transitions.remove(managing_as(user), workspace_id, transition_id)
-    return app.nothing()
 
 
-async def create_space(request: Request) -> Response:
+async def create_space(user: User, workspace_id: UUID, new: spaces.NewSpace) -> Created[Space]:
     """Create a space."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    new = await request_body.read(request, spaces.NewSpace)
-    return app.created(await spaces.create(managing_as(user), workspace_id, new))
+    return Created(await spaces.create(managing_as(user), workspace_id, new))
 
 
-async def list_spaces(request: Request) -> Page[Space]:
+async def list_spaces(user: User, workspace_id: UUID, paging: PageRequest) -> Page[Space]:
     """A workspace's spaces."""
-    user = await callers.require_user(request)
-    workspace_id = app.path_id(request, "workspace_id")
-    return await spaces.list_all(queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest))
+    return await spaces.list_all(queries.reading_as(user), workspace_id, paging)
 
 
-async def read_space(request: Request) -> Space:
+async def read_space(user: User, space_id: UUID) -> Space:
     """A space."""
-    user = await callers.require_user(request)
-    return await spaces.read(queries.reading_as(user), app.path_id(request, "space_id"))
+    return await spaces.read(queries.reading_as(user), space_id)
 
 
-async def change_space(request: Request) -> Space:
+async def change_space(user: User, space_id: UUID, changes: spaces.SpaceChanges) -> Space:
     """Change a space's settings."""
-    space_id, user = app.path_id(request, "space_id"), await callers.require_user(request)
-    changes = await request_body.read(request, spaces.SpaceChanges)
     return await spaces.change(managing_as(user), space_id, changes)
 
 
-async def delete_space(request: Request) -> Response:
+async def delete_space(user: User, space_id: UUID) -> None:
     """Delete a space without live sessions."""
-    space_id, user = app.path_id(request, "space_id"), await callers.require_user(request)
     await spaces.delete(managing_as(user), space_id)
-    return app.nothing()
 
 
-async def rotate_hmac_secret(request: Request) -> NewSecret:
+async def rotate_hmac_secret(user: User, space_id: UUID, rotation: Rotation = OPTIONAL) -> NewSecret:
     """Generate the secret with which emails are signed."""
-    space_id, user = app.path_id(request, "space_id"), await callers.require_user(request)
-    rotation = await request_body.read_optional(request, Rotation)
     return await spaces.rotate_hmac_secret(managing_as(user), space_id, rotation)
 
 
-async def remove_hmac_secret(request: Request) -> Response:
+async def remove_hmac_secret(user: User, space_id: UUID) -> None:
     """Refuse all signatures."""
-    space_id, user = app.path_id(request, "space_id"), await callers.require_user(request)
     await spaces.remove_hmac_secret(managing_as(user), space_id)
-    return app.nothing()
 
 
-async def create_persona(request: Request) -> Response:
+async def create_persona(user: User, workspace_id: UUID, new: personas.NewPersona) -> Created[Persona]:
     """Create a persona."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    new = await request_body.read(request, personas.NewPersona)
-    return app.created(await personas.create(managing_as(user), workspace_id, new))
+    return Created(await personas.create(managing_as(user), workspace_id, new))
 
 
-async def list_personas(request: Request) -> Page[Persona]:
+async def list_personas(user: User, workspace_id: UUID, paging: PageRequest) -> Page[Persona]:
     """A workspace's personas."""
-    user = await callers.require_user(request)
-    workspace_id = app.path_id(request, "workspace_id")
-    return await personas.list_all(
-        queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
-    )
+    return await personas.list_all(queries.reading_as(user), workspace_id, paging)
 
 
-async def read_persona(request: Request) -> Persona:
+async def read_persona(user: User, persona_id: UUID) -> Persona:
     """A persona."""
-    user = await callers.require_user(request)
-    return await personas.read(queries.reading_as(user), app.path_id(request, "persona_id"))
+    return await personas.read(queries.reading_as(user), persona_id)
 
 
-async def change_persona(request: Request) -> Persona:
+async def change_persona(user: User, persona_id: UUID, changes: personas.PersonaChanges) -> Persona:
     """Change a persona's settings."""
-    persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
-    changes = await request_body.read(request, personas.PersonaChanges)
     return await personas.change(queries.reading_as(user), managing_as(user), persona_id, changes)
 
 
-async def delete_persona(request: Request) -> Response:
+async def delete_persona(user: User, persona_id: UUID) -> None:
     """Delete an unused persona."""
-    persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     await personas.delete(managing_as(user), persona_id)
-    return app.nothing()
 
 
-async def set_persona_secret(request: Request) -> Response:
+async def set_persona_secret(user: User, persona_id: UUID, given: GivenSecret) -> None:
     """Set the secret that the persona sends with its calls."""
-    persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
-    given = await request_body.read(request, GivenSecret)
     await personas.set_secret(managing_as(user), persona_id, given)
-    return app.nothing()
 
 
-async def remove_persona_secret(request: Request) -> Response:
+async def remove_persona_secret(user: User, persona_id: UUID) -> None:
     """Remove the secret that the persona sends."""
-    persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     await personas.remove_secret(managing_as(user), persona_id)
-    return app.nothing()
 
 
-async def rotate_callback_secret(request: Request) -> NewSecret:
+async def rotate_callback_secret(user: User, persona_id: UUID, rotation: Rotation = OPTIONAL) -> NewSecret:
     """Generate the secret of asynchronous answers."""
-    persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
-    rotation = await request_body.read_optional(request, Rotation)
     return await personas.rotate_callback_secret(managing_as(user), persona_id, rotation)
 
 
-async def remove_callback_secret(request: Request) -> Response:
+async def remove_callback_secret(user: User, persona_id: UUID) -> None:
     """Refuse asynchronous answers."""
-    persona_id, user = app.path_id(request, "persona_id"), await callers.require_user(request)
     await personas.remove_callback_secret(managing_as(user), persona_id)
-    return app.nothing()
 
 
-async def create_template(request: Request) -> Response:
+async def create_template(user: User, workspace_id: UUID, new: session_templates.NewTemplate) -> Created[Template]:
     """Create a session template."""
-    workspace_id, user = app.path_id(request, "workspace_id"), await callers.require_user(request)
-    new = await request_body.read(request, session_templates.NewTemplate)
-    return app.created(await session_templates.create(managing_as(user), workspace_id, new))
+    return Created(await session_templates.create(managing_as(user), workspace_id, new))
 
 
-async def list_templates(request: Request) -> Page[Template]:
+async def list_templates(user: User, workspace_id: UUID, paging: PageRequest) -> Page[Template]:
     """A workspace's session templates."""
-    user = await callers.require_user(request)
-    workspace_id = app.path_id(request, "workspace_id")
-    return await session_templates.list_all(
-        queries.reading_as(user), workspace_id, request_body.read_query(request, PageRequest)
-    )
+    return await session_templates.list_all(queries.reading_as(user), workspace_id, paging)
 
 
-async def read_template(request: Request) -> Template:
+async def read_template(user: User, template_id: UUID) -> Template:
     """A session template."""
-    user = await callers.require_user(request)
-    return await session_templates.read(queries.reading_as(user), app.path_id(request, "template_id"))
+    return await session_templates.read(queries.reading_as(user), template_id)
 
 
-async def change_template(request: Request) -> Template:
+async def change_template(user: User, template_id: UUID, changes: session_templates.TemplateChanges) -> Template:
     """Change a session template."""
-    template_id, user = app.path_id(request, "template_id"), await callers.require_user(request)
-    changes = await request_body.read(request, session_templates.TemplateChanges)
     return await session_templates.change(managing_as(user), template_id, changes)
 
 
-async def remove_template(request: Request) -> Response:
+async def remove_template(user: User, template_id: UUID) -> None:
     """Remove a session template."""
-    template_id, user = app.path_id(request, "template_id"), await callers.require_user(request)
     await session_templates.remove(managing_as(user), template_id)
-    return app.nothing()
 
 
 _HANDLERS = (

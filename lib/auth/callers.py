@@ -10,6 +10,7 @@ import hmac
 import json
 import math
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
@@ -22,6 +23,7 @@ from lib import config, errors
 from lib.auth import signing
 from lib.fields import emails
 from lib.fields.models import Record
+from lib.routes import CallerKind
 
 CONTACT_TOKEN_LIFE = timedelta(days=30)
 
@@ -114,6 +116,14 @@ class System:
 
 Caller = Anonymous | Contact | User | System
 
+_CLASSES: Mapping[CallerKind, tuple[type[Caller], ...]] = {
+    "anyone": (Anonymous, Contact, User),
+    "contact": (Contact,),
+    "user": (User,),
+    "provider": (),
+    "cron": (System,),
+}
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -187,6 +197,27 @@ async def caller_of(request: Request) -> Caller:
         known = Anonymous() if header is None else await identify(_bearer(header))
         request.state.caller = known
     return known
+
+
+async def require(request: Request, kinds: Collection[CallerKind]) -> Caller:
+    """The caller, who is of one of these kinds; anyone may have a token too.
+
+    Raises SecretInvalid if only the cron secret is accepted, as caller_of otherwise, TokenMissing without a token, and
+    Forbidden for a caller of another kind.
+    """
+    if "cron" in kinds and _shows_cron_secret(request):
+        return System()
+    if set(kinds) == {"cron"}:
+        raise errors.SecretInvalid()
+    caller = await caller_of(request)
+    if type(caller) in classes_of(kinds):
+        return caller
+    raise errors.TokenMissing() if isinstance(caller, Anonymous) else errors.Forbidden()
+
+
+def classes_of(kinds: Collection[CallerKind]) -> set[type[Caller]]:
+    """The callers of these kinds."""
+    return {caller for kind in kinds for caller in _CLASSES[kind]}
 
 
 async def require_reader(request: Request) -> Contact | User:

@@ -7,11 +7,15 @@ own events.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
 
 from lib import errors
 from lib.auth import callers
 from lib.chat import ai_sdk, events
 from lib.chat.turns import ChatMessage
+from lib.fields.models import Record
 from lib.http import request_body, sse
 
 
@@ -25,6 +29,18 @@ class Protocol:
     read: Callable[[object, callers.Caller], ChatMessage]
     encoder: Callable[[], sse.Encoder[events.Event]] | None
     positions: bool
+
+
+class StreamQuery(Record):
+    """The query of the routes that answer with a turn."""
+
+    protocol: Literal["events", "json", "ai-sdk"] | None = None
+
+
+class ResumeQuery(StreamQuery):
+    """From where a turn's answer is streamed: its number of characters."""
+
+    after: int | None = Field(default=None, ge=0, lt=1_000_000_000)
 
 
 def _read_message(document: object, _: callers.Caller) -> ChatMessage:

@@ -5,12 +5,15 @@ state for a reader between polls.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
+
+from pydantic import BeforeValidator
 
 from lib import config, errors, log
 from lib.auth.callers import Proof
@@ -76,6 +79,18 @@ class SessionChange:
 
 
 Event = StreamedMessage | SessionChange | StreamBroken
+
+
+def _position(after: str) -> str | UUID:
+    with contextlib.suppress(ValueError):
+        return after if after == "latest" else UUID(after)
+    raise ValueError("must be a message's id, or latest")
+
+
+class StreamQuery(Record):
+    """Where a stream begins."""
+
+    after: Annotated[UUID | Literal["latest"] | None, BeforeValidator(_position)] = None
 
 
 async def read(rpc: Rpc, conversation_id: UUID, after: UUID | Literal["latest"] | None) -> MessageBatch:

@@ -1,15 +1,16 @@
 """The application of a function: routes a request to its handler and formats the response.
 
-A handler takes the request and returns a response, or a model that becomes one. Every exception becomes problem+json
-here, so one place decides what a caller may see.
+A handler declares what it takes (lib/http/binding.py) and returns: a model (200), Created[model] (201), None (204), or
+a response of its own. Every exception becomes problem+json here, so one place decides what a caller may see.
 """
 
 import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -19,23 +20,43 @@ from starlette.routing import compile_path
 
 from lib import config, errors, log, routes
 from lib.auth import callers
-from lib.http import cors, read_limits
+from lib.http import binding, cors, read_limits
+from lib.http.binding import Binding, Handler, as_id, path_id
 from lib.routes import Route
 
-Handler = Callable[[Request], Awaitable[Response | BaseModel]]
-Function = Callable[[Request], Awaitable[Response]]
+__all__ = ("Created", "Function", "Handler", "Ok", "as_id", "cached", "created", "function", "nothing", "ok", "path_id")
+
+Check = Callable[[Route], None]
+Content = TypeVar("Content", bound=BaseModel)
 
 PROBLEM_TYPE = "application/problem+json"
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_NOUNS = {"app_id": "space"}
+
+@dataclass(frozen=True)
+class Ok(Generic[Content]):
+    """A model as a 200 response with further headers."""
+
+    content: Content
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: ClassVar[int] = 200
+
+
+@dataclass(frozen=True)
+class Created(Ok[Content]):
+    """A model as a 201 response."""
+
+    status: ClassVar[int] = 201
 
 
 @dataclass(frozen=True)
 class _Endpoint:
-    route: Route
     pattern: re.Pattern[str]
-    handler: Handler
+    binding: Binding
+
+    @property
+    def route(self) -> Route:
+        """The route in the table."""
+        return self.binding.route
 
 
 @dataclass(frozen=True)
@@ -50,26 +71,28 @@ class _Match:
         return as_id(text)
 
 
-def function(name: str, handlers: Mapping[str, Handler]) -> Function:
-    """The HTTP function of this name, with one handler for each of its routes in the table.
+@dataclass(frozen=True)
+class Function:
+    """An HTTP function: call it with a request. Made by ``function``."""
 
-    Raises ConfigError for an incomplete environment, ValueError if handlers and table differ.
-    """
-    config.settings()
-    _set_the_servers_protocols()
-    table = routes.of(name)
-    if {route.name for route in table} != set(handlers):
-        raise ValueError(f"{name} has handlers for {list(handlers)}, which are not its routes")
-    endpoints = [_Endpoint(route, compile_path(route.path)[0], handlers[route.name]) for route in table]
+    name: str
+    check: Check | None
+    _endpoints: tuple[_Endpoint, ...]
 
-    async def serve(request: Request) -> Response:
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """The handlers of its routes, in the order of the table."""
+        return tuple(endpoint.binding for endpoint in self._endpoints)
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request, and log it."""
         started = time.perf_counter()
         http_request_id = log.begin_request(request.headers.get("x-request-id"))
-        response, route = await _answer(name, endpoints, request)
+        response, route = await self._answer(request)
         response.headers["X-Request-Id"] = http_request_id
         log.info(
             "request",
-            function=name,
+            function=self.name,
             route=route.name if route else None,
             method=request.method,
             status=response.status_code,
@@ -77,7 +100,53 @@ def function(name: str, handlers: Mapping[str, Handler]) -> Function:
         )
         return response
 
-    return serve
+    async def _answer(self, request: Request) -> tuple[Response, Route | None]:
+        origin = request.headers.get("origin")
+        match: _Match | None = None
+        cross_origin: Mapping[str, str] = {}
+        try:
+            path = _path(request)
+            if path == "/healthz":
+                return _health(self.name, request), None
+            asked = request.headers.get("access-control-request-method")
+            if request.method == "OPTIONS" and origin is not None and asked is not None:
+                match = _match(self._endpoints, path, asked)
+                headers = await cors.preflight(match.endpoint.route, match.space_id, origin)
+                return Response(status_code=204, headers=dict(headers)), match.endpoint.route
+            match = _match(self._endpoints, path, request.method)
+            if origin is not None:
+                cross_origin = await cors.headers(match.endpoint.route, match.space_id, origin)
+            request.scope["path_params"] = dict(match.path_params)
+            if self.check is not None:
+                self.check(match.endpoint.route)
+            response = await _counted(match.endpoint.binding, request)
+        except errors.Moved as moved:
+            response = _problem(moved, request)
+            response.headers["Location"] = _moved(request, moved)
+        except errors.Problem as problem:
+            response = _problem(problem, request)
+        except Exception:
+            log.error("unexpected_error", function=self.name)
+            response = _problem(errors.InternalError(), request)
+        response.headers.update({name: value for name, value in cross_origin.items() if name != "Vary"})
+        if "Vary" in cross_origin:
+            response.headers.add_vary_header(cross_origin["Vary"])
+        return response, match.endpoint.route if match else None
+
+
+def function(name: str, handlers: Mapping[str, Handler], *, check: Check | None = None) -> Function:
+    """The HTTP function of this name, with one handler for each of its routes in the table.
+
+    ``check`` may refuse a route for every caller. Raises ConfigError for an incomplete environment, ValueError if
+    handlers and table differ, TypeError if a handler and its route do.
+    """
+    config.settings()
+    _set_the_servers_protocols()
+    table = routes.of(name)
+    if {route.name for route in table} != set(handlers):
+        raise ValueError(f"{name} has handlers for {list(handlers)}, which are not its routes")
+    bindings = [binding.bind(route, handlers[route.name]) for route in table]
+    return Function(name, check, tuple(_Endpoint(compile_path(bound.route.path)[0], bound) for bound in bindings))
 
 
 def _set_the_servers_protocols() -> None:
@@ -94,96 +163,59 @@ def _set_the_servers_protocols() -> None:
         UvicornWorker.CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": HeaderTimeoutProtocol, "ws": "none"}
 
 
+def cached(request: Request, model: Content, seconds: int) -> Ok[Content]:
+    """The model as a response that any cache may keep for so long, and for a day show while it fetches another one."""
+    headers = {"Cache-Control": f"public, max-age={seconds}, stale-while-revalidate=86400"}
+    if "origin" not in request.headers:
+        # A cache must not give this response, which has no CORS headers, to a page.
+        headers["Vary"] = "Origin"
+    return Ok(model, headers)
+
+
 def ok(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
-    """The model as a 200 response with further headers."""
-    response = _json(model, status=200)
-    response.headers.update(headers or {})
-    return response
+    """As Ok, for handlers that return a response."""
+    return _response(Ok(model, headers or {}))
 
 
 def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
-    """The model as a 201 response."""
-    response = _json(model, status=201)
-    response.headers.update(headers or {})
-    return response
-
-
-def cached(request: Request, model: BaseModel, seconds: int) -> Response:
-    """The model as a response that any cache may keep for so long, and for a day show while it fetches another one."""
-    response = _json(model, status=200)
-    response.headers["Cache-Control"] = f"public, max-age={seconds}, stale-while-revalidate=86400"
-    if "origin" not in request.headers:
-        # A cache must not give this response, which has no CORS headers, to a page.
-        response.headers["Vary"] = "Origin"
-    return response
+    """As Created, for handlers that return a response."""
+    return _response(Created(model, headers or {}))
 
 
 def nothing() -> Response:
-    """An empty 204 response."""
-    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+    """An empty 204 response, for handlers that return a response."""
+    return _response(None)
 
 
-def path_id(request: Request, name: str) -> UUID:
-    """The UUID in the path. Raises NotFound, as for an unknown id, if it is not a UUID."""
-    found = as_id(request.path_params[name])
-    if found is None:
-        raise errors.NotFound(_NOUNS.get(name, name.removesuffix("_id")))
-    return found
-
-
-def as_id(text: str | None) -> UUID | None:
-    """The text as a UUID, or None if it is absent or not a UUID."""
-    return UUID(text) if text is not None and _UUID.fullmatch(text) else None
-
-
-async def _answer(name: str, endpoints: list[_Endpoint], request: Request) -> tuple[Response, Route | None]:
-    origin = request.headers.get("origin")
-    match: _Match | None = None
-    cross_origin: Mapping[str, str] = {}
-    try:
-        path = _path(request)
-        if path == "/healthz":
-            return _health(name, request), None
-        asked = request.headers.get("access-control-request-method")
-        if request.method == "OPTIONS" and origin is not None and asked is not None:
-            match = _match(endpoints, path, asked)
-            headers = await cors.preflight(match.endpoint.route, match.space_id, origin)
-            return Response(status_code=204, headers=dict(headers)), match.endpoint.route
-        match = _match(endpoints, path, request.method)
-        if origin is not None:
-            cross_origin = await cors.headers(match.endpoint.route, match.space_id, origin)
-        request.scope["path_params"] = dict(match.path_params)
-        response = await _counted(match.endpoint, request)
-    except errors.Moved as moved:
-        response = _problem(moved, request)
-        response.headers["Location"] = _moved(request, moved)
-    except errors.Problem as problem:
-        response = _problem(problem, request)
-    except Exception:
-        log.error("unexpected_error", function=name)
-        response = _problem(errors.InternalError(), request)
-    response.headers.update({name: value for name, value in cross_origin.items() if name != "Vary"})
-    if "Vary" in cross_origin:
-        response.headers.add_vary_header(cross_origin["Vary"])
-    return response, match.endpoint.route if match else None
-
-
-async def _counted(endpoint: _Endpoint, request: Request) -> Response:
+async def _counted(bound: Binding, request: Request) -> Response:
     """The handler's response. A read with a token is counted meanwhile, and the count may refuse it."""
-    reads = endpoint.route.method == "GET" and {"contact", "user"} & set(endpoint.route.callers)
-    if not reads or "authorization" not in request.headers:
-        return _response(await endpoint.handler(request))
-    counting = asyncio.create_task(read_limits.count(await callers.caller_of(request)))
+    caller = await bound.caller(request)
+    if bound.route.method != "GET" or not isinstance(caller, callers.Contact | callers.User):
+        return _response(await bound.call(request, caller))
+    counting = asyncio.create_task(read_limits.count(caller))
     try:
-        response = _response(await endpoint.handler(request))
+        response = _response(await bound.call(request, caller))
     finally:
         headers = await counting
     response.headers.update(headers)
     return response
 
 
-def _response(answer: Response | BaseModel) -> Response:
-    return answer if isinstance(answer, Response) else _json(answer, status=200)
+def _response(returned: object) -> Response:
+    """The response for what a handler returns."""
+    match returned:
+        case Response():
+            return returned
+        case Ok():
+            response = _json(returned.content, status=returned.status)
+            response.headers.update(returned.headers)
+            return response
+        case BaseModel():
+            return _json(returned, status=200)
+        case None:
+            return Response(status_code=204, headers={"Cache-Control": "no-store"})
+        case _:
+            raise TypeError(f"a handler returned {type(returned)}")
 
 
 def _moved(request: Request, moved: errors.Moved) -> str:
@@ -197,7 +229,7 @@ def _path(request: Request) -> str:
     return path.removeprefix("/api") if path.startswith("/api/") else path
 
 
-def _match(endpoints: list[_Endpoint], path: str, method: str) -> _Match:
+def _match(endpoints: Sequence[_Endpoint], path: str, method: str) -> _Match:
     """The endpoint for a path and method. Raises NotFound or MethodNotAllowed."""
     allowed = []
     # A literal path takes precedence over one with a parameter.

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import math
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -71,8 +72,18 @@ def is_missing(request: Request) -> bool:
 
 
 def read_query(request: Request, model: type[Model]) -> Model:
-    """The query's parameters as a model; the last value of a repeated parameter counts. Raises InvalidBody."""
-    return validate(model, dict(request.query_params), "query")
+    """The query's parameters as a model. All values of a repeated parameter count where the model takes several, else
+    the last one. Raises InvalidBody."""
+    query = request.query_params
+    several = {name: query.getlist(name) for name in _lists(model) if name in query}
+    return validate(model, {**query, **several}, "query")
+
+
+@functools.cache
+def _lists(model: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a model that take several values."""
+    kinds = {name: (field.annotation, *get_args(field.annotation)) for name, field in model.model_fields.items()}
+    return tuple(name for name, parts in kinds.items() if any(get_origin(part) is tuple for part in parts))
 
 
 def field_errors(invalid: ValidationError) -> list[errors.FieldError]:

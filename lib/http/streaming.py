@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -33,7 +33,7 @@ LAST_EVENT_SECONDS = 1.0
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
-class Stream(StreamingResponse):
+class Stream(StreamingResponse, Generic[Item]):
     """A response that sends each event at once; only the turn's opening waits briefly for the first text.
 
     The source runs in its own task, so a slow reader does not delay it. With ``drain`` it runs to its end even after

@@ -23,8 +23,8 @@ TEXTS = {"chat_id": "main", "operator": "acme", "tag": "vip"}
 """Parameters of paths that are no ids."""
 
 OPEN_TO_ANYBODY = {
-    "registration.register_in_space", "registration.register_on_landing", "chat.stream", "chat.stream_on_landing",
-    "chat.look",
+    "registration.register_in_space", "registration.register_on_landing", "chat.stream_chat",
+    "chat.stream_chat_on_landing", "chat.look",
 }  # fmt: skip
 """An open space admits any visitor; a closed one must look like none."""
 
@@ -32,9 +32,9 @@ OF_SESSIONS = {"session_id", "conversation_id", "turn_id", "request_id", "trip_i
 """Ids that an agent sees only for assigned sessions."""
 
 WITHOUT_BODY = {
-    "chat.cancel", "chat.retry", "sessions.fail", "sessions.pause", "sessions.resume", "sessions.complete",
-    "sessions.cancel", "sessions.recover",
-    "sessions.take_over", "sessions.hand_back", "sessions.note_activity", "contacts.unmerge_contact",
+    "chat.cancel_turn", "chat.retry_turn", "sessions.pause_session", "sessions.resume_session",
+    "sessions.complete_session", "sessions.fail_session", "sessions.cancel_session", "sessions.recover_session",
+    "sessions.take_over_session", "sessions.hand_back_session", "sessions.note_activity", "contacts.unmerge_contact",
     "contacts.dismiss_conflict", "contacts.add_contact_tag", "contacts.add_session_tag", "contacts.sign_out",
     "workspaces.accept_invitation",
 }  # fmt: skip
@@ -42,11 +42,11 @@ WITHOUT_BODY = {
 BODIES: Mapping[str, Any] = {
     "registration.register_in_space": {"email": "eve@example.com"},
     "registration.register_on_landing": {"email": "eve@example.com"},
-    "chat.stream": {"message": "Hello?"},
-    "chat.stream_on_landing": {"message": "Hello?"},
+    "chat.stream_chat": {"message": "Hello?"},
+    "chat.stream_chat_on_landing": {"message": "Hello?"},
     "chat.ask_persona": {"message": "Hello?"},
-    "sessions.say": {"text": "Hello?"},
-    "sessions.assign": {"user_id": None},
+    "sessions.say_in_session": {"text": "Hello?"},
+    "sessions.assign_session": {"user_id": None},
     "sessions.change_workflow": {"step": "searching_aircraft"},
     "sessions.set_request": {"origin": "LSZH"},
     "sessions.set_quote": {"status": "declined"},

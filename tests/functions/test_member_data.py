@@ -114,12 +114,12 @@ async def results_of(
 
 async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]:
     """The answer of each route that contacts may call, those that end the session last."""
-    last = {"chat.cancel", "sessions.change_several", "sessions.cancel"}
+    last = {"chat.cancel_turn", "sessions.change_sessions", "sessions.cancel_session"}
     bodies: Mapping[str, Any] = {
-        "sessions.change_several": {"session_ids": [given["session_id"]], "status": "cancelled"},
-        "chat.stream": {"message": "Hello"},
+        "sessions.change_sessions": {"session_ids": [given["session_id"]], "status": "cancelled"},
+        "chat.stream_chat": {"message": "Hello"},
         "sessions.start_session": {"space_id": given["space_id"]} if reader.email else None,
-        "chat.stream_on_landing": {"message": "Hello"},
+        "chat.stream_chat_on_landing": {"message": "Hello"},
     }
     names = {f"{route.function}.{route.name}": route for route in routes.ROUTES if "contact" in route.callers}
     found = {}
@@ -128,7 +128,7 @@ async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]
         headers = {"Authorization": f"Bearer {reader.token}"}
         path = route.path.format(**given)
         async with reader.client.request(route.method, path, json=bodies.get(name), headers=headers) as response:
-            if name == "conversations.stream":
+            if name == "conversations.stream_conversation":
                 # It does not end: what is stored comes at once.
                 async with asyncio.timeout(10):
                     heard = b""
@@ -138,7 +138,7 @@ async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]
             else:
                 found[name] = await response.text()
             # An answer that is complete is not given anew.
-            assert response.status < 300 or name == "chat.retry", (name, found[name])
+            assert response.status < 300 or name == "chat.retry_turn", (name, found[name])
     return found
 
 

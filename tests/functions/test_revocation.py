@@ -41,7 +41,7 @@ class Guest(Person):
         found = {}
         for route in OF_CONTACTS:
             body = {"session_ids": [self.ids["session_id"]], "status": "cancelled"}
-            body = body if route.name == "change_several" else {} if route.name == "start_session" else body_of(route)
+            body = body if route.name == "change_sessions" else {} if route.name == "start_session" else body_of(route)
             headers = {"Authorization": f"Bearer {self.token}"}
             asked = self.client.request(route.method, fill(route.path, self.ids), json=body, headers=headers)
             async with asked as response:

@@ -93,10 +93,11 @@ async def test_a_body_of_the_protocol_holds_a_whole_chat(visitor: Visitor) -> No
 
 
 async def test_an_unknown_protocol_is_refused_and_leaves_nothing(visitor: Visitor, workspace: Workspace) -> None:
+    await visitor.say("hello")
     before, path = await workspace.counts(), f"/space/{visitor.space_id}/chat/stream"
     for method, address in (("POST", path), ("GET", f"/turns/{uuid4()}/stream"), ("GET", f"{path}/chat/stream")):
-        content = {"message": "hello"} if method == "POST" else None
-        async with visitor.client.request(method, address, params={"protocol": "soap"}, json=content) as response:
+        sent: dict[str, Any] = {"json": {"message": "hello"} if method == "POST" else None, "headers": visitor.headers}
+        async with visitor.client.request(method, address, params={"protocol": "soap"}, **sent) as response:
             (fault,) = (await problem(response))["errors"]
             assert (response.status, fault["field"]) == (422, "protocol")
     assert await workspace.counts() == before

@@ -34,8 +34,8 @@ ALLOWED = {
 
 EVERYWHERE = """
     auth auth.callers auth.signing config database database.commands database.rate_limits database.refusals
-    database.retries errors fields fields.emails fields.invisible fields.models http http.app http.cors
-    http.header_timeout http.read_limits log routes
+    database.retries errors fields fields.emails fields.invisible fields.models http http.app http.binding
+    http.cors http.header_timeout http.read_limits http.request_body log routes
 """
 """The modules of lib that every function imports."""
 
@@ -46,14 +46,14 @@ TURNS = """
 DELIVERIES = "jobs jobs.queue personas.failures providers webhooks webhooks.deliveries"
 QUERIES = "database.management database.paging database.queries"
 SESSIONS = "fields.external_refs sessions workflow workflow.quoting"
-CONTACTS = "auth.client_info contacts fields.phones fields.types http.request_body"
+CONTACTS = "auth.client_info contacts fields.phones fields.types"
 """The modules that several functions import."""
 
 BESIDES = {
     "archive": "archive archive.sweep",
     "chat": f"""
         {TURNS} chat.ai_sdk chat.protocols chat.turn_runner chat.turn_writer chat.whole_answer http.batch_queue
-        http.request_body http.streaming http.widget personas.sanitizer workspaces workspaces.looks
+        http.streaming http.widget personas.sanitizer workspaces workspaces.looks
     """,
     "contacts": f"""
         {CONTACTS} {QUERIES} contacts.contacts contacts.merges contacts.timeline conversations conversations.follow_ups
@@ -61,15 +61,15 @@ BESIDES = {
     """,
     "conversations": f"""
         {TURNS} {SESSIONS} conversations conversations.history conversations.stream database.paging
-        database.queries fields.tags http.batch_queue http.request_body http.streaming sessions.models
+        database.queries fields.tags http.batch_queue http.streaming sessions.models
     """,
     "registration": f"{CONTACTS} auth.proofs contacts.registration",
     "sessions": f"""
-        {TURNS} {QUERIES} {SESSIONS} conversations conversations.follow_ups fields.tags http.request_body sessions.bulk
+        {TURNS} {QUERIES} {SESSIONS} conversations conversations.follow_ups fields.tags sessions.bulk
         sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers
         workflow.workflow
     """,
-    "webhooks": f"{TURNS} {DELIVERIES} http.request_body",
+    "webhooks": f"{TURNS} {DELIVERIES}",
     "worker": f"{TURNS} {DELIVERIES}",
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration personas personas.text

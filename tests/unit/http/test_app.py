@@ -4,18 +4,17 @@ import json
 from collections.abc import AsyncIterator
 from http.client import HTTPConnection
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import aiohttp
 import pytest
 import pytest_asyncio
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
 
 from lib import errors, routes
 from lib.fields import models, types
-from lib.http import app, request_body
+from lib.http import app
 from tests.unit.conftest import app_of, serving
 from tests.unit.sql_functions import SqlFunctions
 
@@ -33,10 +32,8 @@ class Answer(BaseModel):
     nothing: str | None = None
 
 
-async def stream(request: Request) -> Response:
+async def stream_chat(space_id: UUID, said: Said) -> app.Created[Answer]:
     """Stands for the handler that a test puts in its place."""
-    app.path_id(request, "space_id")
-    said = await request_body.read(request, Said)
     match said.message:
         case "not found":
             raise errors.NotFound("persona")
@@ -45,15 +42,15 @@ async def stream(request: Request) -> Response:
         case "break":
             raise RuntimeError("the secret of the house")
         case _:
-            return app.created(Answer(message=said.message))
+            return app.Created(Answer(message=said.message))
 
 
-async def resume(request: Request) -> Answer:
-    """Answers a model."""
-    return Answer(message=str(app.path_id(request, "turn_id")))
+async def look(request: Request) -> Answer:
+    """Answers a model, and reads the request itself."""
+    return Answer(message=str(app.path_id(request, "space_id")))
 
 
-HANDLERS: dict[str, app.Handler] = {route.name: resume for route in routes.of("chat")} | {"stream": stream}
+HANDLERS: dict[str, app.Handler] = {route.name: look for route in routes.of("chat")} | {"stream_chat": stream_chat}
 
 
 @pytest_asyncio.fixture
@@ -79,9 +76,8 @@ async def code_of(answer: aiohttp.ClientResponse) -> str:
 
 
 async def test_a_model_is_answered_without_empty_members_also_under_api(client: aiohttp.ClientSession) -> None:
-    turn = str(uuid4())
-    async with client.get(f"/api/turns/{turn.upper()}/stream") as answer:
-        assert (answer.status, await answer.json()) == (200, {"message": turn})
+    async with client.get(f"/api/space/{str(SPACE).upper()}/look") as answer:
+        assert (answer.status, await answer.json()) == (200, {"message": str(SPACE)})
 
 
 @pytest.mark.parametrize(
@@ -145,7 +141,7 @@ async def test_a_request_is_logged_without_its_content(
     async with client.post(PATH, json={"message": "my password is hunter2"}, headers=headers):
         pass
     line = next(line for line in log_lines if line["event"] == "request")
-    assert (line["function"], line["route"], line["method"], line["status"]) == ("chat", "stream", "POST", 201)
+    assert (line["function"], line["route"], line["method"], line["status"]) == ("chat", "stream_chat", "POST", 201)
     assert line["milliseconds"] >= 0
     assert "hunter" not in json.dumps(log_lines)
 
@@ -232,7 +228,7 @@ async def test_a_sender_that_does_not_read_yet_learns_that_its_body_is_too_large
 
 def test_handlers_and_table_must_agree() -> None:
     with pytest.raises(ValueError, match="chat"):
-        app.function("chat", {"stream": stream})
+        app.function("chat", {"stream_chat": stream_chat})
 
 
 def test_a_function_does_not_start_without_its_settings(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:

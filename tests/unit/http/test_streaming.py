@@ -47,7 +47,7 @@ class Source:
             self.cancelled.set()
             raise
 
-    def response(self, *, drain: bool = True) -> Stream:
+    def response(self, *, drain: bool = True) -> Stream[Event]:
         return Stream(self.events(), drain=drain, encoder=ServerSentEvents())
 
 
