@@ -3,6 +3,7 @@
 import click
 
 from cli import (
+    channels,
     contacts,
     conversations,
     members,
@@ -40,6 +41,7 @@ for command in (
     users.print_token,
     spaces.space,
     personas.persona,
+    channels.channel,
     contacts.contact,
     conversations.conversation,
     sessions.session,

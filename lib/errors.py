@@ -9,7 +9,8 @@
     │   ├── TokenInvalid               token_invalid
     │   ├── TokenExpired               token_expired
     │   ├── TokenRevoked               token_revoked
-    │   └── SecretInvalid              secret_invalid
+    │   ├── SecretInvalid              secret_invalid
+    │   └── TimestampInvalid           timestamp_invalid
     ├── Forbidden              403     forbidden
     │   └── OriginNotAllowed           origin_not_allowed
     ├── NotFound               404     not_found, space_not_found, turn_not_found, persona_not_found, …
@@ -143,6 +144,12 @@ class SecretInvalid(Unauthenticated):
     """The shared secret is missing or wrong, or belongs to an object that does not exist: one error for all three."""
 
     code, title = "secret_invalid", "The secret is not valid here."
+
+
+class TimestampInvalid(Unauthenticated):
+    """The timestamp of a signed delivery is missing, or too far from our clock."""
+
+    code, title = "timestamp_invalid", "The delivery's timestamp is missing or too far from the present."
 
 
 class Forbidden(Problem):
@@ -279,6 +286,8 @@ TITLES: Mapping[str, str] = {
     "too_many_streams": "Too many streams are open.",
     "space_not_found": "There is no such space.",
     "persona_not_found": "There is no such persona.",
+    "channel_not_found": "There is no such channel.",
+    "external_id_taken": "Another channel has this external id.",
     "workspace_not_found": "There is no such workspace.",
     "user_not_found": "There is no such user.",
     "member_not_found": "There is no such member.",
@@ -332,8 +341,8 @@ DETAILS: Mapping[str, str] = {
     "contact_merged": "The contact was merged into {fact}.",
     "already_merged": "The contact was merged into {fact}.",
     "merged_further": "The contact was merged into {fact}, which was merged itself. Undo that merge first.",
-    "persona_in_use": "A space or a session template uses the persona, or it has conversations. Assign another persona "
-    "to them, and disable this one.",
+    "persona_in_use": "A space, a channel or a session template uses the persona, or it has conversations. Assign "
+    "another persona to them, and disable this one.",
     "space_in_use": "The space has active or paused sessions. Disable the space, and delete it when they have ended.",
     "too_many_transitions": "A workspace has at most 1,000 transitions of its own.",
 }

@@ -6,14 +6,14 @@ from starlette.responses import Response
 
 from lib.http import app
 from lib.jobs import queue
-from lib.webhooks import deliveries
+from lib.webhooks.handlers import HANDLERS
 
 BUDGET_SECONDS = 20.0
 
 
 async def run_jobs() -> queue.RunReport:
     """Run due jobs within the time budget."""
-    return await queue.run_due(deliveries.HANDLERS, budget_seconds=BUDGET_SECONDS)
+    return await queue.run_due(HANDLERS, budget_seconds=BUDGET_SECONDS)
 
 
 _serve = app.function("worker", {"run_jobs": run_jobs})

@@ -1,4 +1,4 @@
-"""workspaces: workspaces, their members, spaces, personas, templates and transitions are managed."""
+"""workspaces: workspaces, their members, spaces, personas, channels, templates and transitions are managed."""
 
 from uuid import UUID
 
@@ -17,8 +17,9 @@ from lib.sessions import session_templates
 from lib.sessions.session_templates import Template
 from lib.workflow import workflow_transitions
 from lib.workflow.workflow_transitions import AddedTransition, Transition
-from lib.workspaces import invitations, members, personas, spaces, turn_errors
+from lib.workspaces import channels, invitations, members, personas, spaces, turn_errors
 from lib.workspaces import workspaces as tenants
+from lib.workspaces.channels import Channel
 from lib.workspaces.invitations import Invitation
 from lib.workspaces.members import Member
 from lib.workspaces.personas import Persona
@@ -201,6 +202,46 @@ async def remove_callback_secret(user: User, persona_id: UUID) -> None:
     await personas.remove_callback_secret(managing_as(user), persona_id)
 
 
+async def create_channel(user: User, workspace_id: UUID, new: channels.NewChannel) -> Created[Channel]:
+    """Create a channel."""
+    return Created(await channels.create(managing_as(user), workspace_id, new))
+
+
+async def list_channels(user: User, workspace_id: UUID, paging: PageRequest) -> Page[Channel]:
+    """A workspace's channels."""
+    return await channels.list_all(queries.reading_as(user), workspace_id, paging)
+
+
+async def read_channel(user: User, channel_id: UUID) -> Channel:
+    """A channel."""
+    return await channels.read(queries.reading_as(user), channel_id)
+
+
+async def change_channel(user: User, channel_id: UUID, changes: channels.ChannelChanges) -> Channel:
+    """Change a channel's settings."""
+    return await channels.change(queries.reading_as(user), managing_as(user), channel_id, changes)
+
+
+async def delete_channel(user: User, channel_id: UUID) -> None:
+    """Delete a channel."""
+    await channels.delete(managing_as(user), channel_id)
+
+
+async def set_verify_secret(user: User, channel_id: UUID, given: GivenSecret) -> channels.VerifyToken:
+    """Set what a channel's deliveries are verified with."""
+    return await channels.set_verify_secret(queries.reading_as(user), managing_as(user), channel_id, given)
+
+
+async def rotate_verify_secret(user: User, channel_id: UUID, rotation: Rotation = OPTIONAL) -> NewSecret:
+    """Generate the secret that a channel's deliveries must carry."""
+    return await channels.rotate_verify_secret(queries.reading_as(user), managing_as(user), channel_id, rotation)
+
+
+async def set_channel_token(user: User, channel_id: UUID, given: GivenSecret) -> None:
+    """Set the token that is sent to the API of a channel's provider."""
+    await channels.set_token(managing_as(user), channel_id, given)
+
+
 async def create_template(user: User, workspace_id: UUID, new: session_templates.NewTemplate) -> Created[Template]:
     """Create a session template."""
     return Created(await session_templates.create(managing_as(user), workspace_id, new))
@@ -235,6 +276,8 @@ _HANDLERS = (
     create_space, list_spaces, read_space, change_space, delete_space, rotate_hmac_secret, remove_hmac_secret,
     create_persona, list_personas, read_persona, change_persona, delete_persona,
     set_persona_secret, remove_persona_secret, rotate_callback_secret, remove_callback_secret,
+    create_channel, list_channels, read_channel, change_channel, delete_channel,
+    set_verify_secret, rotate_verify_secret, set_channel_token,
     create_template, list_templates, read_template, change_template, remove_template,
 )  # fmt: skip
 

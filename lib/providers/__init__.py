@@ -1,54 +1,230 @@
 """Providers: the senders of webhooks. One module per sender, found by its name in the path.
 
-A module of this package is a provider if it has the three functions of `Provider`. They are pure: they take a body and
-return an answer or raise an error of lib/errors. `reference` reads the unverified body only to find the secret; then
-`verify` authenticates the sender, and only then `parse` may be trusted.
+A module of this package is a provider if it defines `provider`, an object of a subclass of `Provider`. Providers are
+pure: they take a delivery and return values or raise an error of lib/errors. `reference` reads the unverified delivery
+only to find its secret; then `verify` authenticates the sender, and only then `parse` may be trusted.
+
+A verified delivery of a sender whose format is its own (all but n8n) is never refused for its content: what `parse`
+does not understand is `Unknown`, and is stored and parked.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import importlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.util import find_spec
-from typing import Protocol, cast
+from typing import Any, Literal, TypeVar
 
-from lib.errors import NotFound
+from pydantic import BaseModel, ValidationError
+
+from lib.errors import InvalidJson, NotFound, SecretInvalid
+
+TOLERANCE_SECONDS = 300
+"""How far a signed timestamp may be from our clock: the five minutes of Standard Webhooks."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_PLAIN_KEY = re.compile(r"[\x21-\x7e]{1,240}")
 
 
 @dataclass(frozen=True, slots=True)
-class AsyncAnswer:
+class Delivery:
+    """A delivery as it came: headers with names in lower case, the query's parameters, and the body."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    query: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that a delivery reports.
+
+    ``delivery_key`` is the same whenever a channel's sender reports it again; None if nothing tells a repeat from news.
+    Items of a channel with the same ``ordering_key`` are processed one after another.
+    """
+
+    delivery_key: str | None
+    ordering_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsyncAnswer(Item):
     """A persona's answer by webhook: a text, an error, or a partial text with an error.
 
-    `turn_id` is a UUID in canonical form. `delivery_key` is the same for repeated deliveries of an answer.
+    `turn_id` is a UUID in canonical form.
     """
 
     turn_id: str
     text: str | None
     error: str | None
-    delivery_key: str
 
 
-class Provider(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who wrote a message. ``id`` is the provider's lasting id; the others may change, and may be missing."""
+
+    id: str
+    name: str | None = None
+    username: str | None = None
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A reference to a file at the provider: its id there, or its URL. A location's ``name`` is its coordinates."""
+
+    kind: Literal["image", "audio", "video", "document", "sticker", "location", "contact"]
+    external_id: str | None = None
+    url: str | None = None
+    media_type: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelMessage(Item):
+    """A message in a chat of a messenger.
+
+    ``external_id`` is unique within the chat (``chat_id``). ``thread_id`` is the topic of a forum. ``edited``: it
+    replaces the text of the message with this id. ``by_business``: it was written in the provider's own app by the
+    business; ``sender`` is then the business. ``reply_token`` completes the answer to a command (Discord).
+    """
+
+    external_id: str
+    chat_id: str
+    thread_id: str | None = None
+    sender: Sender
+    is_group: bool = False
+    group_title: str | None = None
+    text: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    sent_at: datetime
+    edited: bool = False
+    by_business: bool = False
+    reply_to: str | None = None
+    reply_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryStatus(Item):
+    """What became of a message that we sent. Statuses arrive in any order."""
+
+    external_id: str
+    status: Literal["sent", "delivered", "read", "failed"]
+    error: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatMigrated(Item):
+    """A chat, or a person's number, has another id from now on."""
+
+    old_chat_id: str
+    new_chat_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusinessEvent(Item):
+    """An object of a business system has changed. ``href`` has its present state; it is untrusted until its host is
+    checked. ``trip_id`` is the short code or the id of its trip."""
+
+    type: str
+    href: str
+    external_id: str
+    trip_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A piece of a transcript. It may come again with the same id and a longer text. Times are in seconds."""
+
+    id: str
+    text: str
+    speaker: str | None
+    is_user: bool
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSegments(Item):
+    """Pieces of a running transcript. ``session_id`` may be the device's ``uid`` itself."""
+
+    uid: str
+    session_id: str
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceConversation(Item):
+    """A finished conversation; it may come again after it was processed anew: the later one replaces it."""
+
+    uid: str
+    external_id: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    title: str | None
+    overview: str | None
+    discarded: bool
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(Item):
+    """Something that we do not process: it is stored and parked. The reason has no text of the delivery."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Nothing to store: a ping, or a report without a content."""
+
+    reason: str
+
+
+Parsed = Item | Ignored
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The response to a verified delivery: a JSON document, or none."""
+
+    document: Mapping[str, Any] | None
+    status: int = 200
+
+
+class Provider:
     """A sender of webhooks."""
 
-    def reference(self, body: bytes) -> str:
-        """The turn's id in the unverified body, to find the secret.
+    process_seconds: float = 5.0
+    """How long a delivery is processed before it is acknowledged; 0: it is left to the worker."""
 
-        Raises InvalidJson, InvalidBody.
+    def reference(self, delivery: Delivery) -> str:
+        """What the unverified delivery says it belongs to, to find the secret: a channel's external id.
+
+        Called if the URL has no channel. Raises NotFound (channel_not_found) if deliveries of this sender do not tell,
+        and InvalidJson, InvalidBody.
         """
-        ...
+        raise NotFound("channel")
 
-    def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Verify, in constant time, that the sender knows the secret. Raises SecretInvalid."""
-        ...
+    def verify(self, secret: str, delivery: Delivery) -> None:
+        """Verify, in constant time, that the sender knows the secret. Raises SecretInvalid, TimestampInvalid."""
+        raise SecretInvalid
 
-    def parse(self, body: bytes) -> AsyncAnswer:
-        """The answer in the body. Raises InvalidJson, InvalidBody."""
-        ...
+    def parse(self, delivery: Delivery, external_id: str | None = None) -> tuple[Parsed, ...]:
+        """What the delivery reports, in its order. ``external_id`` is its channel's. Raises InvalidJson, and n8n's
+        InvalidBody."""
+        raise NotImplementedError
+
+    def acknowledgement(self, delivery: Delivery, *, duplicate: bool) -> Acknowledgement:
+        """The response that the sender expects to a verified delivery."""
+        return Acknowledgement({"received": True, "duplicate": duplicate})
 
 
 def find(name: str) -> Provider:
@@ -56,4 +232,55 @@ def find(name: str) -> Provider:
     path = f"{__name__}.{name}"
     if not _NAME.fullmatch(name) or find_spec(path) is None:
         raise NotFound("provider")
-    return cast("Provider", importlib.import_module(path))
+    provider = importlib.import_module(path).provider
+    if not isinstance(provider, Provider):
+        raise TypeError(f"{path} defines no provider")
+    return provider
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON value of a body. Raises InvalidJson."""
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise InvalidJson from None
+
+
+def read_model(model: type[Model], value: object) -> Model | str:
+    """A JSON value as a model, or the reason why it is none: the first field that does not fit, without its value."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as invalid:
+        fault = invalid.errors(include_input=False, include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in fault["loc"] if isinstance(part, int) or part.isidentifier())
+    return f"malformed: {place or 'body'}"[:200]
+
+
+def unknown(delivery: Delivery, reason: str, key: str | None = None) -> Unknown:
+    """The whole delivery as something that we do not process; without a key of its own, its body's hash is its key."""
+    found = key_of(key) if key else digest(delivery.body)
+    return Unknown(delivery_key=found, ordering_key=found, reason=reason)
+
+
+def key_of(*parts: object) -> str:
+    """A key of these parts that can be stored: they are joined; a long or unprintable key becomes its hash."""
+    joined = ":".join(str(part) for part in parts)
+    return joined if _PLAIN_KEY.fullmatch(joined) else digest(joined.encode("utf-8", "surrogatepass"))
+
+
+def digest(content: bytes) -> str:
+    """A hash as a key."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def require_same(secret: str, offered: str) -> None:
+    """Compare in constant time. Raises SecretInvalid, also if there is no secret."""
+    if not hmac.compare_digest(secret.encode(), offered.encode("utf-8", "surrogateescape")) or not secret:
+        raise SecretInvalid
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

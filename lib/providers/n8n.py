@@ -12,62 +12,63 @@ the same delivery. https://docs.n8n.io/integrations/builtin/core-nodes/n8n-nodes
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from lib.errors import FieldError, InvalidBody, InvalidJson, SecretInvalid
+from lib.errors import FieldError, InvalidBody
 from lib.personas.text import MAX_CHARACTERS, excerpt, find_text
 from lib.personas.thoughts import without_thoughts
 from lib.personas.wrappers import unwrapped
-from lib.providers import AsyncAnswer
+from lib.providers import AsyncAnswer, Delivery, Provider, digest, read_json, require_same
 
 MAX_ERROR_LENGTH = 500
 
 _TEXT_KEYS = ("output", "text", "message", "answer")
 
 
-def reference(body: bytes) -> str:
-    """The id of the turn that the body claims to answer. Raises InvalidJson, InvalidBody."""
-    return _turn_id(_read(body))
+class N8n(Provider):
+    """n8n's HTTP Request node."""
+
+    def reference(self, delivery: Delivery) -> str:
+        """The id of the turn that the body claims to answer. Raises InvalidJson, InvalidBody."""
+        return _turn_id(_read(delivery.body))
+
+    def verify(self, secret: str, delivery: Delivery) -> None:
+        """Compare the secret in the headers with ours. Raises SecretInvalid."""
+        scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
+        is_bearer = scheme.lower() == "bearer"
+        require_same(secret, token.strip() if is_bearer else delivery.headers.get("x-switchboard-secret", ""))
+
+    def parse(self, delivery: Delivery, external_id: str | None = None) -> tuple[AsyncAnswer]:
+        """The answer in the body. Other fields are ignored, so a workflow may send its whole last item.
+
+        Raises InvalidJson, and InvalidBody without a turn id or with neither text nor error.
+        """
+        fields = _read(delivery.body)
+        turn_id = _turn_id(fields)
+        text = find_text({key: fields[key] for key in _TEXT_KEYS if key in fields}, _TEXT_KEYS)
+        if text is not None:
+            text = without_thoughts(unwrapped(text)) or None
+        error = _error(fields.get("error"))
+        if text is None and error is None:
+            raise InvalidBody([FieldError("output", "there must be a text, or an error")])
+        if text is not None and len(text) > MAX_CHARACTERS:
+            raise InvalidBody([FieldError("output", f"must have at most {MAX_CHARACTERS} characters")])
+        # The sender's own id for the delivery, if it sends one; else the content.
+        given = delivery.headers.get("webhook-id") or delivery.headers.get("idempotency-key")
+        key = digest((given or json.dumps([text, error])).encode())
+        return (
+            AsyncAnswer(turn_id=turn_id, text=text, error=error, delivery_key=f"{turn_id}:{key}", ordering_key=turn_id),
+        )
 
 
-def verify(secret: str, headers: Mapping[str, str], body: bytes) -> None:
-    """Compare the secret in the headers with ours, in constant time. Raises SecretInvalid."""
-    lower = {name.lower(): value for name, value in headers.items()}
-    scheme, _, token = lower.get("authorization", "").partition(" ")
-    offered = token.strip() if scheme.lower() == "bearer" else lower.get("x-switchboard-secret", "")
-    if not hmac.compare_digest(secret.encode(), offered.encode("utf-8", "surrogateescape")) or not secret:
-        raise SecretInvalid
-
-
-def parse(body: bytes) -> AsyncAnswer:
-    """The answer in the body. Other fields are ignored, so a workflow may send its whole last item.
-
-    Raises InvalidJson, and InvalidBody without a turn id or with neither text nor error.
-    """
-    fields = _read(body)
-    turn_id = _turn_id(fields)
-    text = find_text({key: fields[key] for key in _TEXT_KEYS if key in fields}, _TEXT_KEYS)
-    if text is not None:
-        text = without_thoughts(unwrapped(text)) or None
-    error = _error(fields.get("error"))
-    if text is None and error is None:
-        raise InvalidBody([FieldError("output", "there must be a text, or an error")])
-    if text is not None and len(text) > MAX_CHARACTERS:
-        raise InvalidBody([FieldError("output", f"must have at most {MAX_CHARACTERS} characters")])
-    digest = hashlib.sha256(json.dumps([text, error]).encode()).hexdigest()
-    return AsyncAnswer(turn_id, text, error, f"{turn_id}:{digest}")
+provider = N8n()
 
 
 def _read(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise InvalidJson from None
+    value = read_json(body)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, dict):

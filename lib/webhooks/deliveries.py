@@ -4,12 +4,12 @@ A stored delivery is acknowledged whatever becomes of its processing: unfinished
 """
 
 import asyncio
-import hashlib
+import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from uuid import UUID
+from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID, uuid4
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from lib import errors, log, providers
 from lib.auth import callers
@@ -19,21 +19,40 @@ from lib.fields.models import Record
 from lib.jobs import queue
 from lib.jobs.queue import Job
 from lib.personas import failures
+from lib.personas.text import clean
+from lib.providers import Acknowledgement, Delivery, Provider
 
-PROCESS_SECONDS = 5.0
-"""How long a delivery is processed before it is acknowledged."""
-
-_KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "idempotency-key")
+_KEPT_HEADERS = (
+    "content-type", "user-agent", "webhook-id", "webhook-timestamp", "svix-id", "svix-timestamp", "idempotency-key",
+)  # fmt: skip
 """The stored headers; others may hold secrets."""
 
+_KEPT_PARAMETERS = ("uid", "session_id", "event")
+"""The stored parameters of the query, as headers of the name `query-…`; others may hold secrets."""
 
-class _Secret(Record):
+JOB_KINDS: Mapping[type[providers.Item], str] = {
+    providers.AsyncAnswer: "persona_answer",
+    providers.ChannelMessage: "channel_message",
+    providers.ChatMigrated: "channel_message",
+    providers.DeliveryStatus: "channel_status",
+    providers.BusinessEvent: "avinode_event",
+    providers.DeviceSegments: "conversation_save",
+    providers.DeviceConversation: "conversation_save",
+}
+"""The kind of job that processes an item; without one, or without a handler, the item is parked."""
+
+
+class _Place(Record):
+    """Where a delivery arrives, and with what it is verified."""
+
     workspace_id: UUID
     secrets: tuple[SecretStr, ...]
+    channel_id: UUID | None = None
+    external_id: str | None = None
 
 
 class _Recorded(Record):
-    job_id: UUID | None
+    job_ids: tuple[UUID, ...]
     duplicate: bool
 
 
@@ -41,49 +60,95 @@ class _Woken(Record):
     woken: bool
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """A stored delivery; ``duplicate``: it was stored before."""
+class _Payload(Record):
+    """What a job knows of its item: its place in what the delivery reports."""
 
-    duplicate: bool
+    item: int = Field(default=0, ge=0)
+    channel_id: UUID | None = None
+    external_id: str | None = None
 
 
-async def receive(provider_name: str, headers: Mapping[str, str], body: bytes) -> Receipt:
-    """Store a provider's delivery once, and process it at once if that is quick.
+async def receive(
+    handlers: queue.Handlers, provider_name: str, channel_id: UUID | None, delivery: Delivery
+) -> Acknowledgement:
+    """Store a provider's delivery once, process it at once if that is quick, and return the response to its sender.
 
-    ``headers`` are in lower case. Raises NotFound (provider_not_found), InvalidJson, InvalidBody, SecretInvalid (also
-    if the turn does not exist), and BackendUnavailable: the provider then sends it again.
+    Raises NotFound (provider_not_found, channel_not_found), InvalidJson, InvalidBody, SecretInvalid (also if there is
+    no such channel or turn, or the channel is disabled), TimestampInvalid, and BackendUnavailable: the provider then
+    sends it again.
     """
     provider = providers.find(provider_name)
-    found = await _secret(provider_name, provider.reference(body))
-    secrets = [secret.get_secret_value() for secret in found.secrets] if found else [""]
-    if not any(_verifies(provider, secret, headers, body) for secret in secrets) or found is None:
-        raise errors.SecretInvalid()
-    answer = provider.parse(body)
-    recorded = await commands.acting_as(callers.System(), callers.Scope(workspace_id=found.workspace_id)).call(
-        "record_event",
-        {
-            "source": provider_name,
-            "delivery_key": _delivery_key(answer, headers),
-            "headers": {name: headers[name] for name in _KEPT_HEADERS if name in headers},
-            "raw_body": body.decode(),
-            "job_kind": "persona_answer",
-            "ordering_key": answer.turn_id,
-        },
-        _Recorded,
-        repeatable=True,
+    place = await _verified_place(provider, provider_name, channel_id, delivery)
+    parsed = provider.parse(delivery, place.external_id)
+    items = [
+        _job(item, number, place, handlers) for number, item in enumerate(parsed) if isinstance(item, providers.Item)
+    ]
+    recorded = _Recorded(job_ids=(), duplicate=False)
+    if items:
+        recorded = await commands.acting_as(callers.System(), callers.Scope(workspace_id=place.workspace_id)).call(
+            "record_event",
+            {
+                "source": provider_name,
+                "delivery_key": items[0]["key"] if len(items) == 1 else _key(place, providers.digest(delivery.body)),
+                "headers": _kept(delivery),
+                "raw_body": delivery.body.decode(),
+                "items": items,
+            },
+            _Recorded,
+            repeatable=True,
+        )
+    log.info(
+        "delivery",
+        provider=provider_name,
+        channel_id=place.channel_id,
+        items=[type(item).__name__ for item in parsed],
+        parked=[item.reason for item in parsed if isinstance(item, providers.Unknown)],
+        duplicate=recorded.duplicate,
     )
-    log.info("delivery", provider=provider_name, turn_id=answer.turn_id, duplicate=recorded.duplicate)
-    if recorded.job_id is not None:
-        await _process_now(recorded.job_id)
-    return Receipt(duplicate=recorded.duplicate)
+    await _process(handlers, recorded.job_ids, provider.process_seconds)
+    return provider.acknowledgement(delivery, duplicate=recorded.duplicate)
+
+
+async def answer_challenge(channel_id: UUID | None, query: Mapping[str, str]) -> str:
+    """The text with which WhatsApp's challenge is answered. Raises SecretInvalid."""
+    from lib.providers import whatsapp  # noqa: PLC0415 (only for a challenge)
+
+    token = query.get("hub.verify_token", "")
+    place = await _place("whatsapp", str(channel_id) if channel_id else token.partition(".")[0])
+    if place is None or query.get("hub.mode") != "subscribe":
+        raise errors.SecretInvalid()
+    for secret in place.secrets:
+        with contextlib.suppress(errors.SecretInvalid):
+            expected = whatsapp.provider.verify_token(secret.get_secret_value(), str(place.channel_id))
+            providers.require_same(expected, token)
+            return query.get("hub.challenge", "")
+    raise errors.SecretInvalid()
+
+
+Kind = TypeVar("Kind", bound=providers.Item)
+
+
+class Work(NamedTuple, Generic[Kind]):
+    """What a job of a delivery is about. ``channel_id`` is None for n8n."""
+
+    item: Kind
+    channel_id: UUID | None
+
+
+def work_of(job: Job, kind: type[Kind]) -> Work[Kind]:
+    """The item of a stored delivery that a job processes. Raises InvalidBody if it is not of this kind."""
+    payload = _Payload.model_validate(job.payload)
+    if job.event is not None:
+        parsed = providers.find(job.event.source).parse(_stored(job.event), payload.external_id)
+        item = parsed[payload.item] if payload.item < len(parsed) else None
+        if isinstance(item, kind):
+            return Work(item, payload.channel_id)
+    raise errors.InvalidBody([errors.FieldError("event", "is missing")])
 
 
 async def finish_deferred_turn(job: Job) -> None:
     """Finish the turn of an asynchronous answer; a turn that has ended does not change."""
-    if job.event is None:
-        raise errors.InvalidBody([errors.FieldError("event", "is missing")])
-    answer = providers.find(job.event.source).parse(job.event.raw_body.encode())
+    answer = work_of(job, providers.AsyncAnswer).item
     finished = await turns.finish(
         commands.acting_as(callers.System(), callers.Scope(workspace_id=job.workspace_id)),
         UUID(answer.turn_id),
@@ -98,45 +163,81 @@ async def finish_deferred_turn(job: Job) -> None:
 HANDLERS: queue.Handlers = {"persona_answer": finish_deferred_turn}
 
 
-async def _secret(provider_name: str, reference: str) -> _Secret | None:
+async def _verified_place(
+    provider: Provider, provider_name: str, channel_id: UUID | None, delivery: Delivery
+) -> _Place:
+    """Where a delivery arrives, if it carries one of the secrets. Raises as `receive`."""
+    place = await _place(provider_name, str(channel_id) if channel_id else provider.reference(delivery))
+    fault: errors.Unauthenticated = errors.SecretInvalid()
+    # Verified without a place too, so that the time taken does not tell whether there is one.
+    for secret in place.secrets if place else (SecretStr(""),):
+        try:
+            provider.verify(secret.get_secret_value(), delivery)
+        except errors.TimestampInvalid as stale:
+            fault = stale
+        except errors.SecretInvalid:
+            pass
+        else:
+            if place is not None:
+                return place
+    raise fault
+
+
+async def _place(provider_name: str, reference: str) -> _Place | None:
+    """Where a delivery with this reference arrives; None if there is no such place."""
     rpc = commands.acting_as(callers.System(), callers.SYSTEM_SCOPE)
     try:
-        return await rpc.call(
-            "webhook_secret", {"provider": provider_name, "reference": reference}, _Secret, repeatable=True
-        )
+        # No reference is longer, and Postgres stores no NUL.
+        arguments = {"provider": provider_name, "reference": reference[:200].replace("\x00", "")}
+        return await rpc.call("webhook_secret", arguments, _Place, repeatable=True)
     except errors.Refused as refused:
         if refused.status != 404:
             raise
         return None
 
 
-def _verifies(provider: providers.Provider, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether the delivery carries this secret."""
+def _job(item: providers.Item, number: int, place: _Place, handlers: queue.Handlers) -> dict[str, Any]:
+    """The job that processes an item, as the database takes it."""
+    kind = JOB_KINDS.get(type(item))
+    payload = _Payload(item=number, channel_id=place.channel_id, external_id=place.external_id)
+    return {
+        "key": _key(place, item.delivery_key or uuid4().hex),
+        "kind": kind if kind in handlers else None,
+        "ordering_key": _key(place, item.ordering_key),
+        "payload": payload.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _key(place: _Place, key: str) -> str:
+    """A key within a channel as one of the workspace; an answer's key names its turn."""
+    return f"{place.channel_id}:{key}" if place.channel_id else key
+
+
+def _kept(delivery: Delivery) -> dict[str, str]:
+    """The headers, and the parameters of the query, that are stored."""
+    kept = {name: delivery.headers[name] for name in _KEPT_HEADERS if name in delivery.headers}
+    kept |= {f"query-{name}": delivery.query[name] for name in _KEPT_PARAMETERS if name in delivery.query}
+    return {name: clean(value)[:1_000] for name, value in kept.items()}
+
+
+def _stored(event: queue.InboundEvent) -> Delivery:
+    """A stored delivery, without its secrets."""
+    query = {name.removeprefix("query-"): value for name, value in event.headers.items() if name.startswith("query-")}
+    return Delivery(event.headers, event.raw_body.encode(), query)
+
+
+async def _process(handlers: queue.Handlers, job_ids: tuple[UUID, ...], seconds: float) -> None:
+    """Process the jobs now. Those that are not done stay in the queue, and the worker is woken."""
+    if not job_ids:
+        return
     try:
-        provider.verify(secret, headers, body)
-    except errors.SecretInvalid:
-        return False
-    return True
-
-
-def _delivery_key(answer: providers.AsyncAnswer, headers: Mapping[str, str]) -> str:
-    """The provider's delivery id for this turn, if it sends one; else a hash of the content."""
-    given = headers.get("webhook-id") or headers.get("idempotency-key")
-    if not given:
-        return answer.delivery_key
-    return f"{answer.turn_id}:{hashlib.sha256(given.encode()).hexdigest()}"
-
-
-async def _process_now(job_id: UUID) -> None:
-    """Process the job now. If that fails, the job stays in the queue and the worker is woken."""
-    try:
-        async with asyncio.timeout(PROCESS_SECONDS):
-            if await queue.run_one(HANDLERS, job_id):
+        async with asyncio.timeout(seconds):
+            if seconds and all([await queue.run_one(handlers, job_id) for job_id in job_ids]):
                 return
     except (errors.Problem, TimeoutError) as hindrance:
-        log.warning("job_left_to_the_worker", job_id=job_id, reason=type(hindrance).__name__)
+        log.warning("jobs_left_to_the_worker", job_ids=job_ids, reason=type(hindrance).__name__)
     try:
         await commands.acting_as(callers.System(), callers.SYSTEM_SCOPE).call("wake_worker", {}, _Woken)
     except errors.Problem as problem:
-        # The schedule runs the job within a minute.
+        # The schedule runs the jobs within a minute.
         log.warning("worker_not_woken", code=problem.code)

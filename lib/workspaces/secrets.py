@@ -1,4 +1,4 @@
-"""Secrets of spaces and personas: given, generated, rotated."""
+"""Secrets of spaces, personas and channels: given, generated, rotated."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -8,9 +8,9 @@ from pydantic import Field, StringConstraints
 from lib.database.management import Database
 from lib.fields.models import Body, Empty, Record
 
-Slot = Literal["hmac", "secret", "callback"]
+Slot = Literal["hmac", "secret", "callback", "verify", "token"]
 """Which secret: a space's, under which identity tokens and emails are signed; a persona's own; that of its asynchronous
-answers."""
+answers; what verifies a channel's deliveries; the token of its provider's API."""
 
 MAX_OVERLAP_SECONDS = 7 * 86_400
 """Seconds for which a replaced secret may stay valid: a week."""
@@ -29,7 +29,8 @@ class NewSecret(Record):
 
 
 class GivenSecret(Body):
-    """The secret that a persona sends with its calls. It is a header's value: printable ASCII, no blanks around it."""
+    """The secret that a persona or a channel sends with its calls, or that its provider gave. It is a header's value:
+    printable ASCII, no blanks around it."""
 
     secret: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", max_length=4_096)] = (
         Field(repr=False)
@@ -37,13 +38,16 @@ class GivenSecret(Body):
 
 
 async def replace(database: Database, slot: Slot, owner_id: UUID, given: GivenSecret) -> None:
-    """Set the secret of a persona."""
+    """Set the secret of a persona or channel."""
     arguments = {"slot": slot, "owner_id": owner_id, "action": "set", "secret": given.secret}
     await database.call("replace_secret", arguments, Empty, repeatable=True)
 
 
 async def rotate(database: Database, slot: Slot, owner_id: UUID, rotation: Rotation) -> NewSecret:
-    """Replace the secret of a space or persona by a generated one. Not retried: each call generates another one."""
+    """Replace the secret of a space, persona or channel by a generated one.
+
+    Not retried: each call generates another one.
+    """
     arguments = {"slot": slot, "owner_id": owner_id, "action": "rotate", "overlap_seconds": rotation.overlap_seconds}
     return await database.call("replace_secret", arguments, NewSecret)
 

@@ -1,4 +1,4 @@
-"""Settings: workspaces, spaces, personas and session templates are created, changed and listed in the same way."""
+"""Settings: how workspaces, spaces, personas, channels and session templates are created, changed and listed."""
 
 from typing import Literal, TypeVar
 from uuid import UUID
@@ -11,7 +11,7 @@ from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
 from lib.fields.models import PartialUpdate, Record
 
-Kind = Literal["workspace", "space", "persona", "template"]
+Kind = Literal["workspace", "space", "persona", "channel", "template"]
 Settings = TypeVar("Settings", bound=BaseModel)
 
 

@@ -24,42 +24,45 @@ comment on column public.inbound_events.delivery_key is 'What makes a delivery t
 comment on column public.inbound_events.headers is 'Chosen headers; never one that carries a secret.';
 alter table public.inbound_events enable row level security;
 
-create function public.record_event(
-    source       text,
-    delivery_key text,
-    headers      jsonb,
-    raw_body     text,
-    job_kind     text,
-    ordering_key text default null
-)
+create function public.record_event(source text, delivery_key text, headers jsonb, raw_body text, items jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
     workspace constant uuid := private.enter();
     event     uuid;
-    job       uuid;
+    queued    integer := 0;
 begin
     insert into public.inbound_events as e (workspace_id, source, delivery_key, headers, raw_body)
     values (workspace, record_event.source, record_event.delivery_key, record_event.headers, record_event.raw_body)
     on conflict on constraint inbound_events_delivery_key do nothing
     returning e.id into event;
-    if event is null then
-        select e.id, case when j.status in ('queued', 'running') then j.id end
-          into event, job
-          from public.inbound_events e
-          left join public.jobs j on j.event_id = e.id
-         where e.workspace_id = workspace
-           and e.source = record_event.source
-           and e.delivery_key = record_event.delivery_key;
-        return jsonb_build_object('event_id', event, 'job_id', job, 'duplicate', true);
+    if event is not null then
+        -- A delivery of several items may come again in other groups.
+        insert into public.jobs (workspace_id, kind, event_id, item_key, ordering_key, payload)
+        select workspace, i.kind, event, i.key, i.ordering_key, coalesce(i.payload, '{}')
+          from rows from (jsonb_to_recordset(items) as (key text, kind text, ordering_key text, payload jsonb)) with ordinality
+               as i (key, kind, ordering_key, payload, place)
+         where i.kind is not null
+         order by i.place
+        on conflict (workspace_id, kind, item_key) where item_key is not null do nothing;
+        get diagnostics queued = row_count;
     end if;
-    insert into public.jobs (workspace_id, kind, event_id, ordering_key)
-    values (workspace, record_event.job_kind, event, record_event.ordering_key)
-    returning id into job;
-    return jsonb_build_object('event_id', event, 'job_id', job, 'duplicate', false);
+    return jsonb_build_object(
+        'event_id', coalesce(event, (select e.id
+                                       from public.inbound_events e
+                                      where e.workspace_id = workspace
+                                        and e.source = record_event.source
+                                        and e.delivery_key = record_event.delivery_key)),
+        'duplicate', queued = 0 and (event is null or items @? '$[*] ? (@.kind != null)'),
+        'job_ids', (select coalesce(jsonb_agg(j.id order by j.seq), '[]')
+                      from jsonb_to_recordset(items) as i (key text, kind text)
+                      join public.jobs j on j.workspace_id = workspace
+                                        and j.kind = i.kind
+                                        and j.item_key = i.key
+                     where j.status in ('queued', 'running')));
 end;
 $$;
-comment on function public.record_event is 'Stores a verified delivery as it came and queues its job; a delivery that came before is only found again. job_id is null once its job is done.';
+comment on function public.record_event is 'Stores a verified delivery as it came and queues a job for each of its items: [{key, kind, ordering_key, payload}]. A delivery or an item that came before changes nothing; an item without a kind is parked. {event_id, duplicate, job_ids}: whether nothing is new, and the jobs of the items that are not done.';
 
 grant execute on function
     public.record_event

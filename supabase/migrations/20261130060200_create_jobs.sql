@@ -16,6 +16,7 @@ create table public.jobs (
     status          public.job_status not null default 'queued',
     ordering_key    text,
     event_id        uuid,
+    item_key        text,
     payload         jsonb             not null default '{}',
     attempts        integer           not null default 0,
     max_attempts    integer           not null default 8,
@@ -27,18 +28,21 @@ create table public.jobs (
     constraint jobs_pkey              primary key (id),
     constraint jobs_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
     constraint jobs_event_id_fkey     foreign key (workspace_id, event_id) references public.inbound_events (workspace_id, id) on delete cascade,
-    constraint jobs_lengths           check (length(kind) between 1 and 64 and length(ordering_key) between 1 and 400),
+    constraint jobs_lengths           check (length(kind) between 1 and 64 and length(ordering_key) between 1 and 400
+        and length(item_key) between 1 and 400),
     constraint jobs_running           check ((status = 'running') = (lease_until is not null)),
     constraint jobs_finished          check ((status in ('succeeded', 'failed')) = (finished_at is not null))
 );
 comment on table public.jobs is 'One piece of background work, queued in the transaction that causes it.';
 comment on column public.jobs.seq is 'The order in which jobs were queued.';
 comment on column public.jobs.ordering_key is 'Jobs of one key run one at a time, in the order they were queued.';
+comment on column public.jobs.item_key is 'The item of a delivery that it is about: each item is queued once for a kind, however often it comes.';
 comment on column public.jobs.lease_until is 'Past it the worker is taken for dead and the job may be claimed again.';
 alter table public.jobs enable row level security;
 create index jobs_due_idx on public.jobs (next_attempt_at, id) where status in ('queued', 'running');
 create index jobs_ordering_key_idx on public.jobs (workspace_id, ordering_key, seq) where status in ('queued', 'running');
 create index jobs_lease_until_idx on public.jobs (lease_until) where status = 'running';
+create unique index jobs_item_key_idx on public.jobs (workspace_id, kind, item_key) where item_key is not null;
 create index jobs_event_id_idx on public.jobs (event_id);
 create index jobs_workspace_id_idx on public.jobs (workspace_id, status, created_at);
 

@@ -1,4 +1,4 @@
--- Settings: how members create and change workspaces, spaces, personas and session templates.
+-- Settings: how members create and change workspaces, spaces, personas, channels and session templates.
 
 create function private.apply_settings(kind text, object_id uuid, changes jsonb)
     returns boolean language plpgsql set search_path = ''
@@ -48,6 +48,17 @@ begin
                 end if;
                 raise sqlstate 'PT422' using message = 'invalid_body', detail = 'collecting_per_message';
             end;
+        when 'channel' then
+            begin
+                update public.channels c
+                   set (name, persona_id, external_id, config, enabled)
+                     = (select n.name, n.persona_id, n.external_id, n.config, n.enabled
+                          from jsonb_populate_record(c, changes) n)
+                 where c.id = object_id
+                   and jsonb_populate_record(c, changes) is distinct from c;
+            exception when unique_violation then
+                raise sqlstate 'PT409' using message = 'external_id_taken';
+            end;
         when 'template' then
             begin
                 update public.session_templates t
@@ -79,7 +90,7 @@ begin
     return found;
 end;
 $$;
-comment on function private.apply_settings is 'Writes the given settings of a workspace, space, persona or template; whether one of them changed.';
+comment on function private.apply_settings is 'Writes the given settings of a workspace, space, persona, channel or template; whether one of them changed.';
 
 create function private.settings_of(kind text, object_id uuid)
     returns jsonb language plpgsql stable set search_path = ''
@@ -89,11 +100,12 @@ begin
         when 'workspace' then (select to_jsonb(w) from public.workspace_settings w where w.id = object_id)
         when 'space'     then (select to_jsonb(s) from public.space_settings s where s.id = object_id)
         when 'persona'   then (select to_jsonb(p) from public.persona_settings p where p.id = object_id)
+        when 'channel'   then (select to_jsonb(c) from public.channel_settings c where c.id = object_id)
         when 'template'  then (select to_jsonb(t) from public.session_templates t where t.id = object_id)
     end;
 end;
 $$;
-comment on function private.settings_of is 'A workspace, space, persona or template as lists show it; null if there is none.';
+comment on function private.settings_of is 'A workspace, space, persona, channel or template as lists show it; null if there is none.';
 
 create function public.create_in_workspace(kind text, workspace_id uuid, settings jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -112,6 +124,10 @@ begin
             insert into public.personas (id, workspace_id, kind, name)
             values (object_id, workspace, settings ->> 'kind', settings ->> 'name')
             on conflict (id) do nothing;
+        when 'channel' then
+            insert into public.channels (id, workspace_id, kind, name)
+            values (object_id, workspace, (settings ->> 'kind')::public.channel_kind, settings ->> 'name')
+            on conflict (id) do nothing;
         when 'template' then
             insert into public.session_templates (id, workspace_id, name)
             values (object_id, workspace, settings ->> 'name')
@@ -128,7 +144,7 @@ begin
     return private.settings_of(kind, object_id);
 end;
 $$;
-comment on function public.create_in_workspace is 'Creates a space, persona or template; a repeated id returns the existing one. For owners and admins.';
+comment on function public.create_in_workspace is 'Creates a space, persona, channel or template; a repeated id returns the existing one. For owners and admins.';
 
 create function public.change_settings(kind text, object_id uuid, changes jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -152,7 +168,7 @@ begin
     return settings;
 end;
 $$;
-comment on function public.change_settings is 'Changes the given settings of a workspace, space, persona or template; the others stay. For owners and admins.';
+comment on function public.change_settings is 'Changes the given settings of a workspace, space, persona, channel or template; the others stay. For owners and admins.';
 
 grant execute on function
     private.apply_settings, private.settings_of, public.create_in_workspace, public.change_settings

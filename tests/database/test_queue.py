@@ -22,14 +22,13 @@ async def _deliver(desk: Desk, key: str, ordering_key: str | None = None, worksp
         delivery_key=key,
         headers={"content-type": "application/json"},
         raw_body='{"a": 1}',
-        job_kind="persona_answer",
-        ordering_key=ordering_key,
+        items=[{"key": key, "kind": "persona_answer", "ordering_key": ordering_key}],
     )
 
 
 async def _queue(desk: Desk, count: int, ordering_key: str | None = None) -> list[str]:
     """Record new deliveries; the ids of their jobs."""
-    return [(await _deliver(desk, str(uuid.uuid4()), ordering_key))["job_id"] for _ in range(count)]
+    return [(await _deliver(desk, str(uuid.uuid4()), ordering_key))["job_ids"][0] for _ in range(count)]
 
 
 async def _claim(desk: Desk, max_jobs: int = 10, **more: Any) -> list[dict[str, Any]]:
@@ -74,11 +73,11 @@ async def test_a_delivery_is_stored_raw_and_queued_once(desk: Desk) -> None:
     async with desk.crowd(20) as crowd:
         answers = await asyncio.gather(*(_deliver(crowd, "d1", "k") for _ in range(20)))
     (first,) = (each for each in answers if not each["duplicate"])
-    assert {(each["event_id"], each["job_id"]) for each in answers} == {(first["event_id"], first["job_id"])}
+    assert {(each["event_id"], *each["job_ids"]) for each in answers} == {(first["event_id"], *first["job_ids"])}
 
     assert await _claim(desk) == [
         {
-            "id": first["job_id"],
+            "id": first["job_ids"][0],
             "workspace_id": WORKSPACE,
             "kind": "persona_answer",
             "attempts": 1,
@@ -91,16 +90,45 @@ async def test_a_delivery_is_stored_raw_and_queued_once(desk: Desk) -> None:
             },
         }
     ]
-    await _complete(desk, first["job_id"])
-    assert (await _deliver(desk, "d1", "k")).body == {**first.body, "job_id": None, "duplicate": True}
+    await _complete(desk, first["job_ids"][0])
+    assert (await _deliver(desk, "d1", "k")).body == {**first.body, "job_ids": [], "duplicate": True}
     assert await desk.count("inbound_events") == await desk.count("jobs") == 1
     assert await _claim(desk) == []
+
+
+async def test_each_item_of_a_delivery_is_queued_once_however_it_is_grouped(desk: Desk) -> None:
+    async def deliver(key: str, *items: tuple[str, str | None]) -> Answer:
+        return await desk.call(
+            "record_event",
+            on_a_turn(),
+            source="whatsapp",
+            delivery_key=key,
+            headers={},
+            raw_body="{}",
+            items=[{"key": item, "kind": kind, "ordering_key": "k", "payload": {"item": n}}
+                   for n, (item, kind) in enumerate(items)],
+        )  # fmt: skip
+
+    both = await deliver("d1", ("a", "channel_message"), ("b", "channel_message"))
+    assert (len(both["job_ids"]), both["duplicate"]) == (2, False)
+    assert (await deliver("d2", ("b", "channel_message")))["duplicate"] is True
+    more = await deliver("d3", ("b", "channel_message"), ("c", "channel_message"), ("b", "channel_status"))
+    assert (more["duplicate"], more["job_ids"][0]) == (False, both["job_ids"][1])
+    queued = await desk.admin.fetch("select kind, item_key, payload ->> 'item' as item from public.jobs order by seq")
+    assert [tuple(row) for row in queued] == [
+        ("channel_message", "a", "0"), ("channel_message", "b", "1"),
+        ("channel_message", "c", "1"), ("channel_status", "b", "2"),
+    ]  # fmt: skip
+    # What nothing processes is stored, and repeats are found.
+    assert [(await deliver("d4", ("x", None)))[name] for name in ("duplicate", "job_ids")] == [False, []]
+    assert (await deliver("d4", ("x", None)))["duplicate"] is True
+    assert await desk.count("inbound_events") == 4
 
 
 async def test_jobs_of_one_key_run_in_order_and_one_at_a_time(desk: Desk) -> None:
     (a1, a2), (b1,), (free,) = await _queue(desk, 2, "a"), await _queue(desk, 1, "b"), await _queue(desk, 1)
     workspace, _ = await desk.open_workspace()
-    elsewhere = (await _deliver(desk, "d1", "a", workspace))["job_id"]
+    (elsewhere,) = (await _deliver(desk, "d1", "a", workspace))["job_ids"]
 
     assert set(await _claimed(desk)) == {a1, b1, free, elsewhere}
     await _complete(desk, b1)

@@ -70,11 +70,12 @@ async def test_a_message_is_answered_queued_and_archived_on_every_version(
         await desk.let_lease_run_out(stale)
         assert await desk.expire() == 1
 
-        delivery: JSON = {"source": "n8n", "delivery_key": "d", "headers": {}, "raw_body": "{}", "job_kind": "x"}
+        items = [{"key": "d", "kind": "x", "ordering_key": None}]
+        delivery: JSON = {"source": "n8n", "delivery_key": "d", "headers": {}, "raw_body": "{}", "items": items}
         event = await desk.call("record_event", on_a_turn(), **delivery)
         claimed = await desk.call("claim_jobs", SYSTEM)
-        assert [job["id"] for job in claimed["jobs"]] == [event["job_id"]]
-        await desk.call("complete_job", on_a_turn(), job_id=event["job_id"], attempt=1)
+        assert [job["id"] for job in claimed["jobs"]] == event["job_ids"]
+        await desk.call("complete_job", on_a_turn(), job_id=event["job_ids"][0], attempt=1)
         await desk.end_session(ann["session_id"], "completed")
         old = "update public.sessions set ended_at = now() - interval '1 year' where ended_at is not null"
         await desk.admin.execute(old)

@@ -43,7 +43,7 @@ TURNS = """
     auth.client_info auth.proofs chat chat.events chat.stopping chat.turns fields.types http.sse outbound
     outbound.addresses personas personas.text
 """
-DELIVERIES = "jobs jobs.queue personas.failures providers webhooks webhooks.deliveries"
+DELIVERIES = "jobs jobs.queue personas.failures providers webhooks webhooks.deliveries webhooks.handlers"
 QUERIES = "database.management database.paging database.queries"
 SESSIONS = "fields.external_refs sessions workflow workflow.quoting"
 CONTACTS = "auth.client_info contacts fields.phones fields.types"
@@ -73,8 +73,8 @@ BESIDES = {
     "worker": f"{TURNS} {DELIVERIES}",
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration personas personas.text
-        sessions.session_templates workflow.workflow_transitions workspaces workspaces.invitations workspaces.looks
-        workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces
+        sessions.session_templates workflow.workflow_transitions workspaces workspaces.channels workspaces.invitations
+        workspaces.looks workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces
         workspaces.turn_errors workspaces.workspaces
     """,
 }

@@ -93,13 +93,18 @@ recover_session(sessions.{a,b,c}) | act
 # A turn that is under way is not retried.
 retry_turn(turns.{a,b,c}) | act=transition_not_allowed
 recover_session(sessions.b_old) | act=transition_not_allowed; for_agent managing_agent: session_not_found
-record_event('n8n', 'one', '{}', '{}', 'n8n.answer') | event_id | at_work=one
-record_event('n8n', 'two', '{}', '{}', 'n8n.answer') | event_id | at_work=new
+record_event('n8n', 'one', '{}', '{}', '[{"key": "one", "kind": "x"}]') | duplicate | at_work=True
+record_event('n8n', 'two', '{}', '{}', '[{"key": "two", "kind": "x"}]') | duplicate | at_work=False
 complete_job(jobs.{running,running_2}, 1) | status | at_work=succeeded
 fail_job(jobs.{running,running_2}, 1, 'why', true) | status | at_work=queued
 webhook_secret('n8n', 'turns.a') | secrets | system=callback-one former-persona_one
 webhook_secret('n8n', 'turns.c') | secrets | system=callback-two former-persona_two
 webhook_secret('n8n', 'sessions.a') | system=not_found
+webhook_secret('telegram', 'channels.one') | secrets | system=verify-one former-channel_one
+webhook_secret('telegram', 'two') | secrets | system=verify-two former-channel_two
+webhook_secret('discord', 'channels.one') | system=not_found
+channel_connection(channels.one) | token | at_work=token-one
+channel_connection(channels.two) | token | at_work=token-two
 claim_jobs() | id | system=queued queued_2
 claim_jobs(1, 60, jobs.queued_2) | id | system=queued_2
 expire_idle_sessions() | timed_out | system=0
@@ -256,6 +261,11 @@ create_in_workspace('space', workspaces.two, '{"kind": "embed", "name": "x", "pe
     | manage=new
 create_in_workspace('persona', workspaces.{one,two}, '{"kind": "demo", "name": "x"}') | id | manage=new
 create_in_workspace('persona', workspaces.one, '{"id": "personas.two", "kind": "x", "name": "x"}') | manage=id_taken
+create_in_workspace('channel', workspaces.{one,two}, '{"kind": "omi", "name": "x"}') | id | manage=new
+create_in_workspace('channel', workspaces.one, '{"kind": "telegram", "name": "x", "external_id": "two"}') \
+    | manage=external_id_taken
+create_in_workspace('channel', workspaces.one, '{"kind": "omi", "name": "x", "persona_id": "personas.two"}') \
+    | manage=persona_not_found
 create_in_workspace('template', workspaces.one, '{"name": "x"}') | id | manage=new
 create_in_workspace('template', workspaces.one, '{"name": "x", "persona_id": "personas.two"}') \
     | manage=persona_not_found
@@ -265,16 +275,21 @@ change_settings('workspace', workspaces.{one,two}, '{"name": "x", "allowed_netwo
 change_settings('space', spaces.{one,two}, '{"name": "x", "hmac_secret_id": null}') | has_hmac_secret | manage=True
 change_settings('space', spaces.one, '{"persona_id": "personas.two"}') | manage=persona_not_found
 change_settings('persona', personas.{one,two}, '{"name": "x", "kind": "n8n", "secret_id": null}') | kind | manage=demo
+change_settings('channel', channels.{one,two}, '{"name": "x", "verify_secret_id": null}') | has_verify_secret \
+    | manage=True
 change_settings('template', session_templates.{one,two}, '{"name": "x"}') | name | manage=x
 delete_space(spaces.closed) | own
 delete_space(spaces.{one,two}) | own=space_in_use
 delete_persona(personas.well_one) | own
 delete_persona(personas.{one,two}) | own=persona_in_use
+delete_channel(channels.{one,two}) | manage
 remove_session_template(session_templates.{one,two}) | manage
 replace_secret('hmac', spaces.{one,two}, 'rotate', overlap_seconds => 60) | manage
 replace_secret('hmac', spaces.{one,two}, 'remove') | manage
 replace_secret('secret', personas.{one,two}, 'set', 'x') | manage
 replace_secret('callback', personas.{one,two}, 'rotate', overlap_seconds => 60) | manage
+replace_secret('verify', channels.{one,two}, 'rotate', overlap_seconds => 60) | manage
+replace_secret('token', channels.{one,two}, 'set', 'x') | manage
 add_workflow_transition(workspaces.one, '{"workflow": "refit", "to_step": "begin_two"}') | id | manage=new
 add_workflow_transition(workspaces.two, '{"workflow": "refit", "to_step": "begin_two"}') | id | manage=two
 remove_workflow_transition(workspaces.one, workflow_transitions.one) | manage
@@ -336,6 +351,9 @@ private.is_signed(spaces.two, array['a@access.test'], hmac.two) | value | *: Fal
 private.email_is_confirmed(users.guest, 'guest@access.test') | value | *: True
 private.email_is_confirmed(users.stranger, 'stranger@access.test') | value | *: False
 private.callback_secret(turns.a) | workspace_id | system=one
+private.verify_secrets('telegram', channels.one, null) | workspace_id | system=one
+private.channel_token(channels.one) | value | *: None; in_one: token-one
+private.channel_token(channels.two) | value | *: None; for_C: token-two
 private.claim_due_jobs(1, 60, jobs.queued) | system
 private.wake('worker') | system
 [switchboard service_role]

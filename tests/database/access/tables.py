@@ -37,6 +37,7 @@ invitations                    | MMM | one two email_key=x | email=x | entered; 
     admin owner: @one; admin_2: @two
 personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
+channels                       | MMM | one two name=x external_id=x | name=x | entered; members
 session_templates              | MMM | one two name=x | name=x | entered; members
 contacts                       | EEO | old_one old_two | first_name=x | entered; members; contact:; A: a; C: c
 contact_identities             | EEE | a c key=x | value=x | entered; members
@@ -94,6 +95,7 @@ member_details of workspace_members | operators; members
 workspace_settings of workspaces | entered; members
 persona_settings of personas | entered; members
 space_settings of spaces | entered; members
+channel_settings of channels | entered; members
 private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
 private.reads                  | --- | one two subject=x | taken=77 | none
 private.open_streams           | --- | one two subject=x | address=x | none

@@ -47,6 +47,9 @@ spaces: kind=embed name=* persona_id=personas.~ hmac_secret_id=secret:hmac-~ all
     one two:
     landing: kind=landing
     closed: enabled=false
+channels: kind=telegram name=* external_id=* persona_id=personas.~ verify_secret_id=secret:verify-* \
+        token_secret_id=secret:token-*
+    one two:
 contacts: first_name=*
     a b guest c d:
     group_one group_two: kind=group title=* first_name=null
@@ -151,6 +154,7 @@ session_stats_daily: day=2025-01-02 part=0
 private.retired_secrets: secret_id=secret:former-* accepted_until=SOON
     space_one space_two: space_id=spaces.~
     persona_one persona_two: persona_id=personas.~
+    channel_one channel_two: channel_id=channels.~
 private.reads: subject=*
     one two:
 private.open_streams: subject=* address=192.0.2.1 ends_at=SOON

@@ -20,7 +20,7 @@ from lib.database.paging import NewestPageRequest
 from lib.fields.models import PartialUpdate
 from lib.sessions import models, session_templates, statistics
 from lib.workflow import workflow_transitions
-from lib.workspaces import invitations, members, personas, spaces, turn_errors, workspaces
+from lib.workspaces import channels, invitations, members, personas, spaces, turn_errors, workspaces
 from lib.workspaces.secrets import GivenSecret, Rotation
 
 Typed = Callable[..., Result]
@@ -43,6 +43,11 @@ BODIES: dict[str, type[BaseModel]] = {
     "persona update": personas.PersonaChanges,
     "persona set-secret": GivenSecret,
     "persona rotate-callback-secret": Rotation,
+    "channel create": channels.NewChannel,
+    "channel update": channels.ChannelChanges,
+    "channel set-verify-secret": GivenSecret,
+    "channel rotate-verify-secret": Rotation,
+    "channel set-token": GivenSecret,
     "template create": session_templates.NewTemplate,
     "template update": session_templates.TemplateChanges,
     "transition add": workflow_transitions.NewTransition,
@@ -60,6 +65,8 @@ BODIES: dict[str, type[BaseModel]] = {
 
 SAID_OTHERWISE = {
     "persona set-secret": {"secret"},  # on standard input
+    "channel set-verify-secret": {"secret"},
+    "channel set-token": {"secret"},
     "contact create": {"evidence"},  # by --verified-by
     "contact update": {"evidence"},
     "contact resolve": {"platform", "platform_id", "evidence"},  # as platform:id; by --verified-by

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from lib import personas
 from lib.personas import demo, n8n, openai
 from lib.personas.text import excerpt
+from lib.providers import Delivery
 from lib.providers import n8n as provider
 from tests.unit.persona_turns import SHIPPED
 
@@ -42,13 +43,14 @@ def test_the_configs_shown_fit() -> None:
 
 def test_the_callback_expressions_survive_quotes_and_line_ends() -> None:
     turn_id, text = "01a1fe15-0000-7000-8000-000000000001", 'She said "no"\n\\ and {{ left }}'
-    body, error = {"json": {"body": {"turnId": turn_id}}}, {"json": {"execution": {"error": {"message": text}}}}
-    run_data = {"Webhook": [{"data": {"main": [[body]]}}]}
-    items = {"Webhook": {"item": body}, "Error Trigger": {"item": error}}
+    start, error = {"json": {"body": {"turnId": turn_id}}}, {"json": {"execution": {"error": {"message": text}}}}
+    run_data = {"Webhook": [{"data": {"main": [[start]]}}]}
+    items = {"Webhook": {"item": start}, "Error Trigger": {"item": error}}
     current = {"output": text, "data": {"resultData": {"runData": run_data}}}
     expressions = re.findall(r"\{\{ (JSON\.stringify\(.*?\)) \}\}", PAGE, re.DOTALL)
     for expression, fails in zip(expressions, (False, True), strict=True):
         script = f"const items = {json.dumps(items)}, $json = {json.dumps(current)}, $ = name => items[name];"
         run = ["node", "-e", f"{script} process.stdout.write({expression})"]
-        answer = provider.parse(subprocess.run(run, capture_output=True, check=True, timeout=20).stdout)
+        body = subprocess.run(run, capture_output=True, check=True, timeout=20).stdout
+        (answer,) = provider.provider.parse(Delivery({}, body, {}))
         assert (answer.turn_id, answer.error if fails else answer.text) == (turn_id, excerpt(text) if fails else text)

@@ -1,0 +1,220 @@
+"""Telegram: updates of a bot.
+
+    POST /webhooks/telegram/{channel_id}
+    X-Telegram-Bot-Api-Secret-Token: <the channel's verify secret, as given to setWebhook>
+
+Telegram sends an update again for up to 24 hours, and holds back the later updates of its queue meanwhile: so a
+verified update is always accepted. https://core.telegram.org/bots/api#update
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from lib.fields.models import Record
+from lib.personas.text import clean
+from lib.providers import (
+    Attachment,
+    ChannelMessage,
+    ChatMigrated,
+    Delivery,
+    Ignored,
+    Parsed,
+    Provider,
+    Sender,
+    key_of,
+    read_json,
+    read_model,
+    require_same,
+    unknown,
+)
+
+
+class _User(Record):
+    id: int
+    is_bot: bool
+    first_name: str = ""
+    last_name: str = ""
+    username: str | None = None
+
+
+class _Chat(Record):
+    id: int
+    type: str
+    title: str | None = None
+    username: str | None = None
+
+
+class _File(Record):
+    file_id: str
+    mime_type: str | None = None
+    file_name: str | None = None
+
+
+class _Location(Record):
+    latitude: float
+    longitude: float
+
+
+class _Contact(Record):
+    phone_number: str
+    first_name: str = ""
+
+
+class _Replied(Record):
+    message_id: int
+
+
+class _Message(Record):
+    message_id: int
+    date: datetime
+    edit_date: datetime | None = None
+    chat: _Chat
+    sender: _User | None = Field(default=None, validation_alias="from")
+    sender_chat: _Chat | None = None
+    message_thread_id: int | None = None
+    is_topic_message: bool = False
+    reply_to_message: _Replied | None = None
+    text: str | None = None
+    caption: str | None = None
+    photo: tuple[_File, ...] = ()
+    document: _File | None = None
+    animation: _File | None = None
+    audio: _File | None = None
+    voice: _File | None = None
+    video: _File | None = None
+    video_note: _File | None = None
+    sticker: _File | None = None
+    location: _Location | None = None
+    contact: _Contact | None = None
+    migrate_to_chat_id: int | None = None
+    migrate_from_chat_id: int | None = None
+
+
+class _Update(Record):
+    update_id: int
+    message: _Message | None = None
+    edited_message: _Message | None = None
+
+
+_FILES = (
+    # An animation is sent as a document too, for old clients.
+    ("animation", "video"),
+    ("document", "document"),
+    ("audio", "audio"),
+    ("voice", "audio"),
+    ("video", "video"),
+    ("video_note", "video"),
+    ("sticker", "sticker"),
+)
+
+
+class Telegram(Provider):
+    """A bot's webhook."""
+
+    def verify(self, secret: str, delivery: Delivery) -> None:
+        """Compare the secret token with ours. Raises SecretInvalid."""
+        require_same(secret, delivery.headers.get("x-telegram-bot-api-secret-token", ""))
+
+    def parse(self, delivery: Delivery, external_id: str | None = None) -> tuple[Parsed, ...]:
+        """The update's message or migration."""
+        document = read_json(delivery.body)
+        update = read_model(_Update, document)
+        if isinstance(update, str):
+            return (unknown(delivery, update),)
+        message = update.message or update.edited_message
+        if message is None:
+            return (unknown(delivery, _kind(document), str(update.update_id)),)
+        key = str(update.update_id)
+        moved = _migrated(message, key)
+        return (moved or _message(message, key, edited=update.message is None),)
+
+
+provider = Telegram()
+
+
+def _kind(document: dict[str, Any]) -> str:
+    """What an update is about: its one member besides its id."""
+    names = [name for name in document if name != "update_id" and name.isidentifier()]
+    return f"update: {names[0][:64]}" if names else "update"
+
+
+def _migrated(message: _Message, key: str) -> ChatMigrated | None:
+    """A group that became a supergroup; both of the chats report it."""
+    here = message.chat.id
+    if message.migrate_to_chat_id is not None:
+        old, new = here, message.migrate_to_chat_id
+    elif message.migrate_from_chat_id is not None:
+        old, new = message.migrate_from_chat_id, here
+    else:
+        return None
+    return ChatMigrated(delivery_key=key, ordering_key=str(here), old_chat_id=str(old), new_chat_id=str(new))
+
+
+def _message(message: _Message, key: str, *, edited: bool) -> Parsed:
+    text, attachments = clean(message.text or message.caption or ""), _attachments(message)
+    if not text.strip() and not attachments:
+        return Ignored("a service message")
+    sender = _sender(message)
+    if sender is None:
+        return Ignored("a message of a bot")
+    thread = message.message_thread_id if message.is_topic_message else None
+    replied = message.reply_to_message.message_id if message.reply_to_message else None
+    return ChannelMessage(
+        delivery_key=key,
+        ordering_key=str(message.chat.id) if thread is None else key_of(message.chat.id, thread),
+        external_id=str(message.message_id),
+        chat_id=str(message.chat.id),
+        thread_id=None if thread is None else str(thread),
+        sender=sender,
+        is_group=message.chat.type != "private",
+        group_title=clean(message.chat.title) if message.chat.title else None,
+        text=text,
+        attachments=attachments,
+        sent_at=message.edit_date or message.date if edited else message.date,
+        edited=edited,
+        # Each message of a topic replies to the message that opened the topic.
+        reply_to=None if replied is None or replied == thread else str(replied),
+    )
+
+
+def _sender(message: _Message) -> Sender | None:
+    """Who wrote a message: an anonymous admin is the group itself; None for a bot."""
+    if (chat := message.sender_chat) is not None:
+        return Sender(id=str(chat.id), name=clean(chat.title) if chat.title else None, username=_text(chat.username))
+    user = message.sender
+    if user is None or user.is_bot:
+        return None
+    name = clean(f"{user.first_name} {user.last_name}").strip()
+    return Sender(id=str(user.id), name=name or None, username=_text(user.username))
+
+
+def _attachments(message: _Message) -> tuple[Attachment, ...]:
+    found: list[Attachment] = []
+    if message.photo:  # in several sizes, the largest last
+        found.append(Attachment(kind="image", external_id=clean(message.photo[-1].file_id)))
+    for name, kind in _FILES:
+        file: _File | None = getattr(message, name)
+        if file is not None and not (name == "document" and message.animation is not None):
+            found.append(_file(kind, file))
+    if (place := message.location) is not None:
+        found.append(Attachment(kind="location", name=f"{place.latitude}, {place.longitude}"))
+    if (card := message.contact) is not None:
+        found.append(Attachment(kind="contact", name=clean(f"{card.first_name} {card.phone_number}").strip()))
+    return tuple(found)
+
+
+def _file(kind: Any, file: _File) -> Attachment:
+    return Attachment(
+        kind=kind,
+        external_id=clean(file.file_id),
+        media_type=_text(file.mime_type),
+        name=_text(file.file_name),
+    )
+
+
+def _text(value: str | None) -> str | None:
+    return clean(value) if value else None
