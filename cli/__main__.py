@@ -3,6 +3,7 @@
 import click
 
 from cli import (
+    api_keys,
     channels,
     contacts,
     conversations,
@@ -37,6 +38,7 @@ def main() -> None:
 for command in (
     workspaces.workspace,
     members.member,
+    api_keys.api_key,
     users.user,
     users.print_token,
     spaces.space,

@@ -9,6 +9,8 @@
     │   ├── TokenInvalid               token_invalid
     │   ├── TokenExpired               token_expired
     │   ├── TokenRevoked               token_revoked
+    │   ├── ApiKeyInvalid              api_key_invalid
+    │   ├── ApiKeyExpired              api_key_expired
     │   ├── SecretInvalid              secret_invalid
     │   └── TimestampInvalid           timestamp_invalid
     ├── Forbidden              403     forbidden
@@ -138,6 +140,18 @@ class TokenRevoked(Unauthenticated):
     """The contact was signed out, or the space that issued the token revoked all of its tokens."""
 
     code, title = "token_revoked", "The bearer token has been revoked."
+
+
+class ApiKeyInvalid(Unauthenticated):
+    """The API key is malformed, unknown or revoked."""
+
+    code, title = "api_key_invalid", "The API key is not valid here."
+
+
+class ApiKeyExpired(Unauthenticated):
+    """The API key has expired."""
+
+    code, title = "api_key_expired", "The API key has expired."
 
 
 class SecretInvalid(Unauthenticated):
@@ -276,6 +290,8 @@ class BackendUnavailable(Problem):
 
 TITLES: Mapping[str, str] = {
     "count_not_allowed": "This kind of count is not available.",
+    "api_key_not_found": "There is no such API key.",
+    "user_required": "Only a signed-in user may do this, not an API key.",
     "job_not_found": "There is no such job.",
     "space_in_use": "The space is in use.",
     "persona_in_use": "The persona is in use.",
@@ -354,8 +370,10 @@ REASONS: Mapping[str, str] = {
     "contact_not_assigned": "The contact's session is not assigned to you.",
     "email_not_confirmed": "No user has confirmed this email.",
     "exact_count_only": "Only count=exact is available.",
+    "expiry_in_the_past": "expires_at must be in the future.",
     "first_step_without_workflow": "A workflow and its first step are given together.",
     "follow_up_role": "A follow-up has the role contact, member or persona.",
+    "ingest_key": "An API key for ingest registers, resolves, captures and sends messages only.",
     "identities_of_other_kind": "A person's identities and a group's cannot be one contact's.",
     "max_age_hours_too_small": "max_age_hours must be at least 1.",
     "members_only": "Only members may do this.",
@@ -431,6 +449,8 @@ FAILURES: Mapping[str, Failure] = {
     "stream_limit": Failure("The stream has reached its time limit; reconnect.", retryable=True),
     "token_expired": Failure("The token has expired.", retryable=False),
     "token_revoked": Failure("The token has been revoked.", retryable=False),
+    "api_key_invalid": Failure("The API key is not valid any more.", retryable=False),
+    "api_key_expired": Failure("The API key has expired.", retryable=False),
     "conversation_not_found": Failure("There is no such conversation.", retryable=False),
     "backend_unavailable": Failure("The service is not available at the moment.", retryable=True),
     "internal_error": Failure("Something went wrong on our side.", retryable=True),

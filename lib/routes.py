@@ -134,6 +134,9 @@ ROUTES: tuple[Route, ...] = (
     Route("workspaces", "list_members", "GET", "/workspaces/{workspace_id}/members", ("user",)),
     Route("workspaces", "set_member", "PUT", "/workspaces/{workspace_id}/members/{user_id}", ("user",)),
     Route("workspaces", "remove_member", "DELETE", "/workspaces/{workspace_id}/members/{user_id}", ("user",)),
+    Route("workspaces", "list_api_keys", "GET", "/workspaces/{workspace_id}/api-keys", ("user",)),
+    Route("workspaces", "create_api_key", "POST", "/workspaces/{workspace_id}/api-keys", ("user",)),
+    Route("workspaces", "revoke_api_key", "DELETE", "/workspaces/{workspace_id}/api-keys/{key_id}", ("user",)),
     Route("workspaces", "list_invitations", "GET", "/workspaces/{workspace_id}/invitations", ("user",)),
     Route("workspaces", "invite_member", "POST", "/workspaces/{workspace_id}/invitations", ("user",)),
     Route(

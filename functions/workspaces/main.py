@@ -17,8 +17,9 @@ from lib.sessions import session_templates
 from lib.sessions.session_templates import Template
 from lib.workflow import workflow_transitions
 from lib.workflow.workflow_transitions import AddedTransition, Transition
-from lib.workspaces import channels, invitations, members, personas, spaces, turn_errors
+from lib.workspaces import api_keys, channels, invitations, members, personas, spaces, turn_errors
 from lib.workspaces import workspaces as tenants
+from lib.workspaces.api_keys import ApiKey, CreatedApiKey
 from lib.workspaces.channels import Channel
 from lib.workspaces.invitations import Invitation
 from lib.workspaces.members import Member
@@ -77,6 +78,21 @@ async def set_member(user: User, workspace_id: UUID, user_id: UUID, grant: membe
 async def remove_member(user: User, workspace_id: UUID, user_id: UUID) -> None:
     """Remove a member; every member may leave."""
     await members.remove(managing_as(user), workspace_id, user_id)
+
+
+async def list_api_keys(user: User, workspace_id: UUID, paging: PageRequest) -> Page[ApiKey]:
+    """A workspace's API keys, also revoked ones."""
+    return await api_keys.list_all(queries.reading_as(user), workspace_id, paging)
+
+
+async def create_api_key(user: User, workspace_id: UUID, new: api_keys.NewApiKey) -> Created[CreatedApiKey]:
+    """Create an API key; the response alone shows it."""
+    return Created(await api_keys.create(managing_as(user), workspace_id, new))
+
+
+async def revoke_api_key(user: User, workspace_id: UUID, key_id: UUID) -> None:
+    """Revoke an API key at once."""
+    await api_keys.revoke(managing_as(user), workspace_id, key_id)
 
 
 async def invite_member(user: User, workspace_id: UUID, new: invitations.NewInvitation) -> Created[Invitation]:
@@ -270,7 +286,7 @@ async def remove_template(user: User, template_id: UUID) -> None:
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
     set_allowed_networks, list_turn_errors,
-    list_members, set_member, remove_member,
+    list_members, set_member, remove_member, list_api_keys, create_api_key, revoke_api_key,
     invite_member, list_invitations, withdraw_invitation, list_own_invitations, accept_invitation,
     list_transitions, add_transition, remove_transition,
     create_space, list_spaces, read_space, change_space, delete_space, rotate_hmac_secret, remove_hmac_secret,

@@ -1,7 +1,7 @@
 """Callers: the senders of requests, their claims for the database, and the contact tokens that the functions sign.
 
-Requests carry one of three credentials: a contact token, which registration signs; a user token of Supabase Auth; or
-the cron secret of the database's schedules.
+Requests carry one of four credentials: a contact token, which registration signs; a user token of Supabase Auth; an API
+key (lib/auth/api_keys.py); or the cron secret of the database's schedules.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from lib import config, errors
-from lib.auth import signing
+from lib.auth import api_keys, signing
 from lib.fields import emails
 from lib.fields.models import Record
 from lib.routes import CallerKind
@@ -65,6 +65,10 @@ class Contact:
     expires_at: float = field(default=math.inf, repr=False, compare=False)
     """The time, in seconds since 1970, from which the token is refused."""
 
+    def query_token(self) -> str:
+        """The token with which PostgREST reads for the contact: the contact's own."""
+        return self.token
+
     def claims(self) -> dict[str, Any]:
         """JWT claims for the database."""
         return {
@@ -94,6 +98,10 @@ class User:
     expires_at: float = field(default=math.inf, repr=False, compare=False)
     """The time, in seconds since 1970, from which the token is refused."""
 
+    def query_token(self) -> str:
+        """The token with which PostgREST reads for the user: the user's own."""
+        return self.token
+
     def claims(self) -> dict[str, str]:
         """JWT claims for the database, with the email's key, under which the database looks for the confirmed email."""
         claims = {"kind": "user", "user_id": str(self.user_id)}
@@ -103,6 +111,25 @@ class User:
             with contextlib.suppress(ValueError):
                 claims |= {"email": self.email, "email_key": emails.parse(self.email).key}
         return claims
+
+
+@dataclass(frozen=True)
+class ApiKey(User):
+    """A machine with an API key, which has the rights of a member of the key's workspace: ``user_id`` is the key's id.
+
+    Only the database knows whether the key is valid: it checks ``key_hash`` in the transaction of each command and
+    query.
+    """
+
+    key_hash: str = field(default="", repr=False)
+
+    def query_token(self) -> str:
+        """A token of at most one minute that names the key."""
+        return api_keys.query_token(self.token_claims, int(time.time() // api_keys.SIGNED_EVERY_SECONDS))
+
+    def claims(self) -> dict[str, str]:
+        """JWT claims for the database."""
+        return {"kind": "key", "user_id": str(self.user_id), "key_hash": self.key_hash}
 
 
 @dataclass(frozen=True)
@@ -210,7 +237,7 @@ async def require(request: Request, kinds: Collection[CallerKind]) -> Caller:
     if set(kinds) == {"cron"}:
         raise errors.SecretInvalid()
     caller = await caller_of(request)
-    if type(caller) in classes_of(kinds):
+    if isinstance(caller, tuple(classes_of(kinds))):
         return caller
     raise errors.TokenMissing() if isinstance(caller, Anonymous) else errors.Forbidden()
 
@@ -261,6 +288,8 @@ def same_secret(given: str, expected: str) -> bool:
 
 async def identify(token: str) -> Contact | User:
     """The contact or user of a bearer token. Raises as caller_of."""
+    if api_keys.is_key(token):
+        return _api_key(token)
     from lib.auth import tokens  # noqa: PLC0415 (brings cryptography along; see lib/auth/tokens.py)
 
     unverified = tokens.decode_unverified(token)
@@ -292,6 +321,12 @@ async def identify(token: str) -> Contact | User:
         token_claims=json.dumps(claims),
         expires_at=tokens.end_of(claims),
     )
+
+
+def _api_key(token: str) -> ApiKey:
+    key_id, key_hash = api_keys.read(token)
+    claims = {"role": ApiKey.role, "sub": str(key_id), "key_hash": key_hash}
+    return ApiKey(user_id=key_id, email=None, token=token, token_claims=json.dumps(claims), key_hash=key_hash)
 
 
 def contact_token(

@@ -200,6 +200,9 @@ async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMess
     if message.identity_token is not None and not isinstance(caller, callers.Anonymous):
         # The two may name two persons, and the message would reach the conversation of the first.
         raise errors.InvalidBody([errors.FieldError("identity_token", "is for callers without a bearer token")])
+    if isinstance(caller, callers.ApiKey) and any(warning.field == "email" for warning in message.warnings):
+        # The email says who the sender is; without it the message would be the key's own.
+        raise errors.InvalidBody([errors.FieldError(w.field, w.message) for w in message.warnings])
     scope = callers.Scope() if space_id is None else callers.Scope.at_space(caller, space_id)
     rpc = commands.acting_as(caller, scope)
     arguments = message.sender(space_id) | {

@@ -14,6 +14,8 @@ _STATUSES: Mapping[str, HTTPStatus] = {
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "token_expired": HTTPStatus.UNAUTHORIZED,
     "token_revoked": HTTPStatus.UNAUTHORIZED,
+    "api_key_invalid": HTTPStatus.UNAUTHORIZED,
+    "api_key_expired": HTTPStatus.UNAUTHORIZED,
     "conversation_not_found": HTTPStatus.NOT_FOUND,
     "persona_timeout": HTTPStatus.GATEWAY_TIMEOUT,
     "lease_expired": HTTPStatus.SERVICE_UNAVAILABLE,

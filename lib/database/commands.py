@@ -82,7 +82,7 @@ class Rpc:
         InternalError (logged) for every other failure, which is our own mistake. As the caller also TokenExpired and
         Forbidden.
         """
-        call = _Call(name, tuple(arguments), _encode(arguments), *self._identity())
+        call = _Call(name, tuple(arguments), _encode(arguments), *self._identity(), self._shows_key())
 
         async def once() -> Answer:
             status, content = await _run(call, patience.try_seconds)
@@ -105,6 +105,11 @@ class Rpc:
             return callers.own_claims(self.caller), self.caller.role
         raise TypeError("only a contact or a user has a role of their own")
 
+    def _shows_key(self) -> bool:
+        """Whether a key has to be admitted first. A command within a workspace continues one that was admitted: the
+        answer to a message is stored even if the key is revoked meanwhile."""
+        return isinstance(self.caller, callers.ApiKey) and (self.scope is None or self.scope.workspace_id is None)
+
 
 def acting_as(caller: callers.Caller, scope: callers.Scope) -> Rpc:
     """The SQL functions that only we may execute, on behalf of this caller and no further than the scope."""
@@ -125,13 +130,20 @@ async def close() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One call: ``claims`` and ``arguments`` are JSON objects, ``names`` the arguments' names."""
+    """One call: ``claims`` and ``arguments`` are JSON objects, ``names`` the arguments' names, and ``shows_key`` means
+    that the caller's API key is admitted first."""
 
     name: str
     names: tuple[str, ...]
     arguments: str
     claims: str
     role: str | None
+    shows_key: bool
+
+    @property
+    def signature(self) -> tuple[str, tuple[str, ...], bool]:
+        """What the statement depends on."""
+        return self.name, self.names, self.shows_key
 
 
 async def _run(call: _Call, seconds: float) -> tuple[int | None, str]:
@@ -178,7 +190,7 @@ class _Database:
             max_cached_statement_lifetime=0,
             server_settings={"application_name": "switchboard"},
         )
-        self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._statements: dict[tuple[str, tuple[str, ...], bool], str] = {}
 
     async def run(self, connection: PoolConnectionProxy, call: _Call) -> tuple[int | None, str]:
         """As `_run`, over this connection."""
@@ -194,7 +206,7 @@ class _Database:
             row = await connection.fetchrow(statement, call.claims, call.arguments)
         except asyncpg.UndefinedFunctionError:
             # The function may have been replaced by one with other arguments.
-            self._statements.pop((call.name, call.names), None)
+            self._statements.pop(call.signature, None)
             raise
         if row is None:
             raise RuntimeError("a call is one row")
@@ -203,25 +215,28 @@ class _Database:
 
     async def _statement(self, connection: PoolConnectionProxy, call: _Call) -> str:
         """The statement that calls the function with arguments of these names. Raises UndefinedFunctionError."""
-        if (known := self._statements.get((call.name, call.names))) is not None:
+        if (known := self._statements.get(call.signature)) is not None:
             return known
         for found in await connection.fetch(_SIGNATURE, call.name):
             types = dict(zip(found["names"] or (), found["types"], strict=True))
             if types.keys() >= set(call.names):
-                statement = _statement(call.name, {name: types[name] for name in call.names}, found["is_json"])
-                self._statements[call.name, call.names] = statement
+                statement = _statement(call, {name: types[name] for name in call.names}, found["is_json"])
+                self._statements[call.signature] = statement
                 return statement
         raise asyncpg.UndefinedFunctionError("no such function, or not with these arguments")
 
 
-def _statement(name: str, types: Mapping[str, str], is_json: bool) -> str:
+def _statement(call: _Call, types: Mapping[str, str], is_json: bool) -> str:
     """The call as one statement: $1 is the claims, $2 the arguments.
 
-    `case` makes Postgres set the claims before the call; `offset 0` keeps the status from being read before it.
+    `case` makes Postgres set the claims, and admit an API key, before the call; `offset 0` keeps the status from being
+    read before it.
     """
     given = ", ".join(f"{_quoted(argument)} := a.{_quoted(argument)}" for argument in types)
-    function = f"public.{_quoted(name)}({given})"
+    function = f"public.{_quoted(call.name)}({given})"
     result = f"{function}::text" if is_json else f"pg_catalog.to_json({function})::text"
+    if call.shows_key:
+        result = f"case when private.admit_key('{call.name}') then {result} end"
     columns = ", ".join(f"{_quoted(argument)} {type_}" for argument, type_ in types.items())
     source = f"pg_catalog.json_to_record($2::json) as a ({columns})" if types else "(select $2::json) as a"
     return f"""

@@ -137,7 +137,7 @@ def reading_as(caller: callers.Contact | callers.User, *, as_member: bool = True
     if (client := _clients.get(loop)) is None:
         settings = config.settings()
         client = _clients[loop] = connect(settings.rest_url, settings.supabase_anon_key.get_secret_value())
-    headers = {"Authorization": f"Bearer {caller.token}"}
+    headers = {"Authorization": f"Bearer {caller.query_token()}"}
     return Queries(client, headers if as_member else headers | {"Read-As": "user"})
 
 

@@ -16,6 +16,9 @@ _UNAVAILABLE_CLASSES = ("57P0", "08", "53")
 _ROLLED_BACK = {"40001", "40P01", "55P03", "PGRST000", "PGRST002"}
 _VANISHED = {"23503", "P0002", "42883"}
 """A row that an earlier statement had found is gone, or a function was replaced."""
+_UNAUTHENTICATED: Mapping[str, type[errors.Problem]] = {
+    problem.code: problem for problem in (errors.TokenRevoked, errors.ApiKeyInvalid, errors.ApiKeyExpired)
+}
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
@@ -70,8 +73,8 @@ def of_result(call: str, status: int, document: Mapping[str, Any]) -> errors.Pro
 
 
 def _raised(status: int, code: str, fact: str | None) -> errors.Problem:
-    if code == errors.TokenRevoked.code:
-        return errors.TokenRevoked()
+    if code in _UNAUTHENTICATED:
+        return _UNAUTHENTICATED[code]()
     detail = errors.detail(code, fact)
     if (status, code) == (errors.InvalidBody.status, errors.InvalidBody.code):
         return errors.InvalidBody([errors.FieldError("", detail or "does not fit")])

@@ -40,7 +40,7 @@ _ORDER: tuple[Source, ...] = ("request", "caller", "path", "query", "header", "b
 """The order in which the parts of a request are read, and thereby refused."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_NOUNS = {"app_id": "space"}
+_NOUNS = {"app_id": "space", "key_id": "api_key"}
 
 
 class Query:

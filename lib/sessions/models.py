@@ -133,6 +133,7 @@ class Session(Record):
     contact: ContactRef | None
     user_id: UUID | None
     assigned_user_id: UUID | None = None
+    opened_by_key_id: UUID | None = None
     channel: str
     space_id: UUID | None
     thread_key: str | None

@@ -193,6 +193,8 @@ class _Reader:
     database: Queries
     as_member: bool
     user_id: UUID | None = None
+    worker: str = "assigned_user_id"
+    """The column that names an agent who works on a session."""
 
     @property
     def view(self) -> str:
@@ -201,7 +203,8 @@ class _Reader:
 
 def _reader(caller: Caller, *, as_member: bool) -> _Reader:
     user_id = caller.user_id if isinstance(caller, callers.User) else None
-    return _Reader(queries.reading_as(caller, as_member=as_member), as_member, user_id)
+    worker = "opened_by_key_id" if isinstance(caller, callers.ApiKey) else "assigned_user_id"
+    return _Reader(queries.reading_as(caller, as_member=as_member), as_member, user_id, worker)
 
 
 async def _first(caller: Caller, read_as: Callable[[_Reader], Awaitable[Found]], nothing: object) -> Found:
@@ -373,7 +376,7 @@ def _own(query: Query, reader: _Reader) -> Query:
         return query
     if not reader.as_member:
         return query.eq("user_id", user_id)
-    return query.or_(f"user_id.eq.{user_id},assigned_user_id.eq.{user_id}")
+    return query.or_(f"user_id.eq.{user_id},{reader.worker}.eq.{user_id}")
 
 
 def _with(query: Query, column: str, wanted: bool) -> Query:
@@ -437,9 +440,10 @@ async def _require_conversation(caller: Caller, conversation_id: UUID) -> None:
 
 
 async def _roles(user: callers.User) -> Mapping[UUID, str]:
-    """The user's role in each workspace of which they are a member."""
+    """The role of a user, or of an API key, in each workspace of which they are a member."""
     database = queries.reading_as(user)
-    query = database.table("workspace_members").select("workspace_id,role").eq("user_id", user.user_id)
+    table, column = ("api_keys", "id") if isinstance(user, callers.ApiKey) else ("workspace_members", "user_id")
+    query = database.table(table).select("workspace_id,role").eq(column, user.user_id)
     return {member.workspace_id: member.role for member in await database.rows(query, _Membership)}
 
 

@@ -72,7 +72,8 @@ declare
         'arrivals_by_space', jsonb_build_object(
             'place', 6, 'subject', space.id, 'quota', space.arrivals_per_minute, 'object_id', space.id));
 begin
-    if address is not null then
+    -- A server with a key sends the arrivals of all its visitors from one address.
+    if address is not null and private.calling_kind() <> 'key' then
         limits := limits || jsonb_build_object(
             'arrivals_by_address', jsonb_build_object(
                 'place', 5, 'subject', space.id || ' ' || private.limit_subject(address), 'quota', space.arrivals_per_minute_by_address, 'object_id', space.id));
@@ -80,21 +81,23 @@ begin
     return limits;
 end;
 $$;
-comment on function private.arrival_limits is 'The limits for callers without a token: {name: {place, subject, quota (per minute), object_id}}.';
+comment on function private.arrival_limits is 'The limits for arrivals, such as callers without a token: {name: {place, subject, quota (per minute), object_id}}.';
 
 create function private.message_limits(workspace public.workspaces, space public.spaces, address text)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 declare
-    caller constant jsonb := private.claims() -> 'caller';
+    caller constant jsonb   := private.claims() -> 'caller';
+    -- A server with a key sends the messages of many contacts to a space from one address.
+    serves constant boolean := caller ->> 'kind' = 'key' and space.id is not null;
 begin
     -- From the least to the most shared row, so that the most contended one is locked for the shortest time.
     return jsonb_strip_nulls(jsonb_build_object(
         'messages_by_contact', case when caller ->> 'contact_id' is not null then jsonb_build_object(
             'place', 1, 'subject', caller -> 'contact_id', 'quota', workspace.messages_per_minute_by_contact, 'object_id', caller -> 'contact_id') end,
-        'messages_by_user', case when caller ->> 'user_id' is not null then jsonb_build_object(
+        'messages_by_user', case when caller ->> 'user_id' is not null and not serves then jsonb_build_object(
             'place', 2, 'subject', caller -> 'user_id', 'quota', workspace.messages_per_minute_by_user, 'object_id', caller -> 'user_id') end,
-        'messages_by_address', case when address is not null then jsonb_build_object(
+        'messages_by_address', case when address is not null and not serves then jsonb_build_object(
             'place', 3, 'subject', private.limit_subject(address), 'quota', workspace.messages_per_minute_by_address,
             'object_id', coalesce(space.id, workspace.id)) end,
         'messages_by_space', case when space.id is not null then jsonb_build_object(

@@ -95,7 +95,7 @@ create table public.contact_identities (
 comment on table public.contact_identities is 'One way to recognise a contact, with its evidence.';
 comment on column public.contact_identities.key is 'The value by which identities are compared, normalised once in lib/fields/identities.py.';
 comment on column public.contact_identities.value is 'The value as typed.';
-comment on column public.contact_identities.verified_by is 'The kind of proof: supabase_auth, identity_token, hmac, or a service (telegram, whatsapp, …); null while asserted.';
+comment on column public.contact_identities.verified_by is 'The kind of proof: supabase_auth, identity_token, hmac, api_key, or a service (telegram, whatsapp, …); null while asserted.';
 comment on column public.contact_identities.contact_kind is 'The kind of the contact, kept equal by the foreign key.';
 comment on column public.contact_identities.asserted_by is 'Who gave it first, at created_at: contact (typed it), member (entered it), service (a program or provider).';
 alter table public.contact_identities enable row level security;
@@ -400,7 +400,7 @@ begin
            contact.workspace_id, contact.id, contact.kind, (asked.value ->> 'kind')::public.identity_kind, asked.value ->> 'key',
            asked.value ->> 'value',
            case when attach_identities.verified_by is null then 'asserted' else 'verified' end::public.proof,
-           case when private.calling_user() is null then 'service' else 'member' end,
+           case when private.calling_kind() = 'user' then 'member' else 'service' end,
            attach_identities.verified_by, case when attach_identities.verified_by is not null then now() end
       from jsonb_array_elements(identities) asked
     on conflict on constraint contact_identities_key do update
@@ -435,6 +435,10 @@ declare
     made      boolean := false;
     proves    boolean;
 begin
+    if private.calling_kind() = 'key' then
+        -- The machine vouches for what it names.
+        verified_by := coalesce(verified_by, 'api_key');
+    end if;
     if make then
         perform private.lock_identities(workspace, identities);
         loop

@@ -49,9 +49,14 @@ as $$
     select s.conversation_id
       from public.sessions s
      where s.assigned_user_id = (select auth.uid())
+       and s.workspace_id in (select private.member_workspaces())
+    union
+    select s.conversation_id
+      from public.sessions s
+     where s.opened_by_key_id = (select auth.uid())
        and s.workspace_id in (select private.member_workspaces());
 $$;
-comment on function private.own_conversations is 'The conversations of the signed-in user (the owner''s side only for a member), and those assigned to the user as a member.';
+comment on function private.own_conversations is 'The conversations of the signed-in user or API key (the owner''s side only for a member), those assigned to the user as a member, and those of sessions that the key opened.';
 
 create function private.find_or_create_conversation(
     contact_id uuid, user_id uuid, persona_id uuid, space_id uuid, thread_key text, proof public.proof)

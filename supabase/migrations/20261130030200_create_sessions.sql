@@ -36,6 +36,7 @@ create table public.sessions (
     first_message_at      timestamptz,
     updated_at            timestamptz           not null default clock_timestamp(),
     subject               text,
+    opened_by_key_id      uuid,
     constraint sessions_pkey                  primary key (id),
     constraint sessions_workspace_key         unique (workspace_id, id),
     constraint sessions_conversation_key      unique (workspace_id, conversation_id, id),
@@ -47,6 +48,8 @@ create table public.sessions (
         references public.workspace_members (workspace_id, user_id) on delete set null (assigned_user_id),
     constraint sessions_taken_over_by_fkey    foreign key (workspace_id, taken_over_by)
         references public.workspace_members (workspace_id, user_id) on delete set null (taken_over_by),
+    constraint sessions_opened_by_key_id_fkey foreign key (workspace_id, opened_by_key_id)
+        references public.api_keys (workspace_id, id) on delete set null (opened_by_key_id),
     constraint sessions_metadata_object       check (jsonb_typeof(metadata) = 'object'),
     constraint sessions_ended                 check ((status in ('active', 'paused')) = (ended_at is null)),
     constraint sessions_archived              check ((status = 'archived') = (archived_at is not null and status_before_archive is not null)),
@@ -62,6 +65,7 @@ comment on column public.sessions.channel is 'That of its conversation, which ke
 comment on column public.sessions.assigned_user_id is 'The member who is responsible for it; null: none, also after that member left.';
 comment on column public.sessions.turn_count is 'Equals the number of its turns; changed in the transaction that adds one.';
 comment on column public.sessions.error_message is 'The code of the last failure, of a turn or of the session.';
+comment on column public.sessions.opened_by_key_id is 'The agent''s API key that opened it, and may work on it: a key is not assigned.';
 comment on column public.sessions.subject is 'What it is about, as members name it.';
 comment on column public.sessions.updated_at is 'When the row was last changed, in whatever column.';
 comment on column public.sessions.message_count is 'Equals the number of its messages; changed in the transaction that adds one.';
@@ -82,6 +86,8 @@ create index sessions_user_id_idx
  on public.sessions (user_id, workspace_id, created_at, id) include (contact_id) where user_id is not null;
 create index sessions_assigned_user_id_idx
  on public.sessions (assigned_user_id, workspace_id, created_at, id) include (conversation_id) where assigned_user_id is not null;
+create index sessions_opened_by_key_id_idx
+ on public.sessions (opened_by_key_id, workspace_id, created_at, id) include (conversation_id) where opened_by_key_id is not null;
 create index sessions_last_activity_at_idx on public.sessions (last_activity_at);
 create index sessions_archivable_idx on public.sessions (workspace_id, ended_at)
     where status in ('completed', 'failed', 'timeout', 'cancelled');
@@ -163,9 +169,14 @@ as $$
     select s.id
       from public.sessions s
      where s.assigned_user_id = (select auth.uid())
+       and s.workspace_id in (select private.member_workspaces())
+    union
+    select s.id
+      from public.sessions s
+     where s.opened_by_key_id = (select auth.uid())
        and s.workspace_id in (select private.member_workspaces());
 $$;
-comment on function private.own_sessions is 'The sessions of the signed-in user (the owner''s side only for a member), and those assigned to the user as a member.';
+comment on function private.own_sessions is 'The sessions of the signed-in user or API key (the owner''s side only for a member), those assigned to the user as a member, and those that the key opened.';
 
 create function private.find_or_create_session(conversation public.conversations, metadata jsonb)
     returns public.sessions language plpgsql set search_path = ''
@@ -236,13 +247,13 @@ create function private.may_work_on_session(session public.sessions)
     returns boolean language sql stable set search_path = ''
 as $$
     select exists (select
-                     from public.workspace_members m
+                     from private.memberships(c.caller) m
                     where m.workspace_id = session.workspace_id
-                      and private.claims() #>> '{caller,kind}' = 'user'
-                      and m.user_id = (private.claims() #>> '{caller,user_id}')::uuid
-                      and (m.role in ('owner', 'admin') or m.user_id in (session.user_id, session.assigned_user_id)));
+                      and (m.role in ('owner', 'admin')
+                           or c.caller in (session.user_id, session.assigned_user_id, session.opened_by_key_id)))
+      from (select private.calling_user() as caller) c;
 $$;
-comment on function private.may_work_on_session is 'Whether the caller is a member who may work on the session: owners and admins on all, agents on their own and assigned ones.';
+comment on function private.may_work_on_session is 'Whether the caller is a member who may work on the session: owners and admins on all, agents on their own and assigned ones, an agent''s API key also on those that it opened.';
 
 create function private.set_session_status(session public.sessions, status public.session_status, reason text)
     returns void language plpgsql set search_path = ''
@@ -340,17 +351,14 @@ create function private.enter_contact_as_member(contact_id uuid)
     returns public.member_role language plpgsql security definer set search_path = ''
 as $$
 declare
-    caller    constant jsonb := private.claims() -> 'caller';
     workspace uuid;
     role      public.member_role;
 begin
     select m.workspace_id, m.role into workspace, role
       from public.contacts c
-      join public.workspace_members m on m.workspace_id = c.workspace_id
+      join private.memberships(private.calling_user()) m on m.workspace_id = c.workspace_id
      where c.id = enter_contact_as_member.contact_id
-       and caller ->> 'kind' = 'user'
-       and not coalesce(private.claims() -> 'scope' ? 'management', false)
-       and m.user_id = (caller ->> 'user_id')::uuid;
+       and not coalesce(private.claims() -> 'scope' ? 'management', false);
     if not found then
         raise sqlstate 'PT404' using message = 'contact_not_found';
     end if;
@@ -364,19 +372,17 @@ create function private.enter_conversation_as_member(conversation_id uuid)
     returns public.member_role language plpgsql security definer set search_path = ''
 as $$
 declare
-    caller    constant jsonb := private.claims() -> 'caller';
+    caller    constant uuid := private.calling_user();
     workspace uuid;
     role      public.member_role;
 begin
     select m.workspace_id, m.role into workspace, role
       from public.conversations c
-      join public.workspace_members m on m.workspace_id = c.workspace_id
+      join private.memberships(caller) m on m.workspace_id = c.workspace_id
      where c.id = enter_conversation_as_member.conversation_id
-       and caller ->> 'kind' = 'user'
        and not coalesce(private.claims() -> 'scope' ? 'management', false)
-       and m.user_id = (caller ->> 'user_id')::uuid
        -- The owner's side is between a member and the persona.
-       and (c.contact_id is not null or c.user_id = m.user_id);
+       and (c.contact_id is not null or c.user_id = caller);
     if not found then
         raise sqlstate 'PT404' using message = 'conversation_not_found';
     end if;
@@ -450,6 +456,7 @@ create function private.open_session(conversation public.conversations, metadata
     returns private.opened_session language plpgsql set search_path = ''
 as $$
 declare
+    is_key constant boolean := private.calling_kind() = 'key';
     opened private.opened_session;
 begin
     -- Locked first, so that a session which ends at this moment is not taken for the one after it.
@@ -462,8 +469,11 @@ begin
     opened.session := private.find_or_create_session(conversation, metadata);
     if opened.is_new then
         if role = 'agent' then
-            -- An agent sees only own and assigned sessions.
-            update public.sessions s set assigned_user_id = private.calling_actor() where s.id = (opened.session).id;
+            -- An agent sees only own and assigned sessions, an agent's key those that it opened.
+            update public.sessions s
+               set assigned_user_id = case when not is_key then private.calling_actor() end,
+                   opened_by_key_id = case when is_key then private.calling_actor() end
+             where s.id = (opened.session).id;
         end if;
         perform private.record_audit('session.started', (opened.session).id, private.calling_actor(), null);
     elsif role = 'agent' and not private.may_work_on_session(opened.session) then
@@ -518,12 +528,12 @@ declare
     preset       public.session_templates;
     refusal      text;
 begin
-    if coalesce(caller ->> 'kind', '') not in ('contact', 'user') then
+    if coalesce(caller ->> 'kind', '') not in ('contact', 'user', 'key') then
         raise sqlstate 'PT403' using message = 'forbidden';
     end if;
     if conversation_id is not null then
         role := private.enter_conversation_as_member(conversation_id);
-    elsif contact_id is not null and caller ->> 'kind' = 'user' then
+    elsif contact_id is not null and caller ->> 'kind' <> 'contact' then
         role := private.enter_contact_as_member(contact_id);
     else
         if space_id is not null then

@@ -5,6 +5,32 @@ set check_function_bodies = off;
 
 -- start_turn: accepts a message in one transaction and returns all that the persona needs.
 
+create function private.open_conversation_of_user(space public.spaces, email text, email_key text, thread_key text)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+declare
+    caller  constant jsonb := private.claims() -> 'caller';
+    user_id constant uuid  := (caller ->> 'user_id')::uuid;
+    thread  constant text  := coalesce(thread_key, 'main');
+    contact uuid;
+begin
+    if caller ->> 'kind' = 'key' and email_key is not null then
+        -- The key vouches for the contact whom it names.
+        contact := private.find_or_create_contact('email', email_key, email, 'api_key', '{}');
+        return private.find_or_create_conversation(contact, null, space.persona_id, space.id, thread, 'verified');
+    elsif private.is_member(user_id) then
+        -- The owner's side: without a contact, and never found by one.
+        return private.find_or_create_conversation(null, user_id, space.persona_id, space.id, thread, null);
+    elsif private.email_is_confirmed(user_id, caller ->> 'email') then
+        contact := private.find_or_create_contact('email', caller ->> 'email_key', caller ->> 'email', 'supabase_auth', '{}', 'auth:' || user_id);
+    else
+        contact := private.find_or_create_contact('external', 'auth:' || user_id, 'auth:' || user_id, 'supabase_auth', '{}');
+    end if;
+    return private.find_or_create_conversation(contact, user_id, space.persona_id, space.id, thread, 'verified');
+end;
+$$;
+comment on function private.open_conversation_of_user is 'The conversation of a user or an API key in a space: a member''s own with the persona, a contact''s for other users and for the contact whom a key names.';
+
 create function private.open_conversation(
     space             public.spaces,
     email             text,
@@ -19,7 +45,6 @@ create function private.open_conversation(
 as $$
 declare
     caller       constant jsonb := private.claims() -> 'caller';
-    user_id      constant uuid  := (caller ->> 'user_id')::uuid;
     conversation public.conversations;
     contact      uuid;
     verified_by  text;
@@ -50,17 +75,8 @@ begin
         return conversation;
     end if;
 
-    if caller ->> 'kind' = 'user' then
-        if private.is_member(user_id) then
-            -- The owner's side: without a contact, and never found by one.
-            return private.find_or_create_conversation(null, user_id, space.persona_id, space.id, coalesce(thread_key, 'main'), null);
-        end if;
-        if private.email_is_confirmed(user_id, caller ->> 'email') then
-            contact := private.find_or_create_contact('email', caller ->> 'email_key', caller ->> 'email', 'supabase_auth', '{}', 'auth:' || user_id);
-        else
-            contact := private.find_or_create_contact('external', 'auth:' || user_id, 'auth:' || user_id, 'supabase_auth', '{}');
-        end if;
-        return private.find_or_create_conversation(contact, user_id, space.persona_id, space.id, coalesce(thread_key, 'main'), 'verified');
+    if caller ->> 'kind' in ('user', 'key') then
+        return private.open_conversation_of_user(space, email, email_key, thread_key);
     end if;
 
     -- A first message without a token.
@@ -459,9 +475,9 @@ begin
             persona := private.pass_breaker(persona, begun.turn);
         end if;
         taken := private.take_limits(
-            -- A caller without a token arrives with each message; a user with each new conversation.
+            -- A caller without a token arrives with each message; a user, or the contact of a key, with each new conversation.
             case when caller ->> 'kind' = 'anonymous'
-                   or (caller ->> 'kind' = 'user' and conversation.contact_id is not null and conversation.created_at = now())
+                   or (caller ->> 'kind' in ('user', 'key') and conversation.contact_id is not null and conversation.created_at = now())
                  then private.arrival_limits(place.space, client ->> 'address') || limits
                  else limits end);
     exception when sqlstate 'SB001' then
@@ -476,6 +492,6 @@ $$;
 comment on function public.start_turn is 'Accepts a message in a space, or of a member to a persona (space_id null): conversation, session, link, message and turn, or the turn that the message joins, or that the same client message started or joined before. After a refusal with stopping: true the caller tries again, at last with last_try.';
 
 grant execute on function
-    private.enter_persona, private.open_own_conversation, private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
+    private.enter_persona, private.open_own_conversation, private.open_conversation_of_user, private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
     private.refuse_turn, private.contact_facts, private.describe_turn, private.repeat_turn, public.start_turn
     to switchboard;

@@ -7,7 +7,7 @@ set check_function_bodies = off;
 
 create view public.session_details with (security_invoker = true) as
 select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contact_id, s.user_id, s.assigned_user_id,
-       s.channel, s.space_id,
+       s.opened_by_key_id, s.channel, s.space_id,
        (select c.thread_key from public.conversations c where c.id = s.conversation_id) as thread_key,
        (select c.proof from public.conversations c where c.id = s.conversation_id) as proof,
        s.subject, s.metadata, s.turn_count, s.message_count, s.created_at, s.last_activity_at, s.ended_at, s.archived_at, s.updated_at,

@@ -274,6 +274,10 @@ as $$
 declare
     headers constant jsonb := nullif(current_setting('request.headers', true), '')::jsonb;
 begin
+    -- The policies show such a key nothing; this tells its holder why.
+    if current_user = 'authenticated' then
+        perform private.require_valid_key('query');
+    end if;
     if current_user = 'authenticated' and headers ->> 'read-as' is distinct from 'user' then
         -- A statement of its own, because only this role may execute the function.
         if exists (select from private.member_workspaces()) then
@@ -291,7 +295,7 @@ begin
     end if;
 end;
 $$;
-comment on function public.check_request is 'Called by PostgREST before each request (db_pre_request): a user who is a member of a workspace reads as member, unless with the header "Read-As: user"; revoked contact tokens and counts that the planner estimates are refused. In public, because every role of the API executes it.';
+comment on function public.check_request is 'Called by PostgREST before each request (db_pre_request): a user who is a member of a workspace reads as member, unless with the header "Read-As: user"; API keys that are not valid, revoked contact tokens and counts that the planner estimates are refused. In public, because every role of the API executes it.';
 
 -- Database settings of PostgREST: https://docs.postgrest.org/en/stable/references/configuration.html#in-database-configuration
 alter role authenticator set pgrst.db_pre_request = 'public.check_request';
@@ -302,7 +306,7 @@ create function private.calling_user()
 as $$
     select (private.claims() #>> '{caller,user_id}')::uuid;
 $$;
-comment on function private.calling_user is 'The user on whose behalf a function calls; null for operators'' commands.';
+comment on function private.calling_user is 'The user or API key on whose behalf a function calls; null for operators'' commands.';
 
 grant execute on function
     public.check_request

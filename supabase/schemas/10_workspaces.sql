@@ -53,6 +53,17 @@ comment on table public.workspace_members is 'Users with a role in a workspace.'
 alter table public.workspace_members enable row level security;
 create index workspace_members_user_id_idx on public.workspace_members (user_id, workspace_id) include (role);
 
+create function private.calling_kind()
+    returns text language plpgsql stable parallel safe set search_path = ''
+as $$
+declare
+    claims constant jsonb := private.claims();
+begin
+    return case when claims ->> 'role' = 'service_role' then 'operator' else coalesce(claims #>> '{caller,kind}', 'system') end;
+end;
+$$;
+comment on function private.calling_kind is 'The kind of caller on whose behalf a function calls.';
+
 create table public.audit_events (
     id           uuid        not null default private.uuid7(),
     workspace_id uuid        not null,
@@ -61,6 +72,7 @@ create table public.audit_events (
     actor_id     uuid,
     code         text,
     created_at   timestamptz not null default now(),
+    actor_kind   text        not null default private.calling_kind(),
     constraint audit_events_pkey              primary key (id),
     constraint audit_events_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
     constraint audit_events_lengths           check (length(verb) between 1 and 64 and length(code) <= 64)
@@ -68,31 +80,70 @@ create table public.audit_events (
 comment on table public.audit_events is 'What happened, in ids and verbs only: nothing here has to be erased with a contact.';
 comment on column public.audit_events.verb is 'noun.participle, like contact.registered or turn.failed.';
 comment on column public.audit_events.object_id is 'What it happened to.';
-comment on column public.audit_events.actor_id is 'The contact or user who did it; null for the system.';
+comment on column public.audit_events.actor_id is 'The contact, user or API key that did it; null for the system.';
+comment on column public.audit_events.actor_kind is 'The kind of caller: contact, user, key, anonymous, system; operator for commands with the service key.';
 alter table public.audit_events enable row level security;
 create index audit_events_workspace_id_idx on public.audit_events (workspace_id, created_at);
 create index audit_events_object_created_at_idx on public.audit_events (object_id, created_at, id);
 create index audit_events_merges_idx on public.audit_events (object_id) where verb in ('contact.merged', 'contact.unmerged');
 
+create function private.shown_key()
+    returns table (workspace_id uuid, id uuid, role public.member_role)
+    language plpgsql stable rows 1 security definer set search_path = ''
+as $$
+declare
+    claims constant jsonb := private.claims();
+    -- The functions pass on the claims of their caller.
+    bearer constant jsonb := coalesce(claims -> 'caller', claims);
+begin
+    if bearer ? 'key_hash' then
+        return query
+            select k.workspace_id, k.id, case when k.role = 'agent' then 'agent' else 'admin' end::public.member_role
+              from public.api_keys k
+             where k.id = coalesce(bearer ->> 'user_id', bearer ->> 'sub')::uuid
+               and k.hash = bearer ->> 'key_hash'
+               and k.revoked_at is null
+               and (k.expires_at is null or k.expires_at > now())
+               -- An ingest key has rights only in the commands that admit_key admits it to.
+               and (k.role <> 'ingest' or current_setting('switchboard.admitted_key', true) = k.id::text);
+    end if;
+end;
+$$;
+comment on function private.shown_key is 'The valid API key that the caller shows, as the member that it stands for; none for other callers.';
+
+create function private.memberships(user_id uuid)
+    returns table (workspace_id uuid, role public.member_role)
+    language plpgsql stable rows 1 security definer set search_path = ''
+as $$
+begin
+    return query
+        select m.workspace_id, m.role
+          from public.workspace_members m
+         where m.user_id = memberships.user_id
+        union all
+        select k.workspace_id, k.role
+          from private.shown_key() k
+         where k.id = memberships.user_id;
+end;
+$$;
+comment on function private.memberships is 'The workspaces in which a user has a role, and for the id of the API key that calls, the key''s own: whatever asks for rights asks here.';
+
 -- Functions that policies call for their rows state a low cost and number of rows, see docs/database.md (Views over the API).
 create function private.member_workspaces()
     returns setof uuid language sql stable cost 1 rows 1 security definer set search_path = ''
 as $$
-    select m.workspace_id
-      from public.workspace_members m
-     where m.user_id = (select auth.uid());
+    select m.workspace_id from private.memberships((select auth.uid())) m;
 $$;
-comment on function private.member_workspaces is 'The workspaces the signed-in user is a member of.';
+comment on function private.member_workspaces is 'The workspaces the signed-in user or API key is a member of.';
 
 create function private.admin_workspaces()
     returns setof uuid language sql stable cost 1 rows 1 security definer set search_path = ''
 as $$
     select m.workspace_id
-      from public.workspace_members m
-     where m.user_id = (select auth.uid())
-       and m.role in ('owner', 'admin');
+      from private.memberships((select auth.uid())) m
+     where m.role in ('owner', 'admin');
 $$;
-comment on function private.admin_workspaces is 'The workspaces the signed-in user owns or administers.';
+comment on function private.admin_workspaces is 'The workspaces the signed-in user or API key owns or administers.';
 
 create function private.email_is_confirmed(user_id uuid, email text)
     returns boolean language plpgsql stable security definer set search_path = ''
@@ -112,12 +163,11 @@ create function private.is_member(user_id uuid)
 as $$
 begin
     return exists (select
-                     from public.workspace_members m
-                    where m.user_id = is_member.user_id
-                      and m.workspace_id = private.entered_workspace());
+                     from private.memberships(is_member.user_id) m
+                    where m.workspace_id = private.entered_workspace());
 end;
 $$;
-comment on function private.is_member is 'Whether a user is a member of the entered workspace.';
+comment on function private.is_member is 'Whether a user, or the API key that calls, is a member of the entered workspace.';
 
 create function private.record_audit(verb text, object_id uuid, actor_id uuid, code text)
     returns void language plpgsql set search_path = ''
@@ -134,8 +184,7 @@ create function private.workspace_of(kind text, object_id uuid)
 as $$
     select case kind
                when 'workspace' then coalesce(object_id, (select (array_agg(m.workspace_id))[1]
-                                                            from public.workspace_members m
-                                                           where m.user_id = private.calling_user()
+                                                            from private.memberships(private.calling_user()) m
                                                           having count(*) = 1))
                when 'space'     then (select s.workspace_id from public.spaces s where s.id = object_id)
                when 'persona'   then (select p.workspace_id from public.personas p where p.id = object_id)
@@ -155,11 +204,7 @@ as $$
                when private.claims() ->> 'role' = 'service_role' or private.is_owner() then 'owner'::public.member_role
                when private.claims() ->> 'role' = 'switchboard'
                     and (private.claims() #>> '{scope,management}')::boolean
-                    and private.claims() #>> '{caller,kind}' = 'user'
-               then (select m.role
-                       from public.workspace_members m
-                      where m.workspace_id = w.id
-                        and m.user_id = (private.claims() #>> '{caller,user_id}')::uuid)
+               then (select m.role from private.memberships(private.calling_user()) m where m.workspace_id = w.id)
            end
       from public.workspaces w
      where w.id = caller_role.workspace_id;
@@ -281,7 +326,18 @@ as $$
     select coalesce(c.caller ->> 'contact_id', c.caller ->> 'user_id')::uuid
       from (select private.claims() -> 'caller' as caller) c;
 $$;
-comment on function private.calling_actor is 'The contact or user on whose behalf a function of ours calls; null for the system.';
+comment on function private.calling_actor is 'The contact, user or API key on whose behalf a function of ours calls; null for the system.';
+
+create function private.require_user()
+    returns void language plpgsql stable set search_path = ''
+as $$
+begin
+    if private.calling_kind() = 'key' then
+        raise sqlstate 'PT403' using message = 'user_required';
+    end if;
+end;
+$$;
+comment on function private.require_user is 'Refuses API keys, for what only a person can do.';
 
 create function public.create_workspace(workspace jsonb, owner_id uuid default null, owner_email text default null)
     returns jsonb language plpgsql set search_path = ''
@@ -503,6 +559,14 @@ begin
 end;
 $$;
 comment on function public.remove_member is 'Removes a member; every member may leave. Admins remove agents, owners all members but the last owner.';
+
+grant execute on function
+    private.memberships
+    to switchboard;
+
+grant execute on function
+    private.calling_kind, private.require_user
+    to service_role, switchboard;
 
 grant execute on function
     private.admin_workspaces

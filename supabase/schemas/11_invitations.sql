@@ -45,6 +45,7 @@ declare
     caller    constant jsonb := private.claims() -> 'caller';
     workspace uuid;
 begin
+    perform private.require_user();
     select i.workspace_id into workspace
       from public.invitations i
      where i.id = enter_invitation.invitation_id
@@ -67,6 +68,7 @@ declare
     workspace  constant uuid := private.enter_to_manage('workspace', workspace_id, 'admin');
     invitation public.invitations;
 begin
+    perform private.require_user();
     insert into public.invitations as i (workspace_id, workspace_name, email, email_key, role, invited_by)
     select w.id, w.name, invite_member.email, invite_member.email_key, invite_member.role, private.calling_user()
       from public.workspaces w

@@ -116,13 +116,15 @@ begin
     perform private.require_valid_token();
     if workspace is null
        or (scope ->> 'space_id')::uuid is distinct from space_id
-       or workspace <> (scope ->> 'workspace_id')::uuid then
+       or workspace <> (scope ->> 'workspace_id')::uuid
+       or (private.calling_kind() = 'key'
+           and workspace not in (select m.workspace_id from private.memberships(private.calling_user()) m)) then
         raise sqlstate 'PT404' using message = 'space_not_found';
     end if;
     perform set_config('switchboard.workspace_id', workspace::text, true);
 end;
 $$;
-comment on function private.enter_space is 'Enters the workspace of the space that the caller''s token is for; a token that names a workspace too is for that one alone. Refuses a revoked token.';
+comment on function private.enter_space is 'Enters the workspace of the space that the caller''s token is for; a token that names a workspace too is for that one alone, as is an API key for its own. Refuses a revoked token.';
 
 create function private.persona_of_space(space_id uuid)
     returns uuid language sql stable security definer set search_path = ''

@@ -137,7 +137,7 @@ create function public.webhook_secret(provider text, reference text)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 declare
-    id           constant uuid := case when reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then reference end;
+    id           constant uuid := case when reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then reference::uuid end;
     found_secret jsonb;
 begin
     perform private.require_system();

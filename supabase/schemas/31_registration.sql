@@ -23,6 +23,9 @@ begin
         end if;
         return 'hmac';
     end if;
+    if caller ->> 'kind' = 'key' then
+        return 'api_key';
+    end if;
     if caller ->> 'kind' = 'user' and caller ->> 'email_key' = email_key
        and private.email_is_confirmed((caller ->> 'user_id')::uuid, caller ->> 'email') then
         return 'supabase_auth';
@@ -30,7 +33,7 @@ begin
     return null;
 end;
 $$;
-comment on function private.sender_proof is 'The proof of the email, or of the subject of an identity token {signed, signature, subject?}, whose claims the functions have checked: identity_token, hmac, supabase_auth, or null.';
+comment on function private.sender_proof is 'The proof of the email, or of the subject of an identity token {signed, signature, subject?}, whose claims the functions have checked: identity_token, hmac, api_key, supabase_auth, or null.';
 
 create function private.proven_account(verified_by text, identity_token jsonb)
     returns text language plpgsql stable set search_path = ''
@@ -150,7 +153,8 @@ begin
         end if;
         session := private.find_or_create_session(conversation, client || typed);
         update public.sessions s set metadata = s.metadata || typed where s.id = session.id and conversation.id = visitor.id;
-        perform private.record_audit('contact.registered', contact, contact, verified_by);
+        perform private.record_audit('contact.registered', contact, case when caller ->> 'kind' = 'key' then private.calling_user() else contact end,
+                                     verified_by);
         limits := private.take_limits(limits);
     exception when sqlstate 'SB001' then
         get stacked diagnostics refusal = pg_exception_detail;

@@ -425,11 +425,8 @@ as $$
                             and session.contact_id in ((c.caller ->> 'contact_id')::uuid,
                                                        private.merge_target((c.caller ->> 'contact_id')::uuid))
             when 'user'    then (session.user_id = (c.caller ->> 'user_id')::uuid and session.contact_id is not null)
-                             or exists (select
-                                          from public.workspace_members m
-                                         where m.workspace_id = session.workspace_id
-                                           and m.user_id = (c.caller ->> 'user_id')::uuid
-                                           and (m.role in ('owner', 'admin') or m.user_id in (session.user_id, session.assigned_user_id)))
+                             or private.may_work_on_session(session)
+            when 'key'     then private.may_work_on_session(session)
         end, false)
       from (select k.claims ->> 'role' as role, k.claims -> 'caller' as caller from (select private.claims() as claims) k) c;
 $$;

@@ -81,9 +81,8 @@ create function private.administers_workspace(workspace_id uuid)
 as $$
 begin
     return exists (select
-                     from public.workspace_members m
+                     from private.memberships(private.calling_user()) m
                     where m.workspace_id = administers_workspace.workspace_id
-                      and m.user_id = (private.claims() #>> '{caller,user_id}')::uuid
                       and m.role in ('owner', 'admin'));
 end;
 $$;
@@ -122,6 +121,7 @@ declare
     member  constant uuid   := private.calling_actor();
     changed boolean         := false;
 begin
+    perform private.require_user();
     if session.status not in ('active', 'paused') then
         return private.refuse_transition(session);
     elsif session.taken_over_by <> member then
@@ -230,7 +230,10 @@ begin
     if not private.administers_workspace(session.workspace_id) then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
-    if user_id is not null and not private.is_member(user_id) then
+    if user_id is not null and not exists (select
+                                             from public.workspace_members m
+                                            where m.workspace_id = session.workspace_id
+                                              and m.user_id = assign_session.user_id) then
         raise sqlstate 'PT404' using message = 'member_not_found';
     end if;
     if session.assigned_user_id is not distinct from user_id then

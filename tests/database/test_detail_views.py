@@ -6,7 +6,10 @@ import pytest
 
 from tests.database.desk import JSON, WORKSPACE, Connection, Desk, own_token, session_view
 
-FOR_MEMBERS = ("subject", "assigned_user_id", "primary_quote_id", "taken_over_by", "taken_over_at", "workflow_state")
+FOR_MEMBERS = (
+    "subject", "assigned_user_id", "opened_by_key_id", "primary_quote_id", "taken_over_by", "taken_over_at",
+    "workflow_state",
+)  # fmt: skip
 
 SESSION = (
     "id", "workspace_id", "conversation_id", "status", "persona_id", "contact_id", "user_id", "space_id", "channel",

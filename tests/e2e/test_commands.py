@@ -482,6 +482,21 @@ async def test_contacts_are_merged_and_unmerged_and_conflicts_listed(cli: Switch
     assert (await cli.told(f"contact show {bob}"))["id"] == bob
 
 
+async def test_api_keys_are_created_listed_and_revoked(cli: Switchboard, stack: Stack, workspace: str) -> None:
+    made = await cli.told(f"api-key create {workspace} n8n --role admin --expires-at 2999-01-01")
+    headers = {"Authorization": f"Bearer {made.pop('secret')}"}
+    async with aiohttp.ClientSession(stack.api_url, headers=headers) as machine:
+        for expected in (200, 401):
+            async with machine.get("/chat-sessions") as response:
+                assert response.status == expected
+            (listed,) = await cli.told(f"api-key list {workspace}")
+            used = {name: listed.pop(name) for name in ("last_used_at", "revoked_at")}
+            assert listed == {name: value for name, value in made.items() if name not in used}
+            assert used["last_used_at"] is not None
+            assert (used["revoked_at"] is None) == (expected == 200)
+            await cli.told(f"api-key revoke {workspace} {made['id']}")
+
+
 async def test_transitions_are_added_listed_and_removed(cli: Switchboard, workspace: str) -> None:
     built_in = await cli.told(f"transition list {workspace}")
     assert {one["built_in"] for one in built_in} == {True}

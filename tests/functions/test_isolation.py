@@ -60,6 +60,7 @@ BODIES: Mapping[str, Any] = {
     "workspaces.set_allowed_networks": {"allowed_networks": []},
     "workspaces.invite_member": {"email": "eve@example.com", "role": "agent"},
     "workspaces.set_member": {"role": "agent"},
+    "workspaces.create_api_key": {"name": "x", "role": "ingest"},
     "workspaces.create_space": {"name": "x", "persona_id": "00000000-0000-4000-8000-000000000001"},
     "workspaces.change_space": {"name": "x"},
     "workspaces.rotate_hmac_secret": {},
@@ -67,6 +68,11 @@ BODIES: Mapping[str, Any] = {
     "workspaces.change_persona": {"name": "x"},
     "workspaces.set_persona_secret": {"secret": "x"},
     "workspaces.rotate_callback_secret": {},
+    "workspaces.create_channel": {"kind": "omi", "name": "x"},
+    "workspaces.change_channel": {"name": "x"},
+    "workspaces.set_verify_secret": {"secret": f"whsec_{'A' * 32}"},
+    "workspaces.rotate_verify_secret": {},
+    "workspaces.set_channel_token": {"secret": "x"},
     "workspaces.create_template": {"name": "x"},
     "workspaces.change_template": {"name": "x"},
     "workspaces.add_transition": {"workflow": "charter", "to_step": "x"},
@@ -104,10 +110,13 @@ class Belongings:
             " t as (insert into public.workflow_transitions (workspace_id, workflow, to_step)"
             " values ($1, 'charter', 'x') returning id),"
             " o as (insert into public.contacts (workspace_id) values ($1) returning id),"
+            " h as (insert into public.channels (workspace_id, kind, name) values ($1, 'standard', 'x') returning id),"
+            " k as (insert into public.api_keys (id, workspace_id, name, role, hash)"
+            " values (gen_random_uuid(), $1, 'Theirs', 'ingest', repeat('0', 64)) returning id),"
             " c as (insert into public.contact_conflicts (workspace_id, contact_id, other_contact_id, found_by)"
             " select $1, least($4::uuid, id), greatest($4::uuid, id), 'resolve' from o returning id)"
             " select r.id::text as request_id, f.id::text as ref_id, t.id::text as transition_id,"
-            " c.id::text as conflict_id from r, f, t, c",
+            " c.id::text as conflict_id, k.id::text as key_id, h.id::text as channel_id from r, f, t, c, k, h",
             workspace.id, UUID(session), trip, UUID(heard["contact_id"]),
         )  # fmt: skip
         request = "update public.sessions set request_id = $1 where id = $2"

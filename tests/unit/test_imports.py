@@ -33,9 +33,9 @@ ALLOWED = {
 """By top-level package, beyond functions-framework; each with what it is for, or who brings it."""
 
 EVERYWHERE = """
-    auth auth.callers auth.signing config database database.commands database.rate_limits database.refusals
-    database.retries errors fields fields.emails fields.invisible fields.models http http.app http.binding
-    http.cors http.header_timeout http.read_limits http.request_body log routes
+    auth auth.api_keys auth.callers auth.signing config database database.commands database.rate_limits
+    database.refusals database.retries errors fields fields.emails fields.invisible fields.models http http.app
+    http.binding http.cors http.header_timeout http.read_limits http.request_body log routes
 """
 """The modules of lib that every function imports."""
 
@@ -73,9 +73,9 @@ BESIDES = {
     "worker": f"{TURNS} {DELIVERIES}",
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration personas personas.text
-        sessions.session_templates workflow.workflow_transitions workspaces workspaces.channels workspaces.invitations
-        workspaces.looks workspaces.members workspaces.personas workspaces.secrets workspaces.settings workspaces.spaces
-        workspaces.turn_errors workspaces.workspaces
+        sessions.session_templates workflow.workflow_transitions workspaces workspaces.api_keys workspaces.channels
+        workspaces.invitations workspaces.looks workspaces.members workspaces.personas workspaces.secrets
+        workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
     """,
 }
 """All modules that a function imports besides."""

@@ -26,7 +26,8 @@ class Caller:
         claims = json.dumps(self.claims).replace("'", "''")
         entered = f"select {self.entrance};" if enter and self.entrance else ""
         # As PostgREST does before each request.
-        checked = "select public.check_request();" if self.role == "authenticated" else ""
+        refused = self.role != "authenticated" or self.name in REFUSED_KEYS
+        checked = "" if refused else "select public.check_request();"
         claimed = f"select set_config('request.jwt.claims', '{claims}', true)"
         return f"{claimed}; set local role {self.role}; {checked} {entered}"
 
@@ -57,8 +58,11 @@ class Caller:
         return scope | {"two" if {conversation, user} & _OF_TWO else "one"}
 
 
-_OF_TWO = {uid("conversations", "c"), uid("users", "admin_2")}
+_OF_TWO = {uid("conversations", "c"), uid("users", "admin_2"), uid("api_keys", "key_two")}
 _USERS = ("stranger", "nameless", "guest", "former", "agent", "admin", "owner", "admin_2")
+_KEYS = ("agent_key", "admin_key")
+REFUSED_KEYS = {"ingest_key": (403, "PT403"), "expired_key": (401, "PT401"), "revoked_key": (401, "PT401")}
+"""Keys without rights, and how PostgREST refuses them. One for ingest has rights in the commands that admit it."""
 _CONTACTS = {"A": ("a", "a", "verified"), "A_typed": ("a", "a_arrival", "asserted"), "B": ("b", "b", "asserted"),
              "C": ("c", "c", "verified")}  # fmt: skip
 _ONE = {"workspace_id": uid("workspaces", "one")}
@@ -81,6 +85,10 @@ def _with_token() -> list[Caller]:
         user = ROWS["auth.users"][name]
         known = {"sub": user["id"], "email": user.get("email"), "is_anonymous": name == "nameless"}
         found.append(Caller(name, "authenticated", {"role": "authenticated", "aud": "authenticated", **known}))
+    for name in (*_KEYS, "key_two", *REFUSED_KEYS):
+        key = ROWS["public.api_keys"][name]
+        known = {"sub": key["id"], "key_hash": key["hash"]}
+        found.append(Caller(name, "authenticated", {"role": "authenticated", "aud": "authenticated", **known}))
     return [*found, Caller("service", "service_role", {"role": "service_role"})]
 
 
@@ -98,6 +106,11 @@ def _user(name: str) -> dict[str, str]:
     return {"kind": "user", "user_id": uid("users", name), **proof}
 
 
+def _key(name: str) -> dict[str, str]:
+    key = ROWS["public.api_keys"][name]
+    return {"kind": "key", "user_id": key["id"], "key_hash": key["hash"]}
+
+
 def _for_contact(name: str, contact: str, scope: Claims, entrance: str | None = "") -> Caller:
     return _function(name, scope, {"kind": "contact", **_contact(contact)}, entrance)
 
@@ -108,6 +121,8 @@ _SWITCHBOARD = [
     _for_contact("for_C", "C", _TWO | {"space_id": uid("spaces", "two")}),
     _for_contact("for_C_in_one", "C", _ONE | _AT_ONE),
     *(_function(f"for_{name}", _AT_ONE, _user(name)) for name in _USERS),
+    *(_function(f"for_{name}", _AT_ONE, _key(name)) for name in _KEYS),
+    *(_function(f"for_{name}", _AT_ONE, _key(name), None) for name in ("key_two", *REFUSED_KEYS)),
     # During a turn the scope is the workspace.
     _for_contact("working_for_A", "A", _ONE),
     _function("system", {"system": True}, {"kind": "system"}, f"private.enter_workspace('{_ONE['workspace_id']}')"),
@@ -115,6 +130,10 @@ _SWITCHBOARD = [
     *(
         _function(f"managing_{name}", {"management": True}, _user(name), None)
         for name in ("former", "agent", "admin", "owner", "admin_2")
+    ),
+    *(
+        _function(f"managing_{name}", {"management": True}, _key(name), None)
+        for name in (*_KEYS, "key_two", *REFUSED_KEYS)
     ),
     _function(
         "managing_operator", {"management": True},
@@ -141,19 +160,30 @@ GROUPS: dict[str, set[str]] = {
 }
 GROUPS["*"] = set(CALLERS)
 GROUPS["managing"] = {name for name in CALLERS if name.startswith("managing_")}
-GROUPS["for_users"] = {f"for_{name}" for name in _USERS}
+GROUPS["for_users"] = {f"for_{name}" for name in (*_USERS, *_KEYS)}
+# A key gets what such a member gets.
+for _way in ("", "for_", "managing_"):
+    for _member, _machine in (("admin", "admin_key"), ("agent", "agent_key"), ("admin_2", "key_two")):
+        GROUPS[f"{_way}{_member}"] = {f"{_way}{_member}", f"{_way}{_machine}"}
 GROUPS["opens_one"] = _named(f"{_AT_SPACE_ONE} before_entering")
 """Their scope opens space one."""
 GROUPS["in_one"] = _named(f"{_AT_SPACE_ONE} working_for_A system")
 """They have entered workspace one when they reach a table."""
-GROUPS["opens_nothing"] = _named("no_scope two_at_one at_closed managing")
+GROUPS["no_keys_of_one"] = {f"for_{name}" for name in ("key_two", *REFUSED_KEYS)}
+GROUPS["any_keys"] = {f"{way}{name}" for way in ("for_", "managing_") for name in (*_KEYS, "key_two", *REFUSED_KEYS)}
+GROUPS["opens_nothing"] = _named("no_scope two_at_one at_closed managing no_keys_of_one")
 GROUPS["at_a_space"] = {name for name, caller in CALLERS.items() if "space_id" in caller.scope}
 
-_MEMBERS = ("agent", "admin", "owner", "admin_2")
+_MEMBERS = ("agent", "admin", "owner", "admin_2", *_KEYS, "key_two")
 _STAFF = {
-    "one": {"agents": "agent", "admins": "admin owner", "owners": "owner", "only_admins": "admin"},
-    "two": {"agents": "", "admins": "admin_2", "owners": "", "only_admins": "admin_2"},
-}
+    "one": {
+        "agents": "agent agent_key", "admins": "admin owner admin_key", "owners": "owner",
+        "only_admins": "admin admin_key",
+        "keys": "agent_key admin_key", "admin_keys": "admin_key",
+    },
+    "two": {"agents": "", "admins": "admin_2 key_two", "owners": "", "only_admins": "admin_2 key_two",
+            "keys": "key_two", "admin_keys": "key_two"},
+}  # fmt: skip
 
 
 def groups_of(workspace: str) -> dict[str, set[str]]:

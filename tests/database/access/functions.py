@@ -40,13 +40,14 @@ _RULES = {
     # Without a caller, or with a token for a space that is not named, no session starts.
     "starts": "*: contact_not_found; for_anonymous system no_scope at_closed: forbidden; "
     "for_A for_A_typed for_B for_C for_C_in_one before_entering two_at_one: forbidden",
-    "by_template": "*: forbidden; two_at_one managing working_for_A for_C: space_not_found",
+    "by_template": "*: forbidden; two_at_one managing working_for_A for_C no_keys_of_one: space_not_found",
 }
 
 _FUNCTIONS = """
 [switchboard]
 # An email that is typed without proof opens a conversation of its own.
-register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test') | conversation_id | at_space=new
+# A key vouches for it.
+register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test') | conversation_id | at_space=new; for_keys: a
 register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test') | contact_id | at_space=a
 register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test', email_hmac => hmac.one) | conversation_id \
     | at_space=a
@@ -65,9 +66,11 @@ register_contact(spaces.one, 'embed', 'guest@access.test', 'guest@access.test') 
 space_origins(spaces.{one,two}) | at_space
 space_look(spaces.{one,two}) | at_space
 # Each caller reaches their own conversation, or a new one. A turn of A is active, and one of B.
-start_turn(spaces.one, 'hello') | conversation_id | at_space=new; for_agent: agent; for_guest: guest; \
+start_turn(spaces.one, 'hello') | conversation_id \
+    | at_space=new; for_agent: agent; for_agent_key: new; for_guest: guest; \
     for_A for_B before_entering: turn_in_progress; for_A_typed: a_arrival; for_C_in_one: conversation_not_found
-start_turn(spaces.one, 'hello') | history.text | at_space=none; for_A_typed: text-a_arrival; for_agent: text-agent; \
+start_turn(spaces.one, 'hello') | history.text \
+    | at_space=none; for_A_typed: text-a_arrival; for_agent: text-agent; for_agent_key: none; \
     for_guest: text-guest; for_A for_B before_entering: turn_in_progress; for_C_in_one: conversation_not_found
 start_turn(spaces.one, 'hello') | persona.secret | at_space=persona-one; \
     for_A for_B before_entering: turn_in_progress; for_C_in_one: conversation_not_found
@@ -75,7 +78,7 @@ start_turn(spaces.one, 'hello') | persona.secret | at_space=persona-one; \
 start_turn(spaces.one, 'text-a', client_message_id => 'a-1') | turn_id | at_space=new; for_A before_entering: a; \
     for_B: turn_in_progress; for_C_in_one: conversation_not_found
 start_turn(spaces.one, 'hello', email => 'a@access.test', email_key => 'a@access.test') | conversation_id \
-    | at_space=new; for_agent: agent; for_guest: guest; for_A for_B before_entering: turn_in_progress; \
+    | at_space=new; for_agent: agent; for_guest: guest; for_A for_B before_entering for_keys: turn_in_progress; \
     for_A_typed: a_arrival; for_C_in_one: conversation_not_found
 start_turn(spaces.two, 'hello') | at_space=turn_in_progress
 start_turn(spaces.one, 'hello', persona_id => personas.two) \
@@ -126,7 +129,7 @@ change_sessions_status(array[sessions.c, sessions.b]::uuid[], 'paused') | code \
     | *: session_not_found session_not_found; for_B for_C two_at_one: forbidden session_not_found; \
       for_agent for_admin for_owner for_admin_2: None session_not_found
 change_sessions_status(array[sessions.guest]::uuid[], 'cancelled') | code | *: session_not_found; for_sees: None
-take_over_session(sessions.{b,guest,c}) | work
+take_over_session(sessions.{b,guest,c}) | work; for_working_keys: user_required
 hand_back_session(sessions.{b,c}) | work
 say_as_member(sessions.{b,c}, 'Hello') | work=not_taken_over
 assign_session(sessions.a, users.agent) | assigned_user_id | work=agent
@@ -152,7 +155,8 @@ start_session(contact_id => contacts.a, persona_id => personas.two) \
     | starts; working_for_A for_agent for_admins: persona_not_found
 start_session(contact_id => contacts.a, persona_id => personas.one, thread_key => 'new') | session_id \
     | starts; working_for_A: thread_key_not_allowed; for_agent for_admins: new
-start_session(space_id => spaces.one, template => 'one') | session_id | by_template; for_admins: new; for_agent: agent
+start_session(space_id => spaces.one, template => 'one') | session_id \
+    | by_template; for_admins: new; for_agent: agent; for_agent_key: new
 start_session(space_id => spaces.one, template => 'two') | by_template; for_agent for_admins: template_not_found
 start_session(space_id => spaces.one, template => session_templates.two) \
     | by_template; for_agent for_admins: template_not_found
@@ -161,11 +165,11 @@ start_session(conversation_id => conversations.b) | session_id \
 start_session(conversation_id => conversations.c) | session_id \
     | *: conversation_not_found; for_anonymous system no_scope at_closed: forbidden; for_admins: c
 create_or_update_chat_session('{}', contact_id => contacts.b, persona_id => personas.one) | session_id \
-    | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_agent for_admins: b
+    | *: forbidden; for_users managing no_keys_of_one working_for_A: contact_not_found; for_agent for_admins: b
 create_or_update_chat_session('{}', contact_id => contacts.a, persona_id => personas.one) | session_id \
-    | *: forbidden; for_users managing: contact_not_found; for_agent: forbidden; for_admins: a
+    | *: forbidden; for_users managing no_keys_of_one: contact_not_found; for_agent: forbidden; for_admins: a
 create_or_update_chat_session('{}', contact_id => contacts.c, persona_id => personas.two) | session_id \
-    | *: forbidden; for_users managing: contact_not_found; working_for_A: contact_not_found; for_admins: c
+    | *: forbidden; for_users managing no_keys_of_one working_for_A: contact_not_found; for_admins: c
 # An agent captures for the contacts of their sessions, and never where A's email was typed.
 capture_message(contacts.a, 'x', 'contact', 'email') | session_id \
     | *: contact_not_found; for_agent: forbidden; for_admins: a
@@ -177,7 +181,7 @@ capture_message(contacts.a, 'x', 'contact', 'email', session_id => sessions.c) \
     | *: contact_not_found; for_members: session_not_found
 
 [anon contact authenticated switchboard service_role]
-check_request() | *: ok
+check_request() | *: ok; ingest_key: forbidden; expired_key: api_key_expired; revoked_key: api_key_invalid
 
 [contact authenticated switchboard]
 read_turn(turns.{a,b}, 0) | text | see=piece; switchboard: space_not_found; at_a_space: forbidden; working_for_A: piece
@@ -210,8 +214,8 @@ follow_conversation(conversations.a, messages.c) | see=message_not_found
 (public.session_events(sessions.c)).step | value | *: none; members service: understanding_request
 
 [authenticated service_role]
-read_session_stats() | sessions.total | *: 0; guest: 1; agent: 2; admin owner: 6; admin_2: 2
-read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; admin owner service: 6
+read_session_stats() | sessions.total | *: 0; guest: 1; agent: 2; agent_key: 1; admin owner: 6; admin_2: 2
+read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; agent_key: 1; admin owner service: 6
 read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2 service: 2
 # A caller that sees no session of a contact does not learn that there is one.
 read_contact_timeline(contacts.b) | session_id | read=None None None b b b_old b_old; agent: None None None b b
@@ -241,18 +245,24 @@ set_member(workspaces.one, users.agent, 'admin') | own
 set_member(workspaces.one, users.owner, 'agent') | own=last_owner
 # To name a user adds no member.
 set_member(workspaces.{one,two}, users.guest, 'agent') | manage=member_not_found
-invite_member(workspaces.{one,two}, 'x@access.test', 'x@access.test', 'agent') | manage
-invite_member(workspaces.one, 'guest@access.test', 'guest@access.test', 'agent') | id | manage=one
-invite_member(workspaces.one, 'x@access.test', 'x@access.test', 'admin') | own
+create_api_key(workspaces.{one,two}, '00000000-0000-4000-8000-000000000001', repeat('b', 64), 'x', 'agent') | prefix \
+    | manage=swb_000000000000; managing_admin_keys: user_required
+revoke_api_key(workspaces.one, api_keys.agent_key) | manage; managing_admin_keys: user_required
+revoke_api_key(workspaces.one, api_keys.key_two) | manage=api_key_not_found; managing_admin_keys: user_required
+invite_member(workspaces.{one,two}, 'x@access.test', 'x@access.test', 'agent') \
+    | manage; managing_admin_keys: user_required
+invite_member(workspaces.one, 'guest@access.test', 'guest@access.test', 'agent') | id \
+    | manage=one; managing_admin_keys: user_required
+invite_member(workspaces.one, 'x@access.test', 'x@access.test', 'admin') | own; managing_admin_keys: user_required
 withdraw_invitation(workspaces.one, invitations.{one,late_one}) | manage
 withdraw_invitation(workspaces.one, invitations.used_one) | manage=invitation_not_found
 withdraw_invitation(workspaces.one, invitations.two) | manage=invitation_not_found
 withdraw_invitation(workspaces.two, invitations.two) | manage
 # An agent may leave.
-remove_member(workspaces.one, users.agent) | manage; managing_agent: ok
+remove_member(workspaces.one, users.agent) | manage; managing_agent: ok; managing_agent_key: forbidden
 remove_member(workspaces.one, users.owner) | own=last_owner
 remove_member(workspaces.one, users.admin_2) | manage=member_not_found
-remove_member(workspaces.two, users.admin_2) | manage
+remove_member(workspaces.two, users.admin_2) | manage; managing_key_two: forbidden
 create_in_workspace('space', workspaces.one, '{"kind": "embed", "name": "x", "persona_id": "personas.one"}') | id \
     | manage=new
 create_in_workspace('space', workspaces.one, '{"kind": "embed", "name": "x", "persona_id": "personas.two"}') \
@@ -338,9 +348,10 @@ add_member(workspaces.one, 'agent', user_id => users.nameless) | *: user_not_fou
 
 [switchboard]
 # Only for the user whose confirmed email it is, until it expires; a repeat returns the membership.
-accept_invitation(invitations.one) | role | *: invitation_not_found; managing_operator: agent
-accept_invitation(invitations.used_one) | role | *: invitation_not_found; managing_agent: agent
-accept_invitation(invitations.{two,late_one}) | *: invitation_not_found
+accept_invitation(invitations.one) | role | *: invitation_not_found; any_keys: user_required; managing_operator: agent
+accept_invitation(invitations.used_one) | role \
+    | *: invitation_not_found; managing_agent: agent; any_keys: user_required
+accept_invitation(invitations.{two,late_one}) | *: invitation_not_found; any_keys: user_required
 
 # Steps with the rights of their owner, each of which decides by itself what it gives.
 [switchboard]
@@ -364,7 +375,8 @@ private.find_user_by_email(null, 'guest@access.test') | value | *: forbidden; ma
 private.store_secret('hmac', spaces.one, 'x', 60) | value | *: forbidden; managing_admins service: True
 [authenticated]
 private.confirmed_email() | value | *: None; guest: guest@access.test; former: former@access.test; \
-    agent: agent@access.test; admin: admin@access.test; owner: owner@access.test; admin_2: admin_2@access.test
+    agent: agent@access.test; admin: admin@access.test; owner: owner@access.test; admin_2: admin_2@access.test; \
+    agent_key admin_key key_two: None
 [authenticated service_role]
 private.member_email(workspaces.one, users.agent) | value | *: None; members service: agent@access.test
 private.member_email(workspaces.one, users.guest) | value | *: None
@@ -397,7 +409,7 @@ class Call:
 
 def _sees(table: str, label: str) -> set[str]:
     line = next((line for line in TABLES if line.name == table), None)
-    return {name for name, rows in line.select.items() if label in line.labels(rows)} if line else set()
+    return {name for name in line.select if label in line.expected(line.select, name, "")} if line else set()
 
 
 def _groups(table: str, label: str) -> dict[str, set[str]]:
@@ -418,6 +430,7 @@ def _groups(table: str, label: str) -> dict[str, set[str]]:
         "managing_sees": acts & GROUPS["managing"] & groups["managing_members"],
         "for_holders": acts - GROUPS["managing"] - works,
         "for_workers": acts & works,
+        "for_working_keys": acts & works & GROUPS["any_keys"],
         "opens": GROUPS["opens_one"] if workspace == "one" else {"for_C"},
         "working": {"working_for_A"} if workspace == "one" else set(),
     }

@@ -35,6 +35,7 @@ workspaces                     | MMM | one two name=x | name=x | entered; member
 workspace_members              | MMM | agent admin_2 user_id=users.stranger | created_at=NOW | entered; members
 invitations                    | MMM | one two email_key=x | email=x | entered; authenticated:; guest: one; \
     admin owner: @one; admin_2: @two
+api_keys                       | MMO | admin_key key_two id=users.guest | name=x | operators; switchboard: ; members
 personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
 channels                       | MMM | one two name=x external_id=x | name=x | entered; members
@@ -116,7 +117,8 @@ HIDDEN: Mapping[tuple[str, str], str] = {
         for role in ("contact", "authenticated")
         for table, hidden in {
             "conversations": "subject",
-            "sessions": "metadata subject assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by",
+            "sessions": "metadata subject assigned_user_id workflow_state primary_quote_id proposal_id taken_over_by"
+            " opened_by_key_id",
             "requests": "details",
             "proposals": "quote_id details",
             "messages": "metadata user_id client_message_id",
@@ -128,6 +130,7 @@ HIDDEN: Mapping[tuple[str, str], str] = {
         for role in ("authenticated", "member")
         for table, hidden in {
             "invitations": "invited_by",
+            "api_keys": "hash",
             "workspaces": "allowed_networks",
             "personas": "config",
         }.items()
@@ -175,7 +178,9 @@ class Table:
 
     def expected(self, outcomes: Cells, caller: str, refused: str) -> frozenset[str] | str:
         """The rows that a caller reaches, or `refused` without a grant."""
-        return self.labels(outcomes[caller]) if caller in outcomes else refused
+        # An agent's key gets what the agent gets, except what is the agent's own.
+        own = {"agent"} if caller == "agent_key" and "@" not in outcomes.get(caller, "") else set()
+        return self.labels(outcomes[caller]) - own if caller in outcomes else refused
 
     def granted(self, outcomes: Cells) -> set[str]:
         """The roles that have a grant."""

@@ -36,6 +36,12 @@ workspaces: name=Workspace-*
 workspace_members: user_id=users.* role=*
     owner admin agent:
     admin_2: role=admin
+api_keys: name=* role=admin hash=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+    admin_key key_two:
+    agent_key: role=agent
+    ingest_key: role=ingest
+    expired_key: expires_at=LONG_AGO
+    revoked_key: revoked_at=LONG_AGO
 invitations: workspace_name=x email=*@access.test email_key=*@access.test role=agent expires_at=SOON
     one: email_key=guest@access.test invited_by=users.owner
     two: email_key=stranger@access.test invited_by=users.admin_2
@@ -76,7 +82,7 @@ sessions: conversation_id=conversations.* contact_id=contacts.* persona_id=perso
     c:
     a:
     a_arrival: contact_id=contacts.a
-    b: assigned_user_id=users.agent
+    b: assigned_user_id=users.agent opened_by_key_id=api_keys.agent_key
     guest: user_id=users.*
     agent: user_id=users.* contact_id=null
     b_old: conversation_id=conversations.b contact_id=contacts.b status=completed ended_at=LONG_AGO \

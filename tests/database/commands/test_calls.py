@@ -263,6 +263,7 @@ async def test_a_database_that_does_not_let_us_in_is_told_and_found_again(
 
 
 def test_a_call_is_one_statement() -> None:
-    statement = commands._statement("f", {'a"b': "integer"}, is_json=True)
+    call = commands._Call("f", ('a"b',), "{}", "{}", None, shows_key=False)
+    statement = commands._statement(call, {'a"b': "integer"}, is_json=True)
     assert statement.count(";") == 0
     assert 'public."f"("a""b" := a."a""b")' in statement

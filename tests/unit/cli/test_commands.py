@@ -20,7 +20,7 @@ from lib.database.paging import NewestPageRequest
 from lib.fields.models import PartialUpdate
 from lib.sessions import models, session_templates, statistics
 from lib.workflow import workflow_transitions
-from lib.workspaces import channels, invitations, members, personas, spaces, turn_errors, workspaces
+from lib.workspaces import api_keys, channels, invitations, members, personas, spaces, turn_errors, workspaces
 from lib.workspaces.secrets import GivenSecret, Rotation
 
 Typed = Callable[..., Result]
@@ -36,6 +36,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "member add": members.NewMember,
     "member add --email": invitations.NewInvitation,  # at once: an operator needs no invitation
     "member add --user-id": members.RoleGrant,
+    "api-key create": api_keys.NewApiKey,
     "space create": spaces.NewSpace,
     "space update": spaces.SpaceChanges,
     "space rotate-hmac-secret": Rotation,
