@@ -7,6 +7,7 @@ from cli import (
     channels,
     contacts,
     conversations,
+    devices,
     members,
     personas,
     session_templates,
@@ -48,6 +49,7 @@ for command in (
     conversations.conversation,
     sessions.session,
     turns.turn,
+    devices.device,
     session_templates.template,
     workflow_transitions.transition,
 ):

@@ -348,6 +348,10 @@ TITLES: Mapping[str, str] = {
     "not_taken_over": "No member has taken the session over.",
     "proof_required": "The person in this session has not proven who they are.",
     "idempotency_key_reused": "The id was used for another message.",
+    "device_session_not_found": "There is no such device session.",
+    "device_link_not_found": "There is no such device link.",
+    "device_session_linked": "The session is linked already.",
+    "claim_code_required": "This session is linked with a claim code.",
 }
 """Titles of the codes that the database raises or returns."""
 
@@ -360,6 +364,7 @@ DETAILS: Mapping[str, str] = {
     "persona_in_use": "A space, a channel or a session template uses the persona, or it has conversations. Assign "
     "another persona to them, and disable this one.",
     "space_in_use": "The space has active or paused sessions. Disable the space, and delete it when they have ended.",
+    "claim_code_required": "A session id that can be guessed, or that is a device's uid, links nothing.",
     "too_many_transitions": "A workspace has at most 1,000 transitions of its own.",
 }
 """Details by code; ``fact`` is what the database adds, such as an id."""

@@ -14,6 +14,7 @@ from lib.conversations import history
 from lib.conversations import stream as domain
 from lib.database import commands
 from lib.database.paging import NewestPageRequest, Page
+from lib.devices import session_links
 from lib.http import app, read_limits
 from lib.http.binding import Header
 from lib.http.streaming import DRAIN_SECONDS, Stream
@@ -45,7 +46,15 @@ async def list_messages(
     return await history.read(caller, conversation_id, page)
 
 
-_serve = app.function("conversations", {"stream_conversation": stream_conversation, "list_messages": list_messages})
+async def link_session(user: User, wanted: session_links.SessionToLink) -> session_links.LinkedSession:
+    """Link a device session to the user."""
+    return await session_links.link(user, wanted)
+
+
+_HANDLERS = (stream_conversation, list_messages, link_session)
+
+# A handler has the name of its route.
+_serve = app.function("conversations", {handler.__name__: handler for handler in _HANDLERS})
 
 
 @functions_framework.aio.http

@@ -10,6 +10,10 @@ from lib.auth.callers import User
 from lib.database import queries
 from lib.database.management import managing_as
 from lib.database.paging import Page, PageRequest
+from lib.devices import device_links, device_sessions
+from lib.devices.device_links import DeviceLink
+from lib.devices.device_sessions import IssuedDeviceSession
+from lib.devices.session_links import DeviceSession
 from lib.http import app
 from lib.http.app import Created
 from lib.http.binding import OPTIONAL
@@ -283,6 +287,50 @@ async def remove_template(user: User, template_id: UUID) -> None:
     await session_templates.remove(managing_as(user), template_id)
 
 
+async def issue_device_session(
+    user: User, workspace_id: UUID, new: device_sessions.NewDeviceSession = OPTIONAL
+) -> Created[IssuedDeviceSession]:
+    """Issue a device session in advance, with its claim code."""
+    return Created(await device_sessions.issue(managing_as(user), workspace_id, new))
+
+
+async def list_device_sessions(user: User, workspace_id: UUID, paging: PageRequest) -> Page[DeviceSession]:
+    """A workspace's device sessions."""
+    return await device_sessions.list_of_workspace(queries.reading_as(user), workspace_id, paging)
+
+
+async def transfer_device_session(
+    user: User, device_session_id: UUID, to: device_sessions.DeviceSessionTransfer
+) -> DeviceSession:
+    """Attach a device session to another user, or detach it."""
+    return await device_sessions.transfer(managing_as(user), device_session_id, to)
+
+
+async def replace_claim_code(user: User, device_session_id: UUID) -> IssuedDeviceSession:
+    """Give a device session a new claim code."""
+    return await device_sessions.replace_claim_code(managing_as(user), device_session_id)
+
+
+async def add_device_link(user: User, workspace_id: UUID, new: device_links.NewDeviceLink) -> Created[DeviceLink]:
+    """Link a device to a user: verified by an admin, unverified by the user."""
+    return Created(await device_links.add(managing_as(user), workspace_id, new))
+
+
+async def list_device_links(user: User, workspace_id: UUID, paging: PageRequest) -> Page[DeviceLink]:
+    """A workspace's device links."""
+    return await device_links.list_of_workspace(queries.reading_as(user), workspace_id, paging)
+
+
+async def list_own_device_links(user: User, paging: PageRequest) -> Page[DeviceLink]:
+    """The user's own device links."""
+    return await device_links.list_own(queries.reading_as(user), user, paging)
+
+
+async def change_device_link(user: User, device_link_id: UUID, wanted: device_links.DeviceLinkChange) -> DeviceLink:
+    """Verify or revoke a device link."""
+    return await device_links.change(managing_as(user), device_link_id, wanted)
+
+
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
     set_allowed_networks, list_turn_errors,
@@ -295,6 +343,8 @@ _HANDLERS = (
     create_channel, list_channels, read_channel, change_channel, delete_channel,
     set_verify_secret, rotate_verify_secret, set_channel_token,
     create_template, list_templates, read_template, change_template, remove_template,
+    issue_device_session, list_device_sessions, transfer_device_session, replace_claim_code,
+    add_device_link, list_device_links, list_own_device_links, change_device_link,
 )  # fmt: skip
 
 # A handler has the name of its route.

@@ -16,16 +16,19 @@ from lib.personas import Role
 class ConversationMessage(Record):
     """A message; ``partial``: the answer was cut off. ``turn_id`` is null for a member's message and a follow-up.
 
-    ``proof``, of a contact's message: whether the contact has proven who they are.
+    ``proof``, of a contact's message: whether the contact has proven who they are. ``speaker``, of what a contact's
+    device heard: who spoke, if it was not the contact. ``changed_at``: when its text last changed.
     """
 
     id: UUID
     session_id: UUID
     turn_id: UUID | None
     role: Role
+    speaker: str | None = None
     text: str
     partial: bool
     created_at: datetime
+    changed_at: datetime | None = None
     proof: Proof | None
 
 

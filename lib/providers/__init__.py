@@ -143,7 +143,7 @@ class BusinessEvent(Item):
 class Segment:
     """A piece of a transcript. It may come again with the same id and a longer text. Times are in seconds."""
 
-    id: str
+    id: str | None
     text: str
     speaker: str | None
     is_user: bool
@@ -155,7 +155,7 @@ class Segment:
 class DeviceSegments(Item):
     """Pieces of a running transcript. ``session_id`` may be the device's ``uid`` itself."""
 
-    uid: str
+    uid: str | None
     session_id: str
     segments: tuple[Segment, ...]
 

@@ -46,6 +46,7 @@ class _Segment(Record):
 
 class _Segments(Record):
     session_id: str | None = None
+    uid: str | None = None
     segments: tuple[_Segment, ...]
 
 
@@ -78,10 +79,7 @@ class Omi(Provider):
         """The segments, or the finished conversation."""
         document = read_json(delivery.body)
         is_over = isinstance(document, dict) and "segments" not in document
-        uid = clean(delivery.query.get("uid", ""))
-        if not uid:
-            return (unknown(delivery, "no uid"),)
-        return (_conversation(document, uid, delivery) if is_over else _segments(document, uid, delivery),)
+        return (_conversation(document, delivery) if is_over else _segments(document, delivery),)
 
     def acknowledgement(self, delivery: Delivery, *, duplicate: bool) -> Acknowledgement:
         """An empty object: a message in it would be shown to the user."""
@@ -91,25 +89,32 @@ class Omi(Provider):
 provider = Omi()
 
 
-def _segments(document: Any, uid: str, delivery: Delivery) -> Parsed:
+def _segments(document: Any, delivery: Delivery) -> Parsed:
     body = read_model(_Segments, {"segments": document} if isinstance(document, list) else document)
     if isinstance(body, str):
         return unknown(delivery, body)
     if not body.segments:
         return Ignored("no segment")
+    uid = clean(delivery.query.get("uid") or body.uid or "") or None
+    session_id = clean(delivery.query.get("session_id") or body.session_id or uid or "")
+    if not session_id:
+        return unknown(delivery, "no session_id and no uid")
     return DeviceSegments(
-        delivery_key=key_of(uid, digest(delivery.body)),
-        ordering_key=key_of(uid),
+        delivery_key=key_of(uid or session_id, digest(delivery.body)),
+        ordering_key=key_of(uid or session_id),
         uid=uid,
-        session_id=clean(delivery.query.get("session_id") or body.session_id or uid),
+        session_id=session_id,
         segments=tuple(_segment(each) for each in body.segments),
     )
 
 
-def _conversation(document: Any, uid: str, delivery: Delivery) -> Parsed:
+def _conversation(document: Any, delivery: Delivery) -> Parsed:
     body = read_model(_Conversation, document)
     if isinstance(body, str):
         return unknown(delivery, body)
+    uid = clean(delivery.query.get("uid", ""))
+    if not uid:
+        return unknown(delivery, "no uid")
     return DeviceConversation(
         # It may come again, changed, under the same id.
         delivery_key=key_of(uid, digest(delivery.body)),
@@ -126,9 +131,8 @@ def _conversation(document: Any, uid: str, delivery: Delivery) -> Parsed:
 
 
 def _segment(segment: _Segment) -> Segment:
-    """A segment; without an id, its speaker and start are its id."""
     return Segment(
-        id=clean(segment.id or "") or f"{segment.speaker_id}:{segment.start}",
+        id=clean(segment.id or "") or None,
         text=clean(segment.text),
         speaker=clean(segment.speaker) if segment.speaker else None,
         is_user=segment.is_user,

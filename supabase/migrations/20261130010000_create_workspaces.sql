@@ -197,6 +197,8 @@ as $$
                when 'template'  then (select t.workspace_id from public.session_templates t where t.id = object_id)
                when 'contact'   then (select c.workspace_id from public.contacts c where c.id = object_id)
                when 'conflict'  then (select k.workspace_id from public.contact_conflicts k where k.id = object_id)
+               when 'device_session' then (select d.workspace_id from public.device_sessions d where d.id = object_id)
+               when 'device_link'    then (select l.workspace_id from public.device_links l where l.id = object_id)
            end;
 $$;
 comment on function private.workspace_of is 'The workspace of an object; of the kind workspace and without an id, the only one of the caller; null where there is none.';

@@ -12,7 +12,7 @@ create unlogged table private.reads (
     taken             integer     not null default 1,
     constraint reads_pkey primary key (subject)
 );
-comment on table private.reads is 'How often a user, or the contact of a conversation, has read in the current minute.';
+comment on table private.reads is 'How often a user, or the contact of a conversation, has read in the current minute, and a user tried to link a device (links …).';
 alter table private.reads enable row level security;
 
 create unlogged table private.open_streams (
@@ -40,6 +40,20 @@ end;
 $$;
 comment on function private.reader is 'What limits of reading count: the user, or the conversation of a contact''s token; null for others.';
 
+create function private.count_minute(subject text, out times integer, out seconds integer)
+    language plpgsql set search_path = ''
+as $$
+begin
+    insert into private.reads as r (subject)
+    values (count_minute.subject)
+    on conflict on constraint reads_pkey do update
+       set taken             = case when r.window_started_at > now() - interval '1 minute' then r.taken + 1 else 1 end,
+           window_started_at = case when r.window_started_at > now() - interval '1 minute' then r.window_started_at else now() end
+    returning r.taken, ceil(extract(epoch from r.window_started_at + interval '1 minute' - now())) into times, seconds;
+end;
+$$;
+comment on function private.count_minute is 'Counts one of the current minute: how many there are now, and the seconds until the next minute.';
+
 create function public.count_read(quota integer)
     returns jsonb language plpgsql security definer set search_path = ''
 as $$
@@ -51,12 +65,7 @@ begin
     if reader is null then
         raise sqlstate 'PT403' using message = 'forbidden';
     end if;
-    insert into private.reads as r (subject)
-    values (reader)
-    on conflict on constraint reads_pkey do update
-       set taken             = case when r.window_started_at > now() - interval '1 minute' then r.taken + 1 else 1 end,
-           window_started_at = case when r.window_started_at > now() - interval '1 minute' then r.window_started_at else now() end
-    returning r.taken, ceil(extract(epoch from r.window_started_at + interval '1 minute' - now())) into times, seconds;
+    select c.times, c.seconds into times, seconds from private.count_minute(reader) c;
     if times > quota then
         return private.refuse(private.limit_refusal(
                    jsonb_build_object('reads_by_caller', jsonb_build_object('quota', quota)), 'reads_by_caller', seconds)

@@ -251,6 +251,55 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
 
+-- Who may see device links: the user whom the device belongs to, admins and owners.
+
+grant select on public.device_links to authenticated;
+grant select, insert, update on public.device_links to switchboard;
+grant all on public.device_links to service_role;
+
+create policy "Users read their own device links, admins their workspace's"
+    on public.device_links for select to authenticated
+    using (user_id = (select auth.uid()) or workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.device_links for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.device_links for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.device_links for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+-- Who may see device sessions, without their claim code: the user to whom one is attached, admins and owners.
+
+grant select (
+    id, workspace_id, provider, external_id, external_conversation_id, uid, user_id, linked_with, linked_at, conversation_id,
+    created_at, last_segment_at, closed_at
+) on public.device_sessions to authenticated;
+grant select, insert, update on public.device_sessions to switchboard;
+grant all on public.device_sessions to service_role;
+
+create policy "Users read their own device sessions, admins their workspace's"
+    on public.device_sessions for select to authenticated
+    using (user_id = (select auth.uid()) or workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.device_sessions for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.device_sessions for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.device_sessions for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
 -- Who may see who is in a group: members. Participants do not see each other.
 
 grant select on public.group_participants to authenticated;
@@ -355,10 +404,11 @@ grant select on public.message_words to authenticated, contact;
 -- Who may see messages: the readers of their session. Their metadata and the member who wrote one are for members.
 
 grant select (
-    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, created_at
+    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, created_at,
+    speaker, changed_at
 ) on public.messages to contact, authenticated;
 grant select on public.messages to member;
-grant select, insert on public.messages to switchboard;
+grant select, insert, update on public.messages to switchboard;
 grant all on public.messages to service_role;
 
 create policy "Admins read all messages, users and agents their own"
@@ -379,6 +429,11 @@ create policy "Switchboard reads the workspace it entered"
 
 create policy "Switchboard adds to the workspace it entered"
     on public.messages for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.messages for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see how a persona is doing: members.

@@ -1,10 +1,11 @@
 -- Who may see messages: the readers of their session. Their metadata and the member who wrote one are for members.
 
 grant select (
-    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, created_at
+    id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, persona_id, text, partial, created_at,
+    speaker, changed_at
 ) on public.messages to contact, authenticated;
 grant select on public.messages to member;
-grant select, insert on public.messages to switchboard;
+grant select, insert, update on public.messages to switchboard;
 grant all on public.messages to service_role;
 
 create policy "Admins read all messages, users and agents their own"
@@ -25,4 +26,9 @@ create policy "Switchboard reads the workspace it entered"
 
 create policy "Switchboard adds to the workspace it entered"
     on public.messages for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.messages for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));

@@ -751,13 +751,13 @@ grant execute on function
 grant execute on function
     private.find_or_create_session, private.transition_refusal, private.refuse_transition, private.require_live,
     private.open_session, private.take_start_limits, private.may_work_on_session,
-    private.set_session_status, public.change_session_status, private.enter_contact_as_member, private.enter_conversation_as_member, private.lock_conversation,
+    private.set_session_status, public.change_session_status, private.enter_contact_as_member, private.enter_conversation_as_member,
     private.open_conversation_for_contact, public.start_session,
     public.change_sessions_status
     to switchboard;
 
 grant execute on function
-    public.set_session_tags
+    private.lock_conversation, public.set_session_tags
     to service_role, switchboard;
 
 grant execute on function

@@ -109,6 +109,8 @@ create table public.messages (
     metadata          jsonb               not null default '{}',
     created_at        timestamptz         not null default clock_timestamp(),
     client_message_id text,
+    speaker           text,
+    changed_at        timestamptz,
     constraint messages_pkey              primary key (id),
     constraint messages_session_id_fkey   foreign key (workspace_id, conversation_id, session_id) references public.sessions (workspace_id, conversation_id, id) on delete cascade,
     constraint messages_turn_id_fkey      foreign key (workspace_id, conversation_id, turn_id) references public.turns (workspace_id, conversation_id, id) on delete cascade,
@@ -122,13 +124,17 @@ create table public.messages (
         else user_id is not null and contact_id is null and persona_id is null
         end),
     -- New and null everywhere: there is nothing to check.
-    constraint messages_client_message_id check (length(client_message_id) between 1 and 200)
+    constraint messages_client_message_id check (length(client_message_id) between 1 and 200),
+    constraint messages_speaker           check (length(speaker) between 1 and 200)
 );
 comment on table public.messages is 'Messages; each one names its sender.';
 comment on column public.messages.partial is 'The answer was cancelled, timed out or failed after this text.';
 comment on column public.messages.client_message_id is 'The client''s id of a member''s message, which has no turn, or of a message that joined a turn: a repeat returns the first one. The message that started a turn has the turn''s.';
+comment on column public.messages.speaker is 'Of what a contact''s device heard: who spoke, as the device names them; null: the contact.';
+comment on column public.messages.changed_at is 'When the text last changed, under the lock of the conversation; null: never. Only what a device hears, or a provider''s user edits, changes.';
 alter table public.messages enable row level security;
 create index messages_conversation_id_idx on public.messages (conversation_id, created_at);
+create index messages_changed_at_idx on public.messages (conversation_id, changed_at) where changed_at is not null;
 create index messages_session_id_idx on public.messages (session_id, created_at);
 create index messages_turn_id_idx on public.messages (turn_id);
 create index messages_contact_id_idx on public.messages (contact_id) where contact_id is not null;
@@ -465,8 +471,8 @@ $$;
 comment on function public.read_active_turn is 'The turn under way in the caller''s conversation, as read_turn tells it: {turn}, null where none is. Under the caller''s own policies.';
 
 create view public.conversation_messages with (security_invoker = true) as
-select m.id, m.workspace_id, m.conversation_id, m.session_id, m.turn_id, m.role, m.contact_id, m.persona_id, m.text, m.partial,
-       m.created_at,
+select m.id, m.workspace_id, m.conversation_id, m.session_id, m.turn_id, m.role, m.contact_id, m.persona_id, m.speaker,
+       m.text, m.partial, m.created_at, m.changed_at,
        case when m.role = 'contact' then (select c.proof from public.conversations c where c.id = m.conversation_id) end as proof
   from public.messages m;
 comment on view public.conversation_messages is 'Messages with the columns that every reader of a conversation may read, a contact too.';

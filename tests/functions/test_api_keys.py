@@ -20,14 +20,17 @@ WITH_BODY: dict[str, Any] = {
     "sessions.change_sessions": {"session_ids": ["{session_id}"], "status": "paused"},
     "contacts.resolve_contact": RESOLVE | {"identities": ["telegram:7"], "create": True},
     "contacts.create_contact": {"workspace_id": "{workspace_id}"},
-    "workspaces.create_workspace": {"name": "x"},
+    "workspaces.create_workspace": {"name": "x"}, "conversations.link_session": {"session_id": "x"},
 }  # fmt: skip
 """Bodies of routes without an id in their path."""
 
 JSON = {"Accept": "application/json"}
 FOR_MEMBERS = [route for route in routes.ROUTES if "user" in route.callers]
 USER_REQUIRED = (403, "user_required")
-FOR_PEOPLE = {"create_api_key", "revoke_api_key", "invite_member", "accept_invitation", "take_over_session"}
+FOR_PEOPLE = {
+    "create_api_key", "revoke_api_key", "invite_member", "accept_invitation", "take_over_session", "link_session",
+    "add_device_link",
+}  # fmt: skip
 """Only a user may use these."""
 
 FOR_INGEST = {"stream_chat", "stream_chat_on_landing", "ask_persona", "resolve_contact", "capture_message"}

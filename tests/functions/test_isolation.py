@@ -36,7 +36,7 @@ WITHOUT_BODY = {
     "sessions.complete_session", "sessions.fail_session", "sessions.cancel_session", "sessions.recover_session",
     "sessions.take_over_session", "sessions.hand_back_session", "sessions.note_activity", "contacts.unmerge_contact",
     "contacts.dismiss_conflict", "contacts.add_contact_tag", "contacts.add_session_tag", "contacts.sign_out",
-    "workspaces.accept_invitation",
+    "workspaces.accept_invitation", "workspaces.replace_claim_code",
 }  # fmt: skip
 
 BODIES: Mapping[str, Any] = {
@@ -73,6 +73,10 @@ BODIES: Mapping[str, Any] = {
     "workspaces.set_verify_secret": {"secret": f"whsec_{'A' * 32}"},
     "workspaces.rotate_verify_secret": {},
     "workspaces.set_channel_token": {"secret": "x"},
+    "workspaces.issue_device_session": {},
+    "workspaces.transfer_device_session": {"user_id": None},
+    "workspaces.add_device_link": {"uid": "x"},
+    "workspaces.change_device_link": {"status": "revoked"},
     "workspaces.create_template": {"name": "x"},
     "workspaces.change_template": {"name": "x"},
     "workspaces.add_transition": {"workflow": "charter", "to_step": "x"},
@@ -114,10 +118,13 @@ class Belongings:
             " k as (insert into public.api_keys (id, workspace_id, name, role, hash)"
             " values (gen_random_uuid(), $1, 'Theirs', 'ingest', repeat('0', 64)) returning id),"
             " c as (insert into public.contact_conflicts (workspace_id, contact_id, other_contact_id, found_by)"
-            " select $1, least($4::uuid, id), greatest($4::uuid, id), 'resolve' from o returning id)"
+            " select $1, least($4::uuid, id), greatest($4::uuid, id), 'resolve' from o returning id),"
+            " d as (insert into public.device_sessions (workspace_id, external_id) values ($1, $3) returning id),"
+            " l as (insert into public.device_links (workspace_id, uid, user_id) values ($1, $3, $5) returning id)"
             " select r.id::text as request_id, f.id::text as ref_id, t.id::text as transition_id,"
-            " c.id::text as conflict_id, k.id::text as key_id, h.id::text as channel_id from r, f, t, c, k, h",
-            workspace.id, UUID(session), trip, UUID(heard["contact_id"]),
+            " c.id::text as conflict_id, k.id::text as key_id, h.id::text as channel_id,"
+            " d.id::text as device_session_id, l.id::text as device_link_id from r, f, t, c, k, h, d, l",
+            workspace.id, UUID(session), trip, UUID(heard["contact_id"]), owner.id,
         )  # fmt: skip
         request = "update public.sessions set request_id = $1 where id = $2"
         await workspace.database.execute(request, UUID(made["request_id"]), UUID(session))

@@ -61,7 +61,7 @@ BESIDES = {
     """,
     "conversations": f"""
         {TURNS} {SESSIONS} conversations conversations.history conversations.stream database.paging
-        database.queries fields.tags http.batch_queue http.streaming sessions.models
+        database.queries devices devices.session_links fields.tags http.batch_queue http.streaming sessions.models
     """,
     "registration": f"{CONTACTS} auth.proofs contacts.registration",
     "sessions": f"""
@@ -69,10 +69,11 @@ BESIDES = {
         sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers
         workflow.workflow
     """,
-    "webhooks": f"{TURNS} {DELIVERIES}",
-    "worker": f"{TURNS} {DELIVERIES}",
+    "webhooks": f"{TURNS} {DELIVERIES} devices devices.transcripts",
+    "worker": f"{TURNS} {DELIVERIES} devices devices.transcripts",
     "workspaces": f"""
-        {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration personas personas.text
+        {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration devices devices.device_links
+        devices.device_sessions devices.session_links fields.identities personas personas.text
         sessions.session_templates workflow.workflow_transitions workspaces workspaces.api_keys workspaces.channels
         workspaces.invitations workspaces.looks workspaces.members workspaces.personas workspaces.secrets
         workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces

@@ -117,6 +117,14 @@ open_stream(sessions.{a,c}, '192.0.2.9', 60, 20, 200) | *: ok
 open_stream(sessions.{a,c}, '192.0.2.1', 60, 20, 2) | *: too_many_streams
 close_stream(open_streams.{one,two}) | *: ok; no_scope: forbidden
 
+save_transcript(channels.one, null, 'u', 'u', '[{"key": "k", "text": "x"}]') | id | at_work=new
+save_transcript(channels.two, null, 'u', 'u', '[{"key": "k", "text": "x"}]') \
+    | *: space_not_found; at_a_space: forbidden; working_for_A: persona_required
+# A guess does not tell whether there is such a session.
+link_device_session('device-one') | id | *: forbidden; for_users managing: claim_code_required; \
+    for_guest managing_operator: one
+link_device_session('device-three') | *: forbidden; for_users managing: claim_code_required
+link_device_session(claim_hash => 'hash-none') | *: forbidden; for_users managing: device_session_not_found
 change_session_status(sessions.{a,b,c}, 'paused') | work
 change_session_status(sessions.guest, 'completed') | work
 # Contacts and users may cancel their own session; it first asks the persona that answers to stop.
@@ -294,6 +302,13 @@ delete_persona(personas.well_one) | own
 delete_persona(personas.{one,two}) | own=persona_in_use
 delete_channel(channels.{one,two}) | manage
 remove_session_template(session_templates.{one,two}) | manage
+issue_device_session(workspaces.{one,two}, 'x', 'x') | id | manage=new
+change_device_session(device_sessions.{one,two}, user_id => users.guest) | manage
+change_device_session(device_sessions.{one,two}, 'x') | manage
+add_device_link(workspaces.{one,two}, 'x', users.guest) \
+    | *: forbidden; for_guest managing_operator managing_admins service: ok
+change_device_link(device_links.{one,two}, true) | manage
+change_device_link(device_links.one, false) | manage; for_guest managing_operator: ok
 replace_secret('hmac', spaces.{one,two}, 'rotate', overlap_seconds => 60) | manage
 replace_secret('hmac', spaces.{one,two}, 'remove') | manage
 replace_secret('secret', personas.{one,two}, 'set', 'x') | manage

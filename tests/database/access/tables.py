@@ -72,7 +72,7 @@ turn_errors                    | EOO | b_old c_old turn_id=turns.b/c | detail=x 
 turn_error_details of turns | service: b_old c_old; authenticated: ; admin owner: b_old; admin_2: c_old
 turn_chunks                    | EOE | a c position=10 | piece=x | entered; admins; agent: b; contact:; A: a; B: b; \
     C: c
-messages                       | EOO | a c | text=x | entered; admins; agent: agent b; guest: guest; A: a; \
+messages                       | EEO | a c | text=x | entered; admins; agent: agent b; guest: guest; A: a; \
     A_typed: a_arrival; B: b b_old b_old_answer; C: c
 conversation_messages of messages | operators; admins; agent: agent b; guest: guest; contact:; A: a; \
     A_typed: a_arrival; B: b b_old b_old_answer; C: c
@@ -80,6 +80,8 @@ message_words of messages      | admins; agent: agent b; guest: guest; A: a; A_t
     B: b b_old b_old_answer; C: c
 inbound_events                 | EOO | one two delivery_key=x | raw_body=x | entered; admins
 jobs                           | EEO | queued queued_2 | last_error=x | entered; admins
+device_links                   | EEO | one two uid=x | uid=y | entered; admins; guest: one two
+device_sessions                | EEO | one two external_id=x | uid=y | entered; admins; guest: one two
 rate_limits                    | EEO | one two subject=x | taken=77 | entered; admins; agent: contact_a
 persona_breakers               | EEO | one two persona_id=personas.well_~ | refused=77 | entered; members
 audit_events                   | EOO | contact_b contact_c | verb=x.x | operators; admins
@@ -133,6 +135,7 @@ HIDDEN: Mapping[tuple[str, str], str] = {
             "api_keys": "hash",
             "workspaces": "allowed_networks",
             "personas": "config",
+            "device_sessions": "claim_hash",
         }.items()
     },
 }

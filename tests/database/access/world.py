@@ -135,6 +135,10 @@ messages: conversation_id=conversations.* session_id=sessions.* turn_id=turns.* 
     b_old_answer: conversation_id=conversations.b session_id=sessions.b_old turn_id=turns.b_old role=persona \
         persona_id=personas.one
     agent: role=user user_id=users.*
+device_links: uid=device-* user_id=users.guest
+    one two:
+device_sessions: external_id=device-* user_id=users.guest linked_with=session_id linked_at=NOW
+    one two:
 session_templates: name=* persona_id=personas.* first_messages=["Hello."]
     one two:
 inbound_events: source=n8n delivery_key=* raw_body="{}"

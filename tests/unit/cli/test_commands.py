@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from cli.__main__ import main
 from lib.contacts import contacts, merges
 from lib.database.paging import NewestPageRequest
+from lib.devices import device_links, device_sessions
 from lib.fields.models import PartialUpdate
 from lib.sessions import models, session_templates, statistics
 from lib.workflow import workflow_transitions
@@ -52,6 +53,11 @@ BODIES: dict[str, type[BaseModel]] = {
     "template create": session_templates.NewTemplate,
     "template update": session_templates.TemplateChanges,
     "transition add": workflow_transitions.NewTransition,
+    "device issue": device_sessions.NewDeviceSession,
+    "device transfer": device_sessions.DeviceSessionTransfer,
+    "device link": device_links.NewDeviceLink,
+    "device verify": device_links.DeviceLinkChange,
+    "device revoke": device_links.DeviceLinkChange,
     "contact create": contacts.NewContact,
     "contact update": contacts.ContactChanges,
     "contact tag": contacts.NamedTag,
@@ -65,6 +71,8 @@ BODIES: dict[str, type[BaseModel]] = {
 }
 
 SAID_OTHERWISE = {
+    "device verify": {"status"},  # by the command
+    "device revoke": {"status"},
     "persona set-secret": {"secret"},  # on standard input
     "channel set-verify-secret": {"secret"},
     "channel set-token": {"secret"},

@@ -1,0 +1,1 @@
+"""Devices: wearables, the users whom they belong to, and their sessions."""
