@@ -8,6 +8,8 @@ from cli import (
     contacts,
     conversations,
     devices,
+    event_subscriptions,
+    jobs,
     members,
     personas,
     session_templates,
@@ -22,8 +24,8 @@ from cli import (
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Set up workspaces: members, spaces, personas and secrets, session templates, workflows. Manage contacts
-    and sessions.
+    """Set up workspaces: members, spaces, personas and secrets, session templates, workflows. Manage contacts,
+    sessions and jobs.
 
     Uses the project of SUPABASE_URL (or SUPABASE_REST_URL) with SUPABASE_SERVICE_ROLE_KEY; if none is set, the local
     backend that `make up` started.
@@ -50,6 +52,9 @@ for command in (
     sessions.session,
     turns.turn,
     devices.device,
+    jobs.job,
+    event_subscriptions.event_subscription,
+    event_subscriptions.event_delivery,
     session_templates.template,
     workflow_transitions.transition,
 ):

@@ -195,13 +195,56 @@ ROUTES: tuple[Route, ...] = (
     Route("workspaces", "add_device_link", "POST", "/workspaces/{workspace_id}/device-links", ("user",)),
     Route("workspaces", "list_own_device_links", "GET", "/device-links", ("user",)),
     Route("workspaces", "change_device_link", "PATCH", "/device-links/{device_link_id}", ("user",)),
+    Route(
+        "workspaces",
+        "list_event_subscriptions",
+        "GET",
+        "/workspaces/{workspace_id}/event-subscriptions",
+        ("user",),
+    ),
+    Route(
+        "workspaces",
+        "create_event_subscription",
+        "POST",
+        "/workspaces/{workspace_id}/event-subscriptions",
+        ("user",),
+    ),
+    Route("workspaces", "read_event_subscription", "GET", "/event-subscriptions/{event_subscription_id}", ("user",)),
+    Route(
+        "workspaces", "change_event_subscription", "PATCH", "/event-subscriptions/{event_subscription_id}", ("user",)
+    ),
+    Route(
+        "workspaces", "remove_event_subscription", "DELETE", "/event-subscriptions/{event_subscription_id}", ("user",)
+    ),
+    Route(
+        "workspaces",
+        "rotate_signing_secret",
+        "POST",
+        "/event-subscriptions/{event_subscription_id}/secret",
+        ("user",),
+    ),
+    Route(
+        "workspaces", "test_event_subscription", "POST", "/event-subscriptions/{event_subscription_id}/test", ("user",)
+    ),
+    Route(
+        "workspaces",
+        "list_event_deliveries",
+        "GET",
+        "/event-subscriptions/{event_subscription_id}/deliveries",
+        ("user",),
+    ),
+    Route("workspaces", "replay_event_delivery", "POST", "/event-deliveries/{event_delivery_id}/replay", ("user",)),
     Route("webhooks", "receive_delivery", "POST", "/webhooks/{provider}", ("provider",)),
-    Route("webhooks", "receive_delivery_at_channel", "POST", "/webhooks/{provider}/{channel_id}", ("provider",)),
+    Route("webhooks", "receive_channel_delivery", "POST", "/webhooks/{provider}/{channel_id}", ("provider",)),
     Route("webhooks", "answer_challenge", "GET", "/webhooks/{provider}", ("provider",)),
-    Route("webhooks", "answer_challenge_at_channel", "GET", "/webhooks/{provider}/{channel_id}", ("provider",)),
-    Route("webhooks", "receive_omi", "POST", "/omi-webhook", ("provider",)),
+    Route("webhooks", "answer_channel_challenge", "GET", "/webhooks/{provider}/{channel_id}", ("provider",)),
+    Route("webhooks", "receive_omi_delivery", "POST", "/omi-webhook", ("provider",)),
     Route("archive", "archive_sessions", "POST", "/archive", ("cron",)),
     Route("worker", "run_jobs", "POST", "/worker", ("cron",)),
+    Route("worker", "list_jobs", "GET", "/jobs", ("user",)),
+    Route("worker", "read_job", "GET", "/jobs/{job_id}", ("user",)),
+    Route("worker", "replay_job", "POST", "/jobs/{job_id}/replay", ("user",)),
+    Route("worker", "discard_job", "POST", "/jobs/{job_id}/discard", ("user",)),
 )
 
 FUNCTIONS: tuple[str, ...] = tuple(dict.fromkeys(route.function for route in ROUTES))

@@ -18,47 +18,40 @@ from lib.webhooks.handlers import HANDLERS
 BODY_LIMIT = 1024 * 1024
 
 
-async def _body(request: Request, _: Caller) -> bytes:
-    return await request_body.read_raw(request, limit=BODY_LIMIT)
+async def _read(request: Request, _: Caller) -> Delivery:
+    body = await request_body.read_raw(request, limit=BODY_LIMIT)
+    return Delivery(request.headers, body, request.query_params)
 
 
-async def receive_delivery(request: Request, provider: str, body: Annotated[bytes, ReadBy(_body)]) -> Response:
+Delivered = Annotated[Delivery, ReadBy(_read)]
+
+
+async def receive_delivery(provider: str, delivery: Delivered) -> Response:
     """Store a provider's delivery, then acknowledge it as the provider expects."""
-    return await _receive(request, provider, None, body)
+    return await _receive(provider, None, delivery)
 
 
-async def receive_delivery_at_channel(
-    request: Request, provider: str, channel_id: UUID, body: Annotated[bytes, ReadBy(_body)]
-) -> Response:
-    """Store a delivery to a channel, then acknowledge it as the provider expects."""
-    return await _receive(request, provider, channel_id, body)
+async def receive_channel_delivery(provider: str, channel_id: UUID, delivery: Delivered) -> Response:
+    """Store a provider's delivery to a channel, then acknowledge it as the provider expects."""
+    return await _receive(provider, channel_id, delivery)
 
 
-async def receive_omi(request: Request, body: Annotated[bytes, ReadBy(_body)]) -> Response:
+async def receive_omi_delivery(delivery: Delivered) -> Response:
     """Store a delivery of Omi; the query names the channel."""
-    return await _receive(request, "omi", None, body)
+    return await _receive("omi", None, delivery)
 
 
 async def answer_challenge(request: Request, provider: str) -> Response:
-    """Answer WhatsApp's challenge; no other provider has one."""
-    return await _answer_challenge(request, provider, None)
+    """Answer WhatsApp's challenge; its token names the channel."""
+    return await _answer(request, provider, None)
 
 
-async def answer_challenge_at_channel(request: Request, provider: str, channel_id: UUID) -> Response:
-    """Answer WhatsApp's challenge at a channel."""
-    return await _answer_challenge(request, provider, channel_id)
+async def answer_channel_challenge(request: Request, provider: str, channel_id: UUID) -> Response:
+    """Answer WhatsApp's challenge to a channel."""
+    return await _answer(request, provider, channel_id)
 
 
-async def _answer_challenge(request: Request, provider: str, channel_id: UUID | None) -> Response:
-    if provider != "whatsapp":
-        raise errors.MethodNotAllowed(["POST"])
-    text = await deliveries.answer_challenge(channel_id, request.query_params)
-    # As plain text, which no browser takes for a page.
-    return PlainTextResponse(text, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
-
-
-async def _receive(request: Request, provider: str, channel_id: UUID | None, body: bytes) -> Response:
-    delivery = Delivery(request.headers, body, request.query_params)
+async def _receive(provider: str, channel_id: UUID | None, delivery: Delivery) -> Response:
     answer = await deliveries.receive(HANDLERS, provider, channel_id, delivery)
     headers = {"Cache-Control": "no-store"}
     if answer.document is None:
@@ -67,9 +60,18 @@ async def _receive(request: Request, provider: str, channel_id: UUID | None, bod
     return JSONResponse(answer.document, status_code=answer.status, headers=headers)
 
 
-_HANDLERS = (receive_delivery, receive_delivery_at_channel, receive_omi, answer_challenge, answer_challenge_at_channel)
+async def _answer(request: Request, provider: str, channel_id: UUID | None) -> Response:
+    if provider != "whatsapp":
+        raise errors.MethodNotAllowed(["POST"])
+    text = await deliveries.answer_challenge(channel_id, request.query_params)
+    # As plain text, which no browser takes for a page.
+    return PlainTextResponse(text, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
 
-# A handler has the name of its route.
+
+_HANDLERS = (
+    receive_delivery, receive_channel_delivery, receive_omi_delivery, answer_challenge, answer_channel_challenge,
+)  # fmt: skip
+
 _serve = app.function("webhooks", {handler.__name__: handler for handler in _HANDLERS})
 
 

@@ -1,4 +1,4 @@
-"""workspaces: workspaces, their members, spaces, personas, channels, templates and transitions are managed."""
+"""workspaces: workspaces with their members, spaces, personas, channels and other settings are managed."""
 
 from uuid import UUID
 
@@ -19,6 +19,9 @@ from lib.http.app import Created
 from lib.http.binding import OPTIONAL
 from lib.sessions import session_templates
 from lib.sessions.session_templates import Template
+from lib.webhooks import event_deliveries, event_subscriptions
+from lib.webhooks.event_deliveries import EventDelivery
+from lib.webhooks.event_subscriptions import EventSubscription
 from lib.workflow import workflow_transitions
 from lib.workflow.workflow_transitions import AddedTransition, Transition
 from lib.workspaces import api_keys, channels, invitations, members, personas, spaces, turn_errors
@@ -331,6 +334,59 @@ async def change_device_link(user: User, device_link_id: UUID, wanted: device_li
     return await device_links.change(managing_as(user), device_link_id, wanted)
 
 
+async def create_event_subscription(
+    user: User, workspace_id: UUID, new: event_subscriptions.NewEventSubscription
+) -> Created[event_subscriptions.CreatedEventSubscription]:
+    """Subscribe a URL to events."""
+    return Created(await event_subscriptions.create(managing_as(user), workspace_id, new))
+
+
+async def list_event_subscriptions(user: User, workspace_id: UUID, paging: PageRequest) -> Page[EventSubscription]:
+    """A workspace's event subscriptions."""
+    return await event_subscriptions.list_all(queries.reading_as(user), workspace_id, paging)
+
+
+async def read_event_subscription(user: User, event_subscription_id: UUID) -> EventSubscription:
+    """An event subscription."""
+    return await event_subscriptions.read(queries.reading_as(user), event_subscription_id)
+
+
+async def change_event_subscription(
+    user: User, event_subscription_id: UUID, changes: event_subscriptions.EventSubscriptionChanges
+) -> EventSubscription:
+    """Change an event subscription, or switch it on or off."""
+    return await event_subscriptions.change(managing_as(user), event_subscription_id, changes)
+
+
+async def remove_event_subscription(user: User, event_subscription_id: UUID) -> None:
+    """Remove an event subscription with its deliveries."""
+    await event_subscriptions.remove(managing_as(user), event_subscription_id)
+
+
+async def rotate_signing_secret(user: User, event_subscription_id: UUID, rotation: Rotation = OPTIONAL) -> NewSecret:
+    """Generate the secret under which deliveries are signed."""
+    return await event_subscriptions.rotate_secret(managing_as(user), event_subscription_id, rotation)
+
+
+async def test_event_subscription(user: User, event_subscription_id: UUID) -> EventDelivery:
+    """Send a test event and show the answer."""
+    queued = await event_deliveries.queue_test(managing_as(user), event_subscription_id)
+    return await event_deliveries.deliver_now(queries.reading_as(user), queued)
+
+
+async def list_event_deliveries(
+    user: User, event_subscription_id: UUID, asked: event_deliveries.DeliveriesRequest
+) -> Page[EventDelivery]:
+    """The deliveries of an event subscription."""
+    return await event_deliveries.list_newest(queries.reading_as(user), event_subscription_id, asked)
+
+
+async def replay_event_delivery(user: User, event_delivery_id: UUID) -> EventDelivery:
+    """Send a delivery again and show the answer."""
+    queued = await event_deliveries.queue_replay(managing_as(user), event_delivery_id)
+    return await event_deliveries.deliver_now(queries.reading_as(user), queued)
+
+
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
     set_allowed_networks, list_turn_errors,
@@ -345,6 +401,9 @@ _HANDLERS = (
     create_template, list_templates, read_template, change_template, remove_template,
     issue_device_session, list_device_sessions, transfer_device_session, replace_claim_code,
     add_device_link, list_device_links, list_own_device_links, change_device_link,
+    create_event_subscription, list_event_subscriptions, read_event_subscription, change_event_subscription,
+    remove_event_subscription, rotate_signing_secret, test_event_subscription,
+    list_event_deliveries, replay_event_delivery,
 )  # fmt: skip
 
 # A handler has the name of its route.

@@ -2,6 +2,10 @@
 
 A job runs at least once: if a worker dies, its lease expires and another worker claims the job, so handlers must be
 idempotent. Each claim has an attempt number: a worker whose lease has expired can no longer complete or fail the job.
+
+A handler ends a job by returning. It has it tried again by raising: `RetryLater` or a problem with status 5xx or
+`retry_after` counts as a failed attempt, of which the last one leaves the job dead; `Postponed` does not count. Any
+other problem is final: the job is dead at once. An exception that is no problem is a mistake of ours, and retried.
 """
 
 import asyncio
@@ -15,10 +19,19 @@ from lib.auth import callers
 from lib.database import commands
 from lib.fields.models import Record
 
-BATCH = 10
+CONCURRENCY = 10
+"""Jobs that one worker runs at a time."""
+
 LEASE_SECONDS = 60
 JOB_SECONDS = 20.0
 """Time limit of one job, well within its lease."""
+
+LINGER_SECONDS = 1.2
+"""How long a run looks for more after its last job. The worker is woken once a second: what is queued in that second by
+others wakes none."""
+
+LOOK_SECONDS = 0.2
+"""Between two looks."""
 
 
 class InboundEvent(Record):
@@ -31,14 +44,31 @@ class InboundEvent(Record):
 
 
 class Job(Record):
-    """A claimed job."""
+    """A claimed job. ``tries`` are the attempts that count, this one included."""
 
     id: UUID
     workspace_id: UUID
     kind: str
     attempts: int
+    tries: int
     payload: Mapping[str, Any]
     event: InboundEvent | None
+
+
+class RetryLater(Exception):  # noqa: N818 (a request, as StopIteration)
+    """The attempt failed; the job is tried again after so many seconds at the earliest, unless it was the last."""
+
+    def __init__(self, reason: str, seconds: float = 0) -> None:
+        super().__init__(reason)
+        self.reason, self.seconds = reason, seconds
+
+
+class Postponed(Exception):  # noqa: N818 (a request, as StopIteration)
+    """The handler is to go on after so many seconds. This is no failed attempt."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class _Claimed(Record):
@@ -47,6 +77,10 @@ class _Claimed(Record):
 
 class _State(Record):
     status: str
+
+
+class _Woken(Record):
+    woken: bool
 
 
 class RunReport(Record):
@@ -59,30 +93,54 @@ class RunReport(Record):
 
 Handler = Callable[[Job], Awaitable[None]]
 Handlers = Mapping[str, Handler]
-"""Handlers by kind of job. An exception puts the job back or, if it is final, ends the job."""
+"""Handlers by kind of job."""
 
 
 async def run_due(handlers: Handlers, *, budget_seconds: float) -> RunReport:
-    """Run due jobs until none is left or the time budget ends; a started batch is completed.
+    """Run due jobs until none comes any more or the time budget ends; started jobs are completed.
 
-    Raises BackendUnavailable if the queue cannot be reached.
+    A slow job holds back neither those beside it nor those after it: more are claimed while it runs. Raises
+    BackendUnavailable if the queue cannot be reached.
     """
     end = time.monotonic() + budget_seconds
+    last_ended = -LINGER_SECONDS
     processed = failed = 0
-    while time.monotonic() < end:
-        batch = await _claim(BATCH)
-        if not batch:
-            return RunReport(processed=processed, failed=failed, remaining=False)
-        done = await asyncio.gather(*(_run(handlers, job) for job in batch))
-        processed += done.count(True)
-        failed += done.count(False)
-    return RunReport(processed=processed, failed=failed, remaining=True)
+    running: set[asyncio.Task[bool]] = set()
+    try:
+        while True:
+            # Claimed for half of the places at least: most claims are for several jobs.
+            if len(running) <= CONCURRENCY // 2 and time.monotonic() < end:
+                claimed = await _claim(CONCURRENCY - len(running))
+                running |= {asyncio.create_task(_run(handlers, job)) for job in claimed}
+            now = time.monotonic()
+            if not running and (now >= end or now - last_ended > LINGER_SECONDS):
+                return RunReport(processed=processed, failed=failed, remaining=now >= end)
+            if not running:
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            last_ended = time.monotonic()
+            succeeded = sum(task.result() for task in done)
+            processed += succeeded
+            failed += len(done) - succeeded
+    finally:
+        if running:
+            await asyncio.wait(running)
 
 
 async def run_one(handlers: Handlers, job_id: UUID) -> bool:
-    """Run one job now, if it is not claimed and no earlier job with its ordering key waits; whether it is done."""
+    """Run one job now, if it is not claimed and no earlier job with its ordering key waits; whether it did, without
+    a failure."""
     batch = await _claim(1, job_id)
     return bool(batch) and await _run(handlers, batch[0])
+
+
+async def wake_worker() -> None:
+    """Have the worker run what is due. If that fails, its schedule does so within a minute."""
+    try:
+        await commands.acting_as(callers.System(), callers.SYSTEM_SCOPE).call("wake_worker", {}, _Woken)
+    except errors.Problem as problem:
+        log.warning("worker_not_woken", code=problem.code)
 
 
 async def _claim(most: int, only: UUID | None = None) -> tuple[Job, ...]:
@@ -91,44 +149,52 @@ async def _claim(most: int, only: UUID | None = None) -> tuple[Job, ...]:
     return claimed.jobs
 
 
+class _Outcome(Record):
+    """How an attempt ended: the SQL function that stores it, and its arguments."""
+
+    function: str
+    arguments: Mapping[str, Any] = {}
+
+
+_DONE = _Outcome(function="complete_job")
+
+
 async def _run(handlers: Handlers, job: Job) -> bool:
     rpc = commands.acting_as(callers.System(), callers.Scope(workspace_id=job.workspace_id))
+    outcome = await _work(handlers, job)
     try:
-        fault = await _work(handlers, job)
-        if fault is None:
-            await rpc.call("complete_job", {"job_id": job.id, "attempt": job.attempts}, _State, repeatable=True)
-        else:
-            arguments = {
-                "job_id": job.id,
-                "attempt": job.attempts,
-                "error": fault.reason,
-                "retryable": fault.retryable,
-            }
-            await rpc.call("fail_job", arguments, _State, repeatable=True)
+        arguments = {"job_id": job.id, "attempt": job.attempts, **outcome.arguments}
+        state = await rpc.call(outcome.function, arguments, _State, repeatable=True)
     except errors.Problem as problem:
         log.warning("job_left_to_its_lease", job_id=job.id, code=problem.code)
         return False
-    return fault is None
+    if state.status == "dead":
+        log.error("job_dead", job_id=job.id, kind=job.kind, reason=outcome.arguments.get("error"))
+    return outcome.function != "fail_job"
 
 
-class _Fault(Record):
-    reason: str
-    retryable: bool
-
-
-async def _work(handlers: Handlers, job: Job) -> _Fault | None:
-    """Run the handler; returns what went wrong, without any message text or secret."""
+async def _work(handlers: Handlers, job: Job) -> _Outcome:
+    """Run the handler; returns how it ended, without any message text or secret."""
     handler = handlers.get(job.kind)
     if handler is None:
-        log.error("job_of_unknown_kind", job_id=job.id, kind=job.kind)
-        return _Fault(reason="unknown kind", retryable=False)
+        return _failure(job, "unknown_kind", retryable=False)
     try:
         async with asyncio.timeout(JOB_SECONDS):
             await handler(job)
+    except Postponed as postponed:
+        return _Outcome(function="postpone_job", arguments={"seconds": postponed.seconds})
+    except RetryLater as later:
+        return _failure(job, later.reason, seconds=later.seconds)
     except errors.Problem as problem:
-        log.warning("job_failed", job_id=job.id, kind=job.kind, attempts=job.attempts, code=problem.code)
-        return _Fault(reason=problem.code, retryable=problem.status >= 500)
+        retryable = problem.status >= 500 or problem.retry_after is not None
+        return _failure(job, problem.code, retryable=retryable, seconds=problem.retry_after or 0)
     except Exception as unexpected:
         log.error("job_broke", job_id=job.id, kind=job.kind, attempts=job.attempts)
-        return _Fault(reason=type(unexpected).__name__, retryable=True)
-    return None
+        return _failure(job, type(unexpected).__name__)
+    return _DONE
+
+
+def _failure(job: Job, reason: str, *, retryable: bool = True, seconds: float = 0) -> _Outcome:
+    log.warning("job_failed", job_id=job.id, kind=job.kind, attempts=job.attempts, code=reason)
+    arguments = {"error": reason, "retryable": retryable, "retry_after_seconds": seconds}
+    return _Outcome(function="fail_job", arguments=arguments)

@@ -262,13 +262,14 @@ def _unpacked(unpacker: zlib._Decompress, packed: bytes) -> Iterator[bytes]:
 async def post(
     url: str,
     *,
-    json: object,
+    json: object | bytes,
     headers: Mapping[str, str] | None = None,
     limits: Limits | None = None,
     allowed: Networks = (),
 ) -> AsyncIterator[Answer]:
     """POST a JSON document once and yield the answer when its headers have arrived, whatever its status.
 
+    Bytes, a document that is already encoded, are sent as they are.
     A redirect is an answer like any other. Leaving the block before the answer has arrived completely closes the
     connection. Raises OutboundError.
     """
@@ -276,7 +277,8 @@ async def post(
     target = checked_url(url, allowed)
     deadline = asyncio.get_running_loop().time() + limits.total_seconds
     async with _session(allowed) as session:
-        response = await _send(session, target, headers or {}, _encode(json).encode(), limits, deadline)
+        body = json if isinstance(json, bytes) else _encode(json).encode()
+        response = await _send(session, target, headers or {}, body, limits, deadline)
         answer = Answer(response, limits, deadline)
         try:
             yield answer

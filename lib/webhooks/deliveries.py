@@ -56,10 +56,6 @@ class _Recorded(Record):
     duplicate: bool
 
 
-class _Woken(Record):
-    woken: bool
-
-
 class _Payload(Record):
     """What a job knows of its item: its place in what the delivery reports."""
 
@@ -205,6 +201,7 @@ def _job(item: providers.Item, number: int, place: _Place, handlers: queue.Handl
         "kind": kind if kind in handlers else None,
         "ordering_key": _key(place, item.ordering_key),
         "payload": payload.model_dump(mode="json", exclude_none=True),
+        "reason": item.reason if isinstance(item, providers.Unknown) else "not processed",
     }
 
 
@@ -236,8 +233,4 @@ async def _process(handlers: queue.Handlers, job_ids: tuple[UUID, ...], seconds:
                 return
     except (errors.Problem, TimeoutError) as hindrance:
         log.warning("jobs_left_to_the_worker", job_ids=job_ids, reason=type(hindrance).__name__)
-    try:
-        await commands.acting_as(callers.System(), callers.SYSTEM_SCOPE).call("wake_worker", {}, _Woken)
-    except errors.Problem as problem:
-        # The schedule runs the jobs within a minute.
-        log.warning("worker_not_woken", code=problem.code)
+    await queue.wake_worker()

@@ -1,4 +1,4 @@
-"""Secrets of spaces, personas and channels: given, generated, rotated."""
+"""Secrets of spaces, personas, channels and event subscriptions: given, generated, rotated."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -8,9 +8,10 @@ from pydantic import Field, StringConstraints
 from lib.database.management import Database
 from lib.fields.models import Body, Empty, Record
 
-Slot = Literal["hmac", "secret", "callback", "verify", "token"]
+Slot = Literal["hmac", "secret", "callback", "verify", "token", "signing"]
 """Which secret: a space's, under which identity tokens and emails are signed; a persona's own; that of its asynchronous
-answers; what verifies a channel's deliveries; the token of its provider's API."""
+answers; what verifies a channel's deliveries; the token of its provider's API; an event subscription's, under which
+deliveries are signed."""
 
 MAX_OVERLAP_SECONDS = 7 * 86_400
 """Seconds for which a replaced secret may stay valid: a week."""
@@ -44,10 +45,7 @@ async def replace(database: Database, slot: Slot, owner_id: UUID, given: GivenSe
 
 
 async def rotate(database: Database, slot: Slot, owner_id: UUID, rotation: Rotation) -> NewSecret:
-    """Replace the secret of a space, persona or channel by a generated one.
-
-    Not retried: each call generates another one.
-    """
+    """Replace a secret by a generated one. Not retried: each call generates another one."""
     arguments = {"slot": slot, "owner_id": owner_id, "action": "rotate", "overlap_seconds": rotation.overlap_seconds}
     return await database.call("replace_secret", arguments, NewSecret)
 

@@ -1,4 +1,4 @@
-"""Settings: how workspaces, spaces, personas, channels and session templates are created, changed and listed."""
+"""Settings: how workspaces, spaces, personas, templates and the like are created, changed and listed."""
 
 from typing import Literal, TypeVar
 from uuid import UUID
@@ -11,7 +11,7 @@ from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
 from lib.fields.models import PartialUpdate, Record
 
-Kind = Literal["workspace", "space", "persona", "channel", "template"]
+Kind = Literal["workspace", "space", "persona", "channel", "template", "event_subscription"]
 Settings = TypeVar("Settings", bound=BaseModel)
 
 

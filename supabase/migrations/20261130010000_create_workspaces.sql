@@ -199,6 +199,9 @@ as $$
                when 'conflict'  then (select k.workspace_id from public.contact_conflicts k where k.id = object_id)
                when 'device_session' then (select d.workspace_id from public.device_sessions d where d.id = object_id)
                when 'device_link'    then (select l.workspace_id from public.device_links l where l.id = object_id)
+               when 'job'       then (select j.workspace_id from public.jobs j where j.id = object_id)
+               when 'event_subscription' then (select s.workspace_id from public.event_subscriptions s where s.id = object_id)
+               when 'event_delivery'     then (select d.workspace_id from public.event_deliveries d where d.id = object_id)
            end;
 $$;
 comment on function private.workspace_of is 'The workspace of an object; of the kind workspace and without an id, the only one of the caller; null where there is none.';

@@ -38,11 +38,13 @@ begin
     returning e.id into event;
     if event is not null then
         -- A delivery of several items may come again in other groups.
-        insert into public.jobs (workspace_id, kind, event_id, item_key, ordering_key, payload)
-        select workspace, i.kind, event, i.key, i.ordering_key, coalesce(i.payload, '{}')
-          from rows from (jsonb_to_recordset(items) as (key text, kind text, ordering_key text, payload jsonb)) with ordinality
-               as i (key, kind, ordering_key, payload, place)
-         where i.kind is not null
+        -- What is parked is dead from the start, so that admins see, replay or discard it.
+        insert into public.jobs (workspace_id, kind, event_id, item_key, ordering_key, payload, status, finished_at, last_error)
+        select workspace, coalesce(i.kind, 'unknown_event'), event, i.key, i.ordering_key, coalesce(i.payload, '{}'),
+               case when i.kind is null then 'dead' else 'queued' end::public.job_status,
+               case when i.kind is null then now() end, case when i.kind is null then i.reason end
+          from rows from (jsonb_to_recordset(items) as (key text, kind text, ordering_key text, payload jsonb, reason text))
+               with ordinality as i (key, kind, ordering_key, payload, reason, place)
          order by i.place
         on conflict (workspace_id, kind, item_key) where item_key is not null do nothing;
         get diagnostics queued = row_count;
@@ -53,7 +55,7 @@ begin
                                       where e.workspace_id = workspace
                                         and e.source = record_event.source
                                         and e.delivery_key = record_event.delivery_key)),
-        'duplicate', queued = 0 and (event is null or items @? '$[*] ? (@.kind != null)'),
+        'duplicate', queued = 0,
         'job_ids', (select coalesce(jsonb_agg(j.id order by j.seq), '[]')
                       from jsonb_to_recordset(items) as i (key text, kind text)
                       join public.jobs j on j.workspace_id = workspace
@@ -62,7 +64,7 @@ begin
                      where j.status in ('queued', 'running')));
 end;
 $$;
-comment on function public.record_event is 'Stores a verified delivery as it came and queues a job for each of its items: [{key, kind, ordering_key, payload}]. A delivery or an item that came before changes nothing; an item without a kind is parked. {event_id, duplicate, job_ids}: whether nothing is new, and the jobs of the items that are not done.';
+comment on function public.record_event is 'Stores a verified delivery as it came and queues a job for each of its items: [{key, kind, ordering_key, payload, reason}]. A delivery or an item that came before changes nothing. An item without a kind is parked for the reason: as a dead job of the kind unknown_event. {event_id, duplicate, job_ids}: whether nothing is new, and the jobs of the items that are not done.';
 
 grant execute on function
     public.record_event

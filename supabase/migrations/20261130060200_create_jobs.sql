@@ -5,8 +5,8 @@ set check_function_bodies = off;
 
 -- Jobs: the queue of background work.
 
-create type public.job_status as enum ('queued', 'running', 'succeeded', 'failed');
-comment on type public.job_status is 'queued -> running -> succeeded | queued (to be tried again) | failed (tries used up, or not worth another)';
+create type public.job_status as enum ('queued', 'running', 'succeeded', 'dead', 'discarded');
+comment on type public.job_status is 'queued -> running -> succeeded | queued (to be tried again) | dead (attempts used up, or not worth another); dead | discarded -> queued (replayed); queued | dead -> discarded';
 
 create table public.jobs (
     id              uuid              not null default private.uuid7(),
@@ -19,7 +19,8 @@ create table public.jobs (
     item_key        text,
     payload         jsonb             not null default '{}',
     attempts        integer           not null default 0,
-    max_attempts    integer           not null default 8,
+    uncounted       integer           not null default 0,
+    max_attempts    integer           not null default 12,
     next_attempt_at timestamptz       not null default now(),
     lease_until     timestamptz,
     last_error      text,
@@ -31,20 +32,25 @@ create table public.jobs (
     constraint jobs_lengths           check (length(kind) between 1 and 64 and length(ordering_key) between 1 and 400
         and length(item_key) between 1 and 400),
     constraint jobs_running           check ((status = 'running') = (lease_until is not null)),
-    constraint jobs_finished          check ((status in ('succeeded', 'failed')) = (finished_at is not null))
+    constraint jobs_finished          check ((status in ('succeeded', 'dead', 'discarded')) = (finished_at is not null))
 );
 comment on table public.jobs is 'One piece of background work, queued in the transaction that causes it.';
 comment on column public.jobs.seq is 'The order in which jobs were queued.';
-comment on column public.jobs.ordering_key is 'Jobs of one key run one at a time, in the order they were queued.';
+comment on column public.jobs.ordering_key is 'Jobs of one key run one at a time, in the order in which they were queued. A dead or discarded job does not hold its key.';
 comment on column public.jobs.item_key is 'The item of a delivery that it is about: each item is queued once for a kind, however often it comes.';
+comment on column public.jobs.attempts is 'Claims so far; the number names the worker that may end the job.';
+comment on column public.jobs.uncounted is 'Attempts that do not count towards max_attempts: those before the last replay, and those that the handler postponed.';
+comment on column public.jobs.max_attempts is 'After so many attempts that count the job is dead. The default takes more than an hour.';
 comment on column public.jobs.lease_until is 'Past it the worker is taken for dead and the job may be claimed again.';
 alter table public.jobs enable row level security;
-create index jobs_due_idx on public.jobs (next_attempt_at, id) where status in ('queued', 'running');
+create index jobs_due_idx on public.jobs (next_attempt_at, seq) where status = 'queued';
 create index jobs_ordering_key_idx on public.jobs (workspace_id, ordering_key, seq) where status in ('queued', 'running');
+create unique index jobs_one_running_idx on public.jobs (workspace_id, ordering_key) where status = 'running';
 create index jobs_lease_until_idx on public.jobs (lease_until) where status = 'running';
 create unique index jobs_item_key_idx on public.jobs (workspace_id, kind, item_key) where item_key is not null;
 create index jobs_event_id_idx on public.jobs (event_id);
-create index jobs_workspace_id_idx on public.jobs (workspace_id, status, created_at);
+create index jobs_newest_idx on public.jobs (workspace_id, created_at, id);
+create index jobs_status_idx on public.jobs (workspace_id, status, created_at, id);
 
 create table private.wakes (
     name     text        not null,
@@ -54,50 +60,93 @@ create table private.wakes (
 comment on table private.wakes is 'When a function was last called out of turn; keeps the calls to one a second.';
 alter table private.wakes enable row level security;
 
+create view public.job_details with (security_invoker = true) as
+select j.id, j.workspace_id, j.kind, j.status, j.ordering_key, j.event_id, j.payload, j.attempts - j.uncounted as attempts,
+       j.max_attempts, case when j.status = 'queued' then j.next_attempt_at end as next_attempt_at, j.last_error, j.created_at,
+       j.finished_at,
+       j.status in ('queued', 'running') and j.created_at < now() - interval '15 minutes' as stuck,
+       (select other.id
+          from public.jobs other
+         where other.workspace_id = j.workspace_id
+           and other.ordering_key = j.ordering_key
+           and other.status in ('queued', 'running')
+           and other.seq < j.seq
+           and j.status = 'queued'
+         order by other.seq
+         limit 1) as waits_for
+  from public.jobs j;
+comment on view public.job_details is 'Jobs as admins see them. stuck: not done 15 minutes after it was created; waits_for: the first job of its key that must end before.';
+
+create function private.end_lost_jobs(moment timestamptz)
+    returns void language sql set search_path = ''
+as $$
+    -- A job with which a worker was lost too often is not worth another.
+    with lost as materialized (
+        select l.id, l.attempts - l.uncounted >= l.max_attempts as is_last
+          from public.jobs l
+         where l.status = 'running'
+           and l.lease_until < moment
+           for update skip locked
+    )
+    update public.jobs j
+       set status      = case when l.is_last then 'dead' else 'queued' end::public.job_status,
+           lease_until = null,
+           finished_at = case when l.is_last then moment end,
+           last_error  = 'worker_lost'
+      from lost l
+     where j.id = l.id;
+$$;
+comment on function private.end_lost_jobs is 'Takes jobs from workers whose lease ran out: they are queued again, or dead after their last attempt.';
+
 create function private.claim_due_jobs(max_jobs integer, lease_seconds integer, only_job uuid)
     returns setof public.jobs language plpgsql security definer set search_path = ''
 as $$
 declare
     -- One moment for the whole claim, and one that an index can be asked for: clock_timestamp() itself cannot.
     moment constant timestamptz := clock_timestamp();
+    taken  uuid[];
 begin
     perform private.require_system();
-    -- A worker died with it once too often: it is not worth another.
-    update public.jobs j
-       set status = 'failed', lease_until = null, finished_at = moment, last_error = 'The worker did not come back.'
-     where j.status = 'running'
-       and j.lease_until < moment
-       and j.attempts >= j.max_attempts;
-    -- Chosen once, before anything is updated: a subquery in the update's condition may be run again for each row it
-    -- compares, and would then choose more than max_jobs.
-    return query
-    with due as materialized (
-        select d.id
-          from public.jobs d
-         where d.status in ('queued', 'running')
-           and d.next_attempt_at <= moment
-           and (d.status = 'queued' or d.lease_until < moment)
-           and (only_job is null or d.id = only_job)
-           -- Within a key nothing overtakes, and nothing runs beside what runs already, even if that was queued later.
-           and not exists (select
-                             from public.jobs other
-                            where other.workspace_id = d.workspace_id
-                              and other.ordering_key = d.ordering_key
-                              and other.status in ('queued', 'running')
-                              and (other.seq < d.seq
-                                   or (other.seq > d.seq and other.status = 'running' and other.lease_until >= moment)))
-         order by d.next_attempt_at, d.seq
-         limit max_jobs
-           for update of d skip locked
-    )
-    update public.jobs j
-       set status = 'running', attempts = j.attempts + 1, lease_until = moment + make_interval(secs => lease_seconds)
-      from due
-     where j.id = due.id
-    returning j.*;
+    perform private.end_lost_jobs(moment);
+    for round in 1..5 loop
+        begin
+            -- Chosen once, before anything is updated: a subquery in the update's condition may be run again for each row it
+            -- compares, and would then choose more than max_jobs.
+            with due as materialized (
+                select d.id
+                  from public.jobs d
+                 where d.status = 'queued'
+                   and d.next_attempt_at <= moment
+                   and (only_job is null or d.id = only_job)
+                   -- Within a key nothing overtakes, and nothing runs beside what runs already, even if that was queued later.
+                   and not exists (select
+                                     from public.jobs other
+                                    where other.workspace_id = d.workspace_id
+                                      and other.ordering_key = d.ordering_key
+                                      and other.status in ('queued', 'running')
+                                      and (other.seq < d.seq or other.status = 'running')
+                                      and other.id <> d.id)
+                 order by d.next_attempt_at, d.seq
+                 limit max_jobs
+                   for update of d skip locked
+            ), claimed as (
+                update public.jobs j
+                   set status = 'running', attempts = j.attempts + 1, lease_until = moment + make_interval(secs => lease_seconds)
+                  from due
+                 where j.id = due.id
+                returning j.id
+            )
+            select array_agg(c.id) into taken from claimed c;
+            return query select j.* from public.jobs j where j.id = any (taken);
+            return;
+        exception when unique_violation then
+            -- Another claim took another job of the same key, which was queued or replayed at this moment. The next statement
+            -- sees it.
+        end;
+    end loop;
 end;
 $$;
-comment on function private.claim_due_jobs is 'Takes due jobs of any workspace under a lease; in order within an ordering key.';
+comment on function private.claim_due_jobs is 'Takes due jobs of any workspace under a lease; in order within an ordering key, of which an index lets one run.';
 
 create function private.event_of_job(job public.jobs)
     returns jsonb language plpgsql stable security definer set search_path = ''
@@ -116,11 +165,12 @@ create function public.claim_jobs(max_jobs integer default 10, lease_seconds int
 as $$
     select jsonb_build_object('jobs', coalesce(jsonb_agg(
                jsonb_build_object('id', j.id, 'workspace_id', j.workspace_id, 'kind', j.kind, 'attempts', j.attempts,
-                                             'payload', j.payload, 'event', private.event_of_job(j))
+                                             'tries', j.attempts - j.uncounted, 'payload', j.payload,
+                                             'event', private.event_of_job(j))
                order by j.seq), '[]'))
       from private.claim_due_jobs(max_jobs, lease_seconds, only_job) j;
 $$;
-comment on function public.claim_jobs is 'Claims due jobs for a worker: {jobs: [{id, workspace_id, kind, attempts, payload, event}]}. A lease in seconds.';
+comment on function public.claim_jobs is 'Claims due jobs for a worker: {jobs: [{id, workspace_id, kind, attempts, tries, payload, event}]}; tries are the attempts that count. A lease in seconds.';
 
 create function public.complete_job(job_id uuid, attempt integer)
     returns jsonb language plpgsql set search_path = ''
@@ -137,26 +187,132 @@ end;
 $$;
 comment on function public.complete_job is 'Ends the claimed attempt of a job well; repeating it changes nothing, and neither does a worker whose lease ran out meanwhile.';
 
-create function public.fail_job(job_id uuid, attempt integer, error text, retryable boolean)
+create function private.hold_followers(job public.jobs)
+    returns void language sql set search_path = ''
+as $$
+    -- They cannot run before it anyway; those that are due would be looked at by every claim.
+    update public.jobs j
+       set next_attempt_at = job.next_attempt_at
+     where j.workspace_id = job.workspace_id
+       and j.ordering_key = job.ordering_key
+       and j.status = 'queued'
+       and j.seq > job.seq
+       and j.next_attempt_at < job.next_attempt_at;
+$$;
+comment on function private.hold_followers is 'Lets the jobs behind a waiting one wait as long.';
+
+create function private.release_followers(job public.jobs)
+    returns void language sql set search_path = ''
+as $$
+    update public.jobs j
+       set next_attempt_at = now()
+     where j.workspace_id = job.workspace_id
+       and j.ordering_key = job.ordering_key
+       and j.status = 'queued'
+       and j.seq > job.seq
+       and j.next_attempt_at > now();
+$$;
+comment on function private.release_followers is 'Makes the jobs behind one due that no longer waits.';
+
+create function public.fail_job(job_id uuid, attempt integer, error text, retryable boolean, retry_after_seconds double precision default 0)
     returns jsonb language plpgsql set search_path = ''
 as $$
+declare
+    job public.jobs;
 begin
     perform private.enter();
     update public.jobs j
-       set status          = case when retryable and j.attempts < j.max_attempts then 'queued' else 'failed' end::public.job_status,
-           -- 2 s, 4 s, 8 s … up to an hour, up to a quarter more at random, so that what failed together does not return together.
+       set status          = case when retryable and j.attempts - j.uncounted < j.max_attempts then 'queued' else 'dead' end::public.job_status,
+           -- 2 s, 4 s, 8 s … up to an hour, or what was asked for, and up to a quarter more at random, so that what failed
+           -- together does not return together.
            next_attempt_at = clock_timestamp()
-                             + least(2 ^ j.attempts, 3600) * (1 + random() / 4) * interval '1 second',
+                             + greatest(least(2 ^ (j.attempts - j.uncounted), 3600), retry_after_seconds)
+                             * (1 + random() / 4) * interval '1 second',
            lease_until     = null,
-           finished_at     = case when retryable and j.attempts < j.max_attempts then null else clock_timestamp() end,
+           finished_at     = case when retryable and j.attempts - j.uncounted < j.max_attempts then null else clock_timestamp() end,
            last_error      = left(error, 2000)
      where j.id = fail_job.job_id
        and j.status = 'running'
-       and j.attempts = attempt;
+       and j.attempts = attempt
+    returning j.* into job;
+    if job.status = 'queued' then
+        perform private.hold_followers(job);
+    end if;
     return private.job_state(job_id);
 end;
 $$;
-comment on function public.fail_job is 'Puts the claimed attempt of a job back for another try, later each time, or ends it as failed.';
+comment on function public.fail_job is 'Puts the claimed attempt of a job back for another try, later each time and not before retry_after_seconds, or ends it as dead.';
+
+create function public.postpone_job(job_id uuid, attempt integer, seconds double precision)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    job public.jobs;
+begin
+    perform private.enter();
+    update public.jobs j
+       set status = 'queued', lease_until = null, uncounted = j.uncounted + 1,
+           next_attempt_at = clock_timestamp() + seconds * interval '1 second'
+     where j.id = postpone_job.job_id
+       and j.status = 'running'
+       and j.attempts = attempt
+    returning j.* into job;
+    if found then
+        perform private.hold_followers(job);
+    end if;
+    return private.job_state(job_id);
+end;
+$$;
+comment on function public.postpone_job is 'Puts the claimed attempt of a job back, because its handler is to go on later: it does not count as failed.';
+
+create function private.lock_job(job_id uuid, verb text, allowed public.job_status[])
+    returns public.jobs language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.enter_to_manage('job', job_id, 'admin');
+    job       public.jobs;
+begin
+    select j.* into job from public.jobs j where j.id = lock_job.job_id and j.workspace_id = workspace for update;
+    if not found then
+        raise sqlstate 'PT404' using message = 'job_not_found';
+    elsif job.status <> all (allowed) then
+        raise sqlstate 'PT409' using message = 'transition_not_allowed', detail = 'job_' || job.status;
+    end if;
+    perform private.record_change(workspace, verb, job_id);
+    return job;
+end;
+$$;
+comment on function private.lock_job is 'A job of a status that is allowed, locked for an admin''s change, which is audited.';
+
+create function public.replay_job(job_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    job constant public.jobs := private.lock_job(job_id, 'job.replayed', '{queued,dead,discarded}');
+begin
+    update public.jobs j
+       set status = 'queued', next_attempt_at = now(), uncounted = j.attempts, finished_at = null
+     where j.id = replay_job.job_id;
+    perform private.release_followers(job);
+    return private.job_state(job_id);
+end;
+$$;
+comment on function public.replay_job is 'Lets a dead, discarded or waiting job be tried now, with all of its attempts; ahead of the jobs of its key that were queued after it. For owners and admins.';
+
+create function public.discard_job(job_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    job constant public.jobs := private.lock_job(job_id, 'job.discarded', '{queued,dead,discarded}');
+begin
+    update public.jobs j
+       set status = 'discarded', finished_at = coalesce(j.finished_at, now())
+     where j.id = discard_job.job_id;
+    perform private.release_followers(job);
+    return private.job_state(job_id);
+end;
+$$;
+comment on function public.discard_job is 'Sets a dead or waiting job aside, without trying it again; the jobs behind it go on. For owners and admins.';
 
 create function private.job_state(job_id uuid)
     returns jsonb language plpgsql stable set search_path = ''
@@ -177,6 +333,10 @@ $$;
 comment on function private.job_state is 'What stands of a job: {status, next_attempt_at}.';
 
 grant execute on function
-    private.claim_due_jobs, private.event_of_job, public.claim_jobs, public.complete_job, public.fail_job,
-    private.job_state
+    private.claim_due_jobs, private.event_of_job, private.hold_followers, public.claim_jobs, public.complete_job,
+    public.fail_job, public.postpone_job
     to switchboard;
+
+grant execute on function
+    private.lock_job, private.release_followers, private.job_state, public.replay_job, public.discard_job
+    to service_role, switchboard;

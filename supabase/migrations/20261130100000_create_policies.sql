@@ -300,6 +300,82 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
 
+-- Who may see deliveries: admins and owners; they hold answers of servers.
+
+grant select on public.event_deliveries to authenticated;
+grant select, insert, update on public.event_deliveries to switchboard;
+grant all on public.event_deliveries to service_role;
+
+create policy "Admins read their workspace's event deliveries"
+    on public.event_deliveries for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.event_deliveries for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.event_deliveries for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.event_deliveries for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+-- Who may see deliveries: admins and owners; the view reads its tables with its reader's rights.
+
+grant select on public.event_delivery_details to authenticated, service_role;
+
+-- Who may see event subscriptions: admins and owners; the view reads public.event_subscriptions with its reader's rights.
+
+grant select on public.event_subscription_settings to authenticated, service_role, switchboard;
+
+-- Who may see event subscriptions: admins and owners; an address often holds a key. A worker switches one off.
+
+grant select on public.event_subscriptions to authenticated;
+grant select, insert, update, delete on public.event_subscriptions to switchboard;
+grant all on public.event_subscriptions to service_role;
+
+create policy "Admins read their workspace's event subscriptions"
+    on public.event_subscriptions for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.event_subscriptions for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.event_subscriptions for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it entered"
+    on public.event_subscriptions for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard deletes in the workspace it manages"
+    on public.event_subscriptions for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+-- Who may see events: admins and owners; they hold what people wrote.
+
+grant select on public.events to authenticated;
+grant select, insert on public.events to switchboard;
+grant all on public.events to service_role;
+
+create policy "Admins read their workspace's events"
+    on public.events for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.events for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.events for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
 -- Who may see who is in a group: members. Participants do not see each other.
 
 grant select on public.group_participants to authenticated;
@@ -369,6 +445,10 @@ create policy "Switchboard changes the workspace it manages"
 create policy "Switchboard deletes in the workspace it manages"
     on public.invitations for delete to switchboard
     using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+-- Who may see the queue: admins and owners; the view reads public.jobs with its reader's rights.
+
+grant select on public.job_details to authenticated, service_role;
 
 -- Who may see the queue: admins and owners.
 

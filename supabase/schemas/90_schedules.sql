@@ -30,15 +30,14 @@ as $$
 $$;
 comment on function private.call_function is 'Calls a function of ours: the address is the Vault secret <name>_url, the bearer cron_secret.';
 
-create function private.wake(name text)
-    returns boolean language plpgsql security definer set search_path = ''
+create function private.call_soon(name text)
+    returns boolean language plpgsql set search_path = ''
 as $$
 begin
-    perform private.require_system();
     if not pg_try_advisory_xact_lock(hashtextextended('switchboard.wake.' || name, 0)) then
         return false;
     end if;
-    insert into private.wakes as w (name) values (wake.name)
+    insert into private.wakes as w (name) values (call_soon.name)
     on conflict on constraint wakes_pkey do update
        set woken_at = now()
      where w.woken_at <= now() - interval '1 second';
@@ -48,7 +47,17 @@ begin
     return private.call_function(name) is not null;
 end;
 $$;
-comment on function private.wake is 'Calls a function of ours out of turn, at most once a second; whether it did.';
+comment on function private.call_soon is 'Calls a function of ours out of turn, once this transaction is committed, at most once a second; whether it will.';
+
+create function private.wake(name text)
+    returns boolean language plpgsql security definer set search_path = ''
+as $$
+begin
+    perform private.require_system();
+    return private.call_soon(name);
+end;
+$$;
+comment on function private.wake is 'Calls a function of ours out of turn, for work without a caller.';
 
 create function public.wake_worker()
     returns jsonb language sql set search_path = ''
@@ -65,12 +74,15 @@ select cron.schedule('switchboard-expire-turns', '* * * * *',  'select private.e
 select cron.schedule('switchboard-worker',       '* * * * *',  $$select private.call_function('worker')$$);
 select cron.schedule('switchboard-archive',      '15 3 * * *', $$select private.call_function('archive')$$);
 -- pg_cron never prunes its own log, a limit's row of yesterday counts nothing, and an expired invitation is only an address.
+-- Events hold what people wrote; their deliveries go with them.
 select cron.schedule('switchboard-prune',        '45 3 * * *', $$
     delete from cron.job_run_details where end_time < now() - interval '7 days';
     delete from public.rate_limits where window_started_at < now() - interval '1 day';
     delete from private.reads where window_started_at < now() - interval '1 day';
     delete from private.open_streams where ends_at < now();
     delete from public.invitations where expires_at < now() - interval '30 days';
+    delete from public.events where occurred_at < now() - interval '30 days';
+    delete from public.jobs where kind = 'deliver_event' and finished_at < now() - interval '30 days';
 $$);
 select cron.schedule('switchboard-forget-secrets', '50 3 * * *', 'select private.forget_secrets()');
 select cron.schedule('switchboard-session-cleanup', '25 * * * *', $$select private.call_function('session_cleanup')$$);

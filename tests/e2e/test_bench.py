@@ -109,6 +109,14 @@ async def test_replay_registers_every_speaker_and_answers_every_line(stack: Stac
     assert table_of(again)[0][1] == "0", "the same speakers are the same contacts"
 
 
+async def test_jobs_loses_repeats_and_reorders_nothing_while_workers_are_killed() -> None:
+    plan = ["--events", "400", "--conversations", "20", "--workers", "3", "--kill-seconds", "0.5"]
+    (row,) = table_of(await bench("jobs", *plan, "--lease-seconds", "2"))
+    assert row[:2] == ["400", "520"]
+    assert row[4:9] == ["400", "0", "0", "0", "0"]
+    assert int(row[2]) > 0, "no worker was killed"
+
+
 async def test_replay_refuses_a_file_of_something_else(stack: Stack, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text(json.dumps([{"sample_id": "x"}]))

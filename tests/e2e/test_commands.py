@@ -117,6 +117,39 @@ async def test_from_nothing_to_a_chat(
     assert verbs == [(verb, None) for verb in ("member.added", "persona.created", "space.created", "workspace.created")]
 
 
+async def test_events_are_subscribed_to_and_dead_jobs_discarded(
+    cli: Switchboard, database: asyncpg.Connection, workspace: str
+) -> None:
+    url = "http://127.0.0.1:9/events"
+    created = await cli.told(
+        f"event-subscription create {workspace} {url} --type message.created --type contact.merged"
+    )
+    made = {name: value for name, value in created.items() if name != "secret"}
+    noun = "event-subscription"
+    assert (created["secret"][:6], await cli.told(f"{noun} list {workspace}")) == ("whsec_", [made])
+    assert (await cli.told(f"{noun} rotate-secret {made['id']} --overlap-seconds 0"))["secret"] != created["secret"]
+    queued = await cli.told(f"{noun} test {made['id']}")
+    (sent,) = (await cli.told(f"event-delivery list {made['id']}"))["items"]
+    assert (sent["id"], sent["type"]) == (queued["delivery_id"], "subscription.test")
+    assert await cli.told(f"event-delivery replay {sent['id']}") == queued
+    off = await cli.told(f"{noun} update {made['id']} --disable --type message.created")
+    assert (off["disabled_reason"], off["event_types"]) == ("member", ["message.created"])
+
+    found = (await cli.told(f"job list {workspace} --kind deliver_event"))["items"]
+    assert [job["id"] for job in found] == [queued["job_id"]]
+    await cli.fails(f"{noun} create {workspace} ftp://x --type x", 2, "url: ")
+    assert await cli.told(f"{noun} delete {made['id']}") == {"done": True}
+    dead = await database.fetchval(
+        "insert into public.jobs (workspace_id, kind, status, finished_at) values ($1, 'x', 'dead', now())"
+        " returning id::text",
+        workspace,
+    )
+    assert (await cli.told(f"job show {dead}"))["status"] == "dead"
+    for verb, status in (("discard", "discarded"), ("replay", "queued")):
+        assert (await cli.told(f"job {verb} {dead}"))["status"] == status
+    await cli.fails(f"job discard {uuid4()}", 3, "(job_not_found)")
+
+
 async def test_members_are_added_promoted_and_removed(cli: Switchboard, workspace: str) -> None:
     email, add = f"{uuid4()}@people.test", f"member add {workspace}"
     created = await cli.told(f"{add} --create-user --email ' {email.upper()}'")

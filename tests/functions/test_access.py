@@ -15,7 +15,7 @@ from tests.functions.test_isolation import NAMED, WITHOUT_BODY, Belongings, body
 from tests.functions.test_sessions import session_of
 
 ROUTES = [route for route in NAMED if set(route.callers) <= {"contact", "user"}]
-MANAGED = [route for route in ROUTES if route.function in ("workspaces", "contacts")]
+MANAGED = [route for route in ROUTES if route.function in ("workspaces", "contacts", "worker")]
 FOR_USERS = [*MANAGED, *(route for route in ROUTES if route.name == "ask_persona")]
 QUERIES = {"delete_workspace": "?name=Test"}
 
@@ -27,6 +27,9 @@ FOR_AGENTS = {
     "add_contact_tag", "remove_contact_tag", "add_session_tag", "remove_session_tag",
 }  # fmt: skip
 """Agents may use these for contacts and sessions that they see, and for their own invitations."""
+
+FOR_ADMINS = {"read_event_subscription", "list_event_deliveries", "read_job"}
+"""What these read is hidden from agents."""
 
 FOR_OPERATORS = {"set_allowed_networks"}
 """Operators may use these for every workspace."""
@@ -42,6 +45,8 @@ WITHOUT_ID: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
     ("POST", "/workspaces", {"name": "x"}, dict.fromkeys(("contact", "stranger", "other_admin", "owner"), FORBIDDEN)),
     ("GET", "/invitations", None, {"contact": FORBIDDEN}),
     ("GET", "/contacts", None, {"contact": FORBIDDEN, "stranger": (422, "workspace_required")}),
+    ("GET", "/jobs", None, {"contact": FORBIDDEN, "stranger": (422, "workspace_required")}),
+    ("GET", "/jobs?workspace_id={workspace_id}", None, HIDDEN),
     ("GET", "/contacts?workspace_id={workspace_id}", None, HIDDEN),
     ("GET", "/contacts/conflicts?workspace_id={workspace_id}", None, HIDDEN),
     ("POST", "/contacts", {"workspace_id": "{workspace_id}"}, HIDDEN),
@@ -102,7 +107,7 @@ async def test_an_agent_reads_and_changes_nothing(workspace: Workspace, staff: S
     for route in MANAGED:
         path = ours.path(route) + QUERIES.get(route.name, "")
         if route.method == "GET":
-            assert (await staff.agent.ask("GET", path))[0] == 200, route
+            assert (await staff.agent.ask("GET", path))[0] == (404 if route.name in FOR_ADMINS else 200), route
         elif route.name not in FOR_AGENTS:
             assert await staff.agent.refused(route.method, path, body_of(route)) == FORBIDDEN, route
     assert await everything(workspace) == before

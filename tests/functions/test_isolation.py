@@ -37,6 +37,8 @@ WITHOUT_BODY = {
     "sessions.take_over_session", "sessions.hand_back_session", "sessions.note_activity", "contacts.unmerge_contact",
     "contacts.dismiss_conflict", "contacts.add_contact_tag", "contacts.add_session_tag", "contacts.sign_out",
     "workspaces.accept_invitation", "workspaces.replace_claim_code",
+    "workspaces.test_event_subscription", "workspaces.replay_event_delivery",
+    "worker.replay_job", "worker.discard_job",
 }  # fmt: skip
 
 BODIES: Mapping[str, Any] = {
@@ -80,6 +82,9 @@ BODIES: Mapping[str, Any] = {
     "workspaces.create_template": {"name": "x"},
     "workspaces.change_template": {"name": "x"},
     "workspaces.add_transition": {"workflow": "charter", "to_step": "x"},
+    "workspaces.create_event_subscription": {"url": "https://example.com/", "event_types": ["contact.merged"]},
+    "workspaces.change_event_subscription": {"enabled": False},
+    "workspaces.rotate_signing_secret": {},
 }
 
 
@@ -119,11 +124,21 @@ class Belongings:
             " values (gen_random_uuid(), $1, 'Theirs', 'ingest', repeat('0', 64)) returning id),"
             " c as (insert into public.contact_conflicts (workspace_id, contact_id, other_contact_id, found_by)"
             " select $1, least($4::uuid, id), greatest($4::uuid, id), 'resolve' from o returning id),"
-            " d as (insert into public.device_sessions (workspace_id, external_id) values ($1, $3) returning id),"
-            " l as (insert into public.device_links (workspace_id, uid, user_id) values ($1, $3, $5) returning id)"
-            " select r.id::text as request_id, f.id::text as ref_id, t.id::text as transition_id,"
+            " v as (insert into public.device_sessions (workspace_id, external_id) values ($1, $3) returning id),"
+            " l as (insert into public.device_links (workspace_id, uid, user_id) values ($1, $3, $5) returning id),"
+            " s as (insert into public.event_subscriptions (workspace_id, url, event_types)"
+            " values ($1, 'https://example.com/', '{contact.merged}') returning id),"
+            " e as (insert into public.events (workspace_id, type, data)"
+            " values ($1, 'contact.merged', '{}') returning id),"
+            " d as (insert into public.event_deliveries (workspace_id, event_id, subscription_id, ordering_key, status)"
+            " select $1, e.id, s.id, 'x', 'failed' from e, s returning id),"
+            " j as (insert into public.jobs (workspace_id, kind, status, finished_at)"
+            " values ($1, 'x', 'dead', now()) returning id)"
+            " select s.id::text as event_subscription_id, d.id::text as event_delivery_id, j.id::text as job_id,"
+            " r.id::text as request_id, f.id::text as ref_id, t.id::text as transition_id,"
             " c.id::text as conflict_id, k.id::text as key_id, h.id::text as channel_id,"
-            " d.id::text as device_session_id, l.id::text as device_link_id from r, f, t, c, k, h, d, l",
+            " v.id::text as device_session_id, l.id::text as device_link_id"
+            " from r, f, t, c, k, h, s, d, j, v, l",
             workspace.id, UUID(session), trip, UUID(heard["contact_id"]), owner.id,
         )  # fmt: skip
         request = "update public.sessions set request_id = $1 where id = $2"

@@ -14,6 +14,7 @@ import pytest
 from local.stack import Stack
 from tests.events import text_of
 from tests.functions.conftest import Visitor, Workspace, problem, until
+from tests.functions.people import Staff
 
 
 async def work(client: aiohttp.ClientSession, stack: Stack) -> dict[str, Any]:
@@ -70,6 +71,39 @@ async def test_of_two_queued_answers_the_first_ends_the_turn(
     assert (await work(client, stack))["remaining"] is False
     assert [job["status"] for job in await ended(workspace)] == ["succeeded", "succeeded"]
     assert text_of(await visitor.resume(turn_id)) == "First."
+
+
+async def test_admins_find_a_dead_job_with_its_delivery_and_replay_or_discard_it(
+    visitor: Visitor, workspace: Workspace, client: aiohttp.ClientSession, stack: Stack, staff: Staff
+) -> None:
+    turn_id = await open_turn(visitor, workspace)
+    await queue_answer(workspace, str(uuid4()), "Of no turn.")
+    await work(client, stack)
+    await ended(workspace)
+    (dead,) = (await staff.admin.done("GET", "/jobs?status=dead&kind=persona_answer"))["items"]
+    assert (dead["last_error"], dead["attempts"], dead["stuck"]) == ("turn_not_found", 1, False)
+    for query in ("status=queued", "stuck=true", "kind=x"):
+        assert (await staff.admin.done("GET", f"/jobs?{query}"))["items"] == []
+    assert await staff.admin.refused("GET", "/jobs?status=failed") == (422, "invalid_body")
+    path = f"/jobs/{dead['id']}"
+    detail = await staff.owner.done("GET", path)
+    assert detail.items() >= dead.items()
+    assert (detail["event"]["source"], "Of no turn." in detail["event"]["raw_body"]) == ("n8n", True)
+
+    # What was wrong is mended: the replay has the effect.
+    mended = "update public.inbound_events set raw_body = $2 where id = $1"
+    body = json.dumps({"turnId": turn_id, "output": "Mended."})
+    await workspace.database.execute(mended, UUID(detail["event"]["id"]), body)
+    assert (await staff.admin.done("POST", f"{path}/replay"))["status"] == "queued"
+    await work(client, stack)
+    assert [job["status"] for job in await ended(workspace)] == ["succeeded"]
+    assert text_of(await visitor.resume(turn_id)) == "Mended."
+    assert await staff.admin.refused("POST", f"{path}/discard") == (409, "transition_not_allowed")
+    await queue_answer(workspace, str(uuid4()), "Of no turn either.")
+    await work(client, stack)
+    await ended(workspace)
+    (other,) = (await staff.admin.done("GET", "/jobs?status=dead"))["items"]
+    assert await staff.owner.done("POST", f"/jobs/{other['id']}/discard") == {"status": "discarded"}
 
 
 @pytest.mark.parametrize("path", ["/worker", "/archive"])

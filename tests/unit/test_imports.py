@@ -43,7 +43,9 @@ TURNS = """
     auth.client_info auth.proofs chat chat.events chat.stopping chat.turns fields.types http.sse outbound
     outbound.addresses personas personas.text
 """
-DELIVERIES = "jobs jobs.queue personas.failures providers webhooks webhooks.deliveries webhooks.handlers"
+DELIVERIES = (
+    "jobs jobs.queue personas.failures providers webhooks webhooks.deliveries webhooks.event_sender webhooks.handlers"
+)
 QUERIES = "database.management database.paging database.queries"
 SESSIONS = "fields.external_refs sessions workflow workflow.quoting"
 CONTACTS = "auth.client_info contacts fields.phones fields.types"
@@ -70,11 +72,12 @@ BESIDES = {
         workflow.workflow
     """,
     "webhooks": f"{TURNS} {DELIVERIES} devices devices.transcripts",
-    "worker": f"{TURNS} {DELIVERIES} devices devices.transcripts",
+    "worker": f"{TURNS} {DELIVERIES} {QUERIES} devices devices.transcripts jobs.jobs workspaces workspaces.settings",
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration devices devices.device_links
-        devices.device_sessions devices.session_links fields.identities personas personas.text
-        sessions.session_templates workflow.workflow_transitions workspaces workspaces.api_keys workspaces.channels
+        devices.device_sessions devices.session_links fields.identities jobs jobs.queue outbound outbound.addresses
+        personas personas.text sessions.session_templates webhooks webhooks.event_deliveries webhooks.event_sender
+        webhooks.event_subscriptions workflow.workflow_transitions workspaces workspaces.api_keys workspaces.channels
         workspaces.invitations workspaces.looks workspaces.members workspaces.personas workspaces.secrets
         workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
     """,

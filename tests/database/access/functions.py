@@ -100,6 +100,10 @@ record_event('n8n', 'one', '{}', '{}', '[{"key": "one", "kind": "x"}]') | duplic
 record_event('n8n', 'two', '{}', '{}', '[{"key": "two", "kind": "x"}]') | duplicate | at_work=False
 complete_job(jobs.{running,running_2}, 1) | status | at_work=succeeded
 fail_job(jobs.{running,running_2}, 1, 'why', true) | status | at_work=queued
+postpone_job(jobs.{running,running_2}, 1, 5) | status | at_work=queued
+read_delivery(event_deliveries.one) | secrets | at_work=signing-one
+read_delivery(event_deliveries.two) | secrets | at_work
+record_delivery(event_deliveries.{one,two}, '{"status": "succeeded"}') | status | at_work=succeeded
 webhook_secret('n8n', 'turns.a') | secrets | system=callback-one former-persona_one
 webhook_secret('n8n', 'turns.c') | secrets | system=callback-two former-persona_two
 webhook_secret('n8n', 'sessions.a') | system=not_found
@@ -349,6 +353,18 @@ merge_contacts(contacts.b, contacts.c) | manage=contact_not_found
 merge_contacts(contacts.c, contacts.b) | manage=contact_not_found
 unmerge_contact(contacts.{old_one,old_two}) | manage
 dismiss_contact_conflict(contact_conflicts.{one,two}) | status | manage=dismissed
+replay_job(jobs.{queued,queued_2}) | status | manage=queued
+discard_job(jobs.{queued,queued_2}) | status | manage=discarded
+replay_job(jobs.{running,running_2}) | manage=transition_not_allowed
+create_event_subscription(workspaces.{one,two}, '{"url": "x", "event_types": ["message.created"]}') \
+    | url | manage=x
+change_settings('event_subscription', event_subscriptions.{one,two}, '{"enabled": false}') | disabled_reason \
+    | manage=member
+replace_secret('signing', event_subscriptions.{one,two}, 'rotate', overlap_seconds => 60) | manage
+remove_event_subscription(event_subscriptions.{one,two}) | manage
+test_event_subscription(event_subscriptions.{one,two}) | delivery_id | manage=new
+replay_event_delivery(event_deliveries.one) | delivery_id | manage=one
+replay_event_delivery(event_deliveries.two) | delivery_id | manage=two
 
 [service_role]
 # Operators' commands.
@@ -372,6 +388,8 @@ accept_invitation(invitations.{two,late_one}) | *: invitation_not_found; any_key
 [switchboard]
 private.persona_secret(personas.one) | value | *: None; in_one: persona-one
 private.persona_secret(personas.two) | value | *: None; for_C: persona-two
+private.subscription_secrets(event_subscriptions.one) | value | *: none; in_one: signing-one
+private.subscription_secrets(event_subscriptions.two) | value | *: none; for_C: signing-two
 private.is_signed(spaces.one, array['x', 'a@access.test'], hmac.one) | value | *: False; in_one: True
 private.is_signed(spaces.two, array['a@access.test'], hmac.two) | value | *: False; for_C: True
 private.email_is_confirmed(users.guest, 'guest@access.test') | value | *: True
@@ -452,7 +470,8 @@ def _groups(table: str, label: str) -> dict[str, set[str]]:
 
 
 def _noun(table: str) -> str:
-    return re.sub(r"^(public\.)?(session_(?=[rt])|contact_(?=c)|workflow_)?|s$", "", table)
+    singular = re.sub(r"ies$", "y", table)
+    return re.sub(r"^(public\.)?(session_(?=[rt])|contact_(?=c)|workflow_)?|s$", "", singular)
 
 
 def _calls(line: str, roles: frozenset[str]) -> list[Call]:

@@ -82,6 +82,12 @@ inbound_events                 | EOO | one two delivery_key=x | raw_body=x | ent
 jobs                           | EEO | queued queued_2 | last_error=x | entered; admins
 device_links                   | EEO | one two uid=x | uid=y | entered; admins; guest: one two
 device_sessions                | EEO | one two external_id=x | uid=y | entered; admins; guest: one two
+job_details of jobs | operators; admins
+event_subscriptions            | MEM | one two | url=x | entered; admins
+event_subscription_settings of event_subscriptions | entered; admins
+events                         | MOO | one two | type=x | entered; admins
+event_deliveries               | MEO | one two event_id=events.spare_~ | error=x | entered; admins
+event_delivery_details of event_deliveries | operators; admins
 rate_limits                    | EEO | one two subject=x | taken=77 | entered; admins; agent: contact_a
 persona_breakers               | EEO | one two persona_id=personas.well_~ | refused=77 | entered; members
 audit_events                   | EOO | contact_b contact_c | verb=x.x | operators; admins

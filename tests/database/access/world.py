@@ -146,6 +146,13 @@ inbound_events: source=n8n delivery_key=* raw_body="{}"
 jobs: kind=n8n.answer event_id=inbound_events.~
     queued queued_2:
     running running_2: status=running attempts=1 lease_until=SOON
+event_subscriptions: url=https://*.test event_types=["message.created"] secret_id=secret:signing-*
+    one two:
+events: type=message.created data={"x":1}
+    one spare_one: contact_id=contacts.b
+    two spare_two: contact_id=contacts.c
+event_deliveries: event_id=events.* subscription_id=event_subscriptions.* ordering_key=*
+    one two:
 rate_limits: name=test taken=5 window_started_at=SOON
     one two: subject=*
     address: subject=192.0.2.1

@@ -15,7 +15,7 @@ WORKSPACE = uuid4()
 
 def job(kind: str = "test", **payload: Any) -> dict[str, Any]:
     ids = {"id": str(uuid4()), "workspace_id": str(WORKSPACE)}
-    return {**ids, "kind": kind, "attempts": 1, "payload": payload, "event": None}
+    return {**ids, "kind": kind, "attempts": 1, "tries": 1, "payload": payload, "event": None}
 
 
 class Queue:
@@ -25,7 +25,13 @@ class Queue:
         self.due = list(due)
         self.completed: list[str] = []
         self.failed: list[dict[str, Any]] = []
-        sql.functions |= {"claim_jobs": self.claim, "complete_job": self.complete, "fail_job": self.fail}
+        self.postponed: list[dict[str, Any]] = []
+        sql.functions |= {
+            "claim_jobs": self.claim,
+            "complete_job": self.complete,
+            "fail_job": self.fail,
+            "postpone_job": self.postpone,
+        }
 
     def claim(self, arguments: dict[str, Any]) -> dict[str, Any]:
         most = arguments["max_jobs"]
@@ -40,6 +46,16 @@ class Queue:
         self.failed.append(arguments)
         return {"status": "queued", "next_attempt_at": None}
 
+    def postpone(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.postponed.append(arguments)
+        return {"status": "queued", "next_attempt_at": None}
+
+
+@pytest.fixture(autouse=True)
+def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run ends with its last job."""
+    monkeypatch.setattr(jobs, "LINGER_SECONDS", 0)
+
 
 async def succeed(_: Job) -> None:
     return
@@ -50,24 +66,51 @@ async def run(handler: jobs.Handler = succeed, budget: float = 5) -> RunReport:
 
 
 async def test_the_worker_goes_on_until_the_queue_is_empty(sql: SqlFunctions) -> None:
-    queue = Queue(sql, *(job() for _ in range(jobs.BATCH * 2 + 1)))
-    assert await run() == RunReport(processed=jobs.BATCH * 2 + 1, failed=0, remaining=False)
-    assert len(queue.completed) == jobs.BATCH * 2 + 1
+    queue = Queue(sql, *(job() for _ in range(jobs.CONCURRENCY * 2 + 1)))
+    assert await run() == RunReport(processed=jobs.CONCURRENCY * 2 + 1, failed=0, remaining=False)
+    assert len(queue.completed) == jobs.CONCURRENCY * 2 + 1
 
 
 async def test_the_worker_claims_no_more_when_its_time_is_over(
     sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue, now = Queue(sql, *(job() for _ in range(jobs.BATCH * 5))), 0.0
+    queue, now = Queue(sql, *(job() for _ in range(jobs.CONCURRENCY * 5))), 0.0
 
     async def take_a_second(_: Job) -> None:
         nonlocal now
-        now += 1 / jobs.BATCH
+        now += 1 / jobs.CONCURRENCY
 
     monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: now))
     report = await run(take_a_second, budget=1.5)
     assert report == RunReport(processed=len(queue.completed), failed=0, remaining=True)
-    assert 0 < len(queue.completed) <= jobs.BATCH * 2
+    assert 0 < len(queue.completed) <= jobs.CONCURRENCY * 2
+
+
+async def test_the_worker_looks_for_jobs_that_are_queued_while_it_is_awake(
+    sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(jobs, "LOOK_SECONDS", 0.01)
+    queue = Queue(sql, job())
+
+    async def queue_another(_: Job) -> None:
+        if not queue.completed:
+            asyncio.get_running_loop().call_later(0.05, lambda: queue.due.append(job()))
+
+    assert await run(queue_another) == RunReport(processed=2, failed=0, remaining=False)
+
+
+async def test_a_slow_job_holds_up_no_other(sql: SqlFunctions) -> None:
+    others = jobs.CONCURRENCY * 2
+    queue, last_one = Queue(sql, job(slow=True), *(job(slow=False) for _ in range(others))), asyncio.Event()
+
+    async def work(claimed: Job) -> None:
+        if claimed.payload["slow"]:
+            await asyncio.wait_for(last_one.wait(), 5)
+        elif len(queue.completed) == others - 1:
+            last_one.set()
+
+    assert await run(work) == RunReport(processed=others + 1, failed=0, remaining=False)
 
 
 async def hang(_: Job) -> None:
@@ -75,19 +118,26 @@ async def hang(_: Job) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "retryable", "reason"),
+    ("failure", "retryable", "seconds", "reason"),
     [
-        (errors.BackendUnavailable(), True, "backend_unavailable"),
-        (errors.InternalError(), True, "internal_error"),
-        (errors.Refused(404, "turn_not_found"), False, "turn_not_found"),
-        (errors.InvalidJson(), False, "invalid_json"),
-        (ZeroDivisionError("the sender's text"), True, "ZeroDivisionError"),
-        ("too long", True, None),
-        ("unknown kind", False, None),
+        (errors.BackendUnavailable(), True, 1, "backend_unavailable"),
+        (errors.InternalError(), True, 0, "internal_error"),
+        (errors.Refused(429, "rate_limited", retry_after=7), True, 7, "rate_limited"),
+        (jobs.RetryLater("http_503", 90), True, 90, "http_503"),
+        (errors.Refused(404, "turn_not_found"), False, 0, "turn_not_found"),
+        (errors.InvalidJson(), False, 0, "invalid_json"),
+        (ZeroDivisionError("the sender's text"), True, 0, "ZeroDivisionError"),
+        ("too long", True, 0, "TimeoutError"),
+        ("unknown kind", False, 0, "unknown_kind"),
     ],
 )
 async def test_a_failed_job_is_retried_unless_its_failure_is_final_and_stops_no_other(
-    sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch, failure: Exception | str, retryable: bool, reason: str | None
+    sql: SqlFunctions,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception | str,
+    retryable: bool,
+    seconds: float,
+    reason: str,
 ) -> None:
     monkeypatch.setattr(jobs, "JOB_SECONDS", 0.02)
 
@@ -101,8 +151,16 @@ async def test_a_failed_job_is_retried_unless_its_failure_is_final_and_stops_no_
     queue = Queue(sql, job(fails=False), job(kind, fails=True), job(fails=False))
     assert await run(fail) == RunReport(processed=2, failed=1, remaining=False)
     (ended,) = queue.failed
-    assert ended["retryable"] is retryable
-    assert reason in (None, ended["error"])
+    assert (ended["retryable"], ended["retry_after_seconds"], ended["error"]) == (retryable, seconds, reason)
+
+
+async def test_a_handler_may_go_on_later(sql: SqlFunctions) -> None:
+    async def postpone(_: Job) -> None:
+        raise jobs.Postponed(30)
+
+    queue = Queue(sql, job())
+    assert await run(postpone) == RunReport(processed=1, failed=0, remaining=False)
+    assert [each["seconds"] for each in queue.postponed] == [30]
 
 
 async def test_a_job_whose_end_cannot_be_stored_is_left_to_its_lease(sql: SqlFunctions) -> None:

@@ -37,7 +37,8 @@ def inbox(sql: SqlFunctions) -> None:
 
 async def test_a_delivery_is_processed_at_once(sql: SqlFunctions) -> None:
     event = {"id": str(uuid4()), "source": "n8n", "headers": {}, "raw_body": BODY.decode()}
-    job = {"id": JOB, "workspace_id": str(uuid4()), "kind": "persona_answer", "attempts": 1, "payload": {"item": 0}}
+    ids = {"id": JOB, "workspace_id": str(uuid4())}
+    job = {**ids, "kind": "persona_answer", "attempts": 1, "tries": 1, "payload": {"item": 0}}
     sql.functions |= {
         "claim_jobs": lambda _: {"jobs": [job | {"event": event}]},
         "finish_turn": lambda _: {"changed": True, "status": "completed", "message_id": None, "text_length": 0},
@@ -63,6 +64,8 @@ async def test_a_delivery_that_cannot_be_stored_is_not_acknowledged(sql: SqlFunc
 
 
 async def test_a_job_without_its_delivery_is_given_up() -> None:
-    work = Job(id=uuid4(), workspace_id=uuid4(), kind="persona_answer", attempts=1, payload={"item": 0}, event=None)
+    work = Job(
+        id=uuid4(), workspace_id=uuid4(), kind="persona_answer", attempts=1, tries=1, payload={"item": 0}, event=None
+    )
     with pytest.raises(errors.InvalidBody):
         await deliveries.finish_deferred_turn(work)

@@ -1,8 +1,3 @@
--- Generated from supabase/schemas/16_secrets.sql.
-set lock_timeout = '5s';
-set statement_timeout = '60s';
-set check_function_bodies = off;
-
 -- Secrets in Vault: read, verified, rotated and deleted. Secret values never leave the database by any other way.
 
 create table private.retired_secrets (
@@ -11,6 +6,7 @@ create table private.retired_secrets (
     space_id       uuid,
     persona_id     uuid,
     channel_id     uuid,
+    event_subscription_id uuid,
     secret_id      uuid        not null,
     accepted_until timestamptz not null,
     constraint retired_secrets_pkey              primary key (id),
@@ -18,9 +14,11 @@ create table private.retired_secrets (
     constraint retired_secrets_space_id_fkey     foreign key (workspace_id, space_id) references public.spaces (workspace_id, id) on delete cascade,
     constraint retired_secrets_persona_id_fkey   foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade,
     constraint retired_secrets_channel_id_fkey   foreign key (workspace_id, channel_id) references public.channels (workspace_id, id) on delete cascade,
-    constraint retired_secrets_one_owner         check (num_nonnulls(space_id, persona_id, channel_id) = 1)
+    constraint retired_secrets_event_subscription_id_fkey foreign key (workspace_id, event_subscription_id)
+        references public.event_subscriptions (workspace_id, id) on delete cascade,
+    constraint retired_secrets_one_owner         check (num_nonnulls(space_id, persona_id, channel_id, event_subscription_id) = 1)
 );
-comment on table private.retired_secrets is 'Secrets that were replaced and are accepted for a while yet: a space''s secrets, a persona''s callback secrets, what verifies a channel''s deliveries.';
+comment on table private.retired_secrets is 'Secrets that were replaced and are accepted for a while yet: a space''s secrets, a persona''s callback secrets, what verifies a channel''s deliveries; an event subscription''s, under which its deliveries are signed too.';
 comment on column private.retired_secrets.secret_id is 'The Vault secret; it goes with this row, unless it has a name or something else uses it.';
 comment on column private.retired_secrets.accepted_until is 'From then on it is refused, and forgotten at the next rotation or within a day.';
 alter table private.retired_secrets enable row level security;
@@ -28,6 +26,7 @@ create index retired_secrets_workspace_id_idx on private.retired_secrets (worksp
 create index retired_secrets_space_id_idx on private.retired_secrets (space_id);
 create index retired_secrets_persona_id_idx on private.retired_secrets (persona_id);
 create index retired_secrets_channel_id_idx on private.retired_secrets (channel_id);
+create index retired_secrets_event_subscription_id_idx on private.retired_secrets (event_subscription_id);
 
 create function private.persona_secret(persona_id uuid)
     returns text language plpgsql stable security definer set search_path = ''
@@ -173,6 +172,7 @@ begin
        and not exists (select from public.personas p where v.id in (p.secret_id, p.callback_secret_id))
        and not exists (select from public.spaces s where v.id = s.hmac_secret_id)
        and not exists (select from public.channels c where v.id in (c.verify_secret_id, c.token_secret_id))
+       and not exists (select from public.event_subscriptions s where v.id = s.secret_id)
        and not exists (select from private.retired_secrets r where v.id = r.secret_id);
     return null;
 end;
@@ -188,18 +188,22 @@ as $$
          where r.id in (select d.id
                           from private.retired_secrets d
                          where d.accepted_until <= clock_timestamp()
-                           and (forget_secrets.owner_id is null or forget_secrets.owner_id in (d.space_id, d.persona_id, d.channel_id))
+                           and (forget_secrets.owner_id is null
+                                or forget_secrets.owner_id in (d.space_id, d.persona_id, d.channel_id, d.event_subscription_id))
                            for update skip locked)
         returning r.id
     )
     select count(*)::integer from gone;
 $$;
-comment on function private.forget_secrets is 'Deletes replaced secrets whose time is over from Vault, of one space, persona or channel or of all; how many.';
+comment on function private.forget_secrets is 'Deletes replaced secrets whose time is over from Vault, of one owner or of all; how many.';
 
 create function private.secret_owner(slot text)
     returns text language sql immutable set search_path = ''
 as $$
-    select case when slot = 'hmac' then 'space' when slot in ('verify', 'token') then 'channel' else 'persona' end;
+    select case when slot = 'hmac' then 'space'
+                when slot in ('verify', 'token') then 'channel'
+                when slot = 'signing' then 'event_subscription'
+                else 'persona' end;
 $$;
 comment on function private.secret_owner is 'The kind of object that has a secret of this slot.';
 
@@ -236,12 +240,15 @@ begin
         when 'token' then
             select c.token_secret_id into former from public.channels c where c.id = owner_id for no key update;
             update public.channels c set token_secret_id = kept where c.id = owner_id;
+        when 'signing' then
+            select s.secret_id into former from public.event_subscriptions s where s.id = owner_id for no key update;
+            update public.event_subscriptions s set secret_id = kept where s.id = owner_id;
     end case;
     if slot not in ('secret', 'token') then
         -- No older one outlives this: with no overlap, whatever leaked is refused at once.
         update private.retired_secrets r
            set accepted_until = overlap_ends
-         where owner_id in (r.space_id, r.persona_id, r.channel_id)
+         where owner_id in (r.space_id, r.persona_id, r.channel_id, r.event_subscription_id)
            and r.accepted_until > overlap_ends;
     end if;
     if former is not null and slot = 'hmac' and overlap_seconds = 0 then
@@ -250,15 +257,17 @@ begin
         update public.spaces s set tokens_revoked_at = clock_timestamp() where s.id = owner_id;
     end if;
     if former is not null then
-        insert into private.retired_secrets (workspace_id, space_id, persona_id, channel_id, secret_id, accepted_until)
+        insert into private.retired_secrets (workspace_id, space_id, persona_id, channel_id, event_subscription_id, secret_id,
+                                             accepted_until)
         values (workspace, case when noun = 'space' then owner_id end, case when noun = 'persona' then owner_id end,
-                case when noun = 'channel' then owner_id end, former, overlap_ends);
+                case when noun = 'channel' then owner_id end, case when noun = 'event_subscription' then owner_id end, former,
+                overlap_ends);
     end if;
     perform private.forget_secrets(owner_id);
     return former is not null;
 end;
 $$;
-comment on function private.store_secret is 'Keeps a new secret in Vault (null: none any more) as the hmac of a space, the secret or callback of a persona, or the verify or token of a channel; the former one stays accepted for the overlap. Without an overlap a space''s contact tokens are revoked. Whether there was one.';
+comment on function private.store_secret is 'Keeps a new secret in Vault (null: none any more) as the hmac of a space, the secret or callback of a persona, the verify or token of a channel, or the signing of an event subscription; the former one stays accepted for the overlap. Without an overlap a space''s contact tokens are revoked. Whether there was one.';
 
 create function public.replace_secret(slot text, owner_id uuid, action text, secret text default null, overlap_seconds integer default 0)
     returns jsonb language plpgsql set search_path = ''
@@ -267,7 +276,9 @@ declare
     kind      constant text    := private.secret_owner(slot);
     workspace constant uuid    := private.enter_to_manage(kind, owner_id, 'admin');
     -- Two random UUIDs have 244 random bits, from the server's strong generator.
-    generated constant text    := encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex');
+    bytes     constant bytea   := sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
+    -- Standard Webhooks writes a secret in this form.
+    generated constant text    := case slot when 'signing' then 'whsec_' || encode(bytes, 'base64') else encode(bytes, 'hex') end;
     replaced  constant boolean := private.store_secret(
         slot, owner_id, case action when 'set' then secret when 'rotate' then generated end, overlap_seconds);
 begin
@@ -284,11 +295,15 @@ begin
     return jsonb_build_object('secret', case action when 'rotate' then generated end);
 end;
 $$;
-comment on function public.replace_secret is 'Replaces a secret of a space (slot hmac), a persona (slot secret or callback) or a channel (slot verify or token). action: set the given one, rotate to a generated one, which is returned once, or remove it; former secrets stay valid for overlap_seconds. For owners and admins.';
+comment on function public.replace_secret is 'Replaces a secret of a space (slot hmac), a persona (slot secret or callback), a channel (slot verify or token) or an event subscription (slot signing). action: set the given one, rotate to a generated one, which is returned once, or remove it; former secrets stay valid for overlap_seconds. For owners and admins.';
 
 create trigger retired_secrets_drop after delete on private.retired_secrets for each row execute function private.drop_secrets();
 
 create trigger personas_drop_secrets after delete on public.personas for each row execute function private.drop_secrets();
+
+create trigger event_subscriptions_drop_secrets
+    after delete on public.event_subscriptions
+    for each row execute function private.drop_secrets();
 
 create trigger spaces_drop_secrets after delete on public.spaces for each row execute function private.drop_secrets();
 

@@ -1,9 +1,4 @@
--- Generated from supabase/schemas/17_settings.sql.
-set lock_timeout = '5s';
-set statement_timeout = '60s';
-set check_function_bodies = off;
-
--- Settings: how members create and change workspaces, spaces, personas, channels and session templates.
+-- Settings: how members create and change workspaces, spaces, personas, channels, session templates and event subscriptions.
 
 create function private.apply_settings(kind text, object_id uuid, changes jsonb)
     returns boolean language plpgsql set search_path = ''
@@ -64,6 +59,15 @@ begin
             exception when unique_violation then
                 raise sqlstate 'PT409' using message = 'external_id_taken';
             end;
+        when 'event_subscription' then
+            update public.event_subscriptions s
+               set (url, event_types, enabled, disabled_at, disabled_reason, failing_since)
+                 = (select n.url, n.event_types, n.enabled, case when not n.enabled then coalesce(s.disabled_at, now()) end,
+                           case when not n.enabled then coalesce(s.disabled_reason, 'member') end,
+                           case when s.enabled then s.failing_since end
+                      from jsonb_populate_record(s, changes) n)
+             where s.id = object_id
+               and jsonb_populate_record(s, changes) is distinct from s;
         when 'template' then
             begin
                 update public.session_templates t
@@ -95,7 +99,7 @@ begin
     return found;
 end;
 $$;
-comment on function private.apply_settings is 'Writes the given settings of a workspace, space, persona, channel or template; whether one of them changed.';
+comment on function private.apply_settings is 'Writes the given settings of an object; whether one of them changed.';
 
 create function private.settings_of(kind text, object_id uuid)
     returns jsonb language plpgsql stable set search_path = ''
@@ -107,10 +111,11 @@ begin
         when 'persona'   then (select to_jsonb(p) from public.persona_settings p where p.id = object_id)
         when 'channel'   then (select to_jsonb(c) from public.channel_settings c where c.id = object_id)
         when 'template'  then (select to_jsonb(t) from public.session_templates t where t.id = object_id)
+        when 'event_subscription' then (select to_jsonb(s) from public.event_subscription_settings s where s.id = object_id)
     end;
 end;
 $$;
-comment on function private.settings_of is 'A workspace, space, persona, channel or template as lists show it; null if there is none.';
+comment on function private.settings_of is 'An object as lists show it; null if there is none.';
 
 create function public.create_in_workspace(kind text, workspace_id uuid, settings jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -133,6 +138,10 @@ begin
             insert into public.channels (id, workspace_id, kind, name)
             values (object_id, workspace, (settings ->> 'kind')::public.channel_kind, settings ->> 'name')
             on conflict (id) do nothing;
+        when 'event_subscription' then
+            insert into public.event_subscriptions (id, workspace_id, url, event_types)
+            values (object_id, workspace, settings ->> 'url', array(select jsonb_array_elements_text(settings -> 'event_types')))
+            on conflict (id) do nothing;
         when 'template' then
             insert into public.session_templates (id, workspace_id, name)
             values (object_id, workspace, settings ->> 'name')
@@ -149,7 +158,7 @@ begin
     return private.settings_of(kind, object_id);
 end;
 $$;
-comment on function public.create_in_workspace is 'Creates a space, persona, channel or template; a repeated id returns the existing one. For owners and admins.';
+comment on function public.create_in_workspace is 'Creates a space, persona, channel, template or event subscription; a repeated id returns the existing one. For owners and admins.';
 
 create function public.change_settings(kind text, object_id uuid, changes jsonb)
     returns jsonb language plpgsql set search_path = ''
@@ -173,7 +182,7 @@ begin
     return settings;
 end;
 $$;
-comment on function public.change_settings is 'Changes the given settings of a workspace, space, persona, channel or template; the others stay. For owners and admins.';
+comment on function public.change_settings is 'Changes the given settings of a workspace, space, persona, channel, template or event subscription; the others stay. For owners and admins.';
 
 grant execute on function
     private.apply_settings, private.settings_of, public.create_in_workspace, public.change_settings
