@@ -29,6 +29,9 @@ def session() -> None:
 @click.option("--contact", "contact_id", type=click.UUID)
 @click.option("--space", "space_id", type=click.UUID)
 @click.option("--tag")
+@click.option("--text", help="Words of its messages.")
+@click.option("--email", help="The contact's email.")
+@click.option("--external-id", help="An id of another system, such as a trip's.")
 @click.option("--limit", type=int, help="Most sessions, 50 by default; the newest first.")
 @click.option("--cursor", help="The next_cursor of the JSON output before.")
 @options.as_json

@@ -375,6 +375,7 @@ REASONS: Mapping[str, str] = {
     "attributes_too_large": "The attributes would have more than 16,384 bytes as JSON.",
     "collecting_per_message": "With the session policy per_message, collect_seconds is 0.",
     "contact_not_assigned": "The contact's session is not assigned to you.",
+    "email_required": "email is required, or identity_token, or the token of a proven contact.",
     "email_not_confirmed": "No user has confirmed this email.",
     "exact_count_only": "Only count=exact is available.",
     "expiry_in_the_past": "expires_at must be in the future.",

@@ -44,6 +44,9 @@ class ResumeQuery(StreamQuery):
 
 
 def _read_message(document: object, _: callers.Caller) -> ChatMessage:
+    if isinstance(document, dict) and "messages" in document and "message" not in document:
+        hint = "is a body of useChat: add ?protocol=ai-sdk to the URL"
+        raise errors.InvalidBody([errors.FieldError("messages", hint)])
     return request_body.validate(ChatMessage, document)
 
 

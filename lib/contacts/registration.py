@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
+from lib import errors
 from lib.auth import callers
 from lib.auth.client_info import ClientInfo
 from lib.auth.proofs import ProvableArrival
@@ -24,7 +25,7 @@ PhoneText = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(st
 
 
 class RegistrationRequest(ProvableArrival):
-    """The form that a person submits to register; an identity token replaces the email."""
+    """The form that a person submits to register; an identity token or a proven contact's token replaces the email."""
 
     droppable: ClassVar[frozenset[str]] = frozenset({"first_name", "last_name", "phone", "source", "attributes"})
 
@@ -33,12 +34,6 @@ class RegistrationRequest(ProvableArrival):
     phone: PhoneText | None = None
     source: Label | None = None
     attributes: Attributes = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _names_a_person(self) -> Self:
-        if self.email is None and self.identity_token is None:
-            raise ValueError("email is required, or identity_token")
-        return self
 
 
 class _Registered(Record):
@@ -75,8 +70,10 @@ async def register(
 
     The result is the same for a known and an unknown person. Raises Refused (space_not_found, email_hmac_invalid,
     identity_token_invalid, identity_token_expired, identity_token_required, rate_limited), InvalidBody if the email is
-    not the identity token's, and BackendUnavailable.
+    missing or not the identity token's, and BackendUnavailable.
     """
+    if arrival.email is None and arrival.identity_token is None and not isinstance(caller, callers.Contact):
+        raise errors.InvalidBody([errors.FieldError("", "email is required, or identity_token")])
     phone, warnings = _phone(arrival)
     registered = await commands.acting_as(caller, callers.Scope.at_space(caller, space_id)).call(
         "register_contact",

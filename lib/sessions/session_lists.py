@@ -85,8 +85,12 @@ async def find(caller: Caller, search: SessionFilter) -> Page[Session]:
 
     Raises Refused (workspace_required) if a member of several workspaces names none.
     """
+    return await _find(caller, search, _matching(search))
+
+
+def _matching(search: SessionFilter) -> _Match:
     refs = external_refs.spellings(search.external_id) if search.external_id is not None else ()
-    return await _find(caller, search, _Match(search.text, search.tag, refs))
+    return _Match(search.text, search.tag, refs)
 
 
 async def find_by_trip(
@@ -174,9 +178,14 @@ async def read(caller: Caller, session_id: UUID, page: MessagePageRequest) -> Se
 
 
 async def find_as_operator(database: Queries, workspace_id: UUID, search: SessionFilter) -> Page[Session]:
-    """The sessions of any workspace, newest first; without the filters for words, emails and external ids."""
-    search = search.model_copy(update={"workspace_id": workspace_id})
-    source = _Source(_Reader(database, as_member=True), lambda query: _filtered(query, search), _Match(tag=search.tag))
+    """The sessions of any workspace, newest first."""
+    contact_id = search.contact_id
+    if search.email is not None:
+        contact_id = await _owner_of(database, workspace_id, search.email)
+        if contact_id is None or search.contact_id not in (None, contact_id):
+            return Page(items=())
+    search = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
+    source = _Source(_Reader(database, as_member=True), lambda query: _filtered(query, search), _matching(search))
     return await source.page(search)
 
 
@@ -295,10 +304,10 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
     if role is None and (search.is_for_members or match.for_members):
         return Page(items=())
     owner_id = None
-    if search.email is not None and (owner_id := await _owner_of(caller, workspace_id, search.email)) is None:
+    reader = _reader(caller, as_member=role is not None)
+    if search.email is not None and (owner_id := await _owner_of(reader.database, workspace_id, search.email)) is None:
         return Page(items=())
     given = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
-    reader = _reader(caller, as_member=role is not None)
 
     def narrow(query: Query) -> Query:
         if role is None:
@@ -456,9 +465,8 @@ async def _merge_target(user: callers.User, contact_id: UUID | None) -> UUID | N
     return next((target.id for target in await database.rows(query, _Id)), contact_id)
 
 
-async def _owner_of(user: callers.User, workspace_id: UUID | None, email: str) -> UUID | None:
+async def _owner_of(database: Queries, workspace_id: UUID | None, email: str) -> UUID | None:
     """The contact of a workspace that has this email."""
-    database = queries.reading_as(user)
     query = database.table("contact_identities").select("id:contact_id").eq("workspace_id", workspace_id)
     query = query.eq("key", emails.parse(email).key).eq("kind", "email")
     return next((owner.id for owner in await database.rows(query, _Id)), None)

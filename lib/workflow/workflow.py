@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from pydantic import model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from lib import errors
 from lib.auth import callers
@@ -123,10 +123,14 @@ class WorkflowUpdate(_Step):
 
 
 class SessionUpsert(WorkflowUpdate, NewSession):
-    """A contact's session to start or continue, by contact or conversation, and changes of its workflow and status."""
+    """A contact's session to start or continue, by contact or conversation, and changes of its workflow, status and
+    assigned member (also as ``iso_agent_id``)."""
 
     status: GivenStatus | None = None
     reason: Reason | None = None
+    assigned_user_id: UUID | None = Field(
+        default=None, validation_alias=AliasChoices("assigned_user_id", "assignedUserId", "iso_agent_id", "isoAgentId")
+    )
 
     @model_validator(mode="after")
     def _some_place(self) -> Self:
@@ -136,7 +140,8 @@ class SessionUpsert(WorkflowUpdate, NewSession):
 
     def document(self) -> dict[str, Any]:
         """Arguments for the database."""
-        named = {"status": self.status, "reason": self.reason if self.status is not None else None}
+        named: dict[str, Any] = {"status": self.status, "assigned_user_id": self.assigned_user_id}
+        named["reason"] = self.reason if self.status is not None else None
         return super().document() | {name: value for name, value in named.items() if value is not None}
 
     def opening(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ begin
         end if;
         return 'hmac';
     end if;
-    if caller ->> 'kind' = 'key' then
+    if caller ->> 'kind' = 'key' and email_key is not null then
         return 'api_key';
     end if;
     if caller ->> 'kind' = 'user' and caller ->> 'email_key' = email_key
@@ -72,6 +72,52 @@ end;
 $$;
 comment on function private.record_identity_conflict is 'Audits that one identity leads to two contacts, and opens the conflict that a member resolves.';
 
+create function private.lock_own_conversation(email_key text)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+declare
+    caller       constant jsonb := private.claims() -> 'caller';
+    contact      uuid;
+    conversation public.conversations;
+begin
+    select private.merge_target((caller ->> 'contact_id')::uuid) into contact
+     where caller ->> 'kind' = 'contact'
+       and caller ->> 'proof' = 'verified';
+    if email_key is null
+       or exists (select
+                    from public.contact_identities i
+                   where i.contact_id = contact
+                     and i.kind = 'email'
+                     and i.key = lock_own_conversation.email_key) then
+        -- The contact is locked before the conversation, because a new session may be linked to it.
+        contact := private.lock_merge_target(contact);
+        select c.* into conversation
+          from public.conversations c
+         where c.id = (caller ->> 'conversation_id')::uuid
+           and c.contact_id = contact
+           and c.proof = 'verified'
+           for no key update;
+    end if;
+    if conversation.id is null and email_key is null then
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'email_required';
+    end if;
+    return conversation;
+end;
+$$;
+comment on function private.lock_own_conversation is 'The conversation of the presented token, locked with its contact, if the contact is proven and the email is one of its own or null; else null. Refuses null without such a token.';
+
+create function private.open_conversation_of_arrival(contact_id uuid, verified_by text, space public.spaces)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+begin
+    return private.find_or_create_conversation(
+        contact_id, case when verified_by = 'supabase_auth' then private.calling_user() end, space.persona_id, space.id,
+        case when verified_by is null then 'arrival:' || private.uuid7() else 'main' end,
+        case when verified_by is null then 'asserted' else 'verified' end::public.proof);
+end;
+$$;
+comment on function private.open_conversation_of_arrival is 'The conversation of a locked contact who registers: without proof one of its own, without earlier history.';
+
 create function public.register_contact(
     space_id       uuid,
     space_kind     public.space_kind,
@@ -99,6 +145,7 @@ declare
     session      public.sessions;
     contact      uuid;
     known        uuid;
+    own          public.conversations;
     verified_by  text;
     joined       boolean := false;
     profile      constant jsonb := jsonb_strip_nulls(jsonb_build_object(
@@ -118,14 +165,19 @@ begin
     begin
         perform private.check_limits(limits);
         verified_by  := private.sender_proof(space, email, email_key, email_hmac, identity_token);
+        own          := case when verified_by is null then private.lock_own_conversation(email_key) end;
+        verified_by  := coalesce(verified_by, case when own.id is not null then 'contact_token' end);
         account      := private.proven_account(verified_by, identity_token);
         identities   := (select jsonb_agg(i) from (values ('external', account), ('email', email_key)) i (kind, key) where i.key is not null);
-        if caller ->> 'kind' = 'contact' then
+        if caller ->> 'kind' = 'contact' and own.id is null then
             perform private.lock_identities(space.workspace_id, identities);
             visitor := private.lock_unidentified_visitor(identities, verified_by is not null);
             select k.contact_id into known from private.find_contacts(space.workspace_id, identities) k;
         end if;
-        if visitor.id is not null and (known is null or verified_by is null) then
+        if own.id is not null then
+            conversation := own;
+            contact      := own.contact_id;
+        elsif visitor.id is not null and (known is null or verified_by is null) then
             conversation := private.identify_visitor(
                                 visitor, case when known is null then email_key end, email, verified_by, profile);
             contact      := conversation.contact_id;
@@ -149,17 +201,11 @@ begin
         perform private.change_profile(contact, profile, false) where verified_by is not null;
         perform private.add_phone(contact, phone, phone_key, verified_by is not null or contact = visitor.contact_id);
         if conversation.id is null then
-            -- Without proof the arrival gets its own conversation, without earlier history.
-            conversation := private.find_or_create_conversation(
-                                contact, case when verified_by = 'supabase_auth' then (caller ->> 'user_id')::uuid end,
-                                space.persona_id, space.id,
-                                case when verified_by is null then 'arrival:' || private.uuid7() else 'main' end,
-                                case when verified_by is null then 'asserted' else 'verified' end::public.proof);
+            conversation := private.open_conversation_of_arrival(contact, verified_by, space);
         end if;
         session := private.find_or_create_session(conversation, client || typed);
         update public.sessions s set metadata = s.metadata || typed where s.id = session.id and conversation.id = visitor.id;
-        perform private.record_audit('contact.registered', contact, case when caller ->> 'kind' = 'key' then private.calling_user() else contact end,
-                                     verified_by);
+        perform private.record_audit('contact.registered', contact, case caller ->> 'kind' when 'key' then private.calling_user() else contact end, verified_by);
         limits := private.take_limits(limits);
     exception when sqlstate 'SB001' then
         get stacked diagnostics refusal = pg_exception_detail;
@@ -311,7 +357,7 @@ $$;
 comment on function private.merge_visitor is 'Merges a visitor into the contact that the visitor proved to be, both locked. Returns false, and changes nothing, if anything contradicts it.';
 
 grant execute on function
-    private.sender_proof, private.proven_account, private.contact_of_sender, private.record_identity_conflict,
+    private.sender_proof, private.proven_account, private.lock_own_conversation, private.open_conversation_of_arrival, private.contact_of_sender, private.record_identity_conflict,
     public.register_contact, private.link_account, private.add_phone, private.lock_unidentified_visitor,
     private.identify_visitor, private.merge_visitor
     to switchboard;

@@ -276,7 +276,10 @@ begin
     if not found then
         raise sqlstate 'PT404' using message = 'job_not_found';
     elsif job.status <> all (allowed) then
-        raise sqlstate 'PT409' using message = 'transition_not_allowed', detail = 'job_' || job.status;
+        if job.status = 'running' then
+            raise sqlstate 'PT409' using message = 'transition_not_allowed', detail = 'job_running';
+        end if;
+        raise sqlstate 'PT409' using message = 'transition_not_allowed', detail = 'job_succeeded';
     end if;
     perform private.record_change(workspace, verb, job_id);
     return job;

@@ -479,7 +479,7 @@ grant select on public.member_details to authenticated, service_role;
 
 -- Who may read the words of messages: the readers of the messages.
 
-grant select on public.message_words to authenticated, contact;
+grant select on public.message_words to authenticated, contact, service_role;
 
 -- Who may see messages: the readers of their session. Their metadata and the member who wrote one are for members.
 

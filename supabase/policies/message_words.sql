@@ -1,3 +1,3 @@
 -- Who may read the words of messages: the readers of the messages.
 
-grant select on public.message_words to authenticated, contact;
+grant select on public.message_words to authenticated, contact, service_role;

@@ -128,4 +128,4 @@ grant execute on function
 
 grant execute on function
     private.search_words, public.search_words
-    to authenticated, contact;
+    to authenticated, contact, service_role;

@@ -544,8 +544,10 @@ create function public.create_or_update_chat_session(
 as $$
 declare
     ends    constant boolean := changes ->> 'status' in ('completed', 'failed', 'cancelled');
+    agent   constant uuid    := (changes ->> 'assigned_user_id')::uuid;
     started jsonb;
     present uuid;
+    changed boolean          := false;
     refusal text;
 begin
     if ends and conversation_id is not null then
@@ -569,15 +571,22 @@ begin
         raise sqlstate 'PT404' using message = 'session_not_found', detail = 'no_live_session';
     end if;
     perform private.enter_session_to_work_on((started ->> 'session_id')::uuid);
+    if exists (select
+                 from public.sessions s
+                where s.id = (started ->> 'session_id')::uuid
+                  and s.assigned_user_id is distinct from coalesce(agent, s.assigned_user_id)) then
+        changed := (public.assign_session((started ->> 'session_id')::uuid, agent) ->> 'changed')::boolean;
+    end if;
     return private.change_work((started ->> 'session_id')::uuid, changes)
-        || jsonb_build_object('created', started -> 'created');
+        || jsonb_build_object('created', started -> 'created')
+        || case when changed then '{"changed": true}' else '{}' end::jsonb;
 exception when sqlstate 'SB001' then
     get stacked diagnostics refusal = pg_exception_detail;
     -- A session started here was rolled back, so its id is left out.
     return private.refuse(refusal::jsonb - case when (started ->> 'created')::boolean then 'session_id' else '' end);
 end;
 $$;
-comment on function public.create_or_update_chat_session is 'start_session, and changes to the session''s workflow and status in the same transaction; returns its state, changed, and created. A refused change starts no session, and none is started to be ended.';
+comment on function public.create_or_update_chat_session is 'start_session, and changes to the session''s workflow, status and assigned member in the same transaction; returns its state, changed, and created. A refused change starts no session, and none is started to be ended.';
 
 create function public.remove_chat_session_ref(session_id uuid, ref_id uuid)
     returns jsonb language plpgsql set search_path = ''

@@ -221,7 +221,7 @@ create function public.record_delivery(delivery_id uuid, outcome jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    result   constant public.delivery_status := outcome ->> 'status';
+    result   constant public.delivery_status := (outcome ->> 'status')::public.delivery_status;
     delivery public.event_deliveries;
     disabled text;
 begin

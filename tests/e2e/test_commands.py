@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import asyncpg
@@ -440,7 +440,18 @@ async def test_sessions_are_listed_shown_tagged_cancelled_cleaned_up_and_counted
     list_all = f"session list {workspace}"
     assert [one["id"] for one in (await cli.told(list_all))["items"]] == [live, idle]
     assert await cli.told(f"session tag {live} ' Urgent'") == {"tags": ["urgent"]}
-    assert [one["id"] for one in (await cli.told(f"{list_all} --tag urgent"))["items"]] == [live]
+    ref = "insert into public.session_refs (workspace_id, session_id, system, kind, external_id)"
+    await database.execute(
+        f"{ref} select workspace_id, id, 'avinode', 'trip', 'T-1' from public.sessions where id = $1", UUID(live)
+    )
+    register = {"email": "ana@example.com", "first_name": "Ana"}
+    async with aiohttp.request("POST", f"{stack.api_url}/space/{space['id']}/register", json=register) as registered:
+        known = (await registered.json())["session"]["id"]
+    for option, expected in (
+        ("--tag urgent", [live]), ("--external-id T-1", [live]), ("--email Ana@Example.com", [known]),
+        ("--email bob@example.com", []), ("--text 'Hi'", [live, idle]), ("--text 'Café'", []),
+    ):  # fmt: skip
+        assert [one["id"] for one in (await cli.told(f"{list_all} {option}"))["items"]] == expected, option
     shown = await cli.told(f"session show {live} --limit 1")
     assert ([one["role"] for one in shown["messages"]], shown["tags"]) == (["persona"], ["urgent"])
     assert "session.tagged" in [entry["event"] for entry in shown["timeline"]]
@@ -457,7 +468,7 @@ async def test_sessions_are_listed_shown_tagged_cancelled_cleaned_up_and_counted
     await cli.fails(f"session cancel {idle}", 4, "(transition_not_allowed)")
     assert (await cli.run(f"{list_all} --status timeout")).stdout.count(idle) == 1
     counted = await cli.told(f"session stats {workspace} --from 2026-01-01")
-    assert (counted["scope"], counted["sessions"]["total"]) == ("workspace", 2)
+    assert (counted["scope"], counted["sessions"]["total"]) == ("workspace", 3)
     for command in ("list", "stats", "cleanup"):
         await cli.fails(f"session {command} {uuid4()}", 3, "(workspace_not_found)")
     for command in ("show", "cancel", "tag"):

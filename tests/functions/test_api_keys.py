@@ -1,6 +1,7 @@
 """API keys: machines act as members of the key's workspace, and those for ingest only bring contacts and messages."""
 
 import json
+import subprocess
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import pytest_asyncio
 
 from lib import routes
 from lib.auth import api_keys
+from local.paths import REPOSITORY
 from local.stack import Stack
 from tests.functions.conftest import Workspace, add_workspace
 from tests.functions.people import Person, Staff, sign_up
@@ -175,3 +177,48 @@ async def test_a_key_is_listed_without_its_secret_and_with_its_last_use(
     assert await staff.admin.refused("POST", path, past) == (422, "invalid_body")
     stored = await workspace.row("select * from public.api_keys where id = $1", ingest.id)
     assert api_keys.read(ingest.token) == (ingest.id, stored["hash"])
+
+
+EXPRESSIONS = """
+const [text, items] = JSON.parse(process.argv[1])
+const $ = (node) => ({ item: { json: items[node] } })
+const $execution = { id: '7' }
+const evaluated = text.slice(1).replace(/{{(.*?)}}/gs, (_, code) => eval(code))
+process.stdout.write(text.startsWith('=') ? evaluated : text)
+"""
+"""Evaluates the value of a parameter of n8n as n8n does: text with expressions after an equals sign."""
+
+
+async def test_the_workflow_of_the_docs_runs_with_one_header(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff
+) -> None:
+    text = (REPOSITORY / "docs" / "n8n" / "switchboard.json").read_text()
+    key = await key_of(staff.owner, workspace, "admin")
+    workflow, items = json.loads(text), dict[str, Any]()
+    assert "swb_" not in text
+
+    def evaluated(value: str) -> str:
+        node = ("node", "-e", EXPRESSIONS, json.dumps([value, items]))
+        return subprocess.run(node, capture_output=True, text=True, check=True).stdout
+
+    for node in workflow["nodes"]:
+        given = node["parameters"]
+        if node["type"] == "n8n-nodes-base.set":
+            items[node["name"]] = {each["name"]: each["value"] for each in given["assignments"]["assignments"]}
+            items[node["name"]] |= {"base_url": "", "space_id": str(workspace.space_id)}
+        if node["type"] != "n8n-nodes-base.httpRequest":
+            continue
+        headers = {each["name"]: each["value"] for each in given["headerParameters"]["parameters"]}
+        parameters = given.get("queryParameters", {}).get("parameters", ())
+        query = {each["name"]: evaluated(each["value"]) for each in parameters}
+        headers |= {"Authorization": f"Bearer {key.token}"}
+        body = json.loads(evaluated(given["jsonBody"])) if "jsonBody" in given else None
+        url = evaluated(given["url"])
+        async with client.request(given["method"], url, params=query, headers=headers, json=body) as response:
+            assert response.ok, await response.text()
+            items[node["name"]] = await response.json()
+    (session,) = items["List"]["items"]
+    assert session["contact"]["id"] == items["Resolve"]["contact"]["id"] == items["Register"]["contact"]["id"]
+    assert (session["message_count"], items["Ask"]["status"]) == (3, "completed")
+    # The contact of the fixture has one too.
+    assert items["Statistics"]["sessions"]["total"] == 2

@@ -100,6 +100,31 @@ async def test_a_signed_email_is_verified_and_a_wrong_signature_is_refused(
     assert await workspace.counts() == before
 
 
+async def test_the_token_of_a_proven_contact_updates_what_it_names_and_no_one_elses(
+    client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
+) -> None:
+    space_id = await workspace.add_space(hmac_secret_id=await workspace.add_secret("shop-secret"))
+    signature = hmac.digest(b"shop-secret", b"ana@example.com", "sha256").hex()
+    proven = await register(client, space_id, "ana@example.com", email_hmac=signature)
+    typed = await register(client, space_id, "ana@example.com", first_name="Eve")
+    for who, fields, expected in (
+        (proven, {"first_name": "Ana"}, ("Ana", "same")),
+        (proven, {"email": "Ana@example.com", "last_name": "Lima"}, ("Ana", "same")),
+        (proven, {"email": "bob@example.com", "first_name": "Bob"}, ("Ana", "new")),
+        (typed, {"email": "ana@example.com", "first_name": "Eve"}, ("Ana", "new")),
+        (typed, {"first_name": "Eve"}, ("Ana", "refused")),
+    ):
+        headers = {"Authorization": f"Bearer {who['token']}"}
+        async with client.post(f"/space/{space_id}/register", json=fields, headers=headers) as response:
+            answer = await response.json(content_type=None)
+        same = answer.get("session") == proven["session"]
+        found = "refused" if response.status == 422 else "same" if same else "new"
+        row = await workspace.row("select * from public.contacts where id = $1", UUID(proven["contact"]["id"]))
+        assert (row["first_name"], found) == expected, fields
+        assert found != "same" or claims_of(answer, stack)["proof"] == "verified"
+    assert row["last_name"] == "Lima"
+
+
 async def test_an_identity_token_registers_and_chats_as_one_contact_and_a_bad_one_is_refused(
     client: aiohttp.ClientSession, workspace: Workspace, stack: Stack
 ) -> None:

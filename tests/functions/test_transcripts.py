@@ -156,11 +156,11 @@ async def test_an_issued_session_is_claimed_before_and_after_it_is_heard(omi: Om
     assert {each["conversation_id"] for each in own} == {each["conversation_id"] for each in await omi.sessions()}
 
 
-async def test_a_transcript_that_cannot_be_saved_is_a_failed_job(omi: Omi) -> None:
+async def test_a_transcript_that_cannot_be_saved_is_a_dead_job(omi: Omi) -> None:
     await omi.admin.done("PATCH", f"/channels/{omi.channel}", {"persona_id": None})
     await omi.heard("u1", segment(str(uuid4()), "One"))
     assert await omi.sessions() == []
     query = "select kind, status::text, last_error from public.jobs where workspace_id = $1"
     assert await omi.workspace.row(query, omi.workspace.id) == {
-        "kind": "conversation_save", "status": "failed", "last_error": "persona_required",
+        "kind": "conversation_save", "status": "dead", "last_error": "persona_required",
     }  # fmt: skip

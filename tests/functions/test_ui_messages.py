@@ -30,6 +30,13 @@ def post(visitor: Visitor, document: dict[str, Any], **options: Any) -> Any:
     return visitor.client.post(path, json=document, headers=visitor.headers, params=AI_SDK, **options)
 
 
+async def test_a_body_of_use_chat_without_the_protocol_is_told_of_it(visitor: Visitor) -> None:
+    path = f"/space/{visitor.space_id}/chat/stream"
+    async with visitor.client.post(path, json=body("Hi")) as response:
+        (fault,) = (await problem(response))["errors"]
+    assert (fault["field"], "?protocol=ai-sdk" in fault["message"]) == ("messages", True)
+
+
 def reconnect(visitor: Visitor, chat_id: str, **options: Any) -> Any:
     """The request of a useChat that resumes; a context manager of the response."""
     path = f"/space/{visitor.space_id}/chat/stream/{chat_id}/stream"

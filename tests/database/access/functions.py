@@ -46,8 +46,9 @@ _RULES = {
 _FUNCTIONS = """
 [switchboard]
 # An email that is typed without proof opens a conversation of its own.
-# A key vouches for it.
-register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test') | conversation_id | at_space=new; for_keys: a
+# A key vouches for it, as does the token of the proven contact.
+register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test') | conversation_id \
+    | at_space=new; for_keys for_A before_entering: a
 register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test') | contact_id | at_space=a
 register_contact(spaces.one, 'embed', 'a@access.test', 'a@access.test', email_hmac => hmac.one) | conversation_id \
     | at_space=a
@@ -63,6 +64,8 @@ register_contact(spaces.one, 'landing', 'a@access.test', 'a@access.test') | *: s
 # A user's email that Supabase Auth confirmed is proof.
 register_contact(spaces.one, 'embed', 'guest@access.test', 'guest@access.test') | conversation_id \
     | at_space=new; for_guest: guest
+# That token needs no email.
+register_contact(spaces.one, 'embed', null, null) | conversation_id | at_space=invalid_body; for_A before_entering: a
 space_origins(spaces.{one,two}) | at_space
 space_look(spaces.{one,two}) | at_space
 # Each caller reaches their own conversation, or a new one. A turn of A is active, and one of B.
@@ -202,10 +205,12 @@ read_turn(turns.b_old, 0) | message_id \
 read_turn(turns.c, 0) | text \
     | see=piece; switchboard: space_not_found; at_a_space: forbidden; working_for_A: turn_not_found
 
+[contact authenticated service_role]
+public.search_words('Café')::text | value | *: 'cafe'
+
 [contact authenticated]
 # The conversation of a contact is the token's, and no user has an active turn.
 read_active_turn(spaces.{one,two}, 'main') | turn.turn_id | *: None; A: a; B: b; C: c
-public.search_words('Café')::text | value | *: 'cafe'
 follow_conversation(conversations.a) | messages.id | see=a
 follow_conversation(conversations.a_arrival) | messages.id | see=a_arrival
 follow_conversation(conversations.b) | messages.id | see=b b_old b_old_answer; agent: b

@@ -76,7 +76,7 @@ messages                       | EEO | a c | text=x | entered; admins; agent: ag
     A_typed: a_arrival; B: b b_old b_old_answer; C: c
 conversation_messages of messages | operators; admins; agent: agent b; guest: guest; contact:; A: a; \
     A_typed: a_arrival; B: b b_old b_old_answer; C: c
-message_words of messages      | admins; agent: agent b; guest: guest; A: a; A_typed: a_arrival; \
+message_words of messages      | operators; admins; agent: agent b; guest: guest; A: a; A_typed: a_arrival; \
     B: b b_old b_old_answer; C: c
 inbound_events                 | EOO | one two delivery_key=x | raw_body=x | entered; admins
 jobs                           | EEO | queued queued_2 | last_error=x | entered; admins

@@ -144,7 +144,7 @@ READ: dict[tuple[str, str], list[tuple[str, dict[str, Any]]]] = {
         {"id": "7d1c0f1e-0000-4000-8000-000000000001", "text": "I would like to fly to Nice", "end": 3.9},
     ]})],
     ("omi", "segments_list"): [("DeviceSegments", {"session_id": "omi-user-1", "segments": [{"text": "On Friday"}]})],
-    ("omi", "segments_without_id"): [("DeviceSegments", {"segments": [{"id": "0:6.0"}]})],
+    ("omi", "segments_without_id"): [("DeviceSegments", {"segments": [{"id": None}]})],
     ("omi", "no_segment"): [("Ignored", {})],
     ("omi", "conversation"): [("DeviceConversation", {
         "external_id": "conv-2f7a", "title": "Trip to Nice", "overview": "Four people want to fly to Nice.",
