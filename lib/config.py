@@ -59,6 +59,9 @@ class Settings(BaseModel):
     conversation_stream_seconds: int = Field(default=300, ge=5, le=840)
     """Longest duration of a conversation's stream; its reader then reconnects. Below the function's time limit."""
 
+    switchboard_listen: bool = False
+    """Long-lived processes with a direct connection: changes are announced, and wake the processes that stream."""
+
     reads_per_minute: int = Field(default=600, ge=1)
     """Most requests to reading routes of one user or contact token in a minute."""
 
@@ -83,6 +86,8 @@ class Settings(BaseModel):
         hosts = self.switchboard_database_url.get_secret_value().rpartition("@")[2]
         if self.switchboard_database_prepared_statements and _TRANSACTION_PORT.search(hosts):
             raise ValueError("SWITCHBOARD_DATABASE_PREPARED_STATEMENTS must be false with a pooler in transaction mode")
+        if self.switchboard_listen and _TRANSACTION_PORT.search(hosts):
+            raise ValueError("SWITCHBOARD_LISTEN needs a direct connection, or a pooler in session mode")
         return self
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 CallerKind = Literal["anyone", "contact", "user", "provider", "cron"]
+Credential = Literal["ticket", "cookie"]
 Origins = Literal["space", "any", "none"]
 
 
@@ -20,6 +21,9 @@ class Route:
     path: str
     callers: tuple[CallerKind, ...]
     streaming: bool = False
+    credentials: tuple[Credential, ...] = ()
+    """What may identify the caller instead of a bearer token: a stream ticket in ?sid=, a user's token in the cookie
+    sid."""
 
     @property
     def origins(self) -> Origins:
@@ -51,7 +55,7 @@ ROUTES: tuple[Route, ...] = (
         True,
     ),
     Route("chat", "ask_persona", "POST", "/personas/{persona_id}/messages", ("user",), True),
-    Route("chat", "resume_turn", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True),
+    Route("chat", "resume_turn", "GET", "/turns/{turn_id}/stream", ("contact", "user"), True, ("ticket",)),
     Route("chat", "cancel_turn", "POST", "/turns/{turn_id}/cancel", ("contact", "user")),
     Route("chat", "retry_turn", "POST", "/turns/{turn_id}/retry", ("contact", "user"), True),
     Route("chat", "look", "GET", "/space/{space_id}/look", ("anyone",)),
@@ -103,9 +107,44 @@ ROUTES: tuple[Route, ...] = (
         "/conversations/{conversation_id}/stream",
         ("contact", "user"),
         True,
+        ("ticket", "cookie"),
     ),
-    Route("conversations", "list_messages", "GET", "/conversations/{conversation_id}/messages", ("contact", "user")),
-    Route("conversations", "link_session", "POST", "/sessions/link", ("user",)),
+    Route(
+        "conversations",
+        "list_messages",
+        "GET",
+        "/conversations/{conversation_id}/messages",
+        ("contact", "user"),
+        credentials=("cookie",),
+    ),
+    Route(
+        "conversations",
+        "read_current_conversation",
+        "GET",
+        "/conversations/current",
+        ("user",),
+        credentials=("cookie",),
+    ),
+    Route(
+        "conversations",
+        "stream_current_conversation",
+        "GET",
+        "/conversations/current/stream",
+        ("user",),
+        True,
+        ("ticket", "cookie"),
+    ),
+    Route(
+        "conversations",
+        "stream_workspace",
+        "GET",
+        "/workspaces/{workspace_id}/stream",
+        ("user",),
+        True,
+        ("ticket", "cookie"),
+    ),
+    Route("conversations", "issue_stream_ticket", "POST", "/stream-tickets", ("contact", "user")),
+    Route("conversations", "link_session", "POST", "/sessions/link", ("user",), credentials=("cookie",)),
     Route("contacts", "resolve_contact", "POST", "/admin/contacts/resolve", ("user",)),
     Route("contacts", "list_contacts", "GET", "/contacts", ("user",)),
     Route("contacts", "create_contact", "POST", "/contacts", ("user",)),

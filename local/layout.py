@@ -18,6 +18,7 @@ PASSED_ON = (
     "READS_PER_MINUTE",
     "SWITCHBOARD_DATABASE_CONNECTIONS",
     "SWITCHBOARD_DATABASE_PREPARED_STATEMENTS",
+    "SWITCHBOARD_LISTEN",
     "SWITCHBOARD_SIGNING_KEY",
 )
 """Settings of the functions that `make run` passes on from its environment."""

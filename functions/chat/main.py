@@ -88,13 +88,16 @@ async def resume_turn(
     turn_id: UUID,
     asked: protocols.ResumeQuery,
     last_event_id: Annotated[str | None, Header()],
-) -> Answer:
-    """Stream a turn from a position on: the stored text, then what is added."""
+) -> Answer | None:
+    """Stream a turn from a position on: the stored text, then what is added; 204 after its last event."""
     # Last-Event-ID, which browsers update, takes precedence over ?after=.
     last = sse.position(last_event_id)
     after = (asked.after if last is None else last) if _protocol(request).positions else None
     rpc = commands.reading_as(caller)
     state = await turns.resume(rpc, turn_id, after)
+    if state.is_read_to_its_end(after):
+        # With this a browser's EventSource stops reconnecting.
+        return None
     opened = state.opened() if after is None else None
     events = await _followed(request, caller, rpc, state, opened)
     return await _sent(request, state.opened(), events, drain=False)

@@ -1,6 +1,7 @@
-"""conversations: the messages of a conversation, as a list and as a live stream."""
+"""conversations: messages as lists and live streams, changes of a workspace's sessions as a live stream."""
 
-from typing import Annotated
+from collections.abc import AsyncGenerator
+from typing import Annotated, TypeVar
 from uuid import UUID
 
 import functions_framework.aio
@@ -10,14 +11,15 @@ from starlette.responses import Response
 from lib import config
 from lib.auth import client_info
 from lib.auth.callers import Contact, User
-from lib.conversations import history
+from lib.conversations import history, tickets, workspace_stream
 from lib.conversations import stream as domain
-from lib.database import commands
 from lib.database.paging import NewestPageRequest, Page
 from lib.devices import session_links
-from lib.http import app, read_limits
+from lib.http import app, read_limits, sse
 from lib.http.binding import Header
 from lib.http.streaming import DRAIN_SECONDS, Stream
+
+Event = TypeVar("Event")
 
 
 async def stream_conversation(
@@ -27,16 +29,42 @@ async def stream_conversation(
     asked: domain.StreamQuery,
     last_event_id: Annotated[str | None, Header()],
 ) -> Stream[domain.Event]:
-    """Stream a conversation's messages from a position on, then new ones."""
-    # Last-Event-ID, which browsers update, takes precedence over ?after=.
-    after = app.as_id(last_event_id) or asked.after
-    rpc = commands.reading_as(caller)
-    part = await domain.read(rpc, conversation_id, after)
-    known = after if isinstance(after, UUID) else None
+    """Stream a conversation's messages from a position on, then new ones, and the answer under way."""
+    after = asked.position(last_event_id)
+    events = await domain.open_conversation(caller, conversation_id, after)
+    return await _counted(request, caller, events, domain.Encoder())
+
+
+async def stream_current_conversation(
+    request: Request, user: User, asked: domain.StreamQuery, last_event_id: Annotated[str | None, Header()]
+) -> Stream[domain.Event]:
+    """Stream the user's current conversation, whichever that is."""
+    events = await domain.open_current(user, asked.position(last_event_id))
+    return await _counted(request, user, events, domain.Encoder())
+
+
+async def stream_workspace(
+    request: Request,
+    user: User,
+    workspace_id: UUID,
+    asked: workspace_stream.StreamQuery,
+    last_event_id: Annotated[str | None, Header()],
+) -> Stream[workspace_stream.Event]:
+    """Stream the changes of the sessions in a member's lists."""
+    events = await workspace_stream.open_workspace(user, workspace_id, asked.position(last_event_id))
+    return await _counted(request, user, events, workspace_stream.Encoder())
+
+
+async def _counted(
+    request: Request,
+    caller: Contact | User,
+    events: AsyncGenerator[Event, None],
+    encoder: sse.Encoder[Event | sse.StreamBroken],
+) -> Stream[Event]:
+    """The stream, which counts among those of the caller and the address."""
     seconds = config.settings().conversation_stream_seconds + DRAIN_SECONDS
-    followed = domain.follow(rpc, conversation_id, part, known)
-    events = await read_limits.opened(followed, caller, client_info.of(request).address, seconds)
-    return Stream(events, drain=False, encoder=domain.Encoder())
+    counted = await read_limits.opened(events, caller, client_info.of(request).address, seconds)
+    return Stream(counted, drain=False, encoder=encoder)
 
 
 async def list_messages(
@@ -51,7 +79,24 @@ async def link_session(user: User, wanted: session_links.SessionToLink) -> sessi
     return await session_links.link(user, wanted)
 
 
-_HANDLERS = (stream_conversation, list_messages, link_session)
+async def read_current_conversation(user: User) -> history.CurrentConversation:
+    """The user's own conversation with the newest message, and its newest messages."""
+    return await history.read_current(user)
+
+
+async def issue_stream_ticket(
+    request: Request, caller: Contact | User, asked: tickets.TicketRequest
+) -> app.Created[tickets.StreamTicket]:
+    """Issue a ticket for a stream, set the cookie that opens the streams of a user, or remove it."""
+    issued = await tickets.issue(caller, asked)
+    is_local = request.url.hostname in ("127.0.0.1", "localhost", "::1")
+    return app.Created(issued, tickets.cookie(caller, asked, secure=not is_local))
+
+
+_HANDLERS = (
+    stream_conversation, stream_current_conversation, stream_workspace, list_messages, read_current_conversation,
+    issue_stream_ticket, link_session,
+)  # fmt: skip
 
 # A handler has the name of its route.
 _serve = app.function("conversations", {handler.__name__: handler for handler in _HANDLERS})

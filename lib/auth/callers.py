@@ -1,7 +1,8 @@
 """Callers: the senders of requests, their claims for the database, and the contact tokens that the functions sign.
 
 Requests carry one of four credentials: a contact token, which registration signs; a user token of Supabase Auth; an API
-key (lib/auth/api_keys.py); or the cron secret of the database's schedules.
+key (lib/auth/api_keys.py); or the cron secret of the database's schedules. Some routes also accept a stream ticket,
+which stands for one of the first three (lib/auth/stream_tickets.py), and a user token in the cookie `sid`.
 """
 
 import contextlib
@@ -27,7 +28,10 @@ from lib.routes import CallerKind
 
 CONTACT_TOKEN_LIFE = timedelta(days=30)
 
-_ISSUER = "switchboard"
+COOKIE = "sid"
+"""The cookie that holds a user's token."""
+
+ISSUER = "switchboard"
 _OPERATOR = "operator"
 
 Proof = Literal["asserted", "verified"]
@@ -293,9 +297,20 @@ async def identify(token: str) -> Contact | User:
     from lib.auth import tokens  # noqa: PLC0415 (brings cryptography along; see lib/auth/tokens.py)
 
     unverified = tokens.decode_unverified(token)
+    if unverified.issuer == ISSUER:
+        claims = tokens.verify_ours(unverified, audience=Contact.role, issuer=ISSUER)
+    else:
+        claims = await tokens.verify_supabase(unverified, audience=User.role)
+    return of_claims(claims, token)
+
+
+def of_claims(claims: dict[str, Any], token: str) -> Contact | User:
+    """The contact or user with these verified claims. Raises TokenInvalid if some are missing."""
+    from lib.auth import tokens  # noqa: PLC0415 (as above)
+
+    text, expires_at = json.dumps(claims), tokens.end_of(claims)
     try:
-        if unverified.issuer == _ISSUER:
-            claims = tokens.verify_ours(unverified, audience="contact", issuer=_ISSUER)
+        if claims.get("aud") == Contact.role:
             contact = _ContactClaims.model_validate(claims)
             return Contact(
                 workspace_id=contact.workspace_id,
@@ -305,10 +320,9 @@ async def identify(token: str) -> Contact | User:
                 token=token,
                 space_id=contact.space_id,
                 issued_at=contact.iat,
-                token_claims=json.dumps(claims),
-                expires_at=tokens.end_of(claims),
+                token_claims=text,
+                expires_at=expires_at,
             )
-        claims = await tokens.verify_supabase(unverified, audience="authenticated")
         user = _UserClaims.model_validate(claims)
     except ValidationError:
         raise errors.TokenInvalid() from None
@@ -318,15 +332,46 @@ async def identify(token: str) -> Contact | User:
         email=user.email or None,
         token=token,
         operator=known.get("switchboard_role") == _OPERATOR,
-        token_claims=json.dumps(claims),
-        expires_at=tokens.end_of(claims),
+        token_claims=text,
+        expires_at=expires_at,
     )
 
 
 def _api_key(token: str) -> ApiKey:
     key_id, key_hash = api_keys.read(token)
-    claims = {"role": ApiKey.role, "sub": str(key_id), "key_hash": key_hash}
+    return of_key_claims({"role": ApiKey.role, "sub": str(key_id), "key_hash": key_hash}, token)
+
+
+def of_key_claims(claims: dict[str, Any], token: str) -> ApiKey:
+    """The API key with these claims."""
+    key_id, key_hash = UUID(claims["sub"]), str(claims["key_hash"])
     return ApiKey(user_id=key_id, email=None, token=token, token_claims=json.dumps(claims), key_hash=key_hash)
+
+
+async def of_cookie(request: Request) -> User | None:
+    """The user whose token is in the cookie `sid`; None without one.
+
+    A browser sends the cookie with requests of other sites' pages too: except for GET, which changes nothing, the
+    request must be JSON and come from a page of this origin, or from no browser. Raises Forbidden otherwise, and as
+    caller_of.
+    """
+    if not (token := request.cookies.get(COOKIE)):
+        return None
+    if request.method != "GET" and not _is_of_own_page(request):
+        raise errors.Forbidden()
+    user = await identify(token)
+    if not isinstance(user, User) or isinstance(user, ApiKey):
+        raise errors.TokenInvalid()
+    return user
+
+
+def _is_of_own_page(request: Request) -> bool:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return False
+    if (site := request.headers.get("sec-fetch-site")) is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")
+    return origin is None or origin.rpartition("://")[2] == request.headers.get("host")
 
 
 def contact_token(
@@ -339,7 +384,7 @@ def contact_token(
     """
     expires_at = issued_at.astimezone(UTC).replace(microsecond=0) + CONTACT_TOKEN_LIFE
     claims = {
-        "iss": _ISSUER,
+        "iss": ISSUER,
         "aud": "contact",
         "role": "contact",
         "sub": str(contact_id),

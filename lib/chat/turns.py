@@ -134,6 +134,10 @@ class TurnState(Record):
     usage: Mapping[str, Any] | None = None
     taken_over: bool = False
 
+    def is_read_to_its_end(self, after: int | None) -> bool:
+        """Whether this position is the id of the turn's last event (lib/chat/events.py)."""
+        return self.status != "active" and after == self.position + 1
+
     def opened(self) -> Opened:
         """The opening event, for a reader from the beginning."""
         return Opened(self.turn_id, self.session_id, self.conversation_id, self.contact_id)
@@ -357,7 +361,7 @@ async def read_active(rpc: Rpc, space_id: UUID, thread_key: str) -> TurnState | 
 async def resume(rpc: Rpc, turn_id: UUID, after: int | None) -> TurnState:
     """The state of a turn after a reader's position; None means from the beginning.
 
-    A position beyond the end counts as the end. Raises as read.
+    A position beyond the id of the last event counts as the end of the text. Raises as read.
     """
     return await read(rpc, turn_id, after or 0)
 

@@ -1,11 +1,13 @@
 """The history of a conversation: its messages, the newest first."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from lib import errors
 from lib.auth import callers
 from lib.auth.callers import Proof
+from lib.conversations import stream
 from lib.database import queries
 from lib.database.paging import NewestPageRequest, Page
 from lib.database.queries import Queries
@@ -34,6 +36,36 @@ class ConversationMessage(Record):
 
 class _Conversation(Record):
     id: UUID
+
+
+class OwnConversation(Record):
+    """A conversation of the signed-in user."""
+
+    id: UUID
+    persona_id: UUID
+    contact_id: UUID | None
+    created_at: datetime
+
+
+class CurrentConversation(Record):
+    """The user's own conversation with the newest message, absent without one, and its newest messages in order."""
+
+    ok: Literal[True] = True
+    conversation: OwnConversation | None
+    messages: tuple[ConversationMessage, ...]
+
+
+async def read_current(user: callers.User) -> CurrentConversation:
+    """The user's current conversation, read as the person whose it is."""
+    conversation_id = await stream.current(user)
+    if conversation_id is None:
+        return CurrentConversation(conversation=None, messages=())
+    database = queries.reading_as(user, as_member=False)
+    known = database.table("conversations").select(",".join(OwnConversation.model_fields)).eq("id", conversation_id)
+    newest = await list_newest(database, conversation_id, NewestPageRequest())
+    return CurrentConversation(
+        conversation=await database.one(known, OwnConversation, "conversation"), messages=newest.items[::-1]
+    )
 
 
 async def read(

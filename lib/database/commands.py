@@ -88,6 +88,10 @@ class Rpc:
             status, content = await _run(call, patience.try_seconds)
             if status is not None:
                 raise refusals.of_result(name, status, json.loads(content))
+            if config.settings().switchboard_listen:
+                from lib.database import announcements  # noqa: PLC0415 (of few deployments)
+
+                announcements.after(name, arguments, content)
             try:
                 return returns.model_validate_json(content)
             except ValidationError as unexpected:

@@ -119,6 +119,7 @@ class Function:
             request.scope["path_params"] = dict(match.path_params)
             if self.check is not None:
                 self.check(match.endpoint.route)
+            await _read_credentials(match.endpoint.route, request, path)
             response = await _counted(match.endpoint.binding, request)
         except errors.Moved as moved:
             response = _problem(moved, request)
@@ -185,6 +186,21 @@ def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Respo
 def nothing() -> Response:
     """An empty 204 response, for handlers that return a response."""
     return _response(None)
+
+
+async def _read_credentials(route: Route, request: Request, path: str) -> None:
+    """Identify the caller of a request without a bearer token by its ticket or cookie, if the route accepts it.
+
+    Raises as stream_tickets.holder and callers.of_cookie.
+    """
+    if "authorization" in request.headers:
+        return
+    if "ticket" in route.credentials and (ticket := request.query_params.get(callers.COOKIE)) is not None:
+        from lib.auth import stream_tickets  # noqa: PLC0415 (for few functions)
+
+        request.state.caller = stream_tickets.holder(ticket, path.lower())
+    elif "cookie" in route.credentials and (user := await callers.of_cookie(request)) is not None:
+        request.state.caller = user
 
 
 async def _counted(bound: Binding, request: Request) -> Response:

@@ -1,6 +1,7 @@
 """CORS: the web origins that a space allows.
 
-No route uses cookies, so CORS protects the browser's user; an origin never identifies the caller.
+No response allows credentials, so no page of another origin can use the cookie `sid`; an origin never identifies the
+caller.
 """
 
 import time

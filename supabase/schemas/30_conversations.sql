@@ -121,17 +121,17 @@ declare
     -- The first position, instead of an optional condition, whose generic plan would read the whole conversation.
     since  timestamptz      := '-infinity'::timestamptz;
     beyond uuid             := coalesce(after, '00000000-0000-0000-0000-000000000000');
+    asked  public.conversations;
     shown  public.proof;
     said   jsonb;
     stands jsonb;
 begin
-    -- Members decide by it; a contact's token has its own claim.
-    select case when private.claims() ->> 'role' = 'authenticated' then c.proof end into shown
-      from public.conversations c
-     where c.id = follow_conversation.conversation_id;
+    select c.* into asked from public.conversations c where c.id = follow_conversation.conversation_id;
     if not found then
         raise sqlstate 'PT404' using message = 'conversation_not_found';
     end if;
+    -- Members decide by it; a contact's token has its own claim.
+    shown := case when private.claims() ->> 'role' = 'authenticated' then asked.proof end;
     if after is not null then
         select m.created_at into since
           from public.messages m
@@ -143,39 +143,32 @@ begin
     end if;
     if only_new and after is null then
         -- Only the position from which to continue.
-        select m.id into after
+        select m.id, m.created_at into after, since
           from public.messages m
          where m.conversation_id = follow_conversation.conversation_id
          order by m.created_at desc, m.id desc
          limit 1;
     else
-        select jsonb_agg(jsonb_build_object(
-                   'id', m.id, 'session_id', m.session_id, 'turn_id', m.turn_id, 'role', m.role, 'text', m.text,
-                   'partial', m.partial, 'created_at', m.created_at, 'proof', case when m.role = 'contact' then shown end)
-                   order by m.created_at, m.id)
-          into said
-          from (select m.id, m.session_id, m.turn_id, m.role, m.text, m.partial, m.created_at
-                  from public.messages m
-                 where m.conversation_id = follow_conversation.conversation_id
-                   and (m.created_at, m.id) > (since, beyond)
-                 order by m.created_at, m.id
-                 limit most) m;
+        said  := private.messages_after(asked.id, since, beyond, most, shown);
         after := coalesce((said -> -1 ->> 'id')::uuid, after);
+        since := coalesce((said -> -1 ->> 'created_at')::timestamptz, since);
     end if;
     -- The live session, or the last one.
-    select jsonb_build_object('session_id', s.id, 'status', s.status, 'taken_over', s.taken_over_at is not null,
-                              'proof', shown)
+    select jsonb_build_object(
+               'session_id', s.id, 'status', s.status, 'taken_over', s.taken_over_at is not null, 'contact_id', s.contact_id,
+               'user_id', s.user_id, 'proof', shown)
       into stands
       from public.sessions s
      where s.conversation_id = follow_conversation.conversation_id
      order by (s.ended_at is null) desc, s.created_at desc, s.id desc
      limit 1;
     return jsonb_build_object(
-        'messages', coalesce(said, '[]'), 'last', after, 'session', stands,
+        'messages', coalesce(said, '[]'), 'last', after, 'last_at', case when after is not null then since end,
+        'session', stands, 'level', private.reading_level(asked),
         'more', coalesce(jsonb_array_length(said) = most, false));
 end;
 $$;
-comment on function public.follow_conversation is 'The messages of a conversation after a message, or from its beginning: {messages, last, session {session_id, status, taken_over, proof}, more}. only_new: no messages, only the position (last) from which to continue. The proof of the contact, also with each of its messages, is for users and members. Under the caller''s own policies.';
+comment on function public.follow_conversation is 'The messages of a conversation after a message, or from its beginning: {messages, last, last_at, session {session_id, status, taken_over, contact_id, user_id, proof}, level, more}. only_new: no messages, only the position (last) from which to continue. The proof of the contact, also with each of its messages, is for users and members. Under the caller''s own policies.';
 
 grant execute on function
     private.own_conversations

@@ -39,6 +39,7 @@ async def test_stored_messages_come_in_order_and_new_ones_after_them(desk: Desk)
     ]
     assert first["last"] == done["message_id"] == first["messages"][-1]["id"]
     state = {"session_id": ann["session_id"], "status": "active", "taken_over": False}
+    state |= {"contact_id": ann["contact_id"], "user_id": None}
     assert first["session"] == {**state, "proof": None}
     assert (await follow(desk, own_token(boss), where))["session"] == {**state, "proof": "asserted"}
     new = await follow(desk, holding(ann), where, only_new=True)

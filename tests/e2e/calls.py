@@ -1,5 +1,7 @@
 """Calls of a running stack as rows of a table: what is called, and what must come back."""
 
+import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -100,7 +102,12 @@ class Caller:
             sent, headers = {"data": body}, headers | {"Content-Type": "application/x-www-form-urlencoded"}
         async with self.client.request(method, path, headers=headers, **sent) as response:
             if response.content_type == "text/event-stream":
-                answer: Any = {event.name: event.data for event in await events.read_all(response)}
+                answer: Any = {}
+                # A live stream has no end.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(3 if method == "GET" else None):
+                        async for event in events.read(response):
+                            answer[event.name] = event.data
             else:
                 answer = json.loads(await response.read() or "null")
                 answer = {"items": answer} if isinstance(answer, list) else answer

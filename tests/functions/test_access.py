@@ -36,6 +36,7 @@ FOR_OPERATORS = {"set_allowed_networks"}
 
 NOT_FOUND, FORBIDDEN, MISSING = (404, "workspace_not_found"), (403, "forbidden"), (401, "token_missing")
 OUTSIDE = ("stranger", "other_admin", "operator")
+READERS = (*OUTSIDE, "contact", "agent")
 HIDDEN = {"contact": FORBIDDEN, **dict.fromkeys(OUTSIDE, NOT_FOUND)}
 RESOLVE = {"workspace_id": "{workspace_id}", "identities": ["email:contact@example.com"]}
 OFFER = {"contact_id": "{contact_id}", "persona_id": "{persona_id}", "thread_key": "offer"}
@@ -58,7 +59,15 @@ WITHOUT_ID: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
     ("PUT", "/chat-sessions", OFFER, dict.fromkeys(OUTSIDE, (404, "contact_not_found")) | {"contact": FORBIDDEN}),
     ("POST", "/chat-sessions/bulk-status", {"session_ids": ["{session_id}"], "status": "paused"}, {}),
     ("POST", "/chat-sessions/cleanup", CLEAN_UP, HIDDEN | {"agent": FORBIDDEN}),
-)
+    ("GET", "/conversations/current", None, {"contact": FORBIDDEN}),
+    ("GET", "/conversations/current/stream", None, {"contact": FORBIDDEN}),
+    ("GET", "/workspaces/{workspace_id}/stream", None, HIDDEN),
+    ("POST", "/stream-tickets", {"workspace_id": "{workspace_id}"}, HIDDEN),
+    ("POST", "/stream-tickets", {"conversation_id": "current"}, {"contact": FORBIDDEN}),
+    ("POST", "/stream-tickets", {"turn_id": "{turn_id}"}, dict.fromkeys(READERS, (404, "turn_not_found"))),
+    ("POST", "/stream-tickets", {"conversation_id": "{conversation_id}"},
+     dict.fromkeys(READERS, (404, "conversation_not_found"))),
+)  # fmt: skip
 
 
 async def everything(workspace: Workspace) -> list[Any]:

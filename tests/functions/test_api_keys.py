@@ -23,6 +23,7 @@ WITH_BODY: dict[str, Any] = {
     "contacts.resolve_contact": RESOLVE | {"identities": ["telegram:7"], "create": True},
     "contacts.create_contact": {"workspace_id": "{workspace_id}"},
     "workspaces.create_workspace": {"name": "x"}, "conversations.link_session": {"session_id": "x"},
+    "conversations.issue_stream_ticket": {"conversation_id": "{conversation_id}"},
 }  # fmt: skip
 """Bodies of routes without an id in their path."""
 

@@ -97,7 +97,8 @@ async def test_a_stream_has_the_stored_messages_and_then_each_new_event(visitor:
     async with following(ann, where) as reading:
         state, asked, answered = await take(reading, 3)
         assert state.name == "session"
-        assert state.data == {"session_id": session, "status": "active", "taken_over": False}
+        linked = {"session_id": session, "status": "active", "taken_over": False, "contact_id": contact}
+        assert state.data == linked
         assert (asked.name, asked.data["role"], asked.data["text"]) == ("message", "contact", "hello")
         assert set(answered.data) == {"id", "session_id", "turn_id", "role", "text", "partial", "created_at"}
         assert (answered.data["role"], answered.id) == ("persona", answered.data["id"])

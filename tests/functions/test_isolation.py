@@ -53,6 +53,7 @@ BODIES: Mapping[str, Any] = {
     "sessions.set_request": {"origin": "LSZH"},
     "sessions.set_quote": {"status": "declined"},
     "sessions.set_proposal": {"title": "x"},
+    "conversations.issue_stream_ticket": {"conversation_id": "{conversation_id}"},
     "contacts.change_contact": {"first_name": "x"},
     "contacts.tag_contact": {"tags": ["vip"]},
     "contacts.tag_session": {"tags": ["vip"]},
@@ -262,6 +263,9 @@ NAMING: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("POST", "/workspaces/{own_workspace_id}/session-templates", {"name": "x", "persona_id": "{persona_id}"}),
     ("PATCH", "/session-templates/{own_template_id}", {"persona_id": "{persona_id}"}),
     ("POST", "/space/{own_space_id}/chat/stream", {"message": "x", "persona_id": "{persona_id}"}),
+    ("POST", "/stream-tickets", {"conversation_id": "{conversation_id}"}),
+    ("POST", "/stream-tickets", {"turn_id": "{turn_id}"}),
+    ("POST", "/stream-tickets", {"workspace_id": "{workspace_id}"}),
 )  # fmt: skip
 
 

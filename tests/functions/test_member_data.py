@@ -120,6 +120,7 @@ async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]
         "chat.stream_chat": {"message": "Hello"},
         "sessions.start_session": {"space_id": given["space_id"]} if reader.email else None,
         "chat.stream_chat_on_landing": {"message": "Hello"},
+        "conversations.issue_stream_ticket": {"conversation_id": given["conversation_id"]},
     }
     names = {f"{route.function}.{route.name}": route for route in routes.ROUTES if "contact" in route.callers}
     found = {}

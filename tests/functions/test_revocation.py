@@ -43,7 +43,9 @@ class Guest(Person):
             body = {"session_ids": [self.ids["session_id"]], "status": "cancelled"}
             body = body if route.name == "change_sessions" else {} if route.name == "start_session" else body_of(route)
             headers = {"Authorization": f"Bearer {self.token}"}
-            asked = self.client.request(route.method, fill(route.path, self.ids), json=body, headers=headers)
+            asked = self.client.request(
+                route.method, fill(route.path, self.ids), json=fill(body, self.ids), headers=headers
+            )
             async with asked as response:
                 failed = response.status >= 400
                 found[route.name] = (response.status, (await response.json())["code"] if failed else "")

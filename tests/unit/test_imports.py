@@ -62,7 +62,8 @@ BESIDES = {
         fields.identities fields.tags workspaces workspaces.settings
     """,
     "conversations": f"""
-        {TURNS} {SESSIONS} conversations conversations.history conversations.stream database.paging
+        {TURNS} {SESSIONS} auth.stream_tickets conversations conversations.history conversations.hub
+        conversations.stream conversations.tickets conversations.workspace_stream database.listening database.paging
         database.queries devices devices.session_links fields.tags http.batch_queue http.streaming sessions.models
     """,
     "registration": f"{CONTACTS} auth.proofs contacts.registration",

@@ -119,6 +119,9 @@ claim_jobs() | id | system=queued queued_2
 claim_jobs(1, 60, jobs.queued_2) | id | system=queued_2
 expire_idle_sessions() | timed_out | system=0
 wake_worker() | system
+poll_streams('[]', '[]', '[]') | readers | system={}
+announce_change(conversations.{a,c}) | listeners | system=False
+begin_listening() | system
 count_read(600) | *: ok; for_anonymous system no_scope at_closed: forbidden
 open_stream(sessions.{a,c}, '192.0.2.9', 60, 20, 200) | *: ok
 open_stream(sessions.{a,c}, '192.0.2.1', 60, 20, 2) | *: too_many_streams
@@ -211,6 +214,8 @@ public.search_words('Café')::text | value | *: 'cafe'
 [contact authenticated]
 # The conversation of a contact is the token's, and no user has an active turn.
 read_active_turn(spaces.{one,two}, 'main') | turn.turn_id | *: None; A: a; B: b; C: c
+follow_conversation(conversations.{a,guest,agent,c}) | level | see=all
+follow_conversation(conversations.b) | level | see=all; agent: assigned
 follow_conversation(conversations.a) | messages.id | see=a
 follow_conversation(conversations.a_arrival) | messages.id | see=a_arrival
 follow_conversation(conversations.b) | messages.id | see=b b_old b_old_answer; agent: b
@@ -220,6 +225,8 @@ follow_conversation(conversations.b, messages.b_old) | see; agent: message_not_f
 follow_conversation(conversations.a, messages.c) | see=message_not_found
 
 [authenticated]
+follow_workspace(workspaces.{one,two}) | level | *: workspace_not_found; agents: assigned; admins: all
+read_current_conversation() | conversation_id | *: None; guest: guest; agent: agent
 (public.search_sessions(workspaces.one, 'text')).id | value \
     | *: forbidden; admin owner: a a_arrival agent b b_old guest
 (public.search_sessions(workspaces.two, external_ids => '{trip-c}')).id | value | *: forbidden; admin_2: c
@@ -412,6 +419,8 @@ private.caller_role(workspaces.two) | value | *: None; managing_admin_2: admin; 
 private.find_user_by_email(null, 'guest@access.test') | value | *: forbidden; managing_operator service: guest
 private.store_secret('hmac', spaces.one, 'x', 60) | value | *: forbidden; managing_admins service: True
 [authenticated]
+follow_workspace(workspaces.{one,two}) | level | *: workspace_not_found; agents: assigned; admins: all
+read_current_conversation() | conversation_id | *: None; guest: guest; agent: agent
 private.confirmed_email() | value | *: None; guest: guest@access.test; former: former@access.test; \
     agent: agent@access.test; admin: admin@access.test; owner: owner@access.test; admin_2: admin_2@access.test; \
     agent_key admin_key key_two: None

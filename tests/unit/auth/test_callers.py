@@ -285,3 +285,36 @@ async def test_keys_that_cannot_be_fetched_are_not_the_callers_fault(keys: Keys)
     await assert_refused(token, error=errors.BackendUnavailable)
     keys.status = 200
     assert isinstance(await callers.identify(token), callers.User)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "accepted"),
+    [
+        ("GET", {}, True),
+        ("GET", {"sec-fetch-site": "cross-site"}, True),
+        ("POST", {}, False),
+        ("POST", {"content-type": "text/plain"}, False),
+        *(("POST", {"content-type": "application/json"} | headers, accepted) for headers, accepted in (
+            ({}, True),
+            ({"sec-fetch-site": "same-origin"}, True),
+            ({"sec-fetch-site": "same-site"}, False),
+            ({"sec-fetch-site": "cross-site"}, False),
+            ({"host": "chat.example", "origin": "https://chat.example"}, True),
+            ({"host": "chat.example", "origin": "https://evil.example"}, False),
+            ({"host": "chat.example", "origin": "null"}, False),
+        )),
+    ],
+)  # fmt: skip
+async def test_a_cookie_counts_for_a_change_only_from_a_page_of_this_origin(
+    method: str, headers: dict[str, str], accepted: bool
+) -> None:
+    headers |= {"cookie": f"sid={hs256(user_claims())}"}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    sent = Request({"type": "http", "method": method, "headers": raw})
+    if accepted:
+        user = await callers.of_cookie(sent)
+        assert user is not None
+        assert user.user_id == USER
+    else:
+        with pytest.raises(errors.Forbidden):
+            await callers.of_cookie(sent)
