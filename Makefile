@@ -43,7 +43,7 @@ MEASURE := $(filter-out bench,$(MAKECMDGOALS))
 $(eval $(MEASURE):;@:)
 endif
 
-bench: install ## Measure: make bench cost, cold-start, growth, replay or jobs; ARGS=--help lists the options
+bench: install ## Measure: make bench cost, cold-start, growth, live, replay or jobs; ARGS=--help lists the options
 	@set -a; if [ -e .env.local ]; then . ./.env.local; fi; $(BIN)/python -m bench $(MEASURE) $(ARGS)
 
 faults: install-dev ## Kill the parts of a stack under load and check what is left: ARGS="--kills 200 --seed 7"

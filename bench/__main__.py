@@ -2,7 +2,7 @@
 
 import click
 
-from bench import cold_start, cost, growth, jobs, replay
+from bench import cold_start, cost, growth, jobs, live, replay
 
 
 @click.group(help="Measure this project. Progress goes to standard error, the table to standard output.")
@@ -13,6 +13,7 @@ def main() -> None:
 main.add_command(cost.command, "cost")
 main.add_command(cold_start.command, "cold-start")
 main.add_command(growth.command, "growth")
+main.add_command(live.command, "live")
 main.add_command(replay.command, "replay")
 main.add_command(jobs.command, "jobs")
 
