@@ -1,10 +1,11 @@
 # One image for every function: FUNCTION_TARGET selects the function, PORT its port (Cloud Run sets it).
-FROM node:22-slim AS widget
+FROM node:22-slim AS browser
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm install --no-save --omit=dev --ignore-scripts
 COPY web/widget web/widget
-RUN npm run build
+COPY web/reference web/reference
+RUN npm run build && npm run build:reference
 
 FROM python:3.13-slim
 WORKDIR /app
@@ -13,7 +14,8 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: -r
 COPY deploy/run.sh run.sh
 COPY lib lib
 COPY functions functions
-COPY --from=widget /app/web/dist/widget.js web/dist/widget.js
+COPY docs/openapi.json docs/openapi.json
+COPY --from=browser /app/web/dist web/dist
 # Without bytecode, each cold start compiles the sources again: the user cannot write here.
 RUN python -m compileall -q lib functions
 ENV HOST=0.0.0.0

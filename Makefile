@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset migration bench faults test lint lock
+.PHONY: help install install-dev run up down status reset migration openapi bench faults test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ reset: install ## Stop everything and empty the database
 
 migration: install ## Write what changed in supabase/schemas and supabase/policies into a migration: NAME=verb_object
 	@$(BIN)/python -m local migration $(NAME)
+
+openapi: install ## Describe the API anew: docs/openapi.json, and the tables of docs/api.md
+	@$(BIN)/python -m local openapi
 
 # The words after `bench` are its command, and no targets: `make bench cost ARGS="--rounds 3"`.
 ifeq (bench,$(firstword $(MAKECMDGOALS)))

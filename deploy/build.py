@@ -1,4 +1,4 @@
-"""Build the deployed zip: functions, lib, the widget's bundle and the locked dependencies, for Python on x86-64 Linux.
+"""Build the deployed zip: functions, lib, files for browsers and the locked dependencies, for Python on x86-64 Linux.
 
     python deploy/build.py [--output build/functions.zip] [--python 3.13]
 
@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "functions.zip"
 PYTHON = "3.13"
 PARTS = ("functions", "lib")
-WIDGET = "web/dist/widget.js"
+BUNDLES = ("build", "build:reference")
+FILES = ("web/dist/widget.js", "web/dist/reference.js", "web/dist/reference.css", "docs/openapi.json")
+"""For browsers (lib/http/static_files.py)."""
 
 # The platforms of AWS Lambda's Python 3.13 (Amazon Linux 2023, glibc 2.34).
 _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")
@@ -33,16 +35,17 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)
 def build(output: Path = OUTPUT, python: str = PYTHON) -> Path:
     """Write the artifact and return its path.
 
-    Raises CalledProcessError if a dependency cannot be installed, or the widget not be bundled: that needs the Node
-    packages (`make install`).
+    Raises CalledProcessError if a dependency cannot be installed, or a bundle not be made: that needs the Node packages
+    (`make install`).
     """
-    subprocess.run(["npm", "run", "--silent", "build"], cwd=ROOT, check=True)
+    for bundle in BUNDLES:
+        subprocess.run(["npm", "run", "--silent", bundle], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory(prefix="switchboard-build-") as folder:
         vendor = Path(folder) / "vendor"
         _install(vendor, python)
         entries = {
             "run.sh": ROOT / "deploy" / "run.sh",
-            WIDGET: ROOT / WIDGET,
+            **{name: ROOT / name for name in FILES},
             **{f"vendor/{name}": path for name, path in _files(vendor)},
             **{f"{part}/{name}": path for part in PARTS for name, path in _files(ROOT / part)},
         }

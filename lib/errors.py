@@ -36,6 +36,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal
 
+from typing_extensions import TypedDict
+
 _MOST_FAULTS = 10
 """Invalid fields that the detail of a problem names; its ``errors`` has all of them."""
 
@@ -473,7 +475,15 @@ def failure(code: str | None) -> Failure:
     return FAILURES.get(code or "", FAILURES["internal_error"])
 
 
-def failure_document(code: str) -> dict[str, Any]:
+class FailureData(TypedDict):
+    """A turn has failed, or a stream has ended early. The message and the answer so far are stored."""
+
+    code: str
+    title: str
+    retryable: bool
+
+
+def failure_document(code: str) -> FailureData:
     """The data of an ``error`` event."""
     shown = failure(code)
     return {"code": code, "title": shown.title, "retryable": shown.retryable}

@@ -1,4 +1,4 @@
-"""`python -m local …`: the commands behind `make run`, `up`, `down`, `status`, `reset` and `migration`."""
+"""`python -m local …`: the commands behind `make run`, `up`, `down`, `status`, `reset`, `migration` and `openapi`."""
 
 import asyncio
 import os
@@ -134,6 +134,17 @@ def migration(name: str) -> None:
     except (SetupError, PostgresError, MigrationError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"Wrote {written}." if written else "Nothing changed: migrations, schemas and policies agree.")
+
+
+@main.command()
+def openapi() -> None:
+    """Write docs/openapi.json, and the tables of fields in docs/api.md, from what the code says."""
+    from local import api_tables, openapi  # noqa: PLC0415 (loads every function)
+
+    described = openapi.document()
+    openapi.FILE.write_text(openapi.text(described))
+    api_tables.PAGE.write_text(api_tables.filled(api_tables.PAGE.read_text(), described))
+    click.echo(f"Wrote {openapi.FILE} and {api_tables.PAGE}.")
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Installs the locked dependencies, a virtual environment and the Node packages, and bundles the widget with them.
+"""Installs the locked dependencies, a virtual environment and the Node packages, and bundles what browsers load.
 
 Each step is skipped if nothing that it reads has changed.
 
@@ -35,7 +35,8 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install_python(dev)
         _install_node(dev)
-        _build_widget()
+        _bundle("build", "web/widget", "widget.js")
+        _bundle("build:reference", "web/reference", "reference.js")
 
 
 def _install_python(dev: bool) -> None:
@@ -90,17 +91,17 @@ def _install_node(dev: bool) -> None:
     stamp.write_text(f"{'dev' if dev else 'run'}:{digest}\n")
 
 
-def _build_widget() -> None:
-    digest = _digest("package.json", "package-lock.json", *_files_of("web/widget"))
-    bundle = REPOSITORY / "web" / "dist" / "widget.js"
-    stamp = bundle.with_name(".built")
+def _bundle(script: str, folder: str, name: str) -> None:
+    digest = _digest("package.json", "package-lock.json", *_files_of(folder))
+    bundle = REPOSITORY / "web" / "dist" / name
+    stamp = bundle.with_name(f".{name}.built")
     if bundle.exists() and stamp.exists() and stamp.read_text() == digest:
         return
     done = subprocess.run(
-        ["npm", "run", "--silent", "build"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        ["npm", "run", "--silent", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        sys.exit(f"The widget could not be bundled.\n{done.stdout}{done.stderr}")
+        sys.exit(f"{folder} could not be bundled.\n{done.stdout}{done.stderr}")
     stamp.write_text(digest)
 
 

@@ -1,4 +1,4 @@
-"""chat: a message comes in, the persona's answer goes out as a stream; also serves the widget's script and look."""
+"""chat: a message comes in, the persona's answer goes out as a stream; also serves the widget and the reference."""
 
 from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated
@@ -12,11 +12,10 @@ from lib import errors
 from lib.auth import client_info
 from lib.auth.callers import Caller, Contact, User
 from lib.chat import protocols, turn_runner, turns, whole_answer
-from lib.chat.events import Event, Opened
+from lib.chat.events import Event, Opened, ServerSentEvents
 from lib.database import commands, rate_limits
 from lib.database.commands import Rpc
-from lib.http import app, read_limits, request_body, sse
-from lib.http import widget as widgets
+from lib.http import app, read_limits, request_body, sse, static_files
 from lib.http.app import Ok
 from lib.http.binding import Header, Query, ReadBy
 from lib.http.streaming import DRAIN_SECONDS, Stream
@@ -30,7 +29,7 @@ async def _message(request: Request, caller: Caller) -> turns.ChatMessage:
 
 Asked = Annotated[protocols.StreamQuery, Query()]
 Message = Annotated[turns.ChatMessage, ReadBy(_message)]
-Answer = Stream[Event] | Ok[whole_answer.Answer]
+Answer = Annotated[Stream[Event], ServerSentEvents] | Ok[whole_answer.Answer]
 
 
 async def stream_chat(request: Request, caller: Caller, space_id: UUID, _: Asked, message: Message) -> Answer:
@@ -144,9 +143,26 @@ async def look(request: Request, space_id: UUID) -> Ok[looks.ShownLook]:
     return app.cached(request, await looks.read(space_id), looks.FRESH_SECONDS)
 
 
-async def widget(request: Request) -> Response:
+async def widget(request: Request) -> Annotated[Response, "text/javascript"]:
     """The widget's script."""
-    return widgets.answer(request)
+    return static_files.WIDGET.answer(request)
+
+
+async def read_description(request: Request) -> Annotated[Response, "application/json"]:
+    """This description."""
+    return static_files.DESCRIPTION.answer(request)
+
+
+async def read_reference(request: Request) -> Annotated[Response, "text/html"]:
+    """The page that shows the description."""
+    return static_files.reference_page()
+
+
+async def read_reference_file(request: Request, file: str) -> Annotated[Response, "*/*"]:
+    """The script and the styles of the page that shows the description."""
+    if file not in static_files.REFERENCE:
+        raise errors.NotFound()
+    return static_files.REFERENCE[file].answer(request)
 
 
 async def _followed(
@@ -166,7 +182,7 @@ def _protocol(request: Request) -> protocols.Protocol:
 
 _HANDLERS = (
     stream_chat, stream_chat_on_landing, ask_persona, resume_turn, resume_chat, resume_chat_on_landing,
-    cancel_turn, retry_turn, look, widget,
+    cancel_turn, retry_turn, look, widget, read_description, read_reference, read_reference_file,
 )  # fmt: skip
 
 # A handler has the name of its route.

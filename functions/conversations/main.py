@@ -28,7 +28,7 @@ async def stream_conversation(
     conversation_id: UUID,
     asked: domain.StreamQuery,
     last_event_id: Annotated[str | None, Header()],
-) -> Stream[domain.Event]:
+) -> Annotated[Stream[domain.Event], domain.Encoder]:
     """Stream a conversation's messages from a position on, then new ones, and the answer under way."""
     after = asked.position(last_event_id)
     events = await domain.open_conversation(caller, conversation_id, after)
@@ -37,7 +37,7 @@ async def stream_conversation(
 
 async def stream_current_conversation(
     request: Request, user: User, asked: domain.StreamQuery, last_event_id: Annotated[str | None, Header()]
-) -> Stream[domain.Event]:
+) -> Annotated[Stream[domain.Event], domain.Encoder]:
     """Stream the user's current conversation, whichever that is."""
     events = await domain.open_current(user, asked.position(last_event_id))
     return await _counted(request, user, events, domain.Encoder())
@@ -49,7 +49,7 @@ async def stream_workspace(
     workspace_id: UUID,
     asked: workspace_stream.StreamQuery,
     last_event_id: Annotated[str | None, Header()],
-) -> Stream[workspace_stream.Event]:
+) -> Annotated[Stream[workspace_stream.Event], workspace_stream.Encoder]:
     """Stream the changes of the sessions in a member's lists."""
     events = await workspace_stream.open_workspace(user, workspace_id, asked.position(last_event_id))
     return await _counted(request, user, events, workspace_stream.Encoder())

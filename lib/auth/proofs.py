@@ -15,8 +15,16 @@ class ProvableArrival(Arrival):
     """An arrival that may name its sender by email, and prove it by an HMAC of the email or an identity token."""
 
     email: EmailText | None = None
+    """Stored as typed, compared trimmed, NFC, in lower case, with an IDNA domain. Registering requires it without
+    ``identity_token`` and without the token of a proven contact; a chat takes it, and its proofs, only without a
+    token."""
     email_hmac: EmailHmac | None = None
+    """Proof: HMAC-SHA256 of the email (as sent, without surrounding spaces, or its compared form) under the space's
+    secret, in hex."""
     identity_token: str | None = Field(default=None, max_length=4_096, repr=False)
+    """Proof: a JWT of the customer's server (docs/identity.md). It replaces ``email``, which, if given, must be the
+    token's; not together with ``email_hmac``. Refused beside a bearer token (422), because the two may name two
+    persons."""
 
     @model_validator(mode="after")
     def _has_one_proof(self) -> Self:

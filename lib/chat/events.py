@@ -6,8 +6,15 @@ delta, the whole length plus one for the end. A reader that sends the last id ba
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import (
+    Any,
+    ClassVar,
+    NamedTuple,
+    NotRequired,  # pydantic's schemas need this one before Python 3.12
+)
 from uuid import UUID
+
+from typing_extensions import TypedDict
 
 from lib import errors
 from lib.fields.models import FieldWarning
@@ -27,9 +34,9 @@ class Opened(Opening):
     token: str | None = field(default=None, repr=False)
     warnings: tuple[FieldWarning, ...] = ()
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> "TurnData":
         """The ids of the turn, and the warnings if there are any; without the token."""
-        document: dict[str, Any] = {
+        document: TurnData = {
             "turn_id": str(self.turn_id),
             "session_id": str(self.session_id),
             "conversation_id": str(self.conversation_id),
@@ -78,10 +85,42 @@ class Failed:
 Event = Opened | Delta | Done | Failed | StreamBroken
 
 
+class TurnData(TypedDict):
+    """The message is stored. ``token`` is for a caller without a token; ``warnings`` are the dropped fields."""
+
+    turn_id: str
+    session_id: str
+    conversation_id: str
+    contact_id: str | None
+    token: NotRequired[str]
+    warnings: NotRequired[list[dict[str, str]]]
+
+
+class DeltaData(TypedDict):
+    """Text of the answer: what arrives together is one event."""
+
+    text: str
+
+
+class DoneData(TypedDict):
+    """The turn has ended, ``completed`` or ``cancelled``. ``taken_over``: a member answers instead of the persona, so
+    this turn has no answer."""
+
+    status: str
+    message_id: str | None
+    text_length: int
+    usage: NotRequired[Mapping[str, Any]]
+    taken_over: NotRequired[bool]
+
+
 class ServerSentEvents:
-    """Our own events (docs/api.md)."""
+    """The events of a turn. An id is a position: 0 for ``turn``, the number of characters so far for ``delta``, one
+    more than the length for the last event, ``done`` or ``error``."""
 
     headers: Mapping[str, str] = {}
+    events: ClassVar[Mapping[str, Any]] = {
+        "turn": TurnData, "delta": DeltaData, "done": DoneData, "error": errors.FailureData,
+    }  # fmt: skip
 
     def encode(self, event: Event) -> bytes:
         """The event as a server-sent event."""
@@ -92,18 +131,24 @@ def on_the_wire(event: Event) -> sse.Event:
     """The server-sent event for an event: turn, delta, done or error."""
     match event:
         case Delta():
-            return sse.Event("delta", {"text": event.text}, id=event.position)
+            delta: DeltaData = {"text": event.text}
+            return sse.Event("delta", delta, id=event.position)
         case Opened():
-            return sse.Event("turn", event.document() | ({"token": event.token} if event.token else {}), id=0)
+            opened = event.document()
+            if event.token:
+                opened["token"] = event.token
+            return sse.Event("turn", opened, id=0)
         case Done():
-            data: dict[str, Any] = {
+            done: DoneData = {
                 "status": event.status,
                 "message_id": str(event.message_id) if event.message_id else None,
                 "text_length": event.text_length,
             }
-            data |= {"usage": event.usage} if event.usage else {}
-            data |= {"taken_over": True} if event.taken_over else {}
-            return sse.Event("done", data, id=event.position + 1)
+            if event.usage:
+                done["usage"] = event.usage
+            if event.taken_over:
+                done["taken_over"] = True
+            return sse.Event("done", done, id=event.position + 1)
         case Failed():
             return sse.Event("error", errors.failure_document(event.code), id=event.position + 1)
         case StreamBroken():

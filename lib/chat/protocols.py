@@ -35,12 +35,15 @@ class StreamQuery(Record):
     """The query of the routes that answer with a turn."""
 
     protocol: Literal["events", "json", "ai-sdk"] | None = None
+    """``events`` are those described here, ``json`` is the whole answer as one document, ``ai-sdk`` is the stream
+    of the AI SDK's ``useChat`` (docs/streams.md). Otherwise the Accept header decides."""
 
 
 class ResumeQuery(StreamQuery):
     """From where a turn's answer is streamed: its number of characters."""
 
     after: int | None = Field(default=None, ge=0, lt=1_000_000_000)
+    """The number of characters that the reader has; ``Last-Event-ID`` takes precedence."""
 
 
 def _read_message(document: object, _: callers.Caller) -> ChatMessage:

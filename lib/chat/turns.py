@@ -46,11 +46,19 @@ class ChatMessage(ProvableArrival):
     droppable: ClassVar[frozenset[str]] = frozenset({"email", "metadata"})
 
     message: Message
+    """Not blank."""
     client_message_id: Label | None = None
+    """Repeated in the same conversation, it returns the turn that the message started or joined, also a failed one
+    (to ask again, send a new id); with another ``message`` or ``metadata`` it is 409 ``idempotency_key_reused``. A
+    first message without a token can be repeated for ten minutes if this is a UUID."""
     thread_key: Label | None = None
+    """For users and with proof: another conversation of theirs."""
     persona_id: UUID | None = None
+    """Must be the persona of the space, or of the path."""
     metadata: Attributes = Field(default_factory=dict)
+    """At most 16 KiB; stored with the message."""
     regenerate: bool = False
+    """The message with this ``client_message_id`` is answered anew (docs/api.md, Chatting)."""
 
     @classmethod
     def droppable_of(cls, given: dict[str, Any]) -> frozenset[str]:

@@ -73,11 +73,16 @@ async def collect(opened: Opened, events: AsyncGenerator[Event, None]) -> Answer
     raise errors.InternalError()
 
 
+def status_of(code: str) -> int:
+    """The HTTP status of a failed turn."""
+    return int(_STATUSES.get(code, HTTPStatus.BAD_GATEWAY))
+
+
 def _failure(code: str, opened: Opened, text: str) -> errors.Refused:
     shown = errors.failure(code)
     told = {**opened.document(), "retryable": shown.retryable, "text": text or None, "token": opened.token}
     return errors.Refused(
-        _STATUSES.get(code, HTTPStatus.BAD_GATEWAY),
+        status_of(code),
         code,
         title=shown.title,
         extra={name: value for name, value in told.items() if value is not None},

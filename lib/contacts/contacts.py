@@ -350,18 +350,24 @@ class ContactFilter(NewestPageRequest):
     """Filters of a list of contacts; all given ones must match."""
 
     workspace_id: UUID | None = None
+    """May be omitted by a member of a single workspace (otherwise 422 ``workspace_required``)."""
     email: EmailText | None = None
+    """In any of its spellings."""
     identity: IdentityText | None = None
+    """``platform:id``."""
     user_id: UUID | None = None
+    """The contact of this Supabase user."""
     space_id: UUID | None = None
     session_id: UUID | None = None
     has_session: bool | None = None
     tag: Tag | None = None
     active_after: Moment | None = None
+    """Active then or later."""
     active_before: Moment | None = None
+    """Active, but not since."""
     kind: Annotated[ContactKind | None, BeforeValidator(in_any_case)] = None
     text: Label | None = None
-    """The beginning of a name or of a last name, in any case."""
+    """The beginning of a name, of a last name or of a title, in any case."""
 
     def identities(self) -> tuple[Identity, ...]:
         """The identities that a contact must have."""

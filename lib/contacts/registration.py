@@ -32,8 +32,12 @@ class RegistrationRequest(ProvableArrival):
     first_name: DisplayName | None = None
     last_name: DisplayName | None = None
     phone: PhoneText | None = None
+    """An international phone number becomes an identity, in any of its spellings; any other text is kept with the
+    session."""
     source: Label | None = None
+    """Where the person comes from, such as a campaign."""
     attributes: Attributes = Field(default_factory=dict)
+    """At most 16 KiB; stored with a new contact, or with proof."""
 
 
 class _Registered(Record):

@@ -51,7 +51,7 @@ KEPT_SECONDS = 60
 """What a topic keeps for readers that join or lag: messages of a conversation, changes of a workspace's sessions."""
 
 Place = tuple[datetime, UUID]
-"""The position of a message: its time and id."""
+"""The position of a message: the time of its last change, and its id."""
 
 Level = Literal["all", "assigned"]
 """What a reader sees: all sessions, or an agent's assigned (in a workspace also their own) ones."""
@@ -62,22 +62,25 @@ _LEVELS: Mapping[str, Level] = {"all": "all", "assigned": "assigned"}
 class StreamedMessage(Record):
     """A message. ``turn_id`` is the turn of a message to or from the persona; other messages have none.
 
-    ``proof``, for members: whether the contact who sent it has proven who they are.
+    ``proof``, for members: whether the contact who sent it has proven who they are. ``speaker``, of what a contact's
+    device heard: who spoke, if it was not the contact. ``changed_at``: when its text last changed.
     """
 
     id: UUID
     session_id: UUID
     turn_id: UUID | None
     role: Role
+    speaker: str | None = None
     text: str
     partial: bool
     created_at: datetime
+    changed_at: datetime | None = None
     proof: Proof | None = None
 
     @property
     def place(self) -> Place:
         """The message's position."""
-        return self.created_at, self.id
+        return self.changed_at or self.created_at, self.id
 
 
 class SessionState(Record):

@@ -9,11 +9,12 @@ import re
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator
+from typing_extensions import TypedDict
 
 from lib import config, errors, log
 from lib.auth import callers
@@ -27,17 +28,20 @@ from lib.http.sse import StreamBroken
 BATCH = 100
 """Most messages of one read; if there are more, the next read follows at once."""
 
-_POSITION = re.compile(r"([0-9a-f-]{36})(?:\.([0-9a-f-]{36})\.(\d{1,9}))?", re.IGNORECASE)
+_POSITION = re.compile(r"([0-9a-f-]{36})(?:~(\d{16}))?(?:\.([0-9a-f-]{36})\.(\d{1,9}))?", re.IGNORECASE)
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class Position:
     """What a reader has: all messages up to ``after``, and of a turn's answer under way so many characters.
 
-    Written as `<message id>`, or `<message id>.<turn id>.<characters>`.
+    ``changed_at`` is the time of the message's last change that the reader has. Written as `<message id>`, with
+    `~<microseconds since 1970>` for a changed message, and `.<turn id>.<characters>` during an answer.
     """
 
     after: UUID | None = None
+    changed_at: datetime | None = None
     turn_id: UUID | None = None
     characters: int = 0
 
@@ -46,21 +50,31 @@ class Position:
         """The position, or None if the text is none."""
         found = _POSITION.fullmatch(text or "")
         try:
-            return cls(UUID(found[1]), UUID(found[2]) if found[2] else None, int(found[3] or 0)) if found else None
+            if found is None:
+                return None
+            changed_at = _EPOCH + int(found[2]) * _MICROSECOND if found[2] else None
+            return cls(UUID(found[1]), changed_at, UUID(found[3]) if found[3] else None, int(found[4] or 0))
         except ValueError:
             return None
 
     def __str__(self) -> str:
+        if self.after is None:
+            return ""
+        changed = f"~{(self.changed_at - _EPOCH) // _MICROSECOND:016}" if self.changed_at else ""
         turn = f".{self.turn_id}.{self.characters}" if self.turn_id else ""
-        return f"{self.after}{turn}" if self.after else ""
+        return f"{self.after}{changed}{turn}"
 
 
 class MessageBatch(Record):
-    """The messages after a position, and the session's state. ``last`` is the position for the next read."""
+    """The messages after a position, and the session's state.
+
+    ``last`` and ``last_at`` are the position for the next read; ``last_changed``: that message has changed.
+    """
 
     messages: tuple[StreamedMessage, ...]
     last: UUID | None
     last_at: datetime | None
+    last_changed: bool = False
     session: SessionState | None
     level: Level
     more: bool
@@ -115,6 +129,7 @@ class StreamQuery(Record):
     """Where a stream begins: after the event with this id, or with what comes next (latest)."""
 
     after: Annotated[str, AfterValidator(_known)] | None = None
+    """The id of the reader's last event, or ``latest`` for what is new only; ``Last-Event-ID`` takes precedence."""
 
     def position(self, last_event_id: str | None) -> Position | Literal["latest"] | None:
         """The reader's position. Last-Event-ID, which browsers update, takes precedence."""
@@ -123,15 +138,17 @@ class StreamQuery(Record):
         return Position.parse(last_event_id) or Position.parse(self.after)
 
 
-async def read(rpc: Rpc, conversation_id: UUID, after: UUID | Literal["latest"] | None) -> MessageBatch:
-    """The messages after a position: None is the beginning; latest returns none, only the current position.
+async def read(rpc: Rpc, conversation_id: UUID, position: Position | Literal["latest"]) -> MessageBatch:
+    """The messages after a position; latest returns none, only the current position.
 
     Raises Refused (conversation_not_found, message_not_found) if the caller may not see them.
     """
+    after = Position() if position == "latest" else position
     arguments = {
         "conversation_id": conversation_id,
-        "after": None if after == "latest" else after,
-        "only_new": after == "latest",
+        "after": after.after,
+        "after_at": after.changed_at,
+        "only_new": position == "latest",
         "message_limit": BATCH,
     }
     return await rpc.call("follow_conversation", arguments, MessageBatch, repeatable=True)
@@ -148,8 +165,8 @@ async def open_conversation(
 ) -> AsyncGenerator[Event, None]:
     """The events of a conversation after a position, as follow. Raises as read."""
     position = after if isinstance(after, Position) else Position()
-    first: UUID | Literal["latest"] | None = "latest" if after == "latest" else position.after
-    return follow(caller, conversation_id, await read(commands.reading_as(caller), conversation_id, first), position)
+    part = await read(commands.reading_as(caller), conversation_id, after or Position())
+    return follow(caller, conversation_id, part, position)
 
 
 def follow(
@@ -197,13 +214,13 @@ async def _first_part(
 ) -> tuple[MessageBatch, Position]:
     if isinstance(after, Position):
         try:
-            return await read(rpc, conversation_id, after.after), after
+            return await read(rpc, conversation_id, after), after
         except errors.Refused as refused:
             # A message of a former conversation.
             if refused.code != "message_not_found":
                 raise
             after = None
-    return await read(rpc, conversation_id, after), Position()
+    return await read(rpc, conversation_id, after or Position()), Position()
 
 
 async def _wait_for_one(user: callers.User, end: float) -> AsyncGenerator[Event, None]:
@@ -268,7 +285,7 @@ async def _follow(
                     if reader.moved:
                         return
                     await reader.wait(time_left(caller, end))
-            part = await read(rpc, conversation_id, view.position.after)
+            part = await read(rpc, conversation_id, view.position)
     except errors.Problem as problem:
         log.info("conversation_stream_ended", conversation_id=conversation_id, code=problem.code)
         yield StreamBroken(problem.code)
@@ -291,12 +308,13 @@ class _View:
     def stored(self, part: MessageBatch) -> Iterator[Event]:
         """The events of a batch that was read under the reader's own rights."""
         self._read_at = time.monotonic()
+        if not part.messages and part.last is not None:
+            self._move(part.last, part.last_at if part.last_changed else self.position.changed_at)
         if part.session is not None:
-            yield from self._standing(part.session, part.last if not part.messages else self.position.after)
+            yield from self._standing(part.session)
         for message in part.messages:
             yield self._added(message)
         if part.last is not None and part.last_at is not None:
-            self.position = replace(self.position, after=part.last)
             self.place = part.last_at, part.last
 
     def news(self, topic: Conversation, level: Level) -> Iterator[Event]:
@@ -305,7 +323,7 @@ class _View:
         # What the reader has read by itself may be newer than the topic's state. Messages tell by their places.
         is_newer = topic.polled_at > self._read_at
         if is_newer and topic.session is not None and self._may_see(topic, level, topic.session.session_id):
-            yield from self._standing(topic.session, self.position.after)
+            yield from self._standing(topic.session)
         for message in messages:
             if (self.place is None or message.place > self.place) and self._may_see(topic, level, message.session_id):
                 yield self._added(message)
@@ -327,31 +345,53 @@ class _View:
     def _may_see(self, topic: Conversation, level: Level, session_id: UUID) -> bool:
         return level == "all" or self._member_id in topic.assigned.get(session_id, ())
 
-    def _standing(self, state: SessionState, after: UUID | None) -> Iterator[Event]:
+    def _standing(self, state: SessionState) -> Iterator[Event]:
         state = state if self._member_id is not None else state.model_copy(update={"proof": None})
         if state != self._told:
             self._told = state
-            yield SessionChange(state, replace(self.position, after=after))
+            yield SessionChange(state, self.position)
+
+    def _move(self, after: UUID, changed_at: datetime | None) -> None:
+        self.position = replace(self.position, after=after, changed_at=changed_at)
 
     def _added(self, message: StreamedMessage) -> Event:
         answered = message.role == "persona" and message.turn_id == self.position.turn_id
         self.place = message.place
-        turn = (None, 0) if answered else (self.position.turn_id, self.position.characters)
-        self.position = Position(message.id, *turn)
+        if answered:
+            self.position = Position()
+        self._move(message.id, message.changed_at)
         shown = message if self._member_id is not None else message.model_copy(update={"proof": None})
         return MessageAdded(shown, self.position)
 
 
+class DeltaData(TypedDict):
+    """More of the answer of a turn under way; ``position``: the characters so far."""
+
+    turn_id: str
+    text: str
+    position: int
+
+
+class ConversationData(TypedDict):
+    """The conversation that the stream follows from now on; null if the user has none."""
+
+    conversation_id: str | None
+
+
 class Encoder:
-    """Encodes a conversation's events (docs/streams.md)."""
+    """The events of a conversation (docs/streams.md)."""
 
     headers: Mapping[str, str] = {}
+    events: ClassVar[Mapping[str, Any]] = {
+        "message": StreamedMessage, "session": SessionState, "delta": DeltaData, "conversation": ConversationData,
+        "error": errors.FailureData,
+    }  # fmt: skip
 
     def encode(self, event: Event) -> bytes:
         """The event as a server-sent event."""
         match event:
             case MessageAdded(message, position):
-                hidden = {"proof"} if message.proof is None else set[str]()
+                hidden = {name for name in ("proof", "speaker", "changed_at") if getattr(message, name) is None}
                 data: dict[str, Any] = message.model_dump(mode="json", exclude=hidden)
                 return sse.encode(sse.Event("message", data, id=str(position)))
             case SessionChange(standing, position):

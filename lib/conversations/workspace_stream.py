@@ -8,10 +8,11 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
 
 from pydantic import AfterValidator
+from typing_extensions import TypedDict
 
 from lib import errors
 from lib.auth import callers
@@ -62,6 +63,7 @@ class StreamQuery(Record):
     """Where a stream begins: after the event with this id; without one, now."""
 
     after: Annotated[str, AfterValidator(_known)] | None = None
+    """The id of the reader's last event; ``Last-Event-ID`` takes precedence."""
 
     def position(self, last_event_id: str | None) -> Position | None:
         """The reader's position. Last-Event-ID, which browsers update, takes precedence."""
@@ -185,10 +187,25 @@ class _View:
         return {key: at for key, at in self.position.known.items() if at > now - LONGEST_WRITE}
 
 
+class RemovedData(TypedDict):
+    """A session that is no longer in the member's lists."""
+
+    session_id: str
+
+
+class BeginData(TypedDict):
+    """The stream begins. ``reset``: what changed since the position is unknown, so the lists have to be read again."""
+
+    reset: bool
+
+
 class Encoder:
-    """Encodes a workspace's events (docs/streams.md)."""
+    """The events of a workspace (docs/streams.md)."""
 
     headers: Mapping[str, str] = {}
+    events: ClassVar[Mapping[str, Any]] = {
+        "begin": BeginData, "session": ChangedSession, "removed": RemovedData, "error": errors.FailureData,
+    }  # fmt: skip
 
     def encode(self, event: Event) -> bytes:
         """The event as a server-sent event."""

@@ -28,6 +28,7 @@ class PageRequest(Body):
 
     limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     cursor: UUID | None = None
+    """The ``next_cursor`` of the previous page."""
 
 
 class Position(Record):
@@ -64,6 +65,7 @@ class NewestPageRequest(Body):
 
     limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     cursor: Annotated[str | None, AfterValidator(_readable)] = None
+    """The ``next_cursor`` of the previous page."""
 
 
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)

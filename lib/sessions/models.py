@@ -226,7 +226,10 @@ class SessionPageRequest(Body):
 
     limit: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
     cursor: str | None = None
+    """The ``next_cursor`` of the previous page; new sessions do not shift the pages."""
     offset: int | None = Field(default=None, ge=0, le=MAX_OFFSET)
+    """Instead of a cursor. With ``created_before`` set to the time of the first page, new sessions do not shift
+    these pages either."""
 
     @field_validator("cursor")
     @classmethod
@@ -255,6 +258,7 @@ class ConversationSessionFilter(SessionPageRequest):
     """Filters of a conversation's sessions: the live ones, unless ``status`` says otherwise."""
 
     status: Statuses = ("active", "paused")
+    """One or several, separated by commas or repeated, in any case."""
 
 
 class SessionFilter(SessionPageRequest):
@@ -265,26 +269,46 @@ class SessionFilter(SessionPageRequest):
     """
 
     workspace_id: UUID | None = None
+    """Required for members of several workspaces (422 ``workspace_required``)."""
     status: Statuses = None
+    """One or several, separated by commas or repeated, in any case."""
     persona_id: UUID | None = None
     contact_id: UUID | None = None
     email: EmailText | None = None
+    """The contact has this email, in any of its spellings."""
     user_id: UUID | None = None
     assigned_user_id: UUID | None = None
+    """The member to whom the session is assigned."""
     unassigned: bool | None = None
+    """``true``: assigned to none, ``false``: to any."""
     space_id: UUID | None = None
     channel: Label | None = None
     workflow: Identifier | None = None
+    """The current workflow, in any case."""
     step: Identifier | None = None
+    """The current step, in any case."""
     tag: Tag | None = None
+    """One of the session's tags."""
     external_id: ExternalId | None = None
+    """Any reference of the session: a trip's id (``atrip-…``) or short code, an RFP's, an RFQ's."""
     has_quote: bool | None = None
+    """It has a primary quote."""
     taken_over: bool | None = None
+    """A member answers instead of the persona."""
     text: Label | None = None
+    """Whole words of the session's messages, in any case, with or without accents and vowel signs: all of them,
+    ``"a phrase"``, ``or``, ``-not``. In scripts without spaces between words (Chinese, Japanese, Thai, Lao, Khmer,
+    Burmese) and in Korean, any part of a text: 订单 finds 我的订单号. The first 50,000 characters of a message are
+    searched."""
     created_after: Moment | None = None
+    """From this time on. A plain date, such as ``2026-11-30``, is the start of that day in UTC, here and wherever a
+    time is given."""
     created_before: Moment | None = None
+    """Up to this time."""
     active_after: Moment | None = None
+    """The last inbound message, from this time on."""
     active_before: Moment | None = None
+    """The last inbound message, up to this time."""
 
     @property
     def is_for_members(self) -> bool:
@@ -306,12 +330,18 @@ class NewSession(Body):
     """
 
     contact_id: UUID | None = None
+    """For members: the contact."""
     conversation_id: UUID | None = None
+    """Stands for the contact and the thread."""
     space_id: UUID | None = None
+    """For a user's own session, where it is; for members, whose persona is taken."""
     persona_id: UUID | None = None
+    """By default that of the space or the template, or the workspace's only one (else 422 ``persona_required``)."""
     thread_key: Label | None = None
     context: Attributes = Field(default_factory=dict)
+    """Stored with a new session, for members to read."""
     template: Label | None = None
+    """For members: a session template, by id or name."""
 
     @model_validator(mode="after")
     def _one_place(self) -> "NewSession":

@@ -26,18 +26,23 @@ class TemplateChanges(PartialUpdate):
     nullable: ClassVar[frozenset[str]] = frozenset({"persona_id", "workflow", "workflow_step"})
 
     name: DisplayName | None = None
+    """Unique in the workspace."""
     persona_id: UUID | None = None
     workflow: StepName | None = None
     workflow_step: StepName | None = None
+    """A first step of the workflow, else 409 ``step_not_allowed``."""
     workflow_state: Attributes | None = None
     first_messages: tuple[Message, ...] | None = Field(default=None, max_length=MAX_FIRST_MESSAGES)
+    """What the persona says at the beginning of a session."""
     metadata: Attributes | None = None
+    """Stored beneath a session's ``context``."""
 
 
 class NewTemplate(TemplateChanges):
     """A template to create."""
 
     id: UUID | None = None
+    """Of the caller's choice: a repeat returns the existing template."""
     name: DisplayName
 
 

@@ -88,14 +88,25 @@ class Statistics(Record):
     first: date | None = Field(alias="from")
     last: date | None = Field(alias="to")
     active_now: int
+    """Active sessions, whatever the days."""
     sessions: SessionFigures
+    """``by_step``: sessions in a workflow; ``ended``: neither active nor paused; ``success_rate``: the completed
+    share of ``ended``. Archived sessions are included."""
     turns: TurnFigures
+    """``failures``: failed and timed-out turns by their ``error_code``."""
     response_ms: Latency
+    """Duration of the turns that a persona completed; a member's answers do not count."""
     first_token_ms: Latency
+    """Time to the first token, of the turns that have one."""
     funnel: Funnel
+    """Contacts that reached a stage for the first time: ``registered``, ``chatted`` (a session with a turn),
+    ``answered`` (a session with a message of the persona or a member), ``proposal`` (a session with a proposal)."""
     by_persona: tuple[NamedGroupFigures, ...]
+    """The 100 with the most sessions; ``response_ms`` is the average."""
     by_space: tuple[NamedGroupFigures, ...]
+    """The same of spaces."""
     by_day: tuple[DayFigures, ...]
+    """The newest 366 days with figures, oldest first, with the funnel."""
 
 
 class StatisticsQuery(Body):

@@ -23,6 +23,7 @@ class NewInvitation(RoleGrant):
     """A role to offer to the user who has confirmed this email."""
 
     email: EmailText
+    """That the invited user has confirmed, or will."""
 
 
 class Invitation(Record):

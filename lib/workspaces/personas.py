@@ -43,23 +43,33 @@ class PersonaChanges(PartialUpdate):
     nullable: ClassVar[frozenset[str]] = frozenset({"picture", "fallback_persona_id"})
 
     name: DisplayName | None = None
+    """Visitors see it."""
     config: JsonObject | None = None
+    """Replaced as a whole, and checked against the kind (docs/personas.md)."""
     session_policy: SessionPolicy | None = None
     turn_policy: TurnPolicy | None = None
     history_limit: int | None = Field(default=None, strict=True, ge=0, le=200)
+    """Messages of the conversation that the persona gets."""
     time_limit_seconds: int | None = Field(default=None, strict=True, ge=1, le=840)
+    """Of an answer."""
     breaker_failures: int | None = Field(default=None, strict=True, ge=0, le=1_000)
+    """Failures in a row that open the breaker; 0: never (docs/api.md, Limits)."""
     breaker_seconds: int | None = Field(default=None, strict=True, ge=1, le=3_600)
+    """How long an open breaker calls the persona not at all."""
     fallback_persona_id: UUID | None = None
+    """Another persona of the workspace, which answers in this one's place; null once that is deleted."""
     collect_seconds: int | None = Field(default=None, strict=True, ge=0, le=30)
+    """Messages within this time are answered as one; with the session policy ``per_message`` only 0."""
     enabled: bool | None = Field(default=None, strict=True)
     picture: Picture | None = None
+    """A data URL of a PNG, JPEG or WebP image, which visitors see; read as ``has_picture``."""
 
 
 class NewPersona(PersonaChanges):
     """A persona to create."""
 
     id: UUID | None = None
+    """Of the caller's choice: a repeat returns the existing persona."""
     kind: Kind
     name: DisplayName
 

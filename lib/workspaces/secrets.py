@@ -21,6 +21,7 @@ class Rotation(Body):
     """Seconds for which the replaced secret stays valid beside the new one; 0 invalidates all older ones at once."""
 
     overlap_seconds: int = Field(default=3_600, strict=True, ge=0, le=MAX_OVERLAP_SECONDS)
+    """How long the replaced secret stays valid; 0 invalidates all older ones at once."""
 
 
 class NewSecret(Record):
@@ -36,6 +37,7 @@ class GivenSecret(Body):
     secret: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", max_length=4_096)] = (
         Field(repr=False)
     )
+    """Printable ASCII without blanks around it, sent with the persona's calls."""
 
 
 async def replace(database: Database, slot: Slot, owner_id: UUID, given: GivenSecret) -> None:

@@ -62,18 +62,25 @@ class SpaceChanges(PartialUpdate):
     allowed_origins: Annotated[tuple[Origin, ...] | None, AfterValidator(_any_or_these)] = Field(
         default=None, max_length=100
     )
+    """Such as ``https://www.example.com``, or ``*`` alone; effective within a minute."""
     identity: SpaceIdentity | None = None
+    """``token``: HMACs of emails are refused."""
     arrivals_per_minute: PerMinute | None = None
+    """Registrations, first messages without a token and new conversations of users (docs/api.md, Limits)."""
     arrivals_per_minute_by_address: PerMinute | None = None
+    """The same, from one address or IPv6 /64."""
     enabled: bool | None = Field(default=None, strict=True)
     look: BoundedLook | None = None
+    """Public and replaced as a whole (docs/widget.md)."""
 
 
 class NewSpace(SpaceChanges):
     """A space to create."""
 
     id: UUID | None = None
+    """Of the caller's choice: a repeat returns the existing space."""
     kind: SpaceKind = "embed"
+    """``embed``: an embedded chat, ``landing``: a landing page."""
     name: DisplayName
     persona_id: UUID
 

@@ -27,8 +27,11 @@ class WorkspaceChanges(PartialUpdate):
 
     name: DisplayName | None = None
     archive_after_days: int | None = Field(default=None, strict=True, ge=1, le=3_650)
+    """Days after its end until a session is archived."""
     archive_statuses: tuple[ArchivedStatus, ...] | None = Field(default=None, max_length=4)
+    """The ended sessions that are archived."""
     session_timeout_hours: int | None = Field(default=None, ge=0, le=8_760)
+    """0: never; null: the instance's setting."""
     messages_per_minute_by_contact: PerMinute | None = None
     messages_per_minute_by_user: PerMinute | None = None
     messages_per_minute_by_space: PerMinute | None = None
@@ -39,9 +42,12 @@ class NewWorkspace(WorkspaceChanges):
     """A workspace to create. Its first owner is a user's id or confirmed email, by default the caller."""
 
     id: UUID | None = None
+    """Of the caller's choice: a repeat returns the existing workspace."""
     name: DisplayName
     owner_id: UUID | None = None
+    """The first owner, by default the caller."""
     owner_email: EmailText | None = None
+    """The first owner, by the email that the user has confirmed."""
 
     @model_validator(mode="after")
     def _one_owner(self) -> "NewWorkspace":
@@ -54,6 +60,7 @@ class AllowedNetworks(Body):
     """Private networks that a workspace's personas may call, such as ``10.1.0.0/16``."""
 
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = Field(max_length=100)
+    """All private networks that the workspace's personas may call, such as ``10.1.0.0/16``."""
 
 
 class AllowedNetworksSet(Record):

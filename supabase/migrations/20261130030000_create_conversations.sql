@@ -111,25 +111,28 @@ end;
 $$;
 comment on function private.find_or_create_conversation is 'The conversation with a key, locked until the transaction ends; for a merged contact, that of the contact it was merged into.';
 
--- The position of a message is (created_at, id). Each message is inserted under the lock of its session's row with the current
--- time, and a conversation has one live session: a message that commits later is behind every visible one.
+-- The position of a message is (created_at, id), or (changed_at, id) once its text has changed. Each message is inserted, or
+-- changed, under the lock of its session's row with the current time, and a conversation has one live session: a message that
+-- commits later is behind every visible one.
 create function public.follow_conversation(
     conversation_id uuid,
-    after           uuid    default null,
-    only_new        boolean default false,
-    message_limit   integer default 100
+    after           uuid        default null,
+    only_new        boolean     default false,
+    message_limit   integer     default 100,
+    after_at        timestamptz default null
 )
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 declare
-    most   constant integer := least(greatest(message_limit, 1), 200);
+    most    constant integer := least(greatest(message_limit, 1), 200);
     -- The first position, instead of an optional condition, whose generic plan would read the whole conversation.
-    since  timestamptz      := '-infinity'::timestamptz;
-    beyond uuid             := coalesce(after, '00000000-0000-0000-0000-000000000000');
-    asked  public.conversations;
-    shown  public.proof;
-    said   jsonb;
-    stands jsonb;
+    since   timestamptz      := '-infinity'::timestamptz;
+    beyond  uuid             := coalesce(after, '00000000-0000-0000-0000-000000000000');
+    changed boolean          := false;
+    asked   public.conversations;
+    shown   public.proof;
+    said    jsonb;
+    stands  jsonb;
 begin
     select c.* into asked from public.conversations c where c.id = follow_conversation.conversation_id;
     if not found then
@@ -138,7 +141,7 @@ begin
     -- Members decide by it; a contact's token has its own claim.
     shown := case when private.claims() ->> 'role' = 'authenticated' then asked.proof end;
     if after is not null then
-        select m.created_at into since
+        select coalesce(after_at, m.created_at) into since
           from public.messages m
          where m.id = after
            and m.conversation_id = follow_conversation.conversation_id;
@@ -148,15 +151,26 @@ begin
     end if;
     if only_new and after is null then
         -- Only the position from which to continue.
-        select m.id, m.created_at into after, since
-          from public.messages m
-         where m.conversation_id = follow_conversation.conversation_id
-         order by m.created_at desc, m.id desc
+        select m.id, m.place, m.changed into after, since, changed
+          from ((select n.id, n.created_at as place, false as changed
+                   from public.messages n
+                  where n.conversation_id = follow_conversation.conversation_id
+                    and n.changed_at is null
+                  order by n.created_at desc, n.id desc
+                  limit 1)
+                union all
+                (select c.id, c.changed_at, true
+                   from public.messages c
+                  where c.conversation_id = follow_conversation.conversation_id
+                    and c.changed_at is not null
+                  order by c.changed_at desc, c.id desc
+                  limit 1)) m
+         order by m.place desc, m.id desc
          limit 1;
     else
         said  := private.messages_after(asked.id, since, beyond, most, shown);
         after := coalesce((said -> -1 ->> 'id')::uuid, after);
-        since := coalesce((said -> -1 ->> 'created_at')::timestamptz, since);
+        since := coalesce((said -> -1 ->> 'changed_at')::timestamptz, (said -> -1 ->> 'created_at')::timestamptz, since);
     end if;
     -- The live session, or the last one.
     select jsonb_build_object(
@@ -169,11 +183,12 @@ begin
      limit 1;
     return jsonb_build_object(
         'messages', coalesce(said, '[]'), 'last', after, 'last_at', case when after is not null then since end,
+        'last_changed', coalesce(changed, false),
         'session', stands, 'level', private.reading_level(asked),
         'more', coalesce(jsonb_array_length(said) = most, false));
 end;
 $$;
-comment on function public.follow_conversation is 'The messages of a conversation after a message, or from its beginning: {messages, last, last_at, session {session_id, status, taken_over, contact_id, user_id, proof}, level, more}. only_new: no messages, only the position (last) from which to continue. The proof of the contact, also with each of its messages, is for users and members. Under the caller''s own policies.';
+comment on function public.follow_conversation is 'The messages of a conversation after a message, or from its beginning: {messages, last, last_at, last_changed, session {session_id, status, taken_over, contact_id, user_id, proof}, level, more}. after_at: the place of after, if that was changed when it was read. only_new: no messages, only the position (last) from which to continue. The proof of the contact, also with each of its messages, is for users and members. Under the caller''s own policies.';
 
 grant execute on function
     private.own_conversations

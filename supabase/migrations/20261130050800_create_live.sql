@@ -72,17 +72,29 @@ create function private.messages_after(conversation_id uuid, since timestamptz, 
     returns jsonb language sql stable set search_path = ''
 as $$
     select jsonb_agg(jsonb_build_object(
-               'id', m.id, 'session_id', m.session_id, 'turn_id', m.turn_id, 'role', m.role, 'text', m.text,
-               'partial', m.partial, 'created_at', m.created_at, 'proof', case when m.role = 'contact' then shown end)
-               order by m.created_at, m.id)
-      from (select m.id, m.session_id, m.turn_id, m.role, m.text, m.partial, m.created_at
-              from public.messages m
-             where m.conversation_id = messages_after.conversation_id
-               and (m.created_at, m.id) > (since, beyond)
-             order by m.created_at, m.id
+               'id', m.id, 'session_id', m.session_id, 'turn_id', m.turn_id, 'role', m.role, 'speaker', m.speaker, 'text', m.text,
+               'partial', m.partial, 'created_at', m.created_at, 'changed_at', m.changed_at,
+               'proof', case when m.role = 'contact' then shown end)
+               order by m.place, m.id)
+      from ((select n.id, n.session_id, n.turn_id, n.role, n.speaker, n.text, n.partial, n.created_at, n.changed_at, n.created_at as place
+               from public.messages n
+              where n.conversation_id = messages_after.conversation_id
+                and (n.created_at, n.id) > (since, beyond)
+                and n.changed_at is null
+              order by n.created_at, n.id
+              limit most)
+            union all
+            (select c.id, c.session_id, c.turn_id, c.role, c.speaker, c.text, c.partial, c.created_at, c.changed_at, c.changed_at
+               from public.messages c
+              where c.conversation_id = messages_after.conversation_id
+                and (c.changed_at, c.id) > (since, beyond)
+                and c.changed_at is not null
+              order by c.changed_at, c.id
+              limit most)
+             order by place, id
              limit most) m;
 $$;
-comment on function private.messages_after is 'The messages of a conversation after a position, as its stream sends them; null without any.';
+comment on function private.messages_after is 'The messages of a conversation that were added or changed after a position, as its stream sends them; null without any. A message''s place is the time of its last change, and its id.';
 
 create function private.conversation_changes(followed jsonb)
     returns jsonb language sql stable set search_path = ''
@@ -252,8 +264,8 @@ as $$
 declare
     before constant text := current_setting('request.jwt.claims', true);
     reader record;
-    keys   text[] := '{}';
-    levels text[] := '{}';
+    keys   text[] := array[]::text[];
+    levels text[] := array[]::text[];
 begin
     for reader in
         select r.* from jsonb_to_recordset(readers) as r (key text, claims jsonb, conversation_id uuid, workspace_id uuid)
@@ -323,7 +335,7 @@ begin
     perform private.require_system();
     -- Nobody shares the lock: nobody listens.
     if pg_try_advisory_xact_lock(private.listeners_key()) then
-        return '{"listeners": false}';
+        return jsonb_build_object('listeners', false);
     end if;
     select c.id, c.workspace_id into conversation, workspace
       from public.conversations c
@@ -334,7 +346,7 @@ begin
     if found then
         perform pg_notify('switchboard_changes', conversation || ' ' || workspace);
     end if;
-    return '{"listeners": true}';
+    return jsonb_build_object('listeners', true);
 end;
 $$;
 comment on function public.announce_change is 'Notifies listening processes of a committed change, named by any of its ids: {listeners}. Never part of the transaction that changes: commits that notify wait for each other.';

@@ -244,8 +244,9 @@ begin
         end if;
         if code is not null then
             perform private.record_change(device.workspace_id, 'device_session.link_refused', device.id, code);
-            return private.refuse(jsonb_build_object(
-                'status', case code when 'device_session_linked' then 409 else 403 end, 'code', code));
+            return private.refuse(case code
+                when 'device_session_linked' then '{"status": 409, "code": "device_session_linked"}'
+                else '{"status": 403, "code": "claim_code_required"}' end::jsonb);
         end if;
         device := private.attach_device_session(device, linker, case when claim_hash is null then 'session_id' else 'claim_code' end);
     end if;

@@ -177,6 +177,8 @@ begin
                    status           = case when s.taken_over_by is null then 'active' else s.status end
              where s.id = session.id;
         elsif length(segment.text) > length(known.text) or (is_final and segment.text <> known.text) then
+            -- The session is locked, so that changes too become visible in their order.
+            perform from public.sessions s where s.id = known.session_id for no key update;
             update public.messages m
                set text = segment.text, changed_at = clock_timestamp()
              where m.id = known.id;

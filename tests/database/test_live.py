@@ -6,13 +6,14 @@ The access matrix has the callers.
 import asyncio
 import itertools
 import json
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from tests.database.desk import JSON, SYSTEM, WORKSPACE, Answer, Desk, own_token, with_token
+from tests.database.desk import JSON, SYSTEM, WORKSPACE, Answer, Desk, on_behalf, own_token, with_token
 from tests.database.test_following import holding
 from tests.servers import Server
 
@@ -71,6 +72,37 @@ async def test_a_poll_has_only_news_and_the_rest_of_an_answer(desk: Desk) -> Non
     await desk.finish(turn, answer="Hi there")
     (news,) = (await poll(desk, conversations=[question]))["conversations"]
     assert ([line["text"] for line in news["messages"]], news["turn"]) == (["Hi there"], None)
+
+
+async def test_a_changed_message_comes_again_at_its_new_place(desk: Desk) -> None:
+    """Also to a reader that resumes after a message which has changed again meanwhile."""
+    boss, ann = await desk.member("owner"), await desk.register("ann@example.test")
+    where = {"conversation_id": ann["conversation_id"]}
+    said = {"contact_id": ann["contact_id"], "role": "contact", "source": "test"}
+    ids = [(await desk.call("capture_message", on_behalf(boss), text=text, **said))["message_id"] for text in "abc"]
+
+    async def change(message_id: str, text: str) -> None:
+        change = "update public.messages set text = $2, changed_at = clock_timestamp() where id = $1"
+        await desk.admin.execute(change, message_id, text)
+
+    async def read(**after: Any) -> tuple[list[str], Answer]:
+        found = await desk.call("follow_conversation", holding(ann), **where, **after)
+        return [line["text"] for line in found["messages"]], found
+
+    assert (await read(after=ids[1]))[0] == ["c"]
+    await change(ids[0], "a+")
+    texts, found = await read(after=ids[1])
+    assert (texts, found["last"]) == (["c", "a+"], ids[0])
+    first = {"after": ids[0], "after_at": datetime.fromisoformat(found["last_at"])}
+    await change(ids[2], "c+")
+    await change(ids[0], "a++")
+    assert (await read(**first))[0] == ["c+", "a++"]
+    assert (await read())[0] == ["b", "c+", "a++"]
+    _, latest = await read(only_new=True)
+    assert (latest["last"], latest["last_changed"], latest["messages"]) == (ids[0], True, [])
+    position = {"id": ann["conversation_id"], "after": first["after"], "at": found["last_at"]}
+    (news,) = (await poll(desk, conversations=[position]))["conversations"]
+    assert [line["text"] for line in news["messages"]] == ["c+", "a++"]
 
 
 async def test_no_change_of_a_list_is_missed_or_repeated_during_concurrent_writes(

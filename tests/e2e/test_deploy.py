@@ -18,7 +18,7 @@ import yaml
 
 from deploy.build import OUTPUT, build
 from lib.config import Settings
-from lib.http import widget
+from lib.http import static_files
 from lib.routes import FUNCTIONS, ROUTES
 from local.ports import free_port
 
@@ -141,7 +141,7 @@ def test_the_artifact_holds_the_code_and_nothing_of_the_machine(artifact: Path) 
     with zipfile.ZipFile(artifact) as archive:
         names = archive.namelist()
         texts = b"".join(archive.read(name) for name in names if name.endswith((".py", ".sh", ".txt")))
-    assert {name.split("/")[0] for name in names} == {"functions", "lib", "run.sh", "vendor", "web"}
+    assert {name.split("/")[0] for name in names} == {"docs", "functions", "lib", "run.sh", "vendor", "web"}
     assert {f"functions/{function}/main.py" for function in FUNCTIONS} <= set(names)
     assert not [name for name in names if name.endswith((".pyc", "/RECORD")) or "/bin/" in name]
     assert str(ROOT).encode() not in texts
@@ -191,6 +191,9 @@ async def test_every_function_of_the_artifact_starts_with_nothing_else_installed
         with started(tmp_path / "task", function) as url:
             assert json.loads(await fetched(f"{url}/healthz")) == {"status": "ok", "function": function}
             if function == "chat":
-                assert await fetched(f"{url}/widget.js") == widget.script()
+                for path, file in (("widget.js", static_files.WIDGET), ("openapi.json", static_files.DESCRIPTION)):
+                    assert await fetched(f"{url}/{path}") == file.content
+                for name, file in static_files.REFERENCE.items():
+                    assert await fetched(f"{url}/docs/{name}") == file.content
 
     await asyncio.gather(*(check(function) for function in FUNCTIONS))

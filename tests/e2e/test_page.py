@@ -62,3 +62,18 @@ async def test_the_page_shows_the_tag_and_the_request_that_do_the_same_elsewhere
     tag, request = await chat.page.locator("pre").all_inner_texts()
     assert tag == f'<script src="{stack.api_url}/widget.js" data-space="{stack.space_id}" async></script>'
     assert request.endswith(f"{stack.api_url}/space/{stack.space_id}/chat/stream")
+
+
+async def test_the_reference_shows_every_route_and_loads_nothing_from_elsewhere(
+    context: BrowserContext, stack: Stack
+) -> None:
+    page, complaints, asked = await context.new_page(), list[str](), set[str]()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("request", lambda request: asked.add(request.url.removeprefix(stack.api_url)))
+    await page.goto(stack.api_url + "/docs")
+    await expect(page.get_by_role("heading", name="Switchboard")).to_be_visible()
+    await expect(page.get_by_text("/space/{space_id}/chat/stream", exact=True)).to_be_visible()
+    assert complaints == []
+    assert {path for path in asked if not path.startswith("data:")} == {
+        "/docs", "/docs/reference.css", "/docs/reference.js", "/openapi.json",
+    }  # fmt: skip

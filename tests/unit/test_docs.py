@@ -3,13 +3,15 @@
 import re
 
 from lib import errors, personas
+from lib.chat import whole_answer
 from lib.config import Settings
 from lib.routes import ROUTES
+from local import api_tables, openapi
 from local.paths import REPOSITORY
 from tests.unit.persona_turns import SHIPPED
-from tests.unit.test_errors import every_problem
 
 API = (REPOSITORY / "docs" / "api.md").read_text()
+DESCRIBED = openapi.document()
 README = (REPOSITORY / "README.md").read_text()
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 
@@ -30,11 +32,24 @@ def test_the_api_page_lists_every_http_code_with_its_status() -> None:
     listed: set[tuple[int, str]] = set()
     for row in re.finditer(r"^\| (\d{3}) \| ([^|]+) \|", section(API, "Errors"), re.MULTILINE):
         listed |= {(int(row[1]), code) for code in re.findall(r"`(\w+)`", row[2])}
-    raised = {(kind.status, kind.code) for kind in every_problem() if kind is not errors.Refused}
-    known = {code for _, code in listed}
-    # Those who only gather others under one status have no code of their own.
-    assert {(status, code) for status, code in raised if code != "internal_error" or status == 500} <= listed
-    assert set(errors.TITLES) <= known
+    described = {(status, code) for status, codes in openapi.codes_by_status().items() for code in codes}
+    of_turns = {(whole_answer.status_of(code), code) for code in errors.FAILURES}
+    assert listed | of_turns == described
+
+
+def test_the_api_page_lists_the_statuses_of_success_that_the_description_has() -> None:
+    rows = re.findall(r"^\| \w+ \| `(\w+) (\S+)` \| [^|]+ \| ([^|]+) \|", section(API, "Routes"), re.MULTILINE)
+    listed = {f"{method} {path}": set(re.findall(r"\b20\d\b", answer)) or {"200"} for method, path, answer in rows}
+    for path, operations in DESCRIBED["paths"].items():
+        for method, operation in operations.items():
+            found = {status for status in operation["responses"] if status.startswith("2")}
+            streams = "text/event-stream" in str(operation["responses"])
+            assert found == listed[f"{method.upper()} {path}"] | ({"200"} if streams else set()), path
+
+
+def test_the_description_and_the_tables_made_of_it_are_those_of_the_code() -> None:
+    assert openapi.FILE.read_text() == openapi.text(DESCRIBED), "`make openapi` writes it"
+    assert api_tables.filled(API, DESCRIBED) == API, "`make openapi` writes them"
 
 
 def test_the_api_page_lists_exactly_the_codes_of_error_events() -> None:

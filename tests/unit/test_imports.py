@@ -55,7 +55,7 @@ BESIDES = {
     "archive": "archive archive.sweep",
     "chat": f"""
         {TURNS} chat.ai_sdk chat.protocols chat.turn_runner chat.turn_writer chat.whole_answer http.batch_queue
-        http.streaming http.widget personas.sanitizer workspaces workspaces.looks
+        http.static_files http.streaming personas.sanitizer workspaces workspaces.looks
     """,
     "contacts": f"""
         {CONTACTS} {QUERIES} contacts.contacts contacts.merges contacts.timeline conversations conversations.follow_ups
@@ -89,9 +89,9 @@ EDGE = {"auth", "database", "fields", "http", "outbound"}
 """The packages of lib between the domain and the outside; every other package is the domain's."""
 
 POSTGREST = """
-    certifi h11 h2 hpack httpcore httpx hyperframe idna multidict postgrest propcache pygments yarl
+    certifi h11 h2 hpack httpcore httpx hyperframe idna multidict postgrest propcache pygments rich yarl
 """
-"""The client of PostgREST and what it imports; pygments belongs to the command line of httpx."""
+"""The client of PostgREST and what it imports; if installed, pygments and rich for the command line of httpx."""
 
 AIOHTTP = "aiohappyeyeballs aiohttp aiosignal attr frozenlist idna multidict propcache yarl"
 """aiohttp and what it imports."""

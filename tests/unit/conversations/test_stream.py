@@ -105,7 +105,7 @@ async def follow(
 ) -> AsyncIterator[Event]:
     """The events of the conversation, within five seconds each."""
     after = after or Position()
-    part = await stream.read(commands.reading_as(caller), CONVERSATION, after.after)
+    part = await stream.read(commands.reading_as(caller), CONVERSATION, after)
     async with aclosing(stream.follow(caller, CONVERSATION, part, after)) as events:
         while True:
             async with asyncio.timeout(5):
@@ -258,7 +258,8 @@ async def test_pauses_grow_up_to_their_bound_while_nothing_happens(kept: Kept, m
 
 def test_positions_are_read_as_they_are_written_and_nothing_else_is() -> None:
     message, turn = uuid4(), uuid4()
-    for position in (Position(message), Position(message, turn, 12)):
+    at = datetime(2026, 12, 1, 12, 0, 0, 5, UTC)
+    for position in (Position(message), Position(message, None, turn, 12), Position(message, at, turn, 12)):
         assert Position.parse(str(position)) == position
     assert str(Position()) == ""
     for text in (

@@ -1,6 +1,7 @@
 import base64
 import functools
 import gzip
+import importlib
 import json
 import random
 import re
@@ -12,12 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from starlette.requests import Request
-from starlette.responses import Response
 
-from lib import errors, routes
-from lib.http import app as http
-from lib.http import sse, widget
+from lib import errors
+from lib.http import sse, static_files
 from local.paths import REPOSITORY
 from tests.unit.conftest import app_of, serving
 
@@ -26,21 +24,10 @@ ACCEPT_ALL = {"Accept-Encoding": "gzip, br"}
 PLAIN = {"Accept-Encoding": "identity"}
 
 
-async def script(request: Request) -> Response:
-    """The chat function's handler."""
-    return widget.answer(request)
-
-
-async def other(_: Request) -> Response:
-    """Stands for the function's other handlers."""
-    return Response()
-
-
 @pytest_asyncio.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of a chat function that serves the script."""
-    handlers = {route.name: other for route in routes.of("chat")} | {"widget": script}
-    app = app_of(http.function("chat", handlers))
+    """A client of the chat function."""
+    app = app_of(importlib.import_module("functions.chat.main")._serve)
     async with serving(app) as origin, aiohttp.ClientSession(origin, auto_decompress=False) as session:
         yield session
 
@@ -65,11 +52,26 @@ async def test_the_script_is_the_bundle_of_the_folder_for_any_page(client: aioht
     assert body == built(), "web/dist is older than web/widget: `make install` bundles it again"
 
 
+async def test_the_reference_loads_only_files_of_its_own_origin(client: aiohttp.ClientSession) -> None:
+    async with client.get("/docs", headers=PLAIN) as answer:
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in answer.headers["content-security-policy"]
+        files = re.findall(r'(?:src|href)="(docs.+?)"', await answer.text())
+    assert len(files) == 2
+    for path, status in (
+        *((file, 200) for file in files),
+        ("openapi.json", 200),
+        ("docs/../secret.js", 404),
+        ("docs/x", 404),
+    ):
+        async with client.get(f"/{path}", headers=PLAIN) as answer:
+            assert answer.status == status, path
+
+
 async def test_the_script_is_compressed_for_clients_that_accept_it(client: aiohttp.ClientSession) -> None:
     async with client.get("/widget.js", headers=ACCEPT_ALL) as answer:
         assert answer.headers["content-encoding"] == "gzip"
         body = await answer.read()
-    assert gzip.decompress(body) == widget.script()
+    assert gzip.decompress(body) == static_files.WIDGET.content
     assert len(body) < 45_000
     async with client.get("/widget.js", headers={"Accept-Encoding": "br, gzip;q=0"}) as answer:
         assert "content-encoding" not in answer.headers

@@ -1,14 +1,15 @@
 """When a stored delivery is processed; tests/functions/test_webhooks.py has the deliveries themselves."""
 
+import contextlib
 import json
 from uuid import uuid4
 
 import pytest
 
 from lib import errors
-from lib.jobs.queue import Job
+from lib.jobs.queue import InboundEvent, Job
 from lib.providers import Acknowledgement, Delivery
-from lib.webhooks import deliveries
+from lib.webhooks import deliveries, handlers
 from tests.unit.sql_functions import SqlFunctions, raised
 
 SECRET = "the-callback-secret"
@@ -69,3 +70,22 @@ async def test_a_job_without_its_delivery_is_given_up() -> None:
     )
     with pytest.raises(errors.InvalidBody):
         await deliveries.finish_deferred_turn(work)
+
+
+async def test_a_parked_item_is_processed_when_it_is_replayed_with_a_handler_for_it(sql: SqlFunctions) -> None:
+    ended = {"changed": True, "status": "completed", "message_id": None, "text_length": 0}
+    sql.functions["finish_turn"] = lambda _: ended
+    for source, body in (("n8n", BODY.decode()), ("standard", "{}")):
+        event = InboundEvent(id=uuid4(), source=source, headers={}, raw_body=body)
+        parked = Job(
+            id=uuid4(),
+            workspace_id=uuid4(),
+            kind="unknown_event",
+            attempts=1,
+            tries=1,
+            payload={"item": 0},
+            event=event,
+        )
+        with contextlib.nullcontext() if source == "n8n" else pytest.raises(errors.Refused):
+            await handlers.process_parked(parked)
+    assert sql.names() == ["finish_turn"]

@@ -1,3 +1,8 @@
+-- Generated from supabase/schemas/16_secrets.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
 -- Secrets in Vault: read, verified, rotated and deleted. Secret values never leave the database by any other way.
 
 create table private.retired_secrets (
@@ -14,8 +19,6 @@ create table private.retired_secrets (
     constraint retired_secrets_space_id_fkey     foreign key (workspace_id, space_id) references public.spaces (workspace_id, id) on delete cascade,
     constraint retired_secrets_persona_id_fkey   foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade,
     constraint retired_secrets_channel_id_fkey   foreign key (workspace_id, channel_id) references public.channels (workspace_id, id) on delete cascade,
-    constraint retired_secrets_event_subscription_id_fkey foreign key (workspace_id, event_subscription_id)
-        references public.event_subscriptions (workspace_id, id) on delete cascade,
     constraint retired_secrets_one_owner         check (num_nonnulls(space_id, persona_id, channel_id, event_subscription_id) = 1)
 );
 comment on table private.retired_secrets is 'Secrets that were replaced and are accepted for a while yet: a space''s secrets, a persona''s callback secrets, what verifies a channel''s deliveries; an event subscription''s, under which its deliveries are signed too.';
@@ -300,10 +303,6 @@ comment on function public.replace_secret is 'Replaces a secret of a space (slot
 create trigger retired_secrets_drop after delete on private.retired_secrets for each row execute function private.drop_secrets();
 
 create trigger personas_drop_secrets after delete on public.personas for each row execute function private.drop_secrets();
-
-create trigger event_subscriptions_drop_secrets
-    after delete on public.event_subscriptions
-    for each row execute function private.drop_secrets();
 
 create trigger spaces_drop_secrets after delete on public.spaces for each row execute function private.drop_secrets();
 

@@ -1,8 +1,3 @@
--- Generated from supabase/schemas/16_event_subscriptions.sql.
-set lock_timeout = '5s';
-set statement_timeout = '60s';
-set check_function_bodies = off;
-
 -- Event subscriptions: the URLs to which a workspace's events are sent.
 
 create table public.event_subscriptions (
@@ -30,6 +25,10 @@ comment on column public.event_subscriptions.secret_id is 'Vault secret under wh
 comment on column public.event_subscriptions.disabled_reason is 'member; gone: the server answered 410; failing: no delivery has succeeded for days.';
 comment on column public.event_subscriptions.failing_since is 'When the first delivery failed since the last success; null: none.';
 alter table public.event_subscriptions enable row level security;
+
+-- squawk-ignore adding-foreign-key-constraint, constraint-missing-not-valid
+alter table private.retired_secrets add constraint retired_secrets_event_subscription_id_fkey
+        foreign key (workspace_id, event_subscription_id) references public.event_subscriptions (workspace_id, id) on delete cascade;
 
 create view public.event_subscription_settings with (security_invoker = true) as
 select s.id, s.workspace_id, s.url, s.event_types, s.enabled, s.disabled_at, s.disabled_reason, s.failing_since, s.created_at
@@ -62,6 +61,10 @@ begin
 end;
 $$;
 comment on function public.remove_event_subscription is 'Removes an event subscription with its secret and deliveries; for owners and admins.';
+
+create trigger event_subscriptions_drop_secrets
+    after delete on public.event_subscriptions
+    for each row execute function private.drop_secrets();
 
 grant execute on function
     public.create_event_subscription, public.remove_event_subscription

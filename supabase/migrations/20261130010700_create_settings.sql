@@ -1,4 +1,4 @@
--- Generated from supabase/schemas/18_settings.sql.
+-- Generated from supabase/schemas/17_settings.sql.
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 set check_function_bodies = off;

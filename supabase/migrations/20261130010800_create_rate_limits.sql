@@ -1,4 +1,4 @@
--- Generated from supabase/schemas/19_rate_limits.sql.
+-- Generated from supabase/schemas/18_rate_limits.sql.
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 set check_function_bodies = off;
