@@ -1,6 +1,6 @@
-"""Calls to addresses that a workspace configures: a POST of JSON, and its answer as it arrives.
+"""Calls to addresses that a workspace configures: a POST of JSON or a GET, and its answer as it arrives.
 
-The address is untrusted. `post` accepts http and https only, ignores the environment's proxies, keeps no cookies,
+The address is untrusted. A call accepts http and https only, ignores the environment's proxies, keeps no cookies,
 follows no redirects, and connects only to public addresses and to the workspace's allowed networks. It checks an
 address three times: as written in the URL, as resolved, and when the socket is created. The last check decides, so a
 name that resolves differently in between (DNS rebinding) gains nothing.
@@ -26,7 +26,7 @@ import functools
 import re
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from json import JSONEncoder
 from typing import ClassVar
@@ -258,27 +258,43 @@ def _unpacked(unpacker: zlib._Decompress, packed: bytes) -> Iterator[bytes]:
             yield chunk
 
 
-@asynccontextmanager
-async def post(
+def post(
     url: str,
     *,
     json: object | bytes,
     headers: Mapping[str, str] | None = None,
     limits: Limits | None = None,
     allowed: Networks = (),
-) -> AsyncIterator[Answer]:
-    """POST a JSON document once and yield the answer when its headers have arrived, whatever its status.
+) -> AbstractAsyncContextManager[Answer]:
+    """POST a JSON document once; the answer as soon as its headers have arrived, whatever its status.
 
     Bytes, a document that is already encoded, are sent as they are.
     A redirect is an answer like any other. Leaving the block before the answer has arrived completely closes the
     connection. Raises OutboundError.
     """
-    limits = limits or Limits()
+    body = json if isinstance(json, bytes) else _encode(json).encode()
+    return _call("POST", url, body, headers or {}, limits or Limits(), allowed)
+
+
+def get(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+    allowed: Networks = (),
+) -> AbstractAsyncContextManager[Answer]:
+    """GET, which changes nothing and may be repeated on a new connection; else as `post`."""
+    return _call("GET", url, None, headers or {}, limits or Limits(), allowed)
+
+
+@asynccontextmanager
+async def _call(
+    method: str, url: str, body: bytes | None, headers: Mapping[str, str], limits: Limits, allowed: Networks
+) -> AsyncIterator[Answer]:
     target = checked_url(url, allowed)
     deadline = asyncio.get_running_loop().time() + limits.total_seconds
     async with _session(allowed) as session:
-        body = json if isinstance(json, bytes) else _encode(json).encode()
-        response = await _send(session, target, headers or {}, body, limits, deadline)
+        response = await _send(session, method, target, headers, body, limits, deadline)
         answer = Answer(response, limits, deadline)
         try:
             yield answer
@@ -288,9 +304,10 @@ async def post(
 
 async def _send(
     session: aiohttp.ClientSession,
+    method: str,
     url: URL,
     headers: Mapping[str, str],
-    body: bytes,
+    body: bytes | None,
     limits: Limits,
     deadline: float,
 ) -> aiohttp.ClientResponse:
@@ -299,7 +316,9 @@ async def _send(
     timeout = aiohttp.ClientTimeout(connect=limits.connect_seconds, sock_read=limits.first_byte_seconds)
     try:
         async with asyncio.timeout_at(deadline):
-            response = await session.post(url, data=body, headers=headers, allow_redirects=False, timeout=timeout)
+            response = await session.request(
+                method, url, data=body, headers=headers, allow_redirects=False, timeout=timeout
+            )
     except aiohttp.ConnectionTimeoutError as error:
         raise UnreachableError(f"no connection to {host} in time") from error
     except TimeoutError as error:

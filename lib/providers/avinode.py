@@ -13,12 +13,13 @@ sends an event again for up to 48 hours. https://developer.avinodegroup.com/docs
 from __future__ import annotations
 
 import base64
+from typing import Annotated
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from lib.errors import SecretInvalid
-from lib.fields.models import Record
+from lib.fields.models import Record, StrictRecord
 from lib.personas.text import clean
 from lib.providers import (
     BusinessEvent,
@@ -34,6 +35,22 @@ from lib.providers import (
 
 TYPES = frozenset({"trips", "rfqs", "quotes", "tripmsgs"})
 """The objects whose changes are processed."""
+
+
+Host = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$", max_length=255)]
+
+
+class Config(StrictRecord):
+    """The hosts from which objects are fetched, and what a call says of itself.
+
+    A host without a port is called by https only.
+    """
+
+    allowed_hosts: tuple[Host, ...] = Field(
+        default=("services.avinode.com", "sandbox.avinode.com"), min_length=1, max_length=10
+    )
+    api_version: str = Field(default="v1.0", pattern=r"^[A-Za-z0-9.]{1,20}$")
+    product: str = Field(default="Switchboard", pattern=r"^[\x20-\x7e]{1,100}$")
 
 
 class _Event(Record):

@@ -4,6 +4,7 @@ from lib import errors, providers
 from lib.devices import transcripts
 from lib.jobs import queue
 from lib.webhooks import deliveries, event_sender
+from lib.workflow import avinode
 
 
 async def process_parked(job: queue.Job) -> None:
@@ -18,5 +19,6 @@ HANDLERS: queue.Handlers = {
     **deliveries.HANDLERS,
     **transcripts.HANDLERS,
     **event_sender.HANDLERS,
+    **avinode.HANDLERS,
     "unknown_event": process_parked,
 }

@@ -1,6 +1,7 @@
 """Channels: the places where providers' deliveries arrive, with their settings and secrets."""
 
 import binascii
+import importlib
 from base64 import b64decode
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,24 +27,9 @@ GENERATED: frozenset[str] = frozenset({"telegram", "omi", "avinode", "standard"}
 ExternalId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
 """The provider's own id for a channel: a bot's, a phone number's, an application's."""
 
-Host = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$", max_length=255)]
-
 
 class NoConfig(StrictRecord):
     """The settings of a kind without any."""
-
-
-class AvinodeConfig(StrictRecord):
-    """The hosts from which objects are fetched, and what a call says of itself."""
-
-    allowed_hosts: tuple[Host, ...] = Field(
-        default=("services.avinode.com", "sandbox.avinode.com"), min_length=1, max_length=10
-    )
-    api_version: str = Field(default="v1.0", pattern=r"^[A-Za-z0-9.]{1,20}$")
-    product: str = Field(default="Switchboard", pattern=r"^[\x20-\x7e]{1,100}$")
-
-
-CONFIGS: Mapping[str, type[StrictRecord]] = {"avinode": AvinodeConfig}
 
 
 class ChannelChanges(PartialUpdate):
@@ -162,9 +148,13 @@ async def set_token(database: Database, channel_id: UUID, given: GivenSecret) ->
 
 
 def check(kind: str, config: Mapping[str, Any]) -> None:
-    """Raises InvalidBody: field `config.<name>` for each invalid setting of the kind."""
+    """Check a config against the `Config` of the kind's provider, if it has one; else it must be empty.
+
+    Raises InvalidBody: field `config.<name>` for each invalid setting.
+    """
+    model: type[StrictRecord] = getattr(importlib.import_module(f"lib.providers.{kind}"), "Config", NoConfig)
     try:
-        CONFIGS.get(kind, NoConfig).model_validate(config)
+        model.model_validate(config)
     except ValidationError as invalid:
         faults = [
             errors.FieldError(".".join(["config", *map(str, fault["loc"])]), fault["msg"])

@@ -53,6 +53,16 @@ class Workspace:
         row = {"workspace_id": self.id, "kind": kind, "name": "x", "config": json.dumps(config)}
         return await self._insert("personas", row | columns)
 
+    async def add_channel(
+        self, kind: str, secret: str | None, token: str | None = None, *, columns: Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> UUID:  # fmt: skip
+        """A channel with what verifies its deliveries, and the token of its provider's API."""
+        row: dict[str, Any] = {"workspace_id": self.id, "kind": kind, "name": "x", "config": json.dumps(config)}
+        for column, text in (("verify_secret_id", secret), ("token_secret_id", token)):
+            row[column] = None if text is None else await self.add_secret(text)
+        return await self._insert("channels", row | dict(columns or {}))
+
     async def add_secret(self, secret: str) -> UUID:
         """A secret in Vault."""
         made: UUID = await self.database.fetchval("select vault.create_secret($1, $2)", secret, f"test {uuid4()}")

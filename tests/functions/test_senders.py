@@ -24,12 +24,10 @@ RECEIVED = {"received": True, "duplicate": False}
 REFUSED = (401, "secret_invalid")
 
 
-async def add_channel(workspace: Workspace, sender: Sender, **columns: Any) -> str:
-    """A channel with the sender's secret."""
-    secret_id = await workspace.add_secret(sender.secret)
-    kind = provider_of(sender.name)
-    row = {"workspace_id": workspace.id, "kind": kind, "name": "x", "verify_secret_id": secret_id}
-    return str(await workspace._insert("channels", row | columns))
+async def add_channel(workspace: Workspace, sender: Sender, secret: str | None = "", **columns: Any) -> str:
+    """A channel with the sender's secret, another one, or none."""
+    given = sender.secret if secret == "" else secret
+    return str(await workspace.add_channel(provider_of(sender.name), given, columns=columns))
 
 
 async def post(
@@ -72,10 +70,8 @@ async def test_any_other_delivery_is_one_and_the_same_refusal_and_leaves_nothing
 ) -> None:
     sender, body = SENDERS[name], payload(provider_of(name), FIRST[name])
     channel, disabled = await add_channel(workspace, sender), await add_channel(workspace, sender, enabled=False)
-    others = await add_channel(
-        elsewhere, sender, verify_secret_id=await elsewhere.add_secret(sender.other_secret), external_id=str(uuid4())
-    )
-    without = await add_channel(workspace, sender, verify_secret_id=None)
+    others = await add_channel(elsewhere, sender, sender.other_secret)
+    without = await add_channel(workspace, sender, None)
     other_kind = await add_channel(workspace, SENDERS["omi" if name != "omi" else "telegram"])
     assert await post(client, sender, channel, body, secret=sender.other_secret) == REFUSED
     for wrong in (disabled, others, without, other_kind, str(uuid4())):

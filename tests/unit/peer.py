@@ -61,7 +61,7 @@ class Peer:
         except asyncio.IncompleteReadError:
             self.hung_up.set()
             raise
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
         self.requests.append(head + await reader.readexactly(length))
         self.asked.set()
         return self.requests[-1]

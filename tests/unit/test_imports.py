@@ -43,9 +43,10 @@ TURNS = """
     auth.client_info auth.proofs chat chat.events chat.stopping chat.turns fields.types http.sse outbound
     outbound.addresses personas personas.text
 """
-DELIVERIES = (
-    "jobs jobs.queue personas.failures providers webhooks webhooks.deliveries webhooks.event_sender webhooks.handlers"
-)
+DELIVERIES = """
+    fields.external_refs jobs jobs.queue personas.failures providers providers.avinode webhooks webhooks.deliveries
+    webhooks.event_sender webhooks.handlers workflow workflow.avinode
+"""
 QUERIES = "database.management database.paging database.queries"
 SESSIONS = "fields.external_refs sessions workflow workflow.quoting"
 CONTACTS = "auth.client_info contacts fields.phones fields.types"

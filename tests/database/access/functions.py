@@ -101,6 +101,9 @@ retry_turn(turns.{a,b,c}) | act=transition_not_allowed
 recover_session(sessions.b_old) | act=transition_not_allowed; for_agent managing_agent: session_not_found
 record_event('n8n', 'one', '{}', '{}', '[{"key": "one", "kind": "x"}]') | duplicate | at_work=True
 record_event('n8n', 'two', '{}', '{}', '[{"key": "two", "kind": "x"}]') | duplicate | at_work=False
+apply_trip_report('avinode', '[{"kind": "trip", "external_id": "trip-a"}]', '[]') | sessions | at_work=1
+apply_trip_report('avinode', '[{"kind": "trip", "external_id": "trip-c"}]', '[{"operator_key": "x", "report": {}}]') \
+    | sessions | at_work=1; working_for_A: 0
 complete_job(jobs.{running,running_2}, 1) | status | at_work=succeeded
 fail_job(jobs.{running,running_2}, 1, 'why', true) | status | at_work=queued
 postpone_job(jobs.{running,running_2}, 1, 5) | status | at_work=queued

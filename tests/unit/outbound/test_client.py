@@ -115,6 +115,17 @@ async def test_the_request_has_each_header_once() -> None:
     assert body == b'{"\\u00e9":1}'
 
 
+async def test_a_get_has_no_body_and_the_same_limits() -> None:
+    async with saying(OK).running() as peer:
+        async with client.get(f"{peer.url}/a", headers={"X-Key": "value"}, allowed=LOOPBACK) as answer:
+            assert answer.status == 200
+        with pytest.raises(client.AddressError):
+            await client.get(peer.url).__aenter__()
+    head, _, body = peer.requests[0].partition(b"\r\n\r\n")
+    assert (head.splitlines()[0], body) == (b"GET /a HTTP/1.1", b"")
+    assert b"x-key: value" in head.lower()
+
+
 async def test_redirects_cookies_and_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
