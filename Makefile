@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset migration openapi bench faults test lint lock
+.PHONY: help install install-dev run up down status reset migration openapi bench faults fuzz test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: install ## Measure: make bench cost, cold-start, growth, live, replay or 
 
 faults: install-dev ## Kill the parts of a stack under load and check what is left: ARGS="--kills 200 --seed 7"
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+fuzz: install-dev ## Ask every route what its description allows, as each kind of caller: ARGS="--max-examples 500"
+	@FUZZ="$(or $(ARGS),--max-examples 100)" $(BIN)/python -m pytest -x tests/functions/test_description.py
 
 # How many test files run side by side, each process with servers of its own: they wait more than they compute.
 WORKERS ?= 4

@@ -307,6 +307,7 @@ TITLES: Mapping[str, str] = {
     "space_not_found": "There is no such space.",
     "persona_not_found": "There is no such persona.",
     "channel_not_found": "There is no such channel.",
+    "provider_not_found": "There is no such provider.",
     "external_id_taken": "Another channel has this external id.",
     "workspace_not_found": "There is no such workspace.",
     "user_not_found": "There is no such user.",

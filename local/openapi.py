@@ -244,6 +244,8 @@ def _refusals(bound: Binding) -> set[int]:
         found |= {409}
     if route.method == "GET" and "{contact_id}" in route.path:
         found |= {307}
+    if route.method == "GET" and "provider" in route.callers:
+        found |= {405}
     if any(_is(kind, Ok) and get_args(kind)[0] is whole_answer.Answer for kind in _parts(bound.returns)):
         found |= {401, 404, 502, 503, 504}
     return found

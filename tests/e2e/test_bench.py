@@ -12,6 +12,7 @@ import pytest
 
 from bench.cost import Round, rows
 from bench.growth import READS, WRITES
+from bench.live import MODES
 from bench.replay import DIALOGUES, OWN, lines
 from bench.rounds import interleaved, percentile
 from local.paths import REPOSITORY
@@ -97,6 +98,13 @@ async def test_growth_measures_every_operation_at_every_size() -> None:
     # Ten times the days are in no look-up: at most one more level of an index.
     for name in ("contact resolved", "contact by id", "session by id"):
         assert buffers[name][1] < 2 * buffers[name][0], (name, buffers[name])
+
+
+async def test_live_measures_both_modes_and_loses_nothing() -> None:
+    measured = table_of(await bench("live", "--streams", "2", "--messages", "5", "--idle", "1"))
+    for row, mode in zip(measured, MODES, strict=True):
+        assert (row[:2], row[5:7]) == ([mode, "2"], ["5", "0"])
+        assert float(row[2]) <= float(row[3]) <= float(row[4])
 
 
 async def test_replay_registers_every_speaker_and_answers_every_line(stack: Stack) -> None:

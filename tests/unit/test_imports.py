@@ -92,7 +92,7 @@ EDGE = {"auth", "database", "fields", "http", "outbound"}
 POSTGREST = """
     certifi h11 h2 hpack httpcore httpx hyperframe idna multidict postgrest propcache pygments rich yarl
 """
-"""The client of PostgREST and what it imports; if installed, pygments and rich for the command line of httpx."""
+"""The client of PostgREST and what it imports; pygments and rich are for the command line of httpx."""
 
 AIOHTTP = "aiohappyeyeballs aiohttp aiosignal attr frozenlist idna multidict propcache yarl"
 """aiohttp and what it imports."""

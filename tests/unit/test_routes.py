@@ -1,12 +1,16 @@
+import importlib
 import re
 from pathlib import Path
+from uuid import UUID
 
 import aiohttp
 import functions_framework.aio
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 
-from lib import routes
+from lib import errors, routes
+from lib.http import binding
 from tests.unit.conftest import serving
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -36,6 +40,17 @@ def test_only_routes_at_a_space_ask_it_for_its_origins() -> None:
     assert by_path["/turns/{turn_id}/stream"] == "any"
     assert by_path["/worker"] == "none"
     assert by_path["/webhooks/{provider}"] == "none"
+
+
+@pytest.mark.parametrize("function", routes.FUNCTIONS)
+def test_an_id_that_is_none_has_the_code_of_an_unknown_one(function: str) -> None:
+    for bound in importlib.import_module(f"functions.{function}.main")._serve.bindings:
+        for taken in bound.parameters:
+            if taken.source == "path" and taken.type is UUID:
+                request = Request({"type": "http", "path_params": {taken.name: "x"}})
+                with pytest.raises(errors.NotFound) as refused:
+                    binding.path_id(request, taken.name)
+                assert refused.value.code in errors.TITLES
 
 
 @pytest.mark.parametrize("function", routes.FUNCTIONS)
