@@ -25,12 +25,13 @@ from pydantic_core import core_schema
 from starlette.responses import Response
 
 from lib import errors
+from lib.auth.callers import COOKIE
 from lib.chat import whole_answer
 from lib.fields.models import PartialUpdate
 from lib.http.app import PROBLEM_TYPE, Created, Ok
 from lib.http.binding import Binding
 from lib.http.streaming import Stream
-from lib.routes import FUNCTIONS, CallerKind
+from lib.routes import FUNCTIONS, CallerKind, Credential, Route
 from local.paths import REPOSITORY
 
 FILE = REPOSITORY / "docs" / "openapi.json"
@@ -48,15 +49,28 @@ Ids are UUIDs, times RFC 3339 in UTC. Members without a value are absent from re
 `X-Request-Id`. Errors are `application/problem+json` (RFC 9457) with a stable `code`; a caller that accepts only
 `application/json` gets the same document as that."""
 
-_SCHEMES: Mapping[CallerKind, tuple[str, JsonSchemaValue]] = {
-    "contact": ("contact_token", {"bearerFormat": "JWT", "description": "From registering, or from a chat's `turn`."}),
-    "user": ("user_token", {"bearerFormat": "JWT", "description": "The access token of a user of Supabase Auth."}),
-    "cron": ("cron_secret", {"description": "The secret of the database's schedules, `CRON_SECRET`."}),
+_BEARER: JsonSchemaValue = {"type": "http", "scheme": "bearer"}
+_SCHEMES: Mapping[str, JsonSchemaValue] = {
+    "contact_token": _BEARER | {"bearerFormat": "JWT", "description": "From registering, or from a chat's `turn`."},
+    "user_token": _BEARER | {"bearerFormat": "JWT", "description": "The access token of a user of Supabase Auth."},
+    "api_key": _BEARER | {"bearerFormat": "swb_…", "description": "A machine's key, with the rights of a member."},
+    "cron_secret": _BEARER | {"description": "The secret of the database's schedules, `CRON_SECRET`."},
+    "stream_ticket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": COOKIE,
+        "description": "For EventSource: docs/streams.md.",
+    },
+    "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "docs/streams.md"},
 }
-"""The security schemes of the callers that send a bearer token."""
-
-_KEY = ("api_key", {"bearerFormat": "swb_…", "description": "A machine's key, with the rights of a member."})
-"""Accepted wherever a user's token is."""
+_ACCEPTED: Mapping[CallerKind | Credential, tuple[str, ...]] = {
+    "contact": ("contact_token",),
+    "user": ("user_token", "api_key"),
+    "cron": ("cron_secret",),
+    "ticket": ("stream_ticket",),
+    "cookie": ("cookie",),
+}
+"""The security schemes by what a route accepts; a route for anyone needs none, and a provider has one of its own."""
 
 _REFUSALS = {
     "supabase/schemas/*.sql": (
@@ -89,9 +103,7 @@ def document() -> dict[str, Any]:
         "components": {
             "schemas": dict(sorted({**schemas.definitions, "Problem": _PROBLEM}.items())),
             "responses": {_name(status): _problem(status, found) for status, found in codes_by_status().items()},
-            "securitySchemes": {
-                name: {"type": "http", "scheme": "bearer", **scheme} for name, scheme in (*_SCHEMES.values(), _KEY)
-            },
+            "securitySchemes": dict(_SCHEMES),
         },
     }
 
@@ -150,7 +162,7 @@ def _operation(bound: Binding, models: "_Models") -> dict[str, Any]:
         "tags": [bound.route.function],
         "summary": " ".join(summary.split()).removesuffix("."),
         **({"description": description} if description else {}),
-        "security": [{name: []} if name else {} for kind in bound.route.callers for name in _schemes(kind)],
+        "security": [*_security(bound.route)],
         "parameters": [*_path_parameters(bound, models), *_other_parameters(bound, models)],
     }
     if (body := _body(bound, models)) is not None:
@@ -160,10 +172,12 @@ def _operation(bound: Binding, models: "_Models") -> dict[str, Any]:
     return {**operation, "responses": dict(sorted({**problems, **answers}.items()))}
 
 
-def _schemes(kind: CallerKind) -> list[str]:
-    """The security schemes of a kind of caller; an empty name for none."""
-    name, _ = _SCHEMES.get(kind, ("", {}))
-    return [name, _KEY[0]] if kind == "user" else [name]
+def _security(route: Route) -> Iterator[JsonSchemaValue]:
+    for accepted in (*route.callers, *route.credentials):
+        if accepted in _ACCEPTED:
+            yield from ({name: []} for name in _ACCEPTED[accepted])
+        else:
+            yield {}
 
 
 def _path_parameters(bound: Binding, models: "_Models") -> Iterator[JsonSchemaValue]:
@@ -237,7 +251,7 @@ def _refusals(bound: Binding) -> set[int]:
     if "{" in route.path:
         found |= {404}
     if sources & {"query", "header"} or "{tag}" in route.path:
-        found |= {422}
+        found |= {404, 422}
     if "body" in sources or bound.refuses_body:
         found |= {400, 404, 408, 413, 415, 422}
     if route.method != "GET":
@@ -378,7 +392,7 @@ class _Models:
         return self._references[kind, mode]
 
     def events(self, encoder: Any) -> JsonSchemaValue:
-        """A stream of server-sent events: each one as an object with its name, id and data."""
+        """A stream of server-sent events: each with its name, id and data, as OpenAPI 3.2 describes them."""
         kinds = [
             {
                 "type": "object",
@@ -386,7 +400,11 @@ class _Models:
                 "properties": {
                     "event": {"const": name},
                     "id": {"type": "string"},
-                    "data": self.reference(kind, "serialization"),
+                    "data": {
+                        "type": "string",
+                        "contentMediaType": JSON,
+                        "contentSchema": self.reference(kind, "serialization"),
+                    },
                 },
             }
             for name, kind in encoder.events.items()

@@ -251,34 +251,6 @@ def classes_of(kinds: Collection[CallerKind]) -> set[type[Caller]]:
     return {caller for kind in kinds for caller in _CLASSES[kind]}
 
 
-async def require_reader(request: Request) -> Contact | User:
-    """The contact or user that sends the request. Raises as caller_of, and TokenMissing without a token."""
-    caller = await caller_of(request)
-    if not isinstance(caller, Contact | User):
-        raise errors.TokenMissing()
-    return caller
-
-
-async def require_user(request: Request) -> User:
-    """The user that sends the request. Raises as require_reader, and Forbidden for a contact."""
-    caller = await require_reader(request)
-    if not isinstance(caller, User):
-        raise errors.Forbidden()
-    return caller
-
-
-async def require_user_or_cron(request: Request) -> User | System:
-    """The user that sends the request, or System for the cron secret. Raises as require_user."""
-    return System() if _shows_cron_secret(request) else await require_user(request)
-
-
-def require_cron(request: Request) -> System:
-    """System for the cron secret. Raises SecretInvalid otherwise."""
-    if not _shows_cron_secret(request):
-        raise errors.SecretInvalid()
-    return System()
-
-
 def _shows_cron_secret(request: Request) -> bool:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     expected = config.settings().cron_secret.get_secret_value()

@@ -176,9 +176,9 @@ class Conversation:
     def __post_init__(self) -> None:
         self.base = self.tail
 
-    def lacks(self, place: Place | None) -> bool:
-        """Whether messages after this position are no longer kept."""
-        return self.base is not None and (place is None or place < self.base)
+    def lacks(self, *places: Place | None) -> bool:
+        """Whether messages after all of these positions are no longer kept."""
+        return self.base is not None and all(place is None or place < self.base for place in places)
 
     def question(self) -> dict[str, Any]:
         """What the poll needs to find the news."""
@@ -312,8 +312,9 @@ class Hub:
         """Let a reader take part from now on, until it leaves."""
         if reader.topic is not None:
             reader.topic.readers.add(reader)
-            self._announced.add(reader.topic.id)
-            self._poke.set()
+            if config.settings().switchboard_listen:
+                self._announced.add(reader.topic.id)
+                self._poke.set()
         self._readers.add(reader)
         if self._task is None or self._task.done():
             self._polled_at = time.monotonic()

@@ -265,6 +265,7 @@ async def _follow(
     is_current: bool = False,
 ) -> AsyncGenerator[Event, None]:
     rpc, reader = commands.reading_as(caller), None
+    through: Place | None = None
     try:
         while True:
             for event in view.stored(part):
@@ -275,7 +276,7 @@ async def _follow(
                     reader = hub().join(Reader(caller, topic, part.level, is_current))
                 reader.level, reader.waits_for_poll = part.level, True
                 view.assigned = view.assigned_in(topic)
-                while not topic.lacks(view.place) and not view.sees_more(topic, reader.level):
+                while not topic.lacks(view.place, through) and not view.sees_more(topic, reader.level):
                     # First, because who may no longer read gets no news.
                     if (end_event := broken(reader, end)) is not None:
                         yield end_event
@@ -285,6 +286,8 @@ async def _follow(
                     if reader.moved:
                         return
                     await reader.wait(time_left(caller, end))
+                # Of what the topic has had before, this reads all that the reader may see.
+                through = topic.tail
             part = await read(rpc, conversation_id, view.position)
     except errors.Problem as problem:
         log.info("conversation_stream_ended", conversation_id=conversation_id, code=problem.code)

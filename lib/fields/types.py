@@ -68,20 +68,20 @@ def is_label(text: str) -> bool:
     return 1 <= len(text) <= 200 and not _UNSTORABLE.search(text)
 
 
-def _tellable(moment: datetime) -> datetime:
+def _in_utc(moment: datetime) -> datetime:
     try:
-        moment.astimezone(UTC)
+        return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("must be in the years 1 to 9999 in UTC") from None
-    return moment
 
 
 def _start_of_day(value: object) -> object:
     return f"{value}T00:00:00Z" if isinstance(value, str) and _DAY.fullmatch(value) else value
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_tellable), BeforeValidator(_start_of_day)]
-"""A time with its offset, in the years 1 to 9999 of UTC: Postgres stores others, but Python cannot represent them.
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc), BeforeValidator(_start_of_day)]
+"""A time in UTC, given with an offset, in the years 1 to 9999: Postgres stores others, which Python cannot represent,
+and Python knows offsets that Postgres does not.
 
 A plain date, such as 2026-11-30, is the start of that day in UTC.
 """

@@ -14,6 +14,7 @@ from typing import ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
@@ -21,10 +22,8 @@ from starlette.routing import compile_path
 from lib import config, errors, log, routes
 from lib.auth import callers
 from lib.http import binding, cors, read_limits
-from lib.http.binding import Binding, Handler, as_id, path_id
+from lib.http.binding import Binding, Handler, as_id
 from lib.routes import Route
-
-__all__ = ("Created", "Function", "Handler", "Ok", "as_id", "cached", "created", "function", "nothing", "ok", "path_id")
 
 Check = Callable[[Route], None]
 Content = TypeVar("Content", bound=BaseModel)
@@ -143,6 +142,8 @@ def function(name: str, handlers: Mapping[str, Handler], *, check: Check | None 
     """
     config.settings()
     _set_the_servers_protocols()
+    # functions-framework passes on what Starlette's pattern of a path matches: without this, no path with a line break.
+    PathConvertor.regex = "(?s:.*)"
     table = routes.of(name)
     if {route.name for route in table} != set(handlers):
         raise ValueError(f"{name} has handlers for {list(handlers)}, which are not its routes")
@@ -171,21 +172,6 @@ def cached(request: Request, model: Content, seconds: int) -> Ok[Content]:
         # A cache must not give this response, which has no CORS headers, to a page.
         headers["Vary"] = "Origin"
     return Ok(model, headers)
-
-
-def ok(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
-    """As Ok, for handlers that return a response."""
-    return _response(Ok(model, headers or {}))
-
-
-def created(model: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
-    """As Created, for handlers that return a response."""
-    return _response(Created(model, headers or {}))
-
-
-def nothing() -> Response:
-    """An empty 204 response, for handlers that return a response."""
-    return _response(None)
 
 
 async def _read_credentials(route: Route, request: Request, path: str) -> None:
@@ -251,7 +237,7 @@ def _match(endpoints: Sequence[_Endpoint], path: str, method: str) -> _Match:
     # A literal path takes precedence over one with a parameter.
     written_out = [endpoint for endpoint in endpoints if endpoint.route.path == path]
     for endpoint in written_out or endpoints:
-        found = endpoint.pattern.match(path)
+        found = endpoint.pattern.fullmatch(path)
         if found is None:
             continue
         if endpoint.route.method == method:

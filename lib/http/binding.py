@@ -9,8 +9,7 @@ A parameter is supplied by its type and its name:
 - a model: path parameters if its fields have their names; else the query of GET and DELETE, or the JSON body
 - Request: the request itself
 
-The markers below say where other parameters come from. A handler without a body parameter refuses a body with members;
-one that takes only the request reads everything itself.
+The markers below say where other parameters come from. A handler without a body parameter refuses a body with members.
 """
 
 import inspect
@@ -125,14 +124,13 @@ def bind(route: Route, handler: Handler) -> Binding:
     signature = inspect.signature(handler, eval_str=True)
     named = set(re.findall(r"{(\w+)}", route.path))
     parameters = [_parameter(route, named, parameter) for parameter in signature.parameters.values()]
-    sources = [parameter.source for parameter in parameters]
     without_body = route.method in ("GET", "DELETE") or set(route.callers) <= {"cron", "provider"}
     return Binding(
         route=route,
         handler=handler,
         parameters=tuple(sorted(parameters, key=lambda parameter: _ORDER.index(parameter.source))),
         returns=signature.return_annotation,
-        refuses_body=not without_body and "body" not in sources and sources != ["request"],
+        refuses_body=not without_body and all(parameter.source != "body" for parameter in parameters),
     )
 
 

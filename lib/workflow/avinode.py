@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lib import errors, log
@@ -34,6 +34,9 @@ from lib.outbound import addresses
 from lib.personas.text import clean
 from lib.providers import BusinessEvent, avinode
 from lib.webhooks.deliveries import work_of
+
+if TYPE_CHECKING:
+    from lib.outbound.client import Answer
 
 FETCH_SECONDS = 10.0
 MAX_BYTES = 2 * 1024 * 1024
@@ -123,12 +126,7 @@ async def _fetch(href: str, connection: _Connection) -> object:
             href, headers=_headers(config, connection.token), limits=limits, allowed=allowed
         ) as answer:
             if answer.status != 200:
-                is_transient = answer.status >= 500 or answer.status in {408, 425, 429}
-                code = "provider_unavailable" if is_transient else "provider_refused"
-                after = answer.headers.get("Retry-After", "")
-                raise errors.Refused(
-                    503 if is_transient else 422, code, retry_after=int(after[:6]) if after.isdecimal() else None
-                )
+                raise _refusal(answer)
             return json.loads(b"".join([chunk async for chunk in answer.chunks()]).decode())
     except client.OutboundError as failure:
         if failure.retryable:
@@ -137,6 +135,16 @@ async def _fetch(href: str, connection: _Connection) -> object:
         raise errors.Refused(422, "address_refused" if is_address else "provider_refused") from None
     except (ValueError, RecursionError):
         raise errors.Refused(422, "provider_refused") from None
+
+
+def _refusal(answer: Answer) -> errors.Refused:
+    """The error of an answer without an object."""
+    if answer.status < 500 and answer.status not in {408, 425, 429}:
+        return errors.Refused(422, "provider_refused")
+    after = answer.headers.get("Retry-After", "")
+    # No longer than an hour: a larger number is a mistake.
+    seconds = min(int(after[:9]), 3_600) if after.isascii() and after.isdecimal() else None
+    return errors.Refused(503, "provider_unavailable", retry_after=seconds)
 
 
 def _headers(config: avinode.Config, token: str | None) -> dict[str, str]:

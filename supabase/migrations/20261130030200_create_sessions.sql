@@ -84,6 +84,7 @@ create index sessions_conversation_id_idx on public.sessions (conversation_id, s
 create index sessions_contact_id_idx on public.sessions (contact_id, persona_id, status);
 create index sessions_user_id_idx
  on public.sessions (user_id, workspace_id, created_at, id) include (contact_id) where user_id is not null;
+create index sessions_user_activity_idx on public.sessions (user_id, last_activity_at) where user_id is not null;
 create index sessions_assigned_user_id_idx
  on public.sessions (assigned_user_id, workspace_id, created_at, id) include (conversation_id) where assigned_user_id is not null;
 create index sessions_opened_by_key_id_idx

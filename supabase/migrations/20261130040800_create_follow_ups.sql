@@ -21,8 +21,8 @@ begin
        and c.proof = 'verified'
        and s.persona_id = coalesce(find_follow_up_conversation.persona_id, s.persona_id)
        and (role <> 'agent' or private.may_work_on_session(s))
-     -- The contact reads where it has written, before a thread that a member has opened.
-     order by s.first_message_at is null, s.created_at desc, s.id desc
+     -- The contact reads where it has written, before a thread that a member has opened; a device shows nothing.
+     order by c.channel = 'omi', s.first_message_at is null, s.created_at desc, s.id desc
      limit 1;
     if found then
         return found_one;
@@ -32,7 +32,7 @@ begin
      where c.contact_id = find_follow_up_conversation.contact_id
        and c.proof = 'verified'
        and c.persona_id = coalesce(find_follow_up_conversation.persona_id, c.persona_id)
-     order by c.created_at desc, c.id desc
+     order by c.channel = 'omi', c.created_at desc, c.id desc
      limit 1;
     if found then
         return found_one;

@@ -45,16 +45,20 @@ comment on function private.workspace_level is 'What the signed-in user or API k
 create function private.current_conversation()
     returns uuid language sql stable security definer set search_path = ''
 as $$
-    select c.id
-      from public.conversations c
+    -- A device opens a conversation whenever it is heard again, so a user has thousands: few of them are looked at.
+    select s.conversation_id
+      from (select l.*
+              from public.sessions l
+             where l.user_id = (select auth.uid())
+               and (l.contact_id is not null or l.workspace_id in (select private.member_workspaces()))
+             order by l.last_activity_at desc
+             limit 10) s
       left join lateral (select m.created_at
                            from public.messages m
-                          where m.conversation_id = c.id
+                          where m.conversation_id = s.conversation_id
                           order by m.created_at desc
                           limit 1) m on true
-     where c.user_id = (select auth.uid())
-       and (c.contact_id is not null or c.workspace_id in (select private.member_workspaces()))
-     order by coalesce(m.created_at, c.created_at) desc, c.id desc
+     order by coalesce(m.created_at, s.created_at) desc, s.conversation_id desc
      limit 1;
 $$;
 comment on function private.current_conversation is 'The signed-in user''s own conversation with the newest message; null without one.';

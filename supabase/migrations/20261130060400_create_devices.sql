@@ -75,7 +75,7 @@ create unique index device_sessions_open_idx on public.device_sessions (workspac
 create index device_sessions_workspace_id_idx on public.device_sessions (workspace_id, id);
 create index device_sessions_external_id_idx on public.device_sessions (external_id, created_at);
 create unique index device_sessions_external_conversation_idx
-    on public.device_sessions (workspace_id, provider, external_conversation_id) where external_conversation_id is not null;
+    on public.device_sessions (workspace_id, provider, uid, external_conversation_id) where external_conversation_id is not null;
 create unique index device_sessions_conversation_id_idx on public.device_sessions (conversation_id) where conversation_id is not null;
 create index device_sessions_user_id_idx on public.device_sessions (user_id) where user_id is not null;
 create index device_sessions_uid_idx on public.device_sessions (workspace_id, uid) where uid is not null;

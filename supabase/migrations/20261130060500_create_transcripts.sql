@@ -95,6 +95,7 @@ begin
     select d.* into device
       from public.device_sessions d
      where d.workspace_id = private.entered_workspace()
+       and d.uid = finished_device_session.uid
        and d.external_conversation_id = finished;
     if not found then
         select d.* into device

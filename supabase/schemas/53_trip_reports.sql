@@ -78,7 +78,7 @@ declare
     reached   uuid[];
     one       uuid;
     reported  jsonb;
-    outcomes  text[] := '{}';
+    outcomes  text[] := array[]::text[];
 begin
     -- One session for each request, a live one first: a quote is the request's.
     select array_agg(s.id order by s.id)

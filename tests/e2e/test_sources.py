@@ -254,12 +254,40 @@ TRACKING = (
             later=ARCHIVE),
 )  # fmt: skip
 
+OMI = "POST /omi-webhook?channel={channel}&secret={secret}"
+SEGMENTS = [{"id": "s1", "text": "Good morning", "is_user": True, "start": 0, "end": 1}]
 LIVE_CHAT = (
-    *absent("Automatic linking", "POST /omi-webhook", "GET /rest/v1/device_sessions", "GET /rest/v1/device_links",
-            later=CHANNELS),
-    *absent("Manual linking: apiLinkSession", "POST /sessions/link", later=CHANNELS),
     Row("Current conversation: none yet", "GET /conversations/current", by="user",
         back={"ok": True, "conversation": NONE, "messages": []}),
+    Row("Setup: a channel", "POST /api/workspaces/{workspace}/channels", status=201, keep={"channel": "id"},
+        body={"kind": "omi", "name": "Omi", "personaId": "{persona}"}),
+    Row("Setup: its secret", "POST /api/channels/{channel}/verify-secret", {}, keep={"secret": "secret"}),
+    Row("OmiUserLink: verified", "POST /api/workspaces/{workspace}/device-links", status=201,
+        body={"uid": "device-123", "userId": "{user}"}, back={"status": "verified", "user_id": "{user}"}),
+    Row("Automatic linking", OMI, {"session_id": "session-123", "uid": "device-123", "segments": SEGMENTS},
+        by="anonymous", back={"message": NONE}),
+    Row("OmiSession: userId, lastSeenAt", "GET /rest/v1/device_sessions?external_id=eq.session-123", by="user",
+        status=403, back={"code": "42501"}, differs="a query names its columns: the claim code's hash is hidden"),
+    Row("OmiSession: userId, lastSeenAt", "GET /rest/v1/device_sessions?external_id=eq.session-123"
+        "&select=user_id,last_segment_at,conversation_id", by="user", keep={"heard": "items.0.conversation_id"},
+        back={"items.0.user_id": "{user}", "items.0.last_segment_at": SOME}),
+    Row("OmiUserLink", "GET /rest/v1/device_links", by="user", back={"items.*.uid": ["device-123"]}),
+    Row("Live updates: from the user's sessions", "GET /conversations/{heard}/messages", by="user",
+        back={"items.*.text": ["Good morning"], "items.*.role": ["contact"]}),
+    Row("Session ID: unknown to the device's user", OMI, by="anonymous",
+        body={"session_id": "omi-{user}", "segments": SEGMENTS}),
+    Row("Manual linking: apiLinkSession", "POST /sessions/link", {"session_id": "omi-{user}"}, by="user",
+        back={"ok": True, "session.session_id": "omi-{user}", "session.user_id": "{user}"}),
+    Row("Re-link if session expires", "POST /sessions/link", {"session_id": "omi-{user}"}, by="user",
+        back={"ok": True}),
+    Row("Link of another user", "POST /sessions/link", {"session_id": "omi-{user}"}, by="agent", status=409),
+    Row("Manual linking: any id", "POST /sessions/link", {"session_id": "session-124"}, by="user", status=403,
+        back={"code": "claim_code_required"}, differs="DESIGN: a bare id links only if nobody can guess it"),
+    Row("Option C: pre-configured sessions", "POST /api/workspaces/{workspace}/device-sessions", status=201,
+        body={"userId": "{user}"}, back={"user_id": "{user}", "claim_code": SOME}, keep={"issued": "session_id"}),
+    Row("Option C: the device sends it", OMI, {"session_id": "{issued}", "segments": SEGMENTS}, by="anonymous"),
+    Row("Option C: conversation of the user", "GET /rest/v1/device_sessions?external_id=eq.{issued}"
+        "&select=conversation_id", by="user", back={"items.0.conversation_id": SOME}),
     Row("Messages not saved: jobs", "GET /jobs?status=dead", lists=[]),
     Row("Direct conversations", "POST /api/space/{space}/chat/stream", {"message": "Hello"}, by="user",
         keep={"conversation": "turn.conversation_id"}),
@@ -272,7 +300,7 @@ LIVE_CHAT = (
     Row("Stream live updates: another token", "GET /conversations/current/stream?sid=token", by="anonymous",
         status=401),
     Row("Live updates: a user's own", "GET /rest/v1/conversations?user_id=eq.{user}&select=id", by="user",
-        lists=["{conversation}"]),
+        back={"items.*.id": ("{conversation}", "{heard}")}),
     Row("Live chat view", "GET /conversations/{conversation}/messages", by="user",
         back={"items.*.text": ("Hello",), "items.*.role": ("persona",)}),
 )  # fmt: skip

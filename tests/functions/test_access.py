@@ -25,8 +25,9 @@ LISTS = {"list_sessions_of_trip"}
 FOR_AGENTS = {
     "tag_contact", "tag_session", "capture_message", "sign_out", "accept_invitation", "change_contact",
     "add_contact_tag", "remove_contact_tag", "add_session_tag", "remove_session_tag",
+    "add_device_link",
 }  # fmt: skip
-"""Agents may use these for contacts and sessions that they see, and for their own invitations."""
+"""Agents may use these for contacts and sessions that they see, and for their own invitations and devices."""
 
 FOR_ADMINS = {"read_event_subscription", "list_event_deliveries", "read_job"}
 """What these read is hidden from agents."""

@@ -101,6 +101,8 @@ async def test_a_key_proves_whom_it_names_and_is_not_limited_by_address(
     _, said = await ingest.ask("POST", f"{chat}?protocol=json", {"message": "Hi", "email": email})
     assert said["session_id"] == first["session"]["id"]
     assert await ingest.refused("POST", chat, {"message": "Hi", "email": "no address"}) == (422, "invalid_body")
+    await workspace.database.execute(limits.replace("_by_address", ""), workspace.id)
+    assert await ingest.refused("POST", register, {"email": "eve@example.com"}) == (429, "rate_limited")
     resolved = await ingest.done("POST", "/admin/contacts/resolve", {"identities": ["telegram:42"], "create": True})
     contact = await staff.agent.done("GET", f"/contacts/{first['contact']['id']}")
     assert contact["first_name"] == "Augusta"

@@ -170,11 +170,11 @@ async def test_an_event_of_a_trip_that_no_session_has_waits_for_one(trip: Trip) 
     [
         (web.Response(status=500), "queued provider_unavailable"),
         (web.Response(status=429, headers={"Retry-After": "7"}), "queued provider_unavailable"),
-        (web.Response(status=404), "failed provider_refused"),
-        (web.Response(status=302, headers={"Location": "http://169.254.169.254/"}), "failed provider_refused"),
-        (web.Response(body=b"<html>"), "failed provider_refused"),
-        (web.Response(body=b" " * (2 * 1024 * 1024 + 1)), "failed provider_refused"),
-        (web.Response(body=b"[" * 100_000), "failed provider_refused"),
+        (web.Response(status=404), "dead provider_refused"),
+        (web.Response(status=302, headers={"Location": "http://169.254.169.254/"}), "dead provider_refused"),
+        (web.Response(body=b"<html>"), "dead provider_refused"),
+        (web.Response(body=b" " * (2 * 1024 * 1024 + 1)), "dead provider_refused"),
+        (web.Response(body=b"[" * 100_000), "dead provider_refused"),
         (web.Response(body=b"[]"), "succeeded"),
     ],
 )
@@ -209,5 +209,5 @@ async def test_only_an_allowed_host_is_called(trip: Trip, href: str) -> None:
     assert await post(trip.client, SENDER, trip.channel, body) == (200, RECEIVED)
     query = "select status, last_error from public.jobs where workspace_id = $1"
     job = await trip.workspace.row(query, trip.workspace.id)
-    assert (job["status"], job["last_error"]) == ("failed", "address_refused")
+    assert (job["status"], job["last_error"]) == ("dead", "address_refused")
     assert trip.avinode.received == []

@@ -71,6 +71,11 @@ async def test_a_bare_session_id_is_linked_once_by_its_first_user(
         409, "device_session_linked", False, False,
     )  # fmt: skip
     assert [await sees(each, device["conversation_id"]) for each in (first, second)] == [True, False]
+    cookie = {"Cookie": f"sid={first.token}"}
+    async with first.client.post(LINK, json={"session_id": session_id}, headers=cookie) as response:
+        assert (response.status, (await response.json())["ok"]) == (200, True)
+    current = await first.done("GET", "/conversations/current")
+    assert current["conversation"]["id"] == str(device["conversation_id"])
     (listed,) = (await first.done("GET", "/chat-sessions"))["items"]
     assert listed["conversation_id"] == str(device["conversation_id"])
     events = [

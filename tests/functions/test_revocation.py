@@ -19,7 +19,7 @@ from tests.functions.people import Person, Staff
 from tests.functions.test_isolation import body_of, fill
 from tests.standins.openai import OpenAI
 
-WITHOUT_TOKEN = {"widget", "look"}
+WITHOUT_TOKEN = {"widget", "look", "read_description", "read_reference", "read_reference_file"}
 OF_CONTACTS = [
     route for route in ROUTES if {"contact", "anyone"} & set(route.callers) and route.name not in WITHOUT_TOKEN
 ]

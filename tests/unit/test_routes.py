@@ -8,6 +8,7 @@ import functions_framework.aio
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
+from yarl import URL
 
 from lib import errors, routes
 from lib.http import binding
@@ -59,6 +60,8 @@ async def test_a_function_loads_as_deployed_is_healthy_and_refuses_other_methods
         for path in ("/healthz", "/api/healthz"):
             async with session.get(path) as answer:
                 assert (answer.status, await answer.json()) == (200, {"status": "ok", "function": function})
+        async with session.get(URL("/x%0Ay", encoded=True)) as answer:
+            assert (answer.status, (await answer.json(content_type=None))["code"]) == (404, "not_found")
         for route in routes.of(function):
             path = re.sub(r"\{\w+\}", "x", route.path)
             own = sorted(other.method for other in routes.of(function) if other.path == route.path)

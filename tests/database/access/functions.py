@@ -135,9 +135,10 @@ save_transcript(channels.two, null, 'u', 'u', '[{"key": "k", "text": "x"}]') \
     | *: space_not_found; at_a_space: forbidden; working_for_A: persona_required
 # A guess does not tell whether there is such a session.
 link_device_session('device-one') | id | *: forbidden; for_users managing: claim_code_required; \
-    for_guest managing_operator: one
-link_device_session('device-three') | *: forbidden; for_users managing: claim_code_required
-link_device_session(claim_hash => 'hash-none') | *: forbidden; for_users managing: device_session_not_found
+    for_guest managing_operator: one; any_keys: user_required
+link_device_session('device-three') | *: forbidden; for_users managing: claim_code_required; any_keys: user_required
+link_device_session(claim_hash => 'hash-none') \
+    | *: forbidden; for_users managing: device_session_not_found; any_keys: user_required
 change_session_status(sessions.{a,b,c}, 'paused') | work
 change_session_status(sessions.guest, 'completed') | work
 # Contacts and users may cancel their own session; it first asks the persona that answers to stop.
@@ -229,7 +230,7 @@ follow_conversation(conversations.a, messages.c) | see=message_not_found
 
 [authenticated]
 follow_workspace(workspaces.{one,two}) | level | *: workspace_not_found; agents: assigned; admins: all
-read_current_conversation() | conversation_id | *: None; guest: guest; agent: agent
+read_current_conversation() | conversation_id | *: None; guest: guest; agent: agent; agent_key: None
 (public.search_sessions(workspaces.one, 'text')).id | value \
     | *: forbidden; admin owner: a a_arrival agent b b_old guest
 (public.search_sessions(workspaces.two, external_ids => '{trip-c}')).id | value | *: forbidden; admin_2: c
@@ -324,8 +325,11 @@ remove_session_template(session_templates.{one,two}) | manage
 issue_device_session(workspaces.{one,two}, 'x', 'x') | id | manage=new
 change_device_session(device_sessions.{one,two}, user_id => users.guest) | manage
 change_device_session(device_sessions.{one,two}, 'x') | manage
-add_device_link(workspaces.{one,two}, 'x', users.guest) \
+# A user links a device where they have a conversation.
+add_device_link(workspaces.one, 'x', users.guest) \
     | *: forbidden; for_guest managing_operator managing_admins service: ok
+add_device_link(workspaces.two, 'x', users.guest) \
+    | *: forbidden; for_guest managing_operator: workspace_not_found; managing_admins service: ok
 change_device_link(device_links.{one,two}, true) | manage
 change_device_link(device_links.one, false) | manage; for_guest managing_operator: ok
 replace_secret('hmac', spaces.{one,two}, 'rotate', overlap_seconds => 60) | manage
@@ -423,7 +427,6 @@ private.find_user_by_email(null, 'guest@access.test') | value | *: forbidden; ma
 private.store_secret('hmac', spaces.one, 'x', 60) | value | *: forbidden; managing_admins service: True
 [authenticated]
 follow_workspace(workspaces.{one,two}) | level | *: workspace_not_found; agents: assigned; admins: all
-read_current_conversation() | conversation_id | *: None; guest: guest; agent: agent
 private.confirmed_email() | value | *: None; guest: guest@access.test; former: former@access.test; \
     agent: agent@access.test; admin: admin@access.test; owner: owner@access.test; admin_2: admin_2@access.test; \
     agent_key admin_key key_two: None

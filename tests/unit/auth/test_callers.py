@@ -125,7 +125,8 @@ async def test_a_token_for_another_use_or_without_its_claims_is_refused(claims: 
     ],
 )
 async def test_only_the_app_metadata_makes_an_operator(said: dict[str, Any], operator: bool) -> None:
-    user = await callers.require_user(request(f"Bearer {hs256(user_claims(**said))}"))
+    user = await callers.require(request(f"Bearer {hs256(user_claims(**said))}"), {"user"})
+    assert isinstance(user, callers.User)
     assert user.operator is operator
     assert user.claims().get("switchboard_role") == ("operator" if operator else None)
 

@@ -188,6 +188,25 @@ async def test_an_agent_reads_what_is_assigned_and_first_what_they_missed(kept: 
     assert (type(state), texts(rest)) == (SessionChange, ["b", "c"])
 
 
+async def test_what_an_agent_may_not_see_is_not_read_again_and_again(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "KEPT_MESSAGES", 2)
+    kept.level, kept.assigned = "assigned", AGENT
+    kept.say("a")
+    reading = follow(caller=MEMBER)
+    await take(reading, 2)
+    kept.assigned = None
+    waiting = asyncio.create_task(take(reading, 1))
+    await asyncio.sleep(0.05)
+    for text in "bcdef":
+        kept.say(text)
+        await asyncio.sleep(0.03)
+    assert len(kept.reads) < 12
+    kept.assigned = AGENT
+    assert texts(await waiting) == ["b"]
+
+
 @pytest.mark.parametrize(
     ("change", "code", "retryable"),
     [

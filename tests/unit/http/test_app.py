@@ -15,6 +15,7 @@ from starlette.requests import Request
 from lib import errors, routes
 from lib.fields import models, types
 from lib.http import app
+from lib.http.binding import Handler
 from tests.unit.conftest import app_of, serving
 from tests.unit.sql_functions import SqlFunctions
 
@@ -46,11 +47,11 @@ async def stream_chat(space_id: UUID, said: Said) -> app.Created[Answer]:
 
 
 async def look(request: Request) -> Answer:
-    """Answers a model, and reads the request itself."""
-    return Answer(message=str(app.path_id(request, "space_id")))
+    """Answers a model."""
+    return Answer(message=request.path_params["space_id"].lower())
 
 
-HANDLERS: dict[str, app.Handler] = {route.name: look for route in routes.of("chat")} | {"stream_chat": stream_chat}
+HANDLERS: dict[str, Handler] = {route.name: look for route in routes.of("chat")} | {"stream_chat": stream_chat}
 
 
 @pytest_asyncio.fixture
