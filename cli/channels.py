@@ -1,11 +1,12 @@
 """`switchboard channel …`: the places where providers' deliveries arrive, and their secrets."""
 
-from typing import Any
+from typing import Any, TextIO
 from uuid import UUID
 
 import click
 
 from cli import options, output, running
+from lib.channels import connecting
 from lib.workspaces import channels
 from lib.workspaces.secrets import Rotation
 
@@ -38,6 +39,32 @@ def create_channel(workspace_id: UUID, as_json: bool, **values: Any) -> None:
     """
     new = running.model(channels.NewChannel, values)
     output.made(running.run(lambda database: channels.create(database, workspace_id, new)), new, as_json=as_json)
+
+
+@channel.command("connect")
+@click.argument("kind", type=click.Choice(["telegram", "whatsapp", "discord"]))
+@click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
+@click.option("--persona", "persona_id", type=click.UUID, required=True, help="The persona that answers.")
+@click.option("--token-file", "token", type=click.File("r"), required=True, help="The API's token: a file, or -.")
+@click.option("--url", envvar="SWITCHBOARD_PUBLIC_URL", required=True, help="The functions' public address.")
+@click.option("--external-id", help="WhatsApp: the phone number's id.")
+@click.option("--app-secret-file", "app_secret", type=click.File("r"), help="WhatsApp: the app's secret: a file.")
+@click.option("--account", "account_id", help="WhatsApp: the business account's id, to subscribe the app to it.")
+@click.option("--chat", "chat_id", help="A chat that gets a test message.")
+@click.option("--api-base", help="Another address of the provider's API.")
+@options.as_json
+def connect_channel(workspace_id: UUID, as_json: bool, token: TextIO, app_secret: TextIO | None, **values: Any) -> None:
+    """Connect a bot, a phone number or an application: store its token, and have its provider deliver here. Repeatable.
+
+    \b
+    switchboard channel connect telegram WORKSPACE --persona PERSONA --token-file - --url https://api.example.com
+    """
+    secrets = {"token": token.read().strip(), "app_secret": app_secret and app_secret.read().strip()}
+    asked = running.model(connecting.Connection, values | secrets)
+    connected = running.run(lambda database: connecting.connect(database, database.queries, workspace_id, asked))
+    output.one(connected, as_json=as_json)
+    if connected.verify_token is not None:
+        click.echo("Enter webhook_url and verify_token in Meta's dashboard: WhatsApp, Configuration.", err=True)
 
 
 @channel.command("list")

@@ -226,7 +226,7 @@ def _answers(bound: Binding, models: "_Models") -> dict[str, JsonSchemaValue]:
         if kind is type(None):
             status = "204"
         elif get_origin(kind) is Annotated and _is(get_args(kind)[0], Stream):
-            content = {EVENTS: {"schema": models.events(get_args(kind)[1])}}
+            content = {EVENTS: {"schema": models.events(get_args(kind)[1:])}}
         elif _is(kind, Ok):
             status = "201" if _is(kind, Created) else "200"
             content = {JSON: {"schema": models.reference(get_args(kind)[0], "serialization")}}
@@ -391,25 +391,23 @@ class _Models:
         """The reference to a model's schema."""
         return self._references[kind, mode]
 
-    def events(self, encoder: Any) -> JsonSchemaValue:
-        """A stream of server-sent events: each with its name, id and data, as OpenAPI 3.2 describes them."""
-        kinds = [
-            {
-                "type": "object",
-                "required": ["event", "data"],
-                "properties": {
-                    "event": {"const": name},
-                    "id": {"type": "string"},
-                    "data": {
-                        "type": "string",
-                        "contentMediaType": JSON,
-                        "contentSchema": self.reference(kind, "serialization"),
-                    },
-                },
-            }
-            for name, kind in encoder.events.items()
-        ]
-        return {"description": _prose(encoder.__doc__), "oneOf": kinds}
+    def events(self, encoders: Iterable[Any]) -> JsonSchemaValue:
+        """A stream of server-sent events, as OpenAPI 3.2 describes them: each with its name, id and data."""
+        kinds = [self._event(name, kind) for encoder in encoders for name, kind in encoder.events.items()]
+        return {"description": "\n\n".join(_prose(encoder.__doc__) for encoder in encoders), "oneOf": kinds}
+
+    def _event(self, name: str | None, kind: Any) -> JsonSchemaValue:
+        """An event; one without a name is a `message`."""
+        data = {"contentMediaType": JSON, "contentSchema": self.reference(kind, "serialization")} if kind else {}
+        return {
+            "type": "object",
+            "required": ["event", "data"] if name else ["data"],
+            "properties": {
+                "event": {"const": name or "message"},
+                "id": {"type": "string"},
+                "data": {"type": "string", **data},
+            },
+        }
 
     def inline(self, model: type[BaseModel]) -> JsonSchemaValue:
         """A model's schema itself, for parameters."""
@@ -429,7 +427,7 @@ def _event_data(returns: Any) -> Iterator[Any]:
     """The data of the events that a handler streams."""
     for kind in _parts(returns):
         if get_origin(kind) is Annotated and _is(get_args(kind)[0], Stream):
-            yield from get_args(kind)[1].events.values()
+            yield from (data for encoder in get_args(kind)[1:] for data in encoder.events.values() if data)
 
 
 def _prose(docstring: str | None) -> str:

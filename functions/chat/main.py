@@ -11,7 +11,7 @@ from starlette.responses import Response
 from lib import errors
 from lib.auth import client_info
 from lib.auth.callers import Caller, Contact, User
-from lib.chat import protocols, turn_runner, turns, whole_answer
+from lib.chat import ai_sdk, protocols, turn_runner, turns, whole_answer
 from lib.chat.events import Event, Opened, ServerSentEvents
 from lib.database import commands, rate_limits
 from lib.database.commands import Rpc
@@ -29,7 +29,7 @@ async def _message(request: Request, caller: Caller) -> turns.ChatMessage:
 
 Asked = Annotated[protocols.StreamQuery, Query()]
 Message = Annotated[turns.ChatMessage, ReadBy(_message)]
-Answer = Annotated[Stream[Event], ServerSentEvents] | Ok[whole_answer.Answer]
+Answer = Annotated[Stream[Event], ServerSentEvents, ai_sdk.Encoder] | Ok[whole_answer.Answer]
 
 
 async def stream_chat(request: Request, caller: Caller, space_id: UUID, _: Asked, message: Message) -> Answer:

@@ -7,7 +7,7 @@ metadata, and the token, which must not be kept with a message, into a transient
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -33,9 +33,11 @@ _OUR_FIELDS = ("email", "email_hmac", "identity_token", "persona_id", "metadata"
 
 
 class Encoder:
-    """Encodes a turn's events as the chunks of one assistant message, whose id is the turn's. One per stream."""
+    """With `protocol=ai-sdk`: the chunks of one assistant message, whose id is the turn's, and `[DONE]`."""
 
     headers: Mapping[str, str] = HEADERS
+    events: ClassVar[Mapping[str | None, Any]] = {None: None}
+    """Without names. The AI SDK describes the data."""
 
     def __init__(self) -> None:
         self._speaking = False

@@ -254,6 +254,34 @@ async def retry(caller: callers.Contact | callers.User, turn_id: UUID, client: C
     return _turn(caller, started, asked, started.space_id, started_at)
 
 
+class _TakenUp(Record):
+    state: Literal["taken", "answering", "ended"]
+    turn: _RetryResult | None = None
+
+
+class BeingAnswered(Exception):  # noqa: N818 (a state)
+    """Another process answers the turn, or has died less than a lease ago."""
+
+
+async def take_up(workspace_id: UUID, turn_id: UUID, attempt_id: UUID) -> Turn | None:
+    """A queued turn, for this process to answer; if its former process was lost, a new turn for its messages.
+
+    None if there is nothing to answer. Raises BeingAnswered, Refused as retry, and BackendUnavailable.
+    """
+    caller, started_at = callers.System(), time.monotonic()
+    rpc = commands.acting_as(caller, callers.Scope(workspace_id=workspace_id))
+    arguments = {"turn_id": turn_id, "attempt_id": attempt_id}
+    taken = await rpc.call("take_up_turn", arguments, _TakenUp)
+    if taken.state == "answering":
+        raise BeingAnswered
+    if taken.turn is None:
+        return None
+    message, metadata = _as_one(taken.turn.messages)
+    # Its messages were checked as they came.
+    asked = ChatMessage.model_construct(message=message, metadata=metadata)
+    return _turn(caller, taken.turn, asked, None, started_at)
+
+
 async def regenerate(caller: callers.Caller, space_id: UUID | None, message: ChatMessage, client: ClientInfo) -> Turn:
     """Answer a message anew: retry its turn if that can be retried, else store the message again. Raises as start."""
     if message.client_message_id is not None and isinstance(caller, callers.Contact | callers.User):

@@ -13,13 +13,15 @@ from lib.database.paging import NewestPageRequest, Page
 from lib.database.queries import Queries
 from lib.fields.models import Record
 from lib.personas import Role
+from lib.sessions.models import FOR_MEMBERS, KeptAttachment, SentPart
 
 
 class ConversationMessage(Record):
     """A message; ``partial``: the answer was cut off. ``turn_id`` is null for a member's message and a follow-up.
 
     ``proof``, of a contact's message: whether the contact has proven who they are. ``speaker``, of what a contact's
-    device heard: who spoke, if it was not the contact. ``changed_at``: when its text last changed.
+    device heard: who spoke, if it was not the contact; in a group, who wrote it. ``changed_at``: when its text last
+    changed. ``deliveries`` and ``attachments`` are for members.
     """
 
     id: UUID
@@ -32,6 +34,8 @@ class ConversationMessage(Record):
     created_at: datetime
     changed_at: datetime | None = None
     proof: Proof | None
+    deliveries: tuple[SentPart, ...] | None = None
+    attachments: tuple[KeptAttachment, ...] | None = None
 
 
 class _Conversation(Record):
@@ -75,17 +79,21 @@ async def read(
 
     Raises as list_newest.
     """
+    as_member = not isinstance(caller, callers.Contact)
     try:
-        return await list_newest(queries.reading_as(caller), conversation_id, page)
+        return await list_newest(queries.reading_as(caller), conversation_id, page, as_member=as_member)
     except errors.NotFound:
         if isinstance(caller, callers.Contact):
             raise
         return await list_newest(queries.reading_as(caller, as_member=False), conversation_id, page)
 
 
-async def list_newest(database: Queries, conversation_id: UUID, page: NewestPageRequest) -> Page[ConversationMessage]:
+async def list_newest(
+    database: Queries, conversation_id: UUID, page: NewestPageRequest, *, as_member: bool = False
+) -> Page[ConversationMessage]:
     """A page of the messages that these queries may read. Raises NotFound (conversation_not_found)."""
-    query = database.table("conversation_messages").select(",".join(ConversationMessage.model_fields))
+    columns = [name for name in ConversationMessage.model_fields if name not in ("deliveries", "attachments")]
+    query = database.table("conversation_messages").select(*columns, *(FOR_MEMBERS if as_member else ()))
     found = await database.newest(query.eq("conversation_id", conversation_id), ConversationMessage, page)
     if not found.items:
         known = database.table("conversations").select("id").eq("id", conversation_id)

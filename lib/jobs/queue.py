@@ -9,8 +9,10 @@ other problem is final: the job is dead at once. An exception that is no problem
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -91,6 +93,18 @@ class RunReport(Record):
     remaining: bool
 
 
+@dataclass(frozen=True)
+class Long:
+    """A handler that may take longer than JOB_SECONDS: the job's lease is renewed while it runs."""
+
+    handle: Callable[[Job], Awaitable[None]]
+    seconds: float
+
+    async def __call__(self, job: Job) -> None:
+        """Handle the job."""
+        await self.handle(job)
+
+
 Handler = Callable[[Job], Awaitable[None]]
 Handlers = Mapping[str, Handler]
 """Handlers by kind of job."""
@@ -102,7 +116,8 @@ async def run_due(handlers: Handlers, *, budget_seconds: float) -> RunReport:
     A slow job holds back neither those beside it nor those after it: more are claimed while it runs. Raises
     BackendUnavailable if the queue cannot be reached.
     """
-    end = time.monotonic() + budget_seconds
+    started = time.monotonic()
+    end = started + budget_seconds
     last_ended = -LINGER_SECONDS
     processed = failed = 0
     running: set[asyncio.Task[bool]] = set()
@@ -118,8 +133,12 @@ async def run_due(handlers: Handlers, *, budget_seconds: float) -> RunReport:
             if not running:
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            last_ended = time.monotonic()
+            # Beside slow jobs too: what is queued in the second after this run was woken wakes no other.
+            is_looking = now < end and now - max(started, last_ended) < LINGER_SECONDS
+            done, running = await asyncio.wait(
+                running, timeout=LOOK_SECONDS if is_looking else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            last_ended = time.monotonic() if done else last_ended
             succeeded = sum(task.result() for task in done)
             processed += succeeded
             failed += len(done) - succeeded
@@ -179,7 +198,8 @@ async def _work(handlers: Handlers, job: Job) -> _Outcome:
     if handler is None:
         return _failure(job, "unknown_kind", retryable=False)
     try:
-        async with asyncio.timeout(JOB_SECONDS):
+        seconds = handler.seconds if isinstance(handler, Long) else JOB_SECONDS
+        async with asyncio.timeout(seconds), _lease(job, seconds):
             await handler(job)
     except Postponed as postponed:
         return _Outcome(function="postpone_job", arguments={"seconds": postponed.seconds})
@@ -192,6 +212,28 @@ async def _work(handlers: Handlers, job: Job) -> _Outcome:
         log.error("job_broke", job_id=job.id, kind=job.kind, attempts=job.attempts)
         return _failure(job, type(unexpected).__name__)
     return _DONE
+
+
+@contextlib.asynccontextmanager
+async def _lease(job: Job, seconds: float) -> AsyncGenerator[None]:
+    """Renews the lease of a job that may outlive it."""
+    if seconds < LEASE_SECONDS:
+        yield
+        return
+    rpc = commands.acting_as(callers.System(), callers.Scope(workspace_id=job.workspace_id))
+    arguments = {"job_id": job.id, "attempt": job.attempts, "lease_seconds": LEASE_SECONDS}
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 4)
+            with contextlib.suppress(errors.Problem):
+                await rpc.call("renew_job", arguments, _State, repeatable=True)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
 
 
 def _failure(job: Job, reason: str, *, retryable: bool = True, seconds: float = 0) -> _Outcome:

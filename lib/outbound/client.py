@@ -12,7 +12,8 @@ Errors:
     OutboundError
         UrlError          misconfigured    not an absolute http(s) URL, or one that contains credentials
         AddressError      address_refused  a private, local, metadata or otherwise special address
-        UnreachableError  unreachable      unknown host, no connection, invalid certificate, closed without an answer
+        UnreachableError  unreachable      unknown host, no connection, invalid certificate
+            ClosedError                    closed without an answer: the request may have arrived
         LateError         timeout          no first byte, no next byte, or no end in time
         AnswerError       bad_answer       not HTTP, or a body that is not encoded as announced
         SizeError         too_large        more bytes than the limit, before or after decompression
@@ -88,6 +89,10 @@ class UnreachableError(OutboundError):
 
     code = "unreachable"
     retryable = True
+
+
+class ClosedError(UnreachableError):
+    """The connection was closed without an answer, so it is not known whether the request arrived."""
 
 
 class LateError(OutboundError):
@@ -276,6 +281,18 @@ def post(
     return _call("POST", url, body, headers or {}, limits or Limits(), allowed)
 
 
+def patch(
+    url: str,
+    *,
+    json: object,
+    headers: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+    allowed: Networks = (),
+) -> AbstractAsyncContextManager[Answer]:
+    """PATCH with a JSON document once; as `post`."""
+    return _call("PATCH", url, _encode(json).encode(), headers or {}, limits or Limits(), allowed)
+
+
 def get(
     url: str,
     *,
@@ -334,7 +351,7 @@ async def _send(
     except aiohttp.ClientResponseError as error:
         raise AnswerError(f"{host} does not speak HTTP") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise UnreachableError(f"{host} closed the connection without an answer") from error
+        raise ClosedError(f"{host} closed the connection without an answer") from error
     codings = ",".join(response.headers.getall("Transfer-Encoding", [])).strip().lower()
     if response.status < 200 or codings not in {"", "chunked"}:
         response.close()

@@ -21,9 +21,10 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from lib.errors import InvalidJson, NotFound, SecretInvalid
+from lib.fields.models import StrictRecord
 
 TOLERANCE_SECONDS = 300
 """How far a signed timestamp may be from our clock: the five minutes of Standard Webhooks."""
@@ -83,6 +84,7 @@ class Attachment:
     external_id: str | None = None
     url: str | None = None
     media_type: str | None = None
+    size: int | None = None
     name: str | None = None
 
 
@@ -93,6 +95,9 @@ class ChannelMessage(Item):
     ``external_id`` is unique within the chat (``chat_id``). ``thread_id`` is the topic of a forum. ``edited``: it
     replaces the text of the message with this id. ``by_business``: it was written in the provider's own app by the
     business; ``sender`` is then the business. ``reply_token`` completes the answer to a command (Discord).
+
+    ``mentions`` are those whom a message in a group addresses, by mentioning them, replying to them, or with a command:
+    ids, and names in lower case as ``@name``; ``/`` is a command to whatever bot.
     """
 
     external_id: str
@@ -108,13 +113,15 @@ class ChannelMessage(Item):
     by_business: bool = False
     reply_to: str | None = None
     reply_token: str | None = None
+    mentions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryStatus(Item):
-    """What became of a message that we sent. Statuses arrive in any order."""
+    """What became of a message that we sent. Statuses arrive in any order. ``reference`` is ours, if it is echoed."""
 
     external_id: str
+    reference: str | None = None
     status: Literal["sent", "delivered", "read", "failed"]
     error: str | None
     at: datetime
@@ -225,6 +232,89 @@ class Provider:
     def acknowledgement(self, delivery: Delivery, *, duplicate: bool) -> Acknowledgement:
         """The response that the sender expects to a verified delivery."""
         return Acknowledgement({"received": True, "duplicate": duplicate})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a message that goes to a chat, as one message there.
+
+    ``reference`` is our name of the part, always the same. ``asked`` is the message that it answers, if the provider
+    has an answer wait for it; only ``is_first`` completes that.
+    """
+
+    text: str
+    chat_id: str
+    thread_id: str | None = None
+    is_group: bool = False
+    number: int = 0
+    reference: str
+    asked: ChannelMessage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a provider's API."""
+
+    url: str
+    document: Mapping[str, Any]
+    headers: Mapping[str, str]
+    method: Literal["POST", "PATCH"] = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The provider has taken a part, under this id."""
+
+    external_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """The provider has not taken a part. ``error`` has no secret. ``moved_to``: the chat has this id from now on."""
+
+    error: str
+    retryable: bool = False
+    retry_after: float = 0
+    moved_to: str | None = None
+
+
+class MessengerConfig(StrictRecord):
+    """What a persona answers in a messenger's groups, the name by which it is mentioned there (a bot's username, a
+    number), and the address of the provider's API, by default the provider's own."""
+
+    group_replies: Literal["mentions", "all"] = "mentions"
+    username: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.]{1,64}$")
+    api_base: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+[^\s?#/]$", max_length=200)
+
+
+class Messenger(Provider):
+    """A sender of webhooks whose chats can be answered."""
+
+    api_base: str
+    """The address of its API."""
+
+    max_length: int
+    """Longest text of a message, in UTF-16 units."""
+
+    def call(self, part: Part, *, base: str, token: str, external_id: str | None) -> Call:
+        """The call that sends a part; ``external_id`` is the channel's."""
+        raise NotImplementedError
+
+    def outcome(self, status: int, retry_after: str | None, body: bytes) -> Sent | Rejected:
+        """What an answer says of the part. ``retry_after`` is the header."""
+        raise NotImplementedError
+
+    def repeatable(self, part: Part, seconds: float) -> bool:
+        """Whether a call can be repeated so many seconds after one of which nobody knows whether it arrived: the
+        provider then sends the part once all the same."""
+        return False
+
+
+def rejected(status: int, error: str, retry_after: str | None) -> Rejected:
+    """The usual meaning of a status: 429 and 5xx are worth another call."""
+    seconds = float(retry_after) if retry_after and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", retry_after) else 0.0
+    words = f"{status} {error}".strip()
+    return Rejected(error=words[:500], retryable=status == 429 or status >= 500, retry_after=seconds)
 
 
 def find(name: str) -> Provider:

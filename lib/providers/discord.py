@@ -8,6 +8,9 @@ The channel's verify secret is the application's public key, and its external id
 with wrong signatures, and takes an endpoint that accepts one out of use. A command is answered within 3 s by a deferred
 response; the answer itself follows with the interaction's token within 15 min. Discord sends no ordinary message over
 HTTP.
+
+The first part of an answer replaces the deferred response, which may be repeated; further parts are follow-up messages.
+Other messages are sent as the bot, with a nonce by which Discord recognises a repeat within a few minutes.
 https://discord.com/developers/docs/interactions/overview · …/docs/events/webhook-events
 """
 
@@ -18,21 +21,28 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from lib.errors import FieldError, InvalidBody, SecretInvalid, TimestampInvalid
+from lib.errors import FieldError, InvalidBody, InvalidJson, SecretInvalid, TimestampInvalid
 from lib.fields.models import Record
 from lib.personas.text import clean
 from lib.providers import (
     TOLERANCE_SECONDS,
     Acknowledgement,
+    Call,
     ChannelMessage,
     Delivery,
     Ignored,
+    Messenger,
+    MessengerConfig,
     Parsed,
-    Provider,
+    Part,
+    Rejected,
     Sender,
+    Sent,
+    digest,
     key_of,
     read_json,
     read_model,
+    rejected,
     unknown,
 )
 
@@ -99,11 +109,29 @@ class _Interaction(Record):
     user: _User | None = None
 
 
-class Discord(Provider):
-    """An application's endpoint for interactions and events."""
+class _Created(Record):
+    id: str
+
+
+class _Fault(Record):
+    message: str = ""
+    retry_after: float | None = None
+
+
+TOKEN_SECONDS = 14 * 60
+"""How long an interaction's token is used; Discord accepts it for 15 minutes."""
+
+_NONCE_SECONDS = 120
+"""How long a nonce is relied on: Discord compares those of the past few minutes."""
+
+
+class Discord(Messenger):
+    """An application: its endpoint for interactions and events, and its API."""
 
     # The response is due in 3 s, and it is a deferred one.
     process_seconds = 0
+    api_base = "https://discord.com/api/v10"
+    max_length = 2_000
 
     def reference(self, delivery: Delivery) -> str:
         """The application's id. Raises InvalidJson, InvalidBody."""
@@ -154,8 +182,50 @@ class Discord(Provider):
         kind = document.get("type") if isinstance(document, dict) else None
         return Acknowledgement(_RESPONSES.get(kind, _DEFERRED) if isinstance(kind, int) else _DEFERRED)
 
+    def call(self, part: Part, *, base: str, token: str, external_id: str | None) -> Call:
+        """The completion of a command, a follow-up to it, or a message of the bot. No text mentions anyone."""
+        document: dict[str, Any] = {"content": part.text, "allowed_mentions": {"parse": []}}
+        if (reply_token := _usable_token(part)) is not None:
+            webhook = f"{base}/webhooks/{external_id}/{reply_token}"
+            if part.number == 0:
+                return Call(f"{webhook}/messages/@original", document, {}, "PATCH")
+            return Call(f"{webhook}?wait=true", document, {})
+        document |= {"nonce": digest(part.reference.encode())[:25], "enforce_nonce": True}
+        return Call(f"{base}/channels/{part.chat_id}/messages", document, {"Authorization": f"Bot {token}"})
+
+    def outcome(self, status: int, retry_after: str | None, body: bytes) -> Sent | Rejected:
+        """The id of the message, or Discord's error."""
+        try:
+            document = read_json(body)
+        except InvalidJson:
+            document = None
+        if status < 300:
+            created = read_model(_Created, document)
+            return Sent(None if isinstance(created, str) else clean(created.id))
+        fault = read_model(_Fault, document)
+        if isinstance(fault, str):
+            return rejected(status, fault, retry_after)
+        # The document is more exact than the header.
+        seconds = retry_after if fault.retry_after is None else f"{fault.retry_after:.3f}"
+        return rejected(status, clean(fault.message), seconds)
+
+    def repeatable(self, part: Part, seconds: float) -> bool:
+        """The completion of a command always; a message of the bot while its nonce is remembered."""
+        if _usable_token(part) is not None:
+            return part.number == 0
+        return seconds < _NONCE_SECONDS
+
 
 provider = Discord()
+
+Config = MessengerConfig
+
+
+def _usable_token(part: Part) -> str | None:
+    asked = part.asked
+    if asked is None or (datetime.now(UTC) - asked.sent_at).total_seconds() > TOKEN_SECONDS:
+        return None
+    return asked.reply_token
 
 
 def _is_event(document: Any) -> bool:
@@ -194,6 +264,7 @@ def _message(command: _Interaction, delivery: Delivery) -> Parsed:
         text=text,
         sent_at=_time(command.id),
         reply_token=command.token,
+        mentions=("/",),
     )
 
 

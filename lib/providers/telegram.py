@@ -5,29 +5,40 @@
 
 Telegram sends an update again for up to 24 hours, and holds back the later updates of its queue meanwhile: so a
 verified update is always accepted. https://core.telegram.org/bots/api#update
+
+Answers are sent with sendMessage, as plain text: Telegram refuses a text whose markup is not well-formed. It has no key
+that would tell a repeat. https://core.telegram.org/bots/api#sendmessage
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
+from lib.errors import InvalidJson
 from lib.fields.models import Record
 from lib.personas.text import clean
 from lib.providers import (
     Attachment,
+    Call,
     ChannelMessage,
     ChatMigrated,
     Delivery,
     Ignored,
+    Messenger,
+    MessengerConfig,
     Parsed,
-    Provider,
+    Part,
+    Rejected,
     Sender,
+    Sent,
     key_of,
     read_json,
     read_model,
+    rejected,
     require_same,
     unknown,
 )
@@ -50,6 +61,7 @@ class _Chat(Record):
 
 class _File(Record):
     file_id: str
+    file_size: int | None = None
     mime_type: str | None = None
     file_name: str | None = None
 
@@ -66,6 +78,14 @@ class _Contact(Record):
 
 class _Replied(Record):
     message_id: int
+    sender: _User | None = Field(default=None, validation_alias="from")
+
+
+class _Entity(Record):
+    type: str
+    offset: int
+    length: int
+    user: _User | None = None
 
 
 class _Message(Record):
@@ -80,6 +100,8 @@ class _Message(Record):
     reply_to_message: _Replied | None = None
     text: str | None = None
     caption: str | None = None
+    entities: tuple[_Entity, ...] = ()
+    caption_entities: tuple[_Entity, ...] = ()
     photo: tuple[_File, ...] = ()
     document: _File | None = None
     animation: _File | None = None
@@ -112,8 +134,29 @@ _FILES = (
 )
 
 
-class Telegram(Provider):
-    """A bot's webhook."""
+class _Parameters(Record):
+    retry_after: int | None = None
+    migrate_to_chat_id: int | None = None
+
+
+class _Result(Record):
+    message_id: int
+
+
+class _Answer(Record):
+    ok: bool
+    result: _Result | None = None
+    description: str = ""
+    parameters: _Parameters = _Parameters()
+
+
+class Telegram(Messenger):
+    """A bot: its webhook, and its API."""
+
+    # An answer takes longer than Telegram waits.
+    process_seconds = 0
+    api_base = "https://api.telegram.org"
+    max_length = 4_096
 
     def verify(self, secret: str, delivery: Delivery) -> None:
         """Compare the secret token with ours. Raises SecretInvalid."""
@@ -132,8 +175,35 @@ class Telegram(Provider):
         moved = _migrated(message, key)
         return (moved or _message(message, key, edited=update.message is None),)
 
+    def call(self, part: Part, *, base: str, token: str, external_id: str | None) -> Call:
+        """sendMessage; the token is in the URL."""
+        document: dict[str, Any] = {"chat_id": int(part.chat_id), "text": part.text}
+        if part.thread_id is not None:
+            document["message_thread_id"] = int(part.thread_id)
+        return Call(f"{base}/bot{token}/sendMessage", document, {})
+
+    def outcome(self, status: int, retry_after: str | None, body: bytes) -> Sent | Rejected:
+        """The id of the message, or why there is none."""
+        answer = read_model(_Answer, _document(body))
+        if isinstance(answer, str):
+            return rejected(status, answer, retry_after) if status >= 300 else Sent(None)
+        if answer.ok and status < 300:
+            return Sent(None if answer.result is None else str(answer.result.message_id))
+        seconds, moved = answer.parameters.retry_after, answer.parameters.migrate_to_chat_id
+        refused = rejected(status, clean(answer.description), retry_after if seconds is None else str(seconds))
+        return refused if moved is None else replace(refused, moved_to=str(moved))
+
 
 provider = Telegram()
+
+Config = MessengerConfig
+
+
+def _document(body: bytes) -> object:
+    try:
+        return read_json(body)
+    except InvalidJson:
+        return None
 
 
 def _kind(document: dict[str, Any]) -> str:
@@ -178,7 +248,25 @@ def _message(message: _Message, key: str, *, edited: bool) -> Parsed:
         edited=edited,
         # Each message of a topic replies to the message that opened the topic.
         reply_to=None if replied is None or replied == thread else str(replied),
+        mentions=_mentions(message, None if replied == thread else message.reply_to_message),
     )
+
+
+def _mentions(message: _Message, replied: _Replied | None) -> tuple[str, ...]:
+    """Whom a message addresses. The places of entities count UTF-16 units."""
+    text = (message.text or message.caption or "").encode("utf-16-le", "surrogatepass")
+    found = [str(replied.sender.id)] if replied and replied.sender else []
+    for entity in message.entities or message.caption_entities:
+        start = 2 * entity.offset
+        said = text[start : start + 2 * entity.length].decode("utf-16-le", "replace").lower()
+        if entity.type == "mention":
+            found.append(said)
+        elif entity.type == "text_mention" and entity.user is not None:
+            found.append(str(entity.user.id))
+        elif entity.type == "bot_command":
+            command, at, bot = said.partition("@")
+            found.append(f"@{bot}" if at else command[:1])
+    return tuple(dict.fromkeys(clean(name) for name in found if name))
 
 
 def _sender(message: _Message) -> Sender | None:
@@ -195,7 +283,8 @@ def _sender(message: _Message) -> Sender | None:
 def _attachments(message: _Message) -> tuple[Attachment, ...]:
     found: list[Attachment] = []
     if message.photo:  # in several sizes, the largest last
-        found.append(Attachment(kind="image", external_id=clean(message.photo[-1].file_id)))
+        largest = message.photo[-1]
+        found.append(Attachment(kind="image", external_id=clean(largest.file_id), size=largest.file_size))
     for name, kind in _FILES:
         file: _File | None = getattr(message, name)
         if file is not None and not (name == "document" and message.animation is not None):
@@ -212,6 +301,7 @@ def _file(kind: Any, file: _File) -> Attachment:
         kind=kind,
         external_id=clean(file.file_id),
         media_type=_text(file.mime_type),
+        size=file.file_size,
         name=_text(file.file_name),
     )
 

@@ -7,6 +7,9 @@
 The channel's verify secret is the app's secret, and its external id the phone number's id. A delivery holds any number
 of messages and statuses, and may be sent again for days. Since 2026 a sender may have no phone number: then only the
 business-scoped user id tells who it is.
+
+Answers are sent as text messages, within 24 hours after the person's last one (Meta refuses later ones, 131047).
+`biz_opaque_callback_data` is our reference, and comes back with each status.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks
 """
 
@@ -14,29 +17,37 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field
 
-from lib.errors import FieldError, InvalidBody
+from lib.errors import FieldError, InvalidBody, InvalidJson
 from lib.fields.models import Record
 from lib.personas.text import clean
 from lib.providers import (
     Attachment,
+    Call,
     ChannelMessage,
     ChatMigrated,
     Delivery,
     DeliveryStatus,
     Ignored,
+    Messenger,
+    MessengerConfig,
     Parsed,
-    Provider,
+    Part,
+    Rejected,
     Sender,
+    Sent,
     digest,
     key_of,
     read_json,
     read_model,
+    rejected,
     require_same,
     unknown,
 )
@@ -150,14 +161,39 @@ class _Status(Record):
     timestamp: datetime
     recipient_id: str | None = None
     recipient_user_id: str | None = None
+    biz_opaque_callback_data: str | None = None
     errors: tuple[_Error, ...] = ()
 
 
-class WhatsApp(Provider):
-    """The webhook of a Meta app."""
+class _Accepted(Record):
+    id: str
+
+
+class _Fault(Record):
+    code: int | None = None
+    message: str = ""
+
+
+class _Answer(Record):
+    messages: tuple[_Accepted, ...] = ()
+    error: _Fault | None = None
+
+
+_MENTION = re.compile(r"@[0-9]{5,20}\b", re.ASCII)
+"""How a text names a number."""
+
+_RETRYABLE_CODES = frozenset({1, 2, 4, 80007, 130429, 131000, 131016, 131048, 131056, 133004})
+"""Meta's errors that pass: an internal fault, a service that is down, a rate limit of the app, account, number or pair.
+https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes"""
+
+
+class WhatsApp(Messenger):
+    """The webhook of a Meta app, and the Cloud API of a phone number."""
 
     # Meta asks for a fast answer, and a delivery can be large.
     process_seconds = 0
+    api_base = "https://graph.facebook.com/v23.0"
+    max_length = 4_096
 
     def reference(self, delivery: Delivery) -> str:
         """The id of the phone number that the body names first. Raises InvalidJson, InvalidBody."""
@@ -193,8 +229,37 @@ class WhatsApp(Provider):
         proof = hmac.digest(secret.encode(), f"verify_token:{channel_id}".encode(), hashlib.sha256).hex()
         return f"{channel_id}.{proof}"
 
+    def call(self, part: Part, *, base: str, token: str, external_id: str | None) -> Call:
+        """A text message to a number (`to`), a business-scoped user id (`recipient`) or a group."""
+        by_number = part.is_group or part.chat_id.isdecimal()
+        document = {
+            "messaging_product": "whatsapp",
+            "recipient_type": "group" if part.is_group else "individual",
+            "to" if by_number else "recipient": part.chat_id,
+            "type": "text",
+            "text": {"body": part.text},
+            "biz_opaque_callback_data": part.reference,
+        }
+        return Call(f"{base}/{external_id}/messages", document, {"Authorization": f"Bearer {token}"})
+
+    def outcome(self, status: int, retry_after: str | None, body: bytes) -> Sent | Rejected:
+        """The id of the message, or Meta's error."""
+        try:
+            answer = read_model(_Answer, read_json(body))
+        except InvalidJson:
+            answer = "no JSON"
+        if isinstance(answer, str):
+            return rejected(status, answer, retry_after) if status >= 300 else Sent(None)
+        if answer.error is None and status < 300:
+            return Sent(clean(answer.messages[0].id) if answer.messages else None)
+        fault = answer.error or _Fault()
+        refused = rejected(status, clean(f"{fault.code or ''} {fault.message}"), retry_after)
+        return replace(refused, retryable=refused.retryable or fault.code in _RETRYABLE_CODES)
+
 
 provider = WhatsApp()
+
+Config = MessengerConfig
 
 
 def _changes(document: _Document) -> Iterator[_Change]:
@@ -259,6 +324,7 @@ def _message(given: object, contacts: dict[str, _ContactCard], delivery: Deliver
         sent_at=message.timestamp,
         by_business=by_business,
         reply_to=clean(message.context.id) if message.context and message.context.id else None,
+        mentions=tuple(_MENTION.findall(text)) if message.group_id else (),
     )
 
 
@@ -317,6 +383,7 @@ def _status(given: object, delivery: Delivery) -> Parsed:
         delivery_key=key_of(status.id, status.status),
         ordering_key=key_of(status.recipient_user_id or status.recipient_id or status.id),
         external_id=clean(status.id),
+        reference=clean(status.biz_opaque_callback_data) if status.biz_opaque_callback_data else None,
         status=status.status,
         error=None if fault is None else clean(f"{fault.code or ''} {fault.title}").strip()[:500] or None,
         at=status.timestamp,

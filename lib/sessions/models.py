@@ -37,10 +37,38 @@ GivenStatus = Annotated[TargetStatus, BeforeValidator(in_any_case)]
 """A status to which a session is set, in any case."""
 
 
+class SentPart(Record):
+    """A part of a message that went out through a channel; ``unknown``: it may have been sent."""
+
+    part: int
+    status: Literal["sending", "unknown", "sent", "failed", "delivered", "read"]
+    external_id: str | None
+    error: str | None
+
+
+class KeptAttachment(Record):
+    """A reference to what came with a message: the provider's id of a file, or its URL."""
+
+    kind: str
+    external_id: str | None
+    url: str | None
+    media_type: str | None
+    size: int | None
+    name: str | None
+
+
+FOR_MEMBERS = (
+    "deliveries:message_deliveries(part,status,external_id,error)",
+    "attachments(kind,external_id,url,media_type,size,name)",
+)
+"""What only members read of messages, as columns of a query."""
+
+
 class MessageView(Record):
     """A message of the conversation; ``partial``: the answer was cut off.
 
-    ``proof``, for members: whether the contact who sent it has proven who they are.
+    ``proof``, for members: whether the contact who sent it has proven who they are. ``deliveries`` and ``attachments``
+    are for members too.
     """
 
     id: UUID
@@ -50,6 +78,8 @@ class MessageView(Record):
     partial: bool
     created_at: datetime
     proof: Proof | None = None
+    deliveries: tuple[SentPart, ...] | None = None
+    attachments: tuple[KeptAttachment, ...] | None = None
 
 
 class LastTurn(Record):

@@ -22,6 +22,7 @@ from lib.database.queries import Queries, Query
 from lib.fields import emails, external_refs
 from lib.fields.models import Record
 from lib.sessions.models import (
+    FOR_MEMBERS,
     ConversationSessionFilter,
     MessagePageRequest,
     MessageView,
@@ -421,7 +422,8 @@ def _page(rows: Sequence[Session], found: int, page: SessionPageRequest) -> Page
 
 def _with_details(reader: _Reader, page: MessagePageRequest) -> Query:
     """Sessions with the rows of other tables that their details show."""
-    columns = ["*", "turns(*)", f"messages({_MESSAGE})" if page.before is None else "before:messages(created_at)"]
+    messages = f"messages({_columns_of_messages(reader)})" if page.before is None else "before:messages(created_at)"
+    columns = ["*", "turns(*)", messages]
     if reader.as_member:
         columns += ["refs:session_refs(*)", "request_quotes:requests!sessions_request_id_fkey(quotes(*))"]
     query: Query = reader.database.table(reader.view).select(*columns)
@@ -435,6 +437,10 @@ def _with_details(reader: _Reader, page: MessagePageRequest) -> Query:
             query = query.order("created_at", foreign_table=table).order("id", foreign_table=table)
         query = query.limit(MAX_QUOTES, foreign_table="request_quotes.quotes")
     return query
+
+
+def _columns_of_messages(reader: _Reader) -> str:
+    return ",".join([_MESSAGE, *(FOR_MEMBERS if reader.as_member else ())])
 
 
 def _place(entry: TimelineEntry) -> tuple[datetime, int]:
@@ -546,7 +552,8 @@ async def _details(reader: _Reader, session_id: UUID, page: MessagePageRequest) 
     if not rows[0].before:
         raise errors.Refused(404, "message_not_found")
     last = Position(created_at=rows[0].before[0].created_at, id=page.before)
-    query = _after(reader.database.table("messages").select(_MESSAGE).eq("session_id", session_id), last)
+    query = _after(reader.database.table("messages").select(_columns_of_messages(reader)), last)
+    query = query.eq("session_id", session_id)
     messages = await reader.database.rows(_newest_first(query, page.limit + 1), MessageView)
     return [rows[0].model_copy(update={"messages": messages})]
 

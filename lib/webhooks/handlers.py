@@ -1,6 +1,7 @@
 """The handlers of all jobs, by kind: each domain has its own, and the functions take all of them from here."""
 
 from lib import errors, providers
+from lib.channels import handlers as channels
 from lib.devices import transcripts
 from lib.jobs import queue
 from lib.webhooks import deliveries, event_sender
@@ -17,6 +18,7 @@ async def process_parked(job: queue.Job) -> None:
 
 HANDLERS: queue.Handlers = {
     **deliveries.HANDLERS,
+    **channels.HANDLERS,
     **transcripts.HANDLERS,
     **event_sender.HANDLERS,
     **avinode.HANDLERS,

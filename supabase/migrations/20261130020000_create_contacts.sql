@@ -413,6 +413,69 @@ end;
 $$;
 comment on function private.attach_identities is 'Adds identities [{kind, key, value}] to a locked contact; a verified one replaces an asserted one. Whether that changed anything.';
 
+create function private.lock_contacts_of(workspace_id uuid, identities jsonb, group_id uuid)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    locked uuid[];
+begin
+    perform private.lock_identities(workspace_id, identities);
+    loop
+        -- Locked before they are checked: another transaction may be verifying or merging them.
+        locked := array(select k.contact_id from private.find_contacts(workspace_id, identities) k
+                         union
+                        select private.merge_target(lock_contacts_of.group_id) where lock_contacts_of.group_id is not null);
+        perform private.lock_contacts(locked);
+        exit when locked @> array(select k.contact_id from private.find_contacts(workspace_id, identities) k
+                                   union
+                                  select private.merge_target(lock_contacts_of.group_id) where lock_contacts_of.group_id is not null);
+    end loop;
+end;
+$$;
+comment on function private.lock_contacts_of is 'Locks identities and the contacts that have them, and a group.';
+
+create type private.established_contact as (contact public.contacts, created boolean);
+comment on type private.established_contact is 'A contact, and whether it was created for its identities.';
+
+create function private.establish_contact(
+    contact_id   uuid,
+    workspace_id uuid,
+    identities   jsonb,
+    kind         public.contact_kind,
+    profile      jsonb,
+    verified_by  text
+)
+    returns private.established_contact language plpgsql set search_path = ''
+as $$
+declare
+    contact public.contacts;
+    made    boolean := false;
+    proves  boolean;
+begin
+    select c.* into contact from public.contacts c where c.id = establish_contact.contact_id;
+    if not found then
+        insert into public.contacts (workspace_id, kind, first_name, last_name, title, source, attributes)
+        values (establish_contact.workspace_id, coalesce(establish_contact.kind, 'person'), profile ->> 'first_name', profile ->> 'last_name',
+                profile ->> 'title', profile ->> 'source', coalesce(profile -> 'attributes', '{}'))
+        returning * into contact;
+        made := true;
+        perform private.record_change(workspace_id, 'contact.created', contact.id, 'resolve');
+    end if;
+    proves := verified_by is not null and not made and not private.has_verified_identity(contact.id);
+    if private.attach_identities(contact, identities, verified_by) and not made then
+        perform private.record_change(workspace_id, 'contact.identified', contact.id, verified_by);
+    end if;
+    if proves then
+        perform private.drop_unproven(contact.id);
+    end if;
+    if profile <> '{}' and not made then
+        perform private.fill_profile(contact.id, profile);
+    end if;
+    return row(contact, made)::private.established_contact;
+end;
+$$;
+comment on function private.establish_contact is 'A locked contact (null: a new one) with these identities attached and what it lacks of a profile.';
+
 create function public.resolve_contact(
     identities   jsonb,
     workspace_id uuid                default null,
@@ -426,31 +489,19 @@ create function public.resolve_contact(
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    workspace constant uuid := private.enter_to_manage('workspace', workspace_id, 'admin');
-    locked    uuid[];
-    known     uuid[];
-    hinted    uuid[];
-    typed     boolean;
-    contact   public.contacts;
-    made      boolean := false;
-    proves    boolean;
+    workspace   constant uuid := private.enter_to_manage('workspace', workspace_id, 'admin');
+    known       uuid[];
+    hinted      uuid[];
+    typed       boolean;
+    contact     public.contacts;
+    established private.established_contact;
 begin
     if private.calling_kind() = 'key' then
         -- The machine vouches for what it names.
         verified_by := coalesce(verified_by, 'api_key');
     end if;
     if make then
-        perform private.lock_identities(workspace, identities);
-        loop
-            -- Locked before they are checked: another transaction may be verifying or merging them.
-            locked := array(select k.contact_id from private.find_contacts(workspace, identities) k
-                             union
-                            select private.merge_target(resolve_contact.group_id) where resolve_contact.group_id is not null);
-            perform private.lock_contacts(locked);
-            exit when locked @> array(select k.contact_id from private.find_contacts(workspace, identities) k
-                                       union
-                                      select private.merge_target(resolve_contact.group_id) where resolve_contact.group_id is not null);
-        end loop;
+        perform private.lock_contacts_of(workspace, identities, group_id);
     end if;
     select array_agg(distinct k.contact_id) filter (where not k.implied),
            -- A typed number does not identify a verified contact.
@@ -480,35 +531,18 @@ begin
         return jsonb_build_object('contact', private.describe_contact(contact.id), 'created', false);
     end if;
 
-    if typed and verified_by is not null and private.has_verified_identity(contact.id) then
-        -- The contact is verified by another identity, and these were only typed: they move to a new contact.
-        contact := null;
-    end if;
-    if contact.id is null then
-        insert into public.contacts (workspace_id, kind, first_name, last_name, title, source, attributes)
-        values (workspace, coalesce(resolve_contact.kind, 'person'), profile ->> 'first_name', profile ->> 'last_name',
-                profile ->> 'title', profile ->> 'source', coalesce(profile -> 'attributes', '{}'))
-        returning * into contact;
-        made := true;
-        perform private.record_change(workspace, 'contact.created', contact.id, 'resolve');
-    end if;
-    proves := verified_by is not null and not made and not private.has_verified_identity(contact.id);
-    if private.attach_identities(contact, identities, verified_by) and not made then
-        perform private.record_change(workspace, 'contact.identified', contact.id, verified_by);
-    end if;
-    if proves then
-        perform private.drop_unproven(contact.id);
-    end if;
-    if profile <> '{}' and not made then
-        perform private.fill_profile(contact.id, profile);
-    end if;
+    established := private.establish_contact(
+        -- Identities that were only typed, of a contact that is verified by another one, move to a new contact.
+        case when not (typed and verified_by is not null and private.has_verified_identity(contact.id)) then contact.id end,
+        workspace, identities, resolve_contact.kind, profile, verified_by);
+    contact     := established.contact;
     if resolve_contact.group_id is not null then
         if contact.kind = 'group' then
             raise sqlstate 'PT422' using message = 'group_in_group';
         end if;
         perform private.join_group(workspace, private.merge_target(resolve_contact.group_id), contact.id, group_role);
     end if;
-    return jsonb_build_object('contact', private.describe_contact(contact.id), 'created', made);
+    return jsonb_build_object('contact', private.describe_contact(contact.id), 'created', established.created);
 end;
 $$;
 comment on function public.resolve_contact is 'The contact with the identities [{kind, key, value, implied?}]: {contact, created}, or {conflict: [ids]} if they lead to several contacts. make: creates the contact and adds what is missing. Owners and admins.';
@@ -654,7 +688,7 @@ grant execute on function
 grant execute on function
     private.join_group, private.leave_group, private.describe_contact, private.has_verified_identity, private.lock_identities,
     private.find_contacts, private.fill_profile, private.without_values, private.without_unproven, private.drop_unproven,
-    private.attach_identities, public.resolve_contact, private.change_tags,
+    private.attach_identities, private.lock_contacts_of, private.establish_contact, public.resolve_contact, private.change_tags,
     public.set_contact_tags, private.lock_merge_target
     to service_role, switchboard;
 

@@ -13,12 +13,13 @@ create table public.conversations (
     persona_id   uuid         not null,
     space_id     uuid,
     channel      text         not null default 'web',
+    channel_id   uuid,
     thread_key   text         not null,
     proof        public.proof,
     created_at   timestamptz  not null default now(),
     constraint conversations_pkey              primary key (id),
     constraint conversations_workspace_key     unique (workspace_id, id),
-    constraint conversations_key               unique nulls not distinct (workspace_id, contact_id, user_id, persona_id, channel, thread_key),
+    constraint conversations_key               unique nulls not distinct (workspace_id, contact_id, user_id, persona_id, channel, channel_id, thread_key),
     constraint conversations_contact_id_fkey   foreign key (workspace_id, contact_id) references public.contacts (workspace_id, id) on delete cascade,
     constraint conversations_persona_id_fkey   foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) deferrable initially deferred,
     constraint conversations_space_id_fkey     foreign key (workspace_id, space_id) references public.spaces (workspace_id, id) on delete set null (space_id),
@@ -30,12 +31,16 @@ create table public.conversations (
 comment on table public.conversations is 'The lasting thread between one contact (or one user) and one persona, under a channel and a thread key.';
 comment on column public.conversations.contact_id is 'Null: the owner''s side, where a member talks with the persona.';
 comment on column public.conversations.user_id is 'A Supabase user. Kept when the user is deleted, so that the key stays unique.';
+comment on column public.conversations.channel is 'web, or the kind of the channel in which it takes place.';
+comment on column public.conversations.channel_id is 'The channel in which it takes place; null: the web. Kept when the channel is deleted, so that the key stays unique.';
+comment on column public.conversations.thread_key is 'In a channel the chat''s id there; followed by : and the topic, if it is one of a forum.';
 comment on column public.conversations.proof is 'asserted: opened without proof, isolated from the other conversations of the contact.';
 alter table public.conversations enable row level security;
 create index conversations_contact_id_idx on public.conversations (contact_id);
 create index conversations_user_id_idx on public.conversations (user_id);
 create index conversations_persona_id_idx on public.conversations (persona_id);
 create index conversations_space_id_idx on public.conversations (space_id, thread_key);
+create index conversations_channel_id_idx on public.conversations (channel_id, thread_key) where channel_id is not null;
 create index conversations_id_idx on public.conversations using hash (id);
 
 create function private.own_conversations()
@@ -59,7 +64,8 @@ $$;
 comment on function private.own_conversations is 'The conversations of the signed-in user or API key (the owner''s side only for a member), those assigned to the user as a member, and those of sessions that the key opened.';
 
 create function private.find_or_create_conversation(
-    contact_id uuid, user_id uuid, persona_id uuid, space_id uuid, thread_key text, proof public.proof)
+    contact_id uuid, user_id uuid, persona_id uuid, space_id uuid, thread_key text, proof public.proof,
+    channel text default 'web', channel_id uuid default null)
     returns public.conversations language plpgsql set search_path = ''
 as $$
 declare
@@ -76,7 +82,8 @@ begin
              where c.contact_id = contact
                and c.user_id is not distinct from find_or_create_conversation.user_id
                and c.persona_id = find_or_create_conversation.persona_id
-               and c.channel = 'web'
+               and c.channel = find_or_create_conversation.channel
+               and c.channel_id is not distinct from find_or_create_conversation.channel_id
                and c.thread_key = find_or_create_conversation.thread_key
                for no key update;
         else
@@ -98,10 +105,11 @@ begin
                 continue;
             end if;
         end if;
-        insert into public.conversations (workspace_id, contact_id, user_id, persona_id, space_id, thread_key, proof)
+        insert into public.conversations (workspace_id, contact_id, user_id, persona_id, space_id, thread_key, proof, channel, channel_id)
         values (private.entered_workspace(), contact, find_or_create_conversation.user_id,
                 find_or_create_conversation.persona_id, find_or_create_conversation.space_id,
-                find_or_create_conversation.thread_key, find_or_create_conversation.proof)
+                find_or_create_conversation.thread_key, find_or_create_conversation.proof,
+                find_or_create_conversation.channel, find_or_create_conversation.channel_id)
         on conflict on constraint conversations_key do nothing
         returning * into conversation;
         exit when found;

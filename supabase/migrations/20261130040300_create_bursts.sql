@@ -10,6 +10,7 @@ create function private.join_turn(
     session           public.sessions,
     workspace         public.workspaces,
     persona           public.personas,
+    sender_id         uuid,
     message           text,
     client_message_id text,
     metadata          jsonb,
@@ -48,7 +49,7 @@ begin
                                       client_message_id)
     values (conversation.workspace_id, conversation.id, session.id, turn.id,
             case when conversation.contact_id is null then 'user' else 'contact' end::public.message_role,
-            conversation.contact_id, conversation.user_id, join_turn.message, join_turn.metadata, join_turn.client_message_id)
+            sender_id, conversation.user_id, join_turn.message, join_turn.metadata, join_turn.client_message_id)
     returning m.id into joined;
     update public.sessions s
        set status = case when s.taken_over_by is null then 'active' else s.status end, message_count = s.message_count + 1,
@@ -64,7 +65,8 @@ create function private.asked_messages(turn_id uuid)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
-    return (select jsonb_agg(jsonb_build_object('id', m.id, 'text', m.text, 'metadata', m.metadata) order by m.created_at, m.id)
+    return (select jsonb_agg(jsonb_build_object(
+                'id', m.id, 'text', coalesce(m.speaker || ': ', '') || m.text, 'metadata', m.metadata) order by m.created_at, m.id)
               from public.messages m
              where m.turn_id = asked_messages.turn_id
                and m.role <> 'persona');

@@ -57,7 +57,7 @@ as $$
 begin
     return (select coalesce(jsonb_agg(jsonb_build_object('role', h.role, 'text', h.text, 'created_at', h.created_at)
                                                  order by h.created_at, h.id), '[]')
-              from (select m.id, m.role, m.text, m.created_at
+              from (select m.id, m.role, coalesce(m.speaker || ': ', '') || m.text as text, m.created_at
                       from public.messages m
                      where m.conversation_id = history_before_retry.conversation_id
                        and (m.turn_id is null or m.turn_id <> all (attempts))
@@ -67,11 +67,10 @@ end;
 $$;
 comment on function private.history_before_retry is 'A conversation''s last messages, oldest first, without those of the attempts to answer a message.';
 
-create function public.retry_turn(turn_id uuid, attempt_id uuid default null, client jsonb default '{}')
+create function private.restart_turn(failed public.turns, attempt_id uuid, client jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    failed       public.turns   := private.enter_turn(turn_id);
     conversation public.conversations;
     session      public.sessions;
     persona      public.personas;
@@ -103,7 +102,7 @@ begin
 
     select t.* into turn from public.turns t where t.retry_of = failed.id;
     if found then
-        is_repeat := turn.status <> 'active' or retry_turn.attempt_id is null or turn.attempt_id is distinct from retry_turn.attempt_id;
+        is_repeat := turn.status <> 'active' or restart_turn.attempt_id is null or turn.attempt_id is distinct from restart_turn.attempt_id;
         if not is_repeat and turn.fallback_persona_id is not null then
             answering := private.fallback_of(persona);
         end if;
@@ -123,7 +122,7 @@ begin
                    last_activity_at = clock_timestamp()
              where s.id = session.id;
             insert into public.turns (workspace_id, conversation_id, session_id, attempt_id, retry_of, deadline, lease_until)
-            select session.workspace_id, conversation.id, session.id, retry_turn.attempt_id, failed.id,
+            select session.workspace_id, conversation.id, session.id, restart_turn.attempt_id, failed.id,
                    c.moment + make_interval(secs => persona.time_limit_seconds), c.moment + private.turn_lease()
               from clock_timestamp() as c (moment)
             returning * into turn;
@@ -147,8 +146,15 @@ begin
            || jsonb_build_object('limits', coalesce(taken, '[]'), 'messages', asked, 'space_id', conversation.space_id);
 end;
 $$;
+comment on function private.restart_turn is 'What retry_turn does, in the entered workspace.';
+
+create function public.retry_turn(turn_id uuid, attempt_id uuid default null, client jsonb default '{}')
+    returns jsonb language sql set search_path = ''
+as $$
+    select private.restart_turn(private.enter_turn(turn_id), attempt_id, client);
+$$;
 comment on function public.retry_turn is 'Answers the messages of the conversation''s last turn anew, if that turn failed, timed out or was cancelled, or returns the retry that was started before: as start_turn, with messages ([{id, text, metadata}]) and space_id.';
 
 grant execute on function
-    private.attempts_of, private.require_retryable, private.history_before_retry, public.retry_turn
+    private.attempts_of, private.require_retryable, private.history_before_retry, private.restart_turn, public.retry_turn
     to switchboard;

@@ -221,6 +221,7 @@ begin
     returning * into message;
     -- Only incoming messages restart the idle timeout.
     update public.sessions s set message_count = s.message_count + 1 where s.id = session.id;
+    perform private.queue_sending(message.id, message.conversation_id) where session.channel <> 'web';
     return private.describe_message(message, true);
 end;
 $$;

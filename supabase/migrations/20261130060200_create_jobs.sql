@@ -172,6 +172,21 @@ as $$
 $$;
 comment on function public.claim_jobs is 'Claims due jobs for a worker: {jobs: [{id, workspace_id, kind, attempts, tries, payload, event}]}; tries are the attempts that count. A lease in seconds.';
 
+create function public.renew_job(job_id uuid, attempt integer, lease_seconds integer)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    perform private.enter();
+    update public.jobs j
+       set lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
+     where j.id = renew_job.job_id
+       and j.status = 'running'
+       and j.attempts = attempt;
+    return private.job_state(job_id);
+end;
+$$;
+comment on function public.renew_job is 'Renews the lease of the claimed attempt of a job that takes long.';
+
 create function public.complete_job(job_id uuid, attempt integer)
     returns jsonb language plpgsql set search_path = ''
 as $$
@@ -336,7 +351,7 @@ $$;
 comment on function private.job_state is 'What stands of a job: {status, next_attempt_at}.';
 
 grant execute on function
-    private.claim_due_jobs, private.event_of_job, private.hold_followers, public.claim_jobs, public.complete_job,
+    private.claim_due_jobs, private.event_of_job, private.hold_followers, public.claim_jobs, public.renew_job, public.complete_job,
     public.fail_job, public.postpone_job
     to switchboard;
 

@@ -27,6 +27,25 @@ create policy "Switchboard changes the workspace it manages"
     using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
 
+-- Who may see attachments: the members who read the message.
+
+grant select on public.attachments to authenticated;
+grant select, insert on public.attachments to switchboard;
+grant all on public.attachments to service_role;
+
+create policy "Members read the attachments of messages that they read"
+    on public.attachments for select to authenticated
+    using (workspace_id in (select private.admin_workspaces())
+           or (workspace_id in (select private.member_workspaces()) and conversation_id in (select private.own_conversations())));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.attachments for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.attachments for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
 -- Who may see the audit: admins and owners. It only grows.
 
 grant insert on public.audit_events to switchboard;
@@ -476,6 +495,30 @@ create policy "Switchboard changes the workspace it entered"
 -- Who may see members with their emails: the members of the workspace.
 
 grant select on public.member_details to authenticated, service_role;
+
+-- Who may see what became of a sent message: the members who read the message.
+
+grant select on public.message_deliveries to authenticated;
+grant select, insert, update on public.message_deliveries to switchboard;
+grant all on public.message_deliveries to service_role;
+
+create policy "Members read the deliveries of messages that they read"
+    on public.message_deliveries for select to authenticated
+    using (workspace_id in (select private.admin_workspaces())
+           or (workspace_id in (select private.member_workspaces()) and conversation_id in (select private.own_conversations())));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.message_deliveries for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.message_deliveries for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.message_deliveries for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may read the words of messages: the readers of the messages.
 

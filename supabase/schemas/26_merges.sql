@@ -174,6 +174,7 @@ begin
       into threads
       from public.conversations c
       join public.conversations o on o.contact_id = standing.id and o.persona_id = c.persona_id and o.channel = c.channel
+                                 and o.channel_id is not distinct from c.channel_id
                                  and o.thread_key = c.thread_key and o.user_id is not distinct from c.user_id
      where c.contact_id = contact.id;
     select coalesce(jsonb_object_agg(f.name, jsonb_build_object('kept', f.kept, 'other', f.other)), '{}')
@@ -300,6 +301,7 @@ begin
                         where o.contact_id = standing.id
                           and o.persona_id = c.persona_id
                           and o.channel = c.channel
+                          and o.channel_id is not distinct from c.channel_id
                           and o.thread_key = c.thread_key
                           and o.user_id is not distinct from c.user_id)
     ), renamed as (

@@ -72,6 +72,13 @@ begin
        set message_count = s.message_count + (select count(*) from added)
      where s.id = session.id
     returning s.* into after;
+    if after.channel <> 'web' then
+        perform private.queue_sending(m.id, m.conversation_id)
+           from public.messages m
+          where m.session_id = after.id
+            and m.client_message_id like 'template:' || template.id || ':%'
+          order by m.created_at;
+    end if;
     return after;
 end;
 $$;

@@ -130,7 +130,7 @@ create table public.messages (
 comment on table public.messages is 'Messages; each one names its sender.';
 comment on column public.messages.partial is 'The answer was cancelled, timed out or failed after this text.';
 comment on column public.messages.client_message_id is 'The client''s id of a member''s message, which has no turn, or of a message that joined a turn: a repeat returns the first one. The message that started a turn has the turn''s.';
-comment on column public.messages.speaker is 'Of what a contact''s device heard: who spoke, as the device names them; null: the contact.';
+comment on column public.messages.speaker is 'Who spoke, where it is not only the conversation''s contact: of what a contact''s device heard, as the device names them; in a group, as the messenger does. Null: the contact.';
 comment on column public.messages.changed_at is 'When the text last changed, under the lock of the conversation; null: never. Only what a device hears, or a provider''s user edits, changes.';
 alter table public.messages enable row level security;
 create index messages_conversation_id_idx on public.messages (conversation_id, created_at);
@@ -196,6 +196,7 @@ begin
     -- The session is locked before the turn, as in start_turn, so that two writers cannot deadlock. With both locked, the
     -- statements below see all flushed text.
     select t.workspace_id, t.conversation_id, t.session_id, t.status, coalesce(t.fallback_persona_id, s.persona_id) as persona_id,
+           s.channel <> 'web' and close_turn.status = 'completed' as is_sent,
            -- A session that is taken over ends with the first answer after it is handed back.
            p.session_policy = 'per_message' and s.status in ('active', 'paused') and s.taken_over_by is null as ends_session
       into known
@@ -251,6 +252,9 @@ begin
         select known.workspace_id, 'turn.' || status, turn.id, close_turn.error_code
          where status <> 'completed';
     end if;
+    if known.is_sent and ended.message_id is not null then
+        perform private.queue_sending(ended.message_id, known.conversation_id);
+    end if;
     if not ended.ordinary then
         perform private.record_result(t, p, close_turn.status, close_turn.error_code)
            from public.turns t, public.personas p
@@ -287,9 +291,10 @@ create function private.turn_history(conversation_id uuid, other_than_turn uuid,
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
+    -- In a group, and of what a device heard, a message says who spoke.
     return (select coalesce(jsonb_agg(jsonb_build_object('role', h.role, 'text', h.text, 'created_at', h.created_at)
                                                  order by h.created_at, h.id), '[]')
-              from (select m.id, m.role, m.text, m.created_at
+              from (select m.id, m.role, coalesce(m.speaker || ': ', '') || m.text as text, m.created_at
                       from public.messages m
                      where m.conversation_id = turn_history.conversation_id
                        and (other_than_turn is null or m.turn_id is distinct from other_than_turn)

@@ -237,6 +237,7 @@ create function private.insert_turn(
     conversation      public.conversations,
     session           public.sessions,
     persona           public.personas,
+    sender_id         uuid,
     message           text,
     client_message_id text,
     attempt_id        uuid,
@@ -262,7 +263,7 @@ begin
         insert into public.messages as m (workspace_id, conversation_id, session_id, turn_id, role, contact_id, user_id, text, metadata)
         select conversation.workspace_id, conversation.id, session.id, (o.turn).id,
                case when conversation.contact_id is null then 'user' else 'contact' end::public.message_role,
-               conversation.contact_id, conversation.user_id, insert_turn.message, insert_turn.metadata
+               sender_id, conversation.user_id, insert_turn.message, insert_turn.metadata
           from opened o
         returning m.id
     ), counted as (
@@ -385,6 +386,72 @@ end;
 $$;
 comment on function private.repeat_turn is 'The turn that a repeated message started or joined; to be answered only by the request that started it. Refuses another message under the same id.';
 
+create function private.accept_message(
+    conversation      public.conversations,
+    workspace         public.workspaces,
+    sender_id         uuid,
+    persona_id        uuid,
+    message           text,
+    client_message_id text,
+    attempt_id        uuid,
+    metadata          jsonb,
+    client            jsonb,
+    limits            jsonb,
+    taking            jsonb,
+    last_try          boolean
+)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    known   private.message_context;
+    begun   private.started_turn;
+    session public.sessions;
+    persona public.personas;
+    taken   jsonb;
+    joined  jsonb;
+begin
+    -- 1. A repeat of a message that started or joined a turn before returns that turn. It is refused if it carries another
+    --    message: without a token, the message is all that the id's sender is known by.
+    known   := private.read_message_context(conversation, persona_id, client_message_id, limits);
+    persona := known.persona;
+    if (known.turn).id is not null then
+        return private.repeat_turn(known.turn, conversation, workspace, persona, client_message_id, attempt_id, message, metadata);
+    end if;
+    if known.is_used_up then
+        perform private.check_limits(limits);
+    end if;
+
+    -- 2. The session, locked, with no turn running in it, unless the message joins that turn.
+    session := private.find_or_create_session(conversation, client);
+    if known.is_running then
+        joined := private.join_turn(conversation, session, workspace, persona, sender_id, message, client_message_id, metadata, limits);
+        if joined is not null then
+            return joined;
+        end if;
+    end if;
+    known.is_guarded := known.is_guarded and session.taken_over_by is null and private.check_breaker(persona);
+    if known.is_running then
+        perform private.end_running_turn(session, persona, last_try);
+        -- A per_message session ended with its turn.
+        session := private.find_or_create_session(conversation, client);
+    end if;
+
+    -- 3. The message and its turn.
+    begun := private.insert_turn(conversation, session, persona, sender_id, message, client_message_id, attempt_id, metadata);
+
+    -- 4. The rows that many transactions wait for come last: always the breakers, in their order, before the limits, as
+    --    end_running_turn may have locked the breakers already. So two messages never deadlock.
+    if known.is_guarded then
+        persona := private.pass_breaker(persona, begun.turn);
+    end if;
+    taken := private.take_limits(taking);
+
+    return private.describe_turn(begun.turn, conversation, workspace, persona, begun.message_id, false, begun.history)
+           || jsonb_build_object('limits', taken);
+end;
+$$;
+comment on function private.accept_message is 'Stores a message in a locked conversation and opens its turn, or returns the turn that it joins, or that the same client message started or joined before. sender_id is the contact who wrote it, in a group one of its participants; limits are checked at first, and those of taking are taken. Raises SB001 with a refusal.';
+
 create function public.start_turn(
     space_id          uuid,
     message           text,
@@ -405,14 +472,8 @@ as $$
 declare
     caller       constant jsonb := private.claims() -> 'caller';
     place        record;
-    known        private.message_context;
-    begun        private.started_turn;
     conversation public.conversations;
-    session      public.sessions;
-    persona      public.personas;
     limits       jsonb;
-    taken        jsonb;
-    joined       jsonb;
     refusal      text;
 begin
     if space_id is null then
@@ -435,58 +496,25 @@ begin
                                       place.space, email, email_key, email_hmac, identity_token, thread_key, client_message_id, client)
                          end;
 
-        -- 2. A repeat of a message that started or joined a turn before returns that turn. It is refused if it carries another
-        --    message: without a token, the message is all that the id's sender is known by.
-        known   := private.read_message_context(conversation, persona_id, client_message_id, limits);
-        persona := known.persona;
-        if (known.turn).id is not null then
-            return private.repeat_turn(known.turn, conversation, place.workspace, persona, client_message_id, attempt_id, message, metadata);
-        end if;
-        if known.is_used_up then
-            perform private.check_limits(limits);
-        end if;
-
-        -- 3. The session, locked, with no turn running in it, unless the message joins that turn.
-        session := private.find_or_create_session(conversation, client);
-        if known.is_running then
-            joined := private.join_turn(conversation, session, place.workspace, persona, message, client_message_id, metadata, limits);
-            if joined is not null then
-                return joined;
-            end if;
-        end if;
-        known.is_guarded := known.is_guarded and session.taken_over_by is null and private.check_breaker(persona);
-        if known.is_running then
-            perform private.end_running_turn(session, persona, last_try);
-            -- A per_message session ended with its turn.
-            session := private.find_or_create_session(conversation, client);
-        end if;
-
-        -- 4. The message and its turn.
-        begun := private.insert_turn(conversation, session, persona, message, client_message_id, attempt_id, metadata);
-
-        -- 5. The rows that many transactions wait for come last: always the breakers, in their order, before the limits, as
-        --    end_running_turn may have locked the breakers already. So two messages never deadlock.
-        if known.is_guarded then
-            persona := private.pass_breaker(persona, begun.turn);
-        end if;
-        taken := private.take_limits(
+        -- 2. The message and its turn.
+        return private.accept_message(
+            conversation, place.workspace, conversation.contact_id, persona_id, message, client_message_id, attempt_id, metadata, client,
+            limits,
             -- A caller without a token arrives with each message; a user, or the contact of a key, with each new conversation.
             case when caller ->> 'kind' = 'anonymous'
                    or (caller ->> 'kind' in ('user', 'key') and conversation.contact_id is not null and conversation.created_at = now())
                  then private.arrival_limits(place.space, client ->> 'address') || limits
-                 else limits end);
+                 else limits end,
+            last_try);
     exception when sqlstate 'SB001' then
         get stacked diagnostics refusal = pg_exception_detail;
         return private.refuse_turn(refusal::jsonb, limits);
     end;
-
-    return private.describe_turn(begun.turn, conversation, place.workspace, persona, begun.message_id, false, begun.history)
-           || jsonb_build_object('limits', taken);
 end;
 $$;
 comment on function public.start_turn is 'Accepts a message in a space, or of a member to a persona (space_id null): conversation, session, link, message and turn, or the turn that the message joins, or that the same client message started or joined before. After a refusal with stopping: true the caller tries again, at last with last_try.';
 
 grant execute on function
     private.enter_persona, private.open_own_conversation, private.open_conversation_of_user, private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
-    private.refuse_turn, private.contact_facts, private.describe_turn, private.repeat_turn, public.start_turn
+    private.refuse_turn, private.contact_facts, private.describe_turn, private.repeat_turn, private.accept_message, public.start_turn
     to switchboard;

@@ -125,9 +125,7 @@ begin
             contact, caller_role, space,
             coalesce(persona_id, space.persona_id,
                      -- The persona of the contact's newest conversation.
-                     (select c.persona_id
-                        from public.conversations c
-                       where c.contact_id = contact
+                     (select c.persona_id from public.conversations c where c.contact_id = contact
                        order by c.created_at desc, c.id desc
                        limit 1)), null);
     end if;
@@ -145,6 +143,7 @@ begin
            last_activity_at = case when capture_message.role = 'contact' then clock_timestamp() else s.last_activity_at end,
            status           = case when capture_message.role = 'contact' and s.taken_over_by is null then 'active' else s.status end
      where s.id = session.id;
+    perform private.queue_sending(message.id, message.conversation_id) where session.channel <> 'web' and role <> 'contact';
     perform private.record_audit('message.captured', message.id, member, null);
     return private.describe_message(message, true);
 end;

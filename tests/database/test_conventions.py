@@ -123,8 +123,8 @@ async def test_what_every_turn_calls_is_planned_once(admin: asyncpg.Connection) 
         seen.add(name)
         reached |= set(re.findall(r"\b(?:private|public)\.\w+(?=\()", functions[name]["body"])) & functions.keys()
     assert len(seen) > 20
-    # Only called for a refusal, for a proof, or for a member's own conversation.
+    # Only called for a refusal, for a proof, for a member's own conversation, or in a channel.
     rarely_called = {"limit_refusal", "breaker_refusal", "count_breaker_refusal", "turn_state", "is_signed"}
-    rarely_called |= {"calling_user", "workspace_of"}
+    rarely_called |= {"calling_user", "workspace_of", "call_function"}
     planned_anew = {name.removeprefix("private.") for name in seen if functions[name]["language"] == "sql"}
     assert planned_anew == rarely_called

@@ -96,7 +96,8 @@ class Caller:
     async def request(self, method: str, path: str, body: Any, token: str) -> tuple[int, Any]:
         """A request; a text is sent as curl sends it. The events of a stream are an answer by their names."""
         headers = {"apikey": self.stack.publishable_key, "Sec-CH-UA": '"Chromium"'}
-        headers |= {"Authorization": token if " " in token else f"Bearer {token}"} if token else {}
+        name, _, value = token.rpartition(": ")
+        headers |= {name or "Authorization": value if " " in token else f"Bearer {value}"} if token else {}
         sent: dict[str, Any] = {} if body is None else {"json": body}
         if isinstance(body, str):
             sent, headers = {"data": body}, headers | {"Content-Type": "application/x-www-form-urlencoded"}

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import shlex
 import subprocess
 import sys
@@ -22,6 +23,11 @@ from cli.__main__ import main
 from lib import personas
 from local.paths import REPOSITORY
 from local.stack import Stack
+from tests.standins import discord, telegram, whatsapp
+from tests.standins.discord import Discord
+from tests.standins.messenger import Fault, MessengerApi
+from tests.standins.telegram import Telegram
+from tests.standins.whatsapp import WhatsApp
 
 Environment = dict[str, str | None]
 
@@ -573,3 +579,41 @@ async def test_templates_are_made_changed_listed_and_removed(
     assert await cli.told(f"template list {workspace}") == [bare]
     await cli.told(f"template remove {made['id']}")
     assert await cli.told(f"template list {workspace}") == []
+
+
+@pytest.mark.parametrize(
+    ("api", "token", "options", "set_up"),
+    [
+        (Telegram(), telegram.TOKEN, "--chat 42", ["getMe", "setWebhook", "sendMessage"]),
+        (WhatsApp(), whatsapp.TOKEN, f"--external-id {whatsapp.NUMBER} --account 7 --chat 42",
+         ["fields=display_phone_number,verified_name", "subscribed_apps", "messages"]),
+        (Discord(), discord.TOKEN, "", ["@me", "commands", "@me"]),
+    ],
+    ids=["telegram", "whatsapp", "discord"],
+)  # fmt: skip
+async def test_a_channel_is_connected_by_one_command_that_can_be_repeated(
+    cli: Switchboard, workspace: str, tmp_path: Path, api: MessengerApi, token: str, options: str, set_up: list[str]
+) -> None:
+    kind = type(api).__name__.lower()
+    secret = tmp_path / "secret"
+    secret.write_text("the-app-secret\n")
+    persona = (await cli.told(f"persona create {workspace} demo Guide"))["id"]
+    await cli.told(f"workspace allow-networks {workspace} --network 127.0.0.0/8")
+    async with api:
+        connect = (
+            f"channel connect {kind} {workspace} --persona {persona} --token-file - --url https://api.test/"
+            f" --api-base {api.url} {options}" + (f" --app-secret-file {secret}" if kind == "whatsapp" else "")
+        )
+        first, again = [await cli.told(connect, stdin=f"{token}\n") for _ in range(2)]
+        assert again == first | {"test_message_id": again["test_message_id"]}
+        assert first["webhook_url"] == f"https://api.test/webhooks/{kind}/{first['channel_id']}"
+        assert bool(first["verify_token"]) == (kind == "whatsapp")
+        assert [re.split(r"[/?]", call.path)[-1] for call in api.received] == set_up * 2
+        (channel,) = await cli.told(f"channel list {workspace}")
+        assert (channel["has_token"], channel["has_verify_secret"], channel["persona_id"]) == (True, True, persona)
+        api.faults.append(Fault(401, {"description": "Unauthorized"}))
+        await cli.fails(connect, 2, "The provider says: 401", stdin="wrong")
+    if kind == "telegram":
+        asked = api.received[1].document
+        assert (asked["url"], asked["allowed_updates"]) == (first["webhook_url"], ["message", "edited_message"])
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,256}", asked["secret_token"])

@@ -18,6 +18,7 @@ from local.stack import Stack
 from tests.e2e.calls import NONE, SOME, Caller, Other, Row, absent
 from tests.functions.conftest import add_workspace
 from tests.functions.people import staff_of
+from tests.standins import telegram
 from tests.standins.avinode import ACCESS_TOKEN, API_TOKEN, Avinode
 from tests.standins.n8n import N8n
 
@@ -356,8 +357,18 @@ ISOLATION = (
         back={"id": "{one}"}),
     Row("Command line: chat", "switchboard chat --sender telegram:42", status=2,
         differs="the command line manages and does not chat (also --contact-id)"),
-    *(Row("Channels", f"POST /api/webhooks/{channel}", {}, status=status, later=CHANNELS)
-      for channel, status in (("telegram", 404), ("whatsapp", 422), ("discord", 422))),
+    *(Row("Manual: send Telegram message", "POST /api/webhooks/telegram/{channel}", by="telegram",
+          body=telegram.update(f"A secret of {sender}", sender=sender), back={"received": True})
+      for sender in (77, 78)),
+    Row("Manual: until they are processed", "do $$ begin for wait in 1..100 loop exit when (select count(*) from"
+        " public.messages where conversation_id in (select id from public.conversations where channel_id = '{channel}')"
+        " and role = 'persona') = 2; perform pg_sleep(0.1); end loop; end $$", by="database"),
+    *(row for sender, name in ((77, "ana"), (78, "ben")) for row in (
+        Row("Manual: contact auto-created", f"GET /api/contacts?identity=telegram:{sender}",
+            back={"items.*.name": [f"N{sender}"]}, keep={name: "items.0.id"}),
+        Row("Manual: separate sessions", f"GET /api/chat-sessions?contactId={{{name}}}",
+            back={"items.#": 1, "items.*.channel": ["telegram"]}, keep={f"chat_of_{name}": "items.0.id"}))),
+    Row("Manual: separate sessions", "GET /api/chat-sessions?text=secret+of+77", lists=["{chat_of_ana}"]),
     *absent("remember, recall, getKnowledgeMemories", "POST /api/memories", "POST /api/memories/recall",
             "GET /api/memories", "GET /rest/v1/memories", "GET /rest/v1/memory_history", later=MEMORY),
     Row("Memory model", "PATCH /api/personas/{persona}", {"memoryModel": "per_contact"}, status=422, later=MEMORY),
@@ -398,6 +409,10 @@ async def caller(stack: Stack, database: asyncpg.Connection) -> AsyncIterator[Ca
             "avinode", "the-password", f"{API_TOKEN} {ACCESS_TOKEN}", allowed_hosts=[avinode.host]
         )
         tokens["avinode"] = f"Basic {b64encode(f'{channel}:the-password'.encode()).decode()}"
+        known["channel"] = str(
+            await workspace.add_channel("telegram", "the-secret-token", columns={"persona_id": workspace.persona_id})
+        )
+        tokens["telegram"] = "X-Telegram-Bot-Api-Secret-Token: the-secret-token"
         yield Caller(stack, client, n8n, known, tokens)
 
 

@@ -24,7 +24,7 @@ from tests.functions.test_isolation import TEXTS, Belongings
 MEMBERS = ("agent", "owner", "key")
 CALLERS = ("anonymous", "contact", "stranger", *MEMBERS)
 CHECKS = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
-FEW = "--phases fuzzing,stateful --max-examples 1 --max-time 9"
+FEW = "--phases fuzzing,stateful --max-examples 1 --max-time 7"
 
 DESCRIBED = json.loads(FILE.read_text())
 ENDLESS = [

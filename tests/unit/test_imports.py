@@ -44,8 +44,8 @@ TURNS = """
     outbound.addresses personas personas.text
 """
 DELIVERIES = """
-    fields.external_refs jobs jobs.queue personas.failures providers providers.avinode webhooks webhooks.deliveries
-    webhooks.event_sender webhooks.handlers workflow workflow.avinode
+    channels channels.handlers fields.external_refs jobs jobs.queue personas.failures providers providers.avinode
+    webhooks webhooks.deliveries webhooks.event_sender webhooks.handlers workflow workflow.avinode
 """
 QUERIES = "database.management database.paging database.queries"
 SESSIONS = "fields.external_refs sessions workflow workflow.quoting"

@@ -118,6 +118,24 @@ webhook_secret('telegram', 'two') | secrets | system=verify-two former-channel_t
 webhook_secret('discord', 'channels.one') | system=not_found
 channel_connection(channels.one) | token | at_work=token-one
 channel_connection(channels.two) | token | at_work=token-two
+renew_job(jobs.{running,running_2}, 1, 60) | status | at_work=running
+# A chat of the group, whose message a bot has sent.
+accept_channel_message(channels.one, '-1', null, '{"identities": [{"kind": "telegram", "key": "-1", "value": "-1"}], \
+    "profile": {}}', 'hello', '1', mentions => '{/}') | conversation_id | at_work=new
+accept_channel_message(channels.two, '-1', null, null, 'hello', '1') | at_work
+edit_channel_message(channels.one, '-100', '1', 'x', now()) | changed | at_work=False
+edit_channel_message(channels.two, '-100', '1', 'x', now()) | at_work
+migrate_chat(channels.one, '-100', '-200', '[{"kind": "telegram", "key": "-100"}]') | contact_id | at_work=None
+migrate_chat(channels.two, '-100', '-200', '[]') | at_work
+record_business_message(channels.one, '-100', 'hello', '1', '[]') | taken_over | at_work=True
+record_business_message(channels.two, '-100', 'hello', '1', '[]') | at_work
+take_up_turn(turns.b_old, jobs.running) | state | at_work=ended
+take_up_turn(turns.c_old, jobs.running) | at_work
+open_sending(messages.chat_one) | channel.token | at_work=token-one
+open_sending(messages.chat_two) | at_work
+record_sending(messages.{chat_one,chat_two}, 0, 'sent') | at_work
+record_sending_status(channels.one, 'x', 'sent', null, messages.chat_one, 0) | changed | at_work=True
+record_sending_status(channels.two, 'x', 'sent', null, messages.chat_one, 0) | changed | at_work=False
 claim_jobs() | id | system=queued queued_2
 claim_jobs(1, 60, jobs.queued_2) | id | system=queued_2
 expire_idle_sessions() | timed_out | system=0
@@ -242,9 +260,9 @@ read_current_conversation() | conversation_id | *: None; guest: guest; agent: ag
 (public.session_events(sessions.c)).step | value | *: none; members service: understanding_request
 
 [authenticated service_role]
-read_session_stats() | sessions.total | *: 0; guest: 1; agent: 2; agent_key: 1; admin owner: 6; admin_2: 2
-read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; agent_key: 1; admin owner service: 6
-read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2 service: 2
+read_session_stats() | sessions.total | *: 0; guest: 1; agent: 2; agent_key: 1; admin owner: 7; admin_2: 3
+read_session_stats(workspaces.one) | sessions.total | *: 0; guest: 1; agent: 2; agent_key: 1; admin owner service: 7
+read_session_stats(workspaces.two) | sessions.total | *: 0; admin_2 service: 3
 # A caller that sees no session of a contact does not learn that there is one.
 read_contact_timeline(contacts.b) | session_id | read=None None None b b b_old b_old; agent: None None None b b
 read_contact_timeline(contacts.c) | read

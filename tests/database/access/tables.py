@@ -74,6 +74,8 @@ turn_chunks                    | EOE | a c position=10 | piece=x | entered; admi
     C: c
 messages                       | EEO | a c | text=x | entered; admins; agent: agent b; guest: guest; A: a; \
     A_typed: a_arrival; B: b b_old b_old_answer; C: c
+message_deliveries             | EEO | chat_one chat_two part=1 | error=x | entered; admins
+attachments                    | EOO | chat_one chat_two place=1 | name=x | entered; admins
 conversation_messages of messages | operators; admins; agent: agent b; guest: guest; contact:; A: a; \
     A_typed: a_arrival; B: b b_old b_old_answer; C: c
 message_words of messages      | operators; admins; agent: agent b; guest: guest; A: a; A_typed: a_arrival; \
@@ -96,9 +98,10 @@ contact_details of contacts | entered; members
 contact_activity of contacts | operators; members
 contacts_by_tag of contacts | service: b c; authenticated: ; agent admin owner: b; admin_2: c
 contacts_by_space of contacts | service: a b guest c; authenticated: ; admin owner: a b guest; agent: b; admin_2: c
-contacts_by_activity of contacts | service: a b guest c; authenticated: ; admin owner: a b guest; agent: b; admin_2: c
-contacts_without_session of contacts | service: group_one group_two d old_one old_two; authenticated: ; \
-    admin owner: group_one old_one; agent: a guest group_one old_one; admin_2: group_two d old_two
+contacts_by_activity of contacts | service: a b guest group_one c group_two; authenticated: ; \
+    admin owner: a b guest group_one; agent: b; admin_2: c group_two
+contacts_without_session of contacts | service: d old_one old_two; authenticated: ; \
+    admin owner: old_one; agent: a guest group_one old_one; admin_2: d old_two
 contact_conflict_details of contact_conflicts | entered; members
 member_details of workspace_members | operators; members
 workspace_settings of workspaces | entered; members

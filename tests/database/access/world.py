@@ -78,6 +78,7 @@ conversations: contact_id=contacts.* persona_id=personas.~ space_id=spaces.~ thr
     b: thread_key=arrival:2 proof=asserted
     guest: user_id=users.*
     agent: user_id=users.* contact_id=null proof=null
+    chat_one chat_two: contact_id=contacts.group_~ space_id=null channel=telegram channel_id=channels.~ thread_key=-100
 sessions: conversation_id=conversations.* contact_id=contacts.* persona_id=personas.~ status=active
     c:
     a:
@@ -85,6 +86,7 @@ sessions: conversation_id=conversations.* contact_id=contacts.* persona_id=perso
     b: assigned_user_id=users.agent opened_by_key_id=api_keys.agent_key
     guest: user_id=users.*
     agent: user_id=users.* contact_id=null
+    chat_one chat_two: contact_id=contacts.group_~ channel=telegram
     b_old: conversation_id=conversations.b contact_id=contacts.b status=completed ended_at=LONG_AGO \
         last_activity_at=LONG_AGO
     c_old: conversation_id=conversations.c contact_id=contacts.c status=completed ended_at=LONG_AGO \
@@ -135,6 +137,11 @@ messages: conversation_id=conversations.* session_id=sessions.* turn_id=turns.* 
     b_old_answer: conversation_id=conversations.b session_id=sessions.b_old turn_id=turns.b_old role=persona \
         persona_id=personas.one
     agent: role=user user_id=users.*
+    chat_one chat_two: turn_id=null role=persona persona_id=personas.~ text=hello
+message_deliveries: message_id=messages.* conversation_id=conversations.* part=0
+    chat_one chat_two:
+attachments: message_id=messages.* conversation_id=conversations.* place=0 kind=image
+    chat_one chat_two:
 device_links: uid=device-* user_id=users.guest
     one two:
 device_sessions: external_id=device-* user_id=users.guest linked_with=session_id linked_at=NOW

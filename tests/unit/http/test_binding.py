@@ -18,7 +18,6 @@ from tests.unit.conftest import CRON_SECRET
 from tests.unit.http import test_request_body
 
 SPACE = uuid4()
-TOKENS = {"user": hs256(user_claims()), "cron": CRON_SECRET, "nonsense": "x"}
 
 
 class Given(Body):
@@ -126,7 +125,8 @@ async def for_users(caller: Contact | User | System, space_id: UUID, given: Give
 async def test_the_route_tables_callers_are_refused_before_ids_and_bodies(
     kinds: tuple[CallerKind, ...], token: str | None, returned: str
 ) -> None:
-    known = TOKENS | {"contact": hs256(contact_claims())}
+    user, contact = hs256(user_claims()), hs256(contact_claims())
+    known = {"user": user, "contact": contact, "cron": CRON_SECRET, "nonsense": "x"}
     headers = {} if token is None else {"authorization": f"Bearer {known[token]}"}
     request = asked(b"{", path={"space_id": "x"}, **headers)
     assert await answer(for_users, request, "POST", *kinds) == returned

@@ -8,7 +8,7 @@ import pytest
 from lib import errors
 from lib.jobs import queue as jobs
 from lib.jobs.queue import Job, RunReport
-from tests.unit.sql_functions import SqlFunctions, raised
+from tests.unit.sql_functions import SqlFunctions, raised, refused
 
 WORKSPACE = uuid4()
 
@@ -100,6 +100,22 @@ async def test_the_worker_looks_for_jobs_that_are_queued_while_it_is_awake(
     assert await run(queue_another) == RunReport(processed=2, failed=0, remaining=False)
 
 
+async def test_the_worker_looks_for_jobs_that_are_queued_beside_a_slow_one(
+    sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LINGER_SECONDS", 1)
+    monkeypatch.setattr(jobs, "LOOK_SECONDS", 0.01)
+    queue, second = Queue(sql, job(slow=True)), asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, lambda: queue.due.append(job(slow=False)))
+
+    async def work(claimed: Job) -> None:
+        if claimed.payload["slow"]:
+            await asyncio.wait_for(second.wait(), 5)
+        second.set()
+
+    assert (await run(work)).processed == 2
+
+
 async def test_a_slow_job_holds_up_no_other(sql: SqlFunctions) -> None:
     others = jobs.CONCURRENCY * 2
     queue, last_one = Queue(sql, job(slow=True), *(job(slow=False) for _ in range(others))), asyncio.Event()
@@ -167,3 +183,30 @@ async def test_a_job_whose_end_cannot_be_stored_is_left_to_its_lease(sql: SqlFun
     Queue(sql, job())
     sql.functions["complete_job"] = lambda _: raised("57P01", "no")
     assert await run() == RunReport(processed=0, failed=1, remaining=False)
+
+
+async def test_the_lease_of_a_long_job_is_renewed_while_it_runs(
+    sql: SqlFunctions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LEASE_SECONDS", 0.04)
+    monkeypatch.setattr(jobs, "JOB_SECONDS", 0.01)
+    queue, renewed, enough = Queue(sql, job()), list[dict[str, Any]](), asyncio.Event()
+
+    def renew(arguments: dict[str, Any]) -> Any:
+        renewed.append(arguments)
+        if len(renewed) == 2:
+            return refused(404, "job_not_found")
+        if len(renewed) == 3:
+            enough.set()
+        return {"status": "running"}
+
+    async def wait(_: Job) -> None:
+        await enough.wait()
+
+    sql.functions["renew_job"] = renew
+    assert (await run(jobs.Long(wait, seconds=5))).processed == 1
+    assert len(queue.completed) == 1
+    assert [each["attempt"] for each in renewed] == [1] * len(renewed)
+    # Beyond its own time it fails as any job.
+    queue.due.append(job())
+    assert (await run(jobs.Long(lambda _: asyncio.sleep(5), seconds=0.05))).failed == 1

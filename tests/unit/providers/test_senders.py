@@ -404,4 +404,4 @@ def test_a_body_that_is_no_json_is_refused(name: str, content: bytes) -> None:
 
 
 def test_an_attachment_is_only_a_reference() -> None:
-    assert set(Attachment.__dataclass_fields__) == {"kind", "external_id", "url", "media_type", "name"}
+    assert set(Attachment.__dataclass_fields__) == {"kind", "external_id", "url", "media_type", "size", "name"}
