@@ -316,6 +316,7 @@ TITLES: Mapping[str, str] = {
     "forbidden": "You may not do this.",
     "last_owner": "A workspace keeps at least one owner.",
     "member_exists": "This user is a member with another role.",
+    "too_many_event_subscriptions": "A workspace has at most 20 event subscriptions.",
     "id_taken": "The id belongs to another object.",
     "name_taken": "The name belongs to another object.",
     "template_not_found": "There is no such session template.",
@@ -465,6 +466,7 @@ FAILURES: Mapping[str, Failure] = {
     "api_key_invalid": Failure("The API key is not valid any more.", retryable=False),
     "api_key_expired": Failure("The API key has expired.", retryable=False),
     "conversation_not_found": Failure("There is no such conversation.", retryable=False),
+    "workspace_not_found": Failure("There is no such workspace.", retryable=False),
     "backend_unavailable": Failure("The service is not available at the moment.", retryable=True),
     "internal_error": Failure("Something went wrong on our side.", retryable=True),
 }
@@ -472,8 +474,11 @@ FAILURES: Mapping[str, Failure] = {
 
 
 def failure(code: str | None) -> Failure:
-    """The failure of a code; an unknown code is shown as an internal error."""
-    return FAILURES.get(code or "", FAILURES["internal_error"])
+    """The failure of a code, also of a refusal, which ends a stream; an unknown code is shown as an internal error."""
+    known = code or ""
+    if known in TITLES and known not in FAILURES:
+        return Failure(TITLES[known], retryable=False)
+    return FAILURES.get(known, FAILURES["internal_error"])
 
 
 class FailureData(TypedDict):

@@ -31,7 +31,7 @@ from lib.fields.models import PartialUpdate
 from lib.http.app import PROBLEM_TYPE, Created, Ok
 from lib.http.binding import Binding
 from lib.http.streaming import Stream
-from lib.routes import FUNCTIONS, CallerKind, Credential, Route
+from lib.routes import FUNCTIONS, CallerKind, Credential
 from local.paths import REPOSITORY
 
 FILE = REPOSITORY / "docs" / "openapi.json"
@@ -162,7 +162,7 @@ def _operation(bound: Binding, models: "_Models") -> dict[str, Any]:
         "tags": [bound.route.function],
         "summary": " ".join(summary.split()).removesuffix("."),
         **({"description": description} if description else {}),
-        "security": [*_security(bound.route)],
+        "security": [*_security(bound)],
         "parameters": [*_path_parameters(bound, models), *_other_parameters(bound, models)],
     }
     if (body := _body(bound, models)) is not None:
@@ -172,8 +172,12 @@ def _operation(bound: Binding, models: "_Models") -> dict[str, Any]:
     return {**operation, "responses": dict(sorted({**problems, **answers}.items()))}
 
 
-def _security(route: Route) -> Iterator[JsonSchemaValue]:
-    for accepted in (*route.callers, *route.credentials):
+def _security(bound: Binding) -> Iterator[JsonSchemaValue]:
+    # A route for anyone whose handler takes the caller answers the holder of a token differently.
+    holders: tuple[CallerKind, ...] = (
+        ("contact", "user") if "anyone" in bound.route.callers and bound.identifies else ()
+    )
+    for accepted in dict.fromkeys((*bound.route.callers, *holders, *bound.route.credentials)):
         if accepted in _ACCEPTED:
             yield from ({name: []} for name in _ACCEPTED[accepted])
         else:

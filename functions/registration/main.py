@@ -27,13 +27,13 @@ class _Session(Record):
 
 
 class Registered(Record):
-    """The response: the same for a known and an unknown person."""
+    """The response: the same for a known and an unknown person. An API key for ingest or of an agent gets no token."""
 
     success: Literal[True] = True
     contact: _Contact
     session: _Session
-    token: str
-    expires_at: datetime
+    token: str | None = None
+    expires_at: datetime | None = None
     contact_id: UUID | None = None
     warnings: tuple[FieldWarning, ...] | None = None
 
@@ -59,8 +59,8 @@ def _answer(registration: Registration) -> Registered:
     return Registered(
         contact=_Contact(id=registration.contact_id),
         session=_Session(id=registration.session_id, status=registration.session_status),
-        token=registration.token,
-        expires_at=registration.expires_at,
+        token=registration.token.token if registration.token else None,
+        expires_at=registration.token.expires_at if registration.token else None,
         warnings=registration.warnings or None,
     )
 

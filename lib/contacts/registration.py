@@ -47,13 +47,20 @@ class _Registered(Record):
     session_id: UUID
     session_status: str
     proof: callers.Proof
-    issued_at: datetime
+    issued_at: datetime | None
     limits: tuple[RateLimit, ...] = ()
+
+    def token(self, space_id: UUID) -> callers.SignedToken | None:
+        """The contact's token; None for a caller who may not read what it reads."""
+        if self.issued_at is None:
+            return None
+        ids = (self.workspace_id, self.contact_id, self.conversation_id, self.proof)
+        return callers.contact_token(*ids, space_id, self.issued_at)
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A contact with its session and contact token. ``expires_at`` is in UTC.
+    """A contact with its session and contact token, which an API key for ingest or of an agent does not get.
 
     ``warnings`` are the dropped fields, and a phone number that is kept as text.
     """
@@ -61,8 +68,7 @@ class Registration:
     contact_id: UUID
     session_id: UUID
     session_status: str
-    token: str
-    expires_at: datetime
+    token: callers.SignedToken | None
     limits: tuple[RateLimit, ...]
     warnings: tuple[FieldWarning, ...] = ()
 
@@ -95,20 +101,11 @@ async def register(
         },
         _Registered,
     )
-    signed = callers.contact_token(
-        registered.workspace_id,
-        registered.contact_id,
-        registered.conversation_id,
-        registered.proof,
-        space_id,
-        registered.issued_at,
-    )
     return Registration(
         contact_id=registered.contact_id,
         session_id=registered.session_id,
         session_status=registered.session_status,
-        token=signed.token,
-        expires_at=signed.expires_at,
+        token=registered.token(space_id),
         limits=registered.limits,
         warnings=warnings,
     )

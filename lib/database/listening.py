@@ -48,8 +48,9 @@ async def _connected(on_change: Callable[[str], None]) -> asyncpg.Connection:
         await connection.add_listener(CHANNEL, lambda _connection, _process, _channel, payload: on_change(str(payload)))
         claims = callers.switchboard_claims(callers.System(), callers.SYSTEM_SCOPE)
         # From here on changes are announced.
-        await connection.execute("select set_config('request.jwt.claims', $1, false)", claims)
-        await connection.execute("select public.begin_listening()")
+        async with connection.transaction():
+            await connection.execute("select set_config('request.jwt.claims', $1, true)", claims)
+            await connection.execute("select public.begin_listening()")
     except BaseException:
         connection.terminate()
         raise

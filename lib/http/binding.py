@@ -100,14 +100,18 @@ class Binding:
     returns: Any
     refuses_body: bool
 
+    @property
+    def identifies(self) -> bool:
+        """Whether the handler takes the caller."""
+        return any(parameter.source == "caller" for parameter in self.parameters)
+
     async def caller(self, request: Request) -> Caller | None:
         """The caller, who is of the kinds in the route table; None if the route identifies none.
 
         Raises as callers.require.
         """
         kinds = self.route.callers
-        identified = any(parameter.source == "caller" for parameter in self.parameters)
-        if "provider" in kinds or ("anyone" in kinds and not identified):
+        if "provider" in kinds or ("anyone" in kinds and not self.identifies):
             return None
         return await callers.require(request, kinds)
 

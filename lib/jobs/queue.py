@@ -149,7 +149,7 @@ async def run_due(handlers: Handlers, *, budget_seconds: float) -> RunReport:
 
 async def run_one(handlers: Handlers, job_id: UUID) -> bool:
     """Run one job now, if it is not claimed and no earlier job with its ordering key waits; whether it did, without
-    a failure."""
+    a failure. A job whose caller's time ends is put back at once."""
     batch = await _claim(1, job_id)
     return bool(batch) and await _run(handlers, batch[0])
 
@@ -176,11 +176,26 @@ class _Outcome(Record):
 
 
 _DONE = _Outcome(function="complete_job")
+_LATER = _Outcome(function="postpone_job", arguments={"seconds": 0})
+
+GIVE_BACK_SECONDS = 1.0
+"""How long a cancelled run tries to put its job back; otherwise the job waits for its lease to expire."""
 
 
 async def _run(handlers: Handlers, job: Job) -> bool:
+    try:
+        outcome = await _work(handlers, job)
+    except asyncio.CancelledError:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_BACK_SECONDS):
+                await _end(job, _LATER)
+        raise
+    return await _end(job, outcome)
+
+
+async def _end(job: Job, outcome: _Outcome) -> bool:
+    """Store how an attempt ended; whether it did not fail."""
     rpc = commands.acting_as(callers.System(), callers.Scope(workspace_id=job.workspace_id))
-    outcome = await _work(handlers, job)
     try:
         arguments = {"job_id": job.id, "attempt": job.attempts, **outcome.arguments}
         state = await rpc.call(outcome.function, arguments, _State, repeatable=True)

@@ -183,8 +183,8 @@ async def _place(provider_name: str, reference: str) -> _Place | None:
     """Where a delivery with this reference arrives; None if there is no such place."""
     rpc = commands.acting_as(callers.System(), callers.SYSTEM_SCOPE)
     try:
-        # No reference is longer, and Postgres stores no NUL.
-        arguments = {"provider": provider_name, "reference": reference[:200].replace("\x00", "")}
+        # No reference is longer, or has a character that Postgres does not take.
+        arguments = {"provider": provider_name, "reference": clean(reference[:200])}
         return await rpc.call("webhook_secret", arguments, _Place, repeatable=True)
     except errors.Refused as refused:
         if refused.status != 404:
@@ -206,8 +206,8 @@ def _job(item: providers.Item, number: int, place: _Place, handlers: queue.Handl
 
 
 def _key(place: _Place, key: str) -> str:
-    """A key within a channel as one of the workspace; an answer's key names its turn."""
-    return f"{place.channel_id}:{key}" if place.channel_id else key
+    """A key within a channel as one of the workspace, of limited length; an answer's key names its turn."""
+    return f"{place.channel_id}:{providers.key_of(key)}" if place.channel_id else key
 
 
 def _kept(delivery: Delivery) -> dict[str, str]:

@@ -86,7 +86,8 @@ class CreatedEventSubscription(EventSubscription):
 async def create(database: Database, workspace_id: UUID, new: NewEventSubscription) -> CreatedEventSubscription:
     """Create a subscription with a generated secret; a repeated id returns the existing one.
 
-    Raises Refused (workspace_not_found, id_taken, forbidden) and BackendUnavailable, as all of these functions do.
+    Raises Refused (workspace_not_found, id_taken, too_many_event_subscriptions, forbidden) and BackendUnavailable, as
+    all of these functions do.
     """
     arguments = {"workspace_id": workspace_id, "settings": new.document()}
     return await database.call("create_event_subscription", arguments, CreatedEventSubscription)

@@ -82,6 +82,17 @@ end;
 $$;
 comment on function private.admit_key is 'Admits the API key that calls to a command, or refuses it, and notes its use: the first step of each command of a key, in the command''s own transaction.';
 
+create function private.is_limited_key()
+    returns boolean language sql stable security definer set search_path = ''
+as $$
+    select exists (select
+                     from public.api_keys k
+                    where k.id = private.calling_user()
+                      and k.role <> 'admin'
+                      and private.calling_kind() = 'key');
+$$;
+comment on function private.is_limited_key is 'Whether the caller is an API key that may not read every contact: an agent''s, or one for ingest.';
+
 create function private.describe_key(key public.api_keys)
     returns jsonb language sql stable set search_path = ''
 as $$
@@ -148,6 +159,10 @@ grant execute on function
 grant execute on function
     private.admit_key
     to authenticated, switchboard;
+
+grant execute on function
+    private.is_limited_key
+    to service_role, switchboard;
 
 grant execute on function
     private.describe_key, public.create_api_key, public.revoke_api_key

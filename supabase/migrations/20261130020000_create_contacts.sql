@@ -476,6 +476,26 @@ end;
 $$;
 comment on function private.establish_contact is 'A locked contact (null: a new one) with these identities attached and what it lacks of a profile.';
 
+create function private.describe_resolved(contact_id uuid, identities jsonb)
+    returns jsonb language plpgsql stable set search_path = ''
+as $$
+declare
+    contact constant jsonb := private.describe_contact(contact_id);
+begin
+    if not private.is_limited_key() then
+        return contact;
+    end if;
+    return (select jsonb_object_agg(d.key, case when d.key in ('id', 'workspace_id', 'kind', 'created_at') then d.value end)
+              from jsonb_each(contact) d)
+        || jsonb_build_object(
+               'attributes', '{}'::jsonb, 'tags', '[]'::jsonb,
+               'identities', (select coalesce(jsonb_agg(i), '[]')
+                                from jsonb_array_elements(contact -> 'identities') i
+                                join jsonb_array_elements(identities) asked on asked -> 'kind' = i -> 'kind' and asked -> 'key' = i -> 'key'));
+end;
+$$;
+comment on function private.describe_resolved is 'A resolved contact as describe_contact() tells it; to an API key for ingest only the identities that it named.';
+
 create function public.resolve_contact(
     identities   jsonb,
     workspace_id uuid                default null,
@@ -528,7 +548,7 @@ begin
         if contact.id is null then
             raise sqlstate 'PT404' using message = 'contact_not_found';
         end if;
-        return jsonb_build_object('contact', private.describe_contact(contact.id), 'created', false);
+        return jsonb_build_object('contact', private.describe_resolved(contact.id, identities), 'created', false);
     end if;
 
     established := private.establish_contact(
@@ -542,7 +562,7 @@ begin
         end if;
         perform private.join_group(workspace, private.merge_target(resolve_contact.group_id), contact.id, group_role);
     end if;
-    return jsonb_build_object('contact', private.describe_contact(contact.id), 'created', established.created);
+    return jsonb_build_object('contact', private.describe_resolved(contact.id, identities), 'created', established.created);
 end;
 $$;
 comment on function public.resolve_contact is 'The contact with the identities [{kind, key, value, implied?}]: {contact, created}, or {conflict: [ids]} if they lead to several contacts. make: creates the contact and adds what is missing. Owners and admins.';
@@ -686,7 +706,7 @@ grant execute on function
     to switchboard;
 
 grant execute on function
-    private.join_group, private.leave_group, private.describe_contact, private.has_verified_identity, private.lock_identities,
+    private.join_group, private.leave_group, private.describe_contact, private.describe_resolved, private.has_verified_identity, private.lock_identities,
     private.find_contacts, private.fill_profile, private.without_values, private.without_unproven, private.drop_unproven,
     private.attach_identities, private.lock_contacts_of, private.establish_contact, public.resolve_contact, private.change_tags,
     public.set_contact_tags, private.lock_merge_target

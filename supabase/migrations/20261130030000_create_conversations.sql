@@ -149,7 +149,8 @@ begin
     -- Members decide by it; a contact's token has its own claim.
     shown := case when private.claims() ->> 'role' = 'authenticated' then asked.proof end;
     if after is not null then
-        select coalesce(after_at, m.created_at) into since
+        -- No later than the message: a made-up time would hide what comes, from all readers of a process.
+        select least(coalesce(after_at, m.created_at), coalesce(m.changed_at, m.created_at)) into since
           from public.messages m
          where m.id = after
            and m.conversation_id = follow_conversation.conversation_id;

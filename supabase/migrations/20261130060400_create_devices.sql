@@ -307,6 +307,11 @@ begin
         update public.device_sessions d set claim_hash = change_device_session.claim_hash where d.id = device.id;
         perform private.record_change(workspace, 'device_session.claim_code_replaced', device.id);
     elsif device.user_id is distinct from user_id then
+        -- A former user who knows the claim code does not take the session back.
+        update public.device_sessions d
+           set claim_hash = null
+         where d.id = device.id
+           and change_device_session.user_id is not null;
         device := private.attach_device_session(device, user_id, 'member');
     end if;
     return private.describe_device_session(device);
@@ -314,7 +319,7 @@ exception when foreign_key_violation then
     raise sqlstate 'PT404' using message = 'user_not_found';
 end;
 $$;
-comment on function public.change_device_session is 'Replaces the claim code of a device session, or attaches it to another user (null: to nobody). For owners and admins.';
+comment on function public.change_device_session is 'Replaces the claim code of a device session, or attaches it to another user (null: to nobody), and then ends its claim code. For owners and admins.';
 
 create function public.add_device_link(workspace_id uuid, uid text, user_id uuid default null)
     returns jsonb language plpgsql set search_path = ''

@@ -152,44 +152,63 @@ end;
 $$;
 comment on function private.open_transcript is 'Opens the conversation of a locked device session, with the contact who wears the device.';
 
+create function private.heard_segments(segments jsonb, is_final boolean)
+    returns table (key text, place bigint, text text, speaker text) language sql immutable set search_path = ''
+as $$
+    -- A segment that comes several times has its longest text, in a finished conversation the last one.
+    select 'segment:' || (s.value ->> 'key'), min(s.place),
+           (array_agg(s.value ->> 'text' order by case when is_final then -s.place else -length(s.value ->> 'text') end, s.place))[1],
+           (array_agg(s.value ->> 'speaker' order by s.place))[1]
+      from jsonb_array_elements(segments) with ordinality s (value, place)
+     group by s.value ->> 'key';
+$$;
+comment on function private.heard_segments is 'The distinct segments of a delivery.';
+
 create function private.save_segments(device public.device_sessions, segments jsonb, is_final boolean)
     returns void language plpgsql set search_path = ''
 as $$
 declare
     conversation constant public.conversations := private.lock_conversation(device.conversation_id);
     session      public.sessions;
-    segment      record;
-    known        public.messages;
+    known        text[];
 begin
-    for segment in
-        select 'segment:' || (s.value ->> 'key') as key, s.value ->> 'text' as text, s.value ->> 'speaker' as speaker
-          from jsonb_array_elements(segments) with ordinality s (value, place)
-         order by s.place
-    loop
-        select m.* into known
-          from public.messages m
+    -- The sessions are locked, so that messages and their changes become visible in the order of their times.
+    perform
+       from public.sessions s
+      where s.conversation_id = conversation.id
+      order by s.id
+        for no key update;
+    with changed as (
+        update public.messages m
+           set text = h.text, changed_at = clock_timestamp()
+          from private.heard_segments(segments, is_final) h
          where m.conversation_id = conversation.id
-           and m.client_message_id = segment.key
-         limit 1;
-        if not found then
-            -- The session is locked, so that messages become visible in the order of created_at.
-            session := (private.open_session(conversation, jsonb_build_object('source', device.provider), null)).session;
-            insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, speaker, text, client_message_id)
-            values (conversation.workspace_id, conversation.id, session.id, 'contact', conversation.contact_id, segment.speaker,
-                    segment.text, segment.key);
-            update public.sessions s
-               set message_count    = s.message_count + 1,
-                   last_activity_at = clock_timestamp(),
-                   status           = case when s.taken_over_by is null then 'active' else s.status end
-             where s.id = session.id;
-        elsif length(segment.text) > length(known.text) or (is_final and segment.text <> known.text) then
-            -- The session is locked, so that changes too become visible in their order.
-            perform from public.sessions s where s.id = known.session_id for no key update;
-            update public.messages m
-               set text = segment.text, changed_at = clock_timestamp()
-             where m.id = known.id;
-        end if;
-    end loop;
+           and m.client_message_id = h.key
+           and (length(h.text) > length(m.text) or (is_final and h.text <> m.text))
+    )
+    select coalesce(array_agg(m.client_message_id), '{}') into known
+      from private.heard_segments(segments, is_final) h
+      join public.messages m on m.conversation_id = conversation.id and m.client_message_id = h.key;
+    if jsonb_array_length(segments) = 0
+       or not exists (select from private.heard_segments(segments, is_final) h where h.key <> all (known)) then
+        return;
+    end if;
+    session := (private.open_session(conversation, jsonb_build_object('source', device.provider), null)).session;
+    -- All at once: a transcript may have thousands, and each further update of a row in a transaction takes longer.
+    with new_ones as (
+        insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, speaker, text, client_message_id)
+        select conversation.workspace_id, conversation.id, session.id, 'contact', conversation.contact_id, h.speaker, h.text, h.key
+          from private.heard_segments(segments, is_final) h
+          left join unnest(known) as k (key) on k.key = h.key
+         where k.key is null
+         order by h.place
+        returning id
+    )
+    update public.sessions s
+       set message_count    = s.message_count + (select count(*) from new_ones),
+           last_activity_at = clock_timestamp(),
+           status           = case when s.taken_over_by is null then 'active' else s.status end
+     where s.id = session.id;
 end;
 $$;
 comment on function private.save_segments is 'Writes segments [{key, has_id, text, speaker}] as messages of a device session''s conversation. A longer text of a known segment replaces the shorter one, that of a finished conversation any.';
@@ -249,5 +268,5 @@ comment on function public.save_transcript is 'Saves what a device heard: segmen
 
 grant execute on function
     private.device_silence, private.has_segments, private.close_device_session, private.running_device_session,
-    private.finished_device_session, private.open_transcript, private.save_segments, public.save_transcript
+    private.finished_device_session, private.open_transcript, private.heard_segments, private.save_segments, public.save_transcript
     to switchboard;

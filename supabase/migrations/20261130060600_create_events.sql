@@ -119,7 +119,8 @@ create function private.queue_delivery(delivery public.event_deliveries)
 as $$
     -- The ninth failure ends it (lib/webhooks/event_sender.py); a lost worker may take a few more attempts.
     insert into public.jobs (workspace_id, kind, payload, ordering_key, max_attempts)
-    values (delivery.workspace_id, 'deliver_event', jsonb_build_object('delivery_id', delivery.id), delivery.ordering_key, 15)
+    values (delivery.workspace_id, 'deliver_event',
+            jsonb_build_object('delivery_id', delivery.id, 'subscription_id', delivery.subscription_id), delivery.ordering_key, 15)
     returning id;
 $$;
 comment on function private.queue_delivery is 'Queues the job that sends a delivery; in order per subscription and conversation.';

@@ -79,7 +79,7 @@ select cron.schedule('switchboard-expire-turns', '* * * * *',  'select private.e
 select cron.schedule('switchboard-worker',       '* * * * *',  $$select private.call_function('worker')$$);
 select cron.schedule('switchboard-archive',      '15 3 * * *', $$select private.call_function('archive')$$);
 -- pg_cron never prunes its own log, a limit's row of yesterday counts nothing, and an expired invitation is only an address.
--- Events hold what people wrote; their deliveries go with them.
+-- Events and webhook deliveries hold what people wrote; no provider sends one again after 30 days.
 select cron.schedule('switchboard-prune',        '45 3 * * *', $$
     delete from cron.job_run_details where end_time < now() - interval '7 days';
     delete from public.rate_limits where window_started_at < now() - interval '1 day';
@@ -87,7 +87,10 @@ select cron.schedule('switchboard-prune',        '45 3 * * *', $$
     delete from private.open_streams where ends_at < now();
     delete from public.invitations where expires_at < now() - interval '30 days';
     delete from public.events where occurred_at < now() - interval '30 days';
-    delete from public.jobs where kind = 'deliver_event' and finished_at < now() - interval '30 days';
+    delete from public.jobs where finished_at < now() - interval '30 days';
+    delete from public.inbound_events e
+     where e.received_at < now() - interval '30 days'
+       and not exists (select from public.jobs j where j.event_id = e.id);
 $$);
 select cron.schedule('switchboard-forget-secrets', '50 3 * * *', 'select private.forget_secrets()');
 select cron.schedule('switchboard-session-cleanup', '25 * * * *', $$select private.call_function('session_cleanup')$$);

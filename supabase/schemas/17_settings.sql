@@ -139,6 +139,10 @@ begin
             values (object_id, workspace, (settings ->> 'kind')::public.channel_kind, settings ->> 'name')
             on conflict (id) do nothing;
         when 'event_subscription' then
+            -- Each message is sent to each of them.
+            if (select count(*) from public.event_subscriptions s where s.workspace_id = workspace and s.id <> object_id) >= 20 then
+                raise sqlstate 'PT409' using message = 'too_many_event_subscriptions';
+            end if;
             insert into public.event_subscriptions (id, workspace_id, url, event_types)
             values (object_id, workspace, settings ->> 'url', array(select jsonb_array_elements_text(settings -> 'event_types')))
             on conflict (id) do nothing;

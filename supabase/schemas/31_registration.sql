@@ -210,10 +210,10 @@ begin
     return jsonb_build_object(
         'workspace_id', space.workspace_id, 'contact_id', contact, 'conversation_id', conversation.id,
         'session_id', session.id, 'session_status', session.status, 'proof', conversation.proof, 'limits', limits,
-        'issued_at', now());
+        'issued_at', case when not private.is_limited_key() then now() end);
 end;
 $$;
-comment on function public.register_contact is 'Registers a person in a space: finds or creates the contact, or identifies the visitor whose token is presented; opens or finds the session, links both, counts the arrival.';
+comment on function public.register_contact is 'Registers a person in a space: finds or creates the contact, or identifies the visitor whose token is presented; opens or finds the session, links both, counts the arrival. Without issued_at for an API key that may not have the contact''s token, which reads the conversation.';
 
 create function private.link_account(contact_id uuid, account text, verified_by text)
     returns void language plpgsql set search_path = ''

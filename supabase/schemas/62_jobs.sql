@@ -10,6 +10,7 @@ create table public.jobs (
     kind            text              not null,
     status          public.job_status not null default 'queued',
     ordering_key    text,
+    lane            uuid              not null generated always as (coalesce((payload ->> 'subscription_id')::uuid, workspace_id)) stored,
     event_id        uuid,
     item_key        text,
     payload         jsonb             not null default '{}',
@@ -32,13 +33,14 @@ create table public.jobs (
 comment on table public.jobs is 'One piece of background work, queued in the transaction that causes it.';
 comment on column public.jobs.seq is 'The order in which jobs were queued.';
 comment on column public.jobs.ordering_key is 'Jobs of one key run one at a time, in the order in which they were queued. A dead or discarded job does not hold its key.';
+comment on column public.jobs.lane is 'What shares the workers evenly with the others: a subscription to events, or the workspace with all of its other jobs.';
 comment on column public.jobs.item_key is 'The item of a delivery that it is about: each item is queued once for a kind, however often it comes.';
 comment on column public.jobs.attempts is 'Claims so far; the number names the worker that may end the job.';
 comment on column public.jobs.uncounted is 'Attempts that do not count towards max_attempts: those before the last replay, and those that the handler postponed.';
 comment on column public.jobs.max_attempts is 'After so many attempts that count the job is dead. The default takes more than an hour.';
 comment on column public.jobs.lease_until is 'Past it the worker is taken for dead and the job may be claimed again.';
 alter table public.jobs enable row level security;
-create index jobs_due_idx on public.jobs (next_attempt_at, seq) where status = 'queued';
+create index jobs_due_idx on public.jobs (lane, next_attempt_at, seq) where status = 'queued';
 create index jobs_ordering_key_idx on public.jobs (workspace_id, ordering_key, seq) where status in ('queued', 'running');
 create unique index jobs_one_running_idx on public.jobs (workspace_id, ordering_key) where status = 'running';
 create index jobs_lease_until_idx on public.jobs (lease_until) where status = 'running';
@@ -107,21 +109,45 @@ begin
         begin
             -- Chosen once, before anything is updated: a subquery in the update's condition may be run again for each row it
             -- compares, and would then choose more than max_jobs.
-            with due as materialized (
+            with recursive lanes as (
+                -- Each lane is found in the index behind the one before.
+                (select q.lane from public.jobs q where q.status = 'queued' order by q.lane limit 1)
+                 union all
+                select (select q.lane from public.jobs q where q.status = 'queued' and q.lane > l.lane order by q.lane limit 1)
+                  from lanes l
+                 where l.lane is not null
+            ), busy as materialized (
+                select r.lane, count(*) as running from public.jobs r where r.status = 'running' group by r.lane
+            ), ready as materialized (
+                select d.id, d.next_attempt_at, d.seq,
+                       row_number() over (partition by l.lane order by d.next_attempt_at, d.seq) + coalesce(b.running, 0) as place
+                  from lanes l
+                  left join busy b on b.lane = l.lane
+                 cross join lateral (
+                    select d.id, d.next_attempt_at, d.seq
+                      from public.jobs d
+                     where d.lane = l.lane
+                       and d.status = 'queued'
+                       and d.next_attempt_at <= moment
+                       and (only_job is null or d.id = only_job)
+                       -- Within a key nothing overtakes, and nothing runs beside what runs already, even if that was queued
+                       -- later.
+                       and not exists (select
+                                         from public.jobs other
+                                        where other.workspace_id = d.workspace_id
+                                          and other.ordering_key = d.ordering_key
+                                          and other.status in ('queued', 'running')
+                                          and (other.seq < d.seq or other.status = 'running')
+                                          and other.id <> d.id)
+                     order by d.next_attempt_at, d.seq
+                     -- Another claim may hold as many.
+                     limit 2 * max_jobs) d
+            ), due as materialized (
                 select d.id
-                  from public.jobs d
+                  from ready r
+                  join public.jobs d on d.id = r.id
                  where d.status = 'queued'
-                   and d.next_attempt_at <= moment
-                   and (only_job is null or d.id = only_job)
-                   -- Within a key nothing overtakes, and nothing runs beside what runs already, even if that was queued later.
-                   and not exists (select
-                                     from public.jobs other
-                                    where other.workspace_id = d.workspace_id
-                                      and other.ordering_key = d.ordering_key
-                                      and other.status in ('queued', 'running')
-                                      and (other.seq < d.seq or other.status = 'running')
-                                      and other.id <> d.id)
-                 order by d.next_attempt_at, d.seq
+                 order by r.place, r.next_attempt_at, r.seq
                  limit max_jobs
                    for update of d skip locked
             ), claimed as (
@@ -141,7 +167,7 @@ begin
     end loop;
 end;
 $$;
-comment on function private.claim_due_jobs is 'Takes due jobs of any workspace under a lease; in order within an ordering key, of which an index lets one run.';
+comment on function private.claim_due_jobs is 'Takes due jobs of any workspace under a lease: in order within an ordering key, of which an index lets one run; first for the lanes with the fewest running jobs.';
 
 create function private.event_of_job(job public.jobs)
     returns jsonb language plpgsql stable security definer set search_path = ''

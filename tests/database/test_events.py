@@ -108,6 +108,16 @@ async def test_a_delivery_and_its_job_are_queued_for_each_subscription_that_want
     assert await desk.count("events") == 1
 
 
+async def test_a_workspace_has_at_most_20_subscriptions(desk: Desk) -> None:
+    made = [await subscribe(desk, "message.created") for _ in range(20)]
+    again = {"url": made[0]["url"], "event_types": ["message.created"], "id": made[0]["id"]}
+    arguments = {"workspace_id": WORKSPACE, "settings": again}
+    assert (await desk.call("create_event_subscription", OPERATOR, **arguments))["id"] == made[0]["id"]
+    del again["id"]
+    refused = await desk.refused("create_event_subscription", OPERATOR, **arguments)
+    assert refused == (409, "too_many_event_subscriptions")
+
+
 async def test_nothing_is_written_without_a_subscription_or_of_what_a_member_says_to_a_persona(desk: Desk) -> None:
     await desk.finish(await desk.start(await desk.arrive(), "Hello"))
     await subscribe(desk, *TYPES)

@@ -6,7 +6,7 @@ The access matrix has the callers.
 import asyncio
 import itertools
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -97,6 +97,9 @@ async def test_a_changed_message_comes_again_at_its_new_place(desk: Desk) -> Non
     await change(ids[2], "c+")
     await change(ids[0], "a++")
     assert (await read(**first))[0] == ["c+", "a++"]
+    # A made-up time is no position of the poll, which serves other readers too.
+    made_up = {"after": ids[1], "after_at": datetime(2286, 1, 1, tzinfo=UTC)}
+    assert (await read(**made_up))[0] == ["c+", "a++"]
     assert (await read())[0] == ["b", "c+", "a++"]
     _, latest = await read(only_new=True)
     assert (latest["last"], latest["last_changed"], latest["messages"]) == (ids[0], True, [])

@@ -152,6 +152,35 @@ async def test_jobs_of_one_key_run_in_order_and_one_at_a_time(desk: Desk) -> Non
     assert await _claimed(desk) == [a2]
 
 
+async def test_neither_many_jobs_of_a_workspace_nor_those_of_a_slow_receiver_keep_others_waiting(desk: Desk) -> None:
+    await _queue(desk, 25)
+    to_send = (
+        "insert into public.jobs (workspace_id, kind, payload)"
+        " select $1, $2, jsonb_build_object('subscription_id', gen_random_uuid()) from generate_series(1, $3)"
+    )
+    workspace, _ = await desk.open_workspace()
+    await desk.admin.execute(to_send.replace("gen_random_uuid()", "$1::uuid"), workspace, "slow", 25)
+    await desk.admin.execute(to_send, WORKSPACE, "event", 1)
+    await _deliver(desk, "d1", None, (await desk.open_workspace())[0], "other")
+    kinds = [job["kind"] for job in await _claim(desk)]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"persona_answer": 4, "slow": 4, "event": 1, "other": 1}
+    # No place is left empty.
+    assert len(await _claim(desk, 50)) == 42
+
+
+async def test_finished_jobs_and_their_deliveries_are_deleted_after_30_days(desk: Desk) -> None:
+    old, dead, waiting, recent = await _queue(desk, 4)
+    end = "update public.jobs set status = $2, finished_at = now() - $3 * interval '1 day' where id = $1"
+    for job, status, days in ((old, "succeeded", 31), (dead, "dead", 31), (recent, "succeeded", 29)):
+        await desk.admin.execute(end, job, status, days)
+    await desk.admin.execute("update public.inbound_events set received_at = now() - interval '31 days'")
+    await desk.admin.execute(
+        await desk.admin.fetchval("select command from cron.job where jobname = 'switchboard-prune'")
+    )
+    left = await desk.all("select j.id::text from public.inbound_events e left join public.jobs j on j.event_id = e.id")
+    assert {job for (job,) in left} == {waiting, recent}
+
+
 async def test_the_jobs_behind_a_waiting_one_cost_a_claim_nothing_until_it_is_due(desk: Desk) -> None:
     first, *behind = await _queue(desk, 4, "a")
     await _claim(desk)

@@ -146,6 +146,7 @@ async def test_an_admin_transfers_a_session_with_its_conversation(workspace: Wor
     device = await heard(workspace, session_id := str(uuid4()))
     path = f"/device-sessions/{device['id']}"
     await staff.stranger.done("POST", LINK, {"session_id": session_id})
+    code = await staff.admin.done("POST", f"{path}/claim-code")
     for admin, user in ((staff.admin, staff.agent), (staff.owner, None)):
         moved = await admin.done("PATCH", path, {"user_id": str(user.id) if user else None})
         assert (moved.get("user_id"), moved.get("linked_with")) == ((str(user.id), "member") if user else (None, None))
@@ -153,6 +154,9 @@ async def test_an_admin_transfers_a_session_with_its_conversation(workspace: Wor
             False,
             bool(user),
         ]
+    assert await staff.stranger.refused("POST", LINK, {"claim_code": code["claim_code"]}) == (
+        404, "device_session_not_found"
+    )  # fmt: skip
     # Attached to nobody, it may be linked by its bare id again.
     await staff.stranger.done("POST", LINK, {"session_id": session_id})
     body = {"user_id": str(staff.agent.id)}

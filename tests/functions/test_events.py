@@ -146,6 +146,7 @@ async def test_what_a_receiver_gets_is_verified_by_the_standard_libraries(
         ((302, {"Location": "/elsewhere"}, ""), 5, ""),
         ((404, {}, "no such page"), 5, "no such page"),
         ((429, {"Retry-After": "120"}, "later"), 120, "later"),
+        ((503, {"Retry-After": f"Thu, {10**20} Jan 1970 00:00:00 GMT"}, "x"), 5, "x"),
         ((503, {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}, "\x00"), 5, ""),
     ],
 )

@@ -124,7 +124,8 @@ async def test_members_see_the_changes_in_their_own_lists(visitor: Visitor, staf
         leave = "delete from public.workspace_members where user_id = $1"
         await workspace.database.execute(leave, staff.agent.id)
         (end,) = await take(assigned, 1)
-        assert (end.name, end.data["code"]) == ("error", "workspace_not_found")
+        ended = {"code": "workspace_not_found", "title": "There is no such workspace.", "retryable": False}
+        assert (end.name, end.data) == ("error", ended)
     async with reading(staff.owner, path, last.id) as again:
         await take(again, 1)
         await staff.owner.done("PATCH", f"/chat-sessions/{session}/complete")

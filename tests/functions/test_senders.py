@@ -119,6 +119,13 @@ async def test_what_a_sender_means_by_an_unknown_body_is_parked(
     assert {tuple(job) for job in await workspace.database.fetch(jobs, workspace.id)} <= {("unknown_event", "dead")}
 
 
+async def test_an_id_of_any_length_is_stored(client: aiohttp.ClientSession, workspace: Workspace) -> None:
+    sender, update = SENDERS["telegram"], json.loads(payload("telegram", "text"))
+    update["update_id"] = update["message"]["chat"]["id"] = 10**400
+    channel = await add_channel(workspace, sender)
+    assert await post(client, sender, channel, json.dumps(update).encode()) == (200, RECEIVED)
+
+
 async def test_a_delivery_that_names_its_channel_needs_none_in_its_url(
     client: aiohttp.ClientSession, workspace: Workspace
 ) -> None:
@@ -130,6 +137,11 @@ async def test_a_delivery_that_names_its_channel_needs_none_in_its_url(
         path = f"/webhooks/{name}"
         assert await post(client, sender, channel, body, path=path) == (200, ANSWERS.get(name, RECEIVED))
         assert await post(client, sender, str(uuid4()), body, path=path, secret=sender.other_secret) == REFUSED
+    for odd in (b"\\ud800", b"\\u0000", b"1" * 300):
+        assert (
+            await post(client, SENDERS["discord"], "", b'{"application_id": "%s"}' % odd, path="/webhooks/discord")
+            == REFUSED
+        )
     omi = SENDERS["omi"]
     channel = await add_channel(workspace, omi)
     body = payload("omi", "segments_list")

@@ -82,6 +82,15 @@ async def test_segments_are_merged_by_id_and_grow_in_place(omi: Omi, workspace: 
     assert (await omi.transcripts())[1:] == [[":Ho", ":Hotel"]]
 
 
+async def test_a_long_conversation_is_saved_at_once_and_in_its_order(omi: Omi, workspace: Workspace) -> None:
+    said = [segment(f"{number}", f"Sentence {number}") for number in range(3_000)]
+    await omi.send({"id": "c1", "transcript_segments": [*said, segment("7", "Changed")]}, uid="u1")
+    query = "select text from public.messages where workspace_id = $1 order by created_at"
+    saved = [row["text"] for row in await workspace.database.fetch(query, workspace.id)]
+    assert saved == ["Changed" if each["id"] == "7" else each["text"] for each in said]
+    assert (await omi.admin.done("GET", "/jobs"))["items"][0]["attempts"] == 1
+
+
 async def test_a_session_ends_with_two_minutes_of_silence_if_its_id_is_the_uid(omi: Omi) -> None:
     first, second = str(uuid4()), str(uuid4())
     await omi.heard("u1", segment(first, "One"))

@@ -46,7 +46,8 @@ def test_every_failure_of_a_persona_can_be_shown() -> None:
     assert set(get_args(personas.ErrorCode)) <= set(errors.FAILURES)
 
 
-def test_an_unknown_failure_is_shown_as_an_internal_error() -> None:
+def test_a_refusal_that_ends_a_stream_is_final_and_an_unknown_failure_is_shown_as_an_internal_error() -> None:
+    assert errors.failure("turn_not_found") == errors.Failure("There is no such turn.", retryable=False)
     assert errors.failure("never_heard_of") is errors.FAILURES["internal_error"]
     assert errors.failure(None) is errors.FAILURES["internal_error"]
 

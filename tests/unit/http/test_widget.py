@@ -305,9 +305,9 @@ def test_every_error_has_words() -> None:
         zip(codes, run("console.log(JSON.stringify(given.map(labelOf)))", codes, "labelOf of failures"), strict=True)
     )
     assert set(found.values()) <= set(words()["en"])
-    # A widget has no API key.
+    # A widget has no API key, and follows no workspace.
     without = {code for code, label in found.items() if label == "failed"}
-    assert without == {"internal_error", "api_key_invalid", "api_key_expired"}
+    assert without == {"internal_error", "api_key_invalid", "api_key_expired", "workspace_not_found"}
 
 
 def test_the_words_are_those_of_the_pages_language_then_the_spaces_then_the_tags() -> None:

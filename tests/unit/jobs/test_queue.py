@@ -179,6 +179,14 @@ async def test_a_handler_may_go_on_later(sql: SqlFunctions) -> None:
     assert [each["seconds"] for each in queue.postponed] == [30]
 
 
+async def test_a_job_whose_callers_time_ends_is_put_back_at_once(sql: SqlFunctions) -> None:
+    queue = Queue(sql, slow := job())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await jobs.run_one({"test": lambda _: asyncio.sleep(5)}, slow["id"])
+    assert queue.postponed == [{"job_id": slow["id"], "attempt": 1, "seconds": 0}]
+
+
 async def test_a_job_whose_end_cannot_be_stored_is_left_to_its_lease(sql: SqlFunctions) -> None:
     Queue(sql, job())
     sql.functions["complete_job"] = lambda _: raised("57P01", "no")
