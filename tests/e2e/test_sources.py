@@ -22,9 +22,7 @@ from tests.standins import telegram
 from tests.standins.avinode import ACCESS_TOKEN, API_TOKEN, Avinode
 from tests.standins.n8n import N8n
 
-CHANNELS, MEMORY, ARCHIVE, DASHBOARD = (
-    "14: webhooks, channels, devices, live view", "15: memory", "16: archive and erase", "17: dashboard",
-)  # fmt: skip
+MEMORY, ARCHIVE, DASHBOARD = "15: memory", "16: archive and erase", "17: dashboard"
 
 SESSION, DETAILS = "/api/chat-sessions/{session}", "/rest/v1/session_details?id=eq.{session}&select="
 
@@ -360,7 +358,7 @@ ISOLATION = (
     *(Row("Manual: send Telegram message", "POST /api/webhooks/telegram/{channel}", by="telegram",
           body=telegram.update(f"A secret of {sender}", sender=sender), back={"received": True})
       for sender in (77, 78)),
-    Row("Manual: until they are processed", "do $$ begin for wait in 1..100 loop exit when (select count(*) from"
+    Row("Manual: until they are processed", "do $$ begin for wait in 1..400 loop exit when (select count(*) from"
         " public.messages where conversation_id in (select id from public.conversations where channel_id = '{channel}')"
         " and role = 'persona') = 2; perform pg_sleep(0.1); end loop; end $$", by="database"),
     *(row for sender, name in ((77, "ana"), (78, "ben")) for row in (

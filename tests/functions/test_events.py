@@ -191,7 +191,8 @@ async def test_after_its_last_failure_a_delivery_is_failed_the_next_goes_out_and
     stack: Stack,
 ) -> None:
     made = await subscribe(staff, workspace, receiver.url)
-    receiver.planned = [(500, {}, "")] * 2
+    # Not before the test says so.
+    receiver.planned = [(500, {"Retry-After": "600"}, "")] * 2
     await visitor.say("Hello")
     await receiver.got(1)
     await settled(workspace)
