@@ -96,7 +96,7 @@ def show_channel(channel_id: UUID, as_json: bool) -> None:
 @channel.command("update")
 @click.argument("channel_id", metavar="CHANNEL", type=click.UUID)
 @click.option("--name")
-@click.option("--no-persona", "no_persona_id", is_flag=True, help="Nobody answers there.")
+@click.option("--no-persona", "no_persona_id", is_flag=True, help="No persona answers there.")
 @click.option("--no-external-id", "no_external_id", is_flag=True, help="Deliveries need the channel in their URL.")
 @channel_settings
 @options.as_json

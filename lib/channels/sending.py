@@ -1,7 +1,7 @@
 """Sending messages through a channel: in parts, each at most once unless the provider recognises a repeat.
 
 That a part is being sent is recorded before the provider is called, and the outcome after. If a worker dies in between,
-or the call breaks off, nobody knows whether the part was sent. It is then sent again only if the provider recognises
+or the call breaks off, it is unknown whether the part was sent. It is then sent again only if the provider recognises
 the repeat (`Messenger.repeatable`); otherwise it is marked `unknown` for members (docs/channels.md).
 """
 
@@ -179,7 +179,7 @@ async def _send_part(route: _Route, part: Part, known: _KnownPart | None) -> Non
 
 
 async def _deliver(route: _Route, part: Part) -> Sent | Rejected | None:
-    """Call the provider, again after a short wait that it asks for; None if nobody knows whether the part arrived."""
+    """Call the provider, again after a short wait that it asks for; None if it is unknown whether the part arrived."""
     outcome = await _call(route, part)
     if not isinstance(outcome, Rejected):
         return outcome

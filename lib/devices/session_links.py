@@ -1,4 +1,4 @@
-"""Links between a device session and its user, made with a claim code, or with the bare id if nobody can guess it."""
+"""Links between a device session and its user, made with a claim code, or with the bare id if it cannot be guessed."""
 
 import hashlib
 import re

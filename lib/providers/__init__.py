@@ -305,7 +305,7 @@ class Messenger(Provider):
         raise NotImplementedError
 
     def repeatable(self, part: Part, seconds: float) -> bool:
-        """Whether a call can be repeated so many seconds after one of which nobody knows whether it arrived: the
+        """Whether a call can be repeated so many seconds after one that may have arrived: the
         provider then sends the part once all the same."""
         return False
 

@@ -30,7 +30,7 @@ create table public.channels (
     constraint channels_config_object     check (jsonb_typeof(config) = 'object' and octet_length(config::text) <= 16384)
 );
 comment on table public.channels is 'A place where a provider''s deliveries arrive: a bot, a phone number, an app, a sender of webhooks.';
-comment on column public.channels.persona_id is 'Who answers there; null if nobody does.';
+comment on column public.channels.persona_id is 'The persona that answers there; null if none does.';
 comment on column public.channels.external_id is 'The provider''s own id for it: a bot''s, a phone number''s (phone_number_id), an application''s. A delivery that carries it needs no channel in its URL.';
 comment on column public.channels.config is 'The settings of its kind, without secrets.';
 comment on column public.channels.verify_secret_id is 'Vault secret with which deliveries are verified: a shared secret, or a public key.';

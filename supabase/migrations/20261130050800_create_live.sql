@@ -327,7 +327,7 @@ begin
     return '{}'::jsonb;
 end;
 $$;
-comment on function public.begin_listening is 'Tells announce_change that somebody listens, until the connection ends: {}.';
+comment on function public.begin_listening is 'Tells announce_change that a process listens, until the connection ends: {}.';
 
 create function public.announce_change(conversation_id uuid default null, session_id uuid default null, turn_id uuid default null)
     returns jsonb language plpgsql security definer set search_path = ''
@@ -337,7 +337,7 @@ declare
     workspace    uuid;
 begin
     perform private.require_system();
-    -- Nobody shares the lock: nobody listens.
+    -- No process shares the lock, so none listens.
     if pg_try_advisory_xact_lock(private.listeners_key()) then
         return jsonb_build_object('listeners', false);
     end if;

@@ -64,7 +64,7 @@ comment on table public.device_sessions is 'One episode of what a device hears, 
 comment on column public.device_sessions.external_id is 'The session id that the device sends; a device that has none sends its uid.';
 comment on column public.device_sessions.external_conversation_id is 'The provider''s id of the conversation that it made of the session.';
 comment on column public.device_sessions.uid is 'The device''s id, once it was sent or if it was issued.';
-comment on column public.device_sessions.user_id is 'The user to whom the session is attached, also its conversation''s and its sessions''; null: nobody yet, or a user who was deleted.';
+comment on column public.device_sessions.user_id is 'The user to whom the session is attached, also its conversation''s and its sessions''; null: no user yet, or one who was deleted.';
 comment on column public.device_sessions.linked_with is 'What attached it: uid (a verified device link), session_id, claim_code, member (an owner or admin).';
 comment on column public.device_sessions.linked_at is 'When it was attached; null: never, so that its bare id may attach it.';
 comment on column public.device_sessions.claim_hash is 'SHA-256 of the claim code, in hex. The code is random, so that a slow hash adds nothing.';
@@ -186,7 +186,7 @@ begin
     return attached;
 end;
 $$;
-comment on function private.attach_device_session is 'Attaches a locked device session, its conversation and sessions to a user (null: to nobody), audited.';
+comment on function private.attach_device_session is 'Attaches a locked device session, its conversation and sessions to a user (null: to none), audited.';
 
 create function private.verify_device_link(workspace_id uuid, provider text, uid text, user_id uuid, verified_with text)
     returns public.device_links language plpgsql set search_path = ''
@@ -319,7 +319,7 @@ exception when foreign_key_violation then
     raise sqlstate 'PT404' using message = 'user_not_found';
 end;
 $$;
-comment on function public.change_device_session is 'Replaces the claim code of a device session, or attaches it to another user (null: to nobody), and then ends its claim code. For owners and admins.';
+comment on function public.change_device_session is 'Replaces the claim code of a device session, or attaches it to another user (null: to none), and then ends its claim code. For owners and admins.';
 
 create function public.add_device_link(workspace_id uuid, uid text, user_id uuid default null)
     returns jsonb language plpgsql set search_path = ''

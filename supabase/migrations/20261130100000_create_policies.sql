@@ -3,7 +3,7 @@ set lock_timeout = '5s';
 set statement_timeout = '60s';
 set check_function_bodies = off;
 
--- Who may see API keys: members, who see what a key did. Nobody reads the hashes; the functions that check them are definers.
+-- Who may see API keys: members, who see what a key did. No role reads the hashes; the functions that check them are definers.
 
 grant select (id, workspace_id, name, role, prefix, created_by, created_at, expires_at, last_used_at, revoked_at)
     on public.api_keys to authenticated;
