@@ -68,10 +68,14 @@ lint: install-dev ## Check style, types and migrations
 	@$(BIN)/mypy
 	@$(BIN)/squawk supabase/migrations/*.sql
 
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --excludes requirements/excludes.txt
+
 lock: install-dev ## Lock the dependencies anew
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra local --extra dev pyproject.toml -o requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra local -c requirements/dev.txt pyproject.toml -o requirements/local.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/functions.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements/dev.txt requirements/cost.in -o requirements/cost.txt
+	$(COMPILE) --extra local --extra dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --extra local -c requirements/dev.txt pyproject.toml -o requirements/local.txt
+	$(COMPILE) -c requirements/dev.txt pyproject.toml -o requirements/functions.txt
+	$(COMPILE) --extra archive -c requirements/dev.txt pyproject.toml -o requirements/archive.txt
+	$(COMPILE) --extra embeddings -c requirements/dev.txt pyproject.toml -o requirements/embeddings.txt
+	$(COMPILE) -c requirements/dev.txt requirements/cost.in -o requirements/cost.txt
 	npm install --package-lock-only

