@@ -143,15 +143,20 @@ select '{workspace}', conversation_id, session_id, id, role::public.message_role
 """
 
 _TABLES = ("contacts", "contact_identities", "conversations", "sessions", "turns", "messages")
+# Those of a partitioned table are its partitions'.
 _UNREADY = """
-update pg_index set indisready = false, indisvalid = false where indrelid = any ($1::text[]::regclass[])
+update pg_index set indisready = false, indisvalid = false
+ where indrelid in (select t from unnest($1::text[]::regclass[]) t
+                    union select p.relid from unnest($1::text[]::regclass[]) t cross join pg_partition_tree(t) p)
+   and not exists (select from pg_class where oid = indexrelid and relkind = 'I')
 """
 
 
-async def fill(connection: asyncpg.Connection, size: Size, agent_id: UUID) -> None:
+async def fill(connection: asyncpg.Connection, size: Size, agent_id: UUID, *, counted: bool = True) -> None:
     """Fill a freshly migrated and seeded database, as the superuser, and bring its statistics up to date.
 
     Every thousandth session is assigned to the agent. Each word is in about a dozen messages, at every size.
+    ``counted``: with the daily rollups of the sessions' figures.
     """
     names = {"workspace": WORKSPACE, "agent": agent_id, "contacts": size.contacts, "words": size.messages // 6}
     tables = [f"public.{table}" for table in _TABLES]
@@ -162,6 +167,7 @@ async def fill(connection: asyncpg.Connection, size: Size, agent_id: UUID) -> No
     counting = await connection.fetchval("select command from cron.job where jobname = 'switchboard-session-stats'")
     statements = [part.format(**names, **vars(size)) for part in (_PLACES, _CONTACTS, _SESSIONS, _TURNS)]
     statements += [f"reindex table {table}" for table in tables]
-    statements += ["reset session_replication_role", "vacuum analyze", counting, "analyze; checkpoint"]
+    statements += ["reset session_replication_role", "vacuum analyze", *([counting] if counted else [])]
+    statements += ["analyze; checkpoint"]
     for statement in tqdm(statements, desc=f"filling {size.messages:,} messages", file=sys.stderr):
         await connection.execute(statement)

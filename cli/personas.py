@@ -30,6 +30,9 @@ persona_settings = options.group(
         "--fallback", "fallback_persona_id", type=click.UUID, help="The persona that answers if this one cannot."
     ),
     click.option("--collect-seconds", type=int, help="How long to wait for more messages; 0 to 30."),
+    click.option("--memory-model", type=click.Choice(["per_contact", "shared"]), help="What contacts recall."),
+    click.option("--recall-limit", type=int, help="Most memories that it receives; 0: memory is off."),
+    click.option("--remember-turns/--no-remember-turns", default=None, help="Whether turns are remembered unchanged."),
     options.enabled,
 )  # fmt: skip
 

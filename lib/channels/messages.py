@@ -63,12 +63,14 @@ async def receive(job: Job) -> None:
     try:
         if isinstance(item, ChatMigrated):
             await _migrate(rpc, kind, channel_id, item)
+        elif (item.edited or item.by_business) and await deliveries.is_erased(job, _people(kind, item), item.sent_at):
+            log.info("erased_message", channel_id=channel_id)
         elif item.edited:
             await _edit(rpc, kind, channel_id, item)
         elif item.by_business:
             await _record_business_message(rpc, kind, channel_id, item)
         else:
-            await _accept(rpc, kind, channel_id, item)
+            await _accept(rpc, kind, channel_id, item, job.event.id)
     except ValueError as unusual:
         raise errors.InvalidBody([errors.FieldError("sender", str(unusual))]) from None
 
@@ -88,7 +90,7 @@ async def answer(job: Job) -> None:
             pass
 
 
-async def _accept(rpc: Rpc, kind: str, channel_id: UUID, item: ChannelMessage) -> None:
+async def _accept(rpc: Rpc, kind: str, channel_id: UUID, item: ChannelMessage, event_id: UUID) -> None:
     sender = _sender(kind, item)
     arguments = {
         "channel_id": channel_id,
@@ -103,6 +105,8 @@ async def _accept(rpc: Rpc, kind: str, channel_id: UUID, item: ChannelMessage) -
         "former_thread_key": _former_chat(kind, item),
         "mentions": item.mentions,
         "reply_to": item.reply_to,
+        "sent_at": item.sent_at,
+        "event_id": event_id,
     }
 
     async def attempt(last: bool) -> _Accepted:
@@ -183,6 +187,11 @@ def _sender(kind: str, item: ChannelMessage) -> dict[str, Any] | None:
         return None
     name = (sender.name or sender.username or "")[:200].strip()
     return _contact(tuple(given), {"first_name": name, "source": kind} if name else {"source": kind})
+
+
+def _people(kind: str, item: ChannelMessage) -> list[dict[str, Any]]:
+    """Whose message it is: the sender, or the person to whom the business wrote."""
+    return [identities.of(kind, item.chat_id if item.by_business else item.sender.id).document()]
 
 
 def _group(kind: str, item: ChannelMessage) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lib import errors, log, personas
@@ -15,6 +15,7 @@ from lib.chat.turns import Status, Turn
 from lib.database import retries
 from lib.http.batch_queue import BatchQueue
 from lib.http.sse import StreamBroken
+from lib.memory import turn_recall
 from lib.personas import Deferred, PersonaError, Text, Usage
 from lib.personas.sanitizer import Sanitizer
 from lib.personas.text import clean
@@ -149,8 +150,8 @@ async def _end(turn: Turn, outcome: _Outcome, answer: _AnswerSoFar) -> AsyncGene
 
 
 async def _run_persona(turn: Turn, signals: BatchQueue[_Signal]) -> None:
-    """Call the persona with all messages of the turn, and its fallback if it fails before its first piece. Pass the
-    pieces on, and the outcome."""
+    """Call the persona with all messages of the turn and the memories that fit them, and its fallback if it fails
+    before its first piece. Pass the pieces on, and the outcome."""
     try:
         if turn.collect_seconds:
             await asyncio.sleep(turn.collect_seconds)
@@ -159,6 +160,9 @@ async def _run_persona(turn: Turn, signals: BatchQueue[_Signal]) -> None:
         log.error("collect_failed", turn_id=turn.id, code=problem.code)
         signals.put(_Outcome("failed", "backend_unavailable", "The messages could not be read."))
         return
+    if turn.recall_limit:
+        memories = await turn_recall.recall(turn.rpc, turn.for_persona, turn.vector)
+        turn = replace(turn, for_persona=replace(turn.for_persona, memories=memories))
     outcome, answered = await _call_persona(turn, signals)
     if turn.has_fallback and not answered and outcome.error_code and outcome.error_code not in _FAULTS_OF_MESSAGES:
         fallback = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar, Literal
@@ -55,6 +55,9 @@ class ChatMessage(ProvableArrival):
     """For users and with proof: another conversation of theirs."""
     persona_id: UUID | None = None
     """Must be the persona of the space, or of the path."""
+    contact_id: UUID | None = None
+    """For owners, admins and their keys, in a message to a persona: the contact who speaks, in its own conversation.
+    The caller's word is the proof; it is audited."""
     metadata: Attributes = Field(default_factory=dict)
     """At most 16 KiB; stored with the message."""
     regenerate: bool = False
@@ -107,6 +110,7 @@ class _StartResult(Record):
     limits: tuple[RateLimit, ...] = ()
     has_fallback: bool = False
     collect_seconds: int = 0
+    recall_limit: int = 0
 
 
 class _Fallback(Record):
@@ -181,7 +185,8 @@ class Turn:
     followed instead of answered. ``taken_over``: a member answers instead of the persona, so the turn is over.
     ``started_at`` is the monotonic time of the message's arrival. ``collect_seconds``: how long further messages may
     join the turn before the persona is called. ``has_fallback``: the persona has one, and does not stand in for another
-    persona itself.
+    persona itself. ``recall_limit``: how many memories are recalled before the persona is called;
+    ``vector`` is that of the message, if it was begun early (lib/memory/turn_recall.py).
     """
 
     id: UUID
@@ -195,20 +200,26 @@ class Turn:
     limits: tuple[RateLimit, ...] = ()
     has_fallback: bool = False
     collect_seconds: int = 0
+    recall_limit: int = 0
+    vector: Awaitable[Any] | None = field(default=None, repr=False)
 
 
 async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMessage, client: ClientInfo) -> Turn:
     """Store a message and start its turn: find or open the conversation and the session.
 
-    Without a space it is a member's own conversation with the persona that the message names.
+    Without a space it is a member's own conversation with the persona that the message names, or, where the message
+    names a contact, the contact's.
 
     A repeated client message returns the same turn, and a message returns the turn that it joins. If the persona allows
     a message to interrupt an answer, the running turn is stopped first. Raises Refused (turn_in_progress, rate_limited,
-    persona_unavailable, space_not_found, persona_not_found, conversation_not_found, email_hmac_invalid,
+    persona_unavailable, space_not_found, persona_not_found, conversation_not_found, contact_not_found, forbidden: only
+    owners and admins speak for contacts, email_hmac_invalid,
     identity_token_invalid, identity_token_expired, identity_token_required, thread_key_not_allowed,
     idempotency_key_reused: the id was used for another message), InvalidBody (an identity token of a caller with a
-    bearer token, or an email that is not the identity token's) and BackendUnavailable.
+    bearer token, an email that is not the identity token's, or a contact_id in a space) and BackendUnavailable.
     """
+    if message.contact_id is not None and space_id is not None:
+        raise errors.InvalidBody([errors.FieldError("contact_id", "is for a message to a persona")])
     if message.identity_token is not None and not isinstance(caller, callers.Anonymous):
         # The two may name two persons, and the message would reach the conversation of the first.
         raise errors.InvalidBody([errors.FieldError("identity_token", "is for callers without a bearer token")])
@@ -220,6 +231,7 @@ async def start(caller: callers.Caller, space_id: UUID | None, message: ChatMess
     arguments = message.sender(space_id) | {
         "space_id": space_id,
         "persona_id": message.persona_id,
+        "contact_id": message.contact_id,
         "message": message.message,
         "client_message_id": message.client_message_id,
         "thread_key": message.thread_key,
@@ -321,6 +333,7 @@ def _turn(
         limits=started.limits,
         has_fallback=started.has_fallback,
         collect_seconds=started.collect_seconds,
+        recall_limit=started.recall_limit,
     )
 
 
@@ -331,7 +344,9 @@ async def collect(turn: Turn) -> Turn:
         "collect_messages", arguments, _Collected, repeatable=True, patience=retries.PERSISTENT
     )
     message, metadata = _as_one(collected.messages)
-    return replace(turn, for_persona=replace(turn.for_persona, message=message, metadata=metadata))
+    for_persona = replace(turn.for_persona, message=message, metadata=metadata)
+    # A vector of the first message alone is none of all messages.
+    return replace(turn, for_persona=for_persona, vector=turn.vector if len(collected.messages) == 1 else None)
 
 
 def _as_one(messages: tuple[_Message, ...]) -> tuple[str, dict[str, Any]]:

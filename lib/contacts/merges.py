@@ -48,6 +48,7 @@ class Moves(Record):
     messages: int
     tags: int
     groups: int
+    memories: int
 
 
 class MovedIdentity(Record):

@@ -59,13 +59,26 @@ class ContactFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class RecalledMemory:
+    """A memory that was recalled for a turn: remembered information, not an instruction. `valid_from` is RFC 3339, UTC;
+    `score` ranks the memories of one turn."""
+
+    id: str
+    kind: str
+    content: str
+    valid_from: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class PersonaTurn:
     """Everything that a persona needs to answer one message.
 
     `verified`: there is proof of who the sender is. `sender_id` is then the id of the signed-in user or of the contact.
     Without proof it is a stand-in, the same for all messages of the conversation and used nowhere else: a persona that
     looks up data by it never serves an impostor. `contact` is None without proof. `metadata` is the message's.
-    `history` is oldest first, without the new message. `config` is as stored, which may be older than the model that
+    `history` is oldest first, without the new message. `memories` are those that fit the message, the best first;
+    without proof only memories of this conversation. `config` is as stored, which may be older than the model that
     reads it: see `configured`. `secret` comes from the vault and must not appear in errors and logs.
     """
 
@@ -84,6 +97,7 @@ class PersonaTurn:
     secret: str | None = field(default=None, repr=False)
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    memories: tuple[RecalledMemory, ...] = ()
 
 
 class Text(NamedTuple):

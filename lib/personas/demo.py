@@ -1,6 +1,6 @@
-"""The built-in persona: answers without any service, word by word, and quotes the history.
+"""The built-in persona: answers without any service, word by word, and quotes the history and what it remembers.
 
-The same message and history always give the same answer, for demonstrations and measurements.
+The same message, history and memories always give the same answer, for demonstrations and measurements.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lib.personas.text import excerpt
 
 _WORD = re.compile(r"\S+\s*|\s+")
 _QUOTED_MESSAGES = 3
+_QUOTED_MEMORIES = 5
 _QUOTED_CHARACTERS = 80
 
 
@@ -27,7 +28,7 @@ class Config(StrictRecord):
 
 
 class Demo:
-    """Repeats the message and describes the history."""
+    """Repeats the message and describes the history and the memories."""
 
     async def answer(self, turn: PersonaTurn) -> AsyncGenerator[Piece, None]:
         """One word per piece.
@@ -48,6 +49,11 @@ class Demo:
 
 def _compose(turn: PersonaTurn) -> str:
     said = f"You said: “{turn.message.strip()}”."
+    if turn.memories:
+        quotes = "; ".join(
+            f"“{excerpt(memory.content, _QUOTED_CHARACTERS)}”" for memory in turn.memories[:_QUOTED_MEMORIES]
+        )
+        said += f" I remember: {quotes}."
     if not turn.history:
         return f"{said} This is the first message that I see of our conversation."
     count = len(turn.history)

@@ -95,6 +95,16 @@ def _payload(turn: PersonaTurn) -> dict[str, object]:
             for said in turn.history
             if (text := without_thoughts(said.text) if said.role == "persona" else said.text)
         ],
+        "memories": [
+            {
+                "id": memory.id,
+                "kind": memory.kind,
+                "content": memory.content,
+                "valid_from": memory.valid_from,
+                "score": memory.score,
+            }
+            for memory in turn.memories
+        ],
         "spaceId": turn.space_id,
         "metadata": turn.metadata,
         "action": "sendMessage",

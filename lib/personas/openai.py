@@ -33,6 +33,7 @@ from lib.personas import (
     calls,
     configured,
     failures,
+    memory_prompt,
 )
 from lib.personas.openai_stream import Completion
 from lib.personas.text import quote
@@ -63,9 +64,10 @@ class Config(calls.Timeouts):
     `base_url` is the URL before `/chat/completions`; its query string is kept. `auth` is bearer by default, if
     the persona has a secret. `max_tokens` and `max_completion_tokens` are one limit under two
     names: OpenAI's newer models take only the second, most compatible servers only the first.
-    `history_characters` bounds the earlier messages, newest first and whole, beside the persona's
-    `history_limit`. `alternate` is for models whose prompt template refuses two messages of one role in a row,
-    or an answer first: a conversation has both after a failed turn or a cut history.
+    `history_characters` bounds the earlier messages, newest first and whole, beside the persona's `history_limit`;
+    `memory_characters` bounds the memories, best first and whole. `alternate` is for models whose prompt template
+    refuses two messages of one role in a row, or an answer first: a conversation has both after a failed turn or a cut
+    history.
     `send_user` sends the sender's id as `user`. `begins_thinking` is for servers whose prompt template has the opening
     `<think>`, so that the answer begins with thoughts and only `</think>` is in it.
     `extra` is sent unchanged.
@@ -76,6 +78,7 @@ class Config(calls.Timeouts):
     auth: calls.Auth | None = None
     system_prompt: str | None = Field(default=None, max_length=32_000)
     history_characters: int = Field(default=32_000, ge=0, le=1_000_000)
+    memory_characters: int = Field(default=4_000, ge=0, le=100_000)
     alternate: bool = False
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -174,8 +177,10 @@ def _payload(turn: PersonaTurn, config: Config) -> dict[str, Any]:
     messages.append({"role": "user", "content": turn.message})
     if config.alternate:
         messages = _alternating(messages)
-    if config.system_prompt:
-        messages.insert(0, {"role": "system", "content": _system_prompt(config.system_prompt, turn)})
+    # One system message: some servers refuse a second one, or one after the others.
+    memories = memory_prompt.compose(turn.memories, config.memory_characters)
+    if system := [part for part in (_system_prompt(config.system_prompt or "", turn), memories) if part]:
+        messages.insert(0, {"role": "system", "content": "\n\n".join(system)})
     payload: dict[str, Any] = {"user": turn.sender_id} if config.send_user else {}
     payload |= {**config.extra, "model": config.model, "messages": messages, "stream": True}
     if config.include_usage:

@@ -20,6 +20,7 @@ from lib.workspaces.secrets import GivenSecret, NewSecret, Rotation
 Kind = Annotated[str, Field(max_length=32)]
 SessionPolicy = Literal["per_conversation", "per_message"]
 TurnPolicy = Literal["refuse", "interrupt"]
+MemoryModel = Literal["per_contact", "shared"]
 
 
 def _decodable(url: str) -> str:
@@ -60,6 +61,12 @@ class PersonaChanges(PartialUpdate):
     """Another persona of the workspace, which answers in this one's place; null once that is deleted."""
     collect_seconds: int | None = Field(default=None, strict=True, ge=0, le=30)
     """Messages within this time are answered as one; with the session policy ``per_message`` only 0."""
+    memory_model: MemoryModel | None = None
+    """What the sessions of a proven contact recall: their own memories, or also what members gave the persona."""
+    recall_limit: int | None = Field(default=None, strict=True, ge=0, le=50)
+    """Memories that a turn recalls for the persona; 0: memory is off."""
+    remember_turns: bool | None = Field(default=None, strict=True)
+    """Each turn is remembered unchanged."""
     enabled: bool | None = Field(default=None, strict=True)
     picture: Picture | None = None
     """A data URL of a PNG, JPEG or WebP image, which visitors see; read as ``has_picture``."""
@@ -102,6 +109,9 @@ class Persona(Record):
     breaker_seconds: int
     fallback_persona_id: UUID | None = None
     collect_seconds: int
+    memory_model: MemoryModel
+    recall_limit: int
+    remember_turns: bool
     enabled: bool
     has_secret: bool
     has_callback_secret: bool

@@ -2,7 +2,8 @@
 
 grant select (
     id, workspace_id, kind, name, secret_id, callback_secret_id, session_policy, history_limit, time_limit_seconds, enabled,
-    created_at, turn_policy, breaker_failures, breaker_seconds, picture, fallback_persona_id, collect_seconds
+    created_at, turn_policy, breaker_failures, breaker_seconds, picture, fallback_persona_id, collect_seconds,
+    memory_model, recall_limit, remember_turns
 ) on public.personas to authenticated;
 grant select, insert, update, delete on public.personas to switchboard;
 grant all on public.personas to service_role;

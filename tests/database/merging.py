@@ -39,6 +39,8 @@ async def belongings(desk: Desk) -> dict[str, list[tuple[Any, ...]]]:
         "messages": "id, conversation_id, session_id, contact_id, text",
         "tags": "id, contact_id, session_id, name, created_at",
         "group_participants": "group_id, contact_id, role, joined_at, left_at",
+        "memories": "id, contact_id, conversation_id, scope_id, content",
+        "memory_history": "id, contact_id, memory_id",
         "contact_conflicts": "id, contact_id, other_contact_id, status, closed_at",
     }
     return {

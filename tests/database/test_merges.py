@@ -48,6 +48,7 @@ async def test_a_merge_moves_everything_as_previewed_and_an_unmerge_restores_exa
     assert preview == previewed["preview"]
     assert preview["moves"] == {
         "identities": 1, "conversations": 1, "sessions": 1, "messages": 2, "tags": 1, "groups": 0,
+        "memories": 0,
     }  # fmt: skip
     assert preview["tags"] == ["late"]
     collides = preview["collides"]

@@ -34,7 +34,7 @@ async def test_a_preview_reports_the_moves_and_the_old_id_redirects_members(work
     await staff.agent.done("PUT", f"/contacts/{bob}/tags", {"tags": ["vip"]})
     preview = (await staff.admin.done("POST", f"/contacts/{bob}/merge", {"into": ann, "preview": True}))["preview"]
     assert preview["moves"] == {
-        "identities": 2, "conversations": 0, "sessions": 0, "messages": 0, "tags": 1, "groups": 0,
+        "identities": 2, "conversations": 0, "sessions": 0, "messages": 0, "tags": 1, "groups": 0, "memories": 0,
     }  # fmt: skip
     assert preview["takes_over"] == {"attributes": {"seat": 2}}
     assert preview["collides"]["name"] == {"kept": "Ann", "other": "Bob"}

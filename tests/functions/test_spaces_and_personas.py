@@ -119,11 +119,12 @@ async def test_a_changed_persona_answers(client: aiohttp.ClientSession, workspac
     assert await staff.agent.done("GET", path) == {name: made[name] for name in made if name != "config"}
     fallback = {"fallback_persona_id": str(workspace.persona_id)}
     breaker = {"breaker_failures": 0, "breaker_seconds": 5}
-    changes = {"name": "Renamed", "collect_seconds": 1, **breaker, **fallback}
+    memory = {"memory_model": "shared", "recall_limit": 50, "remember_turns": True}
+    changes = {"name": "Renamed", "collect_seconds": 1, **memory, **breaker, **fallback}
     assert await staff.admin.done("PATCH", path, changes) == {**made, **changes}
     changes = {"config": {}, "fallback_persona_id": None, "collect_seconds": 0, "session_policy": "per_message"}
     shown = await staff.admin.done("PATCH", path, changes)
-    assert shown == {**made, **breaker, "name": "Renamed", "config": {}, "session_policy": "per_message"}
+    assert shown == {**made, **memory, **breaker, "name": "Renamed", "config": {}, "session_policy": "per_message"}
     await staff.owner.done("PATCH", path, {"config": {"delay_ms": 0}})
     assert [(verb, actor) for verb, _, actor, _ in await audit(workspace)] == [
         ("persona.created", staff.admin.id), *[("persona.changed", staff.admin.id)] * 2,
@@ -186,7 +187,8 @@ UNFIT_PERSONAS: Sequence[tuple[dict[str, Any], str]] = (
         "https://example.com/x.png", "data:image/svg+xml;base64,PHN2Zz4=", "data:image/png;base64,x", "",
         "data:image/png;base64," + "A" * 50_000,
     )),
-    ({"collect_seconds": 31}, "collect_seconds"),
+    ({"collect_seconds": 31}, "collect_seconds"), ({"recall_limit": 51}, "recall_limit"),
+    ({"memory_model": "all"}, "memory_model"), ({"remember_turns": 1}, "remember_turns"),
     ({"enabled": 0}, "enabled"), ({"turn_policy": "queue"}, "turn_policy"), ({"secret": "s"}, "secret"),
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from lib import personas
-from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, Text
+from lib.personas import HistoryMessage, PersonaError, PersonaTurn, Piece, RecalledMemory, Text
 from lib.personas.sanitizer import Sanitizer
 from tests.standins.openai import MODEL
 
@@ -49,6 +49,14 @@ def said(*texts: str) -> tuple[HistoryMessage, ...]:
     return tuple(
         HistoryMessage("persona" if number % 2 else "contact", text, "2026-11-21T09:00:00Z")
         for number, text in enumerate(texts)
+    )
+
+
+def remembered(*contents: str) -> tuple[RecalledMemory, ...]:
+    """Memories with these contents, the best first."""
+    return tuple(
+        RecalledMemory(f"memory-{number}", "fact", content, "2026-11-21T09:00:00Z", 1 / number)
+        for number, content in enumerate(contents, 1)
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from lib.personas import Usage, demo
-from tests.unit.persona_turns import Heard, hear, make_turn, said
+from tests.unit.persona_turns import Heard, hear, make_turn, remembered, said
 
 
 async def heard(message: str, *history: str, config: dict[str, Any] | None = None, **turn: Any) -> Heard:
@@ -31,6 +31,12 @@ async def test_it_counts_the_history_and_quotes_its_end_in_short(
     text = (await heard("Hello", *history)).text
     assert all(part in text for part in shown)
     assert not any(part in text for part in hidden)
+
+
+async def test_it_says_what_it_remembers() -> None:
+    text = (await heard("Hello", memories=remembered("likes tea", "word " * 5_000))).text
+    assert text.startswith("You said: “Hello”. I remember: “likes tea”; “word word")
+    assert "word " * 60 not in text
 
 
 async def test_it_reports_its_usage_at_the_end() -> None:

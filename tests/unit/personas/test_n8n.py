@@ -8,7 +8,7 @@ import pytest
 from lib.personas import ContactFacts, HistoryMessage
 from tests.standins.n8n import N8n, line
 from tests.unit.peer import ASK, playing
-from tests.unit.persona_turns import ANSWER, MESSAGE, Heard, ask, said
+from tests.unit.persona_turns import ANSWER, MESSAGE, Heard, ask, remembered, said
 
 
 async def answer(n8n: N8n, *chunks: bytes, **options: Any) -> Heard:
@@ -33,13 +33,22 @@ async def test_a_workflow_gets_our_fields_and_those_of_chat_trigger(
         *said("an earlier word", "<think>hm</think>Hi"),
         HistoryMessage("member", "I'm Bo.", "2026-11-21T09:00:00Z"),
     )
-    turn = {"verified": contact is not None, "contact": contact, "history": history, "metadata": {"page": "/"}}
+    turn = {
+        "verified": contact is not None,
+        "contact": contact,
+        "history": history,
+        "memories": remembered("likes tea"),
+        "metadata": {"page": "/"},
+    }
     await ask("n8n", n8n.url("last-node"), turn=turn)
     told = [("contact", "an earlier word"), ("persona", "Hi"), ("member", "I'm Bo.")]
     assert n8n.received[0].body == {
         "message": MESSAGE, "conversationId": "conversation-1", "personaId": "persona-1", "userId": "contact-1",
         "sessionId": "session-1", "turnId": "turn-1", "verified": contact is not None, "contact": sent,
         "history": [{"role": role, "text": text, "created_at": "2026-11-21T09:00:00Z"} for role, text in told],
+        "memories": [{
+            "id": "memory-1", "kind": "fact", "content": "likes tea", "valid_from": "2026-11-21T09:00:00Z", "score": 1,
+        }],
         "spaceId": "space-1", "metadata": {"page": "/"}, "action": "sendMessage", "chatInput": MESSAGE,
     }  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Memory: what is remembered about contacts and known by personas."""
