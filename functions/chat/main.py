@@ -1,6 +1,7 @@
 """chat: a message comes in, the persona's answer goes out as a stream; also serves the widget and the reference."""
 
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from lib import errors
 from lib.auth import client_info
 from lib.auth.callers import Caller, Contact, User
-from lib.chat import ai_sdk, protocols, turn_runner, turns, whole_answer
+from lib.chat import ag_ui, ai_sdk, protocols, turn_runner, turns, whole_answer
 from lib.chat.events import Event, Opened, ServerSentEvents
 from lib.database import commands, rate_limits
 from lib.database.commands import Rpc
@@ -19,6 +20,7 @@ from lib.http import app, read_limits, request_body, sse, static_files
 from lib.http.app import Ok
 from lib.http.binding import Header, Query, ReadBy
 from lib.http.streaming import DRAIN_SECONDS, Stream
+from lib.memory import turn_recall
 from lib.workspaces import looks
 
 
@@ -29,7 +31,7 @@ async def _message(request: Request, caller: Caller) -> turns.ChatMessage:
 
 Asked = Annotated[protocols.StreamQuery, Query()]
 Message = Annotated[turns.ChatMessage, ReadBy(_message)]
-Answer = Annotated[Stream[Event], ServerSentEvents, ai_sdk.Encoder] | Ok[whole_answer.Answer]
+Answer = Annotated[Stream[Event], ServerSentEvents, ai_sdk.Encoder, ag_ui.Encoder] | Ok[whole_answer.Answer]
 
 
 async def stream_chat(request: Request, caller: Caller, space_id: UUID, _: Asked, message: Message) -> Answer:
@@ -52,24 +54,28 @@ async def ask_persona(request: Request, caller: User, persona_id: UUID, _: Asked
 async def _begin(request: Request, caller: Caller, space_id: UUID | None, message: turns.ChatMessage) -> Answer:
     """Store a message, or find it, and answer it."""
     begin = turns.regenerate if message.regenerate else turns.start
+    vector = turn_recall.embed_early(caller, space_id or message.persona_id, message.message)
     turn = await begin(caller, space_id, message, client_info.of(request))
-    return await _answer(request, caller, turn)
+    return await _answer(request, caller, replace(turn, vector=vector), message)
 
 
-async def _answer(request: Request, caller: Caller, turn: turns.Turn) -> Answer:
+async def _answer(
+    request: Request, caller: Caller, turn: turns.Turn, message: turns.ChatMessage | None = None
+) -> Answer:
     """The answer of a turn: this process answers a new one, and follows one that was there before. A message to a
     taken-over session has none."""
     headers = rate_limits.headers(turn.limits)
     if turn.repeated or turn.taken_over:
         events = await _followed(request, caller, turn.rpc, await turns.snapshot(turn), turn.opened)
-        return await _sent(request, turn.opened, events, drain=False, headers=headers)
-    return await _sent(request, turn.opened, turn_runner.stream_answer(turn), drain=True, headers=headers)
+        return await _sent(request, turn.opened, events, message, drain=False, headers=headers)
+    return await _sent(request, turn.opened, turn_runner.stream_answer(turn), message, drain=True, headers=headers)
 
 
 async def _sent(
     request: Request,
     opened: Opened,
     events: AsyncGenerator[Event, None],
+    message: turns.ChatMessage | None = None,
     *,
     drain: bool,
     headers: Mapping[str, str] | None = None,
@@ -78,7 +84,7 @@ async def _sent(
     protocol = _protocol(request)
     if protocol.encoder is None:
         return Ok(await whole_answer.collect(opened, events), headers or {})
-    return Stream(events, drain=drain, encoder=protocol.encoder(), headers=headers)
+    return Stream(events, drain=drain, encoder=protocol.encoder(opened, message), headers=headers)
 
 
 async def resume_turn(

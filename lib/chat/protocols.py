@@ -1,4 +1,5 @@
-"""The protocols of the chat: our own events, the AI SDK's UI message stream, or the whole answer as one JSON document.
+"""The protocols of the chat: our own events, the AI SDK's UI message stream, the Agent-User Interaction protocol, or
+the whole answer as one JSON document.
 
 A client selects one with ``?protocol=ai-sdk`` or, if it cannot change the URL, with ``Accept: text/event-stream;
 protocol=ai-sdk``. A client that accepts ``application/json`` and no event stream gets the document. The default is our
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from lib import errors
 from lib.auth import callers
-from lib.chat import ai_sdk, events
+from lib.chat import ag_ui, ai_sdk, events
 from lib.chat.turns import ChatMessage
 from lib.fields.models import Record
 from lib.http import request_body, sse
@@ -21,22 +22,24 @@ from lib.http import request_body, sse
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol: the most bytes of a body, how its JSON is read as a message, its encoder (None: the whole answer is
-    sent as one document), and whether its readers send positions."""
+    """A protocol: the most bytes of a body, how its JSON is read as a message, its encoder for a turn and, in the
+    request that brings it, its message (None: the whole answer is sent as one document), and whether its readers send
+    positions."""
 
     name: str
     body_limit: int
     read: Callable[[object, callers.Caller], ChatMessage]
-    encoder: Callable[[], sse.Encoder[events.Event]] | None
+    encoder: Callable[[events.Opened, ChatMessage | None], sse.Encoder[events.Event]] | None
     positions: bool
 
 
 class StreamQuery(Record):
     """The query of the routes that answer with a turn."""
 
-    protocol: Literal["events", "json", "ai-sdk"] | None = None
+    protocol: Literal["events", "json", "ai-sdk", "ag-ui"] | None = None
     """``events`` are those described here, ``json`` is the whole answer as one document, ``ai-sdk`` is the stream
-    of the AI SDK's ``useChat`` (docs/streams.md). Otherwise the Accept header decides."""
+    of the AI SDK's ``useChat``, ``ag-ui`` that of the Agent-User Interaction protocol (docs/streams.md). Otherwise the
+    Accept header decides."""
 
 
 class ResumeQuery(StreamQuery):
@@ -48,17 +51,27 @@ class ResumeQuery(StreamQuery):
 
 def _read_message(document: object, _: callers.Caller) -> ChatMessage:
     if isinstance(document, dict) and "messages" in document and "message" not in document:
-        hint = "is a body of useChat: add ?protocol=ai-sdk to the URL"
+        of, name = ("an AG-UI agent", "ag-ui") if "runId" in document else ("useChat", "ai-sdk")
+        hint = f"is a body of {of}: add ?protocol={name} to the URL"
         raise errors.InvalidBody([errors.FieldError("messages", hint)])
     return request_body.validate(ChatMessage, document)
+
+
+def _own_encoder(_: events.Opened, __: ChatMessage | None) -> events.ServerSentEvents:
+    return events.ServerSentEvents()
+
+
+def _ai_sdk_encoder(_: events.Opened, __: ChatMessage | None) -> ai_sdk.Encoder:
+    return ai_sdk.Encoder()
 
 
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("events", request_body.JSON_LIMIT, _read_message, events.ServerSentEvents, positions=True),
+        Protocol("events", request_body.JSON_LIMIT, _read_message, _own_encoder, positions=True),
         Protocol("json", request_body.JSON_LIMIT, _read_message, None, positions=True),
-        Protocol("ai-sdk", ai_sdk.BODY_LIMIT, ai_sdk.read, ai_sdk.Encoder, positions=False),
+        Protocol("ai-sdk", ai_sdk.BODY_LIMIT, ai_sdk.read, _ai_sdk_encoder, positions=False),
+        Protocol("ag-ui", ag_ui.BODY_LIMIT, ag_ui.read, ag_ui.Encoder, positions=True),
     )
 }
 

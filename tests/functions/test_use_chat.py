@@ -23,9 +23,14 @@ STREAMS = REPOSITORY / "docs" / "streams.md"
 
 async def use_chat(stack: Stack, scenario: str, space_id: UUID, **given: Any) -> dict[str, Any]:
     """The report of a scenario of use_chat.mjs."""
-    argument = json.dumps({"url": stack.api_url, "space": str(space_id), **given}, default=str)
+    return await in_node(SCRIPT, scenario, {"url": stack.api_url, "space": str(space_id), **given})
+
+
+async def in_node(script: Path, scenario: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The report of a scenario of a script."""
+    argument = json.dumps(given, default=str)
     process = await asyncio.create_subprocess_exec(
-        "node", SCRIPT, scenario, argument, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        "node", script, scenario, argument, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
         out, err = await asyncio.wait_for(process.communicate(), 60)

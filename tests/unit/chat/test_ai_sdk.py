@@ -244,4 +244,4 @@ def test_the_query_or_else_accept_names_the_protocol(asked: str | None, accept: 
 def test_an_unknown_protocol_is_refused_and_the_known_are_named(asked: str | None, accept: list[str]) -> None:
     with pytest.raises(errors.InvalidBody) as refused:
         protocols.select(asked, accept)
-    assert refused.value.errors == (errors.FieldError("protocol", "must be one of events, json, ai-sdk"),)
+    assert refused.value.errors == (errors.FieldError("protocol", "must be one of events, json, ai-sdk, ag-ui"),)
