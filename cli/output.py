@@ -1,8 +1,7 @@
 """A command's output: a table for people, JSON for programs."""
 
-import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,7 +12,11 @@ from lib.fields.models import PartialUpdate
 
 def one(model: BaseModel, *, as_json: bool) -> None:
     """One object, one field per line."""
-    document = model.model_dump(mode="json")
+    document(model.model_dump(mode="json"), as_json=as_json)
+
+
+def document(document: Mapping[str, Any], *, as_json: bool) -> None:
+    """An object of the HTTP API, one field per line."""
     if as_json:
         click.echo(json.dumps(document))
         return
@@ -33,7 +36,11 @@ def made(model: BaseModel, asked: PartialUpdate, *, as_json: bool) -> None:
 
 def several(models: Sequence[BaseModel], columns: Sequence[str], *, as_json: bool) -> None:
     """Objects, one per line with these columns (`a.b` is a nested field); as JSON, an array of whole objects."""
-    documents = [model.model_dump(mode="json") for model in models]
+    documents([model.model_dump(mode="json") for model in models], columns, as_json=as_json)
+
+
+def documents(documents: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    """Objects of the HTTP API, as in ``several``."""
     if as_json:
         click.echo(json.dumps(documents))
         return
@@ -48,8 +55,11 @@ def done(text: str, *, as_json: bool) -> None:
     click.echo(json.dumps({"done": True}) if as_json else text)
 
 
-def _member(document: dict[str, Any], path: str) -> Any:
-    return functools.reduce(lambda value, name: value and value[name], path.split("."), document)
+def _member(document: Mapping[str, Any], path: str) -> Any:
+    value: Any = document
+    for name in path.split("."):
+        value = value and value.get(name)
+    return value
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The project that the commands work on, and its service key."""
+"""The project that the commands work on, with its service key; and the functions' address, with a token."""
 
 import os
 from collections.abc import Mapping
@@ -22,6 +22,36 @@ class Target:
     service_key: str = field(repr=False)
     demo_password: str | None = field(default=None, repr=False)
     """The password of the demo users of a local backend."""
+    archive_store: str | None = field(default=None, repr=False)
+    """The URL of the archive's store."""
+
+
+@dataclass(frozen=True)
+class ApiTarget:
+    """The functions' address, without a trailing slash, and an API key or a user's token."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    demo: Mapping[str, str] | None = field(default=None, repr=False)
+    """Without a token: the settings of the local backend, whose demo owner signs in."""
+
+
+def find_api(environment: Mapping[str, str], url: str | None, token: str | None) -> ApiTarget:
+    """The functions at this address, or at SWITCHBOARD_URL, with this token, or that of SWITCHBOARD_API_KEY.
+
+    If nothing names other functions, those of the local backend of this repository. Raises ConfigError, which names the
+    missing or invalid setting.
+    """
+    url = _checked("SWITCHBOARD_URL", url or environment.get("SWITCHBOARD_URL", "").strip())
+    token = token or environment.get("SWITCHBOARD_API_KEY", "").strip()
+    if url and token:
+        return ApiTarget(url, token)
+    if url:
+        raise ConfigError("SWITCHBOARD_API_KEY is not set (the functions' address is)")
+    if environment.get("SUPABASE_URL", "").strip():
+        raise ConfigError("SWITCHBOARD_URL is not set (SUPABASE_URL is)")
+    settings = _local_settings(environment, "SWITCHBOARD_URL and SWITCHBOARD_API_KEY")
+    return ApiTarget(settings["API_URL"], token or None, settings)
 
 
 def find(environment: Mapping[str, str]) -> Target:
@@ -41,7 +71,8 @@ def find(environment: Mapping[str, str]) -> Target:
         raise ConfigError("SUPABASE_SERVICE_ROLE_KEY is not set (the project's URL is)")
     url, rest_url = _checked("SUPABASE_URL", url), _checked("SUPABASE_REST_URL", rest_url)
     rest_url = rest_url or f"{url}/rest/v1"
-    return Target(url or rest_url.removesuffix("/rest/v1"), rest_url, key)
+    archive_store = environment.get("SWITCHBOARD_ARCHIVE_STORE", "").strip() or None
+    return Target(url or rest_url.removesuffix("/rest/v1"), rest_url, key, archive_store=archive_store)
 
 
 def _checked(name: str, address: str) -> str:
@@ -53,17 +84,28 @@ def _checked(name: str, address: str) -> str:
 
 
 def _local(environment: Mapping[str, str]) -> Target:
+    found = _local_settings(environment, "SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY")
+    return Target(
+        found["API_URL"],
+        found["REST_URL"],
+        found["SERVICE_ROLE_KEY"],
+        found.get("DEMO_PASSWORD"),
+        found.get("ARCHIVE_STORE"),
+    )
+
+
+def _local_settings(environment: Mapping[str, str], instead: str) -> Mapping[str, str]:
+    """The settings of the local backend. Raises ConfigError, which names what would be set ``instead``."""
     file = Path(environment.get("SWITCHBOARD_ENV_FILE") or _REPOSITORY / ".env.local")
     try:
         # Editors on Windows begin a file with a byte order mark.
         lines = file.read_text("utf-8-sig").splitlines()
     except OSError:
         raise ConfigError(
-            "SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY are not set, and no local backend has written "
-            f"{os.path.relpath(file)} (`make up`)"
+            f"{instead} are not set, and no local backend has written {os.path.relpath(file)} (`make up`)"
         ) from None
     found = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
-    try:
-        return Target(found["API_URL"], found["REST_URL"], found["SERVICE_ROLE_KEY"], found.get("DEMO_PASSWORD"))
-    except KeyError as missing:
-        raise ConfigError(f"{os.path.relpath(file)} has no {missing.args[0]}") from None
+    for name in ("API_URL", "REST_URL", "SERVICE_ROLE_KEY"):
+        if name not in found:
+            raise ConfigError(f"{os.path.relpath(file)} has no {name}")
+    return found

@@ -1,7 +1,8 @@
 """The application of a function: routes a request to its handler and formats the response.
 
-A handler declares what it takes (lib/http/binding.py) and returns: a model (200), Created[model] (201), None (204), or
-a response of its own. Every exception becomes problem+json here, so one place decides what a caller may see.
+A handler declares what it takes (lib/http/binding.py) and returns: a model (200), Created[model] (201),
+Accepted[model] (202), None (204), or a response of its own. Every exception becomes problem+json here, so one place
+decides what a caller may see.
 """
 
 import asyncio
@@ -45,6 +46,13 @@ class Created(Ok[Content]):
     """A model as a 201 response."""
 
     status: ClassVar[int] = 201
+
+
+@dataclass(frozen=True)
+class Accepted(Ok[Content]):
+    """A model as a 202 response: the work goes on."""
+
+    status: ClassVar[int] = 202
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ _MOST_SPACES = 1_000
 
 ALLOWED_HEADERS = (
     "authorization, content-type, last-event-id, x-request-id, idempotency-key, "
-    "apikey, x-client-info, x-region, x-supabase-api-version, traceparent, tracestate, baggage"
+    "apikey, x-client-info, x-region, x-supabase-api-version, traceparent, tracestate, baggage, "
+    "mcp-protocol-version, mcp-method, mcp-name"
 )
-"""Our own headers, those of supabase-js, and those of OpenTelemetry."""
+"""Our own headers, those of supabase-js, of OpenTelemetry, and of the Model Context Protocol."""
 
 EXPOSED_HEADERS = "ratelimit, ratelimit-policy, retry-after, x-request-id, x-vercel-ai-ui-message-stream"
 PREFLIGHT_SECONDS = 600

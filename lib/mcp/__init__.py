@@ -1,0 +1,1 @@
+"""The Model Context Protocol: what programs with language models call, as tools."""

@@ -1,0 +1,22 @@
+"""The messages that clients send: JSON-RPC 2.0."""
+
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lib.fields.models import StrictRecord
+
+
+class RpcMessage(StrictRecord):
+    """A request of JSON-RPC, or without an ``id`` a notification. docs/mcp.md has the methods and their parameters."""
+
+    jsonrpc: Literal["2.0"]
+    method: str = Field(min_length=1, max_length=200)
+    id: int | str | None = None
+    params: dict[str, Any] | None = None
+
+    def content(self) -> bytes:
+        """The message as JSON, with the members that it came with."""
+        # In ASCII: half of a pair of surrogates cannot be encoded, and is the reader's to refuse.
+        return json.dumps(self.model_dump(exclude_unset=True)).encode()
