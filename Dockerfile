@@ -1,4 +1,4 @@
-# One image for every function: FUNCTION_TARGET selects the function, PORT its port (Cloud Run sets it).
+# One image for every function but `archive` (VARIANT): FUNCTION_TARGET selects the function, PORT its port (Cloud Run sets it).
 FROM node:22-slim AS browser
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -8,9 +8,11 @@ COPY web/reference web/reference
 RUN npm run build && npm run build:reference
 
 FROM python:3.13-slim
+# `archive` for the image of the archive function, which alone has the libraries for Parquet and object stores.
+ARG VARIANT=functions
 WORKDIR /app
-COPY requirements/functions.txt requirements/functions.txt
-RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: -r requirements/functions.txt
+COPY requirements/${VARIANT}.txt requirements.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: -r requirements.txt
 COPY deploy/run.sh run.sh
 COPY lib lib
 COPY functions functions

@@ -20,6 +20,11 @@ workspace_settings = options.group(
         "--archive-status", "archive_statuses", multiple=True, help="A terminal state to archive; repeatable."
     ),
     click.option("--no-archive-statuses", is_flag=True, help="No session is archived."),
+    click.option(
+        "--archive-retention",
+        type=click.Choice(["keep", "drop"]),
+        help="Whether the messages of archived sessions stay in the database, too.",
+    ),
     click.option("--session-timeout-hours", type=int, help="Hours until idle sessions time out; 0: never."),
     click.option("--messages-per-minute-by-contact", type=int, help="Most messages of one contact."),
     click.option("--messages-per-minute-by-user", type=int, help="Most messages of one user."),

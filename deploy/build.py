@@ -1,6 +1,10 @@
-"""Build the deployed zip: functions, lib, files for browsers and the locked dependencies, for Python on x86-64 Linux.
+"""Build the deployed zips: functions, lib, files for browsers and the locked dependencies, for Python on x86-64 Linux.
 
-    python deploy/build.py [--output build/functions.zip] [--python 3.13]
+    python deploy/build.py [--only functions] [--python 3.13]
+
+functions.zip is for all functions but `archive`, which alone has the libraries for Parquet and object stores, in
+archive.zip. embeddings.zip has the model of SWITCHBOARD_EMBEDDINGS=local, for the functions that embed texts
+(EMBEDDING_ARTIFACT in serverless.yml); it is built only by name.
 
 The build is reproducible: files are sorted, their times and modes fixed, and pip's files about the machine left out, so
 equal sources give an equal artifact.
@@ -9,6 +13,7 @@ equal sources give an equal artifact.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +22,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OUTPUT = ROOT / "build" / "functions.zip"
+BUILD = ROOT / "build"
+VARIANTS = {
+    "functions": "requirements/functions.txt",
+    "archive": "requirements/archive.txt",
+    "embeddings": "requirements/embeddings.txt",
+}
+"""The locked dependencies of each zip."""
+ALWAYS = ("functions", "archive")
+OUTPUT = BUILD / "functions.zip"
 PYTHON = "3.13"
 PARTS = ("functions", "lib")
 BUNDLES = ("build", "build:reference")
@@ -29,11 +42,18 @@ _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")
 # Console scripts name the building Python; RECORD lists their hashes; the others describe the installation.
 _LEFT_OUT_FOLDERS = {"bin", "__pycache__"}
 _LEFT_OUT_FILES = {"RECORD", "REQUESTED", "INSTALLER", "direct_url.json"}
+LEFT_OUT = re.compile(
+    r"pyarrow/(tests|include|src)/|pyarrow/(lib)?_?(arrow_)?(flight|s3|s3fs)\b"
+    r"|botocore/data/(?!s3/)[^/]+/|boto3/(data/(?!s3/)|examples)"
+    r"|numpy/(.+/)?tests/|hf_xet/|phonenumbers/(geodata|carrierdata|tzdata)/"
+)
+"""Parts of dependencies that nothing here imports: what Lambda unpacks is limited to 250 MB."""
+
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
-def build(output: Path = OUTPUT, python: str = PYTHON) -> Path:
-    """Write the artifact and return its path.
+def build(output: Path = OUTPUT, python: str = PYTHON, variant: str = "functions") -> Path:
+    """Write an artifact and return its path.
 
     Raises CalledProcessError if a dependency cannot be installed, or a bundle not be made: that needs the Node packages
     (`make install`).
@@ -41,14 +61,7 @@ def build(output: Path = OUTPUT, python: str = PYTHON) -> Path:
     for bundle in BUNDLES:
         subprocess.run(["npm", "run", "--silent", bundle], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory(prefix="switchboard-build-") as folder:
-        vendor = Path(folder) / "vendor"
-        _install(vendor, python)
-        entries = {
-            "run.sh": ROOT / "deploy" / "run.sh",
-            **{name: ROOT / name for name in FILES},
-            **{f"vendor/{name}": path for name, path in _files(vendor)},
-            **{f"{part}/{name}": path for part in PARTS for name, path in _files(ROOT / part)},
-        }
+        entries = contents(Path(folder) / "vendor", python, variant)
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_suffix(".partial")
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -58,9 +71,23 @@ def build(output: Path = OUTPUT, python: str = PYTHON) -> Path:
     return output
 
 
-def _install(vendor: Path, python: str) -> None:
+def contents(vendor: Path, python: str = PYTHON, variant: str = "functions") -> dict[str, Path]:
+    """Install the dependencies into a new folder; the artifact's files, by their names in it.
+
+    Raises CalledProcessError if a dependency cannot be installed.
+    """
+    _install(vendor, python, VARIANTS[variant])
+    return {
+        "run.sh": ROOT / "deploy" / "run.sh",
+        **{name: ROOT / name for name in FILES},
+        **{f"vendor/{name}": path for name, path in _files(vendor) if not LEFT_OUT.search(name)},
+        **{f"{part}/{name}": path for part in PARTS for name, path in _files(ROOT / part)},
+    }
+
+
+def _install(vendor: Path, python: str, requirements: str) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--require-hashes", "--requirement", str(ROOT / "requirements" / "functions.txt")]
+    command += ["--require-hashes", "--requirement", str(ROOT / requirements)]
     command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python, "--no-compile"]
     command += [f"--platform={platform}" for platform in _PLATFORMS]
     subprocess.run([*command, "--target", str(vendor)], check=True)
@@ -83,13 +110,16 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def main() -> None:
-    """Build the artifact and print its path and size."""
-    parser = argparse.ArgumentParser(description="Build the artifact that serverless.yml deploys.")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--python", default=PYTHON, help="the version that runs it")
+    """Build the artifacts and print their paths and sizes."""
+    parser = argparse.ArgumentParser(description="Build the artifacts that serverless.yml deploys.")
+    parser.add_argument("--only", choices=VARIANTS, help="build one of them")
+    parser.add_argument("--python", default=PYTHON, help="the version that runs them")
     arguments = parser.parse_args()
-    artifact = build(arguments.output, arguments.python)
-    print(f"{artifact} ({artifact.stat().st_size / 1_000_000:.1f} MB)")
+    for variant in [arguments.only] if arguments.only else ALWAYS:
+        artifact = build(BUILD / f"{variant}.zip", arguments.python, variant)
+        with zipfile.ZipFile(artifact) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        print(f"{artifact} ({artifact.stat().st_size / 1e6:.1f} MB, {unpacked / 1e6:.1f} MB unpacked)")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ set -eu
 cd "$(dirname "$0")"
 export PYTHONPATH="$PWD/vendor:$PWD"
 export PYTHONUNBUFFERED=1
+# The embedding model computes one text at a time: too little for several threads, which would wait for each other.
+export OPENBLAS_NUM_THREADS=1
 # SWITCHBOARD_TRUSTED_PROXIES decides which proxies are trusted, not the server.
 export FORWARDED_ALLOW_IPS=
 exec python3 -m functions_framework \

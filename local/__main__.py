@@ -158,6 +158,7 @@ def _options() -> StackOptions:
         api_port=_port("SWITCHBOARD_API_PORT"),
         db_port=_port("SWITCHBOARD_DB_PORT"),
         rest_port=_port("SWITCHBOARD_REST_PORT"),
+        functions_env={"SWITCHBOARD_EMBEDDINGS": os.environ.get("SWITCHBOARD_EMBEDDINGS") or "local"},
     )
 
 

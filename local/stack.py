@@ -153,6 +153,7 @@ def start_stack(
     state_dir: Path,
     *,
     functions_env: Mapping[str, str] | None = None,
+    postgres: Mapping[str, str] | None = None,
     api_port: int | None = None,
     durable: bool = False,
     timeout: float = 90.0,
@@ -160,10 +161,12 @@ def start_stack(
     """Start a stack in this state folder and wait until it is ready. Raises StackError.
 
     It stops when the calling thread ends, even by SIGKILL. It listens on the ports of its last run, at first on any;
-    `functions_env` overrides the functions' environment.
+    `functions_env` overrides the functions' environment, `postgres` the settings of the server.
     """
-    environment = dict(functions_env or {})
-    wanted = StackOptions(str(state_dir), api_port, any_ports=True, durable=durable, functions_env=environment)
+    environment, settings = dict(functions_env or {}), dict(postgres or {})
+    wanted = StackOptions(
+        str(state_dir), api_port, any_ports=True, durable=durable, functions_env=environment, postgres=settings
+    )
     process = launch(wanted, stay=False)
     return wait_until_ready(wanted, process, timeout)
 

@@ -39,6 +39,8 @@ class StackOptions:
     any_ports: bool = False
     durable: bool = True
     functions_env: Mapping[str, str] = field(default_factory=dict)
+    postgres: Mapping[str, str] = field(default_factory=dict)
+    """Further settings of Postgres."""
 
 
 _USUAL_PORTS = Ports(api=54321, db=54322, rest=54323, rest_admin=0)
@@ -121,6 +123,7 @@ class _Stack:
             port=self.layout.ports.db,
             password=self.keys.admin_password,
             run_as=paths.server_user(),
+            settings=wanted.postgres,
             durable=wanted.durable,
         )
 

@@ -1,5 +1,6 @@
 """sessions: sessions are listed, started, paused, resumed, ended, taken over and moved through their workflow."""
 
+from collections.abc import Awaitable
 from typing import Annotated
 from uuid import UUID
 
@@ -11,8 +12,8 @@ from lib import config, errors
 from lib.auth import client_info
 from lib.auth.callers import Caller, Contact, System, User
 from lib.conversations.follow_ups import PostedMessage
-from lib.database.paging import Page
-from lib.http import app, request_body
+from lib.database.paging import MAX_PAGE_SIZE, Page
+from lib.http import app, csv_pages, request_body
 from lib.http.app import Created
 from lib.http.binding import OPTIONAL, ReadBy
 from lib.routes import Route
@@ -23,11 +24,43 @@ from lib.workflow import quoting, workflow
 CLEANUP_BUDGET_SECONDS = 20.0
 
 Reader = Contact | User
+Csv = Annotated[Response, csv_pages.MEDIA_TYPE]
+
+_COLUMNS = (
+    "id", "conversation_id", "status", "subject", "persona.id", "persona.name", "contact.id", "contact.name",
+    "contact.email", "channel", "space_id", "user_id", "assigned_user_id", "proof", "turn_count", "message_count",
+    "created_at", "last_activity_at", "ended_at", "archived_at", "error_code", "error_message", "workflow",
+    "workflow_step", "request", "primary_quote", "proposal", "quote_counts", "tags",
+)  # fmt: skip
+SESSION_COLUMNS = {name.replace(".", "_"): name for name in _COLUMNS}
 
 
-async def list_sessions(caller: Reader, search: models.SessionFilter) -> Page[models.Session]:
-    """The sessions of a member's workspace, or the caller's own."""
-    return await session_lists.find(caller, search)
+class SessionList(models.SessionFilter):
+    """The filters of a list of sessions, and its format."""
+
+    format: csv_pages.Format | None = None
+
+    def filters(self) -> models.SessionFilter:
+        """The filters alone."""
+        return models.SessionFilter.model_construct(
+            **{name: getattr(self, name) for name in models.SessionFilter.model_fields}
+        )
+
+
+async def list_sessions(request: Request, caller: Reader, search: SessionList) -> Page[models.Session] | Csv:
+    """The sessions of a member's workspace, or the caller's own; as CSV all of them.
+
+    CSV with `?format=csv` or `Accept: text/csv`.
+    """
+    chosen = search.filters()
+    if not csv_pages.is_asked(request, search.format):
+        return await session_lists.find(caller, chosen)
+
+    def page(cursor: str | None) -> Awaitable[Page[models.Session]]:
+        update = {"cursor": cursor, "limit": MAX_PAGE_SIZE, **({} if cursor is None else {"offset": None})}
+        return session_lists.find(caller, chosen.model_copy(update=update))
+
+    return await csv_pages.answer("chat-sessions", SESSION_COLUMNS, page, chosen.cursor)
 
 
 async def list_conversation_sessions(

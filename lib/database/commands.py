@@ -15,9 +15,10 @@ was executed.
 """
 
 import asyncio
+import contextlib
 import json
 import weakref
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -123,6 +124,14 @@ def acting_as(caller: callers.Caller, scope: callers.Scope) -> Rpc:
 def reading_as(caller: callers.Contact | callers.User) -> Rpc:
     """The SQL functions that callers may execute themselves: their own role and claims, their row-level security."""
     return Rpc(caller, None)
+
+
+@contextlib.asynccontextmanager
+async def connection() -> AsyncIterator[PoolConnectionProxy]:
+    """A connection of the pool, in the role `switchboard` and without claims: for lib/database/copying.py."""
+    database = await _database()
+    async with database.pool.acquire() as acquired:
+        yield acquired
 
 
 async def close() -> None:

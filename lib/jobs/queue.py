@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from lib import errors, log
@@ -105,13 +105,16 @@ class Long:
         await self.handle(job)
 
 
+RunsIn = Literal["worker", "archive"]
+"""The functions that run jobs: the archive function those that touch the object store."""
+
 Handler = Callable[[Job], Awaitable[None]]
 Handlers = Mapping[str, Handler]
 """Handlers by kind of job."""
 
 
-async def run_due(handlers: Handlers, *, budget_seconds: float) -> RunReport:
-    """Run due jobs until none comes any more or the time budget ends; started jobs are completed.
+async def run_due(handlers: Handlers, *, budget_seconds: float, runs_in: RunsIn = "worker") -> RunReport:
+    """Run a function's due jobs until none comes any more or the time budget ends; started jobs are completed.
 
     A slow job holds back neither those beside it nor those after it: more are claimed while it runs. Raises
     BackendUnavailable if the queue cannot be reached.
@@ -125,7 +128,7 @@ async def run_due(handlers: Handlers, *, budget_seconds: float) -> RunReport:
         while True:
             # Claimed for half of the places at least: most claims are for several jobs.
             if len(running) <= CONCURRENCY // 2 and time.monotonic() < end:
-                claimed = await _claim(CONCURRENCY - len(running))
+                claimed = await _claim(CONCURRENCY - len(running), runs_in=runs_in)
                 running |= {asyncio.create_task(_run(handlers, job)) for job in claimed}
             now = time.monotonic()
             if not running and (now >= end or now - last_ended > LINGER_SECONDS):
@@ -156,14 +159,23 @@ async def run_one(handlers: Handlers, job_id: UUID) -> bool:
 
 async def wake_worker() -> None:
     """Have the worker run what is due. If that fails, its schedule does so within a minute."""
+    await _wake("worker")
+
+
+async def wake_archive() -> None:
+    """Have the archive function run what is due, as wake_worker."""
+    await _wake("archive")
+
+
+async def _wake(function: RunsIn) -> None:
     try:
-        await commands.acting_as(callers.System(), callers.SYSTEM_SCOPE).call("wake_worker", {}, _Woken)
+        await commands.acting_as(callers.System(), callers.SYSTEM_SCOPE).call(f"wake_{function}", {}, _Woken)
     except errors.Problem as problem:
-        log.warning("worker_not_woken", code=problem.code)
+        log.warning(f"{function}_not_woken", code=problem.code)
 
 
-async def _claim(most: int, only: UUID | None = None) -> tuple[Job, ...]:
-    arguments = {"max_jobs": most, "lease_seconds": LEASE_SECONDS, "only_job": only}
+async def _claim(most: int, only: UUID | None = None, *, runs_in: RunsIn = "worker") -> tuple[Job, ...]:
+    arguments = {"max_jobs": most, "lease_seconds": LEASE_SECONDS, "only_job": only, "runs_in": runs_in}
     claimed = await commands.acting_as(callers.System(), callers.SYSTEM_SCOPE).call("claim_jobs", arguments, _Claimed)
     return claimed.jobs
 

@@ -148,6 +148,18 @@ class ContactRef(Record):
     email: str | None = None
 
 
+class SessionArchive(Record):
+    """Where an archived session is stored; ``messages_dropped``: its messages are there only (`GET /archive/{id}`).
+
+    ``object``, the key in the store, and ``row_group`` are for members.
+    """
+
+    stored_at: datetime
+    messages_dropped: bool
+    object: str | None = None
+    row_group: int | None = None
+
+
 class Session(Record):
     """A session in a list: a row of session_details, or of contact_session_details without the fields for members.
 
@@ -188,6 +200,7 @@ class Session(Record):
     tags: tuple[str, ...] | None = None
     taken_over_by: UUID | None = None
     taken_over_at: datetime | None = None
+    archive: SessionArchive | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -329,7 +342,7 @@ class SessionFilter(SessionPageRequest):
     """Whole words of the session's messages, in any case, with or without accents and vowel signs: all of them,
     ``"a phrase"``, ``or``, ``-not``. In scripts without spaces between words (Chinese, Japanese, Thai, Lao, Khmer,
     Burmese) and in Korean, any part of a text: 订单 finds 我的订单号. The first 50,000 characters of a message are
-    searched."""
+    searched; messages that are in the archive only are not."""
     created_after: Moment | None = None
     """From this time on. A plain date, such as ``2026-11-30``, is the start of that day in UTC, here and wherever a
     time is given."""

@@ -17,6 +17,7 @@ from lib.fields.types import DisplayName, in_any_case
 from lib.workspaces import settings
 
 ArchivedStatus = Annotated[Literal["completed", "failed", "timeout", "cancelled"], BeforeValidator(in_any_case)]
+ArchiveRetention = Annotated[Literal["keep", "drop"], BeforeValidator(in_any_case)]
 PerMinute = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
@@ -30,6 +31,8 @@ class WorkspaceChanges(PartialUpdate):
     """Days after its end until a session is archived."""
     archive_statuses: tuple[ArchivedStatus, ...] | None = Field(default=None, max_length=4)
     """The ended sessions that are archived."""
+    archive_retention: ArchiveRetention | None = None
+    """keep: the messages of archived sessions stay in the database too; drop: they are in the archive only."""
     session_timeout_hours: int | None = Field(default=None, ge=0, le=8_760)
     """0: never; null: the instance's setting."""
     messages_per_minute_by_contact: PerMinute | None = None
@@ -83,6 +86,7 @@ class Workspace(Record):
     allowed_networks: tuple[str, ...] | None = None
     archive_after_days: int
     archive_statuses: tuple[str, ...]
+    archive_retention: str
     session_timeout_hours: int | None = None
     messages_per_minute_by_contact: int
     messages_per_minute_by_user: int

@@ -3,7 +3,7 @@
 
 grant select (
     id, name, archive_after_days, archive_statuses, created_at, messages_per_minute_by_contact, messages_per_minute_by_user,
-    messages_per_minute_by_address, messages_per_minute_by_space, session_timeout_hours
+    messages_per_minute_by_address, messages_per_minute_by_space, session_timeout_hours, archive_retention
 ) on public.workspaces to authenticated;
 grant select, insert, update, delete on public.workspaces to switchboard;
 grant all on public.workspaces to service_role;

@@ -1,11 +1,15 @@
-"""Old sessions are archived: which, when, in which order, and how many in a call.
+"""Old sessions are archived: which, when, in which order, and how many in a call; and how batches of them are recorded.
 
-Archiving beside every other change of a session, and again, is test_sessions_lifecycle's.
+Archiving beside every other change of a session, and again, is test_sessions_lifecycle's; what is written, and crashes
+in between, are tests/faults/test_archive_steps.py's.
 """
 
 from typing import Any
+from uuid import uuid4
 
-from tests.database.desk import SPACE, SYSTEM, WORKSPACE, Desk
+import pytest
+
+from tests.database.desk import SPACE, SYSTEM, WORKSPACE, Desk, Raised, on_a_turn, on_behalf
 
 TERMINAL = ("completed", "failed", "timeout", "cancelled")
 
@@ -92,3 +96,168 @@ async def test_a_late_answer_does_not_change_an_archived_session(desk: Desk) -> 
     before = await desk.one(state)
     assert (await desk.finish(turn, answer="late"))["changed"] is True
     assert await desk.one(state) == before
+
+
+async def _take(desk: Desk, most: int = 1000) -> dict[str, Any]:
+    return (await desk.call("take_archive_batch", SYSTEM, max_sessions=most, lease_seconds=60)).body
+
+
+async def _record(desk: Desk, batch: dict[str, Any]) -> tuple[int, int, int]:
+    """Record a batch as if it were stored: the numbers of recorded and changed sessions and of dropped messages."""
+    sessions = [
+        {
+            "id": one["id"],
+            "row_group": 0,
+            "row_count": one["rows"],
+            "message_count": 1,
+            "fingerprint": one["fingerprint"],
+        }
+        for one in batch["sessions"]
+    ]
+    answer = await desk.call(
+        "record_archive",
+        on_a_turn(),
+        object_id=batch["object"]["id"],
+        content={"sha256": "x", "size_bytes": 1, "row_count": 1, "footer": ""},
+        row_groups=[{"number": 0, "byte_offset": 4, "byte_length": 1, "sha256": "x"}],
+        sessions=sessions,
+    )
+    return answer["recorded"], answer["changed"], answer["dropped"]
+
+
+async def _queued(desk: Desk, sessions: int = 1, retention: str = "drop") -> list[str]:
+    """Archived sessions with a message each, which wait to be written."""
+    await desk.admin.execute("update public.workspaces set archive_retention = $1 where id = $2", retention, WORKSPACE)
+    made = [(await desk.start(email=f"{number}@example.test"))["session_id"] for number in range(sessions)]
+    await desk.admin.execute(
+        "update public.turns set status = 'completed', finished_at = now();"
+        " update public.sessions set status = 'completed', ended_at = now() - interval '100 days'"
+    )
+    await _archive(desk)
+    return sorted(made)
+
+
+async def test_two_runs_take_different_sessions_until_a_lease_ends(desk: Desk) -> None:
+    sessions = await _queued(desk, 3)
+    first, second = await _take(desk, 2), await _take(desk, 2)
+    assert [[one["id"] for one in batch["sessions"]] for batch in (first, second)] == [sessions[:2], sessions[2:]]
+    assert (await _take(desk))["object"] is None
+
+    await desk.admin.execute("update public.archive_queue set next_attempt_at = now() - interval '1 second'")
+    await desk.admin.execute("update public.archive_objects set lease_until = now() - interval '1 second'")
+    again = await _take(desk)
+    assert [one["id"] for one in again["sessions"]] == sessions
+    # The slow run comes too late, and its object is known as dead.
+    assert await _record(desk, first) == (0, 2, 0)
+    dead = (await desk.call("take_dead_objects", SYSTEM))["objects"]
+    assert {each["id"] for each in dead} == {first["object"]["id"], second["object"]["id"]}
+    assert await _record(desk, again) == (3, 0, 3)
+    assert await _record(desk, again) == (3, 0, 0)  # a repeat
+    assert await desk.count("messages") == 0
+
+
+CHANGES = {
+    "a new message": "insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, text)"
+    " select workspace_id, conversation_id, session_id, role, contact_id, 'late' from public.messages limit 1",
+    "another text": "update public.messages set text = 'x'",
+    "a removed message": "delete from public.messages",
+    "an attachment": "insert into public.attachments (message_id, place, workspace_id, conversation_id, kind)"
+    " select id, 0, workspace_id, conversation_id, 'x' from public.messages limit 1",
+    "a turn's error": "insert into public.turn_errors (turn_id, persona_id, workspace_id, conversation_id, detail)"
+    " select t.id, s.persona_id, t.workspace_id, t.conversation_id, 'x' from public.turns t"
+    " join public.sessions s on s.id = t.session_id",
+    "a restore": "update public.sessions set status = 'completed', status_before_archive = null, archived_at = null",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_a_session_that_changed_since_it_was_read_is_not_recorded(desk: Desk, change: str) -> None:
+    await _queued(desk)
+    batch = await _take(desk)
+    await desk.admin.execute(change)
+    messages = await desk.count("messages")
+    assert await _record(desk, batch) == (0, 1, 0)
+    assert (await desk.count("messages"), await desk.count("session_archives")) == (messages, 0)
+    if "status" not in change:
+        assert await _record(desk, await _take(desk)) == (1, 0, messages)
+
+
+async def test_a_session_whose_turn_is_under_way_waits(desk: Desk) -> None:
+    (session_id,) = await _queued(desk)
+    await desk.admin.execute("update public.turns set status = 'active', finished_at = null")
+    assert (await _take(desk))["object"] is None
+    await desk.admin.execute(
+        "update public.turns set status = 'completed', finished_at = now();"
+        " update public.archive_queue set next_attempt_at = now()"
+    )
+    assert [one["id"] for one in (await _take(desk))["sessions"]] == [session_id]
+
+
+async def test_messages_that_were_kept_are_dropped_once_the_workspace_decides_so(desk: Desk) -> None:
+    (session_id,) = await _queued(desk, retention="keep")
+    assert await _record(desk, await _take(desk)) == (1, 0, 0)
+    assert (await desk.count("messages"), (await _archive(desk))["archived"]) == (1, 0)
+    assert (await _take(desk))["object"] is None
+    await desk.admin.execute("update public.workspaces set archive_retention = 'drop'")
+    assert (await _archive(desk))["archived"] == 0
+    assert await _record(desk, await _take(desk)) == (1, 0, 1)
+    assert await desk.count("messages") == 0
+    current = "session_id = $1 and is_current and messages_dropped"
+    assert await desk.count("session_archives", current, session_id) == 1
+    assert await desk.count("archive_objects", "status = 'superseded'") == 1
+
+
+async def test_a_restored_session_is_archived_again_after_the_archive_age(desk: Desk) -> None:
+    (session_id,) = await _queued(desk, retention="keep")
+    await _record(desk, await _take(desk))
+    owner = await desk.member("owner")
+    restored = await desk.call("restore_session", on_behalf(owner), session_id=session_id)
+    assert (restored["status"], restored["changed"]) == ("completed", True)
+    assert (await _archive(desk))["archived"] == 0
+    await desk.admin.execute("update public.session_archives set restored_at = now() - interval '91 days'")
+    assert (await _archive(desk))["archived"] == 1
+    assert [row[0] for row in await desk.audited(session_id, "verb")][-3:] == [
+        "session.archived", "session.restored", "session.archived",
+    ]  # fmt: skip
+
+
+async def test_dropped_messages_are_restored_from_their_current_object_only(desk: Desk) -> None:
+    """What is dropped, or written anew, after a restore has looked it up is neither lost nor brought back."""
+    (session_id,) = await _queued(desk)
+    owner = on_behalf(await desk.member("owner"))
+
+    async def restore(object_id: str | None) -> Any:
+        try:
+            return (await desk.call("restore_session", owner, session_id=session_id, object_id=object_id))["changed"]
+        except Raised as refused:
+            return str(refused)
+
+    batch = await _take(desk)
+    former, own = str(uuid4()), batch["object"]["id"]
+    assert await _record(desk, batch) == (1, 0, 1)
+    assert [await restore(each) for each in (None, former)] == ["PT409 archive_changed"] * 2
+    erasure = await desk.admin.fetchval(
+        "with e as (insert into public.erasures (workspace_id, contact_id, contact_ids)"
+        " values ($1, $2, array[$2::uuid]) returning id, workspace_id)"
+        " insert into public.jobs (workspace_id, kind, item_key)"
+        " select workspace_id, 'erase_archive', id || ':' || $3::text from e returning id",
+        WORKSPACE, former, own,
+    )  # fmt: skip
+    assert await restore(own) == "PT409 archive_changed"
+    await desk.admin.execute("delete from public.jobs where id = $1", erasure)
+    assert [await restore(each) for each in (own, own)] == [True, False]
+
+
+async def test_an_archive_has_every_column_of_messages_and_turns(desk: Desk) -> None:
+    columns = {
+        table: {row[0] for row in await desk.all(
+            "select attname from pg_attribute where attrelid = $1::text::regclass and attnum > 0 and not attisdropped",
+            f"public.{table}",
+        )}
+        for table in ("session_rows", "messages", "turns")
+    }  # fmt: skip
+    renamed = {"id", "session_id", "workspace_id"}  # row_id, id; the workspace is the object's
+    assert columns["messages"] | columns["turns"] <= columns["session_rows"] | renamed
+    from lib.archive import parquet  # noqa: PLC0415 (brings pyarrow along)
+
+    assert set(parquet.NAMES) == columns["session_rows"] - {"id"} | {"session_id"}

@@ -168,19 +168,6 @@ async def test_neither_many_jobs_of_a_workspace_nor_those_of_a_slow_receiver_kee
     assert len(await _claim(desk, 50)) == 42
 
 
-async def test_finished_jobs_and_their_deliveries_are_deleted_after_30_days(desk: Desk) -> None:
-    old, dead, waiting, recent = await _queue(desk, 4)
-    end = "update public.jobs set status = $2, finished_at = now() - $3 * interval '1 day' where id = $1"
-    for job, status, days in ((old, "succeeded", 31), (dead, "dead", 31), (recent, "succeeded", 29)):
-        await desk.admin.execute(end, job, status, days)
-    await desk.admin.execute("update public.inbound_events set received_at = now() - interval '31 days'")
-    await desk.admin.execute(
-        await desk.admin.fetchval("select command from cron.job where jobname = 'switchboard-prune'")
-    )
-    left = await desk.all("select j.id::text from public.inbound_events e left join public.jobs j on j.event_id = e.id")
-    assert {job for (job,) in left} == {waiting, recent}
-
-
 async def test_the_jobs_behind_a_waiting_one_cost_a_claim_nothing_until_it_is_due(desk: Desk) -> None:
     first, *behind = await _queue(desk, 4, "a")
     await _claim(desk)
@@ -202,7 +189,7 @@ async def test_two_jobs_of_one_key_never_run_at_once_however_they_are_queued_and
     async with desk.as_owner() as one, desk.as_owner() as other:
         held = one.transaction()
         await held.start()
-        claim = "select array_agg(id::text) from private.claim_due_jobs(10, 60, null)"
+        claim = "select array_agg(id::text) from private.claim_due_jobs(10, 60, null, 'worker')"
         assert await one.fetchval(claim) == [second]
         await desk.call("replay_job", OPERATOR, job_id=first)
         waiting = asyncio.create_task(other.fetchval(claim))
@@ -423,3 +410,10 @@ async def test_an_asynchronous_answer_is_authenticated_by_its_turns_persona(desk
     assert found.body == {"workspace_id": WORKSPACE, "secrets": ["call me back"]}
     for unknown in ({"reference": str(uuid.uuid4())}, {"reference": "no id"}, {"provider": "other"}):
         assert await desk.refused("webhook_secret", SYSTEM, **known | unknown) == (404, "not_found")
+
+
+async def test_each_function_claims_its_own_jobs(desk: Desk) -> None:
+    insert = "insert into public.jobs (workspace_id, kind, runs_in) values ($1, 'x', $2) returning id::text"
+    jobs = {each: await desk.admin.fetchval(insert, WORKSPACE, each) for each in ("archive", "worker")}
+    assert await _claimed(desk) == [jobs["worker"]]
+    assert await _claimed(desk, runs_in="archive") == [jobs["archive"]]

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from lib.archive import sweep
-from lib.archive.sweep import SweepReport
+from lib.archive.sweep import ArchiveReport, ArchiveRequest
+from lib.auth import callers
 from tests.unit.sql_functions import SqlFunctions
 
 
@@ -24,5 +25,8 @@ async def test_batches_are_archived_until_none_is_left_or_the_time_is_over(
         return {"archived": count, "workspaces": 1, "remaining": bool(left)}
 
     monkeypatch.setattr(sweep, "time", SimpleNamespace(monotonic=lambda: now))
-    sql.functions["archive_old_chat_sessions"] = mark
-    assert await sweep.run(budget_seconds=budget) == SweepReport(archived=archived, remaining=remaining)
+    sql.functions |= {"archive_old_chat_sessions": mark, "wake_archive": lambda _: {"woken": True}}
+    report = await sweep.run(callers.System(), ArchiveRequest(), budget_seconds=budget)
+    # Without a store they are only marked.
+    marked = ArchiveReport(archived=archived, stored=0, rows=0, objects=0, deleted=0, remaining=remaining)
+    assert (report, sql.names().count("wake_archive")) == (marked, remaining)

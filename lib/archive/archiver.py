@@ -1,0 +1,238 @@
+"""The archiver: writes queued sessions to the object store.
+
+    take_archive_batch -> read (COPY) -> write (Parquet) -> upload -> read back, compare -> record_archive
+
+A batch is some sessions of one workspace and month, under a lease, and becomes one object with a name of its own. Only
+record_archive, one transaction, makes it count: it compares the versions of all rows with those that were read, and
+drops messages only then. Whatever ends a run before it leaves the sessions in the queue and an object that no session
+names, which a later run deletes (object_cleanup.py).
+"""
+
+import asyncio
+import contextlib
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from lib import errors, log
+from lib.archive.store import Store, object_key
+from lib.auth import callers
+from lib.database import commands, copying
+from lib.fields.models import Empty, Record
+
+if TYPE_CHECKING:
+    from lib.archive import parquet
+
+Result = TypeVar("Result")
+
+BATCH_SESSIONS = 1_000
+LEASE_SECONDS = 300
+"""Longer than any call of the function takes."""
+
+ROW_GROUP_ROWS = 5_000
+"""Rows of a row group, which is what one COPY reads; a session is never divided."""
+
+AT_ONCE = 2
+"""Batches that a run works on: one is read while the other is verified or recorded."""
+
+_threads = ThreadPoolExecutor(AT_ONCE, "archiver")
+"""Few threads, because each keeps memory of its own that was freed in it."""
+
+OBJECT_BYTES = 24_000_000
+"""Memory of an object's rows, from which it takes no more: as a file it has about a sixth."""
+
+PAUSE_SECONDS = 60
+"""After a failure of the store."""
+
+_QUERY = "select {columns} from public.session_rows where id = any (array[{ids}]::uuid[])"
+
+
+class ArchivedSession(Record):
+    """A session of a batch, how many rows it has, and the fingerprint of their versions."""
+
+    id: UUID
+    rows: int
+    fingerprint: int
+
+
+class _Object(Record):
+    id: UUID
+    workspace_id: UUID
+    month: date
+
+
+class _Batch(Record):
+    object: _Object | None
+    sessions: tuple[ArchivedSession, ...]
+
+
+class _Recorded(Record):
+    recorded: int
+    changed: int
+    dropped: int
+
+
+class ArchiverReport(Record):
+    """Number of stored sessions, of their rows and of the objects; ``remaining``: the time ended before the queue."""
+
+    stored: int = 0
+    rows: int = 0
+    objects: int = 0
+    remaining: bool = False
+
+
+async def run(
+    store: Store, *, end: float, only_workspace: UUID | None = None, batch_sessions: int = BATCH_SESSIONS
+) -> ArchiverReport:
+    """Archive queued sessions until none is due or the clock (`time.monotonic`) has reached ``end``.
+
+    Raises BackendUnavailable if the database or the store cannot be reached; the batch under way is then due again.
+    """
+    reports = await asyncio.gather(*(_work(store, end, only_workspace, batch_sessions) for _ in range(AT_ONCE)))
+    return ArchiverReport(
+        stored=sum(report.stored for report in reports),
+        rows=sum(report.rows for report in reports),
+        objects=sum(report.objects for report in reports),
+        remaining=any(report.remaining for report in reports),
+    )
+
+
+async def _work(store: Store, end: float, only_workspace: UUID | None, batch_sessions: int) -> ArchiverReport:
+    """Batch after batch."""
+    stored = rows = objects = 0
+    while time.monotonic() < end:
+        batch = await _take(batch_sessions, only_workspace)
+        if batch.object is None:
+            return ArchiverReport(stored=stored, rows=rows, objects=objects)
+        recorded = await _archive(store, batch.object, batch.sessions)
+        stored, rows, objects = stored + recorded.stored, rows + recorded.rows, objects + recorded.objects
+    return ArchiverReport(stored=stored, rows=rows, objects=objects, remaining=True)
+
+
+async def _archive(store: Store, target: _Object, sessions: Sequence[ArchivedSession]) -> ArchiverReport:
+    from lib.archive import parquet  # noqa: PLC0415 (pyarrow takes longer to import than a function)
+
+    writer = parquet.Writer()
+    written: list[dict[str, object]] = []
+    try:
+        async for part, content in _read(target.workspace_id, sessions):
+            described = await _in_thread(_write, writer, part, content)
+            if described is None:
+                log.info("archive_sessions_changed", object_id=target.id)
+                await _abandon(target)
+                return ArchiverReport()
+            written += described
+            if writer.source_bytes >= OBJECT_BYTES:
+                break
+        made = await _in_thread(writer.finish)
+        key = object_key(target.workspace_id, target.month, target.id)
+        await store.put_if_absent(key, made.content)
+        kept = await store.get(key)
+        if kept != made.content or not await _in_thread(parquet.equal, kept, writer.tables):
+            log.error("archive_unverified", object_id=target.id)
+            raise errors.BackendUnavailable()
+    except errors.BackendUnavailable:
+        await _abandon(target, PAUSE_SECONDS)
+        raise
+    recorded = await _record(target, made, written)
+    if recorded.changed:
+        log.info("archive_sessions_changed", object_id=target.id, sessions=recorded.changed)
+        return ArchiverReport()
+    return ArchiverReport(stored=recorded.recorded, rows=made.row_count, objects=1)
+
+
+def _write(
+    writer: "parquet.Writer", sessions: Sequence[ArchivedSession], content: bytes
+) -> list[dict[str, object]] | None:
+    """Write sessions into a row group, and describe where each is; None if they have other rows than when taken."""
+    from lib.archive import parquet  # noqa: PLC0415 (as above)
+
+    table = parquet.of_csv(content)
+    found, messages = parquet.counts(table), parquet.counts(table, "messages")
+    if found != {str(session.id): session.rows for session in sessions}:
+        return None
+    number = writer.add(table)
+    return [
+        {
+            "id": session.id,
+            "row_group": number,
+            "row_count": session.rows,
+            "message_count": messages.get(str(session.id), 0),
+            "fingerprint": session.fingerprint,
+        }
+        for session in sessions
+    ]
+
+
+async def _read(
+    workspace_id: UUID, sessions: Sequence[ArchivedSession]
+) -> AsyncIterator[tuple[Sequence[ArchivedSession], bytes]]:
+    """The rows of some sessions, as CSV. The next ones are read while these are written."""
+    from lib.archive import parquet  # noqa: PLC0415 (as above)
+
+    columns = ", ".join(["id as session_id", *(f'"{name}"' for name in parquet.NAMES[1:])])
+
+    def read(part: Sequence[ArchivedSession]) -> asyncio.Task[bytes]:
+        ids = ",".join(f"'{session.id}'" for session in part)
+        return asyncio.create_task(copying.copy_csv(workspace_id, _QUERY.format(columns=columns, ids=ids)))
+
+    parts = _parts(sessions)
+    reading = read(parts[0])
+    try:
+        for number, part in enumerate(parts):
+            content = await reading
+            if number + 1 < len(parts):
+                reading = read(parts[number + 1])
+            yield part, content
+    finally:
+        reading.cancel()
+
+
+def _parts(sessions: Sequence[ArchivedSession]) -> list[Sequence[ArchivedSession]]:
+    """Sessions in parts: as many as have few enough rows for a row group, at least one."""
+    parts: list[list[ArchivedSession]] = []
+    rows = ROW_GROUP_ROWS
+    for session in sessions:
+        if rows + session.rows > ROW_GROUP_ROWS:
+            parts.append([])
+            rows = 0
+        parts[-1].append(session)
+        rows += session.rows
+    return [*parts]
+
+
+async def _in_thread(call: Callable[..., Result], *given: object) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(_threads, call, *given)
+
+
+async def _take(sessions: int, only_workspace: UUID | None) -> _Batch:
+    arguments = {"max_sessions": sessions, "lease_seconds": LEASE_SECONDS, "only_workspace": only_workspace}
+    return await commands.acting_as(callers.System(), callers.SYSTEM_SCOPE).call(
+        "take_archive_batch", arguments, _Batch
+    )
+
+
+async def _record(target: _Object, made: "parquet.ArchiveObject", written: Sequence[dict[str, object]]) -> _Recorded:
+    arguments = {
+        "object_id": target.id,
+        "content": {
+            "sha256": made.sha256,
+            "size_bytes": len(made.content),
+            "row_count": made.row_count,
+            "footer": b64encode(made.footer).decode(),
+        },
+        "row_groups": [vars(group) for group in made.row_groups],
+        "sessions": written,
+    }
+    rpc = commands.acting_as(callers.System(), callers.Scope(workspace_id=target.workspace_id))
+    return await rpc.call("record_archive", arguments, _Recorded, repeatable=True)
+
+
+async def _abandon(target: _Object, seconds: float = 0) -> None:
+    rpc = commands.acting_as(callers.System(), callers.Scope(workspace_id=target.workspace_id))
+    with contextlib.suppress(errors.BackendUnavailable):
+        await rpc.call("abandon_archive_batch", {"object_id": target.id, "seconds": seconds}, Empty, repeatable=True)

@@ -1,0 +1,51 @@
+"""Rows copied out of the database as CSV: for work that reads more than a command returns.
+
+The rows are those that the functions see of one workspace, under the same policies as a command's.
+"""
+
+import asyncio
+from uuid import UUID
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from lib import log
+from lib.auth import callers
+from lib.database import commands, retries
+from lib.database.retries import Patience, Unreachable
+
+PATIENT = Patience(tries=3, longest_pause=0.4, try_seconds=15)
+"""One try may take longer than the database's own statement timeout (10 s)."""
+
+_ENTER = "select case when set_config('request.jwt.claims', $1, true) is not null then private.enter() end"
+
+
+async def enter(connection: asyncpg.Connection | PoolConnectionProxy, workspace_id: UUID) -> None:
+    """Enter a workspace as ourselves, for a transaction of the role `switchboard`."""
+    claims = callers.switchboard_claims(callers.System(), callers.Scope(workspace_id=workspace_id))
+    await connection.execute(_ENTER, claims)
+
+
+async def copy_csv(workspace_id: UUID, query: str) -> bytes:
+    """The rows of a query without parameters, as CSV without a header. Raises BackendUnavailable."""
+
+    async def once() -> bytes:
+        parts: list[bytes] = []
+
+        async def keep(part: bytes) -> None:
+            parts.append(part)
+
+        try:
+            async with (
+                asyncio.timeout(PATIENT.try_seconds),
+                commands.connection() as connection,
+                connection.transaction(),
+            ):
+                await enter(connection, workspace_id)
+                await connection.copy_from_query(query, output=keep, format="csv")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
+            log.warning("backend_unreachable", call="copy", reason=type(failure).__name__)
+            raise Unreachable(harmless=True) from None
+        return b"".join(parts)
+
+    return await retries.run(once, PATIENT, repeatable=True)
