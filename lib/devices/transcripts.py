@@ -25,6 +25,10 @@ async def save(job: Job) -> None:
     heard = work.item
     if not isinstance(heard, DeviceSegments | DeviceConversation):
         raise TypeError("not a transcript")
+    if isinstance(heard, DeviceConversation) and heard.finished_at is not None:
+        wearer: list[dict[str, Any]] = [{"kind": "omi", "key": key_of(heard.uid)}]
+        if await deliveries.is_erased(job, wearer, heard.finished_at):
+            return
     arguments = {
         "channel_id": work.channel_id,
         "event_id": job.event and job.event.id,

@@ -6,6 +6,7 @@ A stored delivery is acknowledged whatever becomes of its processing: unfinished
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
@@ -140,6 +141,18 @@ def work_of(job: Job, kind: type[Kind]) -> Work[Kind]:
         if isinstance(item, kind):
             return Work(item, payload.channel_id)
     raise errors.InvalidBody([errors.FieldError("event", "is missing")])
+
+
+class _Refused(Record):
+    refused: bool
+
+
+async def is_erased(job: Job, sender: list[dict[str, Any]], sent_at: datetime) -> bool:
+    """Whether a contact with one of the sender's identities (as the database takes them) was erased after this was
+    sent. The delivery is then deleted."""
+    rpc = commands.acting_as(callers.System(), callers.Scope(workspace_id=job.workspace_id))
+    arguments = {"identities": sender, "sent_at": sent_at, "event_id": job.event and job.event.id}
+    return (await rpc.call("refuse_erased_delivery", arguments, _Refused, repeatable=True)).refused
 
 
 async def finish_deferred_turn(job: Job) -> None:
