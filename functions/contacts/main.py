@@ -1,22 +1,44 @@
 """contacts: contacts are created, changed, resolved, listed, tagged and merged by members."""
 
+from collections.abc import Awaitable
+from typing import Annotated
 from uuid import UUID
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib.auth import client_info
+from lib.auth import callers, client_info
 from lib.auth.callers import User
 from lib.contacts import contacts as domain
-from lib.contacts import merges, timeline
+from lib.contacts import erasures, merges, timeline
 from lib.conversations import follow_ups
 from lib.conversations.follow_ups import PostedMessage
 from lib.database import commands, queries
 from lib.database.management import managing_as
-from lib.database.paging import Page
-from lib.http import app
+from lib.database.paging import MAX_PAGE_SIZE, Page
+from lib.http import app, csv_pages
 from lib.http.app import Created
+
+Csv = Annotated[Response, csv_pages.MEDIA_TYPE]
+
+_COLUMNS = (
+    "id", "kind", "name", "first_name", "last_name", "title", "email", "phone", "identities", "source", "tags",
+    "attributes", "session_id", "created_at",
+)  # fmt: skip
+CONTACT_COLUMNS = {name: name for name in _COLUMNS} | {"identities": "identity_texts"}
+
+
+class ContactList(domain.ContactFilter):
+    """The filters of a list of contacts, and its format."""
+
+    format: csv_pages.Format | None = None
+
+    def filters(self) -> domain.ContactFilter:
+        """The filters alone."""
+        return domain.ContactFilter.model_construct(
+            **{name: getattr(self, name) for name in domain.ContactFilter.model_fields}
+        )
 
 
 async def resolve_contact(
@@ -27,9 +49,19 @@ async def resolve_contact(
     return Created(resolved) if resolved.created else resolved
 
 
-async def list_contacts(user: User, search: domain.ContactFilter) -> Page[domain.Contact]:
-    """A page of a workspace's contacts."""
-    return await domain.find(queries.reading_as(user), search)
+async def list_contacts(request: Request, user: User, search: ContactList) -> Page[domain.Contact] | Csv:
+    """A page of a workspace's contacts; as CSV all of them.
+
+    CSV with `?format=csv` or `Accept: text/csv`.
+    """
+    reading, chosen = queries.reading_as(user), search.filters()
+    if not csv_pages.is_asked(request, search.format):
+        return await domain.find(reading, chosen)
+
+    def page(cursor: str | None) -> Awaitable[Page[domain.Contact]]:
+        return domain.find(reading, chosen.model_copy(update={"cursor": cursor, "limit": MAX_PAGE_SIZE}))
+
+    return await csv_pages.answer("contacts", CONTACT_COLUMNS, page, chosen.cursor)
 
 
 async def create_contact(user: User, new: domain.NewContact) -> Created[domain.Contact]:
@@ -45,6 +77,28 @@ async def change_contact(user: User, contact_id: UUID, changes: domain.ContactCh
 async def read_contact(user: User, contact_id: UUID) -> domain.ContactDetail:
     """One contact."""
     return await domain.read(queries.reading_as(user), contact_id)
+
+
+async def erase_contact(user: User, contact_id: UUID) -> erasures.Erasure:
+    """Erase a contact, and all that was merged with it."""
+    return await erasures.erase(
+        managing_as(user), commands.acting_as(callers.System(), callers.SYSTEM_SCOPE), contact_id
+    )
+
+
+async def list_erasures(user: User, search: erasures.ErasureFilter) -> Page[erasures.Erasure]:
+    """Receipts of erasures."""
+    return await erasures.find(queries.reading_as(user), search)
+
+
+async def read_erasure(user: User, erasure_id: UUID) -> erasures.Erasure:
+    """The receipt of an erasure."""
+    return await erasures.read(queries.reading_as(user), erasure_id)
+
+
+async def check_erasure(user: User, erasure_id: UUID) -> erasures.ErasureCheck:
+    """Count again what is left of an erased contact."""
+    return await erasures.check(managing_as(user), erasure_id)
 
 
 async def read_activity(user: User, contact_id: UUID) -> domain.ContactActivity:
@@ -125,6 +179,7 @@ _HANDLERS = (
     read_journey, capture_message, sign_out,
     tag_contact, add_contact_tag, remove_contact_tag, tag_session, add_session_tag, remove_session_tag,
     merge_contact, unmerge_contact, list_conflicts, dismiss_conflict,
+    erase_contact, list_erasures, read_erasure, check_erasure,
 )  # fmt: skip
 
 # A handler has the name of its route.

@@ -1,12 +1,13 @@
 """workspaces: workspaces with their members, spaces, personas, channels and other settings are managed."""
 
+from typing import Annotated
 from uuid import UUID
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lib.auth.callers import User
+from lib.auth.callers import Caller, User
 from lib.database import queries
 from lib.database.management import managing_as
 from lib.database.paging import Page, PageRequest
@@ -14,9 +15,10 @@ from lib.devices import device_links, device_sessions
 from lib.devices.device_links import DeviceLink
 from lib.devices.device_sessions import IssuedDeviceSession
 from lib.devices.session_links import DeviceSession
-from lib.http import app
+from lib.http import app, request_body
 from lib.http.app import Created
-from lib.http.binding import OPTIONAL
+from lib.http.binding import OPTIONAL, ReadBy
+from lib.imports import imports, items
 from lib.sessions import session_templates
 from lib.sessions.session_templates import Template
 from lib.webhooks import event_deliveries, event_subscriptions
@@ -24,7 +26,7 @@ from lib.webhooks.event_deliveries import EventDelivery
 from lib.webhooks.event_subscriptions import EventSubscription
 from lib.workflow import workflow_transitions
 from lib.workflow.workflow_transitions import AddedTransition, Transition
-from lib.workspaces import api_keys, channels, invitations, members, personas, spaces, turn_errors
+from lib.workspaces import api_keys, channels, invitations, members, personas, retention, spaces, turn_errors
 from lib.workspaces import workspaces as tenants
 from lib.workspaces.api_keys import ApiKey, CreatedApiKey
 from lib.workspaces.channels import Channel
@@ -60,6 +62,23 @@ async def change_workspace(user: User, workspace_id: UUID, changes: tenants.Work
 async def set_allowed_networks(user: User, workspace_id: UUID, networks: tenants.AllowedNetworks) -> AllowedNetworksSet:
     """Set the private networks that a workspace's personas may call; for operators."""
     return await tenants.set_allowed_networks(managing_as(user), workspace_id, networks)
+
+
+async def read_retention(user: User, workspace_id: UUID) -> retention.Retention:
+    """For how many days a workspace keeps what."""
+    return await retention.read(managing_as(user), workspace_id)
+
+
+async def set_retention(user: User, workspace_id: UUID, new: retention.RetentionSettings) -> retention.Retention:
+    """Replace for how many days a workspace keeps what."""
+    return await retention.replace(managing_as(user), workspace_id, new)
+
+
+async def preview_retention(
+    user: User, workspace_id: UUID, others: retention.RetentionSettings = OPTIONAL
+) -> retention.RetentionPreview:
+    """What a run would delete now."""
+    return await retention.preview(managing_as(user), workspace_id, others)
 
 
 async def list_turn_errors(user: User, workspace_id: UUID, asked: turn_errors.TurnErrorsRequest) -> Page[TurnError]:
@@ -387,9 +406,20 @@ async def replay_event_delivery(user: User, event_delivery_id: UUID) -> EventDel
     return await event_deliveries.deliver_now(queries.reading_as(user), queued)
 
 
+async def _batch(request: Request, _: Caller) -> items.ImportRequest:
+    return request_body.validate(items.ImportRequest, await request_body.read_json(request, limit=items.MAX_BYTES))
+
+
+async def import_batch(
+    user: User, workspace_id: UUID, batch: Annotated[items.ImportRequest, ReadBy(_batch)]
+) -> imports.ImportResult:
+    """Store contacts and conversations of another system."""
+    return await imports.store(managing_as(user), workspace_id, batch)
+
+
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
-    set_allowed_networks, list_turn_errors,
+    set_allowed_networks, read_retention, set_retention, preview_retention, list_turn_errors,
     list_members, set_member, remove_member, list_api_keys, create_api_key, revoke_api_key,
     invite_member, list_invitations, withdraw_invitation, list_own_invitations, accept_invitation,
     list_transitions, add_transition, remove_transition,
@@ -404,6 +434,7 @@ _HANDLERS = (
     create_event_subscription, list_event_subscriptions, read_event_subscription, change_event_subscription,
     remove_event_subscription, rotate_signing_secret, test_event_subscription,
     list_event_deliveries, replay_event_delivery,
+    import_batch,
 )  # fmt: skip
 
 # A handler has the name of its route.

@@ -234,6 +234,16 @@ class Contact(Record):
     identities: tuple[IdentityView, ...]
     tags: tuple[str, ...]
 
+    @property
+    def phone(self) -> str | None:
+        """The first phone number, as typed."""
+        return next((one.value for one in self.identities if one.kind == "phone"), None)
+
+    @property
+    def identity_texts(self) -> tuple[str, ...]:
+        """The identities as ``platform:id``."""
+        return tuple(f"{one.kind}:{one.value}" for one in self.identities)
+
 
 class Participant(Record):
     """A person in a group; ``left_at`` is set after leaving."""

@@ -1,0 +1,1 @@
+"""Exports: a zip with everything of a contact, a session or a workspace."""

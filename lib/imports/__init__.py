@@ -1,0 +1,1 @@
+"""Imports: contacts and conversations of other systems, and of our own exports."""

@@ -1,0 +1,121 @@
+"""Contacts of a CSV file, whatever its columns are called.
+
+A column is read as the field that its name tells, in the usual spellings (``E-mail``, ``Phone number``, ``Surname``),
+or that the caller maps it to. A field is one of FIELDS, ``attributes.<name>``, ``external:<system>`` for an id in
+another system, or ``-`` to leave the column out. Other columns become attributes under their own name.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lib.imports.readers.found import Found, Mapping, UnreadableFileError, moment, names, without_nothing
+
+FIELDS = (
+    "external_id", "email", "phone", "telegram", "whatsapp", "discord", "omi", "first_name", "last_name", "name",
+    "title", "source", "tags", "created_at",
+)  # fmt: skip
+
+_IDENTITIES = ("email", "phone", "telegram", "whatsapp", "discord", "omi")
+
+_USUAL = {
+    "external_id": "id contactid externalid customerid userid uid recordid clientid",
+    "email": "email emailaddress mail primaryemail workemail emails",
+    "phone": "phone phonenumber mobile mobilephone mobilenumber tel telephone cell cellphone primaryphone",
+    "telegram": "telegram telegramid",
+    "whatsapp": "whatsapp whatsappnumber",
+    "discord": "discord discordid",
+    "first_name": "firstname givenname forename vorname prenom",
+    "last_name": "lastname surname familyname nachname nom",
+    "name": "name fullname displayname contactname",
+    "source": "source leadsource origin",
+    "tags": "tags labels segments tag",
+    "created_at": "createdat created createdate creationdate signedupat signupdate datecreated",
+}
+_FIELDS_BY_NAME = {name: field for field, spelled in _USUAL.items() for name in spelled.split()}
+
+csv.field_size_limit(1024 * 1024)
+
+
+def read(path: Path, mapping: Mapping) -> Iterator[Found]:
+    """The contacts of a file in UTF-8. Raises UnreadableFileError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, _dialect(file.read(64 * 1024)), strict=True)
+            file.seek(0)
+            columns = columns_of(next(rows, []), mapping)
+            for row in rows:
+                if any(cell.strip() for cell in row):
+                    yield _contact(columns, row, rows.line_num)
+    except (UnicodeDecodeError, csv.Error) as broken:
+        raise UnreadableFileError(f"{path.name} is no CSV file in UTF-8: {broken}") from None
+
+
+def header(path: Path, mapping: Mapping) -> dict[str, str]:
+    """How the columns of a file are read: each column's field. Raises UnreadableFileError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            dialect = _dialect(file.read(64 * 1024))
+            file.seek(0)
+            names_of_columns = next(csv.reader(file, dialect), [])
+    except (UnicodeDecodeError, csv.Error) as broken:
+        raise UnreadableFileError(f"{path.name} is no CSV file in UTF-8: {broken}") from None
+    return dict(zip(names_of_columns, columns_of(names_of_columns, mapping), strict=True))
+
+
+def columns_of(header: list[str], mapping: Mapping) -> list[str]:
+    """The field of each column. Raises UnreadableFileError for a mapping of an unknown column, or to no field."""
+    if not header:
+        raise UnreadableFileError("The file has no header.")
+    if missing := mapping.keys() - set(header):
+        raise UnreadableFileError(f"The file has no column {', '.join(sorted(missing))}.")
+    for field in mapping.values():
+        if field not in (*FIELDS, "-") and not field.startswith(("attributes.", "external:")):
+            raise UnreadableFileError(
+                f"{field} is no field: {', '.join(FIELDS)}, attributes.<name>, external:<system> or -."
+            )
+    taken = set(mapping.values())
+    fields = []
+    for column in header:
+        usual = _FIELDS_BY_NAME.get(re.sub(r"[^a-z]", "", column.lower()))
+        field = mapping.get(column) or (usual if usual not in taken else None) or f"attributes.{column.strip()[:100]}"
+        taken.add(field)
+        fields.append(field)
+    return fields
+
+
+def _dialect(sample: str) -> Any:
+    try:
+        return csv.Sniffer().sniff(sample.partition("\n")[0], delimiters=",;\t|")
+    except csv.Error:
+        return csv.excel
+
+
+def _plain(cell: str) -> str:
+    """A cell without the apostrophe that keeps a spreadsheet from running it."""
+    cell = cell.strip()
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in ("=", "+", "-", "@") else cell
+
+
+def _contact(columns: list[str], row: list[str], line: int) -> Found:
+    cells = {field: _plain(cell) for field, cell in zip(columns, row, strict=False) if cell.strip()}
+    identities = [f"{kind}:{cells[kind]}" for kind in _IDENTITIES if kind in cells]
+    identities += [f"{field}:{cell}" for field, cell in cells.items() if field.startswith("external:")]
+    known = cells.get("external_id") or next(iter(identities), None)
+    tags = [tag.strip() for tag in re.split(r"[,;|]", cells.get("tags", "")) if tag.strip()]
+    document: dict[str, Any] = {
+        "external_id": known and known[:200],
+        **names(cells.get("name")),
+        **{name: cells[name] for name in ("first_name", "last_name", "title", "source") if name in cells},
+        "identities": identities,
+        "tags": tags,
+        "created_at": moment(cells.get("created_at")),
+        "attributes": {
+            field.removeprefix("attributes."): cell for field, cell in cells.items() if field.startswith("attributes.")
+        },
+    }
+    fault = None if known else "external_id: the row has neither an id nor an identity"
+    fault = "the row has more cells than the header" if len(row) > len(columns) else fault
+    return Found("contact", without_nothing(document), line, fault)
