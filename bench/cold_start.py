@@ -81,6 +81,8 @@ def cases(stack: Stack, model_url: str) -> list[Case]:
         Case("contacts", "list contacts", "/contacts", "", owner.token),
         Case("workspaces", "list workspaces", "/workspaces", "", owner.token),
         Case("webhooks", "deliver an answer", "/webhooks/n8n", delivery, secret),
+        Case("memory", "list memories", "/memories", "", owner.token),
+        Case("mcp", "list tools", "/mcp", '{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}', owner.token),
         Case("archive", "run", "/archive", "{}", stack.cron_secret),
         Case("worker", "run", "/worker", "{}", stack.cron_secret),
     ]

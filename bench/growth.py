@@ -33,8 +33,7 @@ from local.stack import Stack
 
 AIM = 1.3
 SIZE = click.IntRange(400, 20_000_000)
-WARM_UP = 12
-"""Unmeasured requests of each kind: each of PostgREST's ten connections has its plans then."""
+_WARM_UP = "Unmeasured requests of each kind. After twelve, each of PostgREST's ten connections has its plans."
 
 # All data fits into memory: reads from a disk would say more about the disk.
 _POSTGRES = {
@@ -142,7 +141,7 @@ class Site:
             "middle": f"{now - timedelta(days=size.days / 2):%FT%TZ}",
             "month_ago": f"{now - timedelta(days=30):%F}",
         }
-        targets = [{**row, **times} for row in await admin.fetch(TARGETS, WARM_UP + samples)]
+        targets = [{**row, **times} for row in await admin.fetch(TARGETS, samples)]
         secret = owner.post(f"/spaces/{targets[0]['space']}/hmac-secret", {})["secret"].encode()
         for target in targets:
             target["hmac"] = hmac.new(secret, target["email"].encode(), hashlib.sha256).hexdigest()
@@ -167,17 +166,17 @@ class Site:
         return took * 1000, cpu * 1000, float(await self.admin.fetchval(_BUFFERS))
 
 
-async def measure(filled: Mapping[Size, Stack], samples: int, only: str) -> dict[str, list[list[Cost]]]:
+async def measure(filled: Mapping[Size, Stack], samples: int, warm_up: int, only: str) -> dict[str, list[list[Cost]]]:
     """The costs of every operation whose name contains `only`, for each size."""
     asked = {name: operation for name, operation in (READS | WRITES).items() if only in name}
     async with contextlib.AsyncExitStack() as started:
-        sites = [await Site.open(stack, size, samples, started) for size, stack in filled.items()]
+        sites = [await Site.open(stack, size, warm_up + samples, started) for size, stack in filled.items()]
         found: dict[str, list[list[Cost]]] = {name: [[] for _ in sites] for name in asked}
-        requests = list(itertools.product(asked.items(), range(WARM_UP + samples)))
+        requests = list(itertools.product(asked.items(), range(warm_up + samples)))
         for (name, operation), number in tqdm(requests, unit="request", file=sys.stderr):
             for site, costs in zip(sites, found[name], strict=True):
                 cost = await site.measure(operation, site.targets[number % len(site.targets)])
-                costs.extend([cost] if number >= WARM_UP else [])
+                costs.extend([cost] if number >= warm_up else [])
     return found
 
 
@@ -195,11 +194,12 @@ def rows(found: Mapping[str, Sequence[Sequence[Cost]]]) -> Iterator[list[str]]:
 @click.option("--a-day", default=2000, show_default=True, type=click.IntRange(100), help="Messages a day.")
 @click.option("--turns", default=2, show_default=True, type=click.IntRange(1, 100), help="Of two messages, a session.")
 @click.option("--samples", default=30, show_default=True, type=click.IntRange(1, 1000), help="Requests of each kind.")
+@click.option("--warm-up", default=12, show_default=True, type=click.IntRange(0, 100), help=_WARM_UP)
 @click.option("--only", default="", help="Operations whose name contains this.")
-def command(messages: tuple[int, ...], a_day: int, turns: int, samples: int, only: str) -> None:
+def command(messages: tuple[int, ...], a_day: int, turns: int, samples: int, warm_up: int, only: str) -> None:
     sizes = [Size(number // (turns * 2), max(number // a_day, 1), turns) for number in messages]
     with contextlib.ExitStack() as started:
         filled = {size: started.enter_context(stacks.own_stack(_POSTGRES)) for size in sizes}
-        found = asyncio.run(measure(filled, samples, only))
+        found = asyncio.run(measure(filled, samples, warm_up, only))
     ms, cpu, buffers = ([f"{what} at {number:,}" for number in messages] for what in ("ms", "CPU ms", "buffers"))
     rounds.show_table(["operation", *ms, *cpu, "ratio", *buffers, "ratio", ""], rows(found))

@@ -59,6 +59,10 @@ class _Posted(Record):
     message_id: UUID
 
 
+_REPEATED_WITHIN = 4
+"""Seconds after the last message, more than a poll: what is sent twice has come twice then."""
+
+
 @dataclass
 class Streams:
     """The open streams, and when each of them got which message."""
@@ -161,7 +165,11 @@ async def measure(stack: Stack, mode: str, count: int, messages: int, rate: floa
                 committed[number] = time.perf_counter()
                 # From half to one and a half of the mean, in step with no poll.
                 await asyncio.sleep((0.5 + number * 0.618 % 1) / rate)
-            await asyncio.sleep(8)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(8):
+                    while len(streams.received) < messages:  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+            await asyncio.sleep(_REPEATED_WITHIN)
     await admin.close()
     took = [(streams.received[n][0] - at) * 1000 for n, at in committed.items() if n in streams.received]
     lost = sum(len(streams.received.get(number, ())) != 1 for number in committed)

@@ -25,15 +25,13 @@ REPLAY_SPACE = "00000000-0000-7000-8000-000000000006"
 
 
 @contextlib.contextmanager
-def own_stack(postgres: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def own_stack(
+    postgres: Mapping[str, str] | None = None, functions_env: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
     """A running stack in a temporary folder, with a Postgres that writes durably and has these further settings."""
     with tempfile.TemporaryDirectory(prefix="switchboard-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
         try:
-            if postgres:
-                with start_stack(folder, durable=True) as stack:
-                    execute(stack, *(f"alter system set {name} = '{value}'" for name, value in postgres.items()))
-            running = start_stack(folder, durable=True)
+            running = start_stack(Path(name), postgres=postgres, durable=True, functions_env=functions_env)
         except StackError as problem:
             raise click.ClickException(str(problem)) from problem
         with running:
