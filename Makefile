@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset migration openapi bench faults fuzz test lint lock
+.PHONY: help install install-dev run up down status reset migration openapi bench faults faults-archive fuzz test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,18 +46,23 @@ MEASURE := $(filter-out bench,$(MAKECMDGOALS))
 $(eval $(MEASURE):;@:)
 endif
 
-bench: install ## Measure: make bench cost, cold-start, growth, live, replay or jobs; ARGS=--help lists the options
+bench: install ## Measure: make bench cost, cold-start, growth, imports, partitions, live, replay, jobs, archive, recall or memory; ARGS=--help lists the options
 	@set -a; if [ -e .env.local ]; then . ./.env.local; fi; $(BIN)/python -m bench $(MEASURE) $(ARGS)
 
 faults: install-dev ## Kill the parts of a stack under load and check what is left: ARGS="--kills 200 --seed 7"
 	@$(BIN)/python -m tests.faults $(ARGS)
 
+faults-archive: install-dev ## Kill the archive at random moments and check what is left: ARGS="--kills 200 --seed 7"
+	@$(BIN)/python -m tests.faults.archive_kills $(ARGS)
+
 fuzz: install-dev ## Ask every route what its description allows, as each kind of caller: ARGS="--max-examples 500"
-	@FUZZ="$(or $(ARGS),--max-examples 100)" $(BIN)/python -m pytest -x tests/functions/test_description.py
+	@FUZZ="$(or $(ARGS),--max-examples 100)" $(BIN)/python -m pytest -x tests/functions/test_description.py tests/database/test_memory_worlds.py
 
 # How many test files run side by side, each process with servers of its own: they wait more than they compute.
 WORKERS ?= 4
 
+# Compiled tests are kept, also where the environment of a container says otherwise: each process would compile all anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: install-dev ## Run all tests on the real stack: WORKERS=0 one after another, ARGS="-k chat"
 	@local/debian.sh
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15 $(ARGS)

@@ -25,6 +25,9 @@ Secret = Annotated[SecretStr, Field(min_length=16)]
 _DATABASE_URL = re.compile(r"postgres(ql)?://[^\s/?#@\[\]]+@[^\s/?#@]*(/[^\s#@]*)?")
 """A URL in which no part of the password can be mistaken for a host, port or query, which are resolved and logged."""
 
+_ARCHIVE_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[\w/.=-]*)?(\?\S+)?|file:///\S+")
+"""A bucket, or a folder of this machine. The credentials are in variables of their own."""
+
 _TRANSACTION_PORT = re.compile(r":6543\b")
 """The port of Supabase's poolers in transaction mode (supabase.com/docs/guides/database/connecting-to-postgres)."""
 
@@ -59,11 +62,23 @@ class Settings(BaseModel):
     conversation_stream_seconds: int = Field(default=300, ge=5, le=840)
     """Longest duration of a conversation's stream; its reader then reconnects. Below the function's time limit."""
 
+    switchboard_archive_store: str | None = None
+    """The object store of the archive, s3://bucket/prefix?endpoint=… or file:///folder; without one, sessions are only
+    marked as archived."""
+
     switchboard_listen: bool = False
     """Long-lived processes with a direct connection: changes are announced, and wake the processes that stream."""
 
     reads_per_minute: int = Field(default=600, ge=1)
     """Most requests to reading routes of one user or contact token in a minute."""
+
+    switchboard_embeddings: Literal["none", "local"] | AnyHttpUrl = "none"
+    """What turns memories into vectors: `none` (recall is by words), `local` (MiniLM, in the process), or the URL of an
+    OpenAI-compatible server, before `/embeddings`."""
+    switchboard_embeddings_model: str = Field(default="text-embedding-3-small", min_length=1, max_length=200)
+    """The model of that server."""
+    switchboard_embeddings_key: SecretStr | None = None
+    """The bearer token of that server."""
 
     @model_validator(mode="after")
     def _something_to_sign_with(self) -> "Settings":
@@ -79,6 +94,13 @@ class Settings(BaseModel):
             raise ValueError(
                 "must be postgresql://user:password@host/database, with %XX for special characters in the password"
             )
+        return url
+
+    @field_validator("switchboard_archive_store")
+    @classmethod
+    def _is_of_a_store(cls, url: str | None) -> str | None:
+        if url is not None and _ARCHIVE_STORE.fullmatch(url) is None:
+            raise ValueError("must be s3://bucket/prefix?endpoint=https://…&region=… or file:///folder")
         return url
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@
     ├── InvalidBody            422     invalid_body, with a list of fields
     ├── Refused           4xx, 503     refused by the database: turn_in_progress 409, rate_limited 429, …
     ├── InternalError          500     internal_error
+    ├── ArchiveBroken          500     archive_broken
     └── BackendUnavailable     503     backend_unavailable
 
     ConfigError                        a setting is missing or wrong: the function does not start
@@ -281,6 +282,12 @@ class InternalError(Problem):
     """An unexpected error. Its cause is in the log under the response's X-Request-Id, never in the response."""
 
 
+class ArchiveBroken(Problem):
+    """An object of the archive is missing, or is not what was recorded. The log has which one."""
+
+    code, title = "archive_broken", "The archive of the session is missing or damaged."
+
+
 class BackendUnavailable(Problem):
     """The database or a proxy in front of it is unavailable; the request may be sent again."""
 
@@ -295,7 +302,12 @@ TITLES: Mapping[str, str] = {
     "api_key_not_found": "There is no such API key.",
     "user_required": "Only a signed-in user may do this, not an API key.",
     "job_not_found": "There is no such job.",
+    "archive_not_found": "The session has no archive.",
+    "archive_changed": "The session's archive is being written anew. Try again later.",
     "event_subscription_not_found": "There is no such event subscription.",
+    "export_not_found": "There is no such export.",
+    "export_failed": "The export could not be made.",
+    "archive_not_configured": "This deployment has no object store.",
     "event_delivery_not_found": "There is no such event delivery.",
     "space_in_use": "The space is in use.",
     "persona_in_use": "The persona is in use.",
@@ -328,6 +340,8 @@ TITLES: Mapping[str, str] = {
     "message_not_found": "There is no such message.",
     "request_not_found": "There is no such request.",
     "quote_not_found": "There is no such quote.",
+    "memory_not_found": "There is no such memory.",
+    "memory_superseded": "The memory was corrected before.",
     "ref_not_found": "There is no such reference.",
     "workflow_not_found": "There is no such workflow.",
     "transition_not_found": "There is no such transition.",
@@ -337,6 +351,8 @@ TITLES: Mapping[str, str] = {
     "group_not_found": "There is no such group.",
     "group_in_group": "A group cannot be a participant of a group.",
     "conflict_not_found": "There is no such conflict.",
+    "erasure_not_found": "There is no such erasure.",
+    "erasure_salt_differs": "The workspace has erased contacts since the backup was restored: replay erasures first.",
     "contact_merged": "The contact was merged into another.",
     "same_contact": "Both are the same contact.",
     "already_merged": "The contact is already merged.",
@@ -367,6 +383,7 @@ DETAILS: Mapping[str, str] = {
     "contact_merged": "The contact was merged into {fact}.",
     "already_merged": "The contact was merged into {fact}.",
     "merged_further": "The contact was merged into {fact}, which was merged itself. Undo that merge first.",
+    "memory_superseded": "Memory {fact} corrects it.",
     "persona_in_use": "A space, a channel or a session template uses the persona, or it has conversations. Assign "
     "another persona to them, and disable this one.",
     "space_in_use": "The space has active or paused sessions. Disable the space, and delete it when they have ended.",
@@ -392,6 +409,7 @@ REASONS: Mapping[str, str] = {
     "max_age_hours_too_small": "max_age_hours must be at least 1.",
     "members_only": "Only members may do this.",
     "name_of_other_kind": "A person has first_name and last_name, a group has a title.",
+    "import_row_invalid": "A row of the batch does not fit: send fewer items at a time to find it.",
     "not_a_first_step": "The workflow does not begin with this step.",
     "no_live_session": "The conversation has no active or paused session.",
     "not_a_session_of_contact": "The contact has no such session.",
@@ -399,17 +417,19 @@ REASONS: Mapping[str, str] = {
     "owners_and_admins_only": "Only owners and admins may do this.",
     "own_fallback": "A persona is not its own fallback.",
     "owners_only": "Only owners may do this.",
+    "sender_is_group": "A message comes from a person, not from a group.",
     "session_members_only": "Only members who work on the session may do this.",
     "several_workspaces": "You are a member of several workspaces: name one with workspace_id.",
     "status_not_settable": "A session can be paused, resumed, completed, failed or cancelled.",
     "status_not_terminal": "A turn cannot be finished as active.",
     "thread_key_needs_proof": "A thread key needs proof of identity.",
-    "thread_key_reserved": "A thread key must not begin with arrival: or first:.",
+    "thread_key_reserved": "A thread key must not begin with arrival:, first: or import:.",
     "token_for_one_conversation": "A contact token is for one conversation.",
     "token_signature": "The signature was not made with the space's secret.",
     "too_many_tags": "At most 100 tags are stored.",
     "too_many_sessions": "At most 100 sessions can be changed at once.",
     "workflow_state_too_large": "The state of a workflow is limited to 65,536 characters of JSON.",
+    "turns_by_members": "Only members write memories of the kind turn.",
     "workspace_not_named": "Name the workspace with workspace_id.",
 }
 """Details by the reason that the database gives with a code."""

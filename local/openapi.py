@@ -5,6 +5,7 @@ test fails while they differ from what the code says.
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import itertools
@@ -28,7 +29,7 @@ from lib import errors
 from lib.auth.callers import COOKIE
 from lib.chat import whole_answer
 from lib.fields.models import PartialUpdate
-from lib.http.app import PROBLEM_TYPE, Created, Ok
+from lib.http.app import PROBLEM_TYPE, Ok
 from lib.http.binding import Binding
 from lib.http.streaming import Stream
 from lib.routes import FUNCTIONS, CallerKind, Credential
@@ -232,10 +233,11 @@ def _answers(bound: Binding, models: "_Models") -> dict[str, JsonSchemaValue]:
         elif get_origin(kind) is Annotated and _is(get_args(kind)[0], Stream):
             content = {EVENTS: {"schema": models.events(get_args(kind)[1:])}}
         elif _is(kind, Ok):
-            status = "201" if _is(kind, Created) else "200"
+            status = str((get_origin(kind) or kind).status)
             content = {JSON: {"schema": models.reference(get_args(kind)[0], "serialization")}}
         elif get_origin(kind) is Annotated:
             content = {get_args(kind)[1]: {}}
+            found |= {str(int(other)): {"description": other.phrase} for other in get_args(kind)[2:]}
         elif _is(kind, Response):
             content = {"*/*": {}}
         else:
@@ -493,9 +495,17 @@ def _field_docs(model: type[BaseModel]) -> dict[str, str]:
     for cls in reversed(model.__mro__):
         if not issubclass(cls, BaseModel) or cls is BaseModel or "[" in cls.__name__:
             continue
-        (declared,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-        for field, doc in itertools.pairwise(declared.body if isinstance(declared, ast.ClassDef) else ()):
-            match field, doc:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found[name] = " ".join(_prose(text).split())
+        found |= _own_field_docs(cls)
+    return found
+
+
+@functools.cache
+def _own_field_docs(cls: type[BaseModel]) -> Mapping[str, str]:
+    """Those of one class. Many models share bases, and a class's source takes long to find."""
+    found: dict[str, str] = {}
+    (declared,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    for field, doc in itertools.pairwise(declared.body if isinstance(declared, ast.ClassDef) else ()):
+        match field, doc:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(_prose(text).split())
     return found

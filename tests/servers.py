@@ -22,7 +22,7 @@ VERSIONS = (15, 17, 18)
 
 PASSWORDS = supabase_shim.Passwords(postgres="owner", authenticator="gate", auth_admin="keeper")
 
-LEFT_OUT: Mapping[int, tuple[str, ...]] = {15: ("memory",), 17: ("memory",), 18: ()}
+LEFT_OUT: Mapping[int, tuple[str, ...]] = {15: ("memory_embeddings",), 17: ("memory_embeddings",), 18: ()}
 """Migrations that a server cannot take: pgvector comes with the wheel for 18 only."""
 
 _FROM = {

@@ -2,10 +2,13 @@
 
 from lib import errors, providers
 from lib.channels import handlers as channels
+from lib.contacts import erasure_jobs
 from lib.devices import transcripts
 from lib.jobs import queue
+from lib.memory import embedding_jobs
 from lib.webhooks import deliveries, event_sender
 from lib.workflow import avinode
+from lib.workspaces import retention_jobs
 
 
 async def process_parked(job: queue.Job) -> None:
@@ -22,5 +25,8 @@ HANDLERS: queue.Handlers = {
     **transcripts.HANDLERS,
     **event_sender.HANDLERS,
     **avinode.HANDLERS,
+    **erasure_jobs.HANDLERS,
+    **embedding_jobs.HANDLERS,
+    **retention_jobs.HANDLERS,
     "unknown_event": process_parked,
 }

@@ -11,6 +11,9 @@ comment on type public.member_role is 'owner and admin see and change the whole 
 create type public.session_status as enum ('active', 'paused', 'completed', 'failed', 'timeout', 'cancelled', 'archived');
 comment on type public.session_status is 'active <-> paused; active | paused -> completed | failed | timeout | cancelled -> archived (-> its former state on restore)';
 
+create type public.archive_retention as enum ('keep', 'drop');
+comment on type public.archive_retention is 'keep: the messages of an archived session stay in the database, too; drop: they are in the archive only.';
+
 create table public.workspaces (
     id                             uuid                    not null default private.uuid7(),
     name                           text                    not null,
@@ -23,6 +26,7 @@ create table public.workspaces (
     messages_per_minute_by_address integer                 not null default 600,
     messages_per_minute_by_space   integer                 not null default 6000,
     session_timeout_hours          integer,
+    archive_retention              public.archive_retention not null default 'keep',
     constraint workspaces_pkey                  primary key (id),
     constraint workspaces_name_length           check (length(name) between 1 and 200),
     constraint workspaces_archive_after_days    check (archive_after_days between 1 and 3650),
@@ -43,6 +47,7 @@ comment on column public.workspaces.messages_per_minute_by_user is 'Messages tha
 comment on column public.workspaces.messages_per_minute_by_address is 'Messages that may come from one address (IPv6: one /64) in a minute.';
 comment on column public.workspaces.messages_per_minute_by_space is 'Messages that one space takes in a minute.';
 comment on column public.workspaces.session_timeout_hours is 'A session times out this many hours after the last message came in; 0: never; null: as the instance says.';
+comment on column public.workspaces.archive_retention is 'What happens to the messages of a session once its archive is verified.';
 alter table public.workspaces enable row level security;
 
 create table public.workspace_members (
@@ -195,7 +200,8 @@ as $$
                when 'persona'   then (select p.workspace_id from public.personas p where p.id = object_id)
                when 'channel'   then (select c.workspace_id from public.channels c where c.id = object_id)
                when 'template'  then (select t.workspace_id from public.session_templates t where t.id = object_id)
-               when 'contact'   then (select c.workspace_id from public.contacts c where c.id = object_id)
+               when 'contact'   then (select c.workspace_id from public.contacts c where c.id = object_id and private.erasure_of(c.id) is null)
+               when 'erasure'   then (select e.workspace_id from public.erasures e where e.id = object_id)
                when 'conflict'  then (select k.workspace_id from public.contact_conflicts k where k.id = object_id)
                when 'device_session' then (select d.workspace_id from public.device_sessions d where d.id = object_id)
                when 'device_link'    then (select l.workspace_id from public.device_links l where l.id = object_id)
@@ -317,7 +323,7 @@ comment on function private.allowed_networks is 'The private networks that a wor
 
 create view public.workspace_settings with (security_invoker = true) as
 select w.id, w.name, private.allowed_networks(w.id) as allowed_networks, w.archive_after_days, w.archive_statuses,
-       w.session_timeout_hours, w.messages_per_minute_by_contact, w.messages_per_minute_by_user, w.messages_per_minute_by_space,
+       w.archive_retention, w.session_timeout_hours, w.messages_per_minute_by_contact, w.messages_per_minute_by_user, w.messages_per_minute_by_space,
        w.messages_per_minute_by_address, w.created_at
   from public.workspaces w;
 comment on view public.workspace_settings is 'Workspaces as their members see them: allowed_networks is null for agents.';

@@ -11,6 +11,9 @@ comment on type public.session_policy is 'per_conversation: a session lives thro
 create type public.turn_policy as enum ('refuse', 'interrupt');
 comment on type public.turn_policy is 'What a message does while the one before is being answered. refuse: it is told to wait; interrupt: it cancels that answer.';
 
+create type public.memory_model as enum ('per_contact', 'shared');
+comment on type public.memory_model is 'What the sessions of a proven contact recall. per_contact: the contact''s own memories; shared: also what the workspace''s members gave the persona. Never another contact''s.';
+
 create table public.personas (
     id                  uuid                  not null default private.uuid7(),
     workspace_id        uuid                  not null,
@@ -30,6 +33,9 @@ create table public.personas (
     picture             text,
     fallback_persona_id uuid,
     collect_seconds     integer               not null default 0,
+    memory_model        public.memory_model   not null default 'per_contact',
+    recall_limit        integer               not null default 0,
+    remember_turns      boolean               not null default false,
     constraint personas_pkey               primary key (id),
     constraint personas_workspace_key      unique (workspace_id, id),
     constraint personas_workspace_id_fkey  foreign key (workspace_id) references public.workspaces (id) on delete cascade,
@@ -44,6 +50,7 @@ create table public.personas (
     -- About 36 kB of image: it is sent with every look of a space.
     constraint personas_picture            check (picture ~ '^data:image/(png|jpeg|webp);base64,' and length(picture) <= 50000),
     constraint personas_fallback           check (fallback_persona_id <> id),
+    constraint personas_recall_limit       check (recall_limit between 0 and 50),
     -- A session of its own for each message leaves nothing to collect.
     constraint personas_collect_seconds    check (collect_seconds = 0 or (collect_seconds between 1 and 30 and session_policy = 'per_conversation'))
 );
@@ -60,6 +67,9 @@ comment on column public.personas.breaker_seconds is 'For so long; then one turn
 comment on column public.personas.picture is 'What the embedded chat shows beside its name: a small image as a data URL. Public, as the name is.';
 comment on column public.personas.fallback_persona_id is 'The persona that answers a turn if this one fails before its first text, or is not called because its breaker is open. Its own fallback is not called.';
 comment on column public.personas.collect_seconds is 'How long a turn waits for further messages before the persona is called with all of them; 0: it is called at once.';
+comment on column public.personas.memory_model is 'What the sessions of a proven contact recall.';
+comment on column public.personas.recall_limit is 'How many memories a turn recalls for the persona; 0: memory is off, and a turn makes no call for it.';
+comment on column public.personas.remember_turns is 'Whether each turn is remembered, unchanged, as memories of the kind turn.';
 alter table public.personas enable row level security;
 create index personas_fallback_persona_id_idx on public.personas (fallback_persona_id) where fallback_persona_id is not null;
 

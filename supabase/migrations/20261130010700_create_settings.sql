@@ -20,9 +20,9 @@ begin
     case kind
         when 'workspace' then
             update public.workspaces w
-               set (name, archive_after_days, archive_statuses, session_timeout_hours, messages_per_minute_by_contact,
+               set (name, archive_after_days, archive_statuses, archive_retention, session_timeout_hours, messages_per_minute_by_contact,
                     messages_per_minute_by_user, messages_per_minute_by_space, messages_per_minute_by_address)
-                 = (select n.name, n.archive_after_days, n.archive_statuses, n.session_timeout_hours,
+                 = (select n.name, n.archive_after_days, n.archive_statuses, n.archive_retention, n.session_timeout_hours,
                            n.messages_per_minute_by_contact, n.messages_per_minute_by_user, n.messages_per_minute_by_space,
                            n.messages_per_minute_by_address
                       from jsonb_populate_record(w, changes) n)
@@ -41,9 +41,10 @@ begin
             begin
                 update public.personas p
                    set (name, config, session_policy, history_limit, time_limit_seconds, enabled, turn_policy, breaker_failures,
-                        breaker_seconds, picture, fallback_persona_id, collect_seconds)
+                        breaker_seconds, picture, fallback_persona_id, collect_seconds, memory_model, recall_limit, remember_turns)
                      = (select n.name, n.config, n.session_policy, n.history_limit, n.time_limit_seconds, n.enabled, n.turn_policy,
-                               n.breaker_failures, n.breaker_seconds, n.picture, n.fallback_persona_id, n.collect_seconds
+                               n.breaker_failures, n.breaker_seconds, n.picture, n.fallback_persona_id, n.collect_seconds,
+                               n.memory_model, n.recall_limit, n.remember_turns
                           from jsonb_populate_record(p, changes) n)
                  where p.id = object_id
                    and jsonb_populate_record(p, changes) is distinct from p;

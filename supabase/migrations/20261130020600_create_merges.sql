@@ -100,10 +100,16 @@ begin
     if back then
         -- A message stays with its sender. Messages written for the target in a conversation that goes back go back with it.
         update public.messages m set contact_id = to_id where m.conversation_id = any (moved) and m.contact_id = from_id;
+        update public.memories m
+           set contact_id = to_id
+          from public.sessions s
+         where s.conversation_id = any (moved)
+           and m.session_id = s.id
+           and m.contact_id = from_id;
     end if;
 end;
 $$;
-comment on function private.move_with_conversations is 'Moves sessions with their conversations from one contact to another; back: also the messages written meanwhile.';
+comment on function private.move_with_conversations is 'Moves sessions with their conversations from one contact to another; back: also the messages and memories written meanwhile.';
 
 create function private.open_conflict(contact_id uuid, other_contact_id uuid, found_by text)
     returns void language plpgsql set search_path = ''
@@ -196,6 +202,7 @@ begin
             'identities', jsonb_array_length(identities), 'tags', jsonb_array_length(tags), 'groups', groups,
             'conversations', (select count(*) from public.conversations c where c.contact_id = contact.id),
             'sessions', (select count(*) from public.sessions s where s.contact_id = contact.id),
+            'memories', (select count(*) from public.memories m where m.contact_id = contact.id),
             'messages', (select count(*)
                            from public.conversations c
                            join public.messages m on m.conversation_id = c.id
@@ -278,9 +285,28 @@ begin
     insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)
     select merge.id, 'group_participants', r.contact_id, r.workspace_id, jsonb_build_object('group_id', merge.contact_id) from moved r
     on conflict on constraint contact_moves_pkey do nothing;
+
+    -- A visitor who proved to be this contact has proved what it said before; the memories of others without proof stay in
+    -- their conversations.
+    with moved as (
+        update public.memories r
+           set contact_id = merge.into_id, conversation_id = case when not merge.automatic then r.conversation_id end
+          from public.memories o
+         where r.contact_id = merge.contact_id
+           and o.id = r.id
+        returning r.id, r.workspace_id, o.conversation_id
+    )
+    insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)
+    select merge.id, 'memories', r.id, r.workspace_id, former || jsonb_build_object('conversation_id', r.conversation_id) from moved r;
+
+    with moved as (
+        update public.memory_history r set contact_id = merge.into_id where r.contact_id = merge.contact_id returning r.*
+    )
+    insert into public.contact_moves (merge_id, relation, row_id, workspace_id, former)
+    select merge.id, 'memory_history', r.id, r.workspace_id, former from moved r;
 end;
 $$;
-comment on function private.move_contact_rows is 'Moves identities, conversations, tags and groups of a merged contact to the target, and records each row.';
+comment on function private.move_contact_rows is 'Moves identities, conversations, tags, groups and memories of a merged contact to the target, and records each row.';
 
 create function private.merge_into(contact public.contacts, standing public.contacts, verified_by text)
     returns public.contact_merges language plpgsql set search_path = ''
@@ -417,6 +443,19 @@ begin
     update public.group_participants r
        set group_id = merge.contact_id
      where r.contact_id = any (private.moved_rows(merge, 'group_participants', 'group_id')) and r.group_id = merge.into_id;
+    update public.memories r
+       set contact_id = merge.contact_id, conversation_id = (m.former ->> 'conversation_id')::uuid
+      from public.contact_moves m
+     where m.merge_id = merge.id
+       and m.relation = 'memories'
+       and m.row_id = r.id
+       and r.id = any (private.moved_rows(merge, 'memories', 'contact_id'))
+       and r.contact_id = merge.into_id;
+    update public.memory_history r
+       set contact_id = merge.contact_id
+     where r.contact_id = merge.into_id
+       and (r.id = any (private.moved_rows(merge, 'memory_history', 'contact_id'))
+            or exists (select from public.memories m where m.id = r.memory_id and m.contact_id = merge.contact_id));
 end;
 $$;
 comment on function private.return_contact_rows is 'Returns the rows that a merge moved and that still belong to its target; conversations apart.';
@@ -523,7 +562,11 @@ declare
     merge    public.contact_merges;
     described jsonb;
 begin
-    if not exists (select from public.contacts c where c.id = merge_contacts.into_id and c.workspace_id = workspace) then
+    if not exists (select
+                     from public.contacts c
+                    where c.id = merge_contacts.into_id
+                      and c.workspace_id = workspace
+                      and private.erasure_of(c.id) is null) then
         raise sqlstate 'PT404' using message = 'contact_not_found';
     end if;
     if not preview then

@@ -198,7 +198,7 @@ begin
                from private.find_contacts(space.workspace_id, identities) k
               where k.contact_id <> contact;
         end if;
-        perform private.change_profile(contact, profile, false) where verified_by is not null;
+        perform private.change_profile(contact, profile, false), private.join_own_memories(contact) where verified_by is not null;
         perform private.add_phone(contact, phone, phone_key, verified_by is not null or contact = visitor.contact_id);
         if conversation.id is null then
             conversation := private.open_conversation_of_arrival(contact, verified_by, space);

@@ -113,6 +113,7 @@ create index sessions_with_quote_idx on public.sessions (workspace_id, created_a
 create index sessions_taken_over_idx on public.sessions (workspace_id, created_at, id) where taken_over_at is not null;
 create index sessions_taken_over_by_idx on public.sessions (taken_over_by) where taken_over_by is not null;
 -- Of sessions that are over, in the order of each thing that becomes of one; those that live have no entry here, so a turn
+create index sessions_ended_at_idx on public.sessions (workspace_id, ended_at, id) where ended_at is not null;
 create index sessions_contact_opened_idx on public.sessions (contact_id, created_at, id) where ended_at is not null;
 create index sessions_contact_first_message_idx on public.sessions (contact_id, first_message_at, id) where ended_at is not null;
 create index sessions_contact_ended_idx on public.sessions (contact_id, ended_at, id) where ended_at is not null;

@@ -92,6 +92,20 @@ end;
 $$;
 comment on function private.message_words is 'The words of a message''s first 50,000 characters (a tsvector holds a megabyte), as a text search compares them. Changing it takes a reindex of messages_words_idx.';
 
+create function private.memory_words(text text)
+    returns tsvector language plpgsql immutable parallel safe set search_path = ''
+as $$
+declare
+    words text := left(text, 50000);
+begin
+    if octet_length(words) > length(words) then
+        words := private.pair_letters(left(private.fold_text(words), 50000));
+    end if;
+    return strip(to_tsvector('english'::regconfig, words));
+end;
+$$;
+comment on function private.memory_words is 'The words that recall compares: as private.message_words, without the endings and the common words of English. Words of other languages are compared as they are written, of both sides alike. Changing it takes rewriting memories.words.';
+
 create function private.search_words(query text)
     returns tsquery language plpgsql immutable parallel safe set search_path = ''
 as $$
@@ -130,6 +144,10 @@ comment on function public.search_words is 'What a text search asks for, for a f
 grant execute on function
     private.fold_text, private.spaceless_letter, private.pair_letters, private.message_words
     to authenticated, contact, service_role, switchboard;
+
+grant execute on function
+    private.memory_words
+    to service_role, switchboard;
 
 grant execute on function
     private.search_words, public.search_words

@@ -201,7 +201,7 @@ begin
     -- The session is locked before the turn, as in start_turn, so that two writers cannot deadlock. With both locked, the
     -- statements below see all flushed text.
     select t.workspace_id, t.conversation_id, t.session_id, t.status, coalesce(t.fallback_persona_id, s.persona_id) as persona_id,
-           s.channel <> 'web' and close_turn.status = 'completed' as is_sent,
+           s.channel <> 'web' and close_turn.status = 'completed' as is_sent, p.remember_turns as is_remembered,
            -- A session that is taken over ends with the first answer after it is handed back.
            p.session_policy = 'per_message' and s.status in ('active', 'paused') and s.taken_over_by is null as ends_session
       into known
@@ -257,6 +257,9 @@ begin
         select known.workspace_id, 'turn.' || status, turn.id, close_turn.error_code
          where status <> 'completed';
     end if;
+    if known.is_remembered then
+        perform private.remember_turn(t) from public.turns t where t.id = turn.id;
+    end if;
     if known.is_sent and ended.message_id is not null then
         perform private.queue_sending(ended.message_id, known.conversation_id);
     end if;
@@ -270,7 +273,7 @@ begin
         'changed', true, 'status', status, 'message_id', ended.message_id, 'text_length', coalesce(ended.length, 0));
 end;
 $$;
-comment on function private.close_turn is 'Ends a turn once: stores the answer (null: the flushed text), updates the counters, ends a per_message session, audits a failure. Reads only the id of the given turn; null if it is not visible.';
+comment on function private.close_turn is 'Ends a turn once: stores the answer (null: the flushed text), updates the counters, ends a per_message session, audits a failure, and remembers the turn if its persona does so. Reads only the id of the given turn; null if it is not visible.';
 
 create function private.expire_turn(turn public.turns)
     returns void language plpgsql set search_path = ''

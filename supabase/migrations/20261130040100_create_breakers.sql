@@ -32,7 +32,8 @@ create index persona_breakers_workspace_id_idx on public.persona_breakers (works
 
 create view public.persona_settings with (security_invoker = true) as
 select p.id, p.workspace_id, p.kind, p.name, private.persona_config(p.id) as config, p.session_policy, p.turn_policy,
-       p.history_limit, p.time_limit_seconds, p.breaker_failures, p.breaker_seconds, p.fallback_persona_id, p.collect_seconds, p.enabled, p.secret_id is not null as has_secret,
+       p.history_limit, p.time_limit_seconds, p.breaker_failures, p.breaker_seconds, p.fallback_persona_id, p.collect_seconds,
+       p.memory_model, p.recall_limit, p.remember_turns, p.enabled, p.secret_id is not null as has_secret,
        p.callback_secret_id is not null as has_callback_secret,
        jsonb_build_object(
            'state',     case when p.breaker_failures > 0 then coalesce(b.state, 'closed') else 'closed' end,
@@ -137,11 +138,12 @@ begin
     end if;
     fallback.time_limit_seconds  := least(fallback.time_limit_seconds, persona.time_limit_seconds);
     fallback.collect_seconds     := persona.collect_seconds;
+    fallback.recall_limit        := persona.recall_limit;
     fallback.fallback_persona_id := null;
     return fallback;
 end;
 $$;
-comment on function private.fallback_of is 'The fallback of a persona, with the persona''s own time limit (if shorter) and collect_seconds, and without its own fallback; null if there is none.';
+comment on function private.fallback_of is 'The fallback of a persona, with the persona''s own time limit (if shorter), collect_seconds and recall_limit, and without its own fallback; null if there is none.';
 
 create function private.assign_fallback(persona public.personas, turn public.turns)
     returns public.personas language plpgsql set search_path = ''

@@ -52,7 +52,7 @@ declare
     first        text;
 begin
     -- These prefixes are reserved for conversations opened without proof.
-    if thread_key ~ '^(arrival|first):' then
+    if thread_key ~ '^(arrival|first|import):' then
         raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_reserved';
     end if;
 
@@ -138,13 +138,43 @@ create function private.open_own_conversation(persona_id uuid, thread_key text)
     returns public.conversations language plpgsql set search_path = ''
 as $$
 begin
-    if thread_key ~ '^(arrival|first):' then
+    if thread_key ~ '^(arrival|first|import):' then
         raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_reserved';
     end if;
     return private.find_or_create_conversation(null, private.calling_user(), persona_id, null, coalesce(thread_key, 'main'), null);
 end;
 $$;
 comment on function private.open_own_conversation is 'A member''s own conversation with a persona, without a contact and a space; locked until the transaction ends.';
+
+create function private.open_conversation_of_contact(contact_id uuid, persona_id uuid, thread_key text)
+    returns public.conversations language plpgsql set search_path = ''
+as $$
+declare
+    contact public.contacts;
+begin
+    if private.is_limited_key() or not exists (
+           select
+             from private.memberships(private.calling_user()) m
+            where m.workspace_id = private.entered_workspace()
+              and m.role in ('owner', 'admin')) then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
+    end if;
+    if thread_key ~ '^(arrival|first):' then
+        raise sqlstate 'PT422' using message = 'thread_key_not_allowed', detail = 'thread_key_reserved';
+    end if;
+    -- The contact is locked before the conversation, because a new session may be linked to it.
+    select c.* into contact from public.contacts c where c.id = private.lock_merge_target(open_conversation_of_contact.contact_id);
+    if not found then
+        raise sqlstate 'PT404' using message = 'contact_not_found';
+    elsif contact.kind = 'group' then
+        -- A message in a group names the participant who sent it.
+        raise sqlstate 'PT422' using message = 'invalid_body', detail = 'sender_is_group';
+    end if;
+    perform private.record_audit('contact.spoken_for', contact.id, private.calling_actor(), null);
+    return private.find_or_create_conversation(contact.id, null, persona_id, null, coalesce(thread_key, 'main'), 'verified');
+end;
+$$;
+comment on function private.open_conversation_of_contact is 'The conversation of a contact with a persona in which an admin, or an admin''s key, speaks for the contact: the proof is the caller''s word. Audited; locked until the transaction ends.';
 
 create type private.message_context as (
     persona    public.personas,
@@ -283,6 +313,9 @@ begin
            private.turn_history(conversation.id, null, case when is_taken_over then 0 else persona.history_limit end)
       into started
       from opened o, asked a;
+    if is_taken_over and persona.remember_turns then
+        perform private.remember_turn(started.turn);
+    end if;
     return started;
 end;
 $$;
@@ -346,7 +379,7 @@ begin
                         then private.contact_facts(conversation.contact_id) end,
         'user_message_id', message_id, 'history', history, 'issued_at', now(),
         'collect_seconds', case when turn.collecting then persona.collect_seconds else 0 end,
-        'has_fallback', persona.fallback_persona_id is not null,
+        'has_fallback', persona.fallback_persona_id is not null, 'recall_limit', persona.recall_limit,
         'persona', jsonb_build_object(
             'id', persona.id, 'kind', persona.kind, 'name', persona.name, 'config', persona.config,
             'time_limit_seconds', persona.time_limit_seconds,
@@ -470,7 +503,8 @@ create function public.start_turn(
     attempt_id        uuid  default null,
     metadata          jsonb default '{}',
     client            jsonb default '{}',
-    last_try          boolean default false
+    last_try          boolean default false,
+    contact_id        uuid  default null
 )
     returns jsonb language plpgsql set search_path = ''
 as $$
@@ -495,11 +529,11 @@ begin
 
     begin
         -- 1. The contact and the conversation, which is locked: messages of one conversation come one after the other.
-        conversation := case when space_id is null
-                             then private.open_own_conversation(persona_id, thread_key)
-                             else private.open_conversation(
-                                      place.space, email, email_key, email_hmac, identity_token, thread_key, client_message_id, client)
-                         end;
+        conversation := case
+            when space_id is not null   then private.open_conversation(
+                                                 place.space, email, email_key, email_hmac, identity_token, thread_key, client_message_id, client)
+            when contact_id is not null then private.open_conversation_of_contact(contact_id, persona_id, thread_key)
+            else private.open_own_conversation(persona_id, thread_key) end;
 
         -- 2. The message and its turn.
         return private.accept_message(
@@ -507,7 +541,8 @@ begin
             limits,
             -- A caller without a token arrives with each message; a user, or the contact of a key, with each new conversation.
             case when caller ->> 'kind' = 'anonymous'
-                   or (caller ->> 'kind' in ('user', 'key') and conversation.contact_id is not null and conversation.created_at = now())
+                   or (space_id is not null and caller ->> 'kind' in ('user', 'key')
+                       and conversation.contact_id is not null and conversation.created_at = now())
                  then private.arrival_limits(place.space, client ->> 'address') || limits
                  else limits end,
             last_try);
@@ -517,9 +552,9 @@ begin
     end;
 end;
 $$;
-comment on function public.start_turn is 'Accepts a message in a space, or of a member to a persona (space_id null): conversation, session, link, message and turn, or the turn that the message joins, or that the same client message started or joined before. After a refusal with stopping: true the caller tries again, at last with last_try.';
+comment on function public.start_turn is 'Accepts a message in a space, or to a persona (space_id null), of a member or, with a contact_id, of the contact for whom an admin speaks: conversation, session, link, message and turn, or the turn that the message joins, or that the same client message started or joined before. After a refusal with stopping: true the caller tries again, at last with last_try.';
 
 grant execute on function
-    private.enter_persona, private.open_own_conversation, private.open_conversation_of_user, private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
+    private.enter_persona, private.open_own_conversation, private.open_conversation_of_contact, private.open_conversation_of_user, private.open_conversation, private.read_message_context, private.end_running_turn, private.insert_turn,
     private.refuse_turn, private.contact_facts, private.describe_turn, private.repeat_turn, private.accept_message, public.start_turn
     to switchboard;

@@ -268,7 +268,9 @@ create function public.accept_channel_message(
     former_thread_key text    default null,
     mentions          text[]  default '{}',
     reply_to          text    default null,
-    last_try          boolean default false
+    last_try          boolean default false,
+    sent_at           timestamptz default null,
+    event_id          uuid        default null
 )
     returns jsonb language plpgsql set search_path = ''
 as $$
@@ -286,6 +288,8 @@ begin
     channel := private.require_channel(channel_id);
     if channel.persona_id is null then
         raise sqlstate 'PT422' using message = 'persona_required';
+    elsif private.refuse_erased(coalesce(sender -> 'identities', '[]') || coalesce(chat_group -> 'identities', '[]'), sent_at, event_id) then
+        return '{"conversation_id": null, "turn_id": null}'::jsonb;
     end if;
 
     begin
@@ -322,7 +326,7 @@ begin
     return jsonb_build_object('conversation_id', conversation.id, 'turn_id', accepted ->> 'turn_id');
 end;
 $$;
-comment on function public.accept_channel_message is 'Accepts a message that a channel''s provider delivered: finds or creates contacts, conversation and session, and starts a turn and queues its answer, or joins one. A message of a group that does not address the channel is only stored. {conversation_id, turn_id}; the refusals of start_turn.';
+comment on function public.accept_channel_message is 'Accepts a message that a channel''s provider delivered: finds or creates contacts, conversation and session, and starts a turn and queues its answer, or joins one. A message of a group that does not address the channel is only stored. One that a contact sent before it was erased is dropped. {conversation_id, turn_id}; the refusals of start_turn.';
 
 create function public.take_up_turn(turn_id uuid, attempt_id uuid)
     returns jsonb language plpgsql set search_path = ''

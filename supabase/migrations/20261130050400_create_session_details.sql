@@ -60,13 +60,21 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
                    'late',      count(*) filter (where q.late))
           from public.quotes q
          where q.request_id = s.request_id) as quote_counts,
-       array(select t.name from public.tags t where t.session_id = s.id order by t.name) as tags
+       array(select t.name from public.tags t where t.session_id = s.id order by t.name) as tags,
+       case when s.status = 'archived' then (
+           select jsonb_build_object(
+                      'stored_at', a.stored_at, 'messages_dropped', a.messages_dropped, 'row_group', a.row_group,
+                      'object', format('workspace=%s/month=%s/%s.parquet', a.workspace_id, to_char(a.month, 'YYYY-MM'), a.object_id))
+             from public.session_archives a
+            where a.session_id = s.id
+              and a.is_current) end as archive
   from public.sessions s;
 comment on view public.session_details is 'Sessions with the names and objects that belong to them, for members. A column is null where its source is hidden from the reader.';
 comment on column public.session_details.proof is 'Whether its contact has proven who they are, or only typed it; null on the owner''s side.';
 comment on column public.session_details.error_code is 'The code of the last failure.';
 comment on column public.session_details.error_message is 'Why it failed: the reason that a member gave, else the code.';
 comment on column public.session_details.live is 'Neither ended nor archived: active or paused.';
+comment on column public.session_details.archive is 'Where an archived session is stored; null: not yet.';
 comment on column public.session_details.proposal is 'The newest one.';
 
 create view public.contact_session_details with (security_invoker = true) as
@@ -92,10 +100,16 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
           from public.proposals p
          where p.session_id = s.id
          order by p.created_at desc, p.id desc
-         limit 1) as proposal
+         limit 1) as proposal,
+       case when s.status = 'archived' then (
+           select jsonb_build_object('stored_at', a.stored_at, 'messages_dropped', a.messages_dropped)
+             from public.session_archives a
+            where a.session_id = s.id
+              and a.is_current) end as archive
   from public.sessions s;
 comment on view public.contact_session_details is 'The sessions of contacts and users: the columns of session_details that a contact may read.';
 comment on column public.contact_session_details.live is 'Neither ended nor archived: active or paused.';
+comment on column public.contact_session_details.archive is 'Since when an archived session is stored, and whether its messages are there only.';
 comment on column public.contact_session_details.proposal is 'The newest one that the contact may see: no draft.';
 
 create view public.message_words with (security_invoker = true) as

@@ -23,6 +23,7 @@ comment on table public.inbound_events is 'One webhook delivery, as it came.';
 comment on column public.inbound_events.delivery_key is 'What makes a delivery the same one when it is sent again.';
 comment on column public.inbound_events.headers is 'Chosen headers; never one that carries a secret.';
 alter table public.inbound_events enable row level security;
+create index inbound_events_received_at_idx on public.inbound_events (workspace_id, received_at, id);
 
 create function public.record_event(source text, delivery_key text, headers jsonb, raw_body text, items jsonb)
     returns jsonb language plpgsql set search_path = ''

@@ -13,6 +13,7 @@ create table public.jobs (
     seq             bigint            not null generated always as identity,
     workspace_id    uuid              not null,
     kind            text              not null,
+    runs_in         text              not null default 'worker',
     status          public.job_status not null default 'queued',
     ordering_key    text,
     lane            uuid              not null generated always as (coalesce((payload ->> 'subscription_id')::uuid, workspace_id)) stored,
@@ -30,12 +31,14 @@ create table public.jobs (
     constraint jobs_pkey              primary key (id),
     constraint jobs_workspace_id_fkey foreign key (workspace_id) references public.workspaces (id) on delete cascade,
     constraint jobs_event_id_fkey     foreign key (workspace_id, event_id) references public.inbound_events (workspace_id, id) on delete cascade,
+    constraint jobs_runs_in           check (runs_in in ('worker', 'archive')),
     constraint jobs_lengths           check (length(kind) between 1 and 64 and length(ordering_key) between 1 and 400
         and length(item_key) between 1 and 400),
     constraint jobs_running           check ((status = 'running') = (lease_until is not null)),
     constraint jobs_finished          check ((status in ('succeeded', 'dead', 'discarded')) = (finished_at is not null))
 );
 comment on table public.jobs is 'One piece of background work, queued in the transaction that causes it.';
+comment on column public.jobs.runs_in is 'The function that runs it: archive for what touches the object store, else worker.';
 comment on column public.jobs.seq is 'The order in which jobs were queued.';
 comment on column public.jobs.ordering_key is 'Jobs of one key run one at a time, in the order in which they were queued. A dead or discarded job does not hold its key.';
 comment on column public.jobs.lane is 'What shares the workers evenly with the others: a subscription to events, or the workspace with all of its other jobs.';
@@ -45,7 +48,7 @@ comment on column public.jobs.uncounted is 'Attempts that do not count towards m
 comment on column public.jobs.max_attempts is 'After so many attempts that count the job is dead. The default takes more than an hour.';
 comment on column public.jobs.lease_until is 'Past it the worker is taken for dead and the job may be claimed again.';
 alter table public.jobs enable row level security;
-create index jobs_due_idx on public.jobs (lane, next_attempt_at, seq) where status = 'queued';
+create index jobs_due_idx on public.jobs (runs_in, lane, next_attempt_at, seq) where status = 'queued';
 create index jobs_ordering_key_idx on public.jobs (workspace_id, ordering_key, seq) where status in ('queued', 'running');
 create unique index jobs_one_running_idx on public.jobs (workspace_id, ordering_key) where status = 'running';
 create index jobs_lease_until_idx on public.jobs (lease_until) where status = 'running';
@@ -100,7 +103,7 @@ as $$
 $$;
 comment on function private.end_lost_jobs is 'Takes jobs from workers whose lease ran out: they are queued again, or dead after their last attempt.';
 
-create function private.claim_due_jobs(max_jobs integer, lease_seconds integer, only_job uuid)
+create function private.claim_due_jobs(max_jobs integer, lease_seconds integer, only_job uuid, runs_in text)
     returns setof public.jobs language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -116,13 +119,28 @@ begin
             -- compares, and would then choose more than max_jobs.
             with recursive lanes as (
                 -- Each lane is found in the index behind the one before.
-                (select q.lane from public.jobs q where q.status = 'queued' order by q.lane limit 1)
+                (select q.lane
+                   from public.jobs q
+                  where q.status = 'queued'
+                    and q.runs_in = claim_due_jobs.runs_in
+                  order by q.lane
+                  limit 1)
                  union all
-                select (select q.lane from public.jobs q where q.status = 'queued' and q.lane > l.lane order by q.lane limit 1)
+                select (select q.lane
+                          from public.jobs q
+                         where q.status = 'queued'
+                           and q.runs_in = claim_due_jobs.runs_in
+                           and q.lane > l.lane
+                         order by q.lane
+                         limit 1)
                   from lanes l
                  where l.lane is not null
             ), busy as materialized (
-                select r.lane, count(*) as running from public.jobs r where r.status = 'running' group by r.lane
+                select r.lane, count(*) as running
+                  from public.jobs r
+                 where r.status = 'running'
+                   and r.runs_in = claim_due_jobs.runs_in
+                 group by r.lane
             ), ready as materialized (
                 select d.id, d.next_attempt_at, d.seq,
                        row_number() over (partition by l.lane order by d.next_attempt_at, d.seq) + coalesce(b.running, 0) as place
@@ -132,6 +150,7 @@ begin
                     select d.id, d.next_attempt_at, d.seq
                       from public.jobs d
                      where d.lane = l.lane
+                       and d.runs_in = claim_due_jobs.runs_in
                        and d.status = 'queued'
                        and d.next_attempt_at <= moment
                        and (only_job is null or d.id = only_job)
@@ -186,7 +205,8 @@ end;
 $$;
 comment on function private.event_of_job is 'The delivery that a claimed job is about.';
 
-create function public.claim_jobs(max_jobs integer default 10, lease_seconds integer default 60, only_job uuid default null)
+create function public.claim_jobs(
+    max_jobs integer default 10, lease_seconds integer default 60, only_job uuid default null, runs_in text default 'worker')
     returns jsonb language sql set search_path = ''
 as $$
     select jsonb_build_object('jobs', coalesce(jsonb_agg(
@@ -194,9 +214,9 @@ as $$
                                              'tries', j.attempts - j.uncounted, 'payload', j.payload,
                                              'event', private.event_of_job(j))
                order by j.seq), '[]'))
-      from private.claim_due_jobs(max_jobs, lease_seconds, only_job) j;
+      from private.claim_due_jobs(max_jobs, lease_seconds, only_job, runs_in) j;
 $$;
-comment on function public.claim_jobs is 'Claims due jobs for a worker: {jobs: [{id, workspace_id, kind, attempts, tries, payload, event}]}; tries are the attempts that count. A lease in seconds.';
+comment on function public.claim_jobs is 'Claims due jobs for the function that runs them: {jobs: [{id, workspace_id, kind, attempts, tries, payload, event}]}; tries are the attempts that count. A lease in seconds.';
 
 create function public.renew_job(job_id uuid, attempt integer, lease_seconds integer)
     returns jsonb language plpgsql set search_path = ''

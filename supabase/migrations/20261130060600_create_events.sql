@@ -167,7 +167,8 @@ create function private.emit_event()
     returns trigger language plpgsql security definer set search_path = ''
 as $$
 begin
-    if exists (select from public.event_subscriptions s where s.workspace_id = new.workspace_id and s.enabled) then
+    if current_setting('switchboard.restoring', true) is distinct from 'on'
+       and exists (select from public.event_subscriptions s where s.workspace_id = new.workspace_id and s.enabled) then
         perform private.write_event(
             new.workspace_id,
             case tg_argv[0]
@@ -317,11 +318,14 @@ end;
 $$;
 comment on function public.replay_event_delivery is 'Sends a delivery again under the same id, or a pending one before its time: {delivery_id, job_id}. For owners and admins.';
 
+-- Imported rows are no events.
 create trigger messages_emit_event after insert on public.messages
-    for each row execute function private.emit_event('message.created');
+    for each row when (current_setting('switchboard.importing', true) is distinct from 'true')
+    execute function private.emit_event('message.created');
 
 create trigger sessions_emit_started after insert on public.sessions
-    for each row execute function private.emit_event('session.started');
+    for each row when (current_setting('switchboard.importing', true) is distinct from 'true')
+    execute function private.emit_event('session.started');
 
 create trigger sessions_emit_ended after update of status on public.sessions
     for each row when (old.status in ('active', 'paused') and new.status in ('completed', 'timeout'))
@@ -332,7 +336,8 @@ create trigger sessions_emit_taken_over after update of taken_over_by on public.
     execute function private.emit_event('session.taken_over');
 
 create trigger workflow_steps_emit_event after insert on public.workflow_steps
-    for each row execute function private.emit_event('workflow.step');
+    for each row when (current_setting('switchboard.importing', true) is distinct from 'true')
+    execute function private.emit_event('workflow.step');
 
 create trigger contact_merges_emit_event after insert on public.contact_merges
     for each row execute function private.emit_event('contact.merged');

@@ -27,6 +27,56 @@ create policy "Switchboard changes the workspace it manages"
     using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
     with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
 
+-- Who may see the objects of the archive: owners and admins.
+
+grant select on public.archive_objects to authenticated;
+grant select, insert, update on public.archive_objects to switchboard;
+grant all on public.archive_objects to service_role;
+
+create policy "Admins read their workspace's objects"
+    on public.archive_objects for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.archive_objects for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.archive_objects for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.archive_objects for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+-- Who may see which sessions wait for the archive: owners and admins.
+
+grant select on public.archive_queue to authenticated;
+grant select, insert, update, delete on public.archive_queue to switchboard;
+grant all on public.archive_queue to service_role;
+
+create policy "Admins read their workspace's queue"
+    on public.archive_queue for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.archive_queue for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.archive_queue for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.archive_queue for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.archive_queue for delete to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
 -- Who may see attachments: the members who read the message.
 
 grant select on public.attachments to authenticated;
@@ -319,6 +369,20 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
 
+-- Who may see what was erased: admins and owners.
+
+grant select on public.erasures to authenticated;
+grant select on public.erasures to switchboard;
+grant all on public.erasures to service_role;
+
+create policy "Admins read their workspace's erasures"
+    on public.erasures for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.erasures for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
 -- Who may see deliveries: admins and owners; they hold answers of servers.
 
 grant select on public.event_deliveries to authenticated;
@@ -395,6 +459,33 @@ create policy "Switchboard adds to the workspace it manages"
     on public.events for insert to switchboard
     with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
 
+-- Who may see exports: owners and admins.
+
+grant select on public.exports to authenticated;
+grant select, insert, update, delete on public.exports to switchboard;
+grant all on public.exports to service_role;
+
+create policy "Admins read their workspace's exports"
+    on public.exports for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.exports for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.exports for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.exports for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.exports for delete to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
 -- Who may see who is in a group: members. Participants do not see each other.
 
 grant select on public.group_participants to authenticated;
@@ -416,6 +507,24 @@ create policy "Switchboard adds to the workspace it entered"
 create policy "Switchboard changes the workspace it entered"
     on public.group_participants for update to switchboard
     using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+-- Who may see the external ids of imports: owners and admins, who import.
+
+grant select on public.import_refs to authenticated;
+grant select, insert on public.import_refs to switchboard;
+grant all on public.import_refs to service_role;
+
+create policy "Admins read their workspace's external ids"
+    on public.import_refs for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.import_refs for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.import_refs for insert to switchboard
     with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see raw deliveries: admins and owners; they may hold anything a sender sent.
@@ -495,6 +604,87 @@ create policy "Switchboard changes the workspace it entered"
 -- Who may see members with their emails: the members of the workspace.
 
 grant select on public.member_details to authenticated, service_role;
+
+-- Who may see memories: admins and owners all, agents the owner's side and their contacts', users and contacts with proof their
+-- own, contacts without proof those of their conversation. What a member or a machine wrote, and what is superseded, is for
+-- members.
+
+grant select (
+    id, workspace_id, persona_id, contact_id, conversation_id, scope_id, session_id, message_id, speaker, kind, content,
+    importance, previous_id, valid_from, expires_at, created_at, updated_at
+) on public.memories to contact, authenticated;
+grant select on public.memories to member;
+grant select, insert, update, delete on public.memories to switchboard;
+grant all on public.memories to service_role;
+
+create policy "Admins read all memories, agents and users their own"
+    on public.memories for select to authenticated
+    using (
+        workspace_id in (select private.admin_workspaces())
+        or (workspace_id in (select private.member_workspaces())
+            and (scope_id = workspace_id or scope_id in (select private.own_memory_scopes())))
+        or (scope_id in (select private.own_memory_scopes())
+            and not internal
+            and superseded_by is null
+            and (expires_at is null or expires_at > now()))
+    );
+
+create policy "Only members read the columns for members"
+    on public.memories as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Contacts read the memories of their scope"
+    on public.memories for select to contact
+    using (
+        scope_id = (select private.token_memory_scope())
+        and not internal
+        and superseded_by is null
+        and (expires_at is null or expires_at > now())
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.memories for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.memories for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.memories for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.memories for delete to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+-- Who may see the history of memories: owners and admins.
+
+grant select on public.memory_history to authenticated;
+grant select, insert, update, delete on public.memory_history to switchboard;
+grant all on public.memory_history to service_role;
+
+create policy "Admins read their workspace's memory history"
+    on public.memory_history for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.memory_history for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.memory_history for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.memory_history for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.memory_history for delete to switchboard
+    using (workspace_id = (select private.entered_workspace()));
 
 -- Who may see what became of a sent message: the members who read the message.
 
@@ -590,7 +780,8 @@ grant select on public.persona_settings to authenticated, service_role, switchbo
 
 grant select (
     id, workspace_id, kind, name, secret_id, callback_secret_id, session_policy, history_limit, time_limit_seconds, enabled,
-    created_at, turn_policy, breaker_failures, breaker_seconds, picture, fallback_persona_id, collect_seconds
+    created_at, turn_policy, breaker_failures, breaker_seconds, picture, fallback_persona_id, collect_seconds,
+    memory_model, recall_limit, remember_turns
 ) on public.personas to authenticated;
 grant select, insert, update, delete on public.personas to switchboard;
 grant all on public.personas to service_role;
@@ -751,6 +942,67 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
 
+-- Who may see for how long a workspace keeps what: members. The functions change it for owners and admins.
+
+grant select on public.retention_settings to authenticated;
+grant select, insert, update on public.retention_settings to switchboard;
+grant all on public.retention_settings to service_role;
+
+create policy "Members read their workspace's retention"
+    on public.retention_settings for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.retention_settings for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.retention_settings for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it manages"
+    on public.retention_settings for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+-- Who may see where a session is archived: the readers of the session. The object is for members.
+
+grant select (
+    object_id, session_id, workspace_id, conversation_id, message_count, stored_at, is_current, messages_dropped
+) on public.session_archives to contact, authenticated;
+grant select on public.session_archives to member;
+grant select, insert, update, delete on public.session_archives to switchboard;
+grant all on public.session_archives to service_role;
+
+create policy "Admins read all archives, users and agents their own"
+    on public.session_archives for select to authenticated
+    using (workspace_id in (select private.admin_workspaces()) or session_id in (select private.own_sessions()));
+
+create policy "Only members read the columns for members"
+    on public.session_archives as restrictive for select to member
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Contacts read their conversation's archives"
+    on public.session_archives for select to contact
+    using (conversation_id = (select private.token_conversation()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.session_archives for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.session_archives for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.session_archives for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard deletes in the workspace it entered"
+    on public.session_archives for delete to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
 -- Who may read session details: members, each the sessions that they may see; operators' commands, all.
 
 grant select on public.session_details to member, service_role;
@@ -800,6 +1052,10 @@ create policy "Switchboard adds to the workspace it entered"
 create policy "Switchboard deletes in the workspace it entered"
     on public.session_refs for delete to switchboard
     using (workspace_id = (select private.entered_workspace()));
+
+-- Who may read all rows of sessions in one shape: the functions, of the workspace that they entered.
+
+grant select on public.session_rows to switchboard, service_role;
 
 -- Who may read a workspace's figures: its owners and admins. The functions that count write them.
 
@@ -970,7 +1226,7 @@ grant select on public.turn_error_details to authenticated, service_role;
 
 -- Who may see what went wrong in words: admins and owners. A caller is told the turn's error code.
 
-grant insert on public.turn_errors to switchboard;
+grant select, insert on public.turn_errors to switchboard;
 grant select on public.turn_errors to authenticated;
 grant all on public.turn_errors to service_role;
 
@@ -981,6 +1237,35 @@ create policy "Admins read their workspace's turn errors"
 create policy "Switchboard adds to the workspace it entered"
     on public.turn_errors for insert to switchboard
     with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.turn_errors for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+-- Who may see what a turn knew: the members who read its session. Its contact or user never.
+
+grant select on public.turn_memories to authenticated;
+grant select, insert on public.turn_memories to switchboard;
+grant all on public.turn_memories to service_role;
+
+create policy "Admins read what all turns knew, agents that of their sessions"
+    on public.turn_memories for select to authenticated
+    using (
+        workspace_id in (select private.admin_workspaces())
+        or (workspace_id in (select private.member_workspaces()) and session_id in (select private.own_sessions()))
+    );
+
+create policy "Switchboard reads the workspace it entered"
+    on public.turn_memories for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.turn_memories for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+-- Who may see what a turn knew, in words: members; the view reads its tables with its reader's rights.
+
+grant select on public.turn_memory_details to authenticated, service_role;
 
 -- Who may see turns: the readers of their session.
 
@@ -1091,7 +1376,7 @@ grant select on public.workspace_settings to authenticated, service_role, switch
 
 grant select (
     id, name, archive_after_days, archive_statuses, created_at, messages_per_minute_by_contact, messages_per_minute_by_user,
-    messages_per_minute_by_address, messages_per_minute_by_space, session_timeout_hours
+    messages_per_minute_by_address, messages_per_minute_by_space, session_timeout_hours, archive_retention
 ) on public.workspaces to authenticated;
 grant select, insert, update, delete on public.workspaces to switchboard;
 grant all on public.workspaces to service_role;

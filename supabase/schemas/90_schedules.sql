@@ -66,27 +66,43 @@ as $$
 $$;
 comment on function public.wake_worker is 'Wakes the worker for jobs that are due now; the schedule would within the minute. {woken}';
 
+create function public.wake_archive()
+    returns jsonb language sql set search_path = ''
+as $$
+    select jsonb_build_object('woken', private.wake('archive'));
+$$;
+comment on function public.wake_archive is 'Wakes the archive function for sessions and jobs that are due now; the schedule would within the minute. {woken}';
+
+create function private.archive_is_needed()
+    returns boolean language sql stable set search_path = ''
+as $$
+    select exists (select from public.jobs j where j.runs_in = 'archive' and j.status in ('queued', 'running'))
+        or exists (select from public.archive_queue q where q.next_attempt_at <= now())
+        or exists (select from public.exports e where e.expires_at <= now());
+$$;
+comment on function private.archive_is_needed is 'Whether the archive function has jobs, sessions to write, or exports to delete.';
+
 grant execute on function
-    private.wake, public.wake_worker
+    private.wake, public.wake_worker, public.wake_archive
     to switchboard;
 
 select cron.schedule('switchboard-expire-turns', '* * * * *',  'select private.expire_turns()');
 select cron.schedule('switchboard-worker',       '* * * * *',  $$select private.call_function('worker')$$);
 select cron.schedule('switchboard-archive',      '15 3 * * *', $$select private.call_function('archive')$$);
+-- Its jobs, and what an interrupted run left.
+select cron.schedule('switchboard-archive-jobs', '* * * * *',  $$
+    select private.call_function('archive') where private.archive_is_needed();
+$$);
 -- pg_cron never prunes its own log, a limit's row of yesterday counts nothing, and an expired invitation is only an address.
--- Events and webhook deliveries hold what people wrote; no provider sends one again after 30 days.
 select cron.schedule('switchboard-prune',        '45 3 * * *', $$
     delete from cron.job_run_details where end_time < now() - interval '7 days';
     delete from public.rate_limits where window_started_at < now() - interval '1 day';
     delete from private.reads where window_started_at < now() - interval '1 day';
     delete from private.open_streams where ends_at < now();
     delete from public.invitations where expires_at < now() - interval '30 days';
-    delete from public.events where occurred_at < now() - interval '30 days';
-    delete from public.jobs where finished_at < now() - interval '30 days';
-    delete from public.inbound_events e
-     where e.received_at < now() - interval '30 days'
-       and not exists (select from public.jobs j where j.event_id = e.id);
+    delete from public.memories where expires_at < now() - interval '1 day';
 $$);
+select cron.schedule('switchboard-retention',    '5 4 * * *',  'select private.queue_retention()');
 select cron.schedule('switchboard-forget-secrets', '50 3 * * *', 'select private.forget_secrets()');
 select cron.schedule('switchboard-session-cleanup', '25 * * * *', $$select private.call_function('session_cleanup')$$);
 select cron.schedule('switchboard-session-stats', '6-59/10 * * * *', 'select private.count_past_sessions()');

@@ -10,27 +10,7 @@ from local.paths import REPOSITORY
 DOCUMENT = (REPOSITORY / "docs" / "database.md").read_text()
 OURS = "in ('public'::regnamespace, 'private'::regnamespace)"
 
-# The leading column must narrow the search down: workspace_id alone holds a whole tenant's rows.
-UNINDEXED_KEYS = f"""
-select c.conrelid::regclass::text || '.' || c.conname
-  from pg_constraint c
- where c.contype = 'f'
-   and c.connamespace {OURS}
-   and not exists (select
-                     from pg_index i
-                    where i.indrelid = c.conrelid
-                      and i.indisvalid
-                      -- A partial index without the rows that name nothing is enough.
-                      and (i.indpred is null
-                           or pg_get_expr(i.indpred, i.indrelid) = (select format('(%I IS NOT NULL)', attname)
-                                                                      from pg_attribute
-                                                                     where attrelid = c.conrelid
-                                                                       and attnum = i.indkey[0]))
-                      and i.indkey[0] = any (c.conkey)
-                      and (i.indkey[0] <> (select attnum from pg_attribute
-                                            where attrelid = c.conrelid and attname = 'workspace_id')
-                           or c.conkey <@ (i.indkey::int2[])[0:array_length(c.conkey, 1) - 1]))
-"""
+UNINDEXED_KEYS = "select example from private.catalogue_findings() where name = 'keys_without_index'"
 
 SEARCHING_FUNCTIONS = f"""
 select p.oid::regprocedure::text
@@ -55,7 +35,7 @@ RULES = {
     "every foreign key has an index that leads with its column": (
         UNINDEXED_KEYS,
         "drop index public.contacts_session_id_idx, public.jobs_event_id_idx",
-        {"contacts.contacts_session_id_fkey", "jobs.jobs_event_id_fkey"},
+        {"public.contacts.contacts_session_id_fkey", "public.jobs.jobs_event_id_fkey"},
     ),
     "every function names the schemas that it searches": (
         SEARCHING_FUNCTIONS,
@@ -123,8 +103,8 @@ async def test_what_every_turn_calls_is_planned_once(admin: asyncpg.Connection) 
         seen.add(name)
         reached |= set(re.findall(r"\b(?:private|public)\.\w+(?=\()", functions[name]["body"])) & functions.keys()
     assert len(seen) > 20
-    # Only called for a refusal, for a proof, for a member's own conversation, or in a channel.
+    # Only called for a refusal, for a proof, for a member's own conversation or in a contact's name, or in a channel.
     rarely_called = {"limit_refusal", "breaker_refusal", "count_breaker_refusal", "turn_state", "is_signed"}
-    rarely_called |= {"calling_user", "workspace_of", "call_function"}
+    rarely_called |= {"calling_user", "workspace_of", "call_function", "is_limited_key", "calling_actor"}
     planned_anew = {name.removeprefix("private.") for name in seen if functions[name]["language"] == "sql"}
     assert planned_anew == rarely_called

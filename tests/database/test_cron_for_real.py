@@ -28,7 +28,10 @@ SETTINGS = {
 PATIENCE = 75.0
 """Seconds. The schedules run every minute."""
 
-INFREQUENT = ("switchboard-archive", "switchboard-prune", "switchboard-session-cleanup", "switchboard-session-stats")
+INFREQUENT = (
+    "switchboard-archive", "switchboard-prune", "switchboard-retention", "switchboard-session-cleanup",
+    "switchboard-session-stats",
+)  # fmt: skip
 
 CALLED = {"archive_url": "/archive", "worker_url": "/worker", "session_cleanup_url": "/chat-sessions/cleanup"}
 """The paths that the schedules call, by the name of the URL's secret."""
@@ -133,8 +136,10 @@ async def test_the_migrations_create_the_schedules_of_the_owner(minute: Minute) 
         "switchboard-expire-turns": "* * * * *",
         "switchboard-worker": "* * * * *",
         "switchboard-archive": "15 3 * * *",
+        "switchboard-archive-jobs": "* * * * *",
         "switchboard-session-cleanup": "25 * * * *",
         "switchboard-prune": "45 3 * * *",
+        "switchboard-retention": "5 4 * * *",
         "switchboard-forget-secrets": "50 3 * * *",
         "switchboard-session-stats": "6-59/10 * * * *",
     }

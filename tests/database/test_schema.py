@@ -154,7 +154,14 @@ async def test_every_table_and_view_has_a_policies_file_of_its_own(admin: asyncp
     )
     files = {file.stem: file.read_text() for file in (schema.SUPABASE / "policies").glob("*.sql")}
 
-    assert {row["relname"] for row in relations} == files.keys()
+    # A file that a server without an extension leaves out has the policies of its tables.
+    apart = {
+        table
+        for file in (schema.SUPABASE / "schemas").glob("*.sql")
+        if any(part in file.name for part in LEFT_OUT[15])
+        for table in re.findall(r"create table public\.(\w+)", file.read_text())
+    }
+    assert {row["relname"] for row in relations} == files.keys() | apart
     for stem, text in files.items():
         assert {*re.findall(r"\bon public\.(\w+)", text)} == {stem}
 

@@ -7,7 +7,7 @@ import pytest
 
 from local import migrations
 from tests import servers
-from tests.database import catalogue
+from tests.database import catalogue, test_health
 from tests.database.desk import JSON, SYSTEM, Desk, on_a_turn, refusal, with_token
 from tests.servers import LEFT_OUT, VERSIONS, Server
 
@@ -80,6 +80,9 @@ async def test_a_message_is_answered_queued_and_archived_on_every_version(
         old = "update public.sessions set ended_at = now() - interval '1 year' where ended_at is not null"
         await desk.admin.execute(old)
         assert (await desk.call("archive_old_chat_sessions", SYSTEM))["archived"] == 1
+
+        found = {name for name, (count, _) in (await test_health.findings(desk.admin)).items() if count}
+        assert found == {"addresses_missing", "workspaces_without_owner"}
 
 
 async def test_the_comparison_finds_a_difference_of_every_kind(admin: asyncpg.Connection) -> None:

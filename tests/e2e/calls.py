@@ -82,7 +82,8 @@ class Caller:
         if word in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             return await self.request(word, rest, body, self.tokens.get(row.by) or self.known.get(row.by, ""))
         if word == "switchboard":
-            ran = await Switchboard(self.stack).run(f"{rest} --json")
+            functions = {"SWITCHBOARD_URL": self.stack.api_url, "SWITCHBOARD_API_KEY": self.tokens[row.by]}
+            ran = await Switchboard(self.stack).run(f"{rest} --json", changed={**functions})
             return ran.exit_code, json.loads(ran.stdout or "null")
         if word == "n8n":
             return 200, self.n8n.received[-1].body

@@ -185,7 +185,7 @@ async def test_a_user_is_created_only_where_nothing_else_is_missing(
 async def test_settings_are_changed_one_by_one_and_shown(cli: Switchboard, workspace: str) -> None:
     shown = await cli.told(f"workspace show {workspace}")
     for options, changes in (
-        ("--archive-after-days 30", {"archive_after_days": 30}),
+        ("--archive-after-days 30 --archive-retention drop", {"archive_after_days": 30, "archive_retention": "drop"}),
         ("--session-timeout-hours 0 --no-archive-statuses", {"session_timeout_hours": 0, "archive_statuses": []}),
         ("--instance-session-timeout", {"session_timeout_hours": None}),
     ):
@@ -199,8 +199,10 @@ async def test_settings_are_changed_one_by_one_and_shown(cli: Switchboard, works
 
     made = await cli.told(f"persona create {workspace} demo One")
     other = await cli.told(f"persona create {workspace} demo Two --fallback {made['id']}")
-    updated = await cli.told(f"persona update {made['id']} --turn-policy interrupt --disable --collect-seconds 2")
-    assert updated == {**made, "turn_policy": "interrupt", "enabled": False, "collect_seconds": 2}
+    options = "--turn-policy interrupt --disable --collect-seconds 2 --recall-limit 5 --remember-turns"
+    updated = await cli.told(f"persona update {made['id']} {options}")
+    memory = {"recall_limit": 5, "remember_turns": True}
+    assert updated == {**made, "turn_policy": "interrupt", "enabled": False, "collect_seconds": 2, **memory}
     cleared = await cli.told(f"persona update {other['id']} --no-fallback")
     assert {**other, "fallback_persona_id": None} == cleared != other
     assert await cli.told(f"persona list {workspace}") == [updated, cleared]
@@ -617,3 +619,24 @@ async def test_a_channel_is_connected_by_one_command_that_can_be_repeated(
         asked = api.received[1].document
         assert (asked["url"], asked["allowed_updates"]) == (first["webhook_url"], ["message", "edited_message"])
         assert re.fullmatch(r"[A-Za-z0-9_-]{1,256}", asked["secret_token"])
+
+
+async def test_contacts_are_erased_and_erasures_replayed(cli: Switchboard, workspace: str, tmp_path: Path) -> None:
+    made = await cli.told(f"contact create {workspace} omi:erased")
+    receipt = await cli.told(f"contact erase {made['id']} --yes")
+    assert (receipt["status"], receipt["requester_kind"], receipt["counts"]["contacts"]) == ("finished", "operator", 1)
+    assert (await cli.told(f"contact check-erasure {receipt['id']}"))["clean"] is True
+    await cli.fails(f"contact show {made['id']}", 3, "contact_not_found")
+    kept = tmp_path / "erasures.jsonl"
+    await cli.run(f"contact export-erasures {kept}")
+    assert [one["id"] for one in await cli.told(f"contact replay-erasures {kept}")].count(receipt["id"]) == 1
+    assert [one["id"] for one in await cli.told(f"contact erasures {workspace}")] == [receipt["id"]]
+
+
+async def test_a_workspace_keeps_what_it_says_and_previews_what_would_go(cli: Switchboard, workspace: str) -> None:
+    retention = f"workspace retention {workspace}"
+    kept = await cli.told(f"{retention} --messages-days 365 --no-events-days")
+    assert (kept["messages_days"], kept["events_days"], kept["raw_events_days"]) == (365, None, 30)
+    assert await cli.told(retention) == kept
+    assert (await cli.told(f"{retention} --audit-days 1 --preview"))["places"]["audit"]["rows"] == 0
+    await cli.fails(f"{retention} --raw-events-days 1", 2, "raw_events_days")

@@ -22,7 +22,7 @@ from tests.standins import telegram
 from tests.standins.avinode import ACCESS_TOKEN, API_TOKEN, Avinode
 from tests.standins.n8n import N8n
 
-MEMORY, ARCHIVE, DASHBOARD = "15: memory", "16: archive and erase", "17: dashboard"
+ARCHIVE, DASHBOARD = "16: archive and erase", "17: dashboard"
 
 SESSION, DETAILS = "/api/chat-sessions/{session}", "/rest/v1/session_details?id=eq.{session}&select="
 
@@ -155,8 +155,10 @@ MANAGEMENT = (
         back={"name": "Trip"}),
     Row("Planned: filters of several criteria",
         "GET /api/chat-sessions?status=TIMEOUT&personaId={persona}&userId={user}", lists=["{idle}"]),
-    *absent("Planned: export of a session", "GET /api/chat-sessions/{session}/export", later=ARCHIVE),
-    *absent("Privacy: erasing", "DELETE /api/contacts/{workspace}", later=ARCHIVE, status=405),
+    Row("Planned: export of a session", "GET /api/chat-sessions/{session}/export", by="owner", status=202,
+        back={"status": "queued", "session_id": "{session}"}),
+    Row("Privacy: a contact", "POST /api/contacts", {"first_name": "Ana"}, status=201, keep={"erased": "id"}),
+    Row("Privacy: erasing", "DELETE /api/contacts/{erased}", back={"contact_id": "{erased}", "counts.contacts": 1}),
     *absent("Planned: analytics dashboard", "GET /dashboard", later=DASHBOARD),
 )  # fmt: skip
 
@@ -249,8 +251,12 @@ TRACKING = (
         back={"items.0.schedule": SOME}),
     Row("Archive: service role", "POST /rest/v1/rpc/archive_old_chat_sessions", {}, by="service",
         back={"archived": SOME}),
-    *absent("Transcript of an archived session", "GET /archive/{session}", "POST /archive/{session}/restore",
-            later=ARCHIVE),
+    Row("Archive: object storage", "POST /archive", {"workspaceId": "{workspace}"}, back={"remaining": False}),
+    Row("Transcript archives", "GET /rest/v1/session_archives?session_id=eq.{session}&select=object_id,message_count",
+        back={"items.#": 1, "items.0.object_id": SOME}),
+    Row("Transcript of an archived session", "GET /archive/{session}",
+        back={"session_id": "{session}", "location.object": SOME}),
+    Row("Transcript: restored", "POST /archive/{session}/restore", {}, back={"status": "completed", "changed": True}),
 )  # fmt: skip
 
 OMI = "POST /omi-webhook?channel={channel}&secret={secret}"
@@ -353,8 +359,11 @@ ISOLATION = (
     Row("Isolated history", "GET /api/chat-sessions?text=secret&contactId={two}", lists=[]),
     Row("Command line: sender", "switchboard contact resolve {workspace} telegram:42", status=0,
         back={"id": "{one}"}),
-    Row("Command line: chat", "switchboard chat --sender telegram:42", status=2,
-        differs="the command line manages and does not chat (also --contact-id)"),
+    Row("Command line: chat --sender", "switchboard chat --persona {persona} --sender telegram:42", status=0,
+        back={"event": "session", "contact_id": "{one}"}),
+    Row("Command line: chat --contact-id", "switchboard chat --persona {persona} --contact-id {two}", status=0,
+        back={"contact_id": "{two}", "session_id": Other("{first}")}),
+    Row("Command line: an unknown sender", "switchboard chat --persona {persona} --sender telegram:44", status=3),
     *(Row("Manual: send Telegram message", "POST /api/webhooks/telegram/{channel}", by="telegram",
           body=telegram.update(f"A secret of {sender}", sender=sender), back={"received": True})
       for sender in (77, 78)),
@@ -367,10 +376,27 @@ ISOLATION = (
         Row("Manual: separate sessions", f"GET /api/chat-sessions?contactId={{{name}}}",
             back={"items.#": 1, "items.*.channel": ["telegram"]}, keep={f"chat_of_{name}": "items.0.id"}))),
     Row("Manual: separate sessions", "GET /api/chat-sessions?text=secret+of+77", lists=["{chat_of_ana}"]),
-    *absent("remember, recall, getKnowledgeMemories", "POST /api/memories", "POST /api/memories/recall",
-            "GET /api/memories", "GET /rest/v1/memories", "GET /rest/v1/memory_history", later=MEMORY),
-    Row("Memory model", "PATCH /api/personas/{persona}", {"memoryModel": "per_contact"}, status=422, later=MEMORY),
-    *absent("Transcript archives", "GET /rest/v1/session_archives", later=ARCHIVE),
+    *(Row("remember() writes contact_id", "POST /api/memories", status=201,
+          body={"contactId": f"{{{name}}}", "memories": [{"content": f"{name} flies from Basel", "kind": "knowledge"}]},
+          back={"memories.0.contact_id": f"{{{name}}}", "memories.0.folded": False},
+          keep={f"memory_of_{name}": "memories.0.id"}) for name in ("one", "two")),
+    Row("remember(): the owner's", "POST /api/memories", {"memories": [{"content": "We fly from Basel"}]}, by="owner",
+        status=201, back={"memories.0.contact_id": NONE}, keep={"owners_memory": "memories.0.id"}),
+    *(Row("recall() filters by it", "POST /api/memories/recall",
+          {"contactId": f"{{{name}}}", "query": "From where does two fly, and one?"},
+          back={"memories.*.id": [f"{{memory_of_{name}}}"]}) for name in ("one", "two")),
+    Row("recall(): the owner sees all", "POST /api/memories/recall", {"query": "Basel"}, by="owner",
+        back={"memories.*.id": ("{memory_of_one}", "{memory_of_two}", "{owners_memory}")}),
+    Row("getKnowledgeMemories filters by it", "GET /api/memories?contactId={one}&kind=knowledge",
+        lists=["{memory_of_one}"]),
+    Row("memories.contact_id", "GET /rest/v1/memories?contact_id=eq.{two}&select=id,contact_id",
+        lists=["{memory_of_two}"]),
+    Row("Archive trigger", "DELETE /api/memories/{memory_of_two}", status=204),
+    Row("Archive trigger: memory_history.contact_id", "GET /rest/v1/memory_history?memory_id=eq.{memory_of_two}",
+        back={"items.*.contact_id": ["{two}"], "items.*.operation": ["forgotten"]}),
+    Row("Forgotten", "GET /api/memories?contactId={two}", lists=[]),
+    Row("Memory model", "PATCH /api/personas/{persona}", {"memoryModel": "shared"}, back={"memory_model": "shared"}),
+    Row("Transcript archives", "GET /rest/v1/session_archives?select=session_id", back={"items.#": 0}),
 )  # fmt: skip
 
 DOCUMENTS = {

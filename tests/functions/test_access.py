@@ -19,7 +19,7 @@ MANAGED = [route for route in ROUTES if route.function in ("workspaces", "contac
 FOR_USERS = [*MANAGED, *(route for route in ROUTES if route.name == "ask_persona")]
 QUERIES = {"delete_workspace": "?name=Test"}
 
-LISTS = {"list_sessions_of_trip"}
+LISTS = {"list_sessions_of_trip", "list_turn_memories"}
 """A list of what the caller sees is empty for callers from outside."""
 
 FOR_AGENTS = {
@@ -29,7 +29,7 @@ FOR_AGENTS = {
 }  # fmt: skip
 """Agents may use these for contacts and sessions that they see, and for their own invitations and devices."""
 
-FOR_ADMINS = {"read_event_subscription", "list_event_deliveries", "read_job"}
+FOR_ADMINS = {"read_event_subscription", "list_event_deliveries", "read_job", "read_erasure"}
 """What these read is hidden from agents."""
 
 FOR_OPERATORS = {"set_allowed_networks"}

@@ -70,6 +70,7 @@ async def write_everywhere(workspace: Workspace, staff: Staff, space_id: UUID, e
         ("POST", f"{at}/takeover", None),
         ("POST", f"{at}/messages", {"text": REPLY}),
         ("POST", f"/contacts/{contact_id}/messages", mail),
+        ("POST", "/memories", {"contact_id": contact_id, "memories": [{"content": f"Drinks tea {MARKER}"}]}),
         ("PATCH", f"{at}/pause", {"reason": MARKER}),
         ("PATCH", f"{at}/resume", None),
         ("PATCH", f"{at}/workflow", {"workflow_state": NOTE, "subject": MARKER}),
@@ -114,14 +115,17 @@ async def results_of(
 
 async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]:
     """The answer of each route that contacts may call, those that end the session last."""
-    last = {"chat.cancel_turn", "sessions.change_sessions", "sessions.cancel_session"}
+    last = {"chat.cancel_turn", "sessions.change_sessions", "sessions.cancel_session", "memory.forget_memory"}
     bodies: Mapping[str, Any] = {
         "sessions.change_sessions": {"session_ids": [given["session_id"]], "status": "cancelled"},
         "chat.stream_chat": {"message": "Hello"},
         "sessions.start_session": {"space_id": given["space_id"]} if reader.email else None,
         "chat.stream_chat_on_landing": {"message": "Hello"},
         "conversations.issue_stream_ticket": {"conversation_id": given["conversation_id"]},
+        "memory.remember": {"session_id": given["session_id"], "memories": [{"content": "Likes tea"}]},
+        "memory.recall": {"session_id": given["session_id"], "query": f"tea {MARKER}"},
     }
+    given = dict(given)
     names = {f"{route.function}.{route.name}": route for route in routes.ROUTES if "contact" in route.callers}
     found = {}
     for name in sorted(names, key=lambda name: (name in last, name)):
@@ -138,8 +142,11 @@ async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]
                 found[name] = heard.decode()
             else:
                 found[name] = await response.text()
-            # An answer that is complete is not given anew.
-            assert response.status < 300 or name == "chat.retry_turn", (name, found[name])
+            # An answer that is complete is not given anew, and the session is in no archive.
+            refusals = {"chat.retry_turn", "archive.read_archive"}
+            assert response.status < 300 or name in refusals, (name, found[name])
+        if name == "memory.remember":
+            given["memory_id"] = json.loads(found[name])["memories"][0]["id"]
     return found
 
 

@@ -6,7 +6,7 @@ What merges, secrets and deletions do to tokens is tests/database/test_revocatio
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
@@ -25,7 +25,7 @@ OF_CONTACTS = [
 ]
 TABLES = (
     "conversations", "sessions", "contact_session_details", "turns", "turn_chunks", "messages", "message_words",
-    "requests", "proposals", "contacts",
+    "requests", "proposals", "contacts", "memories", "session_archives",
 )  # fmt: skip
 REVOKED = (401, "token_revoked")
 
@@ -66,7 +66,7 @@ async def arrive(client: aiohttp.ClientSession, space_id: UUID, email: str) -> G
     async with client.post(f"/space/{space_id}/register", json={"email": email}) as response:
         assert response.status == 201, await response.text()
         arrived = await response.json()
-    ids = {"space_id": str(space_id), "app_id": str(space_id), "chat_id": "main"}
+    ids = {"space_id": str(space_id), "app_id": str(space_id), "chat_id": "main", "memory_id": str(uuid4())}
     ids |= {"contact_id": arrived["contact"]["id"], "session_id": arrived["session"]["id"]}
     guest = Guest(client, UUID(int=0), email, arrived["token"], ids)
     (session,) = (await guest.done("GET", "/chat-sessions"))["items"]

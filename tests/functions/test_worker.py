@@ -114,4 +114,6 @@ async def test_only_the_schedules_secret_is_accepted(client: aiohttp.ClientSessi
         headers = {"Authorization": secret} if secret else {}
         async with client.post(path, json={}, headers=headers) as response:
             assert response.status == 401
-            assert (await problem(response))["code"] == "secret_invalid"
+            # Owners and admins may archive too, so there any other text is taken for a token.
+            codes = {"/worker": {"secret_invalid"}, "/archive": {"token_missing", "token_invalid"}}
+            assert (await problem(response))["code"] in codes[path]

@@ -1,19 +1,28 @@
 """The docs tell the truth: every route, every code, every command, every setting that exists, and no other."""
 
 import re
+from typing import Any
+
+import pytest
 
 from lib import errors, personas
 from lib.chat import whole_answer
 from lib.config import Settings
+from lib.mcp.tools import TOOLS
 from lib.routes import ROUTES
 from local import api_tables, openapi
 from local.paths import REPOSITORY
 from tests.unit.persona_turns import SHIPPED
 
 API = (REPOSITORY / "docs" / "api.md").read_text()
-DESCRIBED = openapi.document()
 README = (REPOSITORY / "README.md").read_text()
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    """The description of the API, which is made once and only where a test looks at it."""
+    return openapi.document()
 
 
 def section(text: str, heading: str) -> str:
@@ -37,19 +46,28 @@ def test_the_api_page_lists_every_http_code_with_its_status() -> None:
     assert listed | of_turns == described
 
 
-def test_the_api_page_lists_the_statuses_of_success_that_the_description_has() -> None:
+def test_the_api_page_lists_the_statuses_of_success_that_the_description_has(described: dict[str, Any]) -> None:
     rows = re.findall(r"^\| \w+ \| `(\w+) (\S+)` \| [^|]+ \| ([^|]+) \|", section(API, "Routes"), re.MULTILINE)
     listed = {f"{method} {path}": set(re.findall(r"\b20\d\b", answer)) or {"200"} for method, path, answer in rows}
-    for path, operations in DESCRIBED["paths"].items():
+    for path, operations in described["paths"].items():
         for method, operation in operations.items():
             found = {status for status in operation["responses"] if status.startswith("2")}
             streams = "text/event-stream" in str(operation["responses"])
             assert found == listed[f"{method.upper()} {path}"] | ({"200"} if streams else set()), path
 
 
-def test_the_description_and_the_tables_made_of_it_are_those_of_the_code() -> None:
-    assert openapi.FILE.read_text() == openapi.text(DESCRIBED), "`make openapi` writes it"
-    assert api_tables.filled(API, DESCRIBED) == API, "`make openapi` writes them"
+def test_the_page_of_the_tools_lists_each_with_its_arguments() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| `\w+ /", (REPOSITORY / "docs" / "mcp.md").read_text(), re.MULTILINE)
+    listed = {name: set(re.findall(r"`(\w+\??)`", arguments)) for name, arguments in rows}
+    for tool in TOOLS.values():
+        fields = tool.arguments.model_fields.items()
+        assert listed.pop(tool.name) == {name if field.is_required() else f"{name}?" for name, field in fields}
+    assert listed == {}
+
+
+def test_the_description_and_the_tables_made_of_it_are_those_of_the_code(described: dict[str, Any]) -> None:
+    assert openapi.FILE.read_text() == openapi.text(described), "`make openapi` writes it"
+    assert api_tables.filled(API, described) == API, "`make openapi` writes them"
 
 
 def test_the_api_page_lists_exactly_the_codes_of_error_events() -> None:

@@ -44,8 +44,10 @@ TURNS = """
     outbound.addresses personas personas.text
 """
 DELIVERIES = """
-    channels channels.handlers fields.external_refs jobs jobs.queue personas.failures providers providers.avinode
-    webhooks webhooks.deliveries webhooks.event_sender webhooks.handlers workflow workflow.avinode
+    channels channels.handlers contacts contacts.erasure_jobs fields.external_refs jobs jobs.queue memory
+    memory.embedders memory.embedding_jobs personas.failures providers providers.avinode webhooks
+    webhooks.deliveries webhooks.event_sender webhooks.handlers workflow workflow.avinode workspaces
+    workspaces.retention_jobs
 """
 QUERIES = "database.management database.paging database.queries"
 SESSIONS = "fields.external_refs sessions workflow workflow.quoting"
@@ -53,25 +55,38 @@ CONTACTS = "auth.client_info contacts fields.phones fields.types"
 """The modules that several functions import."""
 
 BESIDES = {
-    "archive": "archive archive.sweep",
+    "archive": f"""
+        {QUERIES} {SESSIONS} {TURNS} archive archive.archiver archive.archives archive.erasing archive.handlers
+        archive.object_cleanup archive.store archive.sweep archive.transcripts database.copying exports
+        exports.builder exports.exports exports.files exports.jobs exports.package exports.rows
+        exports.transcript fields.tags fields.types jobs jobs.queue sessions.models workspaces
+        workspaces.settings
+    """,
     "chat": f"""
-        {TURNS} chat.ai_sdk chat.protocols chat.turn_runner chat.turn_writer chat.whole_answer http.batch_queue
-        http.static_files http.streaming personas.sanitizer workspaces workspaces.looks
+        {TURNS} chat.ag_ui chat.ai_sdk chat.protocols chat.turn_runner chat.turn_writer chat.whole_answer
+        http.batch_queue http.static_files http.streaming memory memory.embedders memory.turn_recall
+        personas.sanitizer workspaces workspaces.looks
     """,
     "contacts": f"""
-        {CONTACTS} {QUERIES} contacts.contacts contacts.merges contacts.timeline conversations conversations.follow_ups
-        fields.identities fields.tags workspaces workspaces.settings
+        {CONTACTS} {QUERIES} chat chat.stopping contacts.contacts contacts.erasures contacts.merges contacts.timeline
+        conversations conversations.follow_ups fields.identities fields.tags http.csv_pages workspaces
+        workspaces.settings
     """,
     "conversations": f"""
         {TURNS} {SESSIONS} auth.stream_tickets conversations conversations.history conversations.hub
         conversations.stream conversations.tickets conversations.workspace_stream database.listening database.paging
         database.queries devices devices.session_links fields.tags http.batch_queue http.streaming sessions.models
     """,
+    "mcp": "auth.client_info http.forwarded mcp mcp.messages",
+    "memory": f"""
+        {QUERIES} fields.types memory memory.embedders memory.memories memory.recall memory.turn_memories
+        workspaces workspaces.settings
+    """,
     "registration": f"{CONTACTS} auth.proofs contacts.registration",
     "sessions": f"""
         {TURNS} {QUERIES} {SESSIONS} conversations conversations.follow_ups fields.tags sessions.bulk
         sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers
-        workflow.workflow
+        workflow.workflow http.csv_pages
     """,
     "webhooks": f"{TURNS} {DELIVERIES} devices devices.transcripts",
     "worker": f"{TURNS} {DELIVERIES} {QUERIES} devices devices.transcripts jobs.jobs workspaces workspaces.settings",
@@ -81,7 +96,8 @@ BESIDES = {
         personas personas.text sessions.session_templates webhooks webhooks.event_deliveries webhooks.event_sender
         webhooks.event_subscriptions workflow.workflow_transitions workspaces workspaces.api_keys workspaces.channels
         workspaces.invitations workspaces.looks workspaces.members workspaces.personas workspaces.secrets
-        workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
+        workspaces.retention workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
+        fields.tags imports imports.batches imports.imports imports.items
     """,
 }
 """All modules that a function imports besides."""
@@ -97,6 +113,9 @@ POSTGREST = """
 AIOHTTP = "aiohappyeyeballs aiohttp aiosignal attr frozenlist idna multidict propcache yarl"
 """aiohttp and what it imports."""
 
+MCP = "mcp mcp_types httpx2 idna opentelemetry sse_starlette cryptography"
+"""The Model Context Protocol's package and what it imports."""
+
 LATER = {
     "a token of ours": (
         "callers.contact_token(*[UUID(int=1)] * 3, 'verified', UUID(int=4), datetime.now())",
@@ -104,8 +123,14 @@ LATER = {
     ),
     "an email": ("emails.parse('ana@example.com')", {"email_validator", "idna"}),
     "the demo persona": ("personas.find('demo')", set()),
+    "a run of an agent": (
+        "importlib.import_module('lib.chat.ag_ui').read({'runId': 'r', 'threadId': 't', 'messages': [{'id': 'm', "
+        "'role': 'user', 'content': 'hello'}]}, callers.Anonymous())",
+        {"ag_ui"},
+    ),
     "a call out": ("personas.find('n8n')", set(AIOHTTP.split())),
     "a query": ("importlib.import_module('lib.database.queries').connect('http:', '')", set(POSTGREST.split())),
+    "tools for a program": ("importlib.import_module('lib.mcp.server')", set(MCP.split())),
     "a token that is shown": ("importlib.import_module('lib.auth.tokens')", {"jwt", "cryptography"}),
 }
 """What a step that not every request takes may import besides."""

@@ -40,6 +40,8 @@ _RULES = {
     # Without a caller, or with a token for a space that is not named, no session starts.
     "starts": "*: contact_not_found; for_anonymous system no_scope at_closed: forbidden; "
     "for_A for_A_typed for_B for_C for_C_in_one before_entering two_at_one: forbidden",
+    # Those who are no member and in no conversation.
+    "strangers": "for_C_in_one for_stranger for_nameless for_former managing_former: conversation_not_found",
     "by_template": "*: forbidden; two_at_one managing working_for_A for_C no_keys_of_one: space_not_found",
 }
 
@@ -92,6 +94,7 @@ start_turn(null, 'hello', persona_id => personas.one) | conversation_id \
 flush_turn(turns.{a,c}, 10, 'more') | status | at_work=active
 finish_turn(turns.{a,c}, 'completed', 'answer') | message_id | at_work=new
 start_fallback(turns.{a,c}, 'persona_failed', 'why') | persona | at_work=None
+recall_for_turn(turns.{a,c}, 'hello') | at_work
 collect_messages(turns.a) | messages.text | at_work=text-a
 collect_messages(turns.c) | messages.text | at_work=text-c
 cancel_turn(turns.{a,b,b_old,c}) | act
@@ -104,6 +107,20 @@ record_event('n8n', 'two', '{}', '{}', '[{"key": "two", "kind": "x"}]') | duplic
 apply_trip_report('avinode', '[{"kind": "trip", "external_id": "trip-a"}]', '[]') | sessions | at_work=1
 apply_trip_report('avinode', '[{"kind": "trip", "external_id": "trip-c"}]', '[{"operator_key": "x", "report": {}}]') \
     | sessions | at_work=1; working_for_A: 0
+refuse_erased_delivery('[{"kind": "omi", "key": "x"}]', 'now', inbound_events.{one,two}) | refused \
+    | *: space_not_found; at_a_space: forbidden; working working_for_A: False
+open_archive_erasure(archive_objects.one, erasures.one) | state \
+    | *: space_not_found; at_a_space: forbidden; working: rewrite
+open_archive_erasure(archive_objects.two, erasures.two) | state \
+    | *: space_not_found; at_a_space: forbidden; working: rewrite; working_for_A: gone
+record_archive_erasure(archive_objects.one, archive_objects.one, erasures.one, '{}', '[]', '[]') | recorded \
+    | *: space_not_found; at_a_space: forbidden; working: False
+record_archive_erasure(archive_objects.two, archive_objects.two, erasures.two, '{}', '[]', '[]') | recorded \
+    | *: space_not_found; at_a_space: forbidden; working working_for_A: False
+# A delivery whose jobs have not ended stays; one of another workspace is taken for gone.
+erase_delivery(inbound_events.two) | erased | *: space_not_found; at_a_space: forbidden; working working_for_A: True
+erase_delivery(inbound_events.one) | erased | *: space_not_found; at_a_space: forbidden; working: True; \
+    working_for_A: False
 complete_job(jobs.{running,running_2}, 1) | status | at_work=succeeded
 fail_job(jobs.{running,running_2}, 1, 'why', true) | status | at_work=queued
 postpone_job(jobs.{running,running_2}, 1, 5) | status | at_work=queued
@@ -138,8 +155,29 @@ record_sending_status(channels.one, 'x', 'sent', null, messages.chat_one, 0) | c
 record_sending_status(channels.two, 'x', 'sent', null, messages.chat_one, 0) | changed | at_work=False
 claim_jobs() | id | system=queued queued_2
 claim_jobs(1, 60, jobs.queued_2) | id | system=queued_2
+take_archive_batch(10, 60, workspaces.one) | sessions.id | system=b_old
+abandon_archive_batch(archive_objects.{one,two}) | *: space_not_found; at_a_space: forbidden; working working_for_A: ok
+record_archive(archive_objects.{one,two}, '{}', '[]', '[]') \
+    | *: space_not_found; at_a_space: forbidden; working working_for_A: ok
+take_dead_objects() | objects | system=none
+record_object_deleted(archive_objects.{one,two}) | system
+locate_archive(sessions.{a,b_old,c_old}) | act=ok
+request_session_export(sessions.{a,b,c}) | status | work=queued
+import_batch(workspaces.{one,two}, 'crm', '{}') \
+    | *: workspace_not_found; managing_agents: forbidden; managing_admins: ok
+import_batch(workspaces.one, 'crm', '{}', personas.two) \
+    | *: workspace_not_found; managing_agents: forbidden; managing_admins: persona_not_found
+begin_export(exports.one) | id | at_work=one
+begin_export(exports.two) | id | at_work=two
+record_export(exports.{one,two}, '{"contacts": 1}') | status | at_work=queued
+read_export_rows(exports.{one,two}, 'contacts') | at_work
+list_expired_exports() | exports.id | system=old_one
+remove_export(exports.{one,two}) | removed \
+    | *: space_not_found; at_a_space: forbidden; working working_for_A: False
+restore_session(sessions.{a,b_old,c_old}) | work
 expire_idle_sessions() | timed_out | system=0
 wake_worker() | system
+wake_archive() | system
 poll_streams('[]', '[]', '[]') | readers | system={}
 announce_change(conversations.{a,c}) | listeners | system=False
 begin_listening() | system
@@ -219,6 +257,49 @@ capture_message(contacts.a, 'x', 'contact', 'email', session_id => sessions.a_ar
     | *: contact_not_found; for_agent: session_not_found; for_admins: a_arrival
 capture_message(contacts.a, 'x', 'contact', 'email', session_id => sessions.c) \
     | *: contact_not_found; for_members: session_not_found
+# A contact writes in its own conversation, a user as the contact that they are, a member without a contact what the
+# workspace knows.
+remember_memories('[{"content": "x"}]') | memories.conversation_id \
+    | *: None; strangers; for_A_typed: a_arrival; for_B: b; for_anonymous system no_scope at_closed \
+      for_ingest_key for_expired_key for_revoked_key managing_ingest_key managing_expired_key managing_revoked_key: \
+      workspace_required
+remember_memories('[{"content": "x"}]', workspaces.two) | memories.contact_id \
+    | *: workspace_not_found; strangers; for_C two_at_one: c; for_members managing_members: None
+remember_memories('[{"content": "x"}]', contact_id => contacts.a) | memories.contact_id \
+    | *: contact_not_found; strangers; for_A for_A_typed working_for_A before_entering for_admins: a; \
+      for_agent: forbidden
+remember_memories('[{"content": "x"}]', contact_id => contacts.b) | memories.contact_id \
+    | *: contact_not_found; strangers; for_B for_members: b
+remember_memories('[{"content": "x"}]', contact_id => contacts.c) | memories.contact_id \
+    | *: contact_not_found; strangers; for_C two_at_one for_members: c
+remember_memories('[{"content": "x"}]', session_id => sessions.a) | memories.contact_id | act=a
+remember_memories('[{"content": "x"}]', session_id => sessions.a) | memories.conversation_id | act=None
+remember_memories('[{"content": "x"}]', session_id => sessions.a_arrival) | memories.conversation_id | act=a_arrival
+remember_memories('[{"content": "x"}]', session_id => sessions.guest) | memories.contact_id \
+    | act=guest; managing_operator: guest
+remember_memories('[{"content": "x"}]', session_id => sessions.agent) | memories.contact_id | act=None
+remember_memories('[{"content": "x"}]', session_id => sessions.c) | memories.contact_id | act=c
+remember_memories('[{"content": "x"}]', persona_id => personas.two) | memories.persona_id \
+    | *: persona_not_found; strangers; for_C two_at_one for_members managing_members: two
+remember_memories('[{"content": "x", "supersedes": "memories.c"}]') | memories.contact_id \
+    | *: memory_not_found; for_C two_at_one for_members managing_members: c
+remember_memories('[{"content": "x", "supersedes": "memories.c"}]', contact_id => contacts.b) | memories.contact_id \
+    | *: contact_not_found; strangers; for_B for_agent for_admin for_owner: memory_not_found
+remember_memories('[{"content": "x", "message_id": "messages.b"}]', contact_id => contacts.b) \
+    | memories.conversation_id | *: contact_not_found; strangers; for_B for_members: b
+remember_memories('[{"content": "x", "message_id": "messages.c"}]', contact_id => contacts.b) \
+    | *: contact_not_found; strangers; for_B for_agent for_admin for_owner: message_not_found
+# What was said without proof is not recalled of the contact.
+recall_memories('x', contact_id => contacts.b) | memories.id \
+    | *: contact_not_found; strangers; for_B: b; for_members: none
+recall_memories('x', contact_id => contacts.c) | memories.id \
+    | *: contact_not_found; strangers; for_C two_at_one for_members: c
+recall_memories('x', session_id => sessions.{a,a_arrival,c}) | act
+recall_memories('x', session_id => sessions.guest) | act; managing_operator: ok
+memories_to_embed(10) | memories.id | at_work=c; working_for_A: a
+store_embeddings('m', '[]') | stored | at_work=0
+forget_memory(memories.{a,a_arrival,a_internal,a_former,b,agent,known_one,c}) | act
+forget_memory(memories.guest) | act; managing_operator: ok
 
 [anon contact authenticated switchboard service_role]
 check_request() | *: ok; ingest_key: forbidden; expired_key: api_key_expired; revoked_key: api_key_invalid
@@ -269,7 +350,10 @@ read_contact_timeline(contacts.c) | read
 
 [switchboard service_role]
 set_session_tags(sessions.{a,b,c}, added => 'x') | *: session_not_found; managing_sees service: ok
+apply_retention(workspaces.{one,two}) | finished | *: forbidden; system service: False
+continue_erasure(erasures.{one,two}) | erasure.status | *: forbidden; system service: running
 archive_old_chat_sessions() | archived | *: forbidden; system service: 2
+archive_sessions_of_workspace(workspaces.{one,two}) | manage
 clean_up_sessions(workspaces.{one,two}, 24) | manage
 clean_up_sessions() | *: workspace_required; for_agent for_admins for_admin_2: workspace_not_found; \
     managing_agent: forbidden; managing_admin managing_owner managing_admin_2: ok
@@ -383,6 +467,12 @@ change_contact(contacts.b, '{}', '[{"kind": "email", "key": "c@access.test", "va
     | contact.id | manage=b
 set_contact_tags(contacts.{b,c}, '{x}') | *: contact_not_found; managing_members service: ok
 sign_out_contact(contacts.{b,c}) | *: contact_not_found; managing_members service: ok
+read_retention(workspaces.{one,two}) | *: workspace_not_found; managing_members service: ok
+set_retention(workspaces.{one,two}, '{"audit": 9}') | audit_days | manage=9
+preview_retention(workspaces.{one,two}) | manage
+# Their turns are stopped first.
+erase_contact(contacts.{b,c}) | stopping | manage=True
+check_erasure(erasures.{one,two}) | manage
 merge_contacts(contacts.b, contacts.a, true) | preview.into_id | manage=a
 merge_contacts(contacts.b, contacts.a) | merge.into_id | manage=a
 merge_contacts(contacts.d, contacts.c) | merge.into_id | manage=c
@@ -390,6 +480,8 @@ merge_contacts(contacts.b, contacts.c) | manage=contact_not_found
 merge_contacts(contacts.c, contacts.b) | manage=contact_not_found
 unmerge_contact(contacts.{old_one,old_two}) | manage
 dismiss_contact_conflict(contact_conflicts.{one,two}) | status | manage=dismissed
+request_export(workspaces.{one,two}) | status | manage=queued
+request_export(contact_id => contacts.{b,c}) | status | manage=queued
 replay_job(jobs.{queued,queued_2}) | status | manage=queued
 discard_job(jobs.{queued,queued_2}) | status | manage=discarded
 replay_job(jobs.{running,running_2}) | manage=transition_not_allowed
@@ -405,6 +497,11 @@ replay_event_delivery(event_deliveries.two) | delivery_id | manage=two
 
 [service_role]
 # Operators' commands.
+queue_embeddings(workspaces.{one,two}, 'm') | *: ok
+embedding_progress(workspaces.{one,two}) | waiting | *: 1
+check_health() | *: ok
+export_erasures() | erasures.id | *: one two
+replay_erasure('{"workspace_id": "00000000-0000-0000-0000-000000000001", "salt": "", "hashes": []}') | *: 23503
 cancel_session(sessions.guest) | *: ok
 cancel_session(sessions.{a,c}) | *: turn_in_progress
 add_member(workspaces.{one,two}, 'agent', 'guest@access.test') | *: ok
@@ -435,7 +532,10 @@ private.callback_secret(turns.a) | workspace_id | system=one
 private.verify_secrets('telegram', channels.one, null) | workspace_id | system=one
 private.channel_token(channels.one) | value | *: None; in_one: token-one
 private.channel_token(channels.two) | value | *: None; for_C: token-two
-private.claim_due_jobs(1, 60, jobs.queued) | system
+private.claim_due_jobs(1, 60, jobs.queued, 'worker') | system
+private.find_archivable(workspaces.one) | system
+private.expired_exports(10) | system
+private.drop_archived_messages(archive_objects.{one,two}) | *: ok
 private.wake('worker') | system
 [switchboard service_role]
 private.caller_role(workspaces.one) | value | *: None; managing_agent: agent; managing_admin: admin; \

@@ -47,6 +47,7 @@ tags                           | EEE | session_a session_c name=x | name=x | ent
     agent: contact_b session_b
 contact_merges                 | EEO | one two contact_id=contacts.group_~ | undone_at=NOW | entered; members
 contact_moves                  | EOO | one two row_id=tags.session_~ | given={"x":1} | entered
+import_refs                    | EOO | one two external_id=x | created_at=NOW | entered; admins
 contact_conflicts              | EEO | one two other_contact_id=contacts.group_~ | found_by=x | entered; members
 conversations                  | EEO | a c thread_key=x | created_at=NOW | entered; admins; agent: agent b; \
     guest: guest; A: a; A_typed: a_arrival; B: b; C: c
@@ -68,7 +69,7 @@ session_reasons                | EOO | a c | reason=x | entered; admins; agent: 
 workflow_steps                 | EOO | a c | to_step=x | entered; admins; agent: agent b
 turns                          | EEO | b_old c_old client_message_id=x | error_code=x | entered; admins; \
     agent: agent b; guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
-turn_errors                    | EOO | b_old c_old turn_id=turns.b/c | detail=x | operators; admins
+turn_errors                    | EOO | b_old c_old turn_id=turns.b/c | detail=x | entered; admins
 turn_error_details of turns | service: b_old c_old; authenticated: ; admin owner: b_old; admin_2: c_old
 turn_chunks                    | EOE | a c position=10 | piece=x | entered; admins; agent: b; contact:; A: a; B: b; \
     C: c
@@ -80,6 +81,14 @@ conversation_messages of messages | operators; admins; agent: agent b; guest: gu
     A_typed: a_arrival; B: b b_old b_old_answer; C: c
 message_words of messages      | operators; admins; agent: agent b; guest: guest; A: a; A_typed: a_arrival; \
     B: b b_old b_old_answer; C: c
+memories                       | EEE | a_former c_former | content=x | entered; admins; \
+    agent: agent b known_one; guest: guest; contact:; A: a; A_typed: a_arrival; B: b; C: c
+memory_embeddings              | EEO | a c memory_id=memories.known_~ | model=x | entered
+memories_to_embed              | OOE | a c memory_id=memories.known_~ | queued_at=NOW | entered
+memory_history                 | EEE | a c | content=x | entered; admins
+turn_memories                  | EOO | a c memory_id=memories.a_former/c_former | reasons={"x":1} | entered; admins; \
+    agent: agent b
+turn_memory_details of turn_memories | operators; admins; agent: agent b
 inbound_events                 | EOO | one two delivery_key=x | raw_body=x | entered; admins
 jobs                           | EEO | queued queued_2 | last_error=x | entered; admins
 device_links                   | EEO | one two uid=x | uid=y | entered; admins; guest: one two
@@ -93,6 +102,14 @@ event_delivery_details of event_deliveries | operators; admins
 rate_limits                    | EEO | one two subject=x | taken=77 | entered; admins; agent: contact_a
 persona_breakers               | EEO | one two persona_id=personas.well_~ | refused=77 | entered; members
 audit_events                   | EOO | contact_b contact_c | verb=x.x | operators; admins
+archive_objects                | EEO | one two | row_count=77 | entered; admins
+session_archives               | EEE | b_old c_old session_id=sessions.a/c | row_count=77 | entered; admins; \
+    agent:; guest:; contact:; B: b_old; C: c_old
+exports                        | EEE | one two | error=x | entered; admins
+archive_queue                  | EEE | b_old c_old session_id=sessions.a/c | attempts=77 | entered; admins
+session_rows of sessions       | entered
+retention_settings             | MMO | one two place=events | days=7 | entered; members
+erasures                       | OOO | one two | counts={"x":1} | entered; admins
 session_stats_daily            | OOO | one two day=2030-01-01 | sessions=77 | operators; admins
 contact_details of contacts | entered; members
 contact_activity of contacts | operators; members
@@ -109,6 +126,10 @@ persona_settings of personas | entered; members
 space_settings of spaces | entered; members
 channel_settings of channels | entered; members
 private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
+private.retention_runs         | --- | one two workspace_id=workspaces.~ | place=x | none
+private.erasure_salts          | --- | one two workspace_id=workspaces.~ | salt=\\x01 | none
+private.tombstones             | --- | one two hash=\\x02 | erased_at=NOW | none
+private.erase_rules            | --- | one two relation=public.x | detail=y | none
 private.reads                  | --- | one two subject=x | taken=77 | none
 private.open_streams           | --- | one two subject=x | address=x | none
 private.wakes                  | --- | worker worker name=x | woken_at=SOON | none
@@ -133,6 +154,8 @@ HIDDEN: Mapping[tuple[str, str], str] = {
             "requests": "details",
             "proposals": "quote_id details",
             "messages": "metadata user_id client_message_id",
+            "session_archives": "month row_group byte_offset byte_length sha256 row_count restored_at",
+            "memories": "words sender_id duplicate_key internal superseded_by created_by",
         }.items()
     },
     # A role of the database does not tell agents from admins: views show these columns to admins.
@@ -155,7 +178,13 @@ OF_MEMBERS = re.compile(
 )
 """Names of columns for what members write for themselves, and for members' ids: no contact reads one."""
 
-LOOSE = {("public.contact_moves", "row_id"), ("public.audit_events", "object_id")}
+LOOSE = {
+    ("public.contact_moves", "row_id"),
+    ("public.audit_events", "object_id"),
+    ("public.session_archives", "session_id"),
+    ("public.session_archives", "conversation_id"),
+    ("public.memory_history", "memory_id"),
+}
 """Columns that name a row without a foreign key: the row may be of any table, and may be deleted first."""
 
 

@@ -1,5 +1,6 @@
 """Every function of the API as every caller, and who may execute the private ones. functions.py expects it."""
 
+import functools
 import re
 
 import pytest
@@ -55,6 +56,7 @@ async def test_a_call_answers_every_caller_as_expected(probe: Probe, call: Call)
     assert not findings.report(), findings.report()
 
 
+@functools.cache
 def _selects(caller: str) -> set[tuple[str, str]]:
     """The rows that a caller may select, the contacts of the conversations among them, and rows that are no secret."""
     known = {(name, label) for name in _KNOWN_BY_ID for label in ROWS[name]}

@@ -17,6 +17,7 @@ _TIMES = {
     "SOON": (_NOW + timedelta(hours=2)).isoformat(),
     "LONG_AGO": (_NOW - timedelta(days=400)).isoformat(),
     "BEFORE": (_NOW - timedelta(days=500)).isoformat(),
+    "VECTOR": json.dumps([1] + [0] * 383),
 }
 
 # A table with the columns that its rows share; below it, labels with the columns of their own. In a value, `*` is the
@@ -61,6 +62,9 @@ contacts: first_name=*
     group_one group_two: kind=group title=* first_name=null
     old_one: merged_into_id=contacts.b
     old_two: merged_into_id=contacts.c
+import_refs: source=crm kind=contact external_id=*
+    one: contact_id=contacts.a
+    two: contact_id=contacts.c
 contact_merges: contact_id=contacts.old_~ into_id=contacts.b
     one:
     two: into_id=contacts.c
@@ -168,17 +172,63 @@ rate_limits: name=test taken=5 window_started_at=SOON
     contact_c: subject=contacts.c
 persona_breakers: persona_id=personas.* failures=2
     one two:
+memories: content=*
+    a c: contact_id=contacts.* session_id=sessions.* message_id=messages.* sender_id=contacts.* persona_id=personas.~
+    a_arrival: contact_id=contacts.a conversation_id=conversations.*
+    b: contact_id=contacts.* conversation_id=conversations.*
+    guest group_one group_two: contact_id=contacts.*
+    agent: conversation_id=conversations.* kind=turn
+    known_one known_two: persona_id=personas.~
+    a_internal: contact_id=contacts.a internal=true
+    a_former: contact_id=contacts.a superseded_by=memories.a previous_id=memories.a_internal
+    c_former: contact_id=contacts.c superseded_by=memories.c previous_id=memories.known_two
+memory_embeddings: memory_id=memories.* model=m embedding=VECTOR
+    a c:
+memories_to_embed: memory_id=memories.* queued_at=BEFORE
+    a c:
+turn_memories: memory_id=memories.* turn_id=turns.* conversation_id=conversations.* session_id=sessions.* rank=1 \
+        score=0.5
+    a b c guest agent:
+    a_arrival: memory_id=memories.a_arrival
+memory_history: memory_id=memories.* contact_id=contacts.* sender_id=contacts.* persona_id=personas.~ kind=fact \
+        content=* importance=0.5 internal=false valid_from=NOW created_at=NOW operation=changed \
+        conversation_id=conversations.*
+    a c:
 audit_events: verb=test.done object_id=workspaces.~
     one two:
     contact_b: verb=contact.registered object_id=contacts.b
     contact_c: verb=contact.registered object_id=contacts.c
+retention_settings: days=365
+    one: place=messages
+    two: place=audit
+erasures: contact_id=00000000-0000-0000-0000-000000000009 contact_ids=["00000000-0000-0000-0000-000000000009"]
+    one two:
 session_stats_daily: day=2025-01-02 part=0
     one:
     two: day=2025-01-01
+archive_objects: month=2025-01-01 status=stored sha256=x size_bytes=1 row_count=1 session_ids="{}" footer=x
+    one two:
+session_archives: session_id=sessions.* object_id=archive_objects.~ month=2025-01-01 \
+        row_group=0 byte_offset=0 byte_length=1 sha256=x row_count=1 message_count=1
+    b_old: conversation_id=conversations.b
+    c_old: conversation_id=conversations.c
+exports: status=queued
+    one two:
+    old_one: expires_at=LONG_AGO
+archive_queue: session_id=sessions.* month=2025-01-01 next_attempt_at=LONG_AGO
+    b_old c_old:
 private.retired_secrets: secret_id=secret:former-* accepted_until=SOON
     space_one space_two: space_id=spaces.~
     persona_one persona_two: persona_id=personas.~
     channel_one channel_two: channel_id=channels.~
+private.retention_runs: place=jobs
+    one two:
+private.erasure_salts:
+    one two:
+private.erase_rules: relation=public.* rule=nothing detail=x
+    one two:
+private.tombstones: erasure_id=erasures.~ hash=\\x01 erased_at=LONG_AGO
+    one two:
 private.reads: subject=*
     one two:
 private.open_streams: subject=* address=192.0.2.1 ends_at=SOON
@@ -269,6 +319,9 @@ async def insert_statement(connection: asyncpg.Connection, table: str, row: Row)
 async def load(connection: asyncpg.Connection, tables: tuple[str, ...]) -> None:
     """Insert the users, the Vault secrets and the rows of some tables, as the superuser."""
     for table in tables:
+        # Triggers would queue the memories.
+        mode = "replica" if table == "public.memories" else "origin"
+        await connection.execute(f"set session_replication_role = {mode}")
         for row in ROWS[table].values():
             if table == "public.workflow_transitions" and "workspace_id" not in row:
                 continue

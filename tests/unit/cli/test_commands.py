@@ -19,11 +19,23 @@ from lib.contacts import contacts, merges
 from lib.database.paging import NewestPageRequest
 from lib.devices import device_links, device_sessions
 from lib.fields.models import PartialUpdate
+from lib.imports.items import ImportRequest
 from lib.jobs import jobs
+from lib.memory import memories, recall
 from lib.sessions import models, session_templates, statistics
 from lib.webhooks import event_deliveries, event_subscriptions
 from lib.workflow import workflow_transitions
-from lib.workspaces import api_keys, channels, invitations, members, personas, spaces, turn_errors, workspaces
+from lib.workspaces import (
+    api_keys,
+    channels,
+    invitations,
+    members,
+    personas,
+    retention,
+    spaces,
+    turn_errors,
+    workspaces,
+)
 from lib.workspaces.secrets import GivenSecret, Rotation
 
 Typed = Callable[..., Result]
@@ -72,9 +84,14 @@ BODIES: dict[str, type[BaseModel]] = {
     "event-subscription rotate-secret": Rotation,
     "event-delivery list": event_deliveries.DeliveriesRequest,
     "session cancel": models.StatusReason,
+    "memory remember": memories.RememberRequest,
+    "memory remember CONTENT": memories.NewMemory,
+    "memory recall": recall.RecallRequest,
+    "memory list": memories.MemoryFilter,
     "session tag": contacts.NamedTag,
     "session cleanup": models.CleanupRequest,
     "session stats": statistics.StatisticsQuery,
+    "workspace retention": retention.RetentionSettings,
 }
 
 SAID_OTHERWISE = {
@@ -86,6 +103,7 @@ SAID_OTHERWISE = {
     "contact create": {"evidence"},  # by --verified-by
     "contact update": {"evidence"},
     "contact resolve": {"platform", "platform_id", "evidence"},  # as platform:id; by --verified-by
+    "memory remember": {"memories"},  # by its content and options
     "session stats": {"first", "last"},  # by --from and --to
 }
 
@@ -111,6 +129,14 @@ def members_of(typed_as: str) -> set[str]:
     return {parameter.name or "" for parameter in group.commands[verb].params}
 
 
+def test_every_command_can_print_json() -> None:
+    groups = [command for command in main.commands.values() if isinstance(command, click.Group)]
+    commands = [command for group in groups for command in group.commands.values()]
+    commands += [command for command in main.commands.values() if command not in groups]
+    assert len(commands) > 50
+    assert [command.name for command in commands if "as_json" not in {option.name for option in command.params}] == []
+
+
 @pytest.mark.parametrize("typed_as", BODIES)
 def test_a_command_has_an_option_for_every_member_of_its_route(typed_as: str) -> None:
     fields = set(BODIES[typed_as].model_fields) - SAID_OTHERWISE.get(typed_as, set())
@@ -130,7 +156,10 @@ def test_a_command_can_remove_everything_that_its_route_can(typed_as: str) -> No
 
 def test_every_body_that_managing_takes_has_a_command() -> None:
     bindings = importlib.import_module("functions.workspaces.main")._serve.bindings
-    read = {taken.type for bound in bindings for taken in bound.parameters if taken.source == "body"} - {Rotation}
+    read = {taken.type for bound in bindings for taken in bound.parameters if taken.source == "body"} - {
+        Rotation,
+        ImportRequest,
+    }  # of a file
     assert len(read) > 10
     assert read - set(BODIES.values()) == set()
 

@@ -1,0 +1,435 @@
+-- Generated from supabase/schemas/51_session_archives.sql.
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+set check_function_bodies = off;
+
+-- Session archives: the queue of sessions to write, the objects in the store, and what each object holds of which session.
+
+create type public.archive_object_status as enum ('writing', 'stored', 'superseded', 'abandoned');
+comment on type public.archive_object_status is 'writing -> stored (verified and recorded) -> superseded (newer objects hold all of its sessions); writing -> abandoned (its run ended, or its sessions changed meanwhile). Superseded and abandoned objects are deleted.';
+
+create table public.archive_objects (
+    id            uuid                         not null default private.uuid7(),
+    workspace_id  uuid                         not null,
+    month         date                         not null,
+    status        public.archive_object_status not null default 'writing',
+    sha256        text,
+    size_bytes    bigint,
+    row_count     integer,
+    session_ids   uuid[]                       not null,
+    footer        bytea,
+    dropped       boolean                      not null default false,
+    created_at    timestamptz                  not null default now(),
+    changed_at    timestamptz                  not null default now(),
+    lease_until   timestamptz,
+    deleted_at    timestamptz,
+    constraint archive_objects_pkey          primary key (id),
+    constraint archive_objects_workspace_key unique (workspace_id, id),
+    constraint archive_objects_month         check (month = date_trunc('month', month::timestamp)::date),
+    constraint archive_objects_writing       check ((status = 'writing') = (lease_until is not null)),
+    constraint archive_objects_stored        check (status in ('writing', 'abandoned')
+        or (sha256 is not null and size_bytes is not null and row_count is not null and footer is not null))
+);
+comment on table public.archive_objects is 'Objects in the store. The row is written before the object, so that no object exists without one; it outlives its workspace, until the object is deleted.';
+comment on column public.archive_objects.month is 'The month, in UTC, in which its sessions began.';
+comment on column public.archive_objects.session_ids is 'The sessions that it holds; while it is written and if it was abandoned, those that it may hold.';
+comment on column public.archive_objects.footer is 'The metadata of the Parquet file, with which a row group can be read from its bytes alone.';
+comment on column public.archive_objects.dropped is 'The messages of its sessions were dropped when it was recorded.';
+comment on column public.archive_objects.changed_at is 'When the status changed last.';
+comment on column public.archive_objects.lease_until is 'Past it the run that writes the object is taken for dead.';
+comment on column public.archive_objects.deleted_at is 'When the object was first deleted from the store. An abandoned one is deleted again a day later, in case its run was only slow.';
+alter table public.archive_objects enable row level security;
+create index archive_objects_lease_until_idx on public.archive_objects (lease_until) where status = 'writing';
+create index archive_objects_kept_idx on public.archive_objects (workspace_id) where status = 'stored' and not dropped;
+create index archive_objects_dead_idx on public.archive_objects (changed_at) where status in ('superseded', 'abandoned');
+
+create table public.session_archives (
+    object_id        uuid        not null,
+    session_id       uuid        not null,
+    workspace_id     uuid        not null,
+    conversation_id  uuid        not null,
+    month            date        not null,
+    row_group        integer     not null,
+    byte_offset      bigint      not null,
+    byte_length      bigint      not null,
+    sha256           text        not null,
+    row_count        integer     not null,
+    message_count    integer     not null,
+    stored_at        timestamptz not null default now(),
+    is_current       boolean     not null default true,
+    messages_dropped boolean     not null default false,
+    restored_at      timestamptz,
+    constraint session_archives_pkey           primary key (object_id, session_id),
+    constraint session_archives_object_id_fkey foreign key (workspace_id, object_id) references public.archive_objects (workspace_id, id) on delete cascade,
+    constraint session_archives_dropped        check (is_current or not messages_dropped)
+);
+comment on table public.session_archives is 'What each recorded object holds of each session. It outlives the session, until the object is rewritten or deleted, so that an erase finds every copy.';
+comment on column public.session_archives.row_group is 'The row group of the object that holds all rows of the session, and those of its neighbours.';
+comment on column public.session_archives.byte_offset is 'Where the row group begins in the object: one ranged read gets it.';
+comment on column public.session_archives.sha256 is 'Of the bytes of the row group.';
+comment on column public.session_archives.row_count is 'All archived rows of the session: of sessions, turns, turn_errors, messages, attachments and message_deliveries.';
+comment on column public.session_archives.is_current is 'The newest copy of the session; false: a later object replaced it.';
+comment on column public.session_archives.messages_dropped is 'The messages, attachments and deliveries are in the object only.';
+comment on column public.session_archives.restored_at is 'When the session was restored from it.';
+alter table public.session_archives enable row level security;
+create unique index session_archives_current_idx on public.session_archives (session_id) where is_current;
+create index session_archives_former_idx on public.session_archives (session_id) where not is_current;
+
+create table public.archive_queue (
+    session_id      uuid        not null,
+    workspace_id    uuid        not null,
+    month           date        not null,
+    queued_at       timestamptz not null default now(),
+    next_attempt_at timestamptz not null default now(),
+    attempts        integer     not null default 0,
+    object_id       uuid,
+    constraint archive_queue_pkey            primary key (session_id),
+    constraint archive_queue_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
+    constraint archive_queue_object_id_fkey  foreign key (workspace_id, object_id) references public.archive_objects (workspace_id, id) on delete set null (object_id)
+);
+comment on table public.archive_queue is 'Archived sessions that are to be written to the store.';
+comment on column public.archive_queue.next_attempt_at is 'Of a session that is being written, the end of that run''s lease.';
+comment on column public.archive_queue.attempts is 'Claims so far. A session that has been claimed often is written alone, so that it holds back no other.';
+comment on column public.archive_queue.object_id is 'The object that is being written; only its run may record the session.';
+alter table public.archive_queue enable row level security;
+create index archive_queue_next_attempt_at_idx on public.archive_queue ((attempts >= 3), next_attempt_at);
+create index archive_queue_month_idx on public.archive_queue (workspace_id, month, session_id);
+create index archive_queue_object_id_idx on public.archive_queue (object_id) where object_id is not null;
+
+-- All rows of a session, in one shape. Messages and turns have their columns; of other tables, row has all.
+create view public.session_rows with (security_invoker = true) as
+select s.id, s.conversation_id, 'sessions' as relation, s.id as row_id, null::uuid as turn_id, null::text as role, s.contact_id,
+       s.user_id, s.persona_id, null::text as text, null::boolean as partial, s.metadata, s.created_at, null::text as client_message_id,
+       null::text as speaker, null::timestamptz as changed_at, null::uuid as attempt_id, s.status::text as status,
+       null::timestamptz as deadline, null::timestamptz as lease_until, null::integer as first_token_ms, null::jsonb as usage,
+       null::text as error_code, null::timestamptz as finished_at, null::timestamptz as cancel_requested_at,
+       null::boolean as taken_over, null::uuid as retry_of, null::uuid as fallback_persona_id, null::boolean as collecting,
+       row_to_json(s) as row
+  from public.sessions s
+ union all
+select t.session_id, t.conversation_id, 'turns', t.id, t.id, null, null, null, null, null, null, null, t.created_at, t.client_message_id,
+       null, null, t.attempt_id, t.status::text, t.deadline, t.lease_until, t.first_token_ms, t.usage, t.error_code,
+       t.finished_at, t.cancel_requested_at, t.taken_over, t.retry_of, t.fallback_persona_id, t.collecting, null
+  from public.turns t
+ union all
+select t.session_id, e.conversation_id, 'turn_errors', e.turn_id, e.turn_id, null, null, null, e.persona_id, null, null, null, e.created_at,
+       null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(e)
+  from public.turns t
+  join public.turn_errors e on e.turn_id = t.id
+ union all
+select m.session_id, m.conversation_id, 'messages', m.id, m.turn_id, m.role::text, m.contact_id, m.user_id, m.persona_id, m.text,
+       m.partial, m.metadata, m.created_at, m.client_message_id, m.speaker, m.changed_at, null, null, null, null, null, null,
+       null, null, null, null, null, null, null, null
+  from public.messages m
+ union all
+select m.session_id, a.conversation_id, 'attachments', a.message_id, m.turn_id, null, null, null, null, null, null, null, null, null,
+       null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(a)
+  from public.messages m
+  join public.attachments a on a.message_id = m.id
+ union all
+select m.session_id, d.conversation_id, 'message_deliveries', d.message_id, m.turn_id, null, null, null, null, null, null, null, null,
+       null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(d)
+  from public.messages m
+  join public.message_deliveries d on d.message_id = m.id;
+comment on view public.session_rows is 'All rows of sessions that an archive holds, for the functions. id is the session''s; row_id that of the row, or of the turn or message that it belongs to; row: all columns, except of messages and turns, which have their own.';
+
+create function private.fingerprints(session_ids uuid[])
+    returns table (session_id uuid, fingerprint bigint, row_count integer)
+    language sql stable set search_path = ''
+as $$
+    -- A row's version is its place and the transaction that wrote it; each change makes another. That costs no text.
+    select v.session_id, bit_xor(v.hash), count(*)::integer
+      from (select m.session_id, hashtidextended(m.ctid, m.xmin::text::bigint + (1::bigint << 32)) as hash
+              from public.messages m
+             where m.session_id = any (session_ids)
+             union all
+            select t.session_id, hashtidextended(t.ctid, t.xmin::text::bigint + (2::bigint << 32))
+              from public.turns t
+             where t.session_id = any (session_ids)
+             union all
+            select m.session_id, hashtidextended(a.ctid, a.xmin::text::bigint + (3::bigint << 32))
+              from public.messages m
+              join public.attachments a on a.message_id = m.id
+             where m.session_id = any (session_ids)
+             union all
+            select m.session_id, hashtidextended(d.ctid, d.xmin::text::bigint + (4::bigint << 32))
+              from public.messages m
+              join public.message_deliveries d on d.message_id = m.id
+             where m.session_id = any (session_ids)
+             union all
+            select t.session_id, hashtidextended(e.ctid, e.xmin::text::bigint + (5::bigint << 32))
+              from public.turns t
+              join public.turn_errors e on e.turn_id = t.id
+             where t.session_id = any (session_ids)
+             union all
+            -- The session itself may change; it stays in the database.
+            select i.id, 0
+              from unnest(session_ids) i (id)) v
+     group by v.session_id;
+$$;
+comment on function private.fingerprints is 'What tells whether rows of sessions were added, changed or removed since: {session_id, fingerprint, row_count}; the count includes the session itself. Moving rows without a change (vacuum full) changes it too.';
+
+create function private.find_archivable(only_workspace uuid)
+    returns table (workspace_id uuid, month date, alone boolean)
+    language plpgsql stable security definer set search_path = ''
+as $$
+begin
+    perform private.require_system();
+    return query
+    select q.workspace_id, q.month, q.attempts >= 3
+      from public.archive_queue q
+     where q.next_attempt_at <= now()
+       and (only_workspace is null or q.workspace_id = only_workspace)
+     order by q.attempts >= 3, q.next_attempt_at
+     limit 1;
+end;
+$$;
+comment on function private.find_archivable is 'The workspace and month of the session that has waited longest for the archive; alone: it has failed often.';
+
+create function public.take_archive_batch(max_sessions integer, lease_seconds integer, only_workspace uuid default null)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    place  record;
+    taken  uuid[];
+    held   uuid[];
+    object public.archive_objects;
+begin
+    select f.* into place from private.find_archivable(only_workspace) f;
+    if not found then
+        return '{"object": null, "sessions": []}'::jsonb;
+    end if;
+    perform private.enter_workspace(place.workspace_id);
+    select array_agg(d.session_id) into taken
+      from (select q.session_id
+              from public.archive_queue q
+             where q.workspace_id = place.workspace_id
+               and q.month = place.month
+               and q.next_attempt_at <= now()
+               and (q.attempts >= 3) = place.alone
+             order by q.session_id
+             limit case when place.alone then 1 else max_sessions end
+               for update skip locked) d;
+    -- A turn under way still writes; its session waits for its end.
+    held := array(select t.session_id from public.turns t where t.session_id = any (taken) and t.status = 'active');
+    update public.archive_queue q set next_attempt_at = now() + interval '1 minute' where q.session_id = any (held);
+    taken := array(select i from unnest(taken) i where i <> all (held));
+    if cardinality(taken) = 0 then
+        return '{"object": null, "sessions": []}'::jsonb;
+    end if;
+    insert into public.archive_objects as o (workspace_id, month, lease_until, session_ids)
+    values (place.workspace_id, place.month, now() + make_interval(secs => lease_seconds), taken)
+    returning o.* into object;
+    update public.archive_queue q
+       set next_attempt_at = object.lease_until, attempts = q.attempts + 1, object_id = object.id
+     where q.session_id = any (taken);
+    return jsonb_build_object(
+        'object', jsonb_build_object('id', object.id, 'workspace_id', object.workspace_id, 'month', object.month),
+        'sessions', (select jsonb_agg(jsonb_build_object('id', f.session_id, 'rows', f.row_count, 'fingerprint', f.fingerprint)
+                                      order by f.session_id)
+                       from private.fingerprints(taken) f));
+end;
+$$;
+comment on function public.take_archive_batch is 'Takes queued sessions of one workspace and month under a lease, and begins the object for them: {object: {id, workspace_id, month} or null, sessions: [{id, rows, fingerprint}]}. Another run takes others.';
+
+create function private.release_archive_batch(object_id uuid, seconds double precision)
+    returns void language sql set search_path = ''
+as $$
+    update public.archive_objects o
+       set status = 'abandoned', lease_until = null, changed_at = now()
+     where o.id = release_archive_batch.object_id
+       and o.status = 'writing';
+    update public.archive_queue q
+       set object_id = null, next_attempt_at = now() + make_interval(secs => release_archive_batch.seconds)
+     where q.object_id = release_archive_batch.object_id;
+$$;
+comment on function private.release_archive_batch is 'Abandons an object that is not recorded; its sessions are due again after so many seconds.';
+
+create function public.abandon_archive_batch(object_id uuid, seconds double precision default 0)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    perform private.enter();
+    perform private.release_archive_batch(object_id, seconds);
+    return '{}'::jsonb;
+end;
+$$;
+comment on function public.abandon_archive_batch is 'Gives up writing an object: a later run deletes it, and its sessions are due again after so many seconds.';
+
+create function private.lock_archived_rows(session_ids uuid[], to_drop boolean)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    -- Messages are added and changed under the lock of their session. What is dropped is locked too: deliveries change without.
+    perform from public.sessions s where s.id = any (session_ids) order by s.id for no key update;
+    if to_drop then
+        perform from public.messages m where m.session_id = any (session_ids) order by m.id for update;
+        perform
+           from public.message_deliveries d
+          where d.message_id in (select m.id from public.messages m where m.session_id = any (session_ids))
+          order by d.message_id, d.part
+            for update;
+    end if;
+end;
+$$;
+comment on function private.lock_archived_rows is 'Locks sessions, and what is dropped of them, in the order of ids.';
+
+create function private.drop_archived_messages(object_id uuid)
+    returns integer language plpgsql security definer set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.entered_workspace();
+    dropped   integer;
+begin
+    delete from public.messages m
+     using public.session_archives a
+     where a.object_id = drop_archived_messages.object_id
+       and a.workspace_id = workspace
+       and a.is_current
+       and m.session_id = a.session_id
+       and m.workspace_id = workspace;
+    get diagnostics dropped = row_count;
+    update public.session_archives a
+       set messages_dropped = true
+     where a.object_id = drop_archived_messages.object_id
+       and a.workspace_id = workspace
+       and a.is_current;
+    return dropped;
+end;
+$$;
+comment on function private.drop_archived_messages is 'Deletes the messages of the sessions of which an object of the entered workspace is the current archive; with them their attachments and deliveries. How many.';
+
+create function private.retire_archives(session_ids uuid[])
+    returns void language sql set search_path = ''
+as $$
+    with retired as (
+        update public.session_archives a
+           set is_current = false, messages_dropped = false
+         where a.session_id = any (session_ids)
+           and a.is_current
+        returning a.object_id, a.session_id
+    )
+    update public.archive_objects o
+       set status = 'superseded', changed_at = now()
+     where o.id in (select r.object_id from retired r)
+       and o.status = 'stored'
+       and not exists (select
+                         from public.session_archives a
+                        where a.object_id = o.id
+                          and a.is_current
+                          and not exists (select from retired r where r.object_id = a.object_id and r.session_id = a.session_id));
+$$;
+comment on function private.retire_archives is 'Marks the current copies of sessions as replaced, and objects without a current copy as superseded.';
+
+create function public.record_archive(object_id uuid, content jsonb, row_groups jsonb, sessions jsonb)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.enter();
+    written   constant uuid[] := array(select (s ->> 'id')::uuid from jsonb_array_elements(sessions) s order by 1);
+    to_drop   constant boolean := (select w.archive_retention = 'drop' from public.workspaces w where w.id = workspace);
+    object_month date;
+    recorded  integer;
+    changed   integer;
+    dropped   integer := 0;
+begin
+    select o.month into object_month
+      from public.archive_objects o
+     where o.id = record_archive.object_id
+       and o.status = 'writing'
+       for update;
+    if not found then
+        -- A repeat of this call; or the lease ran out, and another run took the sessions.
+        select count(*), cardinality(written) - count(*) into recorded, changed
+          from public.session_archives a
+         where a.object_id = record_archive.object_id;
+        return jsonb_build_object('recorded', recorded, 'changed', changed, 'dropped', 0);
+    end if;
+    perform private.lock_archived_rows(written, to_drop);
+    select count(*) into changed
+      from jsonb_to_recordset(sessions) r (id uuid, row_count integer, fingerprint bigint)
+      left join private.fingerprints(written) f on f.session_id = r.id
+      left join public.archive_queue q on q.session_id = r.id and q.object_id = record_archive.object_id
+      left join public.sessions s on s.id = r.id and s.status = 'archived'
+     where q.session_id is null
+        or s.id is null
+        or (f.fingerprint, f.row_count) is distinct from (r.fingerprint, r.row_count);
+    if changed > 0 then
+        perform private.release_archive_batch(object_id, 0);
+        return jsonb_build_object('recorded', 0, 'changed', changed, 'dropped', 0);
+    end if;
+    update public.archive_objects o
+       set status = 'stored', lease_until = null, changed_at = now(), sha256 = content ->> 'sha256',
+           size_bytes = (content ->> 'size_bytes')::bigint, row_count = (content ->> 'row_count')::integer,
+           session_ids = written, dropped = to_drop, footer = decode(content ->> 'footer', 'base64')
+     where o.id = record_archive.object_id;
+    perform private.retire_archives(written);
+    insert into public.session_archives (object_id, session_id, workspace_id, conversation_id, month, row_group, byte_offset,
+                                         byte_length, sha256, row_count, message_count)
+    select record_archive.object_id, s.id, workspace, s.conversation_id, object_month, r.row_group, g.byte_offset, g.byte_length,
+           g.sha256, r.row_count, r.message_count
+      from jsonb_to_recordset(sessions) r (id uuid, row_group integer, row_count integer, message_count integer)
+      join jsonb_to_recordset(row_groups) g (number integer, byte_offset bigint, byte_length bigint, sha256 text)
+        on g.number = r.row_group
+      join public.sessions s on s.id = r.id;
+    delete from public.archive_queue q where q.session_id = any (written);
+    -- The rest did not fit into the object.
+    update public.archive_queue q
+       set object_id = null, next_attempt_at = now(), attempts = q.attempts - 1
+     where q.object_id = record_archive.object_id;
+    if to_drop then
+        dropped := private.drop_archived_messages(object_id);
+    end if;
+    return jsonb_build_object('recorded', cardinality(written), 'changed', 0, 'dropped', dropped);
+end;
+$$;
+comment on function public.record_archive is 'Records an object that was verified: content is {sha256, size_bytes, row_count, footer}, row_groups [{number, byte_offset, byte_length, sha256}], sessions [{id, row_group, row_count, message_count, fingerprint}]. If rows of a session changed since they were read, nothing is recorded. Applies the retention. {recorded, changed, dropped}';
+
+create function public.take_dead_objects(max_objects integer default 100)
+    returns jsonb language plpgsql security definer set search_path = ''
+as $$
+declare
+    found jsonb;
+begin
+    perform private.require_system();
+    update public.archive_objects o
+       set status = 'abandoned', lease_until = null, changed_at = now()
+     where o.status = 'writing'
+       and o.lease_until < now();
+    -- A reader may have been sent to a superseded one; a slow run may still write an abandoned one.
+    select jsonb_agg(jsonb_build_object('id', d.id, 'workspace_id', d.workspace_id, 'month', d.month)) into found
+      from (select o.id, o.workspace_id, o.month
+              from public.archive_objects o
+             where (o.status = 'abandoned' and (o.deleted_at is null or o.deleted_at < now() - interval '1 day'))
+                or (o.status = 'superseded' and o.changed_at < now() - interval '10 minutes')
+                or (o.status = 'stored' and not exists (select from public.workspaces w where w.id = o.workspace_id))
+             limit max_objects) d;
+    return jsonb_build_object('objects', coalesce(found, '[]'));
+end;
+$$;
+comment on function public.take_dead_objects is 'The objects that are to be deleted from the store, those of crashed runs included: {objects: [{id, workspace_id, month}]}.';
+
+create function public.record_object_deleted(object_id uuid)
+    returns jsonb language plpgsql security definer set search_path = ''
+as $$
+begin
+    perform private.require_system();
+    -- An abandoned object is deleted twice, a day apart: its run may have been slow, not dead.
+    update public.archive_objects o
+       set deleted_at = now()
+     where o.id = record_object_deleted.object_id
+       and o.status = 'abandoned'
+       and o.deleted_at is null;
+    if not found then
+        delete from public.archive_objects o where o.id = record_object_deleted.object_id and o.status <> 'writing';
+    end if;
+    return '{}'::jsonb;
+end;
+$$;
+comment on function public.record_object_deleted is 'Notes that an object was deleted from the store.';
+
+grant execute on function
+    private.release_archive_batch, private.fingerprints, private.find_archivable, public.take_archive_batch, public.abandon_archive_batch, private.lock_archived_rows,
+    private.drop_archived_messages, private.retire_archives, public.record_archive, public.take_dead_objects,
+    public.record_object_deleted
+    to switchboard;
