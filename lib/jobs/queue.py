@@ -29,8 +29,8 @@ JOB_SECONDS = 20.0
 """Time limit of one job, well within its lease."""
 
 LINGER_SECONDS = 1.2
-"""How long a run looks for more after its last job. The worker is woken once a second: what is queued in that second by
-others wakes none."""
+"""How long a run looks for more after its last job, and a worker after its start. The worker is woken once a second:
+what is queued in that second by others wakes none."""
 
 LOOK_SECONDS = 0.2
 """Between two looks."""
@@ -121,7 +121,9 @@ async def run_due(handlers: Handlers, *, budget_seconds: float, runs_in: RunsIn 
     """
     started = time.monotonic()
     end = started + budget_seconds
-    last_ended = -LINGER_SECONDS
+    # A worker that finds nothing looks on, too: another process may have run the job for which it was woken.
+    # The archive function is mostly called for its sessions.
+    last_ended = started if runs_in == "worker" else -LINGER_SECONDS
     processed = failed = 0
     running: set[asyncio.Task[bool]] = set()
     try:
@@ -137,7 +139,7 @@ async def run_due(handlers: Handlers, *, budget_seconds: float, runs_in: RunsIn 
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
             # Beside slow jobs too: what is queued in the second after this run was woken wakes no other.
-            is_looking = now < end and now - max(started, last_ended) < LINGER_SECONDS
+            is_looking = now < end and now - last_ended < LINGER_SECONDS
             done, running = await asyncio.wait(
                 running, timeout=LOOK_SECONDS if is_looking else None, return_when=asyncio.FIRST_COMPLETED
             )
