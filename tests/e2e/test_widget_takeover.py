@@ -147,14 +147,15 @@ async def test_a_page_in_the_background_makes_no_calls(shop: Shop, owner: Person
     chat.page.on("requestfailed", lambda request: ended.append(request) if "/conversations/" in request.url else None)
     hide = "is => { Object.defineProperty(document, 'visibilityState', {value: is, configurable: true});"
     await chat.page.evaluate(hide + " document.dispatchEvent(new Event('visibilitychange')); }", "hidden")
-    async with chat.page.expect_request(lambda request: "/conversations/" in request.url) as again:
+    # Chromium may report the request of the first stream late; the next one goes on after what was read.
+    async with chat.page.expect_request(lambda request: "/stream?after=" in request.url) as again:
         await take_over(shop, owner)
         await say(shop, owner, "Anybody there?")
         await chat.page.wait_for_timeout(1_500)
         assert len(ended) == 1, "the stream was left"
         assert await members(chat).count() == 0
         await chat.page.evaluate(hide + " document.dispatchEvent(new Event('visibilitychange')); }", "visible")
-    assert "after=" in (await again.value).url
+    await again.value
     await expect(members(chat)).to_have_count(1)
 
 
