@@ -21,7 +21,7 @@ create table public.persona_breakers (
     constraint persona_breakers_persona_id_fkey foreign key (workspace_id, persona_id) references public.personas (workspace_id, id) on delete cascade,
     constraint persona_breakers_state           check ((state = 'closed') = (retry_at is null) and (state = 'half_open') = (probe_turn_id is not null))
 );
-comment on table public.persona_breakers is 'The circuit breaker of a persona, created with its first failure.';
+comment on table public.persona_breakers is 'The circuit breaker of a persona, created with its first failure, or with the first failure of a persona that it is the fallback of.';
 comment on column public.persona_breakers.failures is 'Consecutive failed turns.';
 comment on column public.persona_breakers.opened_at is 'When it was last opened.';
 comment on column public.persona_breakers.retry_at is 'open: when a probe may start; half_open: when the probe is given up.';
@@ -116,7 +116,16 @@ create function private.lock_breakers(persona public.personas, answering_id uuid
     returns void language plpgsql set search_path = ''
 as $$
 begin
-    -- In one order: each of two personas may be the fallback of the other.
+    -- In one order: each of two personas may be the fallback of the other. A breaker that another turn creates after this lock
+    -- would be locked out of that order, so all are created here.
+    if coalesce(persona.fallback_persona_id, answering_id) is not null then
+        insert into public.persona_breakers (persona_id, workspace_id)
+        select p.id, p.workspace_id
+          from public.personas p
+         where p.id in (persona.id, persona.fallback_persona_id, answering_id)
+         order by p.id
+        on conflict on constraint persona_breakers_pkey do nothing;
+    end if;
     perform
        from public.persona_breakers b
       where b.persona_id in (persona.id, persona.fallback_persona_id, answering_id)
@@ -124,7 +133,7 @@ begin
         for no key update;
 end;
 $$;
-comment on function private.lock_breakers is 'Locks the breakers of a persona and its fallback, and of the fallback that answers a turn that ends.';
+comment on function private.lock_breakers is 'Locks the breakers of a persona and its fallback, and of the fallback that answers a turn that ends; creates them if there are two.';
 
 create function private.fallback_of(persona public.personas)
     returns public.personas language plpgsql stable set search_path = ''

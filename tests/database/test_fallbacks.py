@@ -30,7 +30,7 @@ async def fall_back(desk: Desk, turn: Answer) -> Any:
 
 
 async def breakers(desk: Desk) -> dict[str, str]:
-    return dict(await desk.all("select persona_id::text, state::text from public.persona_breakers"))
+    return dict(await desk.all("select persona_id::text, state::text from public.persona_breakers where state <> 'closed'"))
 
 
 async def test_a_failure_before_the_first_text_is_the_personas_and_the_result_its_fallbacks(desk: Desk) -> None:
@@ -65,7 +65,7 @@ async def test_a_fallback_answers_at_once_while_the_breaker_is_open_but_not_inst
         await desk.finish(turns[0])
     assert (await breakers(desk), await desk.count("messages", "persona_id = $1", FALLBACK)) == ({PERSONA: "open"}, 2)
 
-    await desk.admin.execute("update public.persona_breakers set retry_at = clock_timestamp()")
+    await desk.admin.execute("update public.persona_breakers set retry_at = clock_timestamp() where state = 'open'")
     async with desk.crowd(2) as crowd:
         both = await asyncio.gather(*(crowd.start(each) for each in (ann, bob)))
     assert sorted(each["persona"]["id"] for each in both) == [PERSONA, FALLBACK]
@@ -126,10 +126,9 @@ async def test_personas_that_are_each_others_fallback_do_not_deadlock(desk: Desk
     for table in ("conversations", "sessions"):
         change = f"update public.{table} set persona_id = $1 where contact_id = any ($2::uuid[])"
         await desk.admin.execute(change, FALLBACK, swapped)
-    chatting = True
 
     async def chat(crowd: Desk, token: JSON) -> None:
-        for _ in range(20):
+        for _ in range(4):
             turn = await crowd.start(token)
             if turn.status == 200:
                 if turn["has_fallback"]:
@@ -143,19 +142,21 @@ async def test_personas_that_are_each_others_fallback_do_not_deadlock(desk: Desk
                 await desk.admin.execute(change, persona)
 
     async with desk.crowd(8) as crowd:
-        ending = asyncio.create_task(end_pauses())
-        ended = await asyncio.gather(*(chat(crowd, each) for each in everybody), return_exceptions=True)
-        chatting = False
-        await ending
-    assert [each for each in ended if each is not None] == []
+        for _ in range(8):
+            chatting = True
+            await desk.admin.execute("delete from public.persona_breakers")
+            ending = asyncio.create_task(end_pauses())
+            ended = await asyncio.gather(*(chat(crowd, each) for each in everybody), return_exceptions=True)
+            chatting = False
+            await ending
+            assert [each for each in ended if each is not None] == [], "also while the breakers are created"
 
 
 async def test_the_end_of_a_fallbacks_turn_does_not_deadlock_with_a_message(desk: Desk) -> None:
     ann, bob = await desk.arrive(), await desk.arrive("bob")
     turn = await desk.start(ann)
     await fall_back(desk, turn)
-    insert = "insert into public.persona_breakers (persona_id, workspace_id, failures) values ($1, $2, 1)"
-    await desk.admin.execute(insert, FALLBACK, WORKSPACE)
+    await desk.admin.execute("update public.persona_breakers set failures = 1 where persona_id = $1", FALLBACK)
     await desk.admin.execute("update public.personas set breaker_failures = 3 where id = $1", FALLBACK)
     lose = "update public.turns set lease_until = now() - interval '1 second' where id = $1"
     await desk.admin.execute(lose, turn["turn_id"])
