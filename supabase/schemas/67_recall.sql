@@ -222,8 +222,14 @@ begin
                 + 0.08 * coalesce(l.is_named, false)::integer
                 - 0.1 * l.is_question::integer
                 + 0.4 * l.date_match
-                + 0.1 * (l.importance - 0.5))::real as score
+                + 0.1 * (l.importance - 0.5)) as fit
           from linked l
+    ), placed as (
+        -- What fits among others that fit is on their subject.
+        select s.*, (s.fit + 0.2 * avg(s.fit) over around)::real as score
+          from scored s
+        window around as (partition by s.scope_id, s.session_id order by s.valid_from, s.id
+                          rows between 10 preceding and 10 following)
     )
     select m.id, m.kind, m.content, m.valid_from, s.score,
            jsonb_strip_nulls(jsonb_build_object(
@@ -232,7 +238,7 @@ begin
                'neighbour', nullif(s.before + s.before_that + s.after + s.after_that > 0, false),
                'speaker', case when s.is_named then m.speaker end,
                'date', nullif(s.date_match > 0, false)))
-      from (select * from scored c
+      from (select * from placed c
              where min_score is null or c.score >= min_score
              order by c.score desc, c.id
              limit hits) s
@@ -240,7 +246,7 @@ begin
      order by s.score desc, s.id;
 end;
 $$;
-comment on function private.score_memories is 'Ranks memories by how they fit a text, with the reasons: the words of it that they have, how near their vector is, whether the turns around them have words of it, whether it names their speaker or day. A question is a worse answer than another memory.';
+comment on function private.score_memories is 'Ranks memories by how they fit a text, with the reasons: the words of it that they have, how near their vector is, whether the turns around them have words of it, whether it names their speaker or day, and how the memories around them fit. A question is a worse answer than another memory.';
 
 create function private.recall(
     scope     private.memory_scope,
