@@ -247,6 +247,9 @@ async def fill(
         ("insert into public.memory_embeddings (memory_id, workspace_id, model, embedding)"
          " select id, $1, 'x', array_fill(0.1::real, array[384])::extensions.halfvec(384) from public.memories"
          " where workspace_id = $1",),
+        ("insert into private.archived_message_ids"
+         " (message_id, workspace_id, conversation_id, session_id, client_message_id, created_at)"
+         " select id, $1, conversation_id, session_id, 'x', created_at from public.messages where id = $2", message),
         ("insert into public.import_refs (workspace_id, source, kind, external_id, contact_id)"
          " values ($1, 'x', 'contact', 'x', $2)", contact),
         ("insert into public.jobs (workspace_id, kind, ordering_key, payload)"
