@@ -59,11 +59,11 @@ create table public.session_archives (
     is_current       boolean     not null default true,
     messages_dropped boolean     not null default false,
     restored_at      timestamptz,
-    constraint session_archives_pkey           primary key (object_id, session_id),
-    constraint session_archives_object_id_fkey foreign key (workspace_id, object_id) references public.archive_objects (workspace_id, id) on delete cascade,
-    constraint session_archives_dropped        check (is_current or not messages_dropped)
+    constraint session_archives_pkey    primary key (object_id, session_id),
+    constraint session_archives_dropped check (is_current or not messages_dropped)
 );
 comment on table public.session_archives is 'What each recorded object holds of each session. It outlives the session, until the object is rewritten or deleted, so that an erase finds every copy.';
+comment on column public.session_archives.object_id is 'Without a foreign key, which would be checked for each session: rows are added under the lock of their object, and deleted with it.';
 comment on column public.session_archives.row_group is 'The row group of the object that holds all rows of the session, and those of its neighbours.';
 comment on column public.session_archives.byte_offset is 'Where the row group begins in the object: one ranged read gets it.';
 comment on column public.session_archives.sha256 is 'Of the bytes of the row group.';
@@ -84,13 +84,12 @@ create table public.archive_queue (
     attempts        integer     not null default 0,
     object_id       uuid,
     constraint archive_queue_pkey            primary key (session_id),
-    constraint archive_queue_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
-    constraint archive_queue_object_id_fkey  foreign key (workspace_id, object_id) references public.archive_objects (workspace_id, id) on delete set null (object_id)
+    constraint archive_queue_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade
 );
 comment on table public.archive_queue is 'Archived sessions that are to be written to the store.';
 comment on column public.archive_queue.next_attempt_at is 'Of a session that is being written, the end of that run''s lease.';
 comment on column public.archive_queue.attempts is 'Claims so far. A session that has been claimed often is written alone, so that it holds back no other.';
-comment on column public.archive_queue.object_id is 'The object that is being written; only its run may record the session.';
+comment on column public.archive_queue.object_id is 'The object that is being written; only its run may record the session. It may name an object that is gone, which no run can record: a foreign key would be checked for each session.';
 alter table public.archive_queue enable row level security;
 create index archive_queue_next_attempt_at_idx on public.archive_queue ((attempts >= 3), next_attempt_at);
 create index archive_queue_month_idx on public.archive_queue (workspace_id, month, session_id);
@@ -508,6 +507,9 @@ begin
        and o.deleted_at is null;
     if not found then
         delete from public.archive_objects o where o.id = record_object_deleted.object_id and o.status <> 'writing';
+        if found then
+            delete from public.session_archives a where a.object_id = record_object_deleted.object_id;
+        end if;
     end if;
     return '{}'::jsonb;
 end;
