@@ -197,6 +197,7 @@ def _announce(layout: Layout, found: Keys) -> None:
         "Auth URL": f"{layout.api_url}/auth/v1",
         "DB URL": environment["DB_URL"],
         "Page": f"{layout.api_url}/",
+        "Members' page": f"{layout.api_url}/dashboard/",
         "Publishable key": found.publishable_key,
         "Secret key": found.secret_key,
         "anon key": found.anon_key,

@@ -14,10 +14,11 @@ import asyncpg
 import functions_framework.aio
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deploy import dashboard
 from lib.http.header_timeout import HeaderTimeoutProtocol
 from lib.routes import ROUTES
 from local import auth, proxy
@@ -43,7 +44,14 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-
+DASHBOARD = "/dashboard/"
+_DASHBOARD_HEADERS = {
+    # The page has its own policy; this one cannot stand in it.
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 
 INVOKE = "/functions/v1/"
 """`supabase.functions.invoke("<function>/<path>")` calls this path and those below."""
@@ -127,6 +135,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._home = _home(settings)
+        self._dashboard = dashboard.index(settings.api_url, settings.api_url, settings.keys.publishable_key)
         self._functions = Functions(settings.keys)
         self._running: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
@@ -166,7 +175,7 @@ class Gateway:
             return await self._rest.answer(request)
         if self._auth is not None and path.startswith(auth.PREFIX + "/"):
             return await self._auth.answer(request)
-        if path in _PAGE_FILES or path in ("/", "/healthz"):
+        if path in _PAGE_FILES or path in ("/", "/healthz", "/dashboard") or path.startswith(DASHBOARD):
             if request.method not in ("GET", "HEAD"):
                 refusal = proxy.problem(405, "method_not_allowed", "Method not allowed")
                 refusal.headers["Allow"] = "GET, HEAD"
@@ -183,8 +192,19 @@ class Gateway:
             return JSONResponse({"status": "ok"}, headers=headers)
         if path == "/":
             return HTMLResponse(self._home, headers=_PAGE_HEADERS)
+        if path == "/dashboard" or path.startswith(DASHBOARD):
+            return self._dashboard_file(path.removeprefix(DASHBOARD))
         name, media_type = _PAGE_FILES[path]
         return FileResponse(PAGE / name, media_type=media_type, headers=_PAGE_HEADERS)
+
+    def _dashboard_file(self, name: str) -> Response:
+        if name == "/dashboard":
+            return RedirectResponse(DASHBOARD)
+        if not name:
+            return HTMLResponse(self._dashboard, headers=_DASHBOARD_HEADERS)
+        if file := dashboard.files().get(name):
+            return FileResponse(file, headers=_DASHBOARD_HEADERS)
+        return proxy.problem(404, "not_found", "Nothing lives at this address")
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

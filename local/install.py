@@ -35,8 +35,9 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install_python(dev)
         _install_node(dev)
-        _bundle("build", "web/widget", "widget.js")
-        _bundle("build:reference", "web/reference", "reference.js")
+        _bundle("build", ["web/widget"], "widget.js")
+        _bundle("build:dashboard", ["web/dashboard", "web/widget"], "dashboard/main.js")
+        _bundle("build:reference", ["web/reference"], "reference.js")
 
 
 def _install_python(dev: bool) -> None:
@@ -92,17 +93,18 @@ def _install_node(dev: bool) -> None:
     stamp.write_text(f"{'dev' if dev else 'run'}:{digest}\n")
 
 
-def _bundle(script: str, folder: str, name: str) -> None:
-    digest = _digest("package.json", "package-lock.json", *_files_of(folder))
+def _bundle(script: str, folders: list[str], name: str) -> None:
+    sources = [file for folder in folders for file in _files_of(folder)]
+    digest = _digest("package.json", "package-lock.json", *sources)
     bundle = REPOSITORY / "web" / "dist" / name
-    stamp = bundle.with_name(f".{name}.built")
+    stamp = bundle.with_name(f".{bundle.name}.built")
     if bundle.exists() and stamp.exists() and stamp.read_text() == digest:
         return
     done = subprocess.run(
         ["npm", "run", "--silent", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        sys.exit(f"{folder} could not be bundled.\n{done.stdout}{done.stderr}")
+        sys.exit(f"{folders[0]} could not be bundled.\n{done.stdout}{done.stderr}")
     stamp.write_text(digest)
 
 

@@ -30,7 +30,9 @@ async def fall_back(desk: Desk, turn: Answer) -> Any:
 
 
 async def breakers(desk: Desk) -> dict[str, str]:
-    return dict(await desk.all("select persona_id::text, state::text from public.persona_breakers where state <> 'closed'"))
+    return dict(
+        await desk.all("select persona_id::text, state::text from public.persona_breakers where state <> 'closed'")
+    )
 
 
 async def test_a_failure_before_the_first_text_is_the_personas_and_the_result_its_fallbacks(desk: Desk) -> None:

@@ -11,6 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from local.stack import Stack
+from tests.e2e.dashboards import Dashboard
 from tests.e2e.shops import Shop
 from tests.functions.conftest import add_model, add_workspace
 from tests.servers import missing
@@ -96,3 +97,9 @@ async def held(shop: Shop) -> AsyncIterator[OpenAI]:
     async with OpenAI() as openai:
         shop.workspace.persona_id = await add_model(shop.workspace, openai.url("held"))
         yield openai
+
+
+@pytest_asyncio.fixture
+async def dashboard(stack: Stack, database: asyncpg.Connection, context: BrowserContext) -> Dashboard:
+    """The members' page of a workspace of its own."""
+    return Dashboard(stack, await add_workspace(database), context)

@@ -1,0 +1,5 @@
+import { t } from "../language.js";
+
+export default function View() {
+  return <section class="view"><h1>{t("nav.contacts")}</h1></section>;
+}

@@ -1,0 +1,37 @@
+// What stands in place of data: it is loading, there is none, or it could not be loaded.
+
+import { useEffect, useState } from "preact/hooks";
+
+import { Failure } from "../api.js";
+import { has, t } from "../language.js";
+
+// Shown only after a moment, so that what loads at once does not flicker.
+export function Loading() {
+  const [isLate, setLate] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLate(true), 200);
+    return () => clearTimeout(timer);
+  }, []);
+  return <p class="state" role="status">{isLate && t("state.loading")}</p>;
+}
+
+export function Empty({ children }) {
+  return <p class="state">{children}</p>;
+}
+
+// A failure in words: ours for its code, else the server's.
+export function explain(failure) {
+  if (!(failure instanceof Failure)) return t("state.broken");
+  if (failure.status === 0) return t("state.unreachable");
+  const name = `error.${failure.code}`;
+  const fields = failure.errors.map(({ field, message }) => `${field}: ${message}`);
+  return [has(name) ? t(name) : failure.message, !has(name) && failure.detail, ...fields].filter(Boolean).join(" ");
+}
+
+export function Failed({ failure, retry }) {
+  return (
+    <p class="failure" role="alert">
+      {explain(failure)} {retry && <button type="button" onClick={() => retry()}>{t("action.retry")}</button>}
+    </p>
+  );
+}

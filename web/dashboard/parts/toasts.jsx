@@ -1,0 +1,38 @@
+// Short messages above the page: what was done, and what failed.
+
+import { signal } from "@preact/signals";
+
+import { t } from "../language.js";
+import { Icon } from "./icon.jsx";
+import { explain } from "./states.jsx";
+
+const SECONDS = 6;
+const toasts = signal([]);
+
+const remove = (toast) => (toasts.value = toasts.value.filter((each) => each !== toast));
+
+// Say what was done. `undo`: a button for that.
+export function say(text, { undo } = {}) {
+  const toast = { text, undo };
+  toasts.value = [...toasts.value, toast];
+  setTimeout(() => remove(toast), SECONDS * 1_000);
+}
+
+// Say what failed, until it is closed.
+export function complain(failure) {
+  toasts.value = [...toasts.value, { text: explain(failure), isFailure: true }];
+}
+
+export function Toasts() {
+  return (
+    <div class="toasts" role="status" aria-live="polite">
+      {toasts.value.map((toast) => (
+        <p key={toast} class={toast.isFailure ? "failure" : ""}>
+          {toast.text}
+          {toast.undo && <button type="button" onClick={() => (remove(toast), toast.undo())}>{t("action.undo")}</button>}
+          <button type="button" class="plain" aria-label={t("action.close")} onClick={() => remove(toast)}><Icon name="close" /></button>
+        </p>
+      ))}
+    </div>
+  );
+}
