@@ -96,9 +96,10 @@ BESIDES = {
         devices.device_sessions devices.session_links fields.identities jobs jobs.queue outbound outbound.addresses
         personas personas.text sessions.answer_templates sessions.session_templates webhooks webhooks.event_deliveries
         webhooks.event_sender webhooks.event_subscriptions webhooks.received workflow.workflow_transitions workspaces
-        workspaces.api_keys workspaces.channels workspaces.invitations workspaces.looks workspaces.members workspaces.personas
-        workspaces.secrets workspaces.health workspaces.retention workspaces.settings workspaces.spaces
-        workspaces.turn_errors workspaces.workspaces fields.tags imports imports.batches imports.imports imports.items
+        workspaces.api_keys workspaces.channels workspaces.invitations workspaces.looks workspaces.members
+        workspaces.personas workspaces.secrets workspaces.health workspaces.retention workspaces.settings
+        workspaces.spaces workspaces.turn_errors workspaces.workspaces
+        fields.tags imports imports.batches imports.imports imports.items
     """,
 }
 """All modules that a function imports besides."""
