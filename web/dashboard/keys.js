@@ -20,7 +20,8 @@ export function useKeys(own, inputs = []) {
 
 // Enter presses what has the focus.
 const isPressing = ({ key, target }) => key === "Enter" && target.closest("a, button, summary");
-const isTyping = (target) => target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
+const isTyping = (target) =>
+  target.isContentEditable || (["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName) && !["checkbox", "radio"].includes(target.type));
 
 addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || isPressing(event)) return;

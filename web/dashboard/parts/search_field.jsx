@@ -19,8 +19,14 @@ export function SearchField({ label, value = "", onSearch }) {
     clearTimeout(timer.current);
     if (!isComposing) timer.current = setTimeout(search, PAUSE_MS, target.value);
   }
+  // Enter searches at once and leaves the field, so that the keys of the list work.
+  function onKeyDown({ key, target, isComposing }) {
+    if (key !== "Enter" || isComposing) return;
+    search(target.value);
+    target.blur();
+  }
   return (
     <input type="search" aria-label={label} placeholder={label} value={text} dir="auto" onInput={onInput}
-           onCompositionEnd={onInput} onChange={({ target }) => search(target.value)} />
+           onCompositionEnd={onInput} onKeyDown={onKeyDown} onChange={({ target }) => search(target.value)} />
   );
 }
