@@ -293,8 +293,10 @@ class BackendUnavailable(Problem):
 
     status, code, title = 503, "backend_unavailable", "The service is not available at the moment."
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str | None = None) -> None:
+        """``reason`` is not shown to the caller: a code of what is unavailable, for operators."""
         super().__init__(retry_after=1)
+        self.reason = reason
 
 
 TITLES: Mapping[str, str] = {
@@ -332,6 +334,8 @@ TITLES: Mapping[str, str] = {
     "id_taken": "The id belongs to another object.",
     "name_taken": "The name belongs to another object.",
     "template_not_found": "There is no such session template.",
+    "answer_template_not_found": "There is no such answer template.",
+    "shortcut_taken": "The shortcut belongs to another answer template.",
     "step_not_allowed": "The workflow does not allow this step here.",
     "conversation_not_found": "There is no such conversation.",
     "turn_not_found": "There is no such turn.",
