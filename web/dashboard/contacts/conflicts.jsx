@@ -71,7 +71,8 @@ export function Conflicts() {
       </ul>
       {hasMore && <button type="button" onClick={more}>{t("list.more")}</button>}
       {merging && (
-        <MergeReview contact={standing(merging.other_contact)} into={standing(merging.contact)} onClose={() => setMerging(null)} onDone={reload} />
+        <MergeReview contact={standing(merging.other_contact)} into={standing(merging.contact)} onDone={reload}
+                     onClose={() => setMerging(null)} />
       )}
     </section>
   );

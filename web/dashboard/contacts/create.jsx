@@ -41,7 +41,9 @@ export function Edit({ contact, onClose, onDone }) {
     for (const name of removed) changes.attributes[name] = null;
     for (const name of kept) delete changes.attributes[name];
     // A number that was not touched stays one.
-    for (const [name, value] of Object.entries(contact.attributes)) if (changes.attributes[name] === String(value)) delete changes.attributes[name];
+    for (const [name, value] of Object.entries(contact.attributes)) {
+      if (changes.attributes[name] === String(value)) delete changes.attributes[name];
+    }
     const nulls = Object.entries(changes).map(([name, value]) => [name, value ?? null]);
     await call("PATCH", `/contacts/${contact.id}`, { body: Object.fromEntries(nulls) });
     say(t("contacts.saved"));

@@ -47,7 +47,8 @@ export function Identities({ contact, reload }) {
                 {identity.verified_by && ` · ${proofInWords(identity.verified_by)}`}
               </p>
             </div>
-            <button type="button" class="plain" aria-label={t("identities.remove", { name: nameOf(identity) })} onClick={() => setRemoved(identity)}>
+            <button type="button" class="plain" aria-label={t("identities.remove", { name: nameOf(identity) })}
+                    onClick={() => setRemoved(identity)}>
               <Icon name="close" />
             </button>
           </li>

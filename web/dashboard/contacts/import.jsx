@@ -48,7 +48,9 @@ export function Import({ onClose, onDone }) {
     const onOutcome = ({ item, status, code, reason }) => {
       now.done += 1;
       now.counts[status] = (now.counts[status] ?? 0) + 1;
-      if (status === "refused") now.refused.push({ line: item.line, kind: item.kind, external_id: item.document.external_id, code, reason });
+      if (status === "refused") {
+        now.refused.push({ line: item.line, kind: item.kind, external_id: item.document.external_id, code, reason });
+      }
       if (now.done % 100 === 0) show();
     };
     setFault(null);
@@ -81,7 +83,9 @@ export function Import({ onClose, onDone }) {
         <button type="button" onClick={onClose}>{t(run?.isDone && !run.isDry ? "action.close" : "action.cancel")}</button>
         {file && <button type="button" disabled={isBusy} onClick={() => start(true)}>{t("import.dry_run")}</button>}
         {file && (
-          <button type="button" class="primary" disabled={isBusy || !run?.isDone || !run.isDry} onClick={() => start(false)}>{t("import.run")}</button>
+          <button type="button" class="primary" disabled={isBusy || !run?.isDone || !run.isDry} onClick={() => start(false)}>
+            {t("import.run")}
+          </button>
         )}
       </footer>
     </Dialog>
@@ -95,7 +99,7 @@ function Mapping({ file, fields, change, isDisabled }) {
       <p>{t("import.items", { count: file.rows.length })}</p>
       <table>
         <thead>
-          <tr><th scope="col">{t("import.column")}</th><th scope="col">{t("import.example")}</th><th scope="col">{t("import.field")}</th></tr>
+          <tr>{["column", "example", "field"].map((name) => <th key={name} scope="col">{t(`import.${name}`)}</th>)}</tr>
         </thead>
         <tbody>
           {file.header.map((column, place) => (
@@ -134,7 +138,7 @@ function Outcome({ run, name }) {
         <>
           <table>
             <thead>
-              <tr><th scope="col">{t("import.line")}</th><th scope="col">{t("import.id")}</th><th scope="col">{t("import.reason")}</th></tr>
+              <tr>{["line", "id", "reason"].map((each) => <th key={each} scope="col">{t(`import.${each}`)}</th>)}</tr>
             </thead>
             <tbody>
               {refused.slice(0, SHOWN).map((each, place) => (

@@ -35,6 +35,7 @@ export function List() {
   const at = useCursor(pages.items, ({ id }) => go(`/contacts/${id}`, filters));
   const items = pages.items ?? [];
   const close = () => setOpen(null);
+  const exportAll = () => download("/contacts", { ...query, limit: "", format: "csv" }, "contacts.csv").catch(complain);
   return (
     <section class="view list contacts">
       <header class="tools">
@@ -42,9 +43,7 @@ export function List() {
         <div class="actions">
           <button type="button" class="primary" onClick={() => setOpen("create")}>{t("contacts.create")}</button>
           {manages.value && <button type="button" onClick={() => setOpen("import")}>{t("contacts.import")}</button>}
-          <button type="button" onClick={() => download("/contacts", { ...query, limit: "", format: "csv" }, "contacts.csv").catch(complain)}>
-            {t("action.export_csv")}
-          </button>
+          <button type="button" onClick={exportAll}>{t("action.export_csv")}</button>
           <Link class="button" href={to("/contacts/conflicts")}>{t("conflicts.title")}</Link>
           {manages.value && <Link class="button" href={to("/contacts/erasures")}>{t("erasures.title")}</Link>}
         </div>

@@ -113,7 +113,10 @@ function Preview({ from, into }) {
       </ul>
       <p class="note">{identities.map(({ kind, value }) => `${nameOfPlatform(kind)} ${value}`).join(" · ")}</p>
       {filled.length > 0 && (
-        <p>{t("merge.takes_over")} {filled.map((name) => (has(`contacts.${name}`) ? t(`contacts.${name}`) : t("merge.attributes"))).join(", ")}</p>
+        <p>
+          {t("merge.takes_over")}{" "}
+          {filled.map((name) => (has(`contacts.${name}`) ? t(`contacts.${name}`) : t("merge.attributes"))).join(", ")}
+        </p>
       )}
       <h3>{t("merge.collides")}</h3>
       <ul>{collisions(collides).map((words) => <li key={words} dir="auto">{words}</li>)}</ul>

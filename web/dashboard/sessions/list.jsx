@@ -38,6 +38,8 @@ export function List() {
   const areAll = items.length > 0 && items.every(({ id }) => selected.has(id));
   const selectAll = () => setSelected(areAll ? new Set() : new Set(items.map(({ id }) => id)));
 
+  const exportAll = () => download("/chat-sessions", { ...query, limit: "", format: "csv" }, "sessions.csv").catch(complain);
+
   function onDone(changed) {
     setSelected((before) => new Set([...before].filter((id) => !(id in changed))));
     pages.setItems((before) => before.map((each) => (each.id in changed ? { ...each, status: changed[each.id] } : each)));
@@ -47,9 +49,7 @@ export function List() {
     <section class="view list sessions">
       <header class="tools">
         <h1>{t("sessions.title")}</h1>
-        <button type="button" onClick={() => download("/chat-sessions", { ...query, limit: "", format: "csv" }, "sessions.csv").catch(complain)}>
-          {t("action.export_csv")}
-        </button>
+        <button type="button" onClick={exportAll}>{t("action.export_csv")}</button>
         <Filters filters={filters} change={change} />
       </header>
       {selected.size > 0 && <Bulk selected={[...selected]} onDone={onDone} onClear={() => setSelected(new Set())} />}
@@ -66,7 +66,9 @@ export function List() {
                 </span>,
                 ...COLUMNS.map((name) => <span key={name} role="columnheader" class={`of-${name}`}>{t(`sessions.${name}`)}</span>),
               ]}
-              row={(session) => <Session session={session} filters={filters} isSelected={selected.has(session.id)} toggle={() => toggle(session)} />} />
+              row={(session) => (
+                <Session session={session} filters={filters} isSelected={selected.has(session.id)} toggle={() => toggle(session)} />
+              )} />
       )}
     </section>
   );

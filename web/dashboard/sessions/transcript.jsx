@@ -66,7 +66,8 @@ function Messages({ messages, session }) {
           <div class="bubble"><Markdown text={text} /></div>
           {attachments.map(({ name, kind }, place) => <p key={place} class="note" dir="auto">{name ?? kind}</p>)}
           <p class="note">
-            {[partial && t("session.partial"), role === "contact" && proof && t(`proof.${proof}`), delivery(deliveries)].filter(Boolean).join(" · ")}
+            {[partial && t("session.partial"), role === "contact" && proof && t(`proof.${proof}`), delivery(deliveries)]
+              .filter(Boolean).join(" · ")}
           </p>
         </li>
       ))}
