@@ -79,5 +79,5 @@ class Dashboard:
         await page.get_by_label("Email").fill(email)
         await page.get_by_label("Password").fill(PASSWORD)
         await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+        await expect(page.get_by_role("button", name="Sign out", exact=True)).to_be_visible()
         return Member(page, user_id, email)

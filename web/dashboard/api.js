@@ -32,8 +32,24 @@ export const get = (path, query, signal) => call("GET", path, { query, signal })
 // What a route answers with as a file.
 export async function download(path, query, name) {
   const response = await send("GET", path, { query });
+  save(await response.blob(), name);
+}
+
+// A file that a job makes: asked for until it is there. `onProgress` is told the export, {status, counts}, meanwhile.
+export async function downloadWhenMade(path, name, onProgress, signal) {
+  for (;;) {
+    const response = await send("GET", path, { signal });
+    if (response.status !== 202) return save(await response.blob(), name);
+    onProgress(await response.json());
+    await pause(1_000 * (Number(response.headers.get("Retry-After")) || 1), signal);
+    signal.throwIfAborted();
+  }
+}
+
+// Have the browser store a file.
+export function save(blob, name) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await response.blob());
+  link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);

@@ -28,7 +28,8 @@ export function useData(load, inputs) {
   return { ...state, reload, setData };
 }
 
-// The pages of a list route: {items, hasMore, more, failure, isLoading, reload, setItems}. `more` loads the next page.
+// The pages of a list route: {items, hasMore, more, failure, isLoading, reload, setItems}. `more` loads the next page. Items
+// without an id, such as those of a journey, are never the same.
 export function usePages(path, query) {
   const key = JSON.stringify([path, query]);
   const { data, failure, isLoading, reload, setData } = useData((signal) => get(path, query, signal), [key]);
@@ -63,5 +64,5 @@ export function usePages(path, query) {
 
 function merged(before, added) {
   const known = new Set(before.map(({ id }) => id));
-  return [...before, ...added.filter(({ id }) => !known.has(id))];
+  return [...before, ...added.filter(({ id }) => id === undefined || !known.has(id))];
 }

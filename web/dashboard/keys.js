@@ -18,10 +18,13 @@ export function useKeys(own, inputs = []) {
   }, inputs);
 }
 
-const isTyping = (target) => target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
+// Enter presses what has the focus.
+const isPressing = ({ key, target }) => key === "Enter" && target.closest("a, button, summary");
+const isTyping = (target) =>
+  target.isContentEditable || (["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName) && !["checkbox", "radio"].includes(target.type));
 
 addEventListener("keydown", (event) => {
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || isPressing(event)) return;
   if (document.querySelector("dialog[open]")) return;
   const sequence = Date.now() - pressedAt < 1_000 ? `${pressed} ${event.key}` : event.key;
   const find = (name) => keys.value.findLast(({ key }) => key === name);

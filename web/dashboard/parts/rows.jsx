@@ -3,6 +3,8 @@
 import { elementScroll, observeElementOffset, observeElementRect, Virtualizer } from "@tanstack/virtual-core";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
+const HEAD = 36;
+
 // `items` as rows of `height` pixels, by `row(item, place)`; `more` is called near the end. Rows are `role="row"` of a grid that
 // has `label` as its name and `head` as its first row.
 export function Rows({ items, height, row, more, label, head, selected = -1 }) {
@@ -16,6 +18,8 @@ export function Rows({ items, height, row, more, label, head, selected = -1 }) {
       estimateSize: () => height,
       getScrollElement: () => element.current,
       overscan: 8,
+      // The head stays above the rows.
+      scrollPaddingEnd: head ? HEAD : 0,
       scrollToFn: elementScroll,
       observeElementRect,
       observeElementOffset,
