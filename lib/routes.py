@@ -120,6 +120,7 @@ ROUTES: tuple[Route, ...] = (
         ("contact", "user"),
         credentials=("cookie",),
     ),
+    Route("conversations", "mark_read", "PUT", "/conversations/{conversation_id}/read", ("user",)),
     Route(
         "conversations",
         "read_current_conversation",

@@ -27,7 +27,7 @@ from lib.auth.callers import Proof
 from lib.database import commands, listening
 from lib.fields.models import Record
 from lib.personas import Role
-from lib.sessions.models import Status
+from lib.sessions.models import LastMessage, Status
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 3.0
@@ -103,15 +103,6 @@ class RunningTurn(Record):
     turn_id: UUID
     session_id: UUID
     text: str
-
-
-class LastMessage(Record):
-    """The newest message of a session; ``text`` is its beginning."""
-
-    id: UUID
-    role: Role
-    text: str
-    created_at: datetime
 
 
 class ChangedSession(Record):

@@ -292,6 +292,29 @@ grant select on public.contacts_without_session to authenticated, service_role;
 
 grant select on public.conversation_messages to authenticated, contact, service_role;
 
+-- Who may see how far a conversation was read: the member who read it.
+
+grant select on public.conversation_reads to authenticated;
+grant select, insert, update on public.conversation_reads to switchboard;
+grant all on public.conversation_reads to service_role;
+
+create policy "Members read their own reads"
+    on public.conversation_reads for select to authenticated
+    using (user_id = (select auth.uid()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.conversation_reads for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.conversation_reads for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.conversation_reads for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
+
 -- Who may see conversations: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose
 -- token is for it.
 

@@ -91,6 +91,7 @@ insert into private.erase_rules (relation, rule, detail) values
     ('public.contact_conflicts',         'cascade',    'With either contact.'),
     ('public.tags',                      'cascade',    'With the contact or the session.'),
     ('public.conversations',             'cascade',    'With the contact.'),
+    ('public.conversation_reads',        'cascade',    'With the conversation.'),
     ('public.sessions',                  'deleted',    'In batches.'),
     ('public.session_reasons',           'cascade',    'With the session.'),
     ('public.session_refs',              'cascade',    'With the session.'),

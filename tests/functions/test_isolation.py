@@ -39,7 +39,7 @@ WITHOUT_BODY = {
     "sessions.complete_session", "sessions.fail_session", "sessions.cancel_session", "sessions.recover_session",
     "sessions.take_over_session", "sessions.hand_back_session", "sessions.note_activity", "contacts.unmerge_contact",
     "contacts.dismiss_conflict", "contacts.add_contact_tag", "contacts.add_session_tag", "contacts.sign_out",
-    "contacts.check_erasure",
+    "contacts.check_erasure", "conversations.mark_read",
     "workspaces.accept_invitation", "workspaces.replace_claim_code",
     "workspaces.test_event_subscription", "workspaces.replay_event_delivery",
     "worker.replay_job", "worker.discard_job", "archive.restore_session", "archive.create_export",

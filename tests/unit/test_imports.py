@@ -73,7 +73,7 @@ BESIDES = {
         workspaces.settings
     """,
     "conversations": f"""
-        {TURNS} {SESSIONS} auth.stream_tickets conversations conversations.history conversations.hub
+        {TURNS} {SESSIONS} auth.stream_tickets conversations conversations.history conversations.reads conversations.hub
         conversations.stream conversations.tickets conversations.workspace_stream database.listening database.paging
         database.queries devices devices.session_links fields.tags http.batch_queue http.streaming sessions.models
     """,

@@ -207,6 +207,12 @@ change_sessions_status(array[sessions.c, sessions.b]::uuid[], 'paused') | code \
     | *: session_not_found session_not_found; for_B for_C two_at_one: forbidden session_not_found; \
       for_agent for_admin for_owner for_admin_2: None session_not_found
 change_sessions_status(array[sessions.guest]::uuid[], 'cancelled') | code | *: session_not_found; for_sees: None
+mark_conversation_read(conversations.{a,guest,c}) \
+    | *: conversation_not_found; for_admins: ok; for_admin_keys: user_required
+mark_conversation_read(conversations.b, messages.b) \
+    | *: conversation_not_found; for_members: ok; for_keys: user_required
+mark_conversation_read(conversations.a, messages.b) \
+    | *: conversation_not_found; for_admins: message_not_found; for_admin_keys: user_required
 take_over_session(sessions.{b,guest,c}) | work; for_working_keys: user_required
 hand_back_session(sessions.{b,c}) | work
 say_as_member(sessions.{b,c}, 'Hello') | work=not_taken_over
@@ -333,6 +339,11 @@ read_current_conversation() | conversation_id | *: None; guest: guest; agent: ag
 (public.search_sessions(workspaces.one, 'text')).id | value \
     | *: forbidden; admin owner: a a_arrival agent b b_old guest
 (public.search_sessions(workspaces.two, external_ids => '{trip-c}')).id | value | *: forbidden; admin_2: c
+
+# What the member sees, without what the member wrote.
+(public.unread_sessions(workspaces.one)).id | value \
+    | *: none; agent: b; admin owner: a a_arrival b guest agent; keys: none
+(public.unread_sessions(workspaces.two)).id | value | *: none; admin_2: c; key_two: none
 
 [contact authenticated service_role]
 # The workflow of a session is for members and operators.

@@ -51,6 +51,8 @@ import_refs                    | EOO | one two external_id=x | created_at=NOW | 
 contact_conflicts              | EEO | one two other_contact_id=contacts.group_~ | found_by=x | entered; members
 conversations                  | EEO | a c thread_key=x | created_at=NOW | entered; admins; agent: agent b; \
     guest: guest; A: a; A_typed: a_arrival; B: b; C: c
+conversation_reads             | EEO | a c conversation_id=conversations.chat_one/chat_two | read_at=NOW | entered; \
+    authenticated: ; owner: a; admin_2: c; key_two:
 sessions                       | EEO | b_old c_old | error_message=x | entered; admins; agent: agent b; \
     guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
 session_details of sessions    | operators; admin owner: @one; admin_2: @two; agent: agent b

@@ -83,6 +83,9 @@ conversations: contact_id=contacts.* persona_id=personas.~ space_id=spaces.~ thr
     guest: user_id=users.*
     agent: user_id=users.* contact_id=null proof=null
     chat_one chat_two: contact_id=contacts.group_~ space_id=null channel=telegram channel_id=channels.~ thread_key=-100
+conversation_reads: conversation_id=conversations.* user_id=users.owner read_at=LONG_AGO
+    a:
+    c: user_id=users.admin_2
 sessions: conversation_id=conversations.* contact_id=contacts.* persona_id=personas.~ status=active
     c:
     a:
