@@ -19,7 +19,8 @@ from lib.http import app, request_body
 from lib.http.app import Created
 from lib.http.binding import OPTIONAL, ReadBy
 from lib.imports import imports, items
-from lib.sessions import session_templates
+from lib.sessions import answer_templates, session_templates
+from lib.sessions.answer_templates import AnswerTemplate
 from lib.sessions.session_templates import Template
 from lib.webhooks import event_deliveries, event_subscriptions
 from lib.webhooks.event_deliveries import EventDelivery
@@ -309,6 +310,30 @@ async def remove_template(user: User, template_id: UUID) -> None:
     await session_templates.remove(managing_as(user), template_id)
 
 
+async def create_answer_template(
+    user: User, workspace_id: UUID, new: answer_templates.NewAnswerTemplate
+) -> Created[AnswerTemplate]:
+    """Create an answer template."""
+    return Created(await answer_templates.create(managing_as(user), workspace_id, new))
+
+
+async def list_answer_templates(user: User, workspace_id: UUID, paging: PageRequest) -> Page[AnswerTemplate]:
+    """A workspace's answer templates."""
+    return await answer_templates.list_all(queries.reading_as(user), workspace_id, paging)
+
+
+async def change_answer_template(
+    user: User, answer_template_id: UUID, changes: answer_templates.AnswerTemplateChanges
+) -> AnswerTemplate:
+    """Change an answer template."""
+    return await answer_templates.change(managing_as(user), answer_template_id, changes)
+
+
+async def remove_answer_template(user: User, answer_template_id: UUID) -> None:
+    """Remove an answer template."""
+    await answer_templates.remove(managing_as(user), answer_template_id)
+
+
 async def issue_device_session(
     user: User, workspace_id: UUID, new: device_sessions.NewDeviceSession = OPTIONAL
 ) -> Created[IssuedDeviceSession]:
@@ -429,6 +454,7 @@ _HANDLERS = (
     create_channel, list_channels, read_channel, change_channel, delete_channel,
     set_verify_secret, rotate_verify_secret, set_channel_token,
     create_template, list_templates, read_template, change_template, remove_template,
+    create_answer_template, list_answer_templates, change_answer_template, remove_answer_template,
     issue_device_session, list_device_sessions, transfer_device_session, replace_claim_code,
     add_device_link, list_device_links, list_own_device_links, change_device_link,
     create_event_subscription, list_event_subscriptions, read_event_subscription, change_event_subscription,

@@ -85,6 +85,7 @@ insert into private.erase_rules (relation, rule, detail) values
     ('public.spaces',                    'nothing',    'Settings.'),
     ('public.channels',                  'nothing',    'Settings.'),
     ('public.session_templates',         'nothing',    'Settings.'),
+    ('public.answer_templates',          'nothing',    'Settings.'),
     ('public.workflow_transitions',      'nothing',    'Settings.'),
     ('public.event_subscriptions',       'nothing',    'Settings.'),
     ('public.rate_limits',               'deleted',    'Ids and hashed addresses; pruned after a day.'),

@@ -88,6 +88,8 @@ BODIES: Mapping[str, Any] = {
     "workspaces.change_device_link": {"status": "revoked"},
     "workspaces.create_template": {"name": "x"},
     "workspaces.change_template": {"name": "x"},
+    "workspaces.create_answer_template": {"name": "x", "text": "x"},
+    "workspaces.change_answer_template": {"name": "x"},
     "workspaces.add_transition": {"workflow": "charter", "to_step": "x"},
     "workspaces.create_event_subscription": {"url": "https://example.com/", "event_types": ["contact.merged"]},
     "workspaces.change_event_subscription": {"enabled": False},
@@ -120,6 +122,8 @@ class Belongings:
         heard = (await Visitor(client, workspace.space_id).say("hello"))[0].data
         session, trip = heard["session_id"], f"TRIP{uuid4().hex[:8]}"
         template = await owner.done("POST", f"/workspaces/{workspace.id}/session-templates", {"name": "Theirs"})
+        text = {"name": "Theirs", "text": "x"}
+        answer = await owner.done("POST", f"/workspaces/{workspace.id}/answer-templates", text)
         invitation = {"email": f"{uuid4()}@people.test", "role": "agent"}
         invited = await owner.done("POST", f"/workspaces/{workspace.id}/invitations", invitation)
         made = await workspace.row(
@@ -162,6 +166,7 @@ class Belongings:
         places = {"space_id": workspace.space_id, "app_id": workspace.landing_id, "persona_id": workspace.persona_id}
         ids |= {name: str(value) for name, value in (places | {"workspace_id": workspace.id}).items()}
         ids |= {"user_id": str(owner.id), "template_id": template["id"], "invitation_id": invited["id"]}
+        ids["answer_template_id"] = answer["id"]
         return cls(ids | made | {"trip_id": trip})
 
     def nothing(self) -> "Belongings":

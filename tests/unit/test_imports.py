@@ -93,7 +93,7 @@ BESIDES = {
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration devices devices.device_links
         devices.device_sessions devices.session_links fields.identities jobs jobs.queue outbound outbound.addresses
-        personas personas.text sessions.session_templates webhooks webhooks.event_deliveries webhooks.event_sender
+        personas personas.text sessions.answer_templates sessions.session_templates webhooks webhooks.event_deliveries webhooks.event_sender
         webhooks.event_subscriptions workflow.workflow_transitions workspaces workspaces.api_keys workspaces.channels
         workspaces.invitations workspaces.looks workspaces.members workspaces.personas workspaces.secrets
         workspaces.retention workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces

@@ -435,6 +435,10 @@ delete_persona(personas.well_one) | own
 delete_persona(personas.{one,two}) | own=persona_in_use
 delete_channel(channels.{one,two}) | manage
 remove_session_template(session_templates.{one,two}) | manage
+create_answer_template(workspaces.{one,two}, '{"name": "x", "text": "x"}') | id | manage=new
+create_answer_template(workspaces.two, '{"name": "two", "text": "x"}') | manage=name_taken
+change_answer_template(answer_templates.{one,two}, '{"text": "x"}') | text | manage=x
+remove_answer_template(answer_templates.{one,two}) | manage
 issue_device_session(workspaces.{one,two}, 'x', 'x') | id | manage=new
 change_device_session(device_sessions.{one,two}, user_id => users.guest) | manage
 change_device_session(device_sessions.{one,two}, 'x') | manage

@@ -40,6 +40,7 @@ personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
 channels                       | MMM | one two name=x external_id=x | name=x | entered; members
 session_templates              | MMM | one two name=x | name=x | entered; members
+answer_templates               | MMM | one two name=x shortcut=x | text=x | entered; members
 contacts                       | EEO | old_one old_two | first_name=x | entered; members; contact:; A: a; C: c
 contact_identities             | EEE | a c key=x | value=x | entered; members
 group_participants             | EEO | b d contact_id=contacts.old_~ | role=y | entered; members

@@ -155,6 +155,8 @@ device_sessions: external_id=device-* user_id=users.guest linked_with=session_id
     one two:
 session_templates: name=* persona_id=personas.* first_messages=["Hello."]
     one two:
+answer_templates: name=* shortcut=* text=Hello.
+    one two:
 inbound_events: source=n8n delivery_key=* raw_body="{}"
     one two:
 jobs: kind=n8n.answer event_id=inbound_events.~
