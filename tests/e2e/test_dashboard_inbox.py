@@ -13,7 +13,7 @@ from tests.e2e.chats import Chat, stored
 from tests.e2e.conftest import Faults
 from tests.e2e.dashboards import Dashboard
 from tests.e2e.shops import Shop
-from tests.functions.conftest import Visitor
+from tests.functions.conftest import Visitor, add_model
 from tests.functions.people import Person, sign_up
 from tests.standins.openai import OpenAI
 
@@ -136,6 +136,52 @@ async def test_a_refused_answer_is_undone_and_its_text_survives_a_reload(
     await page.reload()
     await expect(messages(page, "member")).to_have_count(2)
     await expect(field).to_have_value("")
+
+
+async def test_a_failed_answer_is_explained(shop: Shop, held: OpenAI, desk: Dashboard) -> None:
+    shop.workspace.persona_id = await add_model(shop.workspace, held.url("no-such-model"))
+    page = (await desk.sign_in(view="#/inbox")).page
+    chat = await shop.chat(await shop.site())
+    await chat.say("Hello")
+    await items(page).click()
+    await expect(page.get_by_text("server refuses us. Check its secret")).to_be_visible()
+
+
+async def test_older_messages_are_loaded_on_scrolling_up_and_deliveries_followed(
+    dashboard: Dashboard, owner: Person, database: asyncpg.Connection
+) -> None:
+    ids = await opened(owner, dashboard, "The first")
+    await database.execute("update public.conversations set channel = 'whatsapp' where id = $1", ids["conversation_id"])
+    for role, column, author, count in (
+        ("contact", "contact_id", ids["contact_id"], 60),
+        ("member", "user_id", owner.id, 1),
+    ):
+        # The pause makes the order of the ids that of the times.
+        await database.execute(
+            f"insert into public.messages (workspace_id, conversation_id, session_id, role, {column}, text)"
+            " select $1, $2, $3, $4::public.message_role, $5, 'Text ' || place from generate_series(1, $6::int) place"
+            " where pg_sleep(0.002) is not null",
+            *(dashboard.workspace.id, ids["conversation_id"], ids["session_id"], role, author, count),
+        )
+    await database.execute(
+        "insert into public.message_deliveries (message_id, part, workspace_id, conversation_id, status)"
+        " select id, 0, workspace_id, conversation_id, 'sent' from public.messages"
+        " where conversation_id = $1 and role = 'member'",
+        ids["conversation_id"],
+    )
+    page = (await dashboard.sign_in(view=f"#/inbox/{ids['session_id']}")).page
+    log = page.get_by_role("log")
+    await expect(log.locator(".delivery")).to_have_text("sent")
+    await expect(log.get_by_text("Text 60")).to_be_in_viewport()
+    assert await log.get_by_text("The first", exact=True).count() == 0
+    await log.evaluate("log => { log.scrollTop = 0; }")
+    await expect(log.get_by_text("The first", exact=True)).to_have_count(1)
+    assert await log.evaluate("log => log.scrollTop") > 0, "what was read stays in its place"
+    assert await messages(page, "contact").count() == 61
+    await database.execute(
+        "update public.message_deliveries set status = 'read' where conversation_id = $1", ids["conversation_id"]
+    )
+    await expect(log.locator(".delivery")).to_have_text("read", timeout=30_000)
 
 
 async def test_an_agent_sees_what_is_assigned_to_them(dashboard: Dashboard, owner: Person, faults: Faults) -> None:
