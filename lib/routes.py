@@ -120,6 +120,7 @@ ROUTES: tuple[Route, ...] = (
         ("contact", "user"),
         credentials=("cookie",),
     ),
+    Route("conversations", "tell_presence", "PUT", "/conversations/{conversation_id}/presence", ("user",)),
     Route("conversations", "mark_read", "PUT", "/conversations/{conversation_id}/read", ("user",)),
     Route(
         "conversations",
@@ -183,6 +184,8 @@ ROUTES: tuple[Route, ...] = (
     Route("workspaces", "change_workspace", "PATCH", "/workspaces/{workspace_id}", ("user",)),
     Route("workspaces", "set_allowed_networks", "PUT", "/workspaces/{workspace_id}/allowed-networks", ("user",)),
     Route("workspaces", "list_turn_errors", "GET", "/workspaces/{workspace_id}/turn-errors", ("user",)),
+    Route("workspaces", "examine_workspace", "GET", "/workspaces/{workspace_id}/doctor", ("user",)),
+    Route("workspaces", "list_webhook_deliveries", "GET", "/workspaces/{workspace_id}/webhook-deliveries", ("user",)),
     Route("workspaces", "read_retention", "GET", "/workspaces/{workspace_id}/retention", ("user",)),
     Route("workspaces", "set_retention", "PUT", "/workspaces/{workspace_id}/retention", ("user",)),
     Route("workspaces", "preview_retention", "POST", "/workspaces/{workspace_id}/retention/preview", ("user",)),

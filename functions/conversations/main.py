@@ -11,7 +11,7 @@ from starlette.responses import Response
 from lib import config
 from lib.auth import client_info
 from lib.auth.callers import Contact, User
-from lib.conversations import history, reads, tickets, workspace_stream
+from lib.conversations import history, presence, reads, tickets, workspace_stream
 from lib.conversations import stream as domain
 from lib.database.paging import NewestPageRequest, Page
 from lib.devices import session_links
@@ -79,6 +79,11 @@ async def mark_read(user: User, conversation_id: UUID, read: reads.ReadRequest =
     return await reads.mark(user, conversation_id, read)
 
 
+async def tell_presence(user: User, conversation_id: UUID, told: presence.PresenceRequest) -> presence.Presence:
+    """Tell the other members that the member has the conversation open, and whether they are typing."""
+    return await presence.tell(user, conversation_id, told)
+
+
 async def link_session(user: User, wanted: session_links.SessionToLink) -> session_links.LinkedSession:
     """Link a device session to the user."""
     return await session_links.link(user, wanted)
@@ -99,7 +104,7 @@ async def issue_stream_ticket(
 
 
 _HANDLERS = (
-    stream_conversation, stream_current_conversation, stream_workspace, list_messages, mark_read,
+    stream_conversation, stream_current_conversation, stream_workspace, list_messages, mark_read, tell_presence,
     read_current_conversation, issue_stream_ticket, link_session,
 )  # fmt: skip
 

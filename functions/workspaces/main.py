@@ -22,12 +22,12 @@ from lib.imports import imports, items
 from lib.sessions import answer_templates, session_templates
 from lib.sessions.answer_templates import AnswerTemplate
 from lib.sessions.session_templates import Template
-from lib.webhooks import event_deliveries, event_subscriptions
+from lib.webhooks import event_deliveries, event_subscriptions, received
 from lib.webhooks.event_deliveries import EventDelivery
 from lib.webhooks.event_subscriptions import EventSubscription
 from lib.workflow import workflow_transitions
 from lib.workflow.workflow_transitions import AddedTransition, Transition
-from lib.workspaces import api_keys, channels, invitations, members, personas, retention, spaces, turn_errors
+from lib.workspaces import api_keys, channels, health, invitations, members, personas, retention, spaces, turn_errors
 from lib.workspaces import workspaces as tenants
 from lib.workspaces.api_keys import ApiKey, CreatedApiKey
 from lib.workspaces.channels import Channel
@@ -85,6 +85,18 @@ async def preview_retention(
 async def list_turn_errors(user: User, workspace_id: UUID, asked: turn_errors.TurnErrorsRequest) -> Page[TurnError]:
     """What went wrong with a workspace's turns."""
     return await turn_errors.list_newest(queries.reading_as(user), workspace_id, asked)
+
+
+async def examine_workspace(user: User, workspace_id: UUID) -> health.WorkspaceHealth:
+    """What is not as it should be, and when the schedules ran."""
+    return await health.examine(user, workspace_id)
+
+
+async def list_webhook_deliveries(
+    user: User, workspace_id: UUID, asked: received.DeliveriesRequest
+) -> Page[received.ReceivedDelivery]:
+    """What providers sent to a workspace, and what became of it."""
+    return await received.list_newest(queries.reading_as(user), workspace_id, asked)
 
 
 async def delete_workspace(user: User, workspace_id: UUID, confirmation: tenants.DeleteConfirmation) -> None:
@@ -445,6 +457,7 @@ async def import_batch(
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
     set_allowed_networks, read_retention, set_retention, preview_retention, list_turn_errors,
+    examine_workspace, list_webhook_deliveries,
     list_members, set_member, remove_member, list_api_keys, create_api_key, revoke_api_key,
     invite_member, list_invitations, withdraw_invitation, list_own_invitations, accept_invitation,
     list_transitions, add_transition, remove_transition,

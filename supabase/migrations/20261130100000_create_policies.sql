@@ -1344,6 +1344,10 @@ create policy "Switchboard changes the workspace it entered"
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
 
+-- Who may see deliveries: admins and owners; the view reads its tables with its reader's rights.
+
+grant select on public.webhook_deliveries to authenticated, service_role;
+
 -- Who may see which steps a session took: the members who see the session.
 
 grant select on public.workflow_steps to authenticated;

@@ -135,6 +135,7 @@ insert into private.erase_rules (relation, rule, detail) values
     ('private.sweeps',                   'nothing',    'Times.'),
     ('private.wakes',                    'nothing',    'Times.'),
     ('private.reads',                    'expires',    'Ids of conversations and users.'),
+    ('private.presences',                'nothing',    'Ids of conversations and members, for a day at most.'),
     ('private.open_streams',             'expires',    'Ids and hashed addresses, until the stream ends.');
 
 create function private.tombstone(workspace_id uuid, word text)

@@ -1,10 +1,12 @@
 """The members' inbox: the last message of each session, and what the member has not read."""
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 from tests.functions.conftest import Visitor, Workspace
 from tests.functions.people import Person, Staff
 from tests.functions.test_api_keys import key_of
+from tests.functions.test_conversations import following, take
 
 
 async def listed(person: Person, session_id: str, query: str = "") -> dict[str, Any] | None:
@@ -83,3 +85,45 @@ async def test_only_who_sees_a_conversation_as_a_member_marks_it_read(
     assert await listed(staff.agent, session, "unread=true") is not None
     await staff.agent.done("PUT", path)
     assert await listed(staff.agent, session, "unread=true") is None
+
+
+async def test_members_see_who_has_the_conversation_open_until_they_leave_or_go_silent(
+    visitor: Visitor, staff: Staff, workspace: Workspace
+) -> None:
+    where = (await visitor.say("Hello?"))[0].data["conversation_id"]
+    path, owner = f"/conversations/{where}/presence", str(staff.owner.id)
+    holder = Person(staff.owner.client, staff.owner.id, "", visitor.token)
+    missing, body = (404, "conversation_not_found"), {"typing": True}
+    key = await key_of(staff.owner, workspace, "admin")
+    denied = [
+        (staff.agent, missing), (staff.stranger, missing), (staff.other_admin, missing), (key, (403, "user_required")),
+        (holder, (403, "forbidden")), (staff.anonymous, (401, "token_missing")),
+    ]  # fmt: skip
+    for person, refusal in denied:
+        assert await person.refused("PUT", path, body) == refusal
+    async with AsyncExitStack() as rest:
+        latest = {"params": {"after": "latest"}}
+        members, own = [
+            await rest.enter_async_context(following(person, where, **latest)) for person in (staff.admin, holder)
+        ]
+        for stream in (members, own):
+            assert [event.name for event in await take(stream, 1)] == ["session"]
+        typing = [{"user_id": owner, "typing": True}]
+        assert (await staff.owner.done("PUT", path, body))["members"] == typing
+        (event,) = await take(members, 1)
+        assert (event.name, event.data) == ("presence", {"members": typing})
+        await staff.owner.done("PUT", path, {"typing": False})
+        (event,) = await take(members, 1)
+        assert event.data == {"members": [{"user_id": owner, "typing": False}]}
+        # It ends by itself.
+        silent = "update private.presences set ends_at = now() where conversation_id = $1::text::uuid"
+        await workspace.database.execute(silent, where)
+        assert [event.data for event in await take(members, 1)] == [{"members": []}]
+        await staff.owner.done("PUT", path, body)
+        assert [event.data for event in await take(members, 1)] == [{"members": typing}]
+        left = await staff.owner.done("PUT", path, {"typing": False, "present": False})
+        assert left["members"] == []
+        assert [event.data for event in await take(members, 1)] == [{"members": []}]
+        # The contact is told what is said, and nothing of this.
+        await visitor.say("Still there?")
+        assert {event.name for event in await take(own, 2)} <= {"message", "delta"}

@@ -58,6 +58,7 @@ BODIES: Mapping[str, Any] = {
     "sessions.set_quote": {"status": "declined"},
     "sessions.set_proposal": {"title": "x"},
     "conversations.issue_stream_ticket": {"conversation_id": "{conversation_id}"},
+    "conversations.tell_presence": {"typing": True},
     "contacts.change_contact": {"first_name": "x"},
     "contacts.tag_contact": {"tags": ["vip"]},
     "contacts.tag_session": {"tags": ["vip"]},

@@ -94,6 +94,7 @@ turn_memories                  | EOO | a c memory_id=memories.a_former/c_former 
 turn_memory_details of turn_memories | operators; admins; agent: agent b
 inbound_events                 | EOO | one two delivery_key=x | raw_body=x | entered; admins
 jobs                           | EEO | queued queued_2 | last_error=x | entered; admins
+webhook_deliveries of inbound_events | operators; admins
 device_links                   | EEO | one two uid=x | uid=y | entered; admins; guest: one two
 device_sessions                | EEO | one two external_id=x | uid=y | entered; admins; guest: one two
 job_details of jobs | operators; admins
@@ -134,6 +135,7 @@ private.erasure_salts          | --- | one two workspace_id=workspaces.~ | salt=
 private.tombstones             | --- | one two hash=\\x02 | erased_at=NOW | none
 private.erase_rules            | --- | one two relation=public.x | detail=y | none
 private.reads                  | --- | one two subject=x | taken=77 | none
+private.presences              | --- | one two user_id=users.guest | typing=true | none
 private.open_streams           | --- | one two subject=x | address=x | none
 private.wakes                  | --- | worker worker name=x | woken_at=SOON | none
 private.sweeps                 | --- | test test name=x | swept_at=SOON | none

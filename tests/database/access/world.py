@@ -236,6 +236,9 @@ private.tombstones: erasure_id=erasures.~ hash=\\x01 erased_at=LONG_AGO
     one two:
 private.reads: subject=*
     one two:
+private.presences: conversation_id=conversations.a user_id=users.owner typing=false ends_at=SOON
+    one:
+    two: conversation_id=conversations.c user_id=users.admin_2
 private.open_streams: subject=* address=192.0.2.1 ends_at=SOON
     one two:
 private.wakes: name=* woken_at=LONG_AGO
