@@ -151,7 +151,9 @@ async def test_older_messages_are_loaded_on_scrolling_up_and_deliveries_followed
     dashboard: Dashboard, owner: Person, database: asyncpg.Connection
 ) -> None:
     ids = await opened(owner, dashboard, "The first")
-    await database.execute("update public.conversations set channel = 'whatsapp' where id = $1", ids["conversation_id"])
+    for table, column in (("conversations", "id"), ("sessions", "conversation_id")):
+        move = f"update public.{table} set channel = 'whatsapp' where {column} = $1"
+        await database.execute(move, ids["conversation_id"])
     for role, column, author, count in (
         ("contact", "contact_id", ids["contact_id"], 60),
         ("member", "user_id", owner.id, 1),
@@ -202,6 +204,24 @@ async def test_an_agent_sees_what_is_assigned_to_them(dashboard: Dashboard, owne
     )
     await owner.done("PATCH", f"/chat-sessions/{mine}/assign", {"user_id": None})
     await expect(items(agent.page)).to_have_count(0)
+
+
+async def test_two_members_see_each_other(dashboard: Dashboard, owner: Person, browser: Browser) -> None:
+    view = f"#/inbox/{(await opened(owner, dashboard))['session_id']}"
+    first = await dashboard.sign_in(view=view)
+    context = await browser.new_context()
+    second = await dashboard.sign_in("admin", view=view, context=context)
+    # The page that was opened first does not know the new member's address.
+    await first.page.reload()
+    for here, other in ((first, second), (second, first)):
+        await expect(here.page.get_by_text(f"{other.email} is here too.")).to_be_visible()
+    await second.page.get_by_label("Your answer").press_sequentially("I think")
+    await expect(first.page.get_by_text(f"{second.email} is typing")).to_be_visible()
+    await second.page.get_by_role("button", name="Take over", exact=True).click()
+    await expect(first.page.get_by_text(f"{second.email} answers in this conversation.")).to_be_visible()
+    await second.page.get_by_role("link", name="Sessions").click()
+    await expect(first.page.get_by_text(f"{second.email} is here too.")).to_have_count(0)
+    await context.close()
 
 
 async def test_what_is_read_leaves_the_unread_ones(dashboard: Dashboard, owner: Person) -> None:

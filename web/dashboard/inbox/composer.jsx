@@ -13,7 +13,7 @@ import { Templates } from "./templates.jsx";
 
 const LIVE = ["active", "paused"];
 
-export function Composer({ session, act, send }) {
+export function Composer({ session, act, send, tellTyping }) {
   const { conversation_id: thread, status, taken_over, taken_over_by } = session;
   const [text, setText] = useState(() => draftOf(thread));
   const [problem, setProblem] = useState(null);
@@ -31,6 +31,7 @@ export function Composer({ session, act, send }) {
   function type(typed) {
     setText(typed);
     keepText(thread, typed);
+    tellTyping.current(typed !== "");
   }
 
   async function submit(event) {
@@ -50,6 +51,7 @@ export function Composer({ session, act, send }) {
       setTaking(false);
     }
     setText("");
+    tellTyping.current(false);
     field.current?.focus();
     try {
       await send(said);

@@ -15,6 +15,8 @@ import { Contact } from "./contact.jsx";
 import { useConversation } from "./conversation_data.js";
 import { Messages } from "./messages.jsx";
 import { channelName, personName } from "./names.js";
+import { usePresence } from "./presence.js";
+import { Present } from "./present.jsx";
 import { useReading } from "./reading.js";
 
 export function Conversation({ id, filters }) {
@@ -25,6 +27,7 @@ export function Conversation({ id, filters }) {
   const isThere = Boolean(session);
   // What was opened has the focus, so that a screen reader reads on from there.
   useEffect(() => heading.current?.focus(), [isThere]);
+  const tellTyping = usePresence(session?.conversation_id);
   useReading(session?.conversation_id, conversation.messages.at(-1)?.id);
 
   // Change the session at once, and undo it with an explanation if the server refuses.
@@ -78,7 +81,8 @@ export function Conversation({ id, filters }) {
           </p>
         )}
         <Messages conversation={conversation} />
-        <Composer session={session} act={act} send={conversation.send} />
+        <Present members={conversation.present} />
+        <Composer session={session} act={act} send={conversation.send} tellTyping={tellTyping} />
       </article>
       <Contact session={session} filters={filters} isOpen={isContactOpen} onClose={() => setContactOpen(false)} />
     </>

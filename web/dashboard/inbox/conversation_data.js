@@ -129,6 +129,7 @@ async function followConversation(conversation, after, signal, change) {
   try {
     for await (const { event, data } of follow(`/conversations/${conversation}/stream`, { query: { after }, signal })) {
       if (event === "session") change({ kind: "state", state: data });
+      else if (event === "presence") change({ kind: "presence", members: data.members });
       else if (event === "message") change({ kind: "message", message: data });
       else if (event === "error" && !data.retryable) return;
     }

@@ -2,9 +2,9 @@
 //
 // {session, messages: oldest first, cursor: of the page before them, sending: messages whose receipt is not confirmed,
 //  running: the turn whose answer is under way, draft: its text so far, turns: {id: {status, error_code}}, newer: the id of a
-//  later session in the conversation, failure, isLoadingOlder}
+//  later session in the conversation, present: the members who have it open, {user_id, typing}, failure, isLoadingOlder}
 
-export const EMPTY = { messages: [], sending: [], turns: {}, draft: "" };
+export const EMPTY = { messages: [], sending: [], turns: {}, draft: "", present: [] };
 
 export function apply(state, event) {
   switch (event.kind) {
@@ -15,7 +15,7 @@ export function apply(state, event) {
       return { ...state, failure: event.failure };
     case "loaded": {
       const { items, next_cursor } = event.page;
-      const next = { ...EMPTY, session: event.session, messages: [...items].reverse(), cursor: next_cursor };
+      const next = { ...EMPTY, present: state.present, session: event.session, messages: [...items].reverse(), cursor: next_cursor };
       return withTurns(next, event.session.turns);
     }
     case "session":
@@ -25,6 +25,8 @@ export function apply(state, event) {
       if (session_id !== state.session.id) return { ...state, newer: session_id };
       return { ...state, session: { ...state.session, status, taken_over } };
     }
+    case "presence":
+      return { ...state, present: event.members };
     case "message":
       return received(state, event.message);
     case "delta":

@@ -73,6 +73,8 @@ export default {
   "inbox.keys_hint": "Ctrl + Enter للإرسال",
   "inbox.persona_answers": "يرد {persona} في هذه المحادثة إلى أن تستلمها.",
   "inbox.other_answers": "يرد {member} في هذه المحادثة.",
+  "inbox.typing": "يكتب {members} …",
+  "inbox.here": "{members} هنا أيضًا.",
   "inbox.has_ended": "انتهت هذه الجلسة. تبدأ رسالة جهة الاتصال التالية جلسة جديدة.",
   "inbox.not_sent": "لم يُرسل ردك. نصه محفوظ هنا.",
 

@@ -73,6 +73,8 @@ export default {
   "inbox.keys_hint": "Strg + Enter sendet",
   "inbox.persona_answers": "{persona} antwortet in dieser Unterhaltung, bis Sie übernehmen.",
   "inbox.other_answers": "{member} antwortet in dieser Unterhaltung.",
+  "inbox.typing": "{members} schreibt …",
+  "inbox.here": "{members} ist auch hier.",
   "inbox.has_ended": "Diese Sitzung ist beendet. Die nächste Nachricht des Kontakts beginnt eine neue.",
   "inbox.not_sent": "Ihre Antwort wurde nicht gesendet. Der Text ist hier aufbewahrt.",
 

@@ -73,6 +73,8 @@ export default {
   "inbox.keys_hint": "Ctrl + Enter sends",
   "inbox.persona_answers": "{persona} answers in this conversation until you take over.",
   "inbox.other_answers": "{member} answers in this conversation.",
+  "inbox.typing": "{members} is typing …",
+  "inbox.here": "{members} is here too.",
   "inbox.has_ended": "This session has ended. The next message of the contact begins a new one.",
   "inbox.not_sent": "Your answer was not sent. Its text is kept here.",
 

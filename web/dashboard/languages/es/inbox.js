@@ -73,6 +73,8 @@ export default {
   "inbox.keys_hint": "Ctrl + Intro envía",
   "inbox.persona_answers": "{persona} responde en esta conversación hasta que usted la atienda.",
   "inbox.other_answers": "{member} responde en esta conversación.",
+  "inbox.typing": "{members} está escribiendo …",
+  "inbox.here": "{members} también está aquí.",
   "inbox.has_ended": "Esta sesión ha terminado. El próximo mensaje del contacto inicia otra.",
   "inbox.not_sent": "Su respuesta no se envió. El texto se conserva aquí.",
 

@@ -73,6 +73,8 @@ export default {
   "inbox.keys_hint": "Ctrl + Entrée envoie",
   "inbox.persona_answers": "{persona} répond dans cette discussion jusqu’à ce que vous la repreniez.",
   "inbox.other_answers": "{member} répond dans cette discussion.",
+  "inbox.typing": "{members} écrit …",
+  "inbox.here": "{members} est aussi ici.",
   "inbox.has_ended": "Cette session est terminée. Le prochain message du contact en ouvre une nouvelle.",
   "inbox.not_sent": "Votre réponse n’a pas été envoyée. Son texte est conservé ici.",
 

@@ -73,6 +73,8 @@ export default {
   "inbox.keys_hint": "Ctrl + Enter envia",
   "inbox.persona_answers": "{persona} responde nesta conversa até você assumir.",
   "inbox.other_answers": "{member} responde nesta conversa.",
+  "inbox.typing": "{members} está digitando …",
+  "inbox.here": "{members} também está aqui.",
   "inbox.has_ended": "Esta sessão terminou. A próxima mensagem do contato inicia outra.",
   "inbox.not_sent": "Sua resposta não foi enviada. O texto está guardado aqui.",
 

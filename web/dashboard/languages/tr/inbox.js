@@ -73,6 +73,8 @@ export default {
   "inbox.keys_hint": "Ctrl + Enter gönderir",
   "inbox.persona_answers": "Siz devralana kadar bu görüşmede {persona} yanıt verir.",
   "inbox.other_answers": "Bu görüşmede {member} yanıt veriyor.",
+  "inbox.typing": "{members} yazıyor …",
+  "inbox.here": "{members} da burada.",
   "inbox.has_ended": "Bu oturum bitti. Kişinin sonraki mesajı yenisini başlatır.",
   "inbox.not_sent": "Yanıtınız gönderilmedi. Metni burada duruyor.",
 
