@@ -5,7 +5,7 @@ import { useCallback, useEffect, useReducer, useRef } from "preact/hooks";
 import { call, follow, get } from "../api.js";
 import { listen } from "../live.js";
 import { apply, EMPTY } from "./conversation_state.js";
-import { beginSending, endSending } from "./drafts.js";
+import { beginSending, endSending, settle } from "./drafts.js";
 
 const PAGE = 50;
 const DELIVERY_CHECKS_MS = [1_000, 3_000, 8_000, 20_000, 60_000];
@@ -28,6 +28,7 @@ export function useConversation(id) {
         const page = session.archive?.messages_dropped
           ? { items: (await get(`/archive/${id}`, {}, signal)).messages.map((each) => ({ ...each, session_id: id })).reverse() }
           : await get(`/conversations/${session.conversation_id}/messages`, { limit: PAGE }, signal);
+        settle(session.conversation_id, page.items);
         change({ kind: "loaded", session, page });
       } catch (failure) {
         if (!signal.aborted) change({ kind: "failed", failure });
@@ -105,7 +106,7 @@ export function useConversation(id) {
   const send = useCallback(
     async (text) => {
       const thread = latest.current.session.conversation_id;
-      const client_message_id = beginSending(thread, text);
+      const client_message_id = beginSending(thread, text, latest.current.messages.at(-1)?.id);
       change({ kind: "sending", message: { id: client_message_id, role: "member", text, created_at: new Date().toISOString() } });
       try {
         const sent = await call("POST", `/chat-sessions/${id}/messages`, { body: { text, client_message_id } });

@@ -1,7 +1,7 @@
 // What a member has typed, by conversation, on this device: no reload and no outage loses it.
 //
-// Kept is {text, sent?: {id, text}}: the field's text, and a message whose receipt is not confirmed. Such a message is sent
-// again with its id, so that the server stores it once.
+// Kept is {text, sent?: {id, text, after}}: the field's text, and a message whose receipt is not confirmed, with the last message
+// before it. Such a message is sent again with its id, so that the server stores it once.
 
 import { user } from "../account.js";
 
@@ -33,11 +33,18 @@ export function draftOf(conversation) {
 export const keepText = (conversation, text) => write(conversation, { ...read(conversation), text });
 
 // The id for a message that is about to be sent.
-export function beginSending(conversation, text) {
-  const { sent } = read(conversation);
-  const id = sent?.text === text ? sent.id : crypto.randomUUID();
-  write(conversation, { text: "", sent: { id, text } });
-  return id;
+export function beginSending(conversation, text, after = "") {
+  const { sent: before } = read(conversation);
+  const sent = before?.text === text ? before : { id: crypto.randomUUID(), text, after };
+  write(conversation, { text: "", sent });
+  return sent.id;
+}
+
+// Forget a message that the server has, though its response was lost. Ids of messages are in their order.
+export function settle(conversation, messages) {
+  const { sent, text } = read(conversation);
+  const isHere = ({ role, id, text: said }) => role === "member" && said === sent.text && id > sent.after;
+  if (sent && messages.some(isHere)) write(conversation, { text: text === sent.text ? "" : text });
 }
 
 export function endSending(conversation, id) {
