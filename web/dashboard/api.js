@@ -63,6 +63,8 @@ export async function* follow(path, { query, signal, onState = () => {} }) {
     try {
       const headers = { Accept: "text/event-stream" };
       const response = await send("GET", path, { query: { ...query, after }, headers, signal });
+      // The last event was the end.
+      if (response.status === 204) return;
       onState(true);
       const events = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
       for await (const { event, id, data } of readable(events)) {
