@@ -1,0 +1,60 @@
+// The charts over the days: sessions, and response times.
+
+import { day, language, number, span, t } from "../language.js";
+import { Card } from "./card.jsx";
+import { Chart } from "./chart.jsx";
+import { daysOf } from "./period.js";
+
+export function Days({ now, then, period, earlier }) {
+  return (
+    <div class="cards charts">
+      <Day name="sessions" of={(row) => row?.sessions ?? 0} show={number} sum {...{ now, then, period, earlier }} />
+      <Day name="response" of={(row) => row?.response_ms} show={span} {...{ now, then, period, earlier }} />
+    </div>
+  );
+}
+
+function Day({ name, of, show, sum = false, now, then, period, earlier }) {
+  const days = daysOf(period);
+  const values = valuesOf(now, days, of);
+  const earlierValues = then && valuesOf(then, daysOf(earlier), of);
+  const title = t(`analytics.by_day.${name}`);
+  const columns = [
+    { name: t("analytics.day"), show: (value) => day(value) },
+    { name: t(`analytics.column.${name}`), show },
+    { name: t("analytics.column.before"), show },
+  ];
+  const rows = days.map((each, place) => [each, values[place], earlierValues?.[place]]);
+  const isEmpty = values.every((value) => !value) && !earlierValues?.some(Boolean);
+  const series = [{ label: t("analytics.this_period"), values: values.map(orNull), colour: "--accent" }];
+  if (earlierValues) series.push({ label: t("analytics.period_before"), values: earlierValues.map(orNull), colour: "--muted", isDashed: true });
+  return (
+    <Card name={`${name}-by-day`} title={title} about={t(`analytics.about.by_day.${name}`)} columns={columns} rows={isEmpty ? [] : rows}
+          summary={summary({ title, days, values, show, sum })}>
+      <Chart labels={days.map(short)} series={series} show={show} />
+    </Card>
+  );
+}
+
+function valuesOf(data, days, of) {
+  const known = new Map(data.by_day.map((row) => [row.day, row]));
+  return days.map((each) => of(known.get(each)));
+}
+
+const orNull = (value) => value ?? null;
+
+function short(value) {
+  return new Intl.DateTimeFormat(language.value, { day: "numeric", month: "short", timeZone: "UTC" }).format(new Date(value));
+}
+
+// The chart in words: how much in all, and the days with the most and the least.
+function summary({ title, days, values, show, sum }) {
+  const known = days.map((each, place) => [each, values[place]]).filter(([, value]) => value !== undefined);
+  if (known.length === 0) return title;
+  const ordered = known.toSorted((one, other) => one[1] - other[1]);
+  const tell = ([each, value]) => ({ day: day(each), value: show(value) });
+  const [least, most] = [tell(ordered[0]), tell(ordered.at(-1))];
+  const parts = [title, sum && t("analytics.in_all", { value: show(known.reduce((all, [, value]) => all + value, 0)) }),
+    t("analytics.most", most), t("analytics.least", least)];
+  return parts.filter(Boolean).join(". ");
+}
