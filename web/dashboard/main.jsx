@@ -5,6 +5,7 @@ import { loadLanguage } from "./language.js";
 import "./main.css";
 import "uplot/dist/uPlot.min.css";
 import "./analytics/style.css";
+import "./settings/style.css";
 
 await loadLanguage();
 render(<App />, document.body);

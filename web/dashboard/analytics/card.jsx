@@ -16,9 +16,13 @@ export function Card({ name, title, about, summary, columns, rows, children }) {
         <h2 id={id}>{title}</h2>
         <div class="actions">
           {children && (
-            <button type="button" class="plain" aria-pressed={isTable} onClick={() => setTable(!isTable)}>{t("analytics.table")}</button>
+            <button type="button" class="plain" aria-pressed={isTable} onClick={() => setTable(!isTable)}>
+              {t("analytics.table")}
+            </button>
           )}
-          <button type="button" class="plain" onClick={() => save(`${name}.csv`, columns, rows)} disabled={rows.length === 0}>CSV</button>
+          <button type="button" class="plain" disabled={rows.length === 0} onClick={() => save(`${name}.csv`, columns, rows)}>
+            CSV
+          </button>
         </div>
       </header>
       <p class="note">{about}</p>

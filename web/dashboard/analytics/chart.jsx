@@ -6,6 +6,8 @@ import uPlot from "uplot";
 const HEIGHT = 220;
 // Steps of the x axis, in days.
 const STEPS = [1, 2, 7, 14, 28, 56, 112];
+// The width of a character in the labels, at most.
+const CHARACTER = 7.5;
 const FONT = "12px system-ui, sans-serif";
 
 // `series`: [{label, values, colour, isDashed?}], a value for each of `labels`, null where there is none; `show` writes a value.
@@ -33,8 +35,19 @@ export function Chart({ labels, series, show }) {
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
         scales: { x: { time: false }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
         axes: [
-          { ...axis, grid: { show: false }, incrs: STEPS, space: 70, size: 32, values: (_, places) => places.map((place) => labels[place] ?? "") },
-          { ...axis, size: 64, values: (_, values) => values.map((value) => show(value)) },
+          {
+            ...axis,
+            grid: { show: false },
+            incrs: STEPS,
+            space: 70,
+            size: 32,
+            values: (_, places) => places.map((place) => labels[place] ?? ""),
+          },
+          {
+            ...axis,
+            size: (_, told) => Math.max(40, ...(told ?? []).map((each) => each.length * CHARACTER + 14)),
+            values: (_, values) => values.map((value) => show(value)),
+          },
         ],
         series: [
           {},
@@ -45,7 +58,7 @@ export function Chart({ labels, series, show }) {
             dash: isDashed ? [5, 5] : undefined,
             fill: isDashed ? undefined : faded(colour(name)),
             points: isDashed ? { show: false } : { size: 6, fill: colour(name) },
-            spanGaps: false,
+            spanGaps: true,
           })),
         ],
         hooks: { setCursor: [({ cursor }) => setAt(cursor.idx ?? null)] },

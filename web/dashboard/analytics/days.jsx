@@ -7,7 +7,7 @@ import { daysOf } from "./period.js";
 
 export function Days({ now, then, period, earlier }) {
   return (
-    <div class="cards charts">
+    <div class="cards">
       <Day name="sessions" of={(row) => row?.sessions ?? 0} show={number} sum {...{ now, then, period, earlier }} />
       <Day name="response" of={(row) => row?.response_ms} show={span} {...{ now, then, period, earlier }} />
     </div>
@@ -27,10 +27,13 @@ function Day({ name, of, show, sum = false, now, then, period, earlier }) {
   const rows = days.map((each, place) => [each, values[place], earlierValues?.[place]]);
   const isEmpty = values.every((value) => !value) && !earlierValues?.some(Boolean);
   const series = [{ label: t("analytics.this_period"), values: values.map(orNull), colour: "--accent" }];
-  if (earlierValues) series.push({ label: t("analytics.period_before"), values: earlierValues.map(orNull), colour: "--muted", isDashed: true });
+  if (earlierValues) {
+    const values = earlierValues.map(orNull);
+    series.push({ label: t("analytics.period_before"), values, colour: "--muted", isDashed: true });
+  }
   return (
-    <Card name={`${name}-by-day`} title={title} about={t(`analytics.about.by_day.${name}`)} columns={columns} rows={isEmpty ? [] : rows}
-          summary={summary({ title, days, values, show, sum })}>
+    <Card name={`${name}-by-day`} title={title} about={t(`analytics.about.by_day.${name}`)} columns={columns}
+          rows={isEmpty ? [] : rows} summary={summary({ title, days, values, show, sum })}>
       <Chart labels={days.map(short)} series={series} show={show} />
     </Card>
   );

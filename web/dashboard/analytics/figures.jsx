@@ -29,8 +29,9 @@ export function Figures({ now, then }) {
           <div key={figure.name} class="figure" data-figure={figure.name}>
             <dt>{t(`analytics.figure.${figure.name}`)}</dt>
             <dd class="value">
-              {value === undefined ? "–" : figure.show(value)}{" "}
-              {figure.isNow ? <span class="live">{t("analytics.live")}</span> : <Change figure={figure} now={value} then={then && figure.of(then)} />}
+              <span>{value === undefined ? "–" : figure.show(value)}</span>
+              {figure.isNow && <span class="live">{t("analytics.live")}</span>}
+              {!figure.isNow && <Change figure={figure} now={value} then={then && figure.of(then)} />}
             </dd>
             <dd class="note">{t(`analytics.about.${figure.name}`)}</dd>
           </div>

@@ -13,8 +13,12 @@ function Bars({ bars, kind = "" }) {
       {bars.map(([name, value, more]) => (
         <div key={name} class="bar-row">
           <span class="bar-name">{name}</span>
-          <span class="bar-track"><span class="bar-value" style={{ inlineSize: `${(value / most) * 100}%` }} /></span>
-          <span class="bar-number">{number(value)} {more && <small>{more}</small>}</span>
+          <span class="bar-track">
+            <span class="bar-value" style={{ inlineSize: `${(value / most) * 100}%` }} />
+          </span>
+          <span class="bar-number">
+            {number(value)} {more && <small>{more}</small>}
+          </span>
         </div>
       ))}
     </div>
@@ -29,11 +33,22 @@ export function Funnel({ now, then }) {
     const value = now.funnel[stage];
     return [t(`analytics.stage.${stage}`), value, first > 0 && value <= first ? percent(value / first) : ""];
   });
-  const columns = [{ name: t("analytics.stage") }, { name: t("analytics.column.contacts"), show: number }, { name: t("analytics.column.before"), show: number }];
+  const columns = [
+    { name: t("analytics.stage") },
+    { name: t("analytics.column.contacts"), show: number },
+    { name: t("analytics.column.before"), show: number },
+  ];
   const rows = STAGES.map((stage, place) => [bars[place][0], now.funnel[stage], then?.funnel[stage]]);
   const title = t("analytics.funnel");
   return (
-    <Card name="funnel" title={title} about={t("analytics.about.funnel")} columns={columns} rows={rows} summary={summaryOf(title, bars)}>
+    <Card
+      name="funnel"
+      title={title}
+      about={t("analytics.about.funnel")}
+      columns={columns}
+      rows={rows}
+      summary={summaryOf(title, bars)}
+    >
       <Bars bars={bars} />
     </Card>
   );
@@ -44,11 +59,23 @@ export function Failures({ now, then }) {
   const named = (code) => (has(`analytics.cause.${code}`) ? t(`analytics.cause.${code}`) : code);
   const all = now.turns.total;
   const bars = causes.map(([code, value]) => [named(code), value, percent(value / all)]);
-  const columns = [{ name: t("analytics.cause") }, { name: t("analytics.code") }, { name: t("analytics.column.turns"), show: number }, { name: t("analytics.column.before"), show: number }];
+  const columns = [
+    { name: t("analytics.cause") },
+    { name: t("analytics.code") },
+    { name: t("analytics.column.turns"), show: number },
+    { name: t("analytics.column.before"), show: number },
+  ];
   const rows = causes.map(([code, value]) => [named(code), code, value, then ? (then.turns.failures[code] ?? 0) : undefined]);
   const title = t("analytics.failures");
   return (
-    <Card name="failures" title={title} about={t("analytics.about.failures")} columns={columns} rows={rows} summary={summaryOf(title, bars)}>
+    <Card
+      name="failures"
+      title={title}
+      about={t("analytics.about.failures")}
+      columns={columns}
+      rows={rows}
+      summary={summaryOf(title, bars)}
+    >
       <Bars bars={bars} kind="bad" />
     </Card>
   );
@@ -67,12 +94,26 @@ export function Groups({ kind, now, then }) {
   ];
   const nameOf = ({ name, id }) => name ?? (id ? t("analytics.deleted") : t("analytics.without"));
   const rows = groups.map((each) => [
-    nameOf(each), each.sessions, then ? (earlier.get(each.id) ?? 0) : undefined, each.success_rate, each.turns, each.response_ms,
+    nameOf(each),
+    each.sessions,
+    then ? (earlier.get(each.id) ?? 0) : undefined,
+    each.success_rate,
+    each.turns,
+    each.response_ms,
   ]);
   const title = t(`analytics.by_${kind}`);
-  const bars = groups.slice(0, 10).map((each) => [nameOf(each), each.sessions, each.response_ms === undefined ? "" : span(each.response_ms)]);
+  const bars = groups
+    .slice(0, 10)
+    .map((each) => [nameOf(each), each.sessions, each.response_ms === undefined ? "" : span(each.response_ms)]);
   return (
-    <Card name={`by-${kind}`} title={title} about={t(`analytics.about.by_${kind}`)} columns={columns} rows={rows} summary={summaryOf(title, bars)}>
+    <Card
+      name={`by-${kind}`}
+      title={title}
+      about={t(`analytics.about.by_${kind}`)}
+      columns={columns}
+      rows={rows}
+      summary={summaryOf(title, bars)}
+    >
       <Bars bars={bars} />
     </Card>
   );

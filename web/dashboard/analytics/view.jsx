@@ -23,7 +23,8 @@ export default function View() {
   const earlier = before(period);
   const { persona_id, space_id } = filters;
   const id = workspace.value.id;
-  const read = ({ from, to }, signal) => get("/chat-sessions/stats", { workspace_id: id, persona_id, space_id, from, to }, signal);
+  const read = ({ from, to }, signal) =>
+    get("/chat-sessions/stats", { workspace_id: id, persona_id, space_id, from, to }, signal);
   const inputs = [id, period.from, period.to, persona_id, space_id];
   const now = useData((signal) => read(period, signal), inputs);
   const then = useData((signal) => read(earlier, signal), inputs);
@@ -41,7 +42,12 @@ export default function View() {
         {data && (
           <>
             <p class="note">
-              {t("analytics.compared", { from: day(period.from), to: day(period.to), before_from: day(earlier.from), before_to: day(earlier.to) })}
+              {t("analytics.compared", {
+                from: day(period.from),
+                to: day(period.to),
+                before_from: day(earlier.from),
+                before_to: day(earlier.to),
+              })}
               {data.scope === "own" && ` ${t("analytics.own")}`}
             </p>
             <Figures now={data} then={then.data} />
@@ -84,7 +90,10 @@ function Filters({ filters, change, period }) {
   const isCustom = period.range === "custom";
   const choose = (range) =>
     change(range === "custom" ? { from: period.from, to: period.to, days: "" } : { days: range, from: "", to: "" });
-  const setDay = (name) => ({ target }) => target.value && change({ from: period.from, to: period.to, [name]: target.value });
+  const setDay =
+    (name) =>
+    ({ target }) =>
+      target.value && change({ from: period.from, to: period.to, [name]: target.value });
   return (
     <search>
       <div class="ranges" role="group" aria-label={t("analytics.period")}>
@@ -93,12 +102,20 @@ function Filters({ filters, change, period }) {
             {t("analytics.days", { count: each })}
           </button>
         ))}
-        <button type="button" aria-pressed={isCustom} onClick={() => choose("custom")}>{t("analytics.custom")}</button>
+        <button type="button" aria-pressed={isCustom} onClick={() => choose("custom")}>
+          {t("analytics.custom")}
+        </button>
       </div>
       {isCustom && (
         <>
-          <label>{t("analytics.from")}<input type="date" value={period.from} max={period.to} onChange={setDay("from")} /></label>
-          <label>{t("analytics.to")}<input type="date" value={period.to} min={period.from} onChange={setDay("to")} /></label>
+          <label>
+            {t("analytics.from")}
+            <input type="date" value={period.from} max={period.to} onChange={setDay("from")} />
+          </label>
+          <label>
+            {t("analytics.to")}
+            <input type="date" value={period.to} min={period.from} onChange={setDay("to")} />
+          </label>
         </>
       )}
       <Choice name="persona" items={personas} value={filters.persona_id} set={(value) => change({ persona_id: value })} />
@@ -113,7 +130,11 @@ function Choice({ name, items, value, set }) {
       {t(`analytics.${name}`)}
       <select value={value ?? ""} onChange={({ target }) => set(target.value)}>
         <option value="">{t("analytics.all")}</option>
-        {items.map((each) => <option key={each.id} value={each.id} selected={each.id === value}>{each.name}</option>)}
+        {items.map((each) => (
+          <option key={each.id} value={each.id} selected={each.id === value}>
+            {each.name}
+          </option>
+        ))}
       </select>
     </label>
   );
