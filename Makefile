@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run up down status reset migration openapi bench faults faults-archive fuzz test lint lock
+.PHONY: help install install-dev run up down status reset migration openapi bench faults faults-archive pictures fuzz test lint lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ faults: install-dev ## Kill the parts of a stack under load and check what is le
 
 faults-archive: install-dev ## Kill the archive at random moments and check what is left: ARGS="--kills 200 --seed 7"
 	@$(BIN)/python -m tests.faults.archive_kills $(ARGS)
+
+pictures: install-dev ## Take the pictures of the README and the docs anew
+	@local/debian.sh
+	@$(BIN)/python -m pytest -q -n0 tests/e2e/pictures.py
 
 fuzz: install-dev ## Ask every route what its description allows, as each kind of caller: ARGS="--max-examples 500"
 	@FUZZ="$(or $(ARGS),--max-examples 100)" $(BIN)/python -m pytest -x tests/functions/test_description.py tests/database/test_memory_worlds.py

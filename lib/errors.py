@@ -332,6 +332,8 @@ TITLES: Mapping[str, str] = {
     "id_taken": "The id belongs to another object.",
     "name_taken": "The name belongs to another object.",
     "template_not_found": "There is no such session template.",
+    "answer_template_not_found": "There is no such answer template.",
+    "shortcut_taken": "The shortcut belongs to another answer template.",
     "step_not_allowed": "The workflow does not allow this step here.",
     "conversation_not_found": "There is no such conversation.",
     "turn_not_found": "There is no such turn.",

@@ -11,12 +11,12 @@ from starlette.responses import Response
 from lib import config
 from lib.auth import client_info
 from lib.auth.callers import Contact, User
-from lib.conversations import history, tickets, workspace_stream
+from lib.conversations import history, presence, reads, tickets, workspace_stream
 from lib.conversations import stream as domain
 from lib.database.paging import NewestPageRequest, Page
 from lib.devices import session_links
 from lib.http import app, read_limits, sse
-from lib.http.binding import Header
+from lib.http.binding import OPTIONAL, Header
 from lib.http.streaming import DRAIN_SECONDS, Stream
 
 Event = TypeVar("Event")
@@ -74,6 +74,16 @@ async def list_messages(
     return await history.read(caller, conversation_id, page)
 
 
+async def mark_read(user: User, conversation_id: UUID, read: reads.ReadRequest = OPTIONAL) -> reads.ReadState:
+    """Mark a conversation as read by the member, up to a message or to now."""
+    return await reads.mark(user, conversation_id, read)
+
+
+async def tell_presence(user: User, conversation_id: UUID, told: presence.PresenceRequest) -> presence.Presence:
+    """Tell the other members that the member has the conversation open, and whether they are typing."""
+    return await presence.tell(user, conversation_id, told)
+
+
 async def link_session(user: User, wanted: session_links.SessionToLink) -> session_links.LinkedSession:
     """Link a device session to the user."""
     return await session_links.link(user, wanted)
@@ -94,8 +104,8 @@ async def issue_stream_ticket(
 
 
 _HANDLERS = (
-    stream_conversation, stream_current_conversation, stream_workspace, list_messages, read_current_conversation,
-    issue_stream_ticket, link_session,
+    stream_conversation, stream_current_conversation, stream_workspace, list_messages, mark_read, tell_presence,
+    read_current_conversation, issue_stream_ticket, link_session,
 )  # fmt: skip
 
 # A handler has the name of its route.

@@ -19,14 +19,15 @@ from lib.http import app, request_body
 from lib.http.app import Created
 from lib.http.binding import OPTIONAL, ReadBy
 from lib.imports import imports, items
-from lib.sessions import session_templates
+from lib.sessions import answer_templates, session_templates
+from lib.sessions.answer_templates import AnswerTemplate
 from lib.sessions.session_templates import Template
-from lib.webhooks import event_deliveries, event_subscriptions
+from lib.webhooks import event_deliveries, event_subscriptions, received
 from lib.webhooks.event_deliveries import EventDelivery
 from lib.webhooks.event_subscriptions import EventSubscription
 from lib.workflow import workflow_transitions
 from lib.workflow.workflow_transitions import AddedTransition, Transition
-from lib.workspaces import api_keys, channels, invitations, members, personas, retention, spaces, turn_errors
+from lib.workspaces import api_keys, channels, health, invitations, members, personas, retention, spaces, turn_errors
 from lib.workspaces import workspaces as tenants
 from lib.workspaces.api_keys import ApiKey, CreatedApiKey
 from lib.workspaces.channels import Channel
@@ -84,6 +85,18 @@ async def preview_retention(
 async def list_turn_errors(user: User, workspace_id: UUID, asked: turn_errors.TurnErrorsRequest) -> Page[TurnError]:
     """What went wrong with a workspace's turns."""
     return await turn_errors.list_newest(queries.reading_as(user), workspace_id, asked)
+
+
+async def examine_workspace(user: User, workspace_id: UUID) -> health.WorkspaceHealth:
+    """What is not as it should be, and when the schedules ran."""
+    return await health.examine(user, workspace_id)
+
+
+async def list_webhook_deliveries(
+    user: User, workspace_id: UUID, asked: received.DeliveriesRequest
+) -> Page[received.ReceivedDelivery]:
+    """What providers sent to a workspace, and what became of it."""
+    return await received.list_newest(queries.reading_as(user), workspace_id, asked)
 
 
 async def delete_workspace(user: User, workspace_id: UUID, confirmation: tenants.DeleteConfirmation) -> None:
@@ -309,6 +322,30 @@ async def remove_template(user: User, template_id: UUID) -> None:
     await session_templates.remove(managing_as(user), template_id)
 
 
+async def create_answer_template(
+    user: User, workspace_id: UUID, new: answer_templates.NewAnswerTemplate
+) -> Created[AnswerTemplate]:
+    """Create an answer template."""
+    return Created(await answer_templates.create(managing_as(user), workspace_id, new))
+
+
+async def list_answer_templates(user: User, workspace_id: UUID, paging: PageRequest) -> Page[AnswerTemplate]:
+    """A workspace's answer templates."""
+    return await answer_templates.list_all(queries.reading_as(user), workspace_id, paging)
+
+
+async def change_answer_template(
+    user: User, answer_template_id: UUID, changes: answer_templates.AnswerTemplateChanges
+) -> AnswerTemplate:
+    """Change an answer template."""
+    return await answer_templates.change(managing_as(user), answer_template_id, changes)
+
+
+async def remove_answer_template(user: User, answer_template_id: UUID) -> None:
+    """Remove an answer template."""
+    await answer_templates.remove(managing_as(user), answer_template_id)
+
+
 async def issue_device_session(
     user: User, workspace_id: UUID, new: device_sessions.NewDeviceSession = OPTIONAL
 ) -> Created[IssuedDeviceSession]:
@@ -420,6 +457,7 @@ async def import_batch(
 _HANDLERS = (
     create_workspace, list_workspaces, read_workspace, change_workspace, delete_workspace,
     set_allowed_networks, read_retention, set_retention, preview_retention, list_turn_errors,
+    examine_workspace, list_webhook_deliveries,
     list_members, set_member, remove_member, list_api_keys, create_api_key, revoke_api_key,
     invite_member, list_invitations, withdraw_invitation, list_own_invitations, accept_invitation,
     list_transitions, add_transition, remove_transition,
@@ -429,6 +467,7 @@ _HANDLERS = (
     create_channel, list_channels, read_channel, change_channel, delete_channel,
     set_verify_secret, rotate_verify_secret, set_channel_token,
     create_template, list_templates, read_template, change_template, remove_template,
+    create_answer_template, list_answer_templates, change_answer_template, remove_answer_template,
     issue_device_session, list_device_sessions, transfer_device_session, replace_claim_code,
     add_device_link, list_device_links, list_own_device_links, change_device_link,
     create_event_subscription, list_event_subscriptions, read_event_subscription, change_event_subscription,

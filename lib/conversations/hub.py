@@ -27,7 +27,7 @@ from lib.auth.callers import Proof
 from lib.database import commands, listening
 from lib.fields.models import Record
 from lib.personas import Role
-from lib.sessions.models import Status
+from lib.sessions.models import LastMessage, Status
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 3.0
@@ -53,10 +53,11 @@ KEPT_SECONDS = 60
 Place = tuple[datetime, UUID]
 """The position of a message: the time of its last change, and its id."""
 
-Level = Literal["all", "assigned"]
-"""What a reader sees: all sessions, or an agent's assigned (in a workspace also their own) ones."""
+Level = Literal["all", "own", "assigned"]
+"""What a reader sees: all sessions; all, as the person whose conversation it is; or an agent's assigned (in a workspace
+also their own) ones."""
 
-_LEVELS: Mapping[str, Level] = {"all": "all", "assigned": "assigned"}
+_LEVELS: Mapping[str, Level] = {"all": "all", "own": "own", "assigned": "assigned"}
 
 
 class StreamedMessage(Record):
@@ -97,21 +98,19 @@ class SessionState(Record):
     proof: Proof | None = None
 
 
+class PresentMember(Record):
+    """A member who has a conversation open."""
+
+    user_id: UUID
+    typing: bool
+
+
 class RunningTurn(Record):
     """The answer under way in a session, as far as it is stored."""
 
     turn_id: UUID
     session_id: UUID
     text: str
-
-
-class LastMessage(Record):
-    """The newest message of a session; ``text`` is its beginning."""
-
-    id: UUID
-    role: Role
-    text: str
-    created_at: datetime
 
 
 class ChangedSession(Record):
@@ -147,6 +146,7 @@ class _ConversationNews(Record):
     session: SessionState | None
     session_at: str | None
     turn: RunningTurn | None
+    present: tuple[PresentMember, ...] | None = None
 
 
 class _News(Record):
@@ -168,6 +168,7 @@ class Conversation:
     assigned: dict[UUID, tuple[UUID | None, ...]] = field(default_factory=dict)
     """The member that a session is assigned to, and the key that opened it."""
     turn: RunningTurn | None = None
+    present: tuple[PresentMember, ...] = ()
     polled_at: float = -math.inf
     """When the last poll began (monotonic): the state is not older."""
     readers: "set[Reader]" = field(default_factory=set)
@@ -191,6 +192,7 @@ class Conversation:
             "session_at": self._session_at,
             "turn_id": self.turn.turn_id if self.turn else None,
             "characters": len(self.turn.text) if self.turn else 0,
+            "present": [member.model_dump() for member in self.present],
         }
 
     def add(self, news: _ConversationNews) -> None:
@@ -203,6 +205,7 @@ class Conversation:
         if news.session is not None:
             self.session, self._session_at = news.session, news.session_at
         self.assigned |= news.assigned or {}
+        self.present = self.present if news.present is None else news.present
         if news.turn is not None and self.turn is not None and news.turn.turn_id == self.turn.turn_id:
             self.turn = news.turn.model_copy(update={"text": self.turn.text + news.turn.text})
         else:

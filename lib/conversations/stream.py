@@ -18,7 +18,16 @@ from typing_extensions import TypedDict
 
 from lib import config, errors, log
 from lib.auth import callers
-from lib.conversations.hub import Conversation, Level, Place, Reader, SessionState, StreamedMessage, hub
+from lib.conversations.hub import (
+    Conversation,
+    Level,
+    Place,
+    PresentMember,
+    Reader,
+    SessionState,
+    StreamedMessage,
+    hub,
+)
 from lib.database import commands
 from lib.database.commands import Rpc
 from lib.fields.models import Record
@@ -112,7 +121,14 @@ class ConversationChange:
     conversation_id: UUID | None
 
 
-Event = SessionChange | MessageAdded | AnswerGrew | ConversationChange | StreamBroken
+@dataclass(frozen=True)
+class PresenceChange:
+    """The members who have the conversation open are these from now on; for members."""
+
+    members: tuple[PresentMember, ...]
+
+
+Event = SessionChange | MessageAdded | AnswerGrew | ConversationChange | PresenceChange | StreamBroken
 
 
 class _Current(Record):
@@ -306,6 +322,7 @@ class _View:
         self.place: Place | None = None
         self.assigned = frozenset[UUID]()
         self._told: SessionState | None = None
+        self._present: tuple[PresentMember, ...] = ()
         self._read_at = 0.0
 
     def stored(self, part: MessageBatch) -> Iterator[Event]:
@@ -330,6 +347,9 @@ class _View:
         for message in messages:
             if (self.place is None or message.place > self.place) and self._may_see(topic, level, message.session_id):
                 yield self._added(message)
+        if level != "own" and topic.present != self._present:
+            self._present = topic.present
+            yield PresenceChange(topic.present)
         if is_newer and turn is not None and self._may_see(topic, level, turn.session_id):
             known = self.position.characters if self.position.turn_id == turn.turn_id else 0
             if len(turn.text) > known:
@@ -346,7 +366,7 @@ class _View:
         return level == "assigned" and not self.assigned <= before
 
     def _may_see(self, topic: Conversation, level: Level, session_id: UUID) -> bool:
-        return level == "all" or self._member_id in topic.assigned.get(session_id, ())
+        return level != "assigned" or self._member_id in topic.assigned.get(session_id, ())
 
     def _standing(self, state: SessionState) -> Iterator[Event]:
         state = state if self._member_id is not None else state.model_copy(update={"proof": None})
@@ -381,13 +401,19 @@ class ConversationData(TypedDict):
     conversation_id: str | None
 
 
+class PresenceData(Record):
+    """The members who have the conversation open; of what members see only."""
+
+    members: tuple[PresentMember, ...]
+
+
 class Encoder:
     """The events of a conversation (docs/streams.md)."""
 
     headers: Mapping[str, str] = {}
     events: ClassVar[Mapping[str, Any]] = {
         "message": StreamedMessage, "session": SessionState, "delta": DeltaData, "conversation": ConversationData,
-        "error": errors.FailureData,
+        "presence": PresenceData, "error": errors.FailureData,
     }  # fmt: skip
 
     def encode(self, event: Event) -> bytes:
@@ -406,5 +432,8 @@ class Encoder:
             case ConversationChange(conversation_id):
                 data = {"conversation_id": str(conversation_id) if conversation_id else None}
                 return sse.encode(sse.Event("conversation", data))
+            case PresenceChange(members):
+                # Without an id: it is no position, so a reader keeps its last one.
+                return sse.encode(sse.Event("presence", PresenceData(members=members).model_dump(mode="json")))
             case StreamBroken(code):
                 return sse.encode(sse.Event("error", errors.failure_document(code)))

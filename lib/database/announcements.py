@@ -20,7 +20,7 @@ CHANGES = frozenset({
     "start_turn", "retry_turn", "finish_turn", "cancel_turn", "capture_message", "say_as_member", "start_session",
     "take_over_session", "hand_back_session", "assign_session", "change_session_status", "recover_session",
     "create_or_update_chat_session", "update_chat_session_workflow", "update_chat_session_with_trip_info",
-    "update_chat_session_with_proposal", "save_transcript",
+    "update_chat_session_with_proposal", "save_transcript", "set_presence",
 })  # fmt: skip
 """The commands that change what a stream shows. Flushes are not announced: the pieces of a running turn are polled."""
 

@@ -1,7 +1,7 @@
 """The messages that clients send: JSON-RPC 2.0."""
 
 import json
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
@@ -13,7 +13,8 @@ class RpcMessage(StrictRecord):
 
     jsonrpc: Literal["2.0"]
     method: str = Field(min_length=1, max_length=200)
-    id: int | str | None = None
+    # Null is refused: the protocol allows it for no request, and it would be taken for a notification.
+    id: int | str = Field(cast("int", None), description="Of a request; without it the message is a notification.")
     params: dict[str, Any] | None = None
 
     def content(self) -> bytes:

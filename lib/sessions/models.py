@@ -160,11 +160,22 @@ class SessionArchive(Record):
     row_group: int | None = None
 
 
+class LastMessage(Record):
+    """The newest message of a session; ``text`` is its beginning."""
+
+    id: UUID
+    role: Role
+    text: str
+    created_at: datetime
+
+
 class Session(Record):
     """A session in a list: a row of session_details, or of contact_session_details without the fields for members.
 
     ``proof``: whether its contact has proven who they are, or only typed it. ``error_message`` is the reason that a
     member gave (for members), or the meaning of ``error_code``. ``subject``, for members: what it is about.
+    ``last_message``, for members: the newest one. ``unread``, for members: a message of the last 30 days that came in
+    after the calling member last read the conversation.
     """
 
     id: UUID
@@ -201,6 +212,8 @@ class Session(Record):
     taken_over_by: UUID | None = None
     taken_over_at: datetime | None = None
     archive: SessionArchive | None = None
+    last_message: LastMessage | None = None
+    unread: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -307,8 +320,8 @@ class ConversationSessionFilter(SessionPageRequest):
 class SessionFilter(SessionPageRequest):
     """Filters of a list of sessions. ``text`` searches messages; time ranges include ``after`` and exclude ``before``.
 
-    ``tag``, ``external_id``, ``has_quote``, ``email``, ``assigned_user_id`` and ``unassigned`` match only data that the
-    caller may see, so only members get results.
+    ``tag``, ``external_id``, ``has_quote``, ``email``, ``assigned_user_id``, ``unassigned`` and ``unread`` match only
+    data that the caller may see, so only members get results.
     """
 
     workspace_id: UUID | None = None
@@ -324,6 +337,8 @@ class SessionFilter(SessionPageRequest):
     """The member to whom the session is assigned."""
     unassigned: bool | None = None
     """``true``: assigned to none, ``false``: to any."""
+    unread: bool | None = None
+    """``true``: with a message of the last 30 days that the member has not read. A user's; API keys read none."""
     space_id: UUID | None = None
     channel: Label | None = None
     workflow: Identifier | None = None
@@ -356,7 +371,7 @@ class SessionFilter(SessionPageRequest):
     @property
     def is_for_members(self) -> bool:
         """Whether no session matches for a caller who is not a member."""
-        return bool(self.has_quote or self.email or self.assigned_user_id or self.unassigned is False)
+        return bool(self.has_quote or self.email or self.assigned_user_id or self.unassigned is False or self.unread)
 
 
 class MessagePageRequest(Body):

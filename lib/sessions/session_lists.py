@@ -283,6 +283,11 @@ class _Source:
                 raise
         return await self.page(page)
 
+    async def unread(self, workspace_id: UUID, page: SessionPageRequest) -> Page[Session]:
+        """A page of what the member has not read, found by the last month's activity."""
+        found = self.reader.database.function("unread_sessions", {"workspace_id": workspace_id})
+        return await self._described(self.narrow(found.select(_POSITION, _CONDITIONS)), page)
+
     async def _described(self, query: Query, page: SessionPageRequest) -> Page[Session]:
         database = self.reader.database
         positions = await database.rows(_of_page(query, page), Position)
@@ -309,6 +314,7 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
     if search.email is not None and (owner_id := await _owner_of(reader.database, workspace_id, search.email)) is None:
         return Page(items=())
     given = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
+    from_unread = role is not None and given.unread is True and not match
 
     def narrow(query: Query) -> Query:
         if role is None:
@@ -325,10 +331,14 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
             query = _with(query, "assigned_user_id", not given.unassigned)
         if role is not None and given.taken_over is not None:
             query = _with(query, "taken_over_at", given.taken_over)
+        if role is not None and given.unread is not None and not from_unread:
+            query = query.is_("unread", "true") if given.unread else query.not_.is_("unread", "true")
         return _filtered(query, given) if role is not None else _filtered_as_contact(query, given)
 
     source = _Source(reader, narrow, match)
-    if match and workspace_id is not None and role in ("owner", "admin"):
+    if from_unread and workspace_id is not None:
+        return await source.unread(workspace_id, search)
+    if match and given.unread is None and workspace_id is not None and role in ("owner", "admin"):
         return await source.search(workspace_id, search)
     return await source.page(search)
 

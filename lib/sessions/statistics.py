@@ -70,9 +70,12 @@ class NamedGroupFigures(GroupFigures):
 
 
 class DayFigures(GroupFigures, Funnel):
-    """The figures of a day in UTC."""
+    """The figures of a day in UTC. ``failures``: failed and timed-out turns by their ``error_code``."""
 
     day: date
+    failures: Mapping[str, int]
+    response_p50_ms: float | None
+    response_p95_ms: float | None
 
 
 class Statistics(Record):
@@ -106,7 +109,7 @@ class Statistics(Record):
     by_space: tuple[NamedGroupFigures, ...]
     """The same of spaces."""
     by_day: tuple[DayFigures, ...]
-    """The newest 366 days with figures, oldest first, with the funnel."""
+    """The newest 366 days with figures, oldest first, with the funnel, failures and percentiles of `response_ms`."""
 
 
 class StatisticsQuery(Body):

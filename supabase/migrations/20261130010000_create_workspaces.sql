@@ -200,6 +200,7 @@ as $$
                when 'persona'   then (select p.workspace_id from public.personas p where p.id = object_id)
                when 'channel'   then (select c.workspace_id from public.channels c where c.id = object_id)
                when 'template'  then (select t.workspace_id from public.session_templates t where t.id = object_id)
+               when 'answer_template' then (select t.workspace_id from public.answer_templates t where t.id = object_id)
                when 'contact'   then (select c.workspace_id from public.contacts c where c.id = object_id and private.erasure_of(c.id) is null)
                when 'erasure'   then (select e.workspace_id from public.erasures e where e.id = object_id)
                when 'conflict'  then (select k.workspace_id from public.contact_conflicts k where k.id = object_id)

@@ -238,6 +238,9 @@ declare
     asked_model constant text               := embedding ->> 'model';
     asked       constant extensions.halfvec := (embedding ->> 'vector')::extensions.halfvec;
 begin
+    if asked_model is null then
+        return;
+    end if;
     return query
     select e.memory_id, -(e.embedding operator(extensions.<#>) asked)::real
       from public.memory_embeddings e

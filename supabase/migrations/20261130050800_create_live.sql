@@ -15,11 +15,12 @@ declare
 begin
     -- The same conditions as in the policies on conversations and messages.
     if claims ? 'contact_id' then
-        return case when conversation.id = private.token_conversation() then 'all' end;
-    elsif conversation.workspace_id in (select private.admin_workspaces())
-       or (conversation.user_id = reader
-           and (conversation.contact_id is not null or conversation.workspace_id in (select private.member_workspaces()))) then
+        return case when conversation.id = private.token_conversation() then 'own' end;
+    elsif conversation.workspace_id in (select private.admin_workspaces()) then
         return 'all';
+    elsif conversation.user_id = reader
+      and (conversation.contact_id is not null or conversation.workspace_id in (select private.member_workspaces())) then
+        return 'own';
     elsif conversation.workspace_id in (select private.member_workspaces())
       and exists (select
                     from public.sessions s
@@ -31,7 +32,7 @@ begin
     return null;
 end;
 $$;
-comment on function private.reading_level is 'What the caller''s own token or key reads of a conversation: all, assigned (the sessions that are assigned to the member, or that the key opened), or null.';
+comment on function private.reading_level is 'What the caller''s own token or key reads of a conversation: all (an owner or admin), own (all of it, as the person whose it is), assigned (the sessions that are assigned to the member, or that the key opened), or null.';
 
 create function private.workspace_level(workspace_id uuid)
     returns text language sql stable set search_path = ''
@@ -111,10 +112,11 @@ as $$
                                 or s.id in (select (m ->> 'session_id')::uuid from jsonb_array_elements(said.messages) m)),
                'session', case when state.is_new then state.document || jsonb_build_object('proof', c.proof) end,
                'session_at', state.updated_at,
+               'present', case when present.members <> coalesce(f.present, '[]') then present.members end,
                'turn', case when answer.turn_id is not null then jsonb_build_object(
                            'turn_id', answer.turn_id, 'session_id', state.id, 'text', coalesce(answer.piece, '')) end)), '[]')
       from jsonb_to_recordset(followed) as f (
-               id uuid, at timestamptz, after uuid, session_id uuid, session_at timestamptz, turn_id uuid, characters integer)
+               id uuid, at timestamptz, after uuid, session_id uuid, session_at timestamptz, turn_id uuid, characters integer, present jsonb)
       join public.conversations c on c.id = f.id
      cross join lateral (
                select private.messages_after(f.id, coalesce(f.at, '-infinity'),
@@ -140,9 +142,10 @@ as $$
                  from public.turns t
                 where t.session_id = state.id
                   and t.status = 'active') answer on true
-     where said.messages is not null or state.is_new or answer.piece is not null or answer.turn_id is distinct from f.turn_id;
+     cross join lateral (select private.present_members(f.id) as members offset 0) present
+     where present.members <> coalesce(f.present, '[]') or said.messages is not null or state.is_new or answer.piece is not null or answer.turn_id is distinct from f.turn_id;
 $$;
-comment on function private.conversation_changes is 'What is new in conversations [{id, at, after, session_id, session_at, turn_id, characters}] since what is known of each: [{id, messages, more, assigned {session: [member, key]}, session, session_at, turn {turn_id, session_id, text}}], only those with news.';
+comment on function private.conversation_changes is 'What is new in conversations [{id, at, after, session_id, session_at, turn_id, characters, present}] since what is known of each: [{id, messages, more, assigned {session: [member, key]}, session, session_at, present, turn {turn_id, session_id, text}}], only those with news.';
 
 create function private.longest_write()
     returns interval language plpgsql immutable parallel safe set search_path = ''

@@ -68,9 +68,7 @@ declare
 begin
     return query
     with found as materialized (
-        select a.word, f.id, count(*) over (partition by a.word) as frequency
-          from unnest(asked) a (word)
-         cross join lateral (
+        select array(
             select m.id
               from public.memories m
              where private.word_keys(m.workspace_id, tsvector_to_array(m.words)) @> private.word_keys(scope.workspace_id, array[a.word])
@@ -83,13 +81,17 @@ begin
                and (kinds is null or m.kind = any (kinds))
                and (since is null or m.valid_from >= since)
                and (until is null or m.valid_from < until)
-             limit most) f
+             limit most) as ids
+          from unnest(asked) a (word)
+    ), weighted as materialized (
+        select f.ids, 1.0 / nullif(cardinality(f.ids), 0) as weight from found f
     )
-    select f.id
-      from found f
-     group by f.id
+    select i.id
+      from weighted w
+     cross join unnest(w.ids) i (id)
+     group by i.id
      -- The rarest words first: a word of every memory says nothing.
-     order by sum(1.0 / f.frequency) desc, f.id
+     order by sum(w.weight) desc, i.id
      limit hits;
 end;
 $$;
@@ -101,10 +103,12 @@ create function private.recall_candidates(
     returns uuid[] language plpgsql stable set search_path = ''
 as $$
 declare
-    -- Comparing so many takes about 15 ms.
-    small constant integer := 2000;
-    seeds constant integer := greatest(100, 2 * hits);
-    ids   uuid[]           := array(select private.memories_in_scope(scope, small + 1, kinds, since, until));
+    -- So many are compared without choosing.
+    small    constant integer := 2000;
+    seeds    constant integer := greatest(100, 2 * hits);
+    ids      uuid[]           := array(select private.memories_in_scope(scope, small + 1, kinds, since, until));
+    around   uuid[]           := '{}';
+    frontier uuid[];
 begin
     if cardinality(ids) <= small then
         return ids;
@@ -114,25 +118,29 @@ begin
            || array(select private.memories_with_words(scope, asked, seeds, kinds, since, until))
            || case when embedding is not null
                    then array(select private.nearest_memories(scope, embedding, seeds, kinds, since, until)) end;
+    ids      := array(select distinct i.id from unnest(ids) i (id));
+    frontier := ids;
     for step in 1..2 loop
-        ids := array(select i.id from unnest(ids) i (id)
-                      union
-                     select m.previous_id from public.memories m where m.id = any (ids) and m.previous_id is not null
-                      union
-                     select m.id from public.memories m where m.previous_id = any (ids));
+        frontier := array(select m.previous_id from public.memories m where m.id = any (frontier) and m.previous_id is not null
+                           union
+                          select m.id from public.memories m where m.previous_id = any (frontier)
+                          except
+                          select i.id from unnest(ids || around) i (id));
+        around   := around || frontier;
     end loop;
-    return array(select m.id
-                   from public.memories m
-                  where m.id = any (ids)
-                    and m.workspace_id = scope.workspace_id
-                    and (scope.scope_ids is null or m.scope_id = any (scope.scope_ids))
-                    and (scope.persona_id is null or m.persona_id is null or m.persona_id = scope.persona_id)
-                    and (scope.includes_internal or not m.internal)
-                    and m.superseded_by is null
-                    and (m.expires_at is null or m.expires_at > now())
-                    and (kinds is null or m.kind = any (kinds))
-                    and (since is null or m.valid_from >= since)
-                    and (until is null or m.valid_from < until));
+    -- The others are of the scope: they have passed the same conditions.
+    return ids || array(select m.id
+                          from public.memories m
+                         where m.id = any (around)
+                           and m.workspace_id = scope.workspace_id
+                           and (scope.scope_ids is null or m.scope_id = any (scope.scope_ids))
+                           and (scope.persona_id is null or m.persona_id is null or m.persona_id = scope.persona_id)
+                           and (scope.includes_internal or not m.internal)
+                           and m.superseded_by is null
+                           and (m.expires_at is null or m.expires_at > now())
+                           and (kinds is null or m.kind = any (kinds))
+                           and (since is null or m.valid_from >= since)
+                           and (until is null or m.valid_from < until));
 end;
 $$;
 comment on function private.recall_candidates is 'The memories that a recall compares: all of a small scope; of a large one, those with the rarest words, the nearest ones, and two turns around each.';
@@ -141,8 +149,8 @@ create function private.date_words(query text[])
     returns text[] language plpgsql immutable set search_path = ''
 as $$
 declare
-    months constant text[] := array(select (ts_lexize('pg_catalog.english_stem'::regdictionary, to_char(make_date(2000, n, 1), 'FMmonth')))[1]
-                                      from generate_series(1, 12) n);
+    -- Without their English endings, as words are compared.
+    months constant text[] := '{januari,februari,march,april,may,june,juli,august,septemb,octob,novemb,decemb}';
     named  constant text[] := array(select w.word from unnest(query) w (word) where w.word = any (months));
     years  constant text[] := array(select w.word from unnest(query) w (word) where w.word ~ '^(19|20)\d\d$');
 begin
@@ -169,43 +177,43 @@ comment on function private.date_match is 'The share of a question''s date that 
 
 create function private.score_memories(ids uuid[], query text, embedding jsonb, hits integer, min_score real)
     returns table (id uuid, kind text, content text, valid_from timestamptz, score real, reasons jsonb)
-    language plpgsql stable set search_path = ''
+    language plpgsql stable
+    -- Making a plan for each call takes longer than comparing a few dozen memories.
+    set plan_cache_mode = force_generic_plan set search_path = ''
 as $$
 declare
-    asked    constant text[] := tsvector_to_array(private.memory_words(query));
-    -- Of the words that name a speaker, only that they do counts.
-    speakers constant text[] := array(
-        select s.speaker
-          -- Distinct first: a dialogue has few speakers.
-          from (select distinct m.speaker from public.memories m where m.id = any (ids) and m.speaker is not null offset 0) s
-         where tsvector_to_array(private.memory_words(s.speaker)) && asked);
-    words    constant text[] := array(
-        select a.word
-          from unnest(asked) a (word)
-         where a.word <> all (coalesce((select array_agg(w.word)
-                                          from unnest(speakers) s (speaker), unnest(tsvector_to_array(private.memory_words(s.speaker))) w (word)), array[]::text[])));
-    dates    constant text[] := private.date_words(asked);
+    asked constant text[] := tsvector_to_array(private.memory_words(query));
+    dates constant text[] := private.date_words(asked);
 begin
     return query
     with asked_words as materialized (
-        select w.word, ('''' || replace(replace(w.word, '\', '\\'), '''', '''''') || '''')::tsquery as found from unnest(words) w (word)
+        select w.word, ('''' || replace(replace(w.word, '\', '\\'), '''', '''''') || '''')::tsquery as found from unnest(asked) w (word)
     ), compared as materialized (
-        select m.id, m.scope_id, m.session_id, m.previous_id, m.valid_from, m.importance,
+        select m.id, m.scope_id, m.session_id, m.previous_id, m.valid_from, m.importance, m.speaker,
                array(select w.word from asked_words w where m.words @@ w.found) as words,
                s.similarity,
-               m.speaker = any (speakers) as is_named,
                right(rtrim(m.content), 1) in ('?', '？', '؟') as is_question,
                case when cardinality(dates) > 0 then private.date_match(dates, m.valid_from) else 0 end as date_match
           from public.memories m
           left join private.memory_similarities(ids, embedding) s on s.memory_id = m.id
          where m.id = any (ids)
+    ), speakers as materialized (
+        select s.speaker, n.words
+          -- Distinct first: a dialogue has few speakers.
+          from (select distinct c.speaker from compared c where c.speaker is not null offset 0) s
+         cross join lateral (select tsvector_to_array(private.memory_words(s.speaker)) as words offset 0) n
+         where n.words && asked
     ), rarity as materialized (
         select f.word, ln(1 + (cardinality(ids) - count(*) + 0.5) / (count(*) + 0.5)) as weight
           from compared c
          cross join unnest(c.words) f (word)
+         -- Of the words that name a speaker, only that they do counts.
+         where f.word not in (select unnest(s.words) from speakers s)
          group by f.word
-    ), worded as (
+    -- Materialized: what a window compares would be computed again for each of its rows.
+    ), worded as materialized (
         select c.*,
+               c.speaker in (select s.speaker from speakers s) as is_named,
                coalesce((select sum(r.weight) from rarity r where r.word = any (c.words))
                         / nullif((select sum(r.weight) from rarity r), 0), 0) as lexical
           from compared c
@@ -219,11 +227,11 @@ begin
                     then lead(w.lexical, 2) over chain else 0 end as after_that
           from worded w
         window chain as (partition by w.scope_id, w.session_id order by w.valid_from, w.id)
-    ), scored as (
+    ), scored as materialized (
         select l.*,
                (0.3 * (l.lexical + 0.5 * l.before + 0.3 * l.before_that + 0.2 * l.after + 0.2 * l.after_that)
                 -- One without a vector is taken for an average one.
-                + 0.7 * coalesce(l.similarity, avg(l.similarity) over (), 0)
+                + 0.7 * coalesce(l.similarity, (select avg(c.similarity) from compared c), 0)
                 + 0.08 * coalesce(l.is_named, false)::integer
                 - 0.1 * l.is_question::integer
                 + 0.4 * l.date_match
@@ -238,7 +246,7 @@ begin
     )
     select m.id, m.kind, m.content, m.valid_from, s.score,
            jsonb_strip_nulls(jsonb_build_object(
-               'words', nullif(to_jsonb(s.words), '[]'),
+               'words', nullif(to_jsonb(array(select w.word from unnest(s.words) w (word) where w.word in (select r.word from rarity r))), '[]'),
                'similarity', round(s.similarity::numeric, 3),
                'neighbour', nullif(s.before + s.before_that + s.after + s.after_that > 0, false),
                'speaker', case when s.is_named then m.speaker end,

@@ -278,6 +278,17 @@ as $$
 $$;
 comment on function private.describe_latency is 'Count, average and percentiles of a histogram in milliseconds; null if it is empty.';
 
+create function private.describe_turns(counts jsonb)
+    returns jsonb language sql immutable set search_path = ''
+as $$
+    select jsonb_build_object('failures', t.failures, 'response_p50_ms', l.latency -> 'p50', 'response_p95_ms', l.latency -> 'p95')
+      from (select coalesce(jsonb_object_agg(substr(e.key, 9), e.value) filter (where e.key like 'failure.%'), '{}') as failures,
+                   coalesce(jsonb_object_agg(substr(e.key, 10), e.value) filter (where e.key like 'response.%'), '{}') as histogram
+              from jsonb_each(counts) e) t
+     cross join lateral (select private.describe_latency(0, t.histogram) as latency) l;
+$$;
+comment on function private.describe_turns is 'The failures by their code, and the percentiles of the responses, of counts as session_stats_daily has them.';
+
 create function private.count_active_sessions(workspace_id uuid, own uuid[], filters jsonb)
     returns bigint language sql stable set search_path = ''
 as $$
@@ -291,6 +302,18 @@ as $$
        and (filters ->> 'channel' is null or s.channel = filters ->> 'channel');
 $$;
 comment on function private.count_active_sessions is 'How many of a workspace''s sessions, or of own sessions, are active.';
+
+create function private.uncounted_days(workspace_id uuid)
+    returns datemultirange language sql stable set search_path = ''
+as $$
+    select range_agg(d.days)
+      from (select daterange(private.stats_counted_until(), 'infinity', '[]') as days
+             union all
+            select daterange(m.day, m.day, '[]')
+              from private.marked_days(array(
+                       select m from private.session_stats_marks m where m.workspace_id = uncounted_days.workspace_id)) m) d;
+$$;
+comment on function private.uncounted_days is 'The days of a workspace that are not counted yet, or whose count is out of date: they are counted on request.';
 
 create function private.session_stats(workspace_id uuid, filters jsonb)
     returns jsonb language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan set jit = off
@@ -310,16 +333,7 @@ declare
     live           datemultirange   := case when first_day <= last_day then datemultirange(daterange(first_day, last_day, '[]')) else '{}' end;
     stats          jsonb;
 begin
-    -- Days counted now: those that are not counted yet and those that are marked; for own sessions, all.
-    if whole then
-        live := live * (
-            select range_agg(d.days)
-              from (select daterange(private.stats_counted_until(), 'infinity', '[]') as days
-                     union all
-                    select daterange(m.day, m.day, '[]')
-                      from private.marked_days(array(
-                               select m from private.session_stats_marks m where m.workspace_id = session_stats.workspace_id)) m) d);
-    end if;
+    live := case when whole then live * private.uncounted_days(workspace_id) else live end;
     with counted as materialized (
         select c.* from private.count_sessions(session_stats.workspace_id, live, own) c
     ), days as not materialized (
@@ -359,15 +373,19 @@ begin
                    and f.sessions > 0) f
          where f.place <= 100
          group by f.level
+    ), keys as materialized (
+        select d.day, e.key, sum(e.value::bigint) as n
+          from days d
+         cross join lateral jsonb_each_text(d.counts) e
+         where d.part <= last_part
+         group by d.day, e.key
     ), maps as (
         select '{"status": {}, "step": {}, "turn": {}, "failure": {}}' || coalesce(jsonb_object_agg(m.measure, m.map), '{}') as of
           from (select split_part(e.key, '.', 1) as measure, jsonb_object_agg(substr(e.key, strpos(e.key, '.') + 1), e.n) as map
-                  from (select e.key, sum(e.value::bigint) as n
-                          from days d
-                         cross join lateral jsonb_each_text(d.counts) e
-                         where d.part <= last_part
-                         group by e.key) e
+                  from (select k.key, sum(k.n) as n from keys k group by k.key) e
                  group by 1) m
+    ), day_maps as (
+        select k.day, jsonb_object_agg(k.key, k.n) as counts from keys k group by k.day
     )
     select jsonb_build_object(
                'sessions', jsonb_build_object(
@@ -379,8 +397,10 @@ begin
                'funnel', a.funnel,
                'by_persona', coalesce((select l.parts from largest l where l.level = 'persona'), '[]'),
                'by_space', coalesce((select l.parts from largest l where l.level = 'space'), '[]'),
-               'by_day', (select coalesce(jsonb_agg(jsonb_build_object('day', f.day) || f.part || f.funnel order by f.day), '[]')
-                            from (select f.* from figures f where f.level = 'day' order by f.day desc limit 366) f))
+               'by_day', (select coalesce(jsonb_agg(jsonb_build_object('day', f.day) || f.part || f.funnel
+                                                    || private.describe_turns(coalesce(k.counts, '{}')) order by f.day), '[]')
+                            from (select f.* from figures f where f.level = 'day' order by f.day desc limit 366) f
+                            left join day_maps k on k.day = f.day))
       into stats
       from figures a
      cross join maps m

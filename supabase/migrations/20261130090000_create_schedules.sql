@@ -104,6 +104,7 @@ select cron.schedule('switchboard-prune',        '45 3 * * *', $$
     delete from public.rate_limits where window_started_at < now() - interval '1 day';
     delete from private.reads where window_started_at < now() - interval '1 day';
     delete from private.open_streams where ends_at < now();
+    delete from private.presences where ends_at < now();
     delete from public.invitations where expires_at < now() - interval '30 days';
     delete from public.memories where expires_at < now() - interval '1 day';
 $$);

@@ -62,36 +62,44 @@ as $$
 $$;
 comment on function private.schedule_findings is 'Schedules that do not run as they should, and the names of secrets that they need and Vault lacks.';
 
-create function private.work_findings(idle_hours integer)
+create function private.work_findings(idle_hours integer, only_workspace uuid default null)
     returns table (name text, example text) language sql stable set search_path = ''
 as $$
     -- Each takes much longer than the sweep or the worker that should have dealt with it.
     select 'turns_stuck', t.id::text
       from public.turns t
      where t.status = 'active' and t.lease_until < now() - interval '5 minutes'
+       and t.workspace_id = coalesce(only_workspace, t.workspace_id)
     union all
     select 'sessions_stuck', s.id::text
       from public.workspaces w
       join public.sessions s on s.workspace_id = w.id
      where coalesce(w.session_timeout_hours, idle_hours) > 0
+       and w.id = coalesce(only_workspace, w.id)
        and s.status in ('active', 'paused')
        and s.last_activity_at < now() - make_interval(hours => coalesce(w.session_timeout_hours, idle_hours) + 12)
        and not exists (select from public.turns t where t.session_id = s.id and t.status = 'active')
     union all
-    select 'jobs_dead', j.id::text from public.workspaces w join public.jobs j on j.workspace_id = w.id and j.status = 'dead'
+    select 'jobs_dead', j.id::text
+      from public.workspaces w
+      join public.jobs j on j.workspace_id = w.id and j.status = 'dead'
+     where w.id = coalesce(only_workspace, w.id)
     union all
     select 'jobs_waiting', j.id::text
       from public.workspaces w
       join public.jobs j on j.workspace_id = w.id and j.status = 'queued'
      where j.next_attempt_at < now() - interval '15 minutes'
+       and w.id = coalesce(only_workspace, w.id)
     union all
     select 'jobs_waiting', j.id::text
       from public.jobs j
      where j.status = 'running' and j.lease_until < now() - interval '15 minutes'
+       and j.workspace_id = coalesce(only_workspace, j.workspace_id)
     union all
     select 'workspaces_unarchived', w.id::text
       from public.workspaces w
-     where exists (select
+     where w.id = coalesce(only_workspace, w.id)
+       and exists (select
                      from public.sessions s
                     where s.workspace_id = w.id
                       and s.status in ('completed', 'failed', 'timeout', 'cancelled')
@@ -102,12 +110,14 @@ as $$
     select 'transcripts_waiting', q.session_id::text
       from public.archive_queue q
      where q.queued_at < now() - interval '1 day'
+       and q.workspace_id = coalesce(only_workspace, q.workspace_id)
     union all
     select 'workspaces_without_owner', w.id::text
       from public.workspaces w
-     where not exists (select from public.workspace_members m where m.workspace_id = w.id and m.role = 'owner');
+     where only_workspace is null
+       and not exists (select from public.workspace_members m where m.workspace_id = w.id and m.role = 'owner');
 $$;
-comment on function private.work_findings is 'Turns, sessions, jobs and workspaces that something should have dealt with. Sessions time out after so many idle hours where their workspace sets none.';
+comment on function private.work_findings is 'Turns, sessions, jobs and workspaces that something should have dealt with, of all workspaces or of one. Sessions time out after so many idle hours where their workspace sets none.';
 
 create function private.catalogue_findings()
     returns table (name text, example text) language sql stable set search_path = ''
@@ -232,5 +242,55 @@ begin
 end;
 $$;
 comment on function public.check_health is 'What is not as it should be: {checks: [{name, found, examples}], migrations: {version: md5 of its statements}}. For the service role.';
+
+create function public.workspace_health(workspace_id uuid, idle_hours integer default 24)
+    returns jsonb language plpgsql stable security definer set search_path = ''
+as $$
+declare
+    checks constant text[] := array[
+        'schedules_missing', 'schedules_late', 'schedules_failing', 'addresses_missing', 'turns_stuck', 'sessions_stuck',
+        'jobs_dead', 'jobs_waiting', 'workspaces_unarchived', 'transcripts_waiting'];
+begin
+    if workspace_id not in (select private.member_workspaces()) then
+        raise sqlstate 'PT404' using message = 'workspace_not_found';
+    elsif workspace_id not in (select private.admin_workspaces()) then
+        raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
+    end if;
+    return jsonb_build_object(
+        'checks', (
+            with findings as (
+                -- Which secrets Vault has is for operators: of those that it lacks only the number is told.
+                select f.name, nullif(f.example, case f.name when 'addresses_missing' then f.example end) as example
+                  from private.schedule_findings() f
+                union all
+                select f.name, f.example from private.work_findings(idle_hours, workspace_id) f
+            ), counted as (
+                select f.name, count(*) as found,
+                       (array_agg(f.example order by f.example) filter (where f.example is not null))[1:5] as examples
+                  from findings f
+                 group by f.name
+            )
+            select jsonb_agg(jsonb_build_object('name', c.name, 'found', coalesce(n.found, 0), 'examples', coalesce(to_jsonb(n.examples), '[]'))
+                             order by c.place)
+              from unnest(checks) with ordinality c (name, place)
+              left join counted n on n.name = c.name),
+        'schedules', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'name', j.jobname, 'schedule', j.schedule, 'active', j.active, 'last_run_at', last.start_time,
+                       'last_status', last.status,
+                       'next_run_at', case when j.active then date_trunc('second', last.start_time) + private.schedule_interval(j.schedule) end)
+                       order by j.jobname), '[]')
+              from cron.job j
+              left join lateral (select d.start_time, d.status
+                                   from cron.job_run_details d
+                                  where d.jobid = j.jobid
+                                  order by d.runid desc
+                                  limit 1) last on true
+             where j.jobname like 'switchboard-%'));
+end;
+$$;
+comment on function public.workspace_health is 'What is not as it should be, as far as it concerns a workspace: {checks: [{name, found, examples}], schedules: [{name, schedule, active, last_run_at, last_status, next_run_at}]}; the schedules are the deployment''s. For its owners and admins.';
+
+grant execute on function public.workspace_health to authenticated;
 
 grant execute on function public.check_health to service_role;

@@ -3,6 +3,33 @@ set lock_timeout = '5s';
 set statement_timeout = '60s';
 set check_function_bodies = off;
 
+-- Who may see answer templates: members. Owners and admins change them through the functions, which enter to manage.
+
+grant select on public.answer_templates to authenticated;
+grant select, insert, update, delete on public.answer_templates to switchboard;
+grant all on public.answer_templates to service_role;
+
+create policy "Members read their workspace's answer templates"
+    on public.answer_templates for select to authenticated
+    using (workspace_id in (select private.member_workspaces()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.answer_templates for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it manages"
+    on public.answer_templates for insert to switchboard
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard changes the workspace it manages"
+    on public.answer_templates for update to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid)
+    with check (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
+create policy "Switchboard deletes in the workspace it manages"
+    on public.answer_templates for delete to switchboard
+    using (workspace_id = nullif((select current_setting('switchboard.managed_workspace_id', true)), '')::uuid);
+
 -- Who may see API keys: members, who see what a key did. No role reads the hashes; the functions that check them are definers.
 
 grant select (id, workspace_id, name, role, prefix, created_by, created_at, expires_at, last_used_at, revoked_at)
@@ -291,6 +318,29 @@ grant select on public.contacts_without_session to authenticated, service_role;
 -- Who may read a conversation's messages: the readers of its sessions, each with their own rights.
 
 grant select on public.conversation_messages to authenticated, contact, service_role;
+
+-- Who may see how far a conversation was read: the member who read it.
+
+grant select on public.conversation_reads to authenticated;
+grant select, insert, update on public.conversation_reads to switchboard;
+grant all on public.conversation_reads to service_role;
+
+create policy "Members read their own reads"
+    on public.conversation_reads for select to authenticated
+    using (user_id = (select auth.uid()));
+
+create policy "Switchboard reads the workspace it entered"
+    on public.conversation_reads for select to switchboard
+    using (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard adds to the workspace it entered"
+    on public.conversation_reads for insert to switchboard
+    with check (workspace_id = (select private.entered_workspace()));
+
+create policy "Switchboard changes the workspace it entered"
+    on public.conversation_reads for update to switchboard
+    using (workspace_id = (select private.entered_workspace()))
+    with check (workspace_id = (select private.entered_workspace()));
 
 -- Who may see conversations: admins and owners, the user whose it is, the agent it is assigned to, and the contact whose
 -- token is for it.
@@ -1293,6 +1343,10 @@ create policy "Switchboard changes the workspace it entered"
     on public.turns for update to switchboard
     using (workspace_id = (select private.entered_workspace()))
     with check (workspace_id = (select private.entered_workspace()));
+
+-- Who may see deliveries: admins and owners; the view reads its tables with its reader's rights.
+
+grant select on public.webhook_deliveries to authenticated, service_role;
 
 -- Who may see which steps a session took: the members who see the session.
 

@@ -84,7 +84,7 @@ create index sessions_assigned_user_id_idx
  on public.sessions (assigned_user_id, workspace_id, created_at, id) include (conversation_id) where assigned_user_id is not null;
 create index sessions_opened_by_key_id_idx
  on public.sessions (opened_by_key_id, workspace_id, created_at, id) include (conversation_id) where opened_by_key_id is not null;
-create index sessions_last_activity_at_idx on public.sessions (last_activity_at);
+create index sessions_last_activity_at_idx on public.sessions (workspace_id, last_activity_at);
 create index sessions_archivable_idx on public.sessions (workspace_id, ended_at)
     where status in ('completed', 'failed', 'timeout', 'cancelled');
 create index sessions_created_at_idx on public.sessions (workspace_id, created_at, id);

@@ -62,7 +62,25 @@ select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contac
                       'object', format('workspace=%s/month=%s/%s.parquet', a.workspace_id, to_char(a.month, 'YYYY-MM'), a.object_id))
              from public.session_archives a
             where a.session_id = s.id
-              and a.is_current) end as archive
+              and a.is_current) end as archive,
+       (select jsonb_build_object('id', m.id, 'role', m.role, 'text', left(m.text, 200), 'created_at', m.created_at)
+          from public.messages m
+         where m.session_id = s.id
+         order by m.created_at desc, m.id desc
+         limit 1) as last_message,
+       case when (select private.reading_member()) is not null then (
+           select s.last_activity_at > r.until and exists (
+                      select
+                        from public.messages m
+                       where m.session_id = s.id
+                         and m.created_at > r.until
+                         and m.role in ('contact', 'user')
+                         and m.user_id is distinct from (select private.reading_member()))
+             from (select greatest(now() - (select private.unread_window()),
+                                   (select c.read_at
+                                      from public.conversation_reads c
+                                     where c.user_id = (select private.reading_member())
+                                       and c.conversation_id = s.conversation_id)) as until) r) end as unread
   from public.sessions s;
 comment on view public.session_details is 'Sessions with the names and objects that belong to them, for members. A column is null where its source is hidden from the reader.';
 comment on column public.session_details.proof is 'Whether its contact has proven who they are, or only typed it; null on the owner''s side.';
@@ -71,6 +89,8 @@ comment on column public.session_details.error_message is 'Why it failed: the re
 comment on column public.session_details.live is 'Neither ended nor archived: active or paused.';
 comment on column public.session_details.archive is 'Where an archived session is stored; null: not yet.';
 comment on column public.session_details.proposal is 'The newest one.';
+comment on column public.session_details.last_message is 'The newest one: {id, role, text, created_at} with the beginning of its text.';
+comment on column public.session_details.unread is 'Whether it has an incoming message that the member has not read; null for API keys and operators.';
 
 create view public.contact_session_details with (security_invoker = true) as
 select s.id, s.workspace_id, s.conversation_id, s.status, s.persona_id, s.contact_id, s.user_id,
@@ -224,6 +244,33 @@ end;
 $$;
 comment on function public.search_sessions is 'The sessions of a workspace with these words in a message, this tag and one of these external ids, as far as they are given; for its owners and admins. Refused with too_many_matches if no condition narrows them down: then session_details is read in its order, filtered by messages and tags.';
 
+create function public.unread_sessions(workspace_id uuid)
+    returns setof public.sessions language plpgsql stable set search_path = ''
+as $$
+declare
+    reader constant uuid        := private.reading_member();
+    oldest constant timestamptz := now() - private.unread_window();
+begin
+    if reader is null or workspace_id not in (select private.member_workspaces()) then
+        return;
+    end if;
+    return query
+    select s.*
+      from public.sessions s
+      left join public.conversation_reads r on r.user_id = reader and r.conversation_id = s.conversation_id
+     where s.workspace_id = unread_sessions.workspace_id
+       and s.last_activity_at > oldest
+       and s.last_activity_at > coalesce(r.read_at, oldest)
+       and exists (select
+                     from public.messages m
+                    where m.session_id = s.id
+                      and m.created_at > greatest(r.read_at, oldest)
+                      and m.role in ('contact', 'user')
+                      and m.user_id is distinct from reader);
+end;
+$$;
+comment on function public.unread_sessions is 'The sessions of a workspace with an incoming message that the calling member has not read, of those that the member sees.';
+
 create function public.session_events(session_id uuid)
     returns table (at timestamptz, event text, actor_id uuid, code text, step text, object_id uuid, reason text)
     language plpgsql
@@ -317,5 +364,5 @@ grant execute on function
     to authenticated, contact, service_role;
 
 grant execute on function
-    public.search_sessions
+    public.search_sessions, public.unread_sessions
     to authenticated;

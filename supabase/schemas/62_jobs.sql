@@ -77,6 +77,25 @@ select j.id, j.workspace_id, j.kind, j.status, j.ordering_key, j.event_id, j.pay
   from public.jobs j;
 comment on view public.job_details is 'Jobs as admins see them. stuck: not done 15 minutes after it was created; waits_for: the first job of its key that must end before.';
 
+create view public.webhook_deliveries with (security_invoker = true) as
+select e.id, e.workspace_id, e.source as provider, e.delivery_key, e.headers, left(e.raw_body, 4000) as body,
+       length(e.raw_body) > 4000 as body_is_cut, e.received_at, e.received_at as created_at, work.status, work.error,
+       coalesce(work.jobs, '[]') as jobs
+  from public.inbound_events e
+  left join lateral (
+           select jsonb_agg(jsonb_build_object('id', j.id, 'kind', j.kind, 'status', j.status) order by j.seq) as jobs,
+                  case
+                      when bool_or(j.status = 'dead') then 'dead'
+                      when bool_or(j.status in ('queued', 'running')) then 'queued'
+                      when bool_or(j.status = 'succeeded') then 'succeeded'
+                      else min(j.status::text)
+                  end as status,
+                  (array_agg(j.last_error order by j.seq desc) filter (where j.status <> 'succeeded' and j.last_error is not null))[1] as error
+             from public.jobs j
+            where j.event_id = e.id) work on true;
+comment on view public.webhook_deliveries is 'Deliveries of providers as admins see them: the beginning of what came, and what became of its jobs.';
+comment on column public.webhook_deliveries.status is 'dead, queued, succeeded or discarded: the worst of its jobs; null: nothing was to be done.';
+
 create function private.end_lost_jobs(moment timestamptz)
     returns void language sql set search_path = ''
 as $$

@@ -80,6 +80,7 @@ insert into private.erase_rules (relation, rule, detail) values
     ('public.spaces',                    'nothing',    'Settings.'),
     ('public.channels',                  'nothing',    'Settings.'),
     ('public.session_templates',         'nothing',    'Settings.'),
+    ('public.answer_templates',          'nothing',    'Settings.'),
     ('public.workflow_transitions',      'nothing',    'Settings.'),
     ('public.event_subscriptions',       'nothing',    'Settings.'),
     ('public.rate_limits',               'deleted',    'Ids and hashed addresses; pruned after a day.'),
@@ -91,6 +92,7 @@ insert into private.erase_rules (relation, rule, detail) values
     ('public.contact_conflicts',         'cascade',    'With either contact.'),
     ('public.tags',                      'cascade',    'With the contact or the session.'),
     ('public.conversations',             'cascade',    'With the contact.'),
+    ('public.conversation_reads',        'cascade',    'With the conversation.'),
     ('public.sessions',                  'deleted',    'In batches.'),
     ('public.session_reasons',           'cascade',    'With the session.'),
     ('public.session_refs',              'cascade',    'With the session.'),
@@ -133,6 +135,7 @@ insert into private.erase_rules (relation, rule, detail) values
     ('private.sweeps',                   'nothing',    'Times.'),
     ('private.wakes',                    'nothing',    'Times.'),
     ('private.reads',                    'expires',    'Ids of conversations and users.'),
+    ('private.presences',                'nothing',    'Ids of conversations and members, for a day at most.'),
     ('private.open_streams',             'expires',    'Ids and hashed addresses, until the stream ends.');
 
 create function private.tombstone(workspace_id uuid, word text)

@@ -79,9 +79,7 @@ def count(rows: Rows, filters: JSON, mine: Callable[[Row], bool], *, whole: bool
         "turns": {
             "total": len(turns),
             "by_status": Counter(turn["status"] for turn in turns),
-            "failures": Counter(
-                turn["error_code"] or "unknown" for turn in turns if turn["status"] in ("failed", "timeout")
-            ),
+            "failures": _failures(turns),
         },
         "response_ms": _responses(turns),
         "first_token_ms": [turn["first_token_ms"] for turn in turns if turn["first_token_ms"] is not None],
@@ -92,7 +90,7 @@ def count(rows: Rows, filters: JSON, mine: Callable[[Row], bool], *, whole: bool
             {
                 "day": day.isoformat(),
                 **{stage: found.count(day) for stage, found in funnel.items()},
-                **_part(rows, [session for session in sessions if _day(session) == day]),
+                **_of_day(rows, [session for session in sessions if _day(session) == day]),
             }
             for day in sorted(days)
         ],
@@ -110,15 +108,28 @@ def compare(said: JSON, expected: JSON) -> None:
             continue
         assert math.isclose(latency["average"], sum(values) / len(values), abs_tol=0.051), name
         for percent in (50, 95):
-            value = values[math.ceil(percent / 100 * len(values)) - 1]
-            assert math.isclose(latency[f"p{percent}"], value, rel_tol=CLOSE, abs_tol=0.051), (name, percent, values)
+            _compare_percentile(latency[f"p{percent}"], values, percent)
     for name in ("by_persona", "by_space"):
         told = {item["id"]: {key: item[key] for key in item if key not in ("id", "name")} for item in said[name]}
         assert told == expected[name], name
         sizes = [item["sessions"] for item in said[name]]
         assert sizes == sorted(sizes, reverse=True)
+    said = said | {"by_day": [dict(day) for day in said["by_day"]]}
+    for day, counted in zip(said["by_day"], expected["by_day"], strict=True):
+        values = sorted(counted.pop("response_values"))
+        for percent in (50, 95):
+            _compare_percentile(day.pop(f"response_p{percent}_ms"), values, percent)
     for name in ("active_now", "sessions", "turns", "funnel", "by_day"):
         assert said[name] == expected[name], (name, said[name], expected[name])
+
+
+def _compare_percentile(said: float | None, values: list[int], percent: int) -> None:
+    if not values:
+        assert said is None
+        return
+    value = values[math.ceil(percent / 100 * len(values)) - 1]
+    assert said is not None
+    assert math.isclose(said, value, rel_tol=CLOSE, abs_tol=0.051), (percent, values)
 
 
 def _text(value: object) -> str | None:
@@ -145,6 +156,15 @@ def _responses(turns: Iterable[Row]) -> list[int]:
         for turn in turns
         if turn["status"] == "completed" and not turn["taken_over"]
     ]
+
+
+def _failures(turns: Iterable[Row]) -> Counter[str]:
+    return Counter(turn["error_code"] or "unknown" for turn in turns if turn["status"] in ("failed", "timeout"))
+
+
+def _of_day(rows: Rows, sessions: list[Row]) -> JSON:
+    turns = [turn for session in sessions for turn in rows.turns[session["id"]]]
+    return _part(rows, sessions) | {"failures": _failures(turns), "response_values": _responses(turns)}
 
 
 def _part(rows: Rows, sessions: list[Row]) -> JSON:

@@ -93,6 +93,9 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
     def sessions(where: str, *values: object, claims: Mapping[str, Any] = OF_OWNER, joined: str = "") -> Call:
         return session_query(claims, f"s.workspace_id = $1 and {where}", WORKSPACE, *values, joined=joined)
 
+    unread = f"select id, created_at from public.unread_sessions('{WORKSPACE}')"
+    unread += f" order by created_at desc, id desc limit {PAGE}"
+
     def session(claims: Mapping[str, Any], view: str = "") -> Call:
         rows = [embedded("turns", "true", 200), embedded("messages", "true", 201)]
         return session_query(claims, "s.id = $1", target["session"], joined=" ".join(rows), view=view)
@@ -128,6 +131,7 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
         "session by id, for its contact": session(with_token, "contact_"),
         "events of a session": Call(OF_OWNER, f"session_events('{target['session']}')"),
         "sessions, newest": sessions("true"),
+        "sessions, unread": Call(OF_OWNER, f"with page as ({unread}) select json_agg(page) from page"),
         "sessions by status": sessions("s.status = any ($2)", ["failed"]),
         "sessions by persona": sessions("s.persona_id = $2", target["persona"]),
         "sessions by contact": sessions("s.contact_id = $2", target["contact"]),

@@ -67,10 +67,10 @@ MOST_ASKED = 24
 """Once for each statement of a call, about; a page alone has fifty rows."""
 
 MOST_TOUCHED = {
-    "sessions, newest": 700,
-    "sessions by status": 700,
-    "sessions by persona": 700,
-    "sessions of the last day": 700,
+    "sessions, newest": 950,
+    "sessions by status": 950,
+    "sessions by persona": 950,
+    "sessions of the last day": 950,
     "contacts, newest": 450,
     "contacts with a rare tag": 520,
 }

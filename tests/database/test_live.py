@@ -37,9 +37,9 @@ async def test_a_poll_says_what_each_reader_may_read_now(desk: Desk) -> None:
     where, nobody = ann["conversation_id"], {"role": "authenticated", "sub": str(uuid4())}
     readers = (holding(ann), holding(ben), *map(own_token, (boss, agent, other)), nobody)
     gone = "conversation_not_found"
-    assert await levels(desk, where, *readers) == ["all", gone, "all", gone, gone, gone]
+    assert await levels(desk, where, *readers) == ["own", gone, "all", gone, gone, gone]
     await desk.assign(boss, ann["session_id"], agent)
-    assert await levels(desk, where, *readers) == ["all", gone, "all", "assigned", gone, gone]
+    assert await levels(desk, where, *readers) == ["own", gone, "all", "assigned", gone, gone]
     assert (await desk.call("follow_conversation", own_token(agent), conversation_id=where))["level"] == "assigned"
     await desk.assign(boss, ann["session_id"], other)
     await desk.admin.execute("update public.contacts set tokens_revoked_at = now() where id = $1", ann["contact_id"])

@@ -35,7 +35,7 @@ class Row:
     ``call`` is an HTTP request, a `switchboard` command, a setting (NAME=value), `n8n` (what it received last) or SQL.
     ``back`` has a value for each path in the answer; a tuple is of values that the list there contains. ``lists`` has
     the ids of all items. ``keep`` names values of the answer for later rows, whose tokens are callers (``by``).
-    ``differs`` says why a row is not what its document says, ``later`` which issue builds what it shows to be absent.
+    ``differs`` says why a row is not what its document says.
     """
 
     where: str
@@ -47,12 +47,6 @@ class Row:
     lists: Sequence[str] | None = None
     keep: Mapping[str, str] = field(default_factory=dict)
     differs: str = ""
-    later: str = ""
-
-
-def absent(where: str, *calls: str, later: str, status: int = 404) -> tuple[Row, ...]:
-    """Rows of what a later issue builds."""
-    return tuple(Row(where, call, {} if call.startswith("P") else None, status=status, later=later) for call in calls)
 
 
 @dataclass
@@ -110,6 +104,8 @@ class Caller:
                     async with asyncio.timeout(3 if method == "GET" else None):
                         async for event in events.read(response):
                             answer[event.name] = event.data
+            elif response.content_type == "text/html":
+                answer = {"page": await response.text()}
             else:
                 answer = json.loads(await response.read() or "null")
                 answer = {"items": answer} if isinstance(answer, list) else answer

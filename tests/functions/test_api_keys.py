@@ -37,7 +37,7 @@ FOR_MEMBERS.sort(key=lambda route: route.name == "replay_job")
 USER_REQUIRED = (403, "user_required")
 FOR_PEOPLE = {
     "create_api_key", "revoke_api_key", "invite_member", "accept_invitation", "take_over_session", "link_session",
-    "add_device_link",
+    "add_device_link", "mark_read", "tell_presence",
 }  # fmt: skip
 """Only a user may use these."""
 

@@ -39,7 +39,7 @@ WITHOUT_BODY = {
     "sessions.complete_session", "sessions.fail_session", "sessions.cancel_session", "sessions.recover_session",
     "sessions.take_over_session", "sessions.hand_back_session", "sessions.note_activity", "contacts.unmerge_contact",
     "contacts.dismiss_conflict", "contacts.add_contact_tag", "contacts.add_session_tag", "contacts.sign_out",
-    "contacts.check_erasure",
+    "contacts.check_erasure", "conversations.mark_read",
     "workspaces.accept_invitation", "workspaces.replace_claim_code",
     "workspaces.test_event_subscription", "workspaces.replay_event_delivery",
     "worker.replay_job", "worker.discard_job", "archive.restore_session", "archive.create_export",
@@ -58,6 +58,7 @@ BODIES: Mapping[str, Any] = {
     "sessions.set_quote": {"status": "declined"},
     "sessions.set_proposal": {"title": "x"},
     "conversations.issue_stream_ticket": {"conversation_id": "{conversation_id}"},
+    "conversations.tell_presence": {"typing": True},
     "contacts.change_contact": {"first_name": "x"},
     "contacts.tag_contact": {"tags": ["vip"]},
     "contacts.tag_session": {"tags": ["vip"]},
@@ -88,6 +89,8 @@ BODIES: Mapping[str, Any] = {
     "workspaces.change_device_link": {"status": "revoked"},
     "workspaces.create_template": {"name": "x"},
     "workspaces.change_template": {"name": "x"},
+    "workspaces.create_answer_template": {"name": "x", "text": "x"},
+    "workspaces.change_answer_template": {"name": "x"},
     "workspaces.add_transition": {"workflow": "charter", "to_step": "x"},
     "workspaces.create_event_subscription": {"url": "https://example.com/", "event_types": ["contact.merged"]},
     "workspaces.change_event_subscription": {"enabled": False},
@@ -120,6 +123,8 @@ class Belongings:
         heard = (await Visitor(client, workspace.space_id).say("hello"))[0].data
         session, trip = heard["session_id"], f"TRIP{uuid4().hex[:8]}"
         template = await owner.done("POST", f"/workspaces/{workspace.id}/session-templates", {"name": "Theirs"})
+        text = {"name": "Theirs", "text": "x"}
+        answer = await owner.done("POST", f"/workspaces/{workspace.id}/answer-templates", text)
         invitation = {"email": f"{uuid4()}@people.test", "role": "agent"}
         invited = await owner.done("POST", f"/workspaces/{workspace.id}/invitations", invitation)
         made = await workspace.row(
@@ -162,6 +167,7 @@ class Belongings:
         places = {"space_id": workspace.space_id, "app_id": workspace.landing_id, "persona_id": workspace.persona_id}
         ids |= {name: str(value) for name, value in (places | {"workspace_id": workspace.id}).items()}
         ids |= {"user_id": str(owner.id), "template_id": template["id"], "invitation_id": invited["id"]}
+        ids["answer_template_id"] = answer["id"]
         return cls(ids | made | {"trip_id": trip})
 
     def nothing(self) -> "Belongings":

@@ -149,6 +149,8 @@ async def test_every_message_has_a_caller_and_needs_no_session(
         assert response.headers["X-Request-Id"] == "a-request-id"
         assert "mcp-session-id" not in response.headers
         assert (await response.json())["result"]["structuredContent"]["status"] == "completed"
+    # A notification has no id, and null is none of a request.
+    assert await key.refused("POST", "/mcp", message | {"id": None}) == (422, "invalid_body")
     # Half of a pair of surrogates is no text.
     broken = message | {"params": call | {"arguments": {"message": "\ud83d"}}}
     async with client.post("/mcp", json=broken, headers=headers) as response:

@@ -73,7 +73,8 @@ BESIDES = {
         workspaces.settings
     """,
     "conversations": f"""
-        {TURNS} {SESSIONS} auth.stream_tickets conversations conversations.history conversations.hub
+        {TURNS} {SESSIONS} auth.stream_tickets conversations conversations.history conversations.reads conversations.hub
+        conversations.presence
         conversations.stream conversations.tickets conversations.workspace_stream database.listening database.paging
         database.queries devices devices.session_links fields.tags http.batch_queue http.streaming sessions.models
     """,
@@ -93,10 +94,10 @@ BESIDES = {
     "workspaces": f"""
         {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration devices devices.device_links
         devices.device_sessions devices.session_links fields.identities jobs jobs.queue outbound outbound.addresses
-        personas personas.text sessions.session_templates webhooks webhooks.event_deliveries webhooks.event_sender
+        personas personas.text sessions.answer_templates sessions.session_templates webhooks webhooks.event_deliveries webhooks.event_sender webhooks.received
         webhooks.event_subscriptions workflow.workflow_transitions workspaces workspaces.api_keys workspaces.channels
         workspaces.invitations workspaces.looks workspaces.members workspaces.personas workspaces.secrets
-        workspaces.retention workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
+        workspaces.health workspaces.retention workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
         fields.tags imports imports.batches imports.imports imports.items
     """,
 }

@@ -207,6 +207,16 @@ change_sessions_status(array[sessions.c, sessions.b]::uuid[], 'paused') | code \
     | *: session_not_found session_not_found; for_B for_C two_at_one: forbidden session_not_found; \
       for_agent for_admin for_owner for_admin_2: None session_not_found
 change_sessions_status(array[sessions.guest]::uuid[], 'cancelled') | code | *: session_not_found; for_sees: None
+set_presence(conversations.{a,guest,c}, true, true) \
+    | *: conversation_not_found; for_admins: ok; for_admin_keys: user_required
+set_presence(conversations.b, false, false) \
+    | *: conversation_not_found; for_members: ok; for_keys: user_required
+mark_conversation_read(conversations.{a,guest,c}) \
+    | *: conversation_not_found; for_admins: ok; for_admin_keys: user_required
+mark_conversation_read(conversations.b, messages.b) \
+    | *: conversation_not_found; for_members: ok; for_keys: user_required
+mark_conversation_read(conversations.a, messages.b) \
+    | *: conversation_not_found; for_admins: message_not_found; for_admin_keys: user_required
 take_over_session(sessions.{b,guest,c}) | work; for_working_keys: user_required
 hand_back_session(sessions.{b,c}) | work
 say_as_member(sessions.{b,c}, 'Hello') | work=not_taken_over
@@ -317,8 +327,11 @@ public.search_words('Café')::text | value | *: 'cafe'
 [contact authenticated]
 # The conversation of a contact is the token's, and no user has an active turn.
 read_active_turn(spaces.{one,two}, 'main') | turn.turn_id | *: None; A: a; B: b; C: c
-follow_conversation(conversations.{a,guest,agent,c}) | level | see=all
-follow_conversation(conversations.b) | level | see=all; agent: assigned
+follow_conversation(conversations.a) | level | see=all; A: own
+follow_conversation(conversations.c) | level | see=all; C: own
+follow_conversation(conversations.guest) | level | see=all; guest: own
+follow_conversation(conversations.agent) | level | see=all; agent: own; agent_key: conversation_not_found
+follow_conversation(conversations.b) | level | see=all; B: own; agent: assigned
 follow_conversation(conversations.a) | messages.id | see=a
 follow_conversation(conversations.a_arrival) | messages.id | see=a_arrival
 follow_conversation(conversations.b) | messages.id | see=b b_old b_old_answer; agent: b
@@ -333,6 +346,12 @@ read_current_conversation() | conversation_id | *: None; guest: guest; agent: ag
 (public.search_sessions(workspaces.one, 'text')).id | value \
     | *: forbidden; admin owner: a a_arrival agent b b_old guest
 (public.search_sessions(workspaces.two, external_ids => '{trip-c}')).id | value | *: forbidden; admin_2: c
+
+workspace_health(workspaces.{one,two}) | *: workspace_not_found; agents: forbidden; admins: ok
+# What the member sees, without what the member wrote.
+(public.unread_sessions(workspaces.one)).id | value \
+    | *: none; agent: b; admin owner: a a_arrival b guest agent; keys: none
+(public.unread_sessions(workspaces.two)).id | value | *: none; admin_2: c; key_two: none
 
 [contact authenticated service_role]
 # The workflow of a session is for members and operators.
@@ -424,6 +443,10 @@ delete_persona(personas.well_one) | own
 delete_persona(personas.{one,two}) | own=persona_in_use
 delete_channel(channels.{one,two}) | manage
 remove_session_template(session_templates.{one,two}) | manage
+create_answer_template(workspaces.{one,two}, '{"name": "x", "text": "x"}') | id | manage=new
+create_answer_template(workspaces.two, '{"name": "two", "text": "x"}') | manage=name_taken
+change_answer_template(answer_templates.{one,two}, '{"text": "x"}') | text | manage=x
+remove_answer_template(answer_templates.{one,two}) | manage
 issue_device_session(workspaces.{one,two}, 'x', 'x') | id | manage=new
 change_device_session(device_sessions.{one,two}, user_id => users.guest) | manage
 change_device_session(device_sessions.{one,two}, 'x') | manage

@@ -40,6 +40,7 @@ personas                       | MMM | one two | name=x | entered; members
 spaces                         | MMM | one two | name=x | entered; members
 channels                       | MMM | one two name=x external_id=x | name=x | entered; members
 session_templates              | MMM | one two name=x | name=x | entered; members
+answer_templates               | MMM | one two name=x shortcut=x | text=x | entered; members
 contacts                       | EEO | old_one old_two | first_name=x | entered; members; contact:; A: a; C: c
 contact_identities             | EEE | a c key=x | value=x | entered; members
 group_participants             | EEO | b d contact_id=contacts.old_~ | role=y | entered; members
@@ -51,6 +52,8 @@ import_refs                    | EOO | one two external_id=x | created_at=NOW | 
 contact_conflicts              | EEO | one two other_contact_id=contacts.group_~ | found_by=x | entered; members
 conversations                  | EEO | a c thread_key=x | created_at=NOW | entered; admins; agent: agent b; \
     guest: guest; A: a; A_typed: a_arrival; B: b; C: c
+conversation_reads             | EEO | a c conversation_id=conversations.chat_one/chat_two | read_at=NOW | entered; \
+    authenticated: ; owner: a; admin_2: c; key_two:
 sessions                       | EEO | b_old c_old | error_message=x | entered; admins; agent: agent b; \
     guest: guest; A: a; A_typed: a_arrival; B: b b_old; C: c c_old
 session_details of sessions    | operators; admin owner: @one; admin_2: @two; agent: agent b
@@ -91,6 +94,7 @@ turn_memories                  | EOO | a c memory_id=memories.a_former/c_former 
 turn_memory_details of turn_memories | operators; admins; agent: agent b
 inbound_events                 | EOO | one two delivery_key=x | raw_body=x | entered; admins
 jobs                           | EEO | queued queued_2 | last_error=x | entered; admins
+webhook_deliveries of inbound_events | operators; admins
 device_links                   | EEO | one two uid=x | uid=y | entered; admins; guest: one two
 device_sessions                | EEO | one two external_id=x | uid=y | entered; admins; guest: one two
 job_details of jobs | operators; admins
@@ -131,6 +135,7 @@ private.erasure_salts          | --- | one two workspace_id=workspaces.~ | salt=
 private.tombstones             | --- | one two hash=\\x02 | erased_at=NOW | none
 private.erase_rules            | --- | one two relation=public.x | detail=y | none
 private.reads                  | --- | one two subject=x | taken=77 | none
+private.presences              | --- | one two user_id=users.guest | typing=true | none
 private.open_streams           | --- | one two subject=x | address=x | none
 private.wakes                  | --- | worker worker name=x | woken_at=SOON | none
 private.sweeps                 | --- | test test name=x | swept_at=SOON | none

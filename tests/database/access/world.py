@@ -83,6 +83,9 @@ conversations: contact_id=contacts.* persona_id=personas.~ space_id=spaces.~ thr
     guest: user_id=users.*
     agent: user_id=users.* contact_id=null proof=null
     chat_one chat_two: contact_id=contacts.group_~ space_id=null channel=telegram channel_id=channels.~ thread_key=-100
+conversation_reads: conversation_id=conversations.* user_id=users.owner read_at=LONG_AGO
+    a:
+    c: user_id=users.admin_2
 sessions: conversation_id=conversations.* contact_id=contacts.* persona_id=personas.~ status=active
     c:
     a:
@@ -151,6 +154,8 @@ device_links: uid=device-* user_id=users.guest
 device_sessions: external_id=device-* user_id=users.guest linked_with=session_id linked_at=NOW
     one two:
 session_templates: name=* persona_id=personas.* first_messages=["Hello."]
+    one two:
+answer_templates: name=* shortcut=* text=Hello.
     one two:
 inbound_events: source=n8n delivery_key=* raw_body="{}"
     one two:
@@ -231,6 +236,9 @@ private.tombstones: erasure_id=erasures.~ hash=\\x01 erased_at=LONG_AGO
     one two:
 private.reads: subject=*
     one two:
+private.presences: conversation_id=conversations.a user_id=users.owner typing=false ends_at=SOON
+    one:
+    two: conversation_id=conversations.c user_id=users.admin_2
 private.open_streams: subject=* address=192.0.2.1 ends_at=SOON
     one two:
 private.wakes: name=* woken_at=LONG_AGO

@@ -1,0 +1,161 @@
+"""The pictures of the README and the docs, from a workspace with a month of made-up conversations: `make pictures`."""
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+from playwright.async_api import Browser, expect
+
+from local.paths import REPOSITORY
+from tests.e2e.dashboards import Dashboard
+from tests.e2e.shops import Shop
+from tests.functions.conftest import add_model
+from tests.functions.people import sign_up
+from tests.standins.openai import DONE, OpenAI, chunk, event
+
+IMAGES = REPOSITORY / "docs" / "images"
+DAYS = 35
+
+DIALOGUES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("Geneva to Nice", ("charter",), (
+        "Hello! Four of us would like to fly from Geneva to Nice next Friday. What would that cost?",
+        "With pleasure. For four passengers a light jet is the best fit: **45 minutes**, from about **€7,900**."
+        " Shall I ask three operators for quotes?",
+        "Yes please. We come back on Sunday evening.",
+        "Done: I asked for a return on Sunday after 17:00. You get the first quotes within the hour.",
+    )),
+    ("Change of date", ("booking",), (
+        "Can I move my booking to the 14th?",
+        "Yes, your fare allows one change without a fee. The flight on the 14th leaves at **10:40**. Shall I move it?",
+        "That works, thanks!",
+    )),
+    ("Invoice", ("billing",), (
+        "I need an invoice with our VAT number for order 1182.",
+        "I have sent the corrected invoice to your email. It has your VAT number and the order's date.",
+        "Got it. Thank you, that helped!",
+    )),
+    ("Gepäck", ("booking", "german"), (
+        "Wie viel Gepäck darf ich mitnehmen?",
+        "Pro Person sind **zwei Koffer bis 20 kg** und ein Handgepäck dabei. Skier nehmen wir ohne Aufpreis mit.",
+    )),
+    ("ساعات العمل", ("arabic",), (
+        "ما هي ساعات العمل في عطلة نهاية الأسبوع؟",
+        "فريقنا متاح كل يوم من الثامنة صباحًا حتى العاشرة مساءً، ويمكنك الكتابة هنا في أي وقت.",
+    )),
+    ("Cancellation", ("booking",), (
+        "What happens if we have to cancel?",
+        "Up to 72 hours before departure you get everything back, later 50 %.",
+        "OK, and with illness?",
+        "With a doctor's note the operator refunds the rest as well.",
+    )),
+)  # fmt: skip
+NAMES = (
+    "Ana Ferreira", "Jonas Weber", "Chloé Martin", "Mehmet Kaya", "Grace Okafor", "Hiro Tanaka", "ليلى حسن",
+    "Ivan Petrov", "Sofia Rossi", "Noah Williams", "Emma Lindqvist", "Lucas Moreau", "Mia Schneider", "Omar Farouk",
+    "Zoë Janssens",
+)  # fmt: skip
+STATUSES = ("completed",) * 16 + ("timeout",) * 2 + ("failed",) + ("cancelled",)
+
+
+def _batch(now: datetime) -> dict[str, Any]:
+    """A month of conversations, more of them lately and in the daytime."""
+    chance = random.Random(7)  # noqa: S311 - made-up content
+    contacts = [
+        {
+            "external_id": f"c{place}",
+            "first_name": name.split()[0],
+            "last_name": name.split()[1],
+            "identities": [f"email:guest{place}@example.com"],
+            "created_at": (now - timedelta(days=DAYS)).isoformat(),
+        }
+        for place, name in enumerate(NAMES)
+    ]
+    return {"source": "pictures", "contacts": contacts, "conversations": list(_conversations(now, chance))}
+
+
+def _conversations(now: datetime, chance: random.Random) -> Iterator[Mapping[str, Any]]:
+    for day in range(DAYS, 0, -1):
+        date = now - timedelta(days=day)
+        for place in range(chance.randint(2, 5) + (DAYS - day) // 8 - (2 if date.weekday() > 4 else 0)):
+            subject, tags, texts = chance.choice(DIALOGUES)
+            at = date.replace(hour=chance.randint(7, 20), minute=chance.randint(0, 59))
+            status = chance.choice(STATUSES)
+            messages: list[dict[str, Any]] = []
+            turns: list[dict[str, Any]] = []
+            for number, text in enumerate(texts):
+                said = {"role": "persona" if number % 2 else "contact", "text": text, "created_at": at.isoformat()}
+                if number % 2:
+                    turns.append(_turn(f"{day}-{place}-{number}", at, chance, failed=status == "failed"))
+                    said["turn"] = turns[-1]["external_id"]
+                messages.append(said)
+                at += timedelta(seconds=chance.randint(20, 90))
+            session = {
+                "status": status, "subject": subject, "tags": tags, "messages": messages, "turns": turns,
+                "ended_at": at.isoformat(),
+            }  # fmt: skip
+            yield {
+                "external_id": f"{day}-{place}",
+                "contact": f"c{chance.randrange(len(NAMES))}",
+                "sessions": [session],
+            }
+
+
+def _turn(name: str, at: datetime, chance: random.Random, *, failed: bool) -> dict[str, Any]:
+    first, whole = chance.randint(250, 900), chance.randint(1_000, 5_200)
+    return {
+        "external_id": name, "status": "failed" if failed else "completed",
+        "created_at": (at - timedelta(milliseconds=whole)).isoformat(), "finished_at": at.isoformat(),
+        "first_token_ms": first, "error_code": "persona_timeout" if failed else None,
+    }  # fmt: skip
+
+
+ANSWER = (
+    "With pleasure. For four passengers a light jet is the best fit: **45 minutes**, from about **€7,900**.\n\n"
+    "- a Citation CJ3 from Geneva, ready at 16:00\n- a Phenom 300, at 17:30\n\nShall I ask the operators for quotes?"
+)
+
+
+async def test_pictures(browser: Browser, dashboard: Dashboard, shop: Shop) -> None:
+    shop.workspace = dashboard.workspace
+    workspace = dashboard.workspace
+    rename = "update public.{} set name = $2 where workspace_id = $1"
+    await workspace.database.execute("update public.workspaces set name = 'Petrel Air' where id = $1", workspace.id)
+    await workspace.database.execute(rename.format("spaces"), workspace.id, "Website")
+    async with OpenAI() as openai, aiohttp.ClientSession(dashboard.stack.api_url) as client:
+        said = b"".join(event(chunk(part)) for part in re.findall(r"\S+\s*", ANSWER))
+        model = openai.say("concierge", said + event(chunk(finish="stop")) + DONE)
+        workspace.persona_id = await add_model(workspace, model)
+        await workspace.database.execute(rename.format("personas"), workspace.id, "Concierge")
+        owner = await sign_up(client, workspace, dashboard.stack, "owner")
+        batch = _batch(datetime.now(UTC).replace(microsecond=0)) | {"persona_id": str(workspace.persona_id)}
+        await owner.done("POST", f"/workspaces/{workspace.id}/imports", batch)
+        chat = await shop.chat(await shop.site(register="optional"))
+        await chat.page.get_by_label("Email").fill("guest0@example.com")
+        await chat.button("Start the chat").click()
+        await chat.say(DIALOGUES[0][2][0])
+        await chat.answered()
+        row = await workspace.row(
+            "select id from public.sessions where workspace_id = $1 and status = 'active'", workspace.id
+        )
+        for scheme, width, height, name in SIZES:
+            await _take(dashboard, browser, str(row["id"]), scheme, width, height, name)
+
+
+SIZES = (("light", 1280, 800, ""), ("dark", 1280, 800, "-dark"), ("light", 390, 844, "-phone"))
+
+
+async def _take(
+    dashboard: Dashboard, browser: Browser, session_id: str, scheme: Any, width: int, height: int, name: str
+) -> None:
+    """The pictures of a screen's size."""
+    context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
+    member = await dashboard.sign_in(context=context)
+    for view in (f"inbox/{session_id}", "analytics"):
+        await member.open(f"#/{view}")
+        await expect(member.page.get_by_role("heading").first).to_be_visible()
+        await member.page.wait_for_timeout(1_500)
+        await member.page.screenshot(path=IMAGES / f"{view.partition('/')[0]}{name}.png")
+    await context.close()
