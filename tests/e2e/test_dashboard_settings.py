@@ -41,7 +41,9 @@ async def test_axe_finds_nothing_in_any_section(dashboard: Dashboard, scheme: An
         f"#/settings/channels/{channel}": "Channels",
         "#/settings/personas/new": "Personas",
         "?state=all#/work/jobs": "Jobs",
+        "#/work/incoming": "Incoming deliveries",
         "#/work/outgoing": "Outgoing deliveries",
+        "#/work/health": "Health",
     }
     for place, title in places.items():
         await member.open(place)

@@ -9,6 +9,15 @@ insert into public.jobs (workspace_id, kind, status, finished_at, last_error, pa
 values ($1, $2, 'dead', now(), 'it broke', '{"chat": 7}', 12)
 """
 
+RECEIVED = """
+with event as (
+    insert into public.inbound_events (workspace_id, source, delivery_key, headers, raw_body)
+    values ($1, 'telegram', '7', '{}', '{"update_id": 7}') returning id
+)
+insert into public.jobs (workspace_id, event_id, kind, status, last_error, finished_at)
+select $1, id, 'x', 'dead', 'broken', now() from event
+"""
+
 
 async def test_dead_jobs_are_shown_replayed_and_discarded(dashboard: Dashboard) -> None:
     workspace = dashboard.workspace
@@ -30,6 +39,22 @@ async def test_dead_jobs_are_shown_replayed_and_discarded(dashboard: Dashboard) 
     await page.get_by_label("State").select_option("discarded")
     await expect(second).to_contain_text("discarded")
     assert "state=discarded" in page.url
+
+
+async def test_what_a_provider_sent_is_shown_and_the_doctor_links_the_dead_job(dashboard: Dashboard) -> None:
+    workspace = dashboard.workspace
+    await workspace.database.execute(RECEIVED, workspace.id)
+    member = await dashboard.sign_in(view="#/work/incoming")
+    page = member.page
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.get_by_role("dialog").get_by_role("region", name="Body").first).to_contain_text('"update_id": 7')
+    await page.keyboard.press("Escape")
+    await member.open("#/work/health")
+    check = page.get_by_role("listitem").filter(has_text="Dead jobs: 1")
+    await check.get_by_role("link").click()
+    await expect(page.get_by_role("region", name="Body").first).to_contain_text('"update_id": 7')
+    await member.open("#/work/health")
+    await expect(page.get_by_role("row").filter(has_text="switchboard-worker")).to_contain_text("* * * * *")
 
 
 async def test_a_test_delivery_is_shown_with_its_answer_and_replayed(dashboard: Dashboard) -> None:

@@ -9,24 +9,29 @@ export function Days({ now, then, period, earlier }) {
   return (
     <div class="cards">
       <Day name="sessions" of={(row) => row?.sessions ?? 0} show={number} sum {...{ now, then, period, earlier }} />
-      <Day name="response" of={(row) => row?.response_ms} show={span} {...{ now, then, period, earlier }} />
+      <Day name="response" of={(row) => row?.response_p50_ms} also={(row) => row?.response_p95_ms} show={span} {...{ now, then, period, earlier }} />
     </div>
   );
 }
 
-function Day({ name, of, show, sum = false, now, then, period, earlier }) {
+// `also` is a second figure of the same days.
+function Day({ name, of, also, show, sum = false, now, then, period, earlier }) {
   const days = daysOf(period);
   const values = valuesOf(now, days, of);
+  const otherValues = also && valuesOf(now, days, also);
   const earlierValues = then && valuesOf(then, daysOf(earlier), of);
   const title = t(`analytics.by_day.${name}`);
   const columns = [
     { name: t("analytics.day"), show: (value) => day(value) },
-    { name: t(`analytics.column.${name}`), show },
+    { name: t(`analytics.column.${name}_day`), show },
+    also && { name: t(`analytics.figure.p95`), show },
     { name: t("analytics.column.before"), show },
-  ];
-  const rows = days.map((each, place) => [each, values[place], earlierValues?.[place]]);
+  ].filter(Boolean);
+  const rows = days.map((each, place) => [each, values[place], ...(also ? [otherValues[place]] : []), earlierValues?.[place]]);
   const isEmpty = values.every((value) => !value) && !earlierValues?.some(Boolean);
-  const series = [{ label: t("analytics.this_period"), values: values.map(orNull), colour: "--accent" }];
+  const label = also ? t("analytics.figure.p50") : t("analytics.this_period");
+  const series = [{ label, values: values.map(orNull), colour: "--accent" }];
+  if (also) series.push({ label: t("analytics.figure.p95"), values: otherValues.map(orNull), colour: "--warn" });
   if (earlierValues) {
     const values = earlierValues.map(orNull);
     series.push({ label: t("analytics.period_before"), values, colour: "--muted", isDashed: true });

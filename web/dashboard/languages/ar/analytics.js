@@ -47,7 +47,7 @@ export default {
   "analytics.about.by_persona": "جلسات كل شخصية، مع متوسط زمن ردودها.",
   "analytics.about.by_space": "الجلسات الواردة في كل مساحة، مع متوسط زمن الردود.",
   "analytics.about.by_day.sessions": "عدد الجلسات التي بدأت في كل يوم.",
-  "analytics.about.by_day.response": "متوسط زمن الردود المكتملة، حسب يوم بدء جلستها.",
+  "analytics.about.by_day.response": "لم يستغرق نصف الردود المكتملة (p50) و19 من كل 20 (p95) أكثر من ذلك، حسب يوم بدء الجلسة.",
 
   "analytics.by_day.sessions": "الجلسات حسب اليوم",
   "analytics.by_day.response": "زمن الاستجابة حسب اليوم",
@@ -63,6 +63,8 @@ export default {
   "analytics.cause": "السبب",
   "analytics.code": "الرمز",
   "analytics.column.sessions": "الجلسات",
+  "analytics.column.sessions_day": "الجلسات",
+  "analytics.column.response_day": "زمن الاستجابة، p50",
   "analytics.column.response": "متوسط الاستجابة",
   "analytics.column.turns": "الأدوار",
   "analytics.column.contacts": "جهات الاتصال",

@@ -47,7 +47,7 @@ export default {
   "analytics.about.by_persona": "Sitzungen jeder Persona, mit der mittleren Zeit ihrer Antworten.",
   "analytics.about.by_space": "Sitzungen jedes Bereichs, mit der mittleren Zeit der Antworten.",
   "analytics.about.by_day.sessions": "Wie viele Sitzungen an jedem Tag begannen.",
-  "analytics.about.by_day.response": "Die mittlere Zeit vollständiger Antworten, nach dem Tag, an dem die Sitzung begann.",
+  "analytics.about.by_day.response": "Die Hälfte (p50) und 19 von 20 (p95) der vollständigen Antworten dauerten nicht länger, nach dem Tag, an dem die Sitzung begann.",
 
   "analytics.by_day.sessions": "Sitzungen nach Tag",
   "analytics.by_day.response": "Antwortzeit nach Tag",
@@ -63,6 +63,8 @@ export default {
   "analytics.cause": "Ursache",
   "analytics.code": "Kennung",
   "analytics.column.sessions": "Sitzungen",
+  "analytics.column.sessions_day": "Sitzungen",
+  "analytics.column.response_day": "Antwortzeit, p50",
   "analytics.column.response": "Mittlere Antwortzeit",
   "analytics.column.turns": "Runden",
   "analytics.column.contacts": "Kontakte",

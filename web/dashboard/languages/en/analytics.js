@@ -47,7 +47,7 @@ export default {
   "analytics.about.by_persona": "Sessions of each persona, with the average time of its answers.",
   "analytics.about.by_space": "Sessions that arrived in each space, with the average time of the answers.",
   "analytics.about.by_day.sessions": "How many sessions began on each day.",
-  "analytics.about.by_day.response": "The average time of the complete answers, by the day on which their session began.",
+  "analytics.about.by_day.response": "Half (p50) and 19 of 20 (p95) of the complete answers took no longer, by the day on which their session began.",
 
   "analytics.by_day.sessions": "Sessions by day",
   "analytics.by_day.response": "Response time by day",
@@ -63,6 +63,8 @@ export default {
   "analytics.cause": "Cause",
   "analytics.code": "Code",
   "analytics.column.sessions": "Sessions",
+  "analytics.column.sessions_day": "Sessions",
+  "analytics.column.response_day": "Response time, p50",
   "analytics.column.response": "Average response",
   "analytics.column.turns": "Turns",
   "analytics.column.contacts": "Contacts",

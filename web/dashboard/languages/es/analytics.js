@@ -47,7 +47,7 @@ export default {
   "analytics.about.by_persona": "Sesiones de cada personaje, con el tiempo medio de sus respuestas.",
   "analytics.about.by_space": "Sesiones llegadas a cada espacio, con el tiempo medio de respuesta.",
   "analytics.about.by_day.sessions": "Cuántas sesiones comenzaron cada día.",
-  "analytics.about.by_day.response": "El tiempo medio de las respuestas completas, por el día en que comenzó su sesión.",
+  "analytics.about.by_day.response": "La mitad (p50) y 19 de cada 20 (p95) de las respuestas completas no tardaron más, por el día en que comenzó la sesión.",
 
   "analytics.by_day.sessions": "Sesiones por día",
   "analytics.by_day.response": "Tiempo de respuesta por día",
@@ -63,6 +63,8 @@ export default {
   "analytics.cause": "Causa",
   "analytics.code": "Código",
   "analytics.column.sessions": "Sesiones",
+  "analytics.column.sessions_day": "Sesiones",
+  "analytics.column.response_day": "Tiempo de respuesta, p50",
   "analytics.column.response": "Respuesta media",
   "analytics.column.turns": "Turnos",
   "analytics.column.contacts": "Contactos",

@@ -47,7 +47,7 @@ export default {
   "analytics.about.by_persona": "Sessions de chaque persona, avec le temps moyen de ses réponses.",
   "analytics.about.by_space": "Sessions arrivées dans chaque espace, avec le temps moyen des réponses.",
   "analytics.about.by_day.sessions": "Combien de sessions ont commencé chaque jour.",
-  "analytics.about.by_day.response": "Le temps moyen des réponses complètes, selon le jour de début de leur session.",
+  "analytics.about.by_day.response": "La moitié (p50) et 19 sur 20 (p95) des réponses complètes n’ont pas pris plus longtemps, selon le jour de début de la session.",
 
   "analytics.by_day.sessions": "Sessions par jour",
   "analytics.by_day.response": "Temps de réponse par jour",
@@ -63,6 +63,8 @@ export default {
   "analytics.cause": "Cause du problème",
   "analytics.code": "Code",
   "analytics.column.sessions": "Sessions",
+  "analytics.column.sessions_day": "Sessions",
+  "analytics.column.response_day": "Temps de réponse, p50",
   "analytics.column.response": "Réponse moyenne",
   "analytics.column.turns": "Échanges",
   "analytics.column.contacts": "Contacts",

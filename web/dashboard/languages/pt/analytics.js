@@ -47,7 +47,7 @@ export default {
   "analytics.about.by_persona": "Sessões de cada persona, com o tempo médio das respostas.",
   "analytics.about.by_space": "Sessões que chegaram a cada espaço, com o tempo médio das respostas.",
   "analytics.about.by_day.sessions": "Quantas sessões começaram em cada dia.",
-  "analytics.about.by_day.response": "O tempo médio das respostas completas, pelo dia em que a sessão começou.",
+  "analytics.about.by_day.response": "Metade (p50) e 19 de cada 20 (p95) das respostas completas não demoraram mais, pelo dia em que a sessão começou.",
 
   "analytics.by_day.sessions": "Sessões por dia",
   "analytics.by_day.response": "Tempo de resposta por dia",
@@ -63,6 +63,8 @@ export default {
   "analytics.cause": "Causa",
   "analytics.code": "Código",
   "analytics.column.sessions": "Sessões",
+  "analytics.column.sessions_day": "Sessões",
+  "analytics.column.response_day": "Tempo de resposta, p50",
   "analytics.column.response": "Resposta média",
   "analytics.column.turns": "Turnos",
   "analytics.column.contacts": "Contatos",

@@ -47,7 +47,7 @@ export default {
   "analytics.about.by_persona": "Her personanın oturumları ve yanıtlarının ortalama süresi.",
   "analytics.about.by_space": "Her alana gelen oturumlar ve yanıtların ortalama süresi.",
   "analytics.about.by_day.sessions": "Her gün kaç oturumun başladığı.",
-  "analytics.about.by_day.response": "Tam yanıtların ortalama süresi, oturumun başladığı güne göre.",
+  "analytics.about.by_day.response": "Tam yanıtların yarısı (p50) ve 20 yanıttan 19'u (p95) bundan uzun sürmedi; oturumun başladığı güne göre.",
 
   "analytics.by_day.sessions": "Güne göre oturumlar",
   "analytics.by_day.response": "Güne göre yanıt süresi",
@@ -63,6 +63,8 @@ export default {
   "analytics.cause": "Neden",
   "analytics.code": "Kod",
   "analytics.column.sessions": "Oturumlar",
+  "analytics.column.sessions_day": "Oturumlar",
+  "analytics.column.response_day": "Yanıt süresi, p50",
   "analytics.column.response": "Ortalama yanıt",
   "analytics.column.turns": "Turlar",
   "analytics.column.contacts": "Kişiler",
