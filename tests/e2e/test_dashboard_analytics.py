@@ -49,6 +49,7 @@ async def _check_days(member: Member) -> None:
     await card.get_by_role("button", name="Table").click()
     rows = card.get_by_role("row")
     await expect(rows).to_have_count(31)
+    await member.check_axe("table")
     cells = [await row.get_by_role("cell").first.text_content() for row in (await rows.all())[1:]]
     async with member.page.expect_download() as told:
         await card.get_by_role("button", name="CSV").click()

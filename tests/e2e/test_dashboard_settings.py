@@ -121,7 +121,7 @@ async def test_a_space_shows_its_tag_and_look_as_they_are_typed(dashboard: Dashb
     space = dashboard.workspace.space_id
     member = await dashboard.sign_in(view=f"#/settings/spaces/{space}")
     page = member.page
-    tag = page.get_by_role("region", name="Script tag")
+    tag = page.get_by_role("group", name="Script tag")
     await expect(tag).to_contain_text(f'data-space="{space}" data-color="#0b6b57" async')
     await page.get_by_label("Corner").select_option("start")
     await expect(tag).to_contain_text('data-position="start"')
@@ -142,7 +142,7 @@ async def test_an_api_key_is_shown_once_and_revoked(dashboard: Dashboard) -> Non
     page = member.page
     await page.get_by_label("Name", exact=True).fill("Crawler")
     await page.get_by_role("button", name="Create").click()
-    key = await page.get_by_role("region", name="Crawler").text_content()
+    key = await page.get_by_role("group", name="Crawler").text_content()
     assert key
     await page.get_by_role("link", name="Back").click()
     row = page.get_by_role("row").filter(has_text="Crawler")
@@ -172,7 +172,7 @@ async def test_retention_is_previewed_and_workflows_are_drawn(dashboard: Dashboa
     await member.open("#/settings/workflows")
     for step in (("", "asked"), ("asked", "answered")):
         await _add_transition(page, *step)
-    graph = page.get_by_role("region", name="Steps of own").get_by_role("img")
+    graph = page.get_by_role("group", name="Steps of own").get_by_role("img")
     await expect(graph).to_have_accessible_name("start → asked, asked → answered")
     await expect(graph.locator("text")).to_have_text(["asked", "answered"])
 

@@ -35,7 +35,7 @@ export function Card({ name, title, about, summary, columns, rows, children }) {
 
 function Table({ label, columns, rows }) {
   return (
-    <div class="table" tabIndex={0} role="region" aria-label={label}>
+    <div class="table" tabIndex={0} role="group" aria-label={label}>
       <table>
         <thead>
           <tr>{columns.map(({ name }) => <th key={name} scope="col">{name}</th>)}</tr>

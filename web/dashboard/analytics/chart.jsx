@@ -6,12 +6,14 @@ import uPlot from "uplot";
 const HEIGHT = 220;
 // Steps of the x axis, in days.
 const STEPS = [1, 2, 7, 14, 28, 56, 112];
+// Steps of counts, which have no halves.
+const COUNTS = [1, 2, 5].flatMap((step) => Array.from({ length: 7 }, (_, power) => step * 10 ** power)).toSorted((a, b) => a - b);
 // The width of a character in the labels, at most.
 const CHARACTER = 7.5;
 const FONT = "12px system-ui, sans-serif";
 
 // `series`: [{label, values, colour, isDashed?}], a value for each of `labels`, null where there is none; `show` writes a value.
-export function Chart({ labels, series, show }) {
+export function Chart({ labels, series, show, isCount = false }) {
   const element = useRef();
   const [at, setAt] = useState(null);
   const [scheme, setScheme] = useState(0);
@@ -45,18 +47,19 @@ export function Chart({ labels, series, show }) {
           },
           {
             ...axis,
+            ...(isCount && { incrs: COUNTS }),
             size: (_, told) => Math.max(40, ...(told ?? []).map((each) => each.length * CHARACTER + 14)),
             values: (_, values) => values.map((value) => show(value)),
           },
         ],
         series: [
           {},
-          ...series.map(({ label, colour: name, isDashed }) => ({
+          ...series.map(({ label, colour: name, isDashed }, place) => ({
             label,
             stroke: colour(name),
             width: isDashed ? 1.5 : 2,
             dash: isDashed ? [5, 5] : undefined,
-            fill: isDashed ? undefined : faded(colour(name)),
+            fill: place === 0 ? faded(colour(name)) : undefined,
             points: isDashed ? { show: false } : { size: 6, fill: colour(name) },
             spanGaps: true,
           })),

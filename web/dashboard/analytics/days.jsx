@@ -39,7 +39,7 @@ function Day({ name, of, also, show, sum = false, now, then, period, earlier }) 
   return (
     <Card name={`${name}-by-day`} title={title} about={t(`analytics.about.by_day.${name}`)} columns={columns}
           rows={isEmpty ? [] : rows} summary={summary({ title, days, values, show, sum })}>
-      <Chart labels={days.map(short)} series={series} show={show} />
+      <Chart labels={days.map(short)} series={series} show={show} isCount={sum} />
     </Card>
   );
 }

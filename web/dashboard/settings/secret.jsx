@@ -20,7 +20,7 @@ export function Copy({ text, label }) {
   }
   return (
     <div class="copy">
-      <pre tabIndex={0} aria-label={label} role="region">
+      <pre tabIndex={0} aria-label={label} role="group">
         <code id={label} dir="ltr">
           {text}
         </code>

@@ -62,7 +62,7 @@ export function Listed({ pages, columns, row, label, empty = t("settings.none") 
       {!pages.items && !pages.failure && <Loading />}
       {pages.items?.length === 0 && <Empty>{empty}</Empty>}
       {pages.items?.length > 0 && (
-        <div class="table start" tabIndex={0} role="region" aria-label={label}>
+        <div class="table start" tabIndex={0} role="group" aria-label={label}>
           <table>
             <thead>
               <tr>

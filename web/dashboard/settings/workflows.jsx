@@ -77,7 +77,7 @@ function Workflow({ name, transitions, remove }) {
       <h3>
         <code>{name}</code>
       </h3>
-      <div class="graph" tabIndex={0} role="region" aria-label={t("settings.graph", { name })}>
+      <div class="graph" tabIndex={0} role="group" aria-label={t("settings.graph", { name })}>
         <Graph transitions={transitions} label={words} />
       </div>
       {manages.value && own.length > 0 && (

@@ -31,7 +31,7 @@ export function Deliveries({ pages }) {
       {!pages.items && !pages.failure && <Loading />}
       {pages.items?.length === 0 && <Empty>{t("work.none.deliveries")}</Empty>}
       {pages.items?.length > 0 && (
-        <div class="table start" tabIndex={0} role="region" aria-label={t("work.deliveries")}>
+        <div class="table start" tabIndex={0} role="group" aria-label={t("work.deliveries")}>
           <table>
             <thead>
               <tr>

@@ -42,8 +42,8 @@ export function Health() {
           <ul class="checks">
             {checks.map((check) => (
               <li key={check.name}>
-                <span class={`status ${TONES[check.state]}`}>{t(`work.health.${check.state}`)}</span> {textOf(check.name)}
-                {check.found > 0 && `: ${number(check.found)}`} <Examples check={check} />
+                <span class={`status ${TONES[check.state]}`}>{t(`work.health.${check.state}`)}</span>{" "}
+                {`${textOf(check.name)}: ${number(check.found)}`} <Examples check={check} />
               </li>
             ))}
           </ul>
@@ -74,7 +74,7 @@ function Schedules({ schedules }) {
     <section class="part" aria-label={t("work.schedules")}>
       <h3>{t("work.schedules")}</h3>
       <p class="note">{t("work.about.schedules")}</p>
-      <div class="table start" tabIndex={0} role="region" aria-label={t("work.schedules")}>
+      <div class="table start" tabIndex={0} role="group" aria-label={t("work.schedules")}>
         <table>
           <thead>
             <tr>

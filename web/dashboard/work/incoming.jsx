@@ -59,7 +59,7 @@ export function Incoming() {
       {!pages.items && !pages.failure && <Loading />}
       {pages.items?.length === 0 && <Empty>{t("work.none.deliveries")}</Empty>}
       {pages.items?.length > 0 && (
-        <div class="table start" tabIndex={0} role="region" aria-label={t("work.incoming")}>
+        <div class="table start" tabIndex={0} role="group" aria-label={t("work.incoming")}>
           <table>
             <thead>
               <tr>

@@ -87,7 +87,7 @@ function List() {
       {!pages.items && !pages.failure && <Loading />}
       {pages.items?.length === 0 && <Empty>{t("work.none.jobs")}</Empty>}
       {pages.items?.length > 0 && (
-        <div class="table start" tabIndex={0} role="region" aria-label={t("work.jobs")}>
+        <div class="table start" tabIndex={0} role="group" aria-label={t("work.jobs")}>
           <table>
             <thead>
               <tr>

@@ -4,7 +4,7 @@ export function Json({ label, value }) {
   return (
     <section class="part" aria-label={label}>
       <h3>{label}</h3>
-      <pre tabIndex={0} role="region" aria-label={label}>
+      <pre tabIndex={0} role="group" aria-label={label}>
         <code dir="ltr">{written(value)}</code>
       </pre>
     </section>
