@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -108,8 +109,11 @@ def add_model(stack: Stack, url: str) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU time of a process and its descendants so far, as Linux counts it in nanoseconds."""
+    """The CPU time of a process and its descendants so far; of those that ended, in hundredths of a second."""
     spent = 0.0
+    with contextlib.suppress(OSError):
+        ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
+        spent = sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
     for task in Path(f"/proc/{pid}/task").glob("*"):
         with contextlib.suppress(OSError):
             spent += int((task / "schedstat").read_text().split()[0]) / 1e9

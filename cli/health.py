@@ -296,12 +296,44 @@ async def store_reached(url: str | None) -> Check:
     except ImportError:
         return Check(name=name, state="skipped", text="The store is not checked: boto3 is not installed here.")
     # boto3 raises ValueError for an endpoint that is no URL.
-    except (errors.ConfigError, errors.BackendUnavailable, store.ObjectMissing, OSError, ValueError) as problem:
-        return Check(name=name, state="failure", text=f"The archive's store cannot be used ({type(problem).__name__}).",
-                     remedy="Check the URL, the bucket, the AWS variables and their rights.")  # fmt: skip
+    except (errors.ConfigError, errors.BackendUnavailable, store.ObjectMissing, TimeoutError, ValueError) as problem:
+        text, remedy = _store_fault(getattr(problem, "reason", None) or type(problem).__name__)
+        return Check(name=name, state="failure", text=text, remedy=remedy)
     if not same:
         return Check(name=name, state="failure", text="The archive's store returns something else than was written.")
     return Check(name=name, state="ok", text="The archive's store is written, read and cleaned.")
+
+
+_STORE_FAULTS: tuple[tuple[str, str, str], ...] = (
+    ("NoSuchBucket|404", "The bucket of the archive's store does not exist.",
+     "Create it, or correct its name in SWITCHBOARD_ARCHIVE_STORE."),
+    ("NoCredentials|PartialCredentials|CredentialRetrieval", "There are no credentials for the archive's store.",
+     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the process a role."),
+    ("InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken|401",
+     "The archive's store does not accept the credentials.",
+     "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and the clock of this machine."),
+    ("AccessDenied|AllAccessDisabled|403|PermissionError", "The archive's store refuses access.",
+     "Allow these credentials to read, write, list and delete objects and versions below the store's prefix."),
+    ("NoRegion", "The archive's store has no region.",
+     "Add &region=… to SWITCHBOARD_ARCHIVE_STORE, or set AWS_REGION."),
+    ("PermanentRedirect|IllegalLocationConstraint|AuthorizationHeaderMalformed|301",
+     "The bucket of the archive's store is in another region.", "Correct region=… in SWITCHBOARD_ARCHIVE_STORE."),
+    ("ConfigError|ValueError", "SWITCHBOARD_ARCHIVE_STORE is no address of a store.",
+     "It is s3://bucket/prefix?endpoint=https://…&region=… or file:///folder."),
+    ("ObjectMissing", "The archive's store lacks an object that was just written.",
+     "It has to show an object to readers at once; a cache in front of it may not."),
+    ("TimeoutError|EndpointConnection|ConnectTimeout|ReadTimeout|ConnectionClosed|SSL|ProxyConnection|HTTPClientError",
+     "The archive's store does not answer.",
+     "Check endpoint=… in SWITCHBOARD_ARCHIVE_STORE, and whether it can be reached from here."),
+)  # fmt: skip
+
+
+def _store_fault(reason: str) -> tuple[str, str]:
+    """What is wrong with the store, and what to do about it, by the code of its refusal."""
+    for reasons, text, remedy in _STORE_FAULTS:
+        if re.match(reasons, reason):
+            return f"{text[:-1]} ({reason}).", remedy
+    return f"The archive's store cannot be used ({reason}).", "Check the URL, the bucket, and its rights."
 
 
 def _is_local(url: str) -> bool:

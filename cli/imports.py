@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -68,7 +69,10 @@ class Batch:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--workspace", "workspace_id", type=click.UUID, required=True)
 @click.option("--format", "format_", type=click.Choice(list(readers.FORMATS)), help="By default as the name tells.")
-@click.option("--source", help="The name of the system that the ids are of; by default the format's.")
+@click.option(
+    "--source",
+    help="The name of the system that the ids are of; by default the format's, or the file's.",
+)
 @click.option("--map", "mapped", multiple=True, help='"Column=field" of a CSV file; repeatable.')
 @click.option("--persona", "persona_id", type=click.UUID, help="Answers in conversations that name no persona.")
 @click.option("--dry-run", is_flag=True, help="Say what would become of each item, and store nothing.")
@@ -96,7 +100,7 @@ def import_file(
         raise click.UsageError("--map is for CSV files.")
     try:
         if kind == "csv" and not as_json:
-            for column, name in csv_contacts.header(file, mapping).items():
+            for column, name in csv_contacts.header(file, mapping):
                 click.echo(f"{column} -> {name}", err=True)
         sent = Import(file, kind, mapping, report or file.with_name(f"{file.name}.refused.jsonl"), **values)
         totals = api.run(functions, sent.run)
@@ -114,6 +118,12 @@ def import_file(
         raise SystemExit(4)
 
 
+def _source_of(file: Path, kind: readers.Format) -> str:
+    """The source of a file of which none is named: two files of unknown systems may have the same ids, and then not of
+    the same contacts."""
+    return f"{kind}:{re.sub('[^a-z0-9_.:-]', '-', file.name.lower())}"[:64] if kind in ("csv", "jsonl") else kind
+
+
 class Import:
     """One import of a file."""
 
@@ -123,7 +133,8 @@ class Import:
     ) -> None:  # fmt: skip
         self._file, self._kind, self._mapping, self._report_path = file, kind, mapping, report
         self._path = f"/workspaces/{workspace_id}/imports"
-        self._head = {"source": source or kind, "persona_id": persona_id and str(persona_id), "dry_run": dry_run}
+        source = source or _source_of(file, kind)
+        self._head = {"source": source, "persona_id": persona_id and str(persona_id), "dry_run": dry_run}
         self._state_path = file.with_name(f"{file.name}.import-state.json")
         self._identity = {"workspace": str(workspace_id), "source": self._head["source"]}
         self._workspace_id, self._dry_run, self._resume = workspace_id, dry_run, resume

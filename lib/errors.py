@@ -293,8 +293,10 @@ class BackendUnavailable(Problem):
 
     status, code, title = 503, "backend_unavailable", "The service is not available at the moment."
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str | None = None) -> None:
+        """``reason`` is not shown to the caller: a code of what is unavailable, for operators."""
         super().__init__(retry_after=1)
+        self.reason = reason
 
 
 TITLES: Mapping[str, str] = {

@@ -13,7 +13,7 @@ from lib.auth import client_info
 from lib.auth.callers import Contact, User
 from lib.conversations import history, presence, reads, tickets, workspace_stream
 from lib.conversations import stream as domain
-from lib.database.paging import NewestPageRequest, Page
+from lib.database.paging import NewestPageRequest
 from lib.devices import session_links
 from lib.http import app, read_limits, sse
 from lib.http.binding import OPTIONAL, Header
@@ -67,9 +67,7 @@ async def _counted(
     return Stream(counted, drain=False, encoder=encoder)
 
 
-async def list_messages(
-    caller: Contact | User, conversation_id: UUID, page: NewestPageRequest
-) -> Page[history.ConversationMessage]:
+async def list_messages(caller: Contact | User, conversation_id: UUID, page: NewestPageRequest) -> history.MessagePage:
     """A page of a conversation's messages, the newest first."""
     return await history.read(caller, conversation_id, page)
 

@@ -33,11 +33,18 @@ BATCH_SESSIONS = 1_000
 LEASE_SECONDS = 300
 """Longer than any call of the function takes."""
 
-ROW_GROUP_ROWS = 5_000
-"""Rows of a row group, which is what one COPY reads; a session is never divided."""
+ROW_GROUP_ROWS = 20_000
+"""Rows of a row group, which is what one COPY reads; a session is never divided. Each COPY has to be planned, and each
+column of a row group compressed, encoded and decoded on its own: a few large ones cost half of many small ones."""
 
-AT_ONCE = 2
-"""Batches that a run works on: one is read while the other is verified or recorded."""
+FIRST_ROWS = 5_000
+"""Rows of an object's first row group. Their size tells how many rows the next ones may have."""
+
+PART_BYTES = 4_000_000
+"""What one COPY should return at most."""
+
+AT_ONCE = 3
+"""Batches that a run works on: while one is read, another is written or verified, and a third recorded."""
 
 _threads = ThreadPoolExecutor(AT_ONCE, "archiver")
 """Few threads, because each keeps memory of its own that was freed in it."""
@@ -54,7 +61,7 @@ _QUERY = "select {columns} from public.session_rows where id = any (array[{ids}]
 class ArchivedSession(Record):
     """A session of a batch, how many rows it has, and the fingerprint of their versions."""
 
-    id: UUID
+    id: str
     rows: int
     fingerprint: int
 
@@ -92,7 +99,8 @@ async def run(
 
     Raises BackendUnavailable if the database or the store cannot be reached; the batch under way is then due again.
     """
-    reports = await asyncio.gather(*(_work(store, end, only_workspace, batch_sessions) for _ in range(AT_ONCE)))
+    taking = asyncio.Lock()
+    reports = await asyncio.gather(*(_work(store, end, only_workspace, batch_sessions, taking) for _ in range(AT_ONCE)))
     return ArchiverReport(
         stored=sum(report.stored for report in reports),
         rows=sum(report.rows for report in reports),
@@ -101,11 +109,15 @@ async def run(
     )
 
 
-async def _work(store: Store, end: float, only_workspace: UUID | None, batch_sessions: int) -> ArchiverReport:
+async def _work(
+    store: Store, end: float, only_workspace: UUID | None, batch_sessions: int, taking: asyncio.Lock
+) -> ArchiverReport:
     """Batch after batch."""
     stored = rows = objects = 0
     while time.monotonic() < end:
-        batch = await _take(batch_sessions, only_workspace)
+        # Two at once would want the same sessions: the second would find all of them locked, and take that for the end.
+        async with taking:
+            batch = await _take(batch_sessions, only_workspace)
         if batch.object is None:
             return ArchiverReport(stored=stored, rows=rows, objects=objects)
         recorded = await _archive(store, batch.object, batch.sessions)
@@ -153,7 +165,7 @@ def _write(
 
     table = parquet.of_csv(content)
     found, messages = parquet.counts(table), parquet.counts(table, "messages")
-    if found != {str(session.id): session.rows for session in sessions}:
+    if found != {session.id: session.rows for session in sessions}:
         return None
     number = writer.add(table)
     return [
@@ -161,7 +173,7 @@ def _write(
             "id": session.id,
             "row_group": number,
             "row_count": session.rows,
-            "message_count": messages.get(str(session.id), 0),
+            "message_count": messages.get(session.id, 0),
             "fingerprint": session.fingerprint,
         }
         for session in sessions
@@ -180,29 +192,32 @@ async def _read(
         ids = ",".join(f"'{session.id}'" for session in part)
         return asyncio.create_task(copying.copy_csv(workspace_id, _QUERY.format(columns=columns, ids=ids)))
 
-    parts = _parts(sessions)
-    reading = read(parts[0])
+    part, rest = _part(sessions, FIRST_ROWS)
+    reading = read(part)
     try:
-        for number, part in enumerate(parts):
+        while part:
             content = await reading
-            if number + 1 < len(parts):
-                reading = read(parts[number + 1])
+            row_bytes = len(content) / sum(session.rows for session in part)
+            following, rest = _part(rest, min(ROW_GROUP_ROWS, int(PART_BYTES / row_bytes)))
+            if following:
+                reading = read(following)
             yield part, content
+            part = following
     finally:
         reading.cancel()
 
 
-def _parts(sessions: Sequence[ArchivedSession]) -> list[Sequence[ArchivedSession]]:
-    """Sessions in parts: as many as have few enough rows for a row group, at least one."""
-    parts: list[list[ArchivedSession]] = []
-    rows = ROW_GROUP_ROWS
+def _part(
+    sessions: Sequence[ArchivedSession], most_rows: int
+) -> tuple[Sequence[ArchivedSession], Sequence[ArchivedSession]]:
+    """As many of the sessions as have few enough rows, at least one; and the others."""
+    rows = count = 0
     for session in sessions:
-        if rows + session.rows > ROW_GROUP_ROWS:
-            parts.append([])
-            rows = 0
-        parts[-1].append(session)
         rows += session.rows
-    return [*parts]
+        if count and rows > most_rows:
+            break
+        count += 1
+    return sessions[:count], sessions[count:]
 
 
 async def _in_thread(call: Callable[..., Result], *given: object) -> Result:

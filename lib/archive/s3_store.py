@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qs
@@ -21,6 +22,25 @@ _EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 _WITHOUT_VERSIONS = {"NotImplemented", "MethodNotAllowed", "501"}
 
 
+@functools.cache
+def _client(endpoint: str | None, region: str | None) -> Any:
+    """The process's client of a store: making one reads boto3's models and opens its connections anew."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            # Stores other than Amazon's have no host for each bucket, and not all know the newer checksums.
+            s3={"addressing_style": "path" if endpoint else "auto"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
 class S3:
     """A bucket, with a prefix for all keys. ``url``: s3://bucket/prefix?endpoint=…&region=…"""
 
@@ -29,20 +49,7 @@ class S3:
         endpoint = asked.get("endpoint")
         self._bucket = url.netloc
         self._prefix = f"{prefix}/" if (prefix := url.path.strip("/")) else ""
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name=asked.get("region"),
-            config=Config(
-                connect_timeout=5,
-                read_timeout=30,
-                retries={"mode": "standard", "total_max_attempts": 4},
-                # Stores other than Amazon's have no host for each bucket, and not all know the newer checksums.
-                s3={"addressing_style": "path" if endpoint else "auto"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        self._client = _client(endpoint, asked.get("region"))
 
     async def put_if_absent(self, key: str, content: bytes) -> bool:
         """As Store. A store that ignores the condition replaces the object."""
@@ -144,4 +151,4 @@ def _unavailable(failure: BotoCoreError | ClientError) -> errors.Problem:
     # A message of the store may name keys, which hold ids only.
     reason = _code(failure) if isinstance(failure, ClientError) else type(failure).__name__
     log.error("archive_store_failed", reason=reason)
-    return errors.BackendUnavailable()
+    return errors.BackendUnavailable(reason)

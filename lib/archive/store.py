@@ -177,4 +177,4 @@ async def _run(call: Callable[..., Result], *given: object) -> Result:
         return await asyncio.to_thread(call, *given)
     except OSError as failure:
         log.error("archive_store_failed", reason=type(failure).__name__)
-        raise errors.BackendUnavailable() from None
+        raise errors.BackendUnavailable(type(failure).__name__) from None

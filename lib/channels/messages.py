@@ -61,10 +61,10 @@ async def receive(job: Job) -> None:
     rpc = commands.acting_as(callers.System(), callers.Scope(workspace_id=job.workspace_id))
     kind = job.event.source
     try:
-        if isinstance(item, ChatMigrated):
-            await _migrate(rpc, kind, channel_id, item)
-        elif (item.edited or item.by_business) and await deliveries.is_erased(job, _people(kind, item), item.sent_at):
+        if not _is_accepted(item) and await deliveries.is_erased(job, _people(kind, item), item.sent_at):
             log.info("erased_message", channel_id=channel_id)
+        elif isinstance(item, ChatMigrated):
+            await _migrate(rpc, kind, channel_id, item)
         elif item.edited:
             await _edit(rpc, kind, channel_id, item)
         elif item.by_business:
@@ -189,9 +189,18 @@ def _sender(kind: str, item: ChannelMessage) -> dict[str, Any] | None:
     return _contact(tuple(given), {"first_name": name, "source": kind} if name else {"source": kind})
 
 
-def _people(kind: str, item: ChannelMessage) -> list[dict[str, Any]]:
-    """Whose message it is: the sender, or the person to whom the business wrote."""
-    return [identities.of(kind, item.chat_id if item.by_business else item.sender.id).document()]
+def _is_accepted(item: ChannelMessage | ChatMigrated) -> bool:
+    """Whether it is a message of a contact, with which the database itself looks for an erasure."""
+    return isinstance(item, ChannelMessage) and not item.edited and not item.by_business
+
+
+def _people(kind: str, item: ChannelMessage | ChatMigrated) -> list[dict[str, Any]]:
+    """Whose message it is: the sender, or the person to whom the business wrote; or whose chat has another id."""
+    if isinstance(item, ChatMigrated):
+        ids = [item.old_chat_id, item.new_chat_id]
+    else:
+        ids = [item.chat_id if item.by_business else item.sender.id]
+    return [identities.of(kind, one).document() for one in ids]
 
 
 def _group(kind: str, item: ChannelMessage) -> dict[str, Any] | None:

@@ -127,6 +127,9 @@ async def send(job: Job) -> None:
 async def record_status(job: Job) -> None:
     """Record what a provider reports of a part."""
     work = deliveries.work_of(job, DeliveryStatus)
+    if await _is_erased(job, work.item):
+        log.info("erased_status", channel_id=work.channel_id)
+        return
     message_id, part = _reference(work.item.reference)
     arguments = {
         "channel_id": work.channel_id,
@@ -138,6 +141,17 @@ async def record_status(job: Job) -> None:
     }
     rpc = commands.acting_as(callers.System(), callers.Scope(workspace_id=job.workspace_id))
     await rpc.call("record_sending_status", arguments, _Changed, repeatable=True)
+
+
+async def _is_erased(job: Job, status: DeliveryStatus) -> bool:
+    """Whether the message went to a contact who was erased since."""
+    if job.event is None or status.recipient is None:
+        return False
+    try:
+        recipient = identities.of(job.event.source, status.recipient)
+    except ValueError:
+        return False  # of a form that no contact has
+    return await deliveries.is_erased(job, [recipient.document()], status.at)
 
 
 def split(text: str, most: int) -> list[str]:

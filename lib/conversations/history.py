@@ -15,6 +15,9 @@ from lib.fields.models import Record
 from lib.personas import Role
 from lib.sessions.models import FOR_MEMBERS, KeptAttachment, SentPart
 
+ARCHIVED = 100
+"""Archived sessions that a page of messages names."""
+
 
 class ConversationMessage(Record):
     """A message; ``partial``: the answer was cut off. ``turn_id`` is null for a member's message and a follow-up.
@@ -36,6 +39,21 @@ class ConversationMessage(Record):
     proof: Proof | None
     deliveries: tuple[SentPart, ...] | None = None
     attachments: tuple[KeptAttachment, ...] | None = None
+
+
+class ArchivedMessages(Record):
+    """A session of the conversation whose messages are in the archive only (`GET /archive/{session_id}`)."""
+
+    session_id: UUID
+    message_count: int
+    stored_at: datetime
+
+
+class MessagePage(Page[ConversationMessage]):
+    """A page of a conversation's messages. ``archived``, on the last page: the sessions whose messages are no longer
+    in the database, the newest 100 first."""
+
+    archived: tuple[ArchivedMessages, ...] | None = None
 
 
 class _Conversation(Record):
@@ -72,9 +90,7 @@ async def read_current(user: callers.User) -> CurrentConversation:
     )
 
 
-async def read(
-    caller: callers.Contact | callers.User, conversation_id: UUID, page: NewestPageRequest
-) -> Page[ConversationMessage]:
+async def read(caller: callers.Contact | callers.User, conversation_id: UUID, page: NewestPageRequest) -> MessagePage:
     """A page of the messages that the caller may read, as a member or else as the conversation's own person.
 
     Raises as list_newest.
@@ -90,7 +106,7 @@ async def read(
 
 async def list_newest(
     database: Queries, conversation_id: UUID, page: NewestPageRequest, *, as_member: bool = False
-) -> Page[ConversationMessage]:
+) -> MessagePage:
     """A page of the messages that these queries may read. Raises NotFound (conversation_not_found)."""
     columns = [name for name in ConversationMessage.model_fields if name not in ("deliveries", "attachments")]
     query = database.table("conversation_messages").select(*columns, *(FOR_MEMBERS if as_member else ()))
@@ -98,4 +114,9 @@ async def list_newest(
     if not found.items:
         known = database.table("conversations").select("id").eq("id", conversation_id)
         await database.one(known, _Conversation, "conversation")
-    return found
+    archived = None
+    if found.next_cursor is None:
+        gone = database.table("session_archives").select(",".join(ArchivedMessages.model_fields))
+        gone = gone.eq("conversation_id", conversation_id).eq("is_current", "true").eq("messages_dropped", "true")
+        archived = await database.rows(gone.order("session_id", desc=True).limit(ARCHIVED), ArchivedMessages)
+    return MessagePage(items=found.items, next_cursor=found.next_cursor, archived=archived or None)

@@ -17,6 +17,12 @@ PARENTS = 200
 
 PAGE = 2000
 
+PAGE_BYTES = 2_000_000
+"""Of the texts of a page, as the pages before tell; reading one takes several times as much memory."""
+
+FIRST_PAGE = 125
+"""Of messages: the next ones have as many more as PAGE_BYTES allows, twice as many at most."""
+
 HIDDEN = {
     "workspace_id", "name_key", "last_name_key", "attempt_id", "lease_until", "deadline", "cancel_requested_at",
     "collecting", "contact_kind", "group_kind", "scope_id", "duplicate_key",
@@ -42,6 +48,7 @@ class Rows:
 
     def __init__(self, rpc: Rpc, export_id: UUID, read_archived: Archived) -> None:
         self._rpc, self._export_id, self._read_archived = rpc, export_id, read_archived
+        self._messages_at_once = FIRST_PAGE
 
     async def first(self, kind: str) -> AsyncIterator[Sequence[Row]]:
         """Pages of contacts, conversations, sessions or memories, in the order of their ids."""
@@ -76,10 +83,14 @@ class Rows:
     async def _stored(self, kind: str, ids: Sequence[str]) -> AsyncIterator[Sequence[Row]]:
         after: Row = {}
         while True:
-            rows = await self._read(kind, parents=ids, after=after, most=PAGE)
+            most = self._messages_at_once if kind == "messages" else PAGE
+            rows = await self._read(kind, parents=ids, after=after, most=most)
             if rows:
                 yield rows
-            if kind not in TALK or len(rows) < PAGE:
+            if kind == "messages" and rows:
+                mean = sum(len(row["text"]) for row in rows) / len(rows)
+                self._messages_at_once = max(1, min(PAGE, 2 * most, int(PAGE_BYTES / mean)))
+            if kind not in TALK or len(rows) < most:
                 return
             after = {name: rows[-1][name] for name in ("session_id", "created_at", "id")}
 

@@ -118,10 +118,12 @@ class ChannelMessage(Item):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryStatus(Item):
-    """What became of a message that we sent. Statuses arrive in any order. ``reference`` is ours, if it is echoed."""
+    """What became of a message that we sent. Statuses arrive in any order. ``reference`` is ours, if it is echoed.
+    ``recipient`` is the chat to which it went."""
 
     external_id: str
     reference: str | None = None
+    recipient: str | None = None
     status: Literal["sent", "delivered", "read", "failed"]
     error: str | None
     at: datetime
@@ -133,6 +135,7 @@ class ChatMigrated(Item):
 
     old_chat_id: str
     new_chat_id: str
+    sent_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

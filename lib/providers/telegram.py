@@ -221,7 +221,13 @@ def _migrated(message: _Message, key: str) -> ChatMigrated | None:
         old, new = message.migrate_from_chat_id, here
     else:
         return None
-    return ChatMigrated(delivery_key=key, ordering_key=str(here), old_chat_id=str(old), new_chat_id=str(new))
+    return ChatMigrated(
+        delivery_key=key,
+        ordering_key=str(here),
+        old_chat_id=str(old),
+        new_chat_id=str(new),
+        sent_at=message.date,
+    )
 
 
 def _message(message: _Message, key: str, *, edited: bool) -> Parsed:

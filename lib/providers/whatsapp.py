@@ -370,6 +370,7 @@ def _system(message: _Message, system: _System, chat_id: str, delivery: Delivery
         ordering_key=key_of(chat_id),
         old_chat_id=clean(chat_id),
         new_chat_id=clean(new),
+        sent_at=message.timestamp,
     )
 
 
@@ -379,9 +380,11 @@ def _status(given: object, delivery: Delivery) -> Parsed:
         # A status that is not among ours, such as "deleted".
         return unknown(delivery, status, f"status:{digest(repr(given).encode('utf-8', 'surrogatepass'))}")
     fault = status.errors[0] if status.errors else None
+    recipient = status.recipient_user_id or status.recipient_id
     return DeliveryStatus(
         delivery_key=key_of(status.id, status.status),
-        ordering_key=key_of(status.recipient_user_id or status.recipient_id or status.id),
+        ordering_key=key_of(recipient or status.id),
+        recipient=clean(recipient) if recipient else None,
         external_id=clean(status.id),
         reference=clean(status.biz_opaque_callback_data) if status.biz_opaque_callback_data else None,
         status=status.status,

@@ -230,7 +230,9 @@ begin
                   where m.conversation_id = conversation.id
                     and m.client_message_id = read_message_context.client_message_id
                     and m.turn_id is not null
-                  limit 1)))
+                  limit 1),
+                case when read_message_context.client_message_id is not null
+                     then (private.archived_message(conversation.id, read_message_context.client_message_id)).turn_id end))
       left join public.persona_breakers b on b.persona_id = p.id and b.state <> 'closed'
      where p.id = conversation.persona_id
        and p.enabled
@@ -407,13 +409,14 @@ declare
     answering public.personas := persona;
 begin
     -- A message that joined the turn has its own client message id; the first one has the turn's.
-    select m.* into strict asked
+    select m.* into asked
       from public.messages m
      where m.turn_id = turn.id
        and m.role <> 'persona'
      order by m.client_message_id is distinct from repeat_turn.client_message_id, m.created_at
      limit 1;
-    perform private.require_same_content((asked.text, asked.metadata) = (message, repeat_turn.metadata));
+    -- What was dropped from the database is in the archive only.
+    perform private.require_same_content(asked.id is null or (asked.text, asked.metadata) = (message, repeat_turn.metadata));
     if not is_repeat and turn.fallback_persona_id is not null then
         answering := private.fallback_of(persona);
     end if;

@@ -49,6 +49,42 @@ end;
 $$;
 comment on function private.find_follow_up_conversation is 'The conversation (with the persona, if one is named) in which a contact reads what members send: that of the newest live session with proof, first of those in which the contact has written; else the newest one with proof, else the contact''s only one; null: a new one is needed.';
 
+create function private.known_follow_up(contact_id uuid, client_message_id text, role public.message_role, text text, metadata jsonb)
+    returns public.messages language plpgsql stable set search_path = ''
+as $$
+declare
+    message public.messages;
+    session public.sessions;
+begin
+    select m.* into message
+      from public.sessions s
+      join public.messages m
+        on m.conversation_id = s.conversation_id and m.session_id = s.id and m.client_message_id = known_follow_up.client_message_id
+     where s.contact_id = known_follow_up.contact_id
+     limit 1;
+    if not found then
+        -- What it said is in the archive only, so that it is not compared.
+        select i.message_id, i.session_id, i.conversation_id, i.created_at, known_follow_up.role, known_follow_up.text, known_follow_up.metadata
+          into message.id, message.session_id, message.conversation_id, message.created_at, message.role, message.text, message.metadata
+          from public.conversations c
+         cross join lateral private.archived_message(c.id, known_follow_up.client_message_id) i
+         where c.contact_id = known_follow_up.contact_id
+           and known_follow_up.client_message_id is not null
+           and i.message_id is not null
+         limit 1;
+    end if;
+    if message.id is not null then
+        select s.* into strict session from public.sessions s where s.id = message.session_id;
+        if not private.may_work_on_session(session) then
+            raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
+        end if;
+        perform private.require_same_content((message.role, message.text, message.metadata) = (role, text, metadata));
+    end if;
+    return message;
+end;
+$$;
+comment on function private.known_follow_up is 'The follow-up of a contact that its sender repeats, also if it was dropped since; without an id if there is none. Refuses another message under the same id.';
+
 create function public.capture_message(
     contact_id        uuid,
     text              text,
@@ -79,18 +115,8 @@ begin
     end if;
     -- The contact is locked before conversation and session; two identical messages sent at once are serialised.
     contact := private.lock_merge_target(contact_id);
-    select m.* into message
-      from public.sessions s
-      join public.messages m
-        on m.conversation_id = s.conversation_id and m.session_id = s.id and m.client_message_id = capture_message.client_message_id
-     where s.contact_id = contact
-     limit 1;
-    if found then
-        select s.* into strict session from public.sessions s where s.id = message.session_id;
-        if not private.may_work_on_session(session) then
-            raise sqlstate 'PT403' using message = 'forbidden', detail = 'contact_not_assigned';
-        end if;
-        perform private.require_same_content((message.role, message.text, message.metadata) = (capture_message.role, capture_message.text, details));
+    message := private.known_follow_up(contact, client_message_id, role, text, details);
+    if message.id is not null then
         return private.describe_message(message, false);
     end if;
 
@@ -151,5 +177,5 @@ $$;
 comment on function public.capture_message is 'Adds a message from outside the chat to a contact''s live session, or opens one: {message_id, session_id, conversation_id, role, text, created_at, created}. No persona answers it. A repeat with the same client_message_id returns the first message, with other content it is refused.';
 
 grant execute on function
-    private.find_follow_up_conversation, public.capture_message
+    private.find_follow_up_conversation, private.known_follow_up, public.capture_message
     to switchboard;

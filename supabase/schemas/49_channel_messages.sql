@@ -196,6 +196,8 @@ as $$
            n.external_id, n.url, n.media_type, n.size, n.name
       from jsonb_array_elements(attachments) with ordinality as a (attachment, place)
      cross join lateral jsonb_populate_record(null::public.attachments, a.attachment) n
+     -- A repeat of a message that was dropped since has none.
+     where keep_attachments.message_id is not null
     on conflict do nothing;
 $$;
 comment on function private.keep_attachments is 'Stores the attachments of a message, [{kind, external_id, url, media_type, size, name}], once.';
@@ -228,7 +230,7 @@ begin
       from public.messages m
      where m.conversation_id = conversation.id
        and m.client_message_id = overhear.client_message_id;
-    if heard is null then
+    if heard is null and (private.archived_message(conversation.id, overhear.client_message_id)).message_id is null then
         session := private.find_or_create_session(conversation, '{}');
         insert into public.messages as m (workspace_id, conversation_id, session_id, role, contact_id, text, metadata, client_message_id)
         values (session.workspace_id, session.conversation_id, session.id, 'contact', sender_id, message, metadata, overhear.client_message_id)
@@ -240,7 +242,7 @@ begin
     return heard;
 end;
 $$;
-comment on function private.overhear is 'Stores a message of a group that the persona does not answer, for its history.';
+comment on function private.overhear is 'Stores a message of a group that the persona does not answer, for its history; null if it was dropped since.';
 
 create function private.queue_answer(turn_id uuid, conversation_id uuid)
     returns void language sql set search_path = ''
@@ -452,7 +454,8 @@ begin
        or exists (select
                     from public.messages m
                    where m.conversation_id = conversation.id
-                     and m.client_message_id = record_business_message.client_message_id) then
+                     and m.client_message_id = record_business_message.client_message_id)
+       or (private.archived_message(conversation.id, client_message_id)).message_id is not null then
         return jsonb_build_object('taken_over', false);
     end if;
     session := private.find_or_create_session(conversation, '{}');

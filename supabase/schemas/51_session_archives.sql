@@ -54,11 +54,11 @@ create table public.session_archives (
     is_current       boolean     not null default true,
     messages_dropped boolean     not null default false,
     restored_at      timestamptz,
-    constraint session_archives_pkey           primary key (object_id, session_id),
-    constraint session_archives_object_id_fkey foreign key (workspace_id, object_id) references public.archive_objects (workspace_id, id) on delete cascade,
-    constraint session_archives_dropped        check (is_current or not messages_dropped)
+    constraint session_archives_pkey    primary key (object_id, session_id),
+    constraint session_archives_dropped check (is_current or not messages_dropped)
 );
 comment on table public.session_archives is 'What each recorded object holds of each session. It outlives the session, until the object is rewritten or deleted, so that an erase finds every copy.';
+comment on column public.session_archives.object_id is 'Without a foreign key, which would be checked for each session: rows are added under the lock of their object, and deleted with it.';
 comment on column public.session_archives.row_group is 'The row group of the object that holds all rows of the session, and those of its neighbours.';
 comment on column public.session_archives.byte_offset is 'Where the row group begins in the object: one ranged read gets it.';
 comment on column public.session_archives.sha256 is 'Of the bytes of the row group.';
@@ -79,17 +79,101 @@ create table public.archive_queue (
     attempts        integer     not null default 0,
     object_id       uuid,
     constraint archive_queue_pkey            primary key (session_id),
-    constraint archive_queue_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade,
-    constraint archive_queue_object_id_fkey  foreign key (workspace_id, object_id) references public.archive_objects (workspace_id, id) on delete set null (object_id)
+    constraint archive_queue_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade
 );
 comment on table public.archive_queue is 'Archived sessions that are to be written to the store.';
 comment on column public.archive_queue.next_attempt_at is 'Of a session that is being written, the end of that run''s lease.';
 comment on column public.archive_queue.attempts is 'Claims so far. A session that has been claimed often is written alone, so that it holds back no other.';
-comment on column public.archive_queue.object_id is 'The object that is being written; only its run may record the session.';
+comment on column public.archive_queue.object_id is 'The object that is being written; only its run may record the session. It may name an object that is gone, which no run can record: a foreign key would be checked for each session.';
 alter table public.archive_queue enable row level security;
 create index archive_queue_next_attempt_at_idx on public.archive_queue ((attempts >= 3), next_attempt_at);
 create index archive_queue_month_idx on public.archive_queue (workspace_id, month, session_id);
 create index archive_queue_object_id_idx on public.archive_queue (object_id) where object_id is not null;
+
+create table private.archived_message_ids (
+    message_id        uuid        not null,
+    workspace_id      uuid        not null,
+    conversation_id   uuid        not null,
+    session_id        uuid        not null,
+    turn_id           uuid,
+    client_message_id text,
+    memory_ids        uuid[]      not null default '{}',
+    created_at        timestamptz not null,
+    constraint archived_message_ids_pkey            primary key (message_id),
+    constraint archived_message_ids_session_id_fkey foreign key (workspace_id, conversation_id, session_id) references public.sessions (workspace_id, conversation_id, id) on delete cascade
+);
+comment on table private.archived_message_ids is 'What the database keeps of dropped messages that may come again, because a sender repeats them or an import does, and of those from which a member or a persona remembered something.';
+comment on column private.archived_message_ids.memory_ids is 'The memories that came from the message; a restore links them again. Those of remembered turns are found by their time.';
+alter table private.archived_message_ids enable row level security;
+create index archived_message_ids_client_message_id_idx on private.archived_message_ids (conversation_id, client_message_id);
+create index archived_message_ids_session_id_idx on private.archived_message_ids (session_id);
+
+create function private.archived_message(conversation_id uuid, client_message_id text)
+    returns private.archived_message_ids language plpgsql stable security definer set search_path = ''
+as $$
+declare
+    archived private.archived_message_ids;
+begin
+    select i.* into archived
+      from private.archived_message_ids i
+     where i.conversation_id = archived_message.conversation_id
+       and i.client_message_id = archived_message.client_message_id
+       and i.workspace_id = private.entered_workspace()
+     limit 1;
+    return archived;
+end;
+$$;
+comment on function private.archived_message is 'The dropped message of a conversation of the entered workspace that had a client message id; null without one.';
+
+create function private.keep_message_ids(object_id uuid)
+    returns void language sql security definer set search_path = ''
+as $$
+    insert into private.archived_message_ids (message_id, workspace_id, conversation_id, session_id, turn_id, client_message_id, memory_ids, created_at)
+    select m.id, m.workspace_id, m.conversation_id, m.session_id, m.turn_id, m.client_message_id, k.memory_ids, m.created_at
+      from public.session_archives a
+      join public.messages m on m.session_id = a.session_id and m.workspace_id = a.workspace_id
+     cross join lateral (select array(select r.id from public.memories r where r.message_id = m.id and r.kind <> 'turn') as memory_ids) k
+     where a.object_id = keep_message_ids.object_id
+       and a.workspace_id = private.entered_workspace()
+       and a.is_current
+       and (m.client_message_id is not null
+            or k.memory_ids <> '{}'
+            or exists (select from public.import_refs f where f.conversation_id = m.conversation_id))
+    on conflict (message_id) do update set memory_ids = excluded.memory_ids;
+$$;
+comment on function private.keep_message_ids is 'Keeps the ids of messages that are about to be dropped, because an object of the entered workspace holds them.';
+
+create function private.return_message_ids(session_id uuid)
+    returns void language plpgsql security definer set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.entered_workspace();
+begin
+    update public.memories r
+       set message_id = i.message_id
+      from private.archived_message_ids i
+      join public.messages m on m.id = i.message_id
+     where i.session_id = return_message_ids.session_id
+       and i.workspace_id = workspace
+       and r.id = any (i.memory_ids)
+       and r.workspace_id = workspace
+       and r.message_id is null;
+    delete from private.archived_message_ids i
+     where i.session_id = return_message_ids.session_id
+       and i.workspace_id = workspace;
+end;
+$$;
+comment on function private.return_message_ids is 'Links memories to the messages of a session that were restored, whose ids need no longer be kept.';
+
+create function private.archived_ids(session_ids uuid[])
+    returns uuid[] language sql stable security definer set search_path = ''
+as $$
+    select array(select i.message_id
+                   from private.archived_message_ids i
+                  where i.session_id = any (session_ids)
+                    and i.workspace_id = private.entered_workspace());
+$$;
+comment on function private.archived_ids is 'The ids that are kept of the dropped messages of sessions of the entered workspace.';
 
 -- All rows of a session, in one shape. Messages and turns have their columns; of other tables, row has all.
 create view public.session_rows with (security_invoker = true) as
@@ -276,6 +360,7 @@ declare
     workspace constant uuid := private.entered_workspace();
     dropped   integer;
 begin
+    perform private.keep_message_ids(object_id);
     delete from public.messages m
      using public.session_archives a
      where a.object_id = drop_archived_messages.object_id
@@ -417,6 +502,9 @@ begin
        and o.deleted_at is null;
     if not found then
         delete from public.archive_objects o where o.id = record_object_deleted.object_id and o.status <> 'writing';
+        if found then
+            delete from public.session_archives a where a.object_id = record_object_deleted.object_id;
+        end if;
     end if;
     return '{}'::jsonb;
 end;
@@ -426,5 +514,6 @@ comment on function public.record_object_deleted is 'Notes that an object was de
 grant execute on function
     private.release_archive_batch, private.fingerprints, private.find_archivable, public.take_archive_batch, public.abandon_archive_batch, private.lock_archived_rows,
     private.drop_archived_messages, private.retire_archives, public.record_archive, public.take_dead_objects,
+    private.archived_message, private.archived_ids, private.return_message_ids,
     public.record_object_deleted
     to switchboard;

@@ -253,7 +253,9 @@ as $$
 begin
     perform private.enter();
     update public.jobs j
-       set status = 'succeeded', lease_until = null, finished_at = clock_timestamp(), last_error = null
+       set status = 'succeeded', lease_until = null, finished_at = clock_timestamp(), last_error = null,
+           -- The key of a chat is the contact's id there.
+           ordering_key = case when j.kind <> 'erase_delivery' then j.ordering_key end
      where j.id = complete_job.job_id
        and j.status = 'running'
        and j.attempts = attempt;

@@ -184,6 +184,10 @@ begin
     select coalesce(array_agg(m.client_message_id), '{}') into known
       from private.heard_segments(segments, is_final) h
       join public.messages m on m.conversation_id = conversation.id and m.client_message_id = h.key;
+    known := known || array(select h.key
+                              from private.heard_segments(segments, is_final) h
+                             where h.key <> all (known)
+                               and (private.archived_message(conversation.id, h.key)).message_id is not null);
     if jsonb_array_length(segments) = 0
        or not exists (select from private.heard_segments(segments, is_final) h where h.key <> all (known)) then
         return;

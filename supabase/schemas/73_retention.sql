@@ -133,6 +133,7 @@ begin
             delete from public.memories r where r.session_id = any (ids) and r.kind = 'turn';
             dropped := private.dropped_messages(ids);
             perform private.retire_archives(ids);
+            delete from private.archived_message_ids i where i.session_id = any (ids);
             delete from public.messages m where m.session_id = any (ids);
         when 'addresses' then
             update public.sessions s

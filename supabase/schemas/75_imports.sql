@@ -431,6 +431,8 @@ begin
           left join private.imported_contacts(import_messages.workspace_id, import_messages.source,
                                               array(select distinct e.contact from item e where e.contact is not null)) k
             on k.external_id = i.contact
+         -- What was imported, archived and dropped since is not imported again.
+         where i.id <> all ((select private.archived_ids(array(select distinct d.session_id from item d)))::uuid[])
         on conflict do nothing
         returning session_id
     )

@@ -123,6 +123,7 @@ begin
              where a.session_id = session.id
                and a.is_current;
             delete from public.archive_queue q where q.session_id = session.id;
+            perform private.return_message_ids(session.id);
             perform private.record_audit('session.restored', session.id, private.calling_actor(), null);
             changed := true;
         end if;

@@ -112,8 +112,19 @@ begin
            and r.valid_from = m.created_at
            and r.kind = 'turn'
         returning r.id
+    ), kept as (
+        delete from private.archived_message_ids i
+         using jsonb_to_recordset(erased -> 'messages') m (id uuid)
+         where i.workspace_id = workspace
+           and i.message_id = m.id
+        returning i.memory_ids
+    ), recalled as (
+        delete from public.memories r
+         where r.workspace_id = workspace
+           and r.id in (select unnest(k.memory_ids) from kept k)
+        returning r.id
     )
-    select array_agg(f.id) into known from forgotten f;
+    select array_agg(f.id) into known from (select id from forgotten union select id from recalled) f;
     delete from public.memory_history h where h.workspace_id = workspace and h.memory_id = any (known);
 end;
 $$;

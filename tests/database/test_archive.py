@@ -205,6 +205,9 @@ async def test_messages_that_were_kept_are_dropped_once_the_workspace_decides_so
     current = "session_id = $1 and is_current and messages_dropped"
     assert await desk.count("session_archives", current, session_id) == 1
     assert await desk.count("archive_objects", "status = 'superseded'") == 1
+    former = await desk.admin.fetchval("select id from public.archive_objects where status = 'superseded'")
+    await desk.call("record_object_deleted", SYSTEM, object_id=str(former))
+    assert (await desk.count("session_archives"), await desk.count("archive_objects")) == (1, 1)
 
 
 async def test_a_restored_session_is_archived_again_after_the_archive_age(desk: Desk) -> None:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from lib import config
-from lib.archive import archiver, object_cleanup
+from lib.archive import archiver, object_cleanup, store
 from lib.database import commands
 from local.stack import Stack
 from tests.faults.archive_child import STEPS
@@ -81,3 +81,22 @@ async def test_a_run_that_is_killed_at_any_step_loses_nothing_and_stores_nothing
         await archiver.run(archive.store, end=math.inf, only_workspace=archive.workspace_id)
         await object_cleanup.delete_dead(archive.store)
         assert await archive.faults(rows) == []
+
+
+@pytest.mark.usefixtures("settings")
+async def test_a_run_works_on_several_batches_of_one_month_at_once(
+    stack: Stack, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = await Archive.new(stack, database, archiver.AT_ONCE)
+    await archive.queue()
+    all_at_once = asyncio.Barrier(archiver.AT_ONCE)
+    put = store.Folder.put_if_absent
+
+    async def put_with_others(folder: store.Folder, key: str, content: bytes) -> bool:
+        async with asyncio.timeout(20):
+            await all_at_once.wait()
+        return await put(folder, key, content)
+
+    monkeypatch.setattr(store.Folder, "put_if_absent", put_with_others)
+    report = await archiver.run(archive.store, end=math.inf, only_workspace=archive.workspace_id, batch_sessions=1)
+    assert report.stored == archiver.AT_ONCE

@@ -9,6 +9,10 @@ import aiohttp
 from local.stack import Stack
 from tests.functions.conftest import Visitor, Workspace, problem, until
 from tests.functions.people import Staff
+from tests.functions.test_channels import Channel, bot
+from tests.standins import telegram
+
+__all__ = ["bot"]
 
 ROWS = {
     "messages": "select to_jsonb(m)::text from public.messages m where m.session_id = $1 order by m.id",
@@ -97,6 +101,67 @@ async def test_a_session_is_archived_read_and_restored_byte_for_byte(
     restored = [await post(f"/archive/{session_id}/restore", staff.owner.token or "") for _ in range(2)]
     assert [(each["status"], each["changed"]) for each in restored] == [("completed", True), ("completed", False)]
     assert await rows_of(workspace, session_id) == before
+
+
+async def test_after_a_drop_the_page_names_the_archive_and_a_repeat_stores_nothing(
+    client: aiohttp.ClientSession, stack: Stack, bot: Channel, workspace: Workspace, staff: Staff
+) -> None:
+    database = workspace.database
+    updates = [telegram.update("Hello"), telegram.update("Overheard", sender=7, chat=-1001)]
+
+    async def deliver() -> None:
+        # The deliveries of that time are no longer stored.
+        await database.execute("delete from public.jobs where workspace_id = $1", workspace.id)
+        await database.execute("delete from public.inbound_events where workspace_id = $1", workspace.id)
+        for update in updates:
+            await bot.deliver(update)
+        await bot.settled()
+
+    async def page_of(session: Any) -> Any:
+        return await staff.owner.done("GET", f"/conversations/{session['conversation_id']}/messages")
+
+    await deliver()
+    ours = "select * from public.sessions where workspace_id = $1 and channel = 'telegram' order by id"
+    sessions = await database.fetch(ours, workspace.id)
+    contact = f"/contacts/{sessions[0]['contact_id']}/messages"
+    follow_up = {"role": "contact", "text": "By mail", "source": "mail", "clientMessageId": "mail-1"}
+    captured = await staff.owner.done("POST", contact, follow_up)
+    remembered = (
+        "insert into public.memories (workspace_id, contact_id, session_id, message_id, content)"
+        " select $1, contact_id, session_id, id, 'x' from public.messages where text = 'Hello' and workspace_id = $1"
+        " returning id, message_id"
+    )
+    ((memory_id, message_id),) = await database.fetch(remembered, workspace.id)
+    before = {session["id"]: await rows_of(workspace, session["id"]) for session in sessions}
+    for session in sessions:
+        await grow_old(workspace, session["id"])
+    await database.execute("update public.workspaces set archive_retention = 'drop' where id = $1", workspace.id)
+    async with client.post("/archive", headers={"Authorization": f"Bearer {stack.cron_secret}"}) as response:
+        assert response.status == 200
+    counts = await workspace.counts()
+    assert (counts["messages"], len(sessions)) == (0, 2)
+
+    for session in sessions:
+        page = await page_of(session)
+        (gone,) = page["archived"]
+        assert (page["items"], gone["session_id"]) == ([], str(session["id"]))
+        assert gone["message_count"] == len(before[session["id"]]["messages"])
+    await deliver()
+    repeated = await staff.owner.done("POST", contact, follow_up)
+    assert repeated == captured | {"created": False}
+    names = ("messages", "sessions", "turns")
+    assert [(await workspace.counts())[name] for name in names] == [counts[name] for name in names]
+    ended = await database.fetch("select distinct status::text from public.jobs where workspace_id = $1", workspace.id)
+    assert [row[0] for row in ended] == ["succeeded"]
+
+    for session in sessions:
+        await staff.owner.done("POST", f"/archive/{session['id']}/restore")
+        assert await rows_of(workspace, session["id"]) == before[session["id"]]
+        assert "archived" not in await page_of(session)
+    linked = "select message_id from public.memories where id = $1"
+    assert await database.fetchval(linked, memory_id) == message_id
+    await deliver()
+    assert {session["id"]: await rows_of(workspace, session["id"]) for session in sessions} == before
 
 
 async def test_admins_archive_their_workspace_and_the_schedule_all(

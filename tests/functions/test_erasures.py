@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import aiohttp
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from lib.archive import parquet
@@ -29,7 +30,8 @@ from tests.functions.test_senders import add_channel, post
 from tests.functions.test_transcripts import Omi, omi, segment
 from tests.functions.test_worker import work
 from tests.senders import SENDERS
-from tests.standins import telegram
+from tests.standins import discord, telegram, whatsapp
+from tests.standins.messenger import MessengerApi
 from tests.standins.openai import OpenAI
 from tests.standins.telegram import Telegram
 
@@ -245,6 +247,9 @@ async def fill(
         ("insert into public.memory_embeddings (memory_id, workspace_id, model, embedding)"
          " select id, $1, 'x', array_fill(0.1::real, array[384])::extensions.halfvec(384) from public.memories"
          " where workspace_id = $1",),
+        ("insert into private.archived_message_ids"
+         " (message_id, workspace_id, conversation_id, session_id, client_message_id, created_at)"
+         " select id, $1, conversation_id, session_id, 'x', created_at from public.messages where id = $2", message),
         ("insert into public.import_refs (workspace_id, source, kind, external_id, contact_id)"
          " values ($1, 'x', 'contact', 'x', $2)", contact),
         ("insert into public.jobs (workspace_id, kind, ordering_key, payload)"
@@ -375,6 +380,52 @@ async def test_what_was_sent_before_the_erasure_is_refused_and_what_comes_after_
     ]
     assert again["id"] != found["id"]
     assert (await staff.admin.done("POST", f"/erasures/{receipt['id']}/check"))["clean"]
+
+
+WHATSAPP_WORDS = "4915100777", "US.7700777"
+DISCORD_WORDS = ("7700777007770077",)
+
+
+@pytest.mark.parametrize("kind", ["whatsapp", "discord"])
+async def test_what_a_provider_repeats_after_an_erasure_brings_nothing_of_the_person_back(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff, stack: Stack, kind: str
+) -> None:
+    database, words = workspace.database, WHATSAPP_WORDS if kind == "whatsapp" else DISCORD_WORDS
+    api: MessengerApi = whatsapp.WhatsApp() if kind == "whatsapp" else discord.Discord()
+    token, account = (whatsapp.TOKEN, whatsapp.NUMBER) if kind == "whatsapp" else (discord.TOKEN, discord.APPLICATION)
+    async with api:
+        channel = await Channel(client, workspace, kind, api).connect(token, external_id=account)
+        if kind == "whatsapp":
+            number, user_id = WHATSAPP_WORDS
+            sent = [
+                whatsapp.message("Hello", number=number, user_id=user_id),
+                whatsapp.status("wamid.OUT1", "read", recipient_id=number, recipient_user_id=user_id),
+                whatsapp.message("", number=number, type="system", system={
+                    "type": "user_changed_user_id", "user_id": user_id
+                }),
+                whatsapp.echo("From our phone", number),
+                whatsapp.message("In a group", number=number, user_id=user_id, group_id="HBgN"),
+            ]  # fmt: skip
+        else:
+            sent = [discord.command("Hello", user=words[0]), discord.command("Hi all", user=words[0], guild="70")]
+        for document in sent:
+            await channel.deliver(document)
+            await channel.settled()
+        found = await staff.admin.done("GET", f"/contacts?workspace_id={workspace.id}&identity={kind}:{words[-1]}")
+        receipt = await staff.admin.done("DELETE", f"/contacts/{found['items'][0]['id']}")
+        assert (receipt["status"], await holders(database, *words)) == ("finished", {})
+
+        count = (await workspace.counts())["messages"]
+        for document in [*sent, *sent]:
+            await channel.deliver(document)
+            await channel.settled()
+        await work(client, stack)
+        await channel.settled()
+    assert await holders(database, *words) == {}
+    assert (await workspace.counts())["messages"] == count
+    checked = await staff.admin.done("POST", f"/erasures/{receipt['id']}/check")
+    assert (checked["clean"], checked["complete"]) == (True, True)
+    await database.execute("delete from public.channels where id = $1", UUID(channel.id))
 
 
 async def test_a_running_answer_stops_before_its_contact_is_erased(

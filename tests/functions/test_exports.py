@@ -1,9 +1,12 @@
 """Exports over HTTP: what they hold, who gets them, and that an imported export is equal to its original."""
 
+import asyncio
 import hashlib
 import io
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from lib.imports.readers import own_exports
+from local.paths import REPOSITORY
 from local.stack import Stack
 from tests.functions.conftest import Visitor, Workspace, until
 from tests.functions.people import Person, Staff
@@ -203,18 +207,18 @@ def stack_files(stack: Stack, export_id: UUID) -> Iterator[Path]:
 async def test_an_export_imported_elsewhere_is_equal_to_its_original(
     stack: Stack, staff: Staff, workspace: Workspace, elsewhere: Workspace, visitor: Visitor, tmp_path: Path
 ) -> None:
-    await furnish(workspace, visitor, staff)
+    contact_id = await furnish(workspace, visitor, staff)
     await elsewhere.database.execute(
         "insert into public.workspace_members (workspace_id, user_id, role) values ($1, $2, 'owner')",
         elsewhere.id,
         staff.owner.id,
     )
     original = await export_of(staff.owner, stack, workspace)
-    path = tmp_path / "export.zip"
-    path.write_bytes(original)
-    own_exports.verify(path)
+    file = tmp_path / "export.zip"
+    file.write_bytes(original)
+    own_exports.verify(file)
     batch: dict[str, list[Any]] = {"contact": [], "conversation": [], "memory": []}
-    for found in own_exports.read(path, {}):
+    for found in own_exports.read(file, {}):
         batch[found.kind].append(found.document)
     body = {
         "source": "switchboard",
@@ -252,3 +256,53 @@ async def test_an_export_imported_elsewhere_is_equal_to_its_original(
     archived = rows_of(await export_of(staff.owner, stack, workspace))
     for kind in ("messages", "attachments", "turns"):
         assert archived[kind] == rows_of(original)[kind]
+    # So they are in the export of one contact, and in that of one session.
+    sessions = [row["id"] for row in archived["sessions"] if row["contact_id"] == str(contact_id)]
+    for path, ids in ((f"/contacts/{contact_id}", sessions), (f"/chat-sessions/{sessions[0]}", sessions[:1])):
+        part = rows_of(await exported(staff.owner, stack, workspace, f"{path}/export"))
+        ours = [row for row in archived["messages"] if row["session_id"] in ids]
+        assert part["messages"] == ours != []
+
+
+LARGE = """
+with c as (
+    insert into public.contacts (workspace_id) values ($1) returning *
+), t as (
+    insert into public.conversations (workspace_id, contact_id, persona_id, thread_key, proof)
+    select workspace_id, id, $2, 'x', 'verified' from c returning *
+), s as (
+    insert into public.sessions (workspace_id, conversation_id, contact_id, persona_id, status, ended_at, message_count)
+    select workspace_id, id, contact_id, persona_id, 'completed', now(), $3 from t returning *
+)
+insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, text)
+select s.workspace_id, s.conversation_id, s.id, 'contact', s.contact_id,
+       (select string_agg(md5(n || ':' || i), '') from generate_series(1, 500) i)
+  from s, generate_series(1, $3) n
+"""
+
+
+async def test_an_export_takes_less_memory_than_its_messages(
+    workspace: Workspace, elsewhere: Workspace, staff: Staff, stack: Stack
+) -> None:
+    database, jobs, messages = workspace.database, [], 6000
+    schedule = "update cron.job set active = {} where jobname = 'switchboard-archive-jobs'; notify pg_cron"
+    await database.execute(schedule.format("false"))
+    for place, count in ((elsewhere, 10), (workspace, messages)):
+        await database.execute(LARGE, place.id, place.persona_id, count)
+        queued = (
+            "with e as (insert into public.exports (workspace_id) values ($1) returning id)"
+            " insert into public.jobs (workspace_id, kind, runs_in, payload)"
+            " select $1, 'make_export', 'archive', jsonb_build_object('export_id', id) from e returning id"
+        )
+        jobs.append(str(await database.fetchval(queued, place.id)))
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.functions.export_child", *jobs,
+        env=stack.gateway_env(0), cwd=REPOSITORY, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    grown = float((await child.communicate())[0])
+    await database.execute(schedule.format("true"))
+    rows = "select (counts ->> 'messages')::int from public.exports where workspace_id = $1 and status = 'stored'"
+    assert await database.fetchval(rows, workspace.id) == messages
+    print(f"{grown} MB")
+    # A message has 16,000 characters.
+    assert grown < 64 < messages * 16_000 / 1024**2

@@ -6,10 +6,11 @@ another system, or ``-`` to leave the column out. Other columns become attribute
 """
 
 import csv
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lib.imports.readers.found import Found, Mapping, UnreadableFileError, moment, names, without_nothing
 
@@ -43,35 +44,37 @@ def read(path: Path, mapping: Mapping) -> Iterator[Found]:
     """The contacts of a file in UTF-8. Raises UnreadableFileError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, _dialect(file.read(64 * 1024)), strict=True)
-            file.seek(0)
+            rows, before = _rows(file)
             columns = columns_of(next(rows, []), mapping)
             for row in rows:
                 if any(cell.strip() for cell in row):
-                    yield _contact(columns, row, rows.line_num)
+                    yield _contact(columns, row, rows.line_num + before)
     except (UnicodeDecodeError, csv.Error) as broken:
         raise UnreadableFileError(f"{path.name} is no CSV file in UTF-8: {broken}") from None
 
 
-def header(path: Path, mapping: Mapping) -> dict[str, str]:
-    """How the columns of a file are read: each column's field. Raises UnreadableFileError."""
+def header(path: Path, mapping: Mapping) -> list[tuple[str, str]]:
+    """How the columns of a file are read: each column and its field. Raises UnreadableFileError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            dialect = _dialect(file.read(64 * 1024))
-            file.seek(0)
-            names_of_columns = next(csv.reader(file, dialect), [])
+            names_of_columns: list[str] = next(_rows(file)[0], [])
     except (UnicodeDecodeError, csv.Error) as broken:
         raise UnreadableFileError(f"{path.name} is no CSV file in UTF-8: {broken}") from None
-    return dict(zip(names_of_columns, columns_of(names_of_columns, mapping), strict=True))
+    return list(zip(names_of_columns, columns_of(names_of_columns, mapping), strict=True))
 
 
 def columns_of(header: list[str], mapping: Mapping) -> list[str]:
-    """The field of each column. Raises UnreadableFileError for a mapping of an unknown column, or to no field."""
+    """The field of each column. Of columns with the same name that become attributes, later ones are numbered.
+
+    Raises UnreadableFileError for a mapping of an unknown column, of several, or to no field.
+    """
     if not header:
         raise UnreadableFileError("The file has no header.")
     if missing := mapping.keys() - set(header):
         raise UnreadableFileError(f"The file has no column {', '.join(sorted(missing))}.")
-    for field in mapping.values():
+    for column, field in mapping.items():
+        if field != "-" and header.count(column) > 1:
+            raise UnreadableFileError(f"The file has {header.count(column)} columns {column}: rename all but one.")
         if field not in (*FIELDS, "-") and not field.startswith(("attributes.", "external:")):
             raise UnreadableFileError(
                 f"{field} is no field: {', '.join(FIELDS)}, attributes.<name>, external:<system> or -."
@@ -80,15 +83,37 @@ def columns_of(header: list[str], mapping: Mapping) -> list[str]:
     fields = []
     for column in header:
         usual = _FIELDS_BY_NAME.get(re.sub(r"[^a-z]", "", column.lower()))
-        field = mapping.get(column) or (usual if usual not in taken else None) or f"attributes.{column.strip()[:100]}"
+        field = mapping.get(column) or (usual if usual not in taken else None) or _attribute(column, taken)
         taken.add(field)
         fields.append(field)
     return fields
 
 
-def _dialect(sample: str) -> Any:
+def _attribute(column: str, taken: set[str]) -> str:
+    """The attribute of a column of no field."""
+    name = column.strip()[:100]
+    numbers = (f"attributes.{name[:95]} {number}" for number in itertools.count(2))
+    return next(field for field in itertools.chain([f"attributes.{name}"], numbers) if field not in taken)
+
+
+def _rows(file: IO[str]) -> tuple[Any, int]:
+    """A reader of the rows from the header on, and the number of lines before that.
+
+    Excel's first line `sep=;` names the delimiter. In other files the header tells it.
+    """
+    first = file.readline()
+    if named := _SEPARATOR.fullmatch(first):
+        return csv.reader(file, delimiter=named[1], strict=True), 1
+    file.seek(0)
+    return csv.reader(file, _dialect(first), strict=True), 0
+
+
+_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
+
+
+def _dialect(header_line: str) -> Any:
     try:
-        return csv.Sniffer().sniff(sample.partition("\n")[0], delimiters=",;\t|")
+        return csv.Sniffer().sniff(header_line, delimiters=",;\t|")
     except csv.Error:
         return csv.excel
 

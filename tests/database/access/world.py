@@ -217,6 +217,9 @@ session_archives: session_id=sessions.* object_id=archive_objects.~ month=2025-0
         row_group=0 byte_offset=0 byte_length=1 sha256=x row_count=1 message_count=1
     b_old: conversation_id=conversations.b
     c_old: conversation_id=conversations.c
+private.archived_message_ids: session_id=sessions.* message_id=messages.* created_at=LONG_AGO
+    b_old: conversation_id=conversations.b
+    c_old: conversation_id=conversations.c
 exports: status=queued
     one two:
     old_one: expires_at=LONG_AGO

@@ -1,17 +1,23 @@
 """What `switchboard doctor` makes of what it finds; the database's part is tests/database/test_health.py's."""
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import boto3
+import httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from moto.server import ThreadedMotoServer
 
 from cli import health
 from cli.target import Target
+from lib.archive import s3_store
 from local.paths import REPOSITORY
+from local.ports import free_port
 
 
 def test_the_page_lists_every_check_with_its_state() -> None:
@@ -105,3 +111,47 @@ async def test_the_store_is_written_read_and_left_as_it_was(tmp_path: Path) -> N
     }
     assert {url: (await health.store_reached(url)).state for url in cases} == cases
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an S3 server with the bucket `archive`."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    boto3.client("s3", endpoint_url=address, region_name="us-east-1").create_bucket(Bucket="archive")
+    yield address
+    httpx.post(f"{address}/moto-api/reset-auth", content=b"Infinity")
+    server.stop()
+    boto3.setup_default_session()
+    s3_store._client.cache_clear()
+
+
+async def test_a_store_that_cannot_be_used_says_why_and_what_to_do(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    iam = boto3.client("iam", endpoint_url=moto, region_name="us-east-1")
+    iam.create_user(UserName="without-rights")
+    without_rights = iam.create_access_key(UserName="without-rights")["AccessKey"]
+
+    async def found(bucket: str = "archive", endpoint: str = moto) -> str:
+        # A process has the same credentials for its life.
+        boto3.setup_default_session()
+        s3_store._client.cache_clear()
+        check = await health.store_reached(f"s3://{bucket}?endpoint={endpoint}&region=us-east-1")
+        assert (check.state, bool(check.remedy)) in (("ok", False), ("failure", True))
+        return check.text
+
+    assert "is written" in await found()
+    assert "does not exist (NoSuchBucket)" in await found(bucket="missing")
+    assert "does not answer (EndpointConnectionError)" in await found(endpoint=f"http://127.0.0.1:{free_port()}")
+    # From here on the server verifies credentials.
+    await asyncio.to_thread(httpx.post, f"{moto}/moto-api/reset-auth", content=b"0")
+    assert "does not accept the credentials (InvalidAccessKeyId)" in await found()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", without_rights["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", without_rights["SecretAccessKey"])
+    assert "refuses access (AccessDenied)" in await found()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert "no credentials" in await found()

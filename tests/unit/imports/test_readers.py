@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lib.imports import readers
-from lib.imports.readers import own_exports
+from lib.imports.readers import csv_contacts, own_exports
 from lib.imports.readers.found import UnreadableFileError
 
 MALFORMED: dict[readers.Format, tuple[dict[str, Any], ...]] = {
@@ -37,6 +37,22 @@ def test_an_object_of_another_shape_is_refused_alone(system: readers.Format, tmp
         file.write_text(f'{json.dumps(malformed)}\n{{"type": "contact", "id": 9}}\n')
         first, second = readers.FORMATS[system](file, {})
         assert (first.fault is not None, second.document) == (True, {"external_id": "9"}), malformed
+
+
+def test_a_csv_file_of_excel_keeps_columns_of_the_same_name_apart(tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    lines = ("sep=;", "ID;Email;Email;Town;Town;Town 2;Town", "1;a@x.test;b@x.test;Bern, West;Basel;Chur;Ulm")
+    file.write_text("\ufeff" + "\r\n".join(lines))
+    columns = [field for _, field in csv_contacts.header(file, {})]
+    towns = ["attributes.Town", "attributes.Town 2", "attributes.Town 2 2", "attributes.Town 3"]
+    assert columns == ["external_id", "email", "attributes.Email", *towns]
+    (ann,) = csv_contacts.read(file, {})
+    assert (ann.document["identities"], ann.line) == (["email:a@x.test"], 3)
+    assert ann.document["attributes"] == {
+        "Email": "b@x.test", "Town": "Bern, West", "Town 2": "Basel", "Town 2 2": "Chur", "Town 3": "Ulm"
+    }  # fmt: skip
+    with pytest.raises(UnreadableFileError, match="3 columns Town"):
+        csv_contacts.header(file, {"Town": "attributes.city"})
 
 
 @pytest.mark.parametrize("manifest", [b"no JSON", b"{}", None])
