@@ -82,6 +82,13 @@ export async function* follow(path, { query, signal, onState = () => {} }) {
   }
 }
 
+// The events of a stream that a POST answers with, {event, data}, once. Throws Failure.
+export async function* ask(path, { body, signal } = {}) {
+  const response = await send("POST", path, { body, headers: { Accept: "text/event-stream" }, signal });
+  const events = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
+  for await (const { event, data } of readable(events)) yield { event, data: JSON.parse(data) };
+}
+
 // The chunks of a stream; not every browser iterates over one.
 async function* readable(stream) {
   const reader = stream.getReader();

@@ -1,5 +1,18 @@
-import { t } from "../language.js";
+// Work in the background: jobs, what providers deliver and what is delivered to others, and whether all of it is well.
+
+import { Halves } from "../settings/halves.jsx";
+import { Health } from "./health.jsx";
+import { Incoming } from "./incoming.jsx";
+import { Jobs } from "./jobs.jsx";
+import { Outgoing } from "./outgoing.jsx";
+
+const SECTIONS = [
+  { name: "jobs", view: Jobs },
+  { name: "incoming", view: Incoming },
+  { name: "outgoing", view: Outgoing },
+  { name: "health", view: Health },
+];
 
 export default function View() {
-  return <section class="view"><h1>{t("nav.work")}</h1></section>;
+  return <Halves name="work" sections={SECTIONS} />;
 }

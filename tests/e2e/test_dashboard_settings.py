@@ -1,0 +1,186 @@
+"""The members' page, settings: what each section makes, what is shown once, and what an agent does not see."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.e2e.conftest import Faults
+from tests.e2e.dashboards import Dashboard
+
+SECTIONS = {
+    "spaces": "Spaces",
+    "personas": "Personas",
+    "channels": "Channels",
+    "api-keys": "API keys",
+    "event-subscriptions": "Event subscriptions",
+    "members": "Members",
+    "workspace": "Workspace",
+    "session-templates": "Session templates",
+    "workflows": "Workflows",
+}
+PERSONAS: dict[str, dict[str, str]] = {
+    "demo": {"Milliseconds before each word": "0"},
+    "openai": {"Model": "small", "Base URL": "https://models.example.com/v1"},
+    "n8n": {"Webhook URL": "https://n8n.example.com/webhook/x"},
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_in_any_section(dashboard: Dashboard, scheme: Any) -> None:
+    member = await dashboard.sign_in()
+    page = member.page
+    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    workspace = dashboard.workspace
+    channel = await workspace.add_channel("telegram", None)
+    places = {f"#/settings/{section}": title for section, title in SECTIONS.items()}
+    places |= {
+        f"#/settings/spaces/{workspace.space_id}": "Spaces",
+        f"#/settings/personas/{workspace.persona_id}": "Personas",
+        f"#/settings/channels/{channel}": "Channels",
+        "#/settings/personas/new": "Personas",
+        "?state=all#/work/jobs": "Jobs",
+        "#/work/incoming": "Incoming deliveries",
+        "#/work/outgoing": "Outgoing deliveries",
+        "#/work/health": "Health",
+    }
+    for place, title in places.items():
+        await member.open(place)
+        await expect(page.get_by_role("heading", level=2, name=title)).to_be_visible()
+        await expect(page.get_by_text("Loading …")).to_have_count(0)
+        await member.check_axe(place)
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await member.open("#/settings/members")
+    await expect(page.get_by_role("button", name="Invite")).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_an_agent_reads_but_changes_nothing(dashboard: Dashboard) -> None:
+    agent = await dashboard.sign_in("agent")
+    page = agent.page
+    workspace = dashboard.workspace
+    managing = page.get_by_role("link", name="New").or_(page.locator(".section button:not(:disabled)"))
+    for section, title in SECTIONS.items():
+        if section == "event-subscriptions":
+            continue
+        await agent.open(f"#/settings/{section}")
+        await expect(page.get_by_role("heading", level=2, name=title)).to_be_visible()
+        await expect(managing).to_have_count(0)
+    await expect(page.get_by_role("link", name="Event subscriptions")).to_have_count(0)
+    await agent.open(f"#/settings/spaces/{workspace.space_id}")
+    await expect(page.get_by_label("Allowed origins")).to_be_disabled()
+    await expect(page.get_by_role("button", name=re.compile("Save|Generate|Delete"))).to_have_count(0)
+
+
+@pytest.mark.parametrize("kind", list(PERSONAS))
+async def test_a_persona_is_made_and_its_secret_never_shown(dashboard: Dashboard, faults: Faults, kind: str) -> None:
+    faults.forgive = ("422 (Unprocessable",)
+    member = await dashboard.sign_in(view="#/settings/personas/new")
+    page = member.page
+    await page.get_by_label("Kind").select_option(kind)
+    await page.get_by_role("button", name="Create").click()
+    name = page.get_by_label("Name", exact=True)
+    await expect(name).to_have_attribute("aria-invalid", "true")
+    await expect(name).to_have_accessible_description(re.compile("at least 1 character"))
+    await name.fill("Ana")
+    for label, value in PERSONAS[kind].items():
+        await page.get_by_label(label, exact=True).fill(value)
+    await page.get_by_role("button", name="Create").click()
+    await expect(page.get_by_role("heading", level=3, name="Ana")).to_be_visible()
+    for label, value in PERSONAS[kind].items():
+        await expect(page.get_by_label(label, exact=True)).to_have_value(value)
+    if kind == "demo":
+        await _try(page)
+    else:
+        await _store_secret(page)
+
+
+async def _try(page: Page) -> None:
+    """A test message is answered in the page."""
+    await page.get_by_label("Test message").fill("Is it **you**?")
+    await page.get_by_role("button", name="Send", exact=True).click()
+    await expect(page.get_by_text("You said:")).to_be_visible()
+    await expect(page.get_by_text("complete after")).to_be_visible()
+
+
+async def _store_secret(page: Page) -> None:
+    """A secret is sent once, and is nowhere in the page afterwards."""
+    part = page.get_by_role("region", name="Secret for the persona")
+    field = part.locator("input[type=password]")
+    await field.fill("very-secret-1")
+    await part.get_by_role("button", name="Store").click()
+    await expect(part.get_by_text("A secret is set.")).to_be_visible()
+    await expect(field).to_have_value("")
+    await page.reload()
+    await expect(part.get_by_text("A secret is set.")).to_be_visible()
+    assert "very-secret-1" not in await page.content()
+
+
+async def test_a_space_shows_its_tag_and_look_as_they_are_typed(dashboard: Dashboard) -> None:
+    space = dashboard.workspace.space_id
+    member = await dashboard.sign_in(view=f"#/settings/spaces/{space}")
+    page = member.page
+    tag = page.get_by_role("group", name="Script tag")
+    await expect(tag).to_contain_text(f'data-space="{space}" data-color="#0b6b57" async')
+    await page.get_by_label("Corner").select_option("start")
+    await expect(tag).to_contain_text('data-position="start"')
+    await page.get_by_label("Greeting").fill("Welcome aboard!")
+    await page.get_by_label("Quick replies").fill("Prices?\nHours?")
+    preview = page.locator(".preview")
+    await expect(preview).to_contain_text("Welcome aboard!")
+    await expect(preview).to_contain_text("Hours?")
+    await page.get_by_role("button", name="Save the look").click()
+    await expect(page.get_by_text("Saved.")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_label("Quick replies")).to_have_value("Prices?\nHours?")
+    await expect(page.get_by_label("Name", exact=True)).to_have_value("x")
+
+
+async def test_an_api_key_is_shown_once_and_revoked(dashboard: Dashboard) -> None:
+    member = await dashboard.sign_in(view="#/settings/api-keys/new")
+    page = member.page
+    await page.get_by_label("Name", exact=True).fill("Crawler")
+    await page.get_by_role("button", name="Create").click()
+    key = await page.get_by_role("group", name="Crawler").text_content()
+    assert key
+    await page.get_by_role("link", name="Back").click()
+    row = page.get_by_role("row").filter(has_text="Crawler")
+    await expect(row).to_be_visible()
+    assert key not in await page.content()
+    await row.get_by_role("button", name="Revoke").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    await expect(row.get_by_role("button", name="Revoke")).to_have_count(0)
+
+
+async def test_an_invitation_is_made_and_withdrawn(dashboard: Dashboard) -> None:
+    member = await dashboard.sign_in(view="#/settings/members")
+    part = member.page.get_by_role("region", name="Invitations").first
+    await part.get_by_label("Email").fill("new@example.com")
+    await part.get_by_role("button", name="Invite").click()
+    row = part.get_by_role("row").filter(has_text="new@example.com")
+    await row.get_by_role("button", name="Withdraw").click()
+    await expect(row).to_have_count(0)
+
+
+async def test_retention_is_previewed_and_workflows_are_drawn(dashboard: Dashboard) -> None:
+    member = await dashboard.sign_in(view="#/settings/workspace")
+    page = member.page
+    await page.get_by_label("Audit events").fill("30")
+    await page.get_by_role("button", name="Preview").click()
+    await expect(page.get_by_text("Nothing would be deleted now.")).to_be_visible()
+    await member.open("#/settings/workflows")
+    for step in (("", "asked"), ("asked", "answered")):
+        await _add_transition(page, *step)
+    graph = page.get_by_role("group", name="Steps of own").get_by_role("img")
+    await expect(graph).to_have_accessible_name("start → asked, asked → answered")
+    await expect(graph.locator("text")).to_have_text(["asked", "answered"])
+
+
+async def _add_transition(page: Page, from_step: str, to_step: str) -> None:
+    form: Locator = page.get_by_role("form", name="Add a transition")
+    await form.get_by_label("Workflow").fill("own")
+    await form.get_by_label("From step").fill(from_step)
+    await form.get_by_label("To step").fill(to_step)
+    await form.get_by_role("button", name="Create").click()
+    await expect(page.get_by_role("img", name=f"→ {to_step}")).to_be_visible()

@@ -1,0 +1,26 @@
+// Session templates: what a new session begins with.
+
+import { Section } from "./section.jsx";
+import { useChoices } from "./choices.js";
+
+export function Templates({ id }) {
+  const personas = useChoices("personas");
+  const fields = (template) => [
+    { name: "name", required: true, empty: "" },
+    { name: "persona_id", type: "select", options: [["", "–"], ...personas], empty: template ? null : undefined },
+    { name: "workflow", empty: template ? null : undefined },
+    { name: "workflow_step", empty: template ? null : undefined },
+    { name: "first_messages", type: "lines" },
+    { name: "metadata", type: "json" },
+  ];
+  return (
+    <Section
+      name="session-templates"
+      path="/session-templates"
+      id={id}
+      fields={fields}
+      columns={["name", "persona_id", "workflow"]}
+      row={(template, link) => [link, new Map(personas).get(template.persona_id), template.workflow]}
+    />
+  );
+}
