@@ -15,7 +15,7 @@ from tests.e2e.conftest import Faults
 from tests.e2e.dashboards import Dashboard
 
 LANGUAGES = ("ar", "de", "en", "es", "fr", "pt", "tr")
-VIEWS = ("inbox", "sessions", "contacts", "analytics", "work", "settings")
+VIEWS = ("inbox", "sessions", "contacts", "analytics", "operations", "settings")
 SAME_WORDS = re.compile(
     r"^(Inbox|Contacts?|Sessions?|Personas?|Status|Agent|agent|admin|Name|CSV|Chat|Code|Webhooks?|Jobs?|\W*|[A-Z]{2,5}|p\d\d)$"
 )

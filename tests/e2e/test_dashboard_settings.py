@@ -40,10 +40,10 @@ async def test_axe_finds_nothing_in_any_section(dashboard: Dashboard, scheme: An
         f"#/settings/personas/{workspace.persona_id}": "Personas",
         f"#/settings/channels/{channel}": "Channels",
         "#/settings/personas/new": "Personas",
-        "?state=all#/work/jobs": "Jobs",
-        "#/work/incoming": "Incoming deliveries",
-        "#/work/outgoing": "Outgoing deliveries",
-        "#/work/health": "Health",
+        "?state=all#/operations/jobs": "Jobs",
+        "#/operations/incoming": "Incoming deliveries",
+        "#/operations/outgoing": "Outgoing deliveries",
+        "#/operations/health": "Health",
     }
     for place, title in places.items():
         await member.open(place)

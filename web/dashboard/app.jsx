@@ -23,7 +23,7 @@ const VIEWS = [
   { name: "sessions", key: "g s", view: lazy(() => import("./sessions/view.jsx")) },
   { name: "contacts", key: "g c", view: lazy(() => import("./contacts/view.jsx")) },
   { name: "analytics", key: "g a", view: lazy(() => import("./analytics/view.jsx")) },
-  { name: "work", key: "g w", view: lazy(() => import("./work/view.jsx")), isManaged: true },
+  { name: "operations", key: "g o", view: lazy(() => import("./operations/view.jsx")), isManaged: true },
   { name: "settings", key: "g ,", view: lazy(() => import("./settings/view.jsx")) },
 ];
 

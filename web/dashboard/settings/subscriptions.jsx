@@ -6,7 +6,7 @@ import { call } from "../api.js";
 import { usePages } from "../data.js";
 import { t } from "../language.js";
 import { complain, say } from "../parts/toasts.jsx";
-import { Deliveries } from "../work/deliveries.jsx";
+import { Deliveries } from "../operations/deliveries.jsx";
 import { Section } from "./section.jsx";
 import { Generated, Once } from "./secret.jsx";
 import { Yes } from "./yes.jsx";

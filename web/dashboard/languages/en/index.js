@@ -4,6 +4,6 @@ import contacts from "./contacts.js";
 import inbox from "./inbox.js";
 import sessions from "./sessions.js";
 import settings from "./settings.js";
-import work from "./work.js";
+import operations from "./operations.js";
 
-export default { ...common, ...inbox, ...sessions, ...contacts, ...analytics, ...work, ...settings };
+export default { ...common, ...inbox, ...sessions, ...contacts, ...analytics, ...operations, ...settings };

@@ -14,5 +14,5 @@ const SECTIONS = [
 ];
 
 export default function View() {
-  return <Halves name="work" sections={SECTIONS} />;
+  return <Halves name="operations" sections={SECTIONS} />;
 }

@@ -16,11 +16,11 @@ export function Outgoing() {
   return (
     <>
       <header class="tools">
-        <h2>{t("work.outgoing")}</h2>
+        <h2>{t("operations.outgoing")}</h2>
         {chosen && (
           <search>
             <label>
-              {t("work.subscription")}
+              {t("operations.subscription")}
               <select value={chosen.id} onChange={({ target }) => change({ subscription: target.value })}>
                 {data.items.map(({ id, url }) => (
                   <option key={id} value={id} selected={id === chosen.id}>
@@ -30,12 +30,12 @@ export function Outgoing() {
               </select>
             </label>
             <label>
-              {t("work.state")}
+              {t("operations.state")}
               <select value={filters.delivery ?? ""} onChange={({ target }) => change({ delivery: target.value })}>
-                <option value="">{t("work.state.all")}</option>
+                <option value="">{t("operations.state.all")}</option>
                 {["pending", "succeeded", "failed"].map((each) => (
                   <option key={each} value={each} selected={each === filters.delivery}>
-                    {t(`work.delivery.${each}`)}
+                    {t(`operations.delivery.${each}`)}
                   </option>
                 ))}
               </select>
@@ -43,10 +43,10 @@ export function Outgoing() {
           </search>
         )}
       </header>
-      <p class="note">{t("work.about.outgoing")}</p>
+      <p class="note">{t("operations.about.outgoing")}</p>
       {failure && <Failed failure={failure} retry={reload} />}
       {!data && !failure && <Loading />}
-      {data?.items.length === 0 && <Empty>{t("work.none.subscriptions")}</Empty>}
+      {data?.items.length === 0 && <Empty>{t("operations.none.subscriptions")}</Empty>}
       {chosen && <Of key={`${chosen.id}${filters.delivery}`} subscription={chosen} status={filters.delivery} />}
     </>
   );

@@ -23,7 +23,7 @@ async def test_dead_jobs_are_shown_replayed_and_discarded(dashboard: Dashboard) 
     workspace = dashboard.workspace
     for kind in ("first_kind", "second_kind"):
         await workspace.database.execute(DEAD, workspace.id, kind)
-    member = await dashboard.sign_in(view="#/work")
+    member = await dashboard.sign_in(view="#/operations")
     page = member.page
     first, second = (page.get_by_role("row").filter(has_text=kind) for kind in ("first_kind", "second_kind"))
     await expect(second).to_contain_text("it broke")
@@ -44,16 +44,16 @@ async def test_dead_jobs_are_shown_replayed_and_discarded(dashboard: Dashboard) 
 async def test_what_a_provider_sent_is_shown_and_the_doctor_links_the_dead_job(dashboard: Dashboard) -> None:
     workspace = dashboard.workspace
     await workspace.database.execute(RECEIVED, workspace.id)
-    member = await dashboard.sign_in(view="#/work/incoming")
+    member = await dashboard.sign_in(view="#/operations/incoming")
     page = member.page
     await page.get_by_role("button", name="Show").click()
     await expect(page.get_by_role("dialog").get_by_role("region", name="Body").first).to_contain_text('"update_id": 7')
     await page.keyboard.press("Escape")
-    await member.open("#/work/health")
+    await member.open("#/operations/health")
     check = page.get_by_role("listitem").filter(has_text="Dead jobs: 1")
     await check.get_by_role("link").click()
     await expect(page.get_by_role("region", name="Body").first).to_contain_text('"update_id": 7')
-    await member.open("#/work/health")
+    await member.open("#/operations/health")
     await expect(page.get_by_role("row").filter(has_text="switchboard-worker")).to_contain_text("* * * * *")
 
 
@@ -72,7 +72,7 @@ async def test_a_test_delivery_is_shown_with_its_answer_and_replayed(dashboard: 
     await expect(page.get_by_text("Not delivered yet (404)")).to_be_visible()
     assert secret
     assert secret not in await page.content()
-    await member.open("#/work/outgoing")
+    await member.open("#/operations/outgoing")
     row = page.get_by_role("row").filter(has_text="404")
     await member.check_axe("deliveries")
     await row.get_by_role("button", name="Show").click()

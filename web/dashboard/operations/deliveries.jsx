@@ -18,7 +18,7 @@ export function Deliveries({ pages }) {
   async function replay({ id }) {
     try {
       const { status } = await call("POST", `/event-deliveries/${id}/replay`);
-      say(t(`work.replayed.${status}`));
+      say(t(`operations.replayed.${status}`));
     } catch (failure) {
       complain(failure);
     }
@@ -29,15 +29,15 @@ export function Deliveries({ pages }) {
     <>
       {pages.failure && <Failed failure={pages.failure} retry={pages.reload} />}
       {!pages.items && !pages.failure && <Loading />}
-      {pages.items?.length === 0 && <Empty>{t("work.none.deliveries")}</Empty>}
+      {pages.items?.length === 0 && <Empty>{t("operations.none.deliveries")}</Empty>}
       {pages.items?.length > 0 && (
-        <div class="table start" tabIndex={0} role="group" aria-label={t("work.deliveries")}>
+        <div class="table start" tabIndex={0} role="group" aria-label={t("operations.deliveries")}>
           <table>
             <thead>
               <tr>
                 {["event", "state", "attempts", "answer", "created", "actions"].map((each) => (
                   <th key={each} scope="col">
-                    {t(`work.${each}`)}
+                    {t(`operations.${each}`)}
                   </th>
                 ))}
               </tr>
@@ -49,7 +49,7 @@ export function Deliveries({ pages }) {
                     <code>{one.type}</code>
                   </td>
                   <td>
-                    <span class={`status ${TONES[one.status]}`}>{t(`work.delivery.${one.status}`)}</span>
+                    <span class={`status ${TONES[one.status]}`}>{t(`operations.delivery.${one.status}`)}</span>
                   </td>
                   <td>{one.attempts}</td>
                   <td>
@@ -61,10 +61,10 @@ export function Deliveries({ pages }) {
                   <td>
                     <span class="buttons">
                       <button type="button" onClick={() => setShown(one)}>
-                        {t("work.show")}
+                        {t("operations.show")}
                       </button>
                       <button type="button" onClick={() => replay(one)}>
-                        {t("work.replay")}
+                        {t("operations.replay")}
                       </button>
                     </span>
                   </td>
@@ -76,13 +76,13 @@ export function Deliveries({ pages }) {
       )}
       {pages.hasMore && (
         <button type="button" onClick={pages.more}>
-          {t("work.more")}
+          {t("operations.more")}
         </button>
       )}
       {shown && (
         <Dialog title={shown.type} onClose={() => setShown(null)} class="board">
-          <Json label={t("work.body")} value={{ type: shown.type, timestamp: shown.occurred_at, data: shown.data }} />
-          {shown.response_excerpt && <Json label={t("work.answer")} value={shown.response_excerpt} />}
+          <Json label={t("operations.body")} value={{ type: shown.type, timestamp: shown.occurred_at, data: shown.data }} />
+          {shown.response_excerpt && <Json label={t("operations.answer")} value={shown.response_excerpt} />}
           {shown.error && <p class="failure">{shown.error}</p>}
         </Dialog>
       )}

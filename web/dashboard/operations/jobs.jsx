@@ -26,7 +26,7 @@ export function Jobs({ id }) {
 async function act(verb, { id }, reload) {
   try {
     await call("POST", `/jobs/${id}/${verb}`);
-    say(t(`work.done.${verb}`));
+    say(t(`operations.done.${verb}`));
   } catch (failure) {
     complain(failure);
   }
@@ -38,12 +38,12 @@ function Actions({ job, reload }) {
     <span class="buttons">
       {MAY_REPLAY.includes(job.status) && (
         <button type="button" onClick={() => act("replay", job, reload)}>
-          {t("work.replay")}
+          {t("operations.replay")}
         </button>
       )}
       {MAY_DISCARD.includes(job.status) && (
         <button type="button" onClick={() => act("discard", job, reload)}>
-          {t("work.discard")}
+          {t("operations.discard")}
         </button>
       )}
     </span>
@@ -51,7 +51,7 @@ function Actions({ job, reload }) {
 }
 
 const stateOf = (job) => (job.stuck ? "stuck" : job.status);
-const State = ({ job }) => <span class={`status ${TONES[stateOf(job)] ?? ""}`}>{t(`work.state.${stateOf(job)}`)}</span>;
+const State = ({ job }) => <span class={`status ${TONES[stateOf(job)] ?? ""}`}>{t(`operations.state.${stateOf(job)}`)}</span>;
 
 function List() {
   const [filters, change] = useFilters();
@@ -61,39 +61,39 @@ function List() {
   return (
     <>
       <header class="tools">
-        <h2>{t("work.jobs")}</h2>
+        <h2>{t("operations.jobs")}</h2>
         <search>
           <label>
-            {t("work.state")}
+            {t("operations.state")}
             <select value={state} onChange={({ target }) => change({ state: target.value })}>
               {[...STATES, "all"].map((each) => (
                 <option key={each} value={each} selected={each === state}>
-                  {t(`work.state.${each}`)}
+                  {t(`operations.state.${each}`)}
                 </option>
               ))}
             </select>
           </label>
           <label>
-            {t("work.kind")}
+            {t("operations.kind")}
             <input defaultValue={filters.kind} onChange={({ target }) => change({ kind: target.value.trim() })} />
           </label>
           <button type="button" onClick={pages.reload}>
-            {t("work.reload")}
+            {t("operations.reload")}
           </button>
         </search>
       </header>
-      <p class="note">{t("work.about.jobs")}</p>
+      <p class="note">{t("operations.about.jobs")}</p>
       {pages.failure && <Failed failure={pages.failure} retry={pages.reload} />}
       {!pages.items && !pages.failure && <Loading />}
-      {pages.items?.length === 0 && <Empty>{t("work.none.jobs")}</Empty>}
+      {pages.items?.length === 0 && <Empty>{t("operations.none.jobs")}</Empty>}
       {pages.items?.length > 0 && (
-        <div class="table start" tabIndex={0} role="group" aria-label={t("work.jobs")}>
+        <div class="table start" tabIndex={0} role="group" aria-label={t("operations.jobs")}>
           <table>
             <thead>
               <tr>
                 {["kind", "state", "attempts", "error", "created", "actions"].map((each) => (
                   <th key={each} scope="col">
-                    {t(`work.${each}`)}
+                    {t(`operations.${each}`)}
                   </th>
                 ))}
               </tr>
@@ -102,14 +102,14 @@ function List() {
               {pages.items.map((job) => (
                 <tr key={job.id}>
                   <td>
-                    <Link href={to(`/work/jobs/${job.id}`)}>
+                    <Link href={to(`/operations/jobs/${job.id}`)}>
                       <code>{job.kind}</code>
                     </Link>
                   </td>
                   <td>
                     <State job={job} />
                   </td>
-                  <td>{t("work.of", { count: job.attempts, most: job.max_attempts })}</td>
+                  <td>{t("operations.of", { count: job.attempts, most: job.max_attempts })}</td>
                   <td class="long">{job.last_error}</td>
                   <td>
                     <Time value={job.created_at} />
@@ -125,7 +125,7 @@ function List() {
       )}
       {pages.hasMore && (
         <button type="button" onClick={pages.more}>
-          {t("work.more")}
+          {t("operations.more")}
         </button>
       )}
     </>
@@ -138,15 +138,15 @@ function Job({ id }) {
   return (
     <>
       <header class="tools">
-        <h2>{t("work.job")}</h2>
-        <Link href={to("/work/jobs")}>{t("action.back")}</Link>
+        <h2>{t("operations.job")}</h2>
+        <Link href={to("/operations/jobs")}>{t("action.back")}</Link>
       </header>
       {one.failure && <Failed failure={one.failure} retry={one.reload} />}
       {!job && !one.failure && <Loading />}
       {job && (
         <>
           <p>
-            <code>{job.kind}</code> <State job={job} /> {t("work.of", { count: job.attempts, most: job.max_attempts })}
+            <code>{job.kind}</code> <State job={job} /> {t("operations.of", { count: job.attempts, most: job.max_attempts })}
           </p>
           <dl class="facts">
             {[
@@ -160,17 +160,17 @@ function Job({ id }) {
               .filter(([, value]) => value)
               .map(([name, value]) => (
                 <div key={name}>
-                  <dt>{t(`work.${name}`)}</dt>
+                  <dt>{t(`operations.${name}`)}</dt>
                   <dd dir="auto">{value}</dd>
                 </div>
               ))}
           </dl>
           <Actions job={job} reload={one.reload} />
-          <Json label={t("work.payload")} value={job.payload} />
+          <Json label={t("operations.payload")} value={job.payload} />
           {job.event && (
             <>
-              <Json label={t("work.headers")} value={job.event.headers} />
-              <Json label={t("work.body")} value={job.event.raw_body} />
+              <Json label={t("operations.headers")} value={job.event.headers} />
+              <Json label={t("operations.body")} value={job.event.raw_body} />
             </>
           )}
         </>

@@ -14,13 +14,13 @@ const TONES = { ok: "active", warning: "paused", failure: "failed", succeeded: "
 const ORDER = ["failure", "warning", "ok"];
 // Where what a check found is shown; of other checks only the ids are told.
 const PLACES = {
-  jobs_dead: "/work/jobs/",
-  jobs_waiting: "/work/jobs/",
+  jobs_dead: "/operations/jobs/",
+  jobs_waiting: "/operations/jobs/",
   sessions_stuck: "/sessions/",
   transcripts_waiting: "/sessions/",
 };
 
-const textOf = (name) => (has(`work.check.${name}`) ? t(`work.check.${name}`) : name);
+const textOf = (name) => (has(`operations.check.${name}`) ? t(`operations.check.${name}`) : name);
 
 export function Health() {
   const path = `/workspaces/${workspace.value.id}/doctor`;
@@ -29,12 +29,12 @@ export function Health() {
   return (
     <>
       <header class="tools">
-        <h2>{t("work.health")}</h2>
+        <h2>{t("operations.health")}</h2>
         <button type="button" onClick={reload}>
-          {t("work.reload")}
+          {t("operations.reload")}
         </button>
       </header>
-      <p class="note">{t("work.about.health")}</p>
+      <p class="note">{t("operations.about.health")}</p>
       {failure && <Failed failure={failure} retry={reload} />}
       {!data && !failure && <Loading />}
       {data && (
@@ -42,7 +42,7 @@ export function Health() {
           <ul class="checks">
             {checks.map((check) => (
               <li key={check.name}>
-                <span class={`status ${TONES[check.state]}`}>{t(`work.health.${check.state}`)}</span>{" "}
+                <span class={`status ${TONES[check.state]}`}>{t(`operations.health.${check.state}`)}</span>{" "}
                 {`${textOf(check.name)}: ${number(check.found)}`} <Examples check={check} />
               </li>
             ))}
@@ -71,16 +71,16 @@ function Examples({ check: { name, examples } }) {
 
 function Schedules({ schedules }) {
   return (
-    <section class="part" aria-label={t("work.schedules")}>
-      <h3>{t("work.schedules")}</h3>
-      <p class="note">{t("work.about.schedules")}</p>
-      <div class="table start" tabIndex={0} role="group" aria-label={t("work.schedules")}>
+    <section class="part" aria-label={t("operations.schedules")}>
+      <h3>{t("operations.schedules")}</h3>
+      <p class="note">{t("operations.about.schedules")}</p>
+      <div class="table start" tabIndex={0} role="group" aria-label={t("operations.schedules")}>
         <table>
           <thead>
             <tr>
               {["schedule", "times", "last_run", "state", "next_run"].map((each) => (
                 <th key={each} scope="col">
-                  {t(`work.${each}`)}
+                  {t(`operations.${each}`)}
                 </th>
               ))}
             </tr>
@@ -94,12 +94,12 @@ function Schedules({ schedules }) {
                 <td>
                   <code dir="ltr">{schedule}</code>
                 </td>
-                <td>{last_run_at ? <Time value={last_run_at} /> : t("work.never")}</td>
+                <td>{last_run_at ? <Time value={last_run_at} /> : t("operations.never")}</td>
                 <td>
                   {active ? (
                     last_status && <span class={`status ${TONES[last_status] ?? ""}`}>{ran(last_status)}</span>
                   ) : (
-                    <span class="status failed">{t("work.switched_off")}</span>
+                    <span class="status failed">{t("operations.switched_off")}</span>
                   )}
                 </td>
                 <td>
@@ -114,4 +114,4 @@ function Schedules({ schedules }) {
   );
 }
 
-const ran = (status) => (has(`work.ran.${status}`) ? t(`work.ran.${status}`) : status);
+const ran = (status) => (has(`operations.ran.${status}`) ? t(`operations.ran.${status}`) : status);

@@ -26,7 +26,7 @@ export function Incoming() {
   async function replay({ jobs }) {
     try {
       for (const { id, status } of jobs) if (status === "dead") await call("POST", `/jobs/${id}/replay`);
-      say(t("work.done.replay"));
+      say(t("operations.done.replay"));
     } catch (failure) {
       complain(failure);
     }
@@ -36,12 +36,12 @@ export function Incoming() {
   return (
     <>
       <header class="tools">
-        <h2>{t("work.incoming")}</h2>
+        <h2>{t("operations.incoming")}</h2>
         <search>
           <label>
-            {t("work.provider")}
+            {t("operations.provider")}
             <select value={filters.provider ?? ""} onChange={({ target }) => change({ provider: target.value })}>
-              <option value="">{t("work.state.all")}</option>
+              <option value="">{t("operations.state.all")}</option>
               {PROVIDERS.map((each) => (
                 <option key={each} value={each} selected={each === filters.provider}>
                   {each}
@@ -50,22 +50,22 @@ export function Incoming() {
             </select>
           </label>
           <button type="button" onClick={pages.reload}>
-            {t("work.reload")}
+            {t("operations.reload")}
           </button>
         </search>
       </header>
-      <p class="note">{t("work.about.incoming")}</p>
+      <p class="note">{t("operations.about.incoming")}</p>
       {pages.failure && <Failed failure={pages.failure} retry={pages.reload} />}
       {!pages.items && !pages.failure && <Loading />}
-      {pages.items?.length === 0 && <Empty>{t("work.none.deliveries")}</Empty>}
+      {pages.items?.length === 0 && <Empty>{t("operations.none.deliveries")}</Empty>}
       {pages.items?.length > 0 && (
-        <div class="table start" tabIndex={0} role="group" aria-label={t("work.incoming")}>
+        <div class="table start" tabIndex={0} role="group" aria-label={t("operations.incoming")}>
           <table>
             <thead>
               <tr>
                 {["provider", "state", "error", "received", "actions"].map((each) => (
                   <th key={each} scope="col">
-                    {t(`work.${each}`)}
+                    {t(`operations.${each}`)}
                   </th>
                 ))}
               </tr>
@@ -75,7 +75,7 @@ export function Incoming() {
                 <tr key={one.id}>
                   <td>{one.provider}</td>
                   <td>
-                    {one.status && <span class={`status ${TONES[one.status] ?? ""}`}>{t(`work.state.${one.status}`)}</span>}
+                    {one.status && <span class={`status ${TONES[one.status] ?? ""}`}>{t(`operations.state.${one.status}`)}</span>}
                   </td>
                   <td class="long">{one.error}</td>
                   <td>
@@ -84,11 +84,11 @@ export function Incoming() {
                   <td>
                     <span class="buttons">
                       <button type="button" onClick={() => setShown(one)}>
-                        {t("work.show")}
+                        {t("operations.show")}
                       </button>
                       {one.status === "dead" && (
                         <button type="button" onClick={() => replay(one)}>
-                          {t("work.replay")}
+                          {t("operations.replay")}
                         </button>
                       )}
                     </span>
@@ -101,23 +101,23 @@ export function Incoming() {
       )}
       {pages.hasMore && (
         <button type="button" onClick={pages.more}>
-          {t("work.more")}
+          {t("operations.more")}
         </button>
       )}
       {shown && (
         <Dialog title={`${shown.provider}, ${dateTime(shown.received_at)}`} onClose={() => setShown(null)} class="board">
-          <p class="note">{t("work.acknowledged")}</p>
+          <p class="note">{t("operations.acknowledged")}</p>
           {shown.error && (
             <p class="failure" dir="auto">
               {shown.error}
             </p>
           )}
-          <Json label={t("work.body")} value={shown.body} />
-          {shown.body_is_cut && <p class="note">{t("work.cut")}</p>}
-          <Json label={t("work.headers")} value={shown.headers} />
+          <Json label={t("operations.body")} value={shown.body} />
+          {shown.body_is_cut && <p class="note">{t("operations.cut")}</p>}
+          <Json label={t("operations.headers")} value={shown.headers} />
           <p class="buttons">
             {shown.jobs.map(({ id, kind, status }) => (
-              <Link key={id} href={to(`/work/jobs/${id}`)}>{`${kind}: ${t(`work.state.${status}`)}`}</Link>
+              <Link key={id} href={to(`/operations/jobs/${id}`)}>{`${kind}: ${t(`operations.state.${status}`)}`}</Link>
             ))}
           </p>
         </Dialog>
