@@ -163,6 +163,8 @@ def _write(
     """Write sessions into a row group, and describe where each is; None if they have other rows than when taken."""
     from lib.archive import parquet  # noqa: PLC0415 (as above)
 
+    if not content:
+        return None
     table = parquet.of_csv(content)
     found, messages = parquet.counts(table), parquet.counts(table, "messages")
     if found != {session.id: session.rows for session in sessions}:
@@ -197,8 +199,10 @@ async def _read(
     try:
         while part:
             content = await reading
-            row_bytes = len(content) / sum(session.rows for session in part)
-            following, rest = _part(rest, min(ROW_GROUP_ROWS, int(PART_BYTES / row_bytes)))
+            rows = sum(session.rows for session in part)
+            # At most twice as many as before: the next rows may be longer.
+            fitting = int(PART_BYTES * rows / max(len(content), 1))
+            following, rest = _part(rest, min(ROW_GROUP_ROWS, 2 * rows, fitting))
             if following:
                 reading = read(following)
             yield part, content

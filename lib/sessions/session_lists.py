@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
@@ -37,6 +37,9 @@ from lib.workflow.quoting import ExternalRef, Quote
 
 MAX_TURNS, MAX_QUOTES, MAX_EVENTS = 200, 200, 1_000
 """Turns, quotes and events that the details of a session show."""
+
+UNREAD_WINDOW = timedelta(days=30)
+"""How long a message is unread at most, as private.unread_window() says."""
 
 _LIVE = ("active", "paused")
 _POSITION = "created_at,id"
@@ -333,6 +336,9 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
             query = _with(query, "taken_over_at", given.taken_over)
         if role is not None and given.unread is not None and not from_unread:
             query = query.is_("unread", "true") if given.unread else query.not_.is_("unread", "true")
+            if given.unread:
+                # Older messages are not unread: the index leaves their sessions out.
+                query = query.gt("last_activity_at", (datetime.now(UTC) - UNREAD_WINDOW).isoformat())
         return _filtered(query, given) if role is not None else _filtered_as_contact(query, given)
 
     source = _Source(reader, narrow, match)

@@ -15,7 +15,7 @@ create table public.conversation_reads (
     constraint conversation_reads_user_id_fkey         foreign key (workspace_id, user_id) references public.workspace_members (workspace_id, user_id) on delete cascade
 );
 comment on table public.conversation_reads is 'Up to when a member has read a conversation.';
-comment on column public.conversation_reads.read_at is 'The time of the last message that was read, or of the call that marked all as read.';
+comment on column public.conversation_reads.read_at is 'The time of the last message that was read.';
 alter table public.conversation_reads enable row level security;
 create index conversation_reads_conversation_id_idx on public.conversation_reads (conversation_id);
 
@@ -68,12 +68,15 @@ create function public.mark_conversation_read(conversation_id uuid, message_id u
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-    until timestamptz := clock_timestamp();
+    until timestamptz;
     made  public.conversation_reads;
 begin
     perform private.enter_conversation_to_read(conversation_id);
     perform private.require_user();
-    if message_id is not null then
+    if message_id is null then
+        -- Not now: a message that is being stored has an earlier time.
+        select max(m.created_at) into until from public.messages m where m.conversation_id = mark_conversation_read.conversation_id;
+    else
         select m.created_at into until
           from public.messages m
          where m.id = message_id
@@ -83,14 +86,14 @@ begin
         end if;
     end if;
     insert into public.conversation_reads as r (workspace_id, conversation_id, user_id, read_at)
-    values (private.entered_workspace(), mark_conversation_read.conversation_id, private.calling_user(), until)
+    values (private.entered_workspace(), mark_conversation_read.conversation_id, private.calling_user(), coalesce(until, now()))
     on conflict on constraint conversation_reads_pkey do update
        set read_at = greatest(r.read_at, excluded.read_at)
     returning * into made;
     return jsonb_build_object('conversation_id', made.conversation_id, 'read_at', made.read_at);
 end;
 $$;
-comment on function public.mark_conversation_read is 'Marks a conversation as read by the calling member, up to a message or to now, and never less far than before: {conversation_id, read_at}.';
+comment on function public.mark_conversation_read is 'Marks a conversation as read by the calling member, up to a message or to the newest, and never less far than before: {conversation_id, read_at}.';
 
 grant execute on function
     private.unread_window, private.reading_member

@@ -124,6 +124,8 @@ begin
      where i.conversation_id = archived_message.conversation_id
        and i.client_message_id = archived_message.client_message_id
        and i.workspace_id = private.entered_workspace()
+     -- A turn's message comes first: its turn is not started again.
+     order by i.turn_id is null
      limit 1;
     return archived;
 end;

@@ -118,11 +118,14 @@ begin
            and r.kind = 'turn'
         returning r.id
     ), kept as (
-        delete from private.archived_message_ids i
-         using jsonb_to_recordset(erased -> 'messages') m (id uuid)
+        -- Its id stays: a repeated import finds it, and stores nothing.
+        update private.archived_message_ids i
+           set client_message_id = null, memory_ids = '{}'
+          from jsonb_to_recordset(erased -> 'messages') m (id uuid)
+          join private.archived_message_ids o on o.message_id = m.id
          where i.workspace_id = workspace
            and i.message_id = m.id
-        returning i.memory_ids
+        returning o.memory_ids
     ), recalled as (
         delete from public.memories r
          where r.workspace_id = workspace

@@ -69,13 +69,13 @@ as $$
     select 'turns_stuck', t.id::text
       from public.turns t
      where t.status = 'active' and t.lease_until < now() - interval '5 minutes'
-       and t.workspace_id = coalesce(only_workspace, t.workspace_id)
+       and (only_workspace is null or t.workspace_id = only_workspace)
     union all
     select 'sessions_stuck', s.id::text
       from public.workspaces w
       join public.sessions s on s.workspace_id = w.id
      where coalesce(w.session_timeout_hours, idle_hours) > 0
-       and w.id = coalesce(only_workspace, w.id)
+       and (only_workspace is null or w.id = only_workspace)
        and s.status in ('active', 'paused')
        and s.last_activity_at < now() - make_interval(hours => coalesce(w.session_timeout_hours, idle_hours) + 12)
        and not exists (select from public.turns t where t.session_id = s.id and t.status = 'active')
@@ -83,22 +83,22 @@ as $$
     select 'jobs_dead', j.id::text
       from public.workspaces w
       join public.jobs j on j.workspace_id = w.id and j.status = 'dead'
-     where w.id = coalesce(only_workspace, w.id)
+     where (only_workspace is null or w.id = only_workspace)
     union all
     select 'jobs_waiting', j.id::text
       from public.workspaces w
       join public.jobs j on j.workspace_id = w.id and j.status = 'queued'
      where j.next_attempt_at < now() - interval '15 minutes'
-       and w.id = coalesce(only_workspace, w.id)
+       and (only_workspace is null or w.id = only_workspace)
     union all
     select 'jobs_waiting', j.id::text
       from public.jobs j
      where j.status = 'running' and j.lease_until < now() - interval '15 minutes'
-       and j.workspace_id = coalesce(only_workspace, j.workspace_id)
+       and (only_workspace is null or j.workspace_id = only_workspace)
     union all
     select 'workspaces_unarchived', w.id::text
       from public.workspaces w
-     where w.id = coalesce(only_workspace, w.id)
+     where (only_workspace is null or w.id = only_workspace)
        and exists (select
                      from public.sessions s
                     where s.workspace_id = w.id
@@ -110,7 +110,7 @@ as $$
     select 'transcripts_waiting', q.session_id::text
       from public.archive_queue q
      where q.queued_at < now() - interval '1 day'
-       and q.workspace_id = coalesce(only_workspace, q.workspace_id)
+       and (only_workspace is null or q.workspace_id = only_workspace)
     union all
     select 'workspaces_without_owner', w.id::text
       from public.workspaces w
@@ -251,9 +251,9 @@ declare
         'schedules_missing', 'schedules_late', 'schedules_failing', 'addresses_missing', 'turns_stuck', 'sessions_stuck',
         'jobs_dead', 'jobs_waiting', 'workspaces_unarchived', 'transcripts_waiting'];
 begin
-    if workspace_id not in (select private.member_workspaces()) then
+    if not exists (select from private.member_workspaces() m where m = workspace_id) then
         raise sqlstate 'PT404' using message = 'workspace_not_found';
-    elsif workspace_id not in (select private.admin_workspaces()) then
+    elsif not exists (select from private.admin_workspaces() m where m = workspace_id) then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
     return jsonb_build_object(

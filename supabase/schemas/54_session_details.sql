@@ -184,7 +184,7 @@ declare
     by_tag  uuid[];
     by_text uuid[];
 begin
-    if workspace_id not in (select private.admin_workspaces()) then
+    if not exists (select from private.admin_workspaces() m where m = workspace_id) then
         raise sqlstate 'PT403' using message = 'forbidden', detail = 'owners_and_admins_only';
     end if;
     if numnode(asked) = 0 then
@@ -251,7 +251,7 @@ declare
     reader constant uuid        := private.reading_member();
     oldest constant timestamptz := now() - private.unread_window();
 begin
-    if reader is null or workspace_id not in (select private.member_workspaces()) then
+    if reader is null or not exists (select from private.member_workspaces() m where m = workspace_id) then
         return;
     end if;
     return query

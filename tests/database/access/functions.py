@@ -348,6 +348,9 @@ read_current_conversation() | conversation_id | *: None; guest: guest; agent: ag
 (public.search_sessions(workspaces.two, external_ids => '{trip-c}')).id | value | *: forbidden; admin_2: c
 
 workspace_health(workspaces.{one,two}) | *: workspace_not_found; agents: forbidden; admins: ok
+# No workspace is none of theirs.
+workspace_health(null) | *: workspace_not_found
+search_sessions(null, 'text') | *: forbidden
 # What the member sees, without what the member wrote.
 (public.unread_sessions(workspaces.one)).id | value \
     | *: none; agent: b; admin owner: a a_arrival b guest agent; keys: none
