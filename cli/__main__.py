@@ -3,6 +3,7 @@
 import click
 
 from cli import (
+    answer_templates,
     api_keys,
     channels,
     chat,
@@ -66,6 +67,7 @@ for command in (
     event_subscriptions.event_subscription,
     event_subscriptions.event_delivery,
     session_templates.template,
+    answer_templates.answer_template,
     workflow_transitions.transition,
     doctor.doctor,
     exports.export_file,

@@ -107,7 +107,7 @@ declare
     small    constant integer := 2000;
     seeds    constant integer := greatest(100, 2 * hits);
     ids      uuid[]           := array(select private.memories_in_scope(scope, small + 1, kinds, since, until));
-    around   uuid[]           := '{}';
+    around   uuid[]           := array[]::uuid[];
     frontier uuid[];
 begin
     if cardinality(ids) <= small then
@@ -150,7 +150,7 @@ create function private.date_words(query text[])
 as $$
 declare
     -- Without their English endings, as words are compared.
-    months constant text[] := '{januari,februari,march,april,may,june,juli,august,septemb,octob,novemb,decemb}';
+    months constant text[] := array['januari', 'februari', 'march', 'april', 'may', 'june', 'juli', 'august', 'septemb', 'octob', 'novemb', 'decemb'];
     named  constant text[] := array(select w.word from unnest(query) w (word) where w.word = any (months));
     years  constant text[] := array(select w.word from unnest(query) w (word) where w.word ~ '^(19|20)\d\d$');
 begin

@@ -19,18 +19,6 @@ comment on table public.answer_templates is 'A text that members insert in an an
 comment on column public.answer_templates.shortcut is 'What a member types to insert it, in lower case; null: it is chosen by its name.';
 alter table public.answer_templates enable row level security;
 
-create function private.refuse_taken_answer(broken text)
-    returns void language plpgsql set search_path = ''
-as $$
-begin
-    if broken = 'answer_templates_shortcut_key' then
-        raise sqlstate 'PT409' using message = 'shortcut_taken';
-    end if;
-    raise sqlstate 'PT409' using message = 'name_taken';
-end;
-$$;
-comment on function private.refuse_taken_answer is 'Raises the refusal for a unique constraint of answer templates.';
-
 create function public.create_answer_template(workspace_id uuid, template jsonb)
     returns jsonb language plpgsql set search_path = ''
 as $$
@@ -50,7 +38,10 @@ begin
     return (select to_jsonb(t) from public.answer_templates t where t.id = made_id);
 exception when unique_violation then
     get stacked diagnostics broken = constraint_name;
-    perform private.refuse_taken_answer(broken);
+    if broken = 'answer_templates_shortcut_key' then
+        raise sqlstate 'PT409' using message = 'shortcut_taken';
+    end if;
+    raise sqlstate 'PT409' using message = 'name_taken';
 end;
 $$;
 comment on function public.create_answer_template is 'Creates an answer template {id, name, shortcut, text}; a repeated id returns the existing one. For owners and admins.';
@@ -78,7 +69,10 @@ begin
     return to_jsonb(after);
 exception when unique_violation then
     get stacked diagnostics broken = constraint_name;
-    perform private.refuse_taken_answer(broken);
+    if broken = 'answer_templates_shortcut_key' then
+        raise sqlstate 'PT409' using message = 'shortcut_taken';
+    end if;
+    raise sqlstate 'PT409' using message = 'name_taken';
 end;
 $$;
 comment on function public.change_answer_template is 'Changes the given members of an answer template; the others stay. For owners and admins.';
@@ -99,5 +93,5 @@ $$;
 comment on function public.remove_answer_template is 'Removes an answer template. For owners and admins.';
 
 grant execute on function
-    private.refuse_taken_answer, public.create_answer_template, public.change_answer_template, public.remove_answer_template
+    public.create_answer_template, public.change_answer_template, public.remove_answer_template
     to service_role, switchboard;

@@ -80,6 +80,15 @@ async def shown(connection: Connection, session_id: str, *, of_contact: bool) ->
         "metadata": metadata["metadata"],
         "primary_quote": await one(connection, "quotes", primary, "id = $1", session["primary_quote_id"]),
         "quote_counts": counts | {"expected": len(quotes), "late": sum(quote["late"] for quote in quotes)},
+        "last_message": await one(
+            connection,
+            "messages",
+            "id, role, left(text, 200) as text, created_at",
+            "session_id = $1 order by created_at desc, id desc",
+            session_id,
+        ),
+        # Nothing came in here: tests/functions/test_inbox.py lists what a member has not read.
+        "unread": False,
         "tags": [
             tag["name"] for tag in await rows(connection, "tags", "name", "session_id = $1 order by name", session_id)
         ],

@@ -17,7 +17,7 @@ from tests.functions.people import sign_up
 from tests.standins.openai import DONE, OpenAI, chunk, event
 
 IMAGES = REPOSITORY / "docs" / "images"
-DAYS = 35
+DAYS = 62
 
 DIALOGUES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("Geneva to Nice", ("charter",), (
@@ -79,7 +79,7 @@ def _batch(now: datetime) -> dict[str, Any]:
 def _conversations(now: datetime, chance: random.Random) -> Iterator[Mapping[str, Any]]:
     for day in range(DAYS, 0, -1):
         date = now - timedelta(days=day)
-        for place in range(chance.randint(2, 5) + (DAYS - day) // 8 - (2 if date.weekday() > 4 else 0)):
+        for place in range(chance.randint(2, 5) + (DAYS - day) // 16 - (2 if date.weekday() > 4 else 0)):
             subject, tags, texts = chance.choice(DIALOGUES)
             at = date.replace(hour=chance.randint(7, 20), minute=chance.randint(0, 59))
             status = chance.choice(STATUSES)
@@ -119,43 +119,48 @@ ANSWER = (
 
 
 async def test_pictures(browser: Browser, dashboard: Dashboard, shop: Shop) -> None:
-    shop.workspace = dashboard.workspace
-    workspace = dashboard.workspace
+    workspace = shop.workspace = dashboard.workspace
     rename = "update public.{} set name = $2 where workspace_id = $1"
     await workspace.database.execute("update public.workspaces set name = 'Petrel Air' where id = $1", workspace.id)
     await workspace.database.execute(rename.format("spaces"), workspace.id, "Website")
     async with OpenAI() as openai, aiohttp.ClientSession(dashboard.stack.api_url) as client:
-        said = b"".join(event(chunk(part)) for part in re.findall(r"\S+\s*", ANSWER))
-        model = openai.say("concierge", said + event(chunk(finish="stop")) + DONE)
-        workspace.persona_id = await add_model(workspace, model)
+        workspace.persona_id = await add_model(workspace, openai.url("stream"))
         await workspace.database.execute(rename.format("personas"), workspace.id, "Concierge")
         owner = await sign_up(client, workspace, dashboard.stack, "owner")
         batch = _batch(datetime.now(UTC).replace(microsecond=0)) | {"persona_id": str(workspace.persona_id)}
         await owner.done("POST", f"/workspaces/{workspace.id}/imports", batch)
-        chat = await shop.chat(await shop.site(register="optional"))
-        await chat.page.get_by_label("Email").fill("guest0@example.com")
-        await chat.button("Start the chat").click()
-        await chat.say(DIALOGUES[0][2][0])
-        await chat.answered()
-        row = await workspace.row(
-            "select id from public.sessions where workspace_id = $1 and status = 'active'", workspace.id
+        space_id = await workspace.add_space(persona_id=workspace.persona_id, name="Website")
+        answers = [(texts[0], texts[1]) for _, _, texts in DIALOGUES[:0:-1]] + [(DIALOGUES[0][2][0], ANSWER)]
+        answered = (
+            "update public.personas set config = config || jsonb_build_object('base_url', $2::text) where id = $1"
         )
-        for scheme, width, height, name in SIZES:
-            await _take(dashboard, browser, str(row["id"]), scheme, width, height, name)
+        for place, (message, answer) in enumerate(answers):
+            said = b"".join(event(chunk(part)) for part in re.findall(r"\S+\s*", answer))
+            url = openai.say(f"answer-{place}", said + event(chunk(finish="stop")) + DONE)
+            await workspace.database.execute(answered, workspace.persona_id, url)
+            body = {"email": f"guest{len(answers) - 1 - place}@example.com", "message": message}
+            headers = {"Accept": "application/json"}
+            async with client.post(f"/space/{space_id}/chat/stream", json=body, headers=headers) as response:
+                session_id = (await response.json())["session_id"]
+        for picture in PICTURES:
+            await _take(dashboard, browser, session_id, *picture)
 
 
-SIZES = (("light", 1280, 800, ""), ("dark", 1280, 800, "-dark"), ("light", 390, 844, "-phone"))
+PICTURES = (
+    ("inbox", "light", 1280, 800),
+    ("analytics", "dark", 1280, 800),
+    ("phone", "light", 390, 844),
+)
+"""A picture's name, the colours, and the size of the screen."""
 
 
 async def _take(
-    dashboard: Dashboard, browser: Browser, session_id: str, scheme: Any, width: int, height: int, name: str
+    dashboard: Dashboard, browser: Browser, session_id: str, name: str, scheme: Any, width: int, height: int
 ) -> None:
-    """The pictures of a screen's size."""
     context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
     member = await dashboard.sign_in(context=context)
-    for view in (f"inbox/{session_id}", "analytics"):
-        await member.open(f"#/{view}")
-        await expect(member.page.get_by_role("heading").first).to_be_visible()
-        await member.page.wait_for_timeout(1_500)
-        await member.page.screenshot(path=IMAGES / f"{view.partition('/')[0]}{name}.png")
+    await member.open("#/analytics" if name == "analytics" else f"#/inbox/{session_id}")
+    await expect(member.page.get_by_role("heading").first).to_be_visible()
+    await member.page.wait_for_timeout(1_500)
+    await member.page.screenshot(path=IMAGES / f"{name}.png")
     await context.close()

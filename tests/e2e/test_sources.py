@@ -145,7 +145,7 @@ MANAGEMENT = (
     *(Row(f"Index for {columns}",
           f"select indexname from pg_indexes where tablename = 'sessions' and indexdef ~ '[(]{columns}'",
           back={"items.0.indexname": SOME})
-      for columns in ("id[)]", "user_id, ", "conversation_id, status", "last_activity_at")),
+      for columns in ("id[)]", "user_id, ", "conversation_id, status", "workspace_id, last_activity_at")),
     *(Row("Environment variables", call, back={"given": value, "default": value}) for call, value in (
         ("CHAT_SESSION_CLEANUP_INTERVAL=6", 6), ("CHAT_SESSION_TIMEOUT_HOURS=24", 24),
         ("ENABLE_CHAT_SESSIONS=true", True))),

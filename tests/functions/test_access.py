@@ -32,6 +32,9 @@ FOR_AGENTS = {
 FOR_ADMINS = {"read_event_subscription", "list_event_deliveries", "read_job", "read_erasure"}
 """What these read is hidden from agents."""
 
+FOR_MANAGERS = {"examine_workspace"}
+"""What these read is about the deployment too."""
+
 FOR_OPERATORS = {"set_allowed_networks"}
 """Operators may use these for every workspace."""
 
@@ -116,7 +119,9 @@ async def test_an_agent_reads_and_changes_nothing(workspace: Workspace, staff: S
     before = await everything(workspace)
     for route in MANAGED:
         path = ours.path(route) + QUERIES.get(route.name, "")
-        if route.method == "GET":
+        if route.method == "GET" and route.name in FOR_MANAGERS:
+            assert (await staff.agent.refused("GET", path))[0] == 403, route
+        elif route.method == "GET":
             assert (await staff.agent.ask("GET", path))[0] == (404 if route.name in FOR_ADMINS else 200), route
         elif route.name not in FOR_AGENTS:
             assert await staff.agent.refused(route.method, path, body_of(route)) == FORBIDDEN, route

@@ -49,7 +49,12 @@ async def probe(stack: Stack) -> AsyncIterator[Probe]:
 async def rest_url(stack: Stack) -> AsyncIterator[str]:
     """PostgREST over a database that holds the labelled public rows among others."""
     connection = await asyncpg.connect(stack.admin_url)
+    # The archive would take the sessions that wait for it here.
+    switch = "update cron.job set active = $1 where jobname = 'switchboard-archive-jobs'"
+    await connection.execute(switch, False)
+    await connection.execute("notify pg_cron")
     await world.load(connection, ("auth.users", *world.PUBLIC))
     yield stack.rest_url
     await world.remove(connection)
+    await connection.execute(switch, True)
     await connection.close()

@@ -188,6 +188,8 @@ OF_MEMBERS = re.compile(
 LOOSE = {
     ("public.contact_moves", "row_id"),
     ("public.audit_events", "object_id"),
+    # record_archive_batch has locked the object's row, and does not check it again for each session.
+    ("public.session_archives", "object_id"),
     ("public.session_archives", "session_id"),
     ("public.session_archives", "conversation_id"),
     ("public.memory_history", "memory_id"),

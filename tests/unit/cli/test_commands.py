@@ -22,7 +22,7 @@ from lib.fields.models import PartialUpdate
 from lib.imports.items import ImportRequest
 from lib.jobs import jobs
 from lib.memory import memories, recall
-from lib.sessions import models, session_templates, statistics
+from lib.sessions import answer_templates, models, session_templates, statistics
 from lib.webhooks import event_deliveries, event_subscriptions
 from lib.workflow import workflow_transitions
 from lib.workspaces import (
@@ -66,6 +66,8 @@ BODIES: dict[str, type[BaseModel]] = {
     "channel set-token": GivenSecret,
     "template create": session_templates.NewTemplate,
     "template update": session_templates.TemplateChanges,
+    "answer-template create": answer_templates.NewAnswerTemplate,
+    "answer-template update": answer_templates.AnswerTemplateChanges,
     "transition add": workflow_transitions.NewTransition,
     "device issue": device_sessions.NewDeviceSession,
     "device transfer": device_sessions.DeviceSessionTransfer,
