@@ -14,19 +14,23 @@ const NEAR = 120;
 export function Messages({ conversation }) {
   const { session, messages, sending, running, draft, turns, cursor, older, isLoadingOlder, olderFailure } = conversation;
   const log = useRef();
-  const seen = useRef({ atEnd: true });
+  const seen = useRef({});
   const first = messages[0]?.id;
 
-  // New messages come into view if the end was; older ones do not move what is being read.
+  // New messages come into view if the end was; older ones do not move what is being read. What was scrolled since the last
+  // layout counts already: its event comes only with the next frame.
   useLayoutEffect(() => {
-    const { scrollHeight } = log.current;
-    if (seen.current.atEnd) log.current.scrollTop = scrollHeight;
-    else if (seen.current.first !== first) log.current.scrollTop += scrollHeight - seen.current.height;
-    Object.assign(seen.current, { first, height: scrollHeight });
+    const { scrollTop, scrollHeight, clientHeight } = log.current;
+    const { first: earlier, height, room } = seen.current;
+    // What shrank meanwhile, or got more room, has moved without being scrolled.
+    const isAtEnd = Math.min(height, scrollHeight) - scrollTop - Math.max(room, clientHeight) < NEAR;
+    if (height === undefined || isAtEnd) log.current.scrollTop = scrollHeight;
+    else if (earlier !== first) log.current.scrollTop += scrollHeight - height;
+    seen.current = { first, height: scrollHeight, room: clientHeight };
   });
 
   function onScroll({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) {
-    seen.current.atEnd = scrollHeight - scrollTop - clientHeight < NEAR;
+    Object.assign(seen.current, { height: scrollHeight, room: clientHeight });
     if (scrollTop < NEAR && cursor) older();
   }
 

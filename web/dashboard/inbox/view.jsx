@@ -1,6 +1,6 @@
 // The inbox: the conversations on one side, the open one in the middle, its contact on the other side. On a phone one at a time.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { useRoute } from "wouter-preact";
 
 import { useKeys } from "../keys.js";
@@ -21,19 +21,22 @@ export default function View() {
   useEffect(() => setCursor(open), [open]);
 
   const place = inbox.items?.findIndex(({ id }) => id === cursor) ?? -1;
+  // A key may be pressed before the effect that would replace its action.
+  const shown = useRef();
+  shown.current = { items: inbox.items ?? [], place, cursor };
   const move = (step) => {
-    const { items = [] } = inbox;
-    if (items.length) setCursor(items[Math.min(Math.max(place + step, 0), items.length - 1)].id);
+    const { items, place: from } = shown.current;
+    if (items.length) setCursor(items[Math.min(Math.max(from + step, 0), items.length - 1)].id);
   };
   const show = (id) => go(`/inbox/${id}`, filters);
   useKeys(
     [
       ["j", "inbox.key_next", () => move(1)],
       ["k", "inbox.key_previous", () => move(-1)],
-      ["Enter", "inbox.key_open", () => cursor && show(cursor)],
+      ["Enter", "inbox.key_open", () => shown.current.cursor && show(shown.current.cursor)],
       ["u", "inbox.key_back", () => go("/inbox", filters)],
     ],
-    [inbox.items, place, cursor, filters],
+    [filters],
   );
 
   return (
