@@ -213,9 +213,10 @@ $$;
 comment on function private.claim_due_jobs is 'Takes due jobs of any workspace under a lease: in order within an ordering key, of which an index lets one run; first for the lanes with the fewest running jobs.';
 
 create function private.event_of_job(job public.jobs)
-    returns jsonb language plpgsql stable security definer set search_path = ''
+    returns jsonb language plpgsql security definer set search_path = ''
 as $$
 begin
+    -- Not stable: it would not see a delivery that was stored after the claim's statement began, whose job the claim takes.
     perform private.require_system();
     return (select jsonb_build_object('id', e.id, 'source', e.source, 'headers', e.headers, 'raw_body', e.raw_body)
               from public.inbound_events e

@@ -135,6 +135,25 @@ async def test_each_item_of_a_delivery_is_queued_once_however_it_is_grouped(desk
     assert await desk.count("inbound_events") == 4
 
 
+async def test_a_delivery_that_comes_while_a_claim_has_begun_is_claimed_whole(desk: Desk) -> None:
+    async with desk.crowd(1) as crowd:
+        async with desk.admin.transaction():
+            await desk.admin.execute("lock table public.jobs in exclusive mode")
+            claim = asyncio.create_task(_claim(crowd))
+            await asyncio.sleep(0.5)
+            await desk.admin.execute(
+                "with event as ("
+                "insert into public.inbound_events (workspace_id, source, delivery_key, headers, raw_body)"
+                " values ($1, 'n8n', 'd1', '{}', '{}') returning id, workspace_id)"
+                " insert into public.jobs (workspace_id, kind, event_id)"
+                " select workspace_id, 'persona_answer', id from event",
+                uuid.UUID(WORKSPACE),
+            )
+            assert not claim.done()
+        (job,) = await claim
+    assert job["event"] is not None
+
+
 async def test_jobs_of_one_key_run_in_order_and_one_at_a_time(desk: Desk) -> None:
     (a1, a2), (b1,), (free,) = await _queue(desk, 2, "a"), await _queue(desk, 1, "b"), await _queue(desk, 1)
     workspace, _ = await desk.open_workspace()
