@@ -83,6 +83,22 @@ class Workspace:
         query = "select count(*) from public.{} where workspace_id = $1"
         return {table: await self.database.fetchval(query.format(table), self.id) for table in TABLES}
 
+    async def settled(self, *, later: bool = True) -> list[dict[str, Any]]:
+        """The jobs in their order, once none runs or waits (`later`: not even for a later attempt).
+
+        A delivery's jobs run before it is answered only if the machine is quick enough.
+        """
+        jobs = "select * from public.jobs j where workspace_id = $1"
+        behind = "select 1 from public.jobs b where b.workspace_id = $1 and b.ordering_key = j.ordering_key"
+        is_due = f"next_attempt_at < now() and not exists ({behind} and b.status = 'queued' and b.seq < j.seq)"
+        left = f"{jobs} and (status = 'running' or status = 'queued' and ($2 or {is_due}))"
+
+        async def none_left() -> bool:
+            return not await self.database.fetch(left, self.id, later)
+
+        await until(none_left)
+        return [dict(job) for job in await self.database.fetch(f"{jobs} order by seq", self.id)]
+
     async def row(self, query: str, *arguments: Any) -> dict[str, Any]:
         """The one row of a query."""
         (found,) = await self.database.fetch(query, *arguments)

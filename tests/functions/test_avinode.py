@@ -39,9 +39,8 @@ class Trip:
             self.avinode.hold(path, case, **changed)
         body = self.avinode.event(event)
         assert await post(self.client, SENDER, self.channel, body, path="/webhooks/avinode") == (200, RECEIVED)
-        query = "select status, last_error from public.jobs where workspace_id = $1 order by seq desc limit 1"
-        (row,) = await self.workspace.database.fetch(query, self.workspace.id)
-        return f"{row['status']} {row['last_error'] or ''}".strip()
+        job = (await self.workspace.settled(later=False))[-1]
+        return f"{job['status']} {job['last_error'] or ''}".strip()
 
     async def now(self) -> dict[str, Any]:
         """The session as members see it."""
@@ -207,7 +206,6 @@ async def test_only_an_allowed_host_is_called(trip: Trip, href: str) -> None:
     there = href.replace("{host}", trip.avinode.host).replace("{port}", str(trip.avinode.port))
     body = json.dumps({"id": "arfq-1", "href": there, "type": "rfqs", "tripId": "A1B2C3"}).encode()
     assert await post(trip.client, SENDER, trip.channel, body) == (200, RECEIVED)
-    query = "select status, last_error from public.jobs where workspace_id = $1"
-    job = await trip.workspace.row(query, trip.workspace.id)
+    (job,) = await trip.workspace.settled()
     assert (job["status"], job["last_error"]) == ("dead", "address_refused")
     assert trip.avinode.received == []

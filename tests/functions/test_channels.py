@@ -67,12 +67,7 @@ class Channel:
 
     async def settled(self) -> None:
         """Return once no job is left that is due."""
-
-        async def none_left() -> bool:
-            left = "select 1 from public.jobs where workspace_id = $1 and status in ('queued', 'running')"
-            return not await self.rows(left)
-
-        await until(none_left)
+        await self.workspace.settled()
 
     async def sent(self) -> list[tuple[Any, ...]]:
         """The parts that went out: status and external id."""

@@ -83,19 +83,6 @@ async def deliveries(person: Person, subscription: dict[str, Any], query: str = 
     return items
 
 
-async def settled(workspace: Workspace) -> None:
-    """Wait until no job runs or is due."""
-    unsettled = (
-        "select 1 from public.jobs where workspace_id = $1"
-        " and (status = 'running' or (status = 'queued' and next_attempt_at < now()))"
-    )
-
-    async def none() -> bool:
-        return not await workspace.database.fetch(unsettled, workspace.id)
-
-    await until(none)
-
-
 async def run_again(
     workspace: Workspace, client: aiohttp.ClientSession, stack: Stack, attempts: int | None = None
 ) -> None:
@@ -103,7 +90,7 @@ async def run_again(
     due = "update public.jobs set next_attempt_at = now(), attempts = coalesce($2, attempts) where workspace_id = $1"
     await workspace.database.execute(f"{due} and status = 'queued'", workspace.id, attempts)
     await work(client, stack)
-    await settled(workspace)
+    await workspace.settled(later=False)
 
 
 async def test_what_a_receiver_gets_is_verified_by_the_standard_libraries(
@@ -164,7 +151,7 @@ async def test_a_delivery_is_repeated_under_its_id_and_in_order_until_it_is_acce
     receiver.planned = [answer]
     await visitor.say("Hello")
     await receiver.got(1)
-    await settled(workspace)
+    await workspace.settled(later=False)
     answering, sending = await deliveries(staff.admin, made)
     assert (sending["status"], sending["response_status"], sending["response_excerpt"]) == ("pending", answer[0], shown)
     assert (answering["status"], answering["attempts"]) == ("pending", 0)
@@ -195,10 +182,10 @@ async def test_after_its_last_failure_a_delivery_is_failed_the_next_goes_out_and
     receiver.planned = [(500, {"Retry-After": "600"}, "")] * 2
     await visitor.say("Hello")
     await receiver.got(1)
-    await settled(workspace)
+    await workspace.settled(later=False)
     await run_again(workspace, client, stack, attempts=8)
     await receiver.got(3)
-    await settled(workspace)
+    await workspace.settled(later=False)
     (failed,) = await deliveries(staff.admin, made, "?status=failed")
     assert (failed["data"]["role"], failed["response_status"], receiver.ids[0]) == ("contact", 500, receiver.ids[1])
     replayed = await staff.admin.done("POST", f"/event-deliveries/{failed['id']}/replay")
@@ -221,11 +208,11 @@ async def test_a_delivery_whose_worker_was_killed_after_sending_is_sent_again_un
     await workspace.database.execute("update public.event_deliveries set status = 'pending'")
     await work(client, stack)
     await receiver.got(2)
-    await settled(workspace)
+    await workspace.settled(later=False)
     # As if only the end of the job had not: it is not sent again.
     await workspace.database.execute(lost, workspace.id)
     await work(client, stack)
-    await settled(workspace)
+    await workspace.settled(later=False)
     assert receiver.ids == [receiver.ids[0]] * 2
 
 

@@ -78,7 +78,7 @@ async def test_an_answer_reaches_the_waiting_reader_and_a_late_one_changes_nothi
     heard = await asked.heard()
     assert [event.name for event in heard] == ["turn", "delta", "done"]
     assert text_of(heard) == "Here it is."
-    job = await workspace.row("select * from public.jobs where workspace_id = $1", workspace.id)
+    (job,) = await workspace.settled()
     assert (job["status"], job["attempts"], job["ordering_key"]) == ("succeeded", 1, asked.turn_id)
     event = await workspace.row("select * from public.inbound_events where workspace_id = $1", workspace.id)
     assert json.loads(event["raw_body"]) == body

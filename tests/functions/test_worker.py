@@ -13,7 +13,7 @@ import pytest
 
 from local.stack import Stack
 from tests.events import text_of
-from tests.functions.conftest import Visitor, Workspace, problem, until
+from tests.functions.conftest import Visitor, Workspace, problem
 from tests.functions.people import Staff
 
 
@@ -49,18 +49,6 @@ async def open_turn(visitor: Visitor, workspace: Workspace) -> str:
     return turn_id
 
 
-async def ended(workspace: Workspace) -> list[dict[str, Any]]:
-    """The workspace's jobs once all have ended: the schedule's worker may have claimed some of them."""
-    query = "select * from public.jobs where workspace_id = $1"
-    running = f"{query} and status in ('queued', 'running')"
-
-    async def none_left() -> bool:
-        return not await workspace.database.fetch(running, workspace.id)
-
-    await until(none_left)
-    return [dict(job) for job in await workspace.database.fetch(query, workspace.id)]
-
-
 async def test_of_two_queued_answers_the_first_ends_the_turn(
     visitor: Visitor, workspace: Workspace, client: aiohttp.ClientSession, stack: Stack
 ) -> None:
@@ -69,7 +57,7 @@ async def test_of_two_queued_answers_the_first_ends_the_turn(
         await queue_answer(workspace, turn_id, text)
     await asyncio.gather(work(client, stack), work(client, stack))
     assert (await work(client, stack))["remaining"] is False
-    assert [job["status"] for job in await ended(workspace)] == ["succeeded", "succeeded"]
+    assert [job["status"] for job in await workspace.settled()] == ["succeeded", "succeeded"]
     assert text_of(await visitor.resume(turn_id)) == "First."
 
 
@@ -79,7 +67,7 @@ async def test_admins_find_a_dead_job_with_its_delivery_and_replay_or_discard_it
     turn_id = await open_turn(visitor, workspace)
     await queue_answer(workspace, str(uuid4()), "Of no turn.")
     await work(client, stack)
-    await ended(workspace)
+    await workspace.settled()
     (dead,) = (await staff.admin.done("GET", "/jobs?status=dead&kind=persona_answer"))["items"]
     assert (dead["last_error"], dead["attempts"], dead["stuck"]) == ("turn_not_found", 1, False)
     for query in ("status=queued", "stuck=true", "kind=x"):
@@ -96,12 +84,12 @@ async def test_admins_find_a_dead_job_with_its_delivery_and_replay_or_discard_it
     await workspace.database.execute(mended, UUID(detail["event"]["id"]), body)
     assert (await staff.admin.done("POST", f"{path}/replay"))["status"] == "queued"
     await work(client, stack)
-    assert [job["status"] for job in await ended(workspace)] == ["succeeded"]
+    assert [job["status"] for job in await workspace.settled()] == ["succeeded"]
     assert text_of(await visitor.resume(turn_id)) == "Mended."
     assert await staff.admin.refused("POST", f"{path}/discard") == (409, "transition_not_allowed")
     await queue_answer(workspace, str(uuid4()), "Of no turn either.")
     await work(client, stack)
-    await ended(workspace)
+    await workspace.settled()
     (other,) = (await staff.admin.done("GET", "/jobs?status=dead"))["items"]
     assert await staff.owner.done("POST", f"/jobs/{other['id']}/discard") == {"status": "discarded"}
 
