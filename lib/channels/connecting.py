@@ -17,7 +17,7 @@ from lib.database.queries import Queries
 from lib.fields.models import Body, Record, StrictRecord
 from lib.workspaces import channels, workspaces
 from lib.workspaces.channels import Channel
-from lib.workspaces.secrets import GivenSecret, Rotation
+from lib.workspaces.secrets import GivenSecret, NewSecret, Rotation
 
 if TYPE_CHECKING:
     # Their modules bring aiohttp and the providers along, which the other routes do without.
@@ -147,6 +147,9 @@ async def connect(database: Database, queries: Queries, channel_id: UUID, asked:
     changes = channels.ChannelChanges(external_id=bot.external_id, config=config, enabled=True)
     channel = await channels.change(queries, database, channel_id, changes)
     secret = None if opened.verify_secret is None else opened.verify_secret.get_secret_value()
+    if secret is None and opened.kind == "telegram":
+        made = await database.call("generate_verify_secret", {"channel_id": channel_id}, NewSecret, repeatable=True)
+        secret = made.secret
     return await _tell(database, queries, channel, bot, set_up, asked, secret)
 
 
@@ -272,7 +275,7 @@ async def _test(connection: "Connection", to: str) -> TestOutcome:
         raise errors.InvalidBody([errors.FieldError("to", f"is no chat of {connection.kind}")])
     # Discord sends one message for each reference.
     part = Part(text=TEST_TEXT, chat_id=to, reference=f"test:{uuid4()}")
-    answer = await messenger_api.send(connection, part)
+    answer = await messenger_api.send(connection, part, messenger_api.MEMBER_SECONDS)
     if answer is None:
         return TestOutcome(outcome="unknown", detail="The call broke off, so it may have been sent.")
     if isinstance(answer, Sent):

@@ -15,12 +15,14 @@ from lib.outbound.addresses import Networks
 from lib.personas.text import clean
 from lib.providers import Messenger, Part, Rejected, Sent
 
-SET_UP_SECONDS = 24.0
-"""For all calls that connect a channel: below the 30 s of the function."""
+MEMBER_SECONDS = 20.0
+"""For all calls that a member waits for, well below the 30 s of the function."""
+
+WORKER_SECONDS = 25.0
 
 ALLOWED_UPDATES = ("message", "edited_message")
 
-_LIMITS = client.Limits(first_byte_seconds=20, idle_seconds=10, total_seconds=24, max_bytes=256 * 1024)
+_MAX_BYTES = 256 * 1024
 
 _COMMAND: Mapping[str, Any] = {
     "name": "ask",
@@ -80,15 +82,16 @@ class Bot(Record):
     public_key: str | None = None
 
 
-async def send(connection: Connection, part: Part) -> Sent | Rejected | None:
+async def send(connection: Connection, part: Part, seconds: float = WORKER_SECONDS) -> Sent | Rejected | None:
     """Send a part; None if the call broke off, so that it may have arrived."""
+    limits = client.Limits(first_byte_seconds=20, idle_seconds=10, total_seconds=seconds, max_bytes=_MAX_BYTES)
     call = connection.messenger.call(
         part, base=connection.base, token=connection.secret, external_id=connection.external_id
     )
     request = client.patch if call.method == "PATCH" else client.post
     try:
         async with request(
-            call.url, json=call.document, headers=call.headers, limits=_LIMITS, allowed=connection.allowed
+            call.url, json=call.document, headers=call.headers, limits=limits, allowed=connection.allowed
         ) as answer:
             body = b"".join([chunk async for chunk in answer.chunks()])
             return connection.messenger.outcome(answer.status, answer.headers.get("Retry-After"), body)
@@ -103,14 +106,14 @@ async def send(connection: Connection, part: Part) -> Sent | Rejected | None:
 
 
 class SetUp:
-    """The calls that connect a channel, together within SET_UP_SECONDS.
+    """The calls that connect a channel, together within MEMBER_SECONDS.
 
     All raise Refused: provider_refused with the provider's words, address_refused, provider_unreachable.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._deadline = asyncio.get_running_loop().time() + SET_UP_SECONDS
+        self._deadline = asyncio.get_running_loop().time() + MEMBER_SECONDS
 
     async def identify(self) -> Bot:
         """Whom the token belongs to; of WhatsApp the number with the channel's external id."""
@@ -149,7 +152,7 @@ class SetUp:
         prefix = _AUTHORIZATION.get(self._connection.kind)
         headers = {"Authorization": f"{prefix}{self._connection.secret}"} if prefix else {}
         left = max(self._deadline - asyncio.get_running_loop().time(), 0.01)
-        limits = client.Limits(first_byte_seconds=left, total_seconds=left, max_bytes=256 * 1024)
+        limits = client.Limits(first_byte_seconds=left, total_seconds=left, max_bytes=_MAX_BYTES)
         options: dict[str, Any] = {"headers": headers, "limits": limits, "allowed": self._connection.allowed}
         url = f"{self._connection.base}{path}"
         if method == "GET":

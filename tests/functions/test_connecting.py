@@ -1,5 +1,6 @@
 """Connecting a channel and sending a test message over HTTP, against stand-ins for the providers' APIs."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -95,10 +96,14 @@ async def test_a_channel_is_connected_again_and_again_to_the_same_effect(
     channel = await connecting.staff.admin.done("GET", f"/channels/{connecting.id}")
     assert (channel["external_id"], channel["enabled"]) == (APIS[kind][2], True)
     assert channel["has_verify_secret"]
-    if kind == "telegram":
-        # Deliveries under way stay valid: the secret is kept.
-        secrets = {call.document["secret_token"] for call in connecting.api.received if "secret_token" in call.document}
-        assert len(secrets) == 1
+
+
+async def test_members_who_connect_at_the_same_time_and_later_tell_one_secret(connecting: Connecting) -> None:
+    for times in (4, 1):
+        answers = await asyncio.gather(*(connecting.ask("connect", URL) for _ in range(times)))
+        assert {status for status, _ in answers} == {200}
+    told = [call.document["secret_token"] for call in connecting.api.received if "secret_token" in call.document]
+    assert (len(told), len(set(told))) == (5, 1)
 
 
 @pytest.mark.parametrize(
