@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,7 +40,8 @@ has to be planned, and each column of a row group compressed, encoded and decode
 of many small ones."""
 
 PART_BYTES = 8_000_000
-"""What one COPY of several sessions may return: if they have more, half of them are read."""
+"""What one COPY of several sessions may return. If they have more, it is stopped, and from then on half as many of the
+workspace are read at once."""
 
 AT_ONCE = 3
 """Batches that a run works on: while one is read, another is written or verified, and a third recorded."""
@@ -91,8 +92,10 @@ async def run(
 
     Raises BackendUnavailable if the database or the store cannot be reached; the batch under way is then due again.
     """
-    taking = asyncio.Lock()
-    reports = await asyncio.gather(*(_work(store, end, only_workspace, batch_sessions, taking) for _ in range(AT_ONCE)))
+    taking, part_rows = asyncio.Lock(), dict[UUID, int]()
+    reports = await asyncio.gather(
+        *(_work(store, end, only_workspace, batch_sessions, taking, part_rows) for _ in range(AT_ONCE))
+    )
     return ArchiverReport(
         stored=sum(report.stored for report in reports),
         rows=sum(report.rows for report in reports),
@@ -102,9 +105,14 @@ async def run(
 
 
 async def _work(
-    store: Store, end: float, only_workspace: UUID | None, batch_sessions: int, taking: asyncio.Lock
+    store: Store,
+    end: float,
+    only_workspace: UUID | None,
+    batch_sessions: int,
+    taking: asyncio.Lock,
+    part_rows: dict[UUID, int],
 ) -> ArchiverReport:
-    """Batch after batch."""
+    """Batch after batch. ``part_rows``: how many rows of a workspace one COPY may return, where they are long."""
     stored = rows = objects = 0
     while time.monotonic() < end:
         # Two at once would want the same sessions: the second would find all of them locked, and take that for the end.
@@ -112,28 +120,33 @@ async def _work(
             batch = await _take(batch_sessions, only_workspace)
         if batch.object is None:
             return ArchiverReport(stored=stored, rows=rows, objects=objects)
-        recorded = await _archive(store, batch.object, list(batch.sessions.items()))
+        recorded = await _archive(store, batch.object, list(batch.sessions.items()), part_rows)
         stored, rows, objects = stored + recorded.stored, rows + recorded.rows, objects + recorded.objects
     return ArchiverReport(stored=stored, rows=rows, objects=objects, remaining=True)
 
 
-async def _archive(store: Store, target: _Object, sessions: Sessions) -> ArchiverReport:
+async def _archive(store: Store, target: _Object, sessions: Sessions, part_rows: dict[UUID, int]) -> ArchiverReport:
     from lib.archive import parquet  # noqa: PLC0415 (pyarrow takes longer to import than a function)
 
     writer = parquet.Writer()
     written: list[dict[str, list[Any]]] = []
     versions = 0
     try:
-        async for part, content in _read(target.workspace_id, sessions):
+        while sessions and writer.source_bytes < OBJECT_BYTES:
+            part = _part(sessions, part_rows.get(target.workspace_id, ROW_GROUP_ROWS))
+            content = await _read(target.workspace_id, part)
+            if content is None:
+                part_rows[target.workspace_id] = sum(rows for _, rows in part) // 2
+                continue
             described = await _in_thread(_write, writer, part, content)
+            del content  # before the next ones, and before the object is stored
             if described is None:
                 log.info("archive_sessions_changed", object_id=target.id)
                 await _abandon(target)
                 return ArchiverReport()
             written.append(described[0])
             versions += described[1]
-            if writer.source_bytes >= OBJECT_BYTES:
-                break
+            sessions = sessions[len(part) :]
         made = await _in_thread(writer.finish)
         key = object_key(target.workspace_id, target.month, target.id)
         await store.put_if_absent(key, made.content)
@@ -151,7 +164,7 @@ async def _archive(store: Store, target: _Object, sessions: Sessions) -> Archive
     return ArchiverReport(stored=recorded.recorded, rows=made.row_count, objects=1)
 
 
-def _write(writer: "parquet.Writer", sessions: Sessions, content: bytes) -> tuple[dict[str, list[Any]], int] | None:
+def _write(writer: "parquet.Writer", sessions: Sessions, content: bytearray) -> tuple[dict[str, list[Any]], int] | None:
     """Write sessions as a row group; its description, and the sum of the rows' versions. None if one has no rows."""
     from lib.archive import parquet  # noqa: PLC0415 (as above)
 
@@ -163,20 +176,12 @@ def _write(writer: "parquet.Writer", sessions: Sessions, content: bytes) -> tupl
     return (described, versions) if len(described["session_ids"]) == len(sessions) else None
 
 
-async def _read(workspace_id: UUID, sessions: Sessions) -> AsyncIterator[tuple[Sessions, bytes]]:
-    """The rows of some sessions, as CSV, and so on."""
+async def _read(workspace_id: UUID, sessions: Sessions) -> bytearray | None:
+    """The rows of some sessions, as CSV. None if several have too many bytes for one part."""
     from lib.archive import parquet  # noqa: PLC0415 (as above)
 
-    most_rows = ROW_GROUP_ROWS
-    while sessions:
-        part = _part(sessions, most_rows)
-        query = parquet.copy_query([session for session, _ in part])
-        content = await copying.copy_csv(workspace_id, query, PART_BYTES if len(part) > 1 else None)
-        if content is None:
-            most_rows = sum(rows for _, rows in part) // 2
-            continue
-        yield part, content
-        sessions = sessions[len(part) :]
+    query = parquet.copy_query([session for session, _ in sessions])
+    return await copying.copy_csv(workspace_id, query, PART_BYTES if len(sessions) > 1 else None)
 
 
 def _part(sessions: Sessions, most_rows: int) -> Sessions:

@@ -104,7 +104,7 @@ def copy_query(session_ids: Sequence[str]) -> str:
     return _QUERY.format(columns=names, ids=",".join(f"'{session}'" for session in session_ids))
 
 
-def of_csv(content: bytes) -> tuple[pa.Table, int]:
+def of_csv(content: bytes | bytearray) -> tuple[pa.Table, int]:
     """The rows that COPY wrote as CSV, and the sum of their versions. Null is nothing, an empty text has quotes."""
     table = pyarrow.csv.read_csv(
         cast(IO[bytes], pa.BufferReader(content)),

@@ -30,22 +30,19 @@ class _TooLong(Exception):  # noqa: N818 (a fact, which the caller expects)
     """There are more bytes than were asked for."""
 
 
-async def copy_csv(workspace_id: UUID, query: str, most_bytes: int | None = None) -> bytes | None:
+async def copy_csv(workspace_id: UUID, query: str, most_bytes: int | None = None) -> bytearray | None:
     """The rows of a query without parameters, as CSV without a header; None if they have more bytes than these.
 
     Raises BackendUnavailable.
     """
 
-    async def once() -> bytes | None:
-        parts: list[bytes] = []
-        size = 0
+    async def once() -> bytearray | None:
+        content = bytearray()
 
         async def keep(part: bytes) -> None:
-            nonlocal size
-            size += len(part)
-            if most_bytes is not None and size > most_bytes:
+            content.extend(part)
+            if most_bytes is not None and len(content) > most_bytes:
                 raise _TooLong
-            parts.append(part)
 
         try:
             async with (
@@ -60,6 +57,6 @@ async def copy_csv(workspace_id: UUID, query: str, most_bytes: int | None = None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
             log.warning("backend_unreachable", call="copy", reason=type(failure).__name__)
             raise Unreachable(harmless=True) from None
-        return b"".join(parts)
+        return content
 
     return await retries.run(once, PATIENT, repeatable=True)

@@ -156,6 +156,24 @@ async def test_two_runs_take_different_sessions_until_a_lease_ends(desk: Desk) -
     assert await desk.count("messages") == 0
 
 
+async def test_a_session_that_was_taken_three_times_in_vain_is_written_alone(desk: Desk) -> None:
+    sessions = await _queued(desk, 2)
+    for _ in range(3):
+        batch = await _take(desk)
+        assert list(batch["sessions"]) == sessions
+        await desk.call("abandon_archive_batch", on_a_turn(), object_id=batch["object"]["id"])
+    assert [list((await _take(desk))["sessions"]) for _ in sessions] == [[one] for one in sessions]
+
+
+async def test_an_object_that_alone_has_the_messages_is_not_replaced(desk: Desk) -> None:
+    await _queued(desk)
+    assert await _record(desk, await _take(desk)) == (1, 0, 1)
+    again = "insert into public.archive_queue (session_id, workspace_id, month)"
+    await desk.admin.execute(f"{again} select id, workspace_id, '2026-01-01' from public.sessions")
+    assert await _record(desk, await _take(desk)) == (0, 1, 0)
+    assert (await desk.count("archive_queue"), await desk.count("session_archives", "messages_dropped")) == (0, 1)
+
+
 CHANGES = {
     "a new message": "insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, text)"
     " select workspace_id, conversation_id, session_id, role, contact_id, 'late' from public.messages limit 1",
