@@ -104,7 +104,7 @@ async def _take(desk: Desk, most: int = 1000) -> dict[str, Any]:
 
 async def _read(desk: Desk, batch: dict[str, Any]) -> tuple[int, int]:
     """How many rows the sessions of a batch have, and the sum of their versions, as a run reads them."""
-    query = "select count(*), sum(version::text::bigint)::bigint from public.session_rows where id = any ($1::uuid[])"
+    query = "select count(*), sum(version)::bigint from public.session_rows where id = any ($1::uuid[])"
     return await desk.one(query, list(batch["sessions"]))
 
 
