@@ -7,8 +7,8 @@ import { has, t } from "../language.js";
 import { explain } from "../parts/states.jsx";
 import { bodyOf, shown } from "./values.js";
 
-// `fields`: [{name, type, label?, options?, required?, initial?, empty?, when?, rows?}]; types: text (the default), password, number,
-// date, checkbox, select ([[value, words]]), lines, many (checkboxes), picture, text area ("area") and json. `when(values)`: whether it is
+// `fields`: [{name, type, label?, hint?, options?, required?, initial?, empty?, when?, rows?}]; types: text (the default), password,
+// number, date, checkbox, select ([[value, words]]), lines, many (checkboxes), picture, text area ("area") and json. `when(values)`: whether it is
 // asked. A bare form has no button. `submit(body)` may throw Failure. `onInput(values)` is told of what is typed.
 export function Form({ fields, object, submit, action = t("action.save"), isReadOnly = false, isBare = false, onInput, label }) {
   const [values, setValues] = useState(() => Object.fromEntries(fields.map((field) => [field.name, shown(field, object)])));
@@ -82,7 +82,7 @@ function Field({ field, value, set, message }) {
   const id = useId();
   const { name, type = "text", required } = field;
   const label = field.label ?? t(`settings.field.${name}`);
-  const hint = has(`settings.hint.${name}`) && t(`settings.hint.${name}`);
+  const hint = field.hint ?? (has(`settings.hint.${name}`) && t(`settings.hint.${name}`));
   const common = {
     id,
     name,
