@@ -3,6 +3,7 @@
 import { Link } from "wouter-preact";
 
 import { t } from "../language.js";
+import { Words } from "../parts/markdown.jsx";
 import { Rows } from "../parts/rows.jsx";
 import { Empty, Failed, Loading } from "../parts/states.jsx";
 import { Time } from "../parts/time.jsx";
@@ -49,7 +50,7 @@ function Item({ session, isOpen, filters }) {
           <Time value={last_activity_at} />
         </span>
         <span class="excerpt">
-          {last_message ? <>{t(`inbox.says.${last_message.role}`)} <bdi>{last_message.text}</bdi></> : t("inbox.no_message")}
+          {last_message ? <>{t(`inbox.says.${last_message.role}`)} <Words text={last_message.text} /></> : t("inbox.no_message")}
         </span>
         <span class="line badges">
           <span>
