@@ -145,7 +145,10 @@ class Site:
         context.on("request", self._begin)
         context.on("requestfinished", self._end)
         context.on("requestfailed", self._end)
-        yield context.new_page()
+        page = context.new_page()
+        self._thread = context.new_cdp_session(page)
+        self._thread.send("Performance.enable", {"timeDomain": "threadTicks"})
+        yield page
         context.close()
 
     def _begin(self, request: "Request") -> None:
@@ -171,9 +174,7 @@ class Site:
         while self._under_way:
             page.wait_for_timeout(50)
         told = page.evaluate(_REQUESTS)
-        thread = page.context.new_cdp_session(page)
-        thread.send("Performance.enable", {"timeDomain": "threadTicks"})
-        spent = {metric["name"]: metric["value"] for metric in thread.send("Performance.getMetrics")["metrics"]}
+        spent = {metric["name"]: metric["value"] for metric in self._thread.send("Performance.getMetrics")["metrics"]}
         return Load(
             took, spent["TaskDuration"] * 1000, tuple((_named(url), milliseconds) for url, milliseconds in told)
         )
