@@ -29,6 +29,19 @@ export async function call(method, path, { query, body, signal } = {}) {
 
 export const get = (path, query, signal) => call("GET", path, { query, signal });
 
+const MOST = 200;
+
+// All items of a list route, for lists of what a workspace is made of.
+export async function getAll(path, query, signal) {
+  const items = [];
+  for (let cursor; ; ) {
+    const page = await get(path, { ...query, limit: MOST, cursor }, signal);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+    if (!cursor) return items;
+  }
+}
+
 // What a route answers with as a file.
 export async function download(path, query, name) {
   const response = await send("GET", path, { query });

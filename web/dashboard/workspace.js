@@ -3,7 +3,8 @@
 import { computed, signal } from "@preact/signals";
 
 import { user } from "./account.js";
-import { get } from "./api.js";
+import { getAll } from "./api.js";
+import { byName } from "./language.js";
 
 const LAST = "switchboard:workspace";
 
@@ -23,7 +24,7 @@ export const nameOf = (id) => members.value.find(({ user_id }) => user_id === id
 
 // Load the member's workspaces and open the last one.
 export async function loadWorkspaces() {
-  const { items } = await get("/workspaces");
+  const items = await getAll("/workspaces");
   workspaces.value = items;
   const last = localStorage.getItem(LAST);
   const chosen = items.find(({ id }) => id === last) ?? items[0];
@@ -31,7 +32,7 @@ export async function loadWorkspaces() {
 }
 
 export async function open(id) {
-  members.value = (await get(`/workspaces/${id}/members`)).items;
+  members.value = (await getAll(`/workspaces/${id}/members`)).sort(byName(({ email }) => email));
   workspace.value = workspaces.value.find((each) => each.id === id);
   localStorage.setItem(LAST, id);
 }

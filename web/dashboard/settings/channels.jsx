@@ -4,8 +4,8 @@ import { useState } from "preact/hooks";
 
 import { config } from "../config.js";
 import { t } from "../language.js";
+import { useChoices } from "../parts/choices.js";
 import { manages } from "../workspace.js";
-import { useChoices } from "./choices.js";
 import { Connecting, TestMessage } from "./connecting.jsx";
 import { Section } from "./section.jsx";
 import { Copy, Generated, Given } from "./secret.jsx";
