@@ -29,6 +29,17 @@ export async function call(method, path, { query, body, signal } = {}) {
 
 export const get = (path, query, signal) => call("GET", path, { query, signal });
 
+// All items of a list route.
+export async function getAll(path) {
+  const all = [];
+  for (let cursor; ; ) {
+    const { items, next_cursor } = await get(path, { limit: 200, cursor });
+    all.push(...items);
+    if (!next_cursor) return all;
+    cursor = next_cursor;
+  }
+}
+
 // What a route answers with as a file.
 export async function download(path, query, name) {
   const response = await send("GET", path, { query });
@@ -117,9 +128,9 @@ async function send(method, path, { query, body, headers, signal }) {
   for (const [name, value] of Object.entries(query ?? {})) {
     for (const one of [value].flat()) if (one !== undefined && one !== null && one !== "") url.searchParams.append(name, one);
   }
-  const bearer = await token();
   let response;
   try {
+    const bearer = await token();
     response = await fetch(url, {
       method,
       signal,

@@ -12,8 +12,8 @@ const toasts = signal([]);
 const remove = (toast) => (toasts.value = toasts.value.filter((each) => each !== toast));
 
 // Say what was done. `undo`: a button for that.
-export function say(text, { undo } = {}) {
-  const toast = { text, undo };
+export function say(text, { undo, isFailure } = {}) {
+  const toast = { text, undo, isFailure };
   toasts.value = [...toasts.value, toast];
   setTimeout(() => remove(toast), SECONDS * 1_000);
 }
