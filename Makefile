@@ -46,7 +46,7 @@ MEASURE := $(filter-out bench,$(MAKECMDGOALS))
 $(eval $(MEASURE):;@:)
 endif
 
-bench: install ## Measure: make bench cost, cold-start, growth, imports, partitions, live, replay, jobs, archive, recall or memory; ARGS=--help lists the options
+bench: install ## Measure: make bench cost, cold-start, dashboard, growth, imports, partitions, live, replay, jobs, archive, recall or memory; ARGS=--help lists the options
 	@set -a; if [ -e .env.local ]; then . ./.env.local; fi; $(BIN)/python -m bench $(MEASURE) $(ARGS)
 
 faults: install-dev ## Kill the parts of a stack under load and check what is left: ARGS="--kills 200 --seed 7"

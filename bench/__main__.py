@@ -2,7 +2,7 @@
 
 import click
 
-from bench import archive, cold_start, cost, growth, imports, jobs, live, memory, partitions, recall, replay
+from bench import archive, cold_start, cost, dashboard, growth, imports, jobs, live, memory, partitions, recall, replay
 
 
 @click.group(help="Measure this project. Progress goes to standard error, the table to standard output.")
@@ -13,6 +13,7 @@ def main() -> None:
 main.add_command(archive.command, "archive")
 main.add_command(cost.command, "cost")
 main.add_command(cold_start.command, "cold-start")
+main.add_command(dashboard.command, "dashboard")
 main.add_command(growth.command, "growth")
 main.add_command(imports.command, "imports")
 main.add_command(live.command, "live")

@@ -5,8 +5,10 @@ from uuid import UUID
 
 import click
 
-from cli import options, output, running
+from cli import api, options, output, running
+from cli.target import ApiTarget
 from lib.channels import connecting
+from lib.channels.connecting import TestOutcome
 from lib.workspaces import channels
 from lib.workspaces.secrets import Rotation
 
@@ -60,11 +62,28 @@ def connect_channel(workspace_id: UUID, as_json: bool, token: TextIO, app_secret
     switchboard channel connect telegram WORKSPACE --persona PERSONA --token-file - --url https://api.example.com
     """
     secrets = {"token": token.read().strip(), "app_secret": app_secret and app_secret.read().strip()}
-    asked = running.model(connecting.Connection, values | secrets)
-    connected = running.run(lambda database: connecting.connect(database, database.queries, workspace_id, asked))
+    asked = running.model(connecting.NewConnection, values | secrets)
+    connected = running.run(lambda database: connecting.set_up(database, database.queries, workspace_id, asked))
     output.one(connected, as_json=as_json)
     if connected.verify_token is not None:
         click.echo("Enter webhook_url and verify_token in Meta's dashboard: WhatsApp, Configuration.", err=True)
+
+
+@channel.command("test")
+@click.argument("channel_id", metavar="CHANNEL", type=click.UUID)
+@click.option("--to", required=True, help="A chat's id, WhatsApp: a number, Discord: a channel's id.")
+@api.over_http
+@options.as_json
+def test_channel(channel_id: UUID, to: str, functions: ApiTarget, as_json: bool) -> None:
+    """Send a test message through a channel, by the HTTP API, and print what the provider says.
+
+    \b
+    switchboard channel test CHANNEL --to 42
+    """
+    path = f"/channels/{channel_id}/test"
+    outcome = TestOutcome.model_validate(api.run(functions, lambda http: http.ask("POST", path, {"to": to})))
+    output.one(outcome, as_json=as_json)
+    click.get_current_context().exit(0 if outcome.outcome == "sent" else 1)
 
 
 @channel.command("list")

@@ -240,6 +240,8 @@ ROUTES: tuple[Route, ...] = (
     Route("workspaces", "set_verify_secret", "PUT", "/channels/{channel_id}/verify-secret", ("user",)),
     Route("workspaces", "rotate_verify_secret", "POST", "/channels/{channel_id}/verify-secret", ("user",)),
     Route("workspaces", "set_channel_token", "PUT", "/channels/{channel_id}/token", ("user",)),
+    Route("workspaces", "connect_channel", "POST", "/channels/{channel_id}/connect", ("user",)),
+    Route("workspaces", "test_channel", "POST", "/channels/{channel_id}/test", ("user",)),
     Route("workspaces", "list_templates", "GET", "/workspaces/{workspace_id}/session-templates", ("user",)),
     Route("workspaces", "create_template", "POST", "/workspaces/{workspace_id}/session-templates", ("user",)),
     Route("workspaces", "read_template", "GET", "/session-templates/{template_id}", ("user",)),

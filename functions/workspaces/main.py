@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lib.auth.callers import Caller, User
+from lib.channels import connecting
+from lib.channels.connecting import Connected, TestOutcome
 from lib.database import queries
 from lib.database.management import managing_as
 from lib.database.paging import Page, PageRequest
@@ -297,6 +299,16 @@ async def set_channel_token(user: User, channel_id: UUID, given: GivenSecret) ->
     await channels.set_token(managing_as(user), channel_id, given)
 
 
+async def connect_channel(user: User, channel_id: UUID, asked: connecting.ConnectRequest) -> Connected:
+    """Have a channel's provider deliver here."""
+    return await connecting.connect(managing_as(user), queries.reading_as(user), channel_id, asked)
+
+
+async def test_channel(user: User, channel_id: UUID, message: connecting.TestMessage) -> TestOutcome:
+    """Send a test message through a channel."""
+    return await connecting.send_test(managing_as(user), channel_id, message)
+
+
 async def create_template(user: User, workspace_id: UUID, new: session_templates.NewTemplate) -> Created[Template]:
     """Create a session template."""
     return Created(await session_templates.create(managing_as(user), workspace_id, new))
@@ -465,7 +477,7 @@ _HANDLERS = (
     create_persona, list_personas, read_persona, change_persona, delete_persona,
     set_persona_secret, remove_persona_secret, rotate_callback_secret, remove_callback_secret,
     create_channel, list_channels, read_channel, change_channel, delete_channel,
-    set_verify_secret, rotate_verify_secret, set_channel_token,
+    set_verify_secret, rotate_verify_secret, set_channel_token, connect_channel, test_channel,
     create_template, list_templates, read_template, change_template, remove_template,
     create_answer_template, list_answer_templates, change_answer_template, remove_answer_template,
     issue_device_session, list_device_sessions, transfer_device_session, replace_claim_code,

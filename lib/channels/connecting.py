@@ -1,46 +1,97 @@
-"""Connecting a channel: its secrets are stored, and the provider is told where to deliver.
+"""Connecting a channel: the provider is told where to deliver, and a test message shows whether it can be sent to.
 
-Repeatable: the channel is found by the provider's own id, and everything is set again.
+Repeatable: everything is set again. What a member has to do in the provider's console is in the answer.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from uuid import UUID, uuid4
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, StringConstraints
 
-from lib import errors, providers
+from lib import errors
 from lib.database.management import Database
 from lib.database.paging import PageRequest
 from lib.database.queries import Queries
-from lib.fields.models import Record, StrictRecord
-from lib.outbound import addresses, client
-from lib.outbound.addresses import Networks
-from lib.providers import Messenger, Part, Sent
+from lib.fields.models import Body, Record, StrictRecord
 from lib.workspaces import channels, workspaces
 from lib.workspaces.channels import Channel
-from lib.workspaces.secrets import GivenSecret, Rotation
+from lib.workspaces.secrets import GivenSecret, NewSecret, Rotation
+
+if TYPE_CHECKING:
+    # Their modules bring aiohttp and the providers along, which the other routes do without.
+    from lib.channels.messenger_api import Bot, Connection, SetUp
 
 MessengerKind = Literal["telegram", "whatsapp", "discord"]
 
 OVERLAP_SECONDS = 3_600
 """How long deliveries with the former secret are accepted: those that Telegram tries again."""
 
-ALLOWED_UPDATES = ("message", "edited_message")
+TEST_TEXT = "A test message from Switchboard. This channel can send messages here."
 
-_COMMAND: Mapping[str, Any] = {
-    "name": "ask",
-    "type": 1,
-    "description": "Ask a question",
-    "options": [{"name": "question", "type": 3, "description": "The question", "required": True}],
+_CHATS: Mapping[str, re.Pattern[str]] = {
+    "telegram": re.compile(r"-?[0-9]{1,18}", re.ASCII),
+    "whatsapp": re.compile(r"[0-9]{1,20}|[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}", re.ASCII),
+    "discord": re.compile(r"[0-9]{1,20}", re.ASCII),
 }
-"""Discord's command; one of this name is replaced."""
+"""How a chat is written: an id, or a number with its country code. Nothing else may become part of a call."""
 
-_LIMITS = client.Limits(first_byte_seconds=20, total_seconds=25, max_bytes=256 * 1024)
+PublicUrl = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9\-._~:/\[\]%!$&'()*+,;=]+$", max_length=500)]
+"""An http or https URL without credentials, query and fragment."""
+
+Done = Literal["token_verified", "webhook_set", "command_registered", "app_subscribed"]
+Left = Literal["choose_persona", "enter_webhook", "subscribe_app", "install_app"]
+Outcome = Literal["sent", "refused", "busy", "unreachable", "address_refused", "unknown"]
 
 
-class Connection(StrictRecord):
-    """What connects a channel. ``url`` is the public address of the functions; ``chat_id`` gets a test message.
+class ConnectRequest(Body):
+    """Where the provider is to deliver."""
+
+    url: PublicUrl
+    """The public address of the functions; the webhooks function answers below it."""
+    account_id: str | None = Field(default=None, pattern=r"^[0-9]{1,40}$")
+    """WhatsApp: the business account's id, to subscribe the app to it."""
+
+
+class TestMessage(Body):
+    """Who gets a test message."""
+
+    __test__ = False  # it is no test of pytest's
+
+    to: str = Field(min_length=1, max_length=200)
+    """Telegram: a chat's id. WhatsApp: a number with its country code, or a scoped id. Discord: a channel's id."""
+
+
+class Connected(Record):
+    """A connected channel. ``done`` is what the provider was told; ``left`` what a member has to do: choose a persona,
+    enter `webhook_url` and `verify_token` in Meta's dashboard and subscribe to `messages`, subscribe the app to the
+    business account, install the application in Discord."""
+
+    channel_id: UUID
+    name: str
+    external_id: str
+    webhook_url: str
+    verify_token: str | None = Field(default=None, repr=False)
+    done: tuple[Done, ...]
+    left: tuple[Left, ...]
+
+
+class TestOutcome(Record):
+    """What became of a test message. `sent`: the provider has taken it, under `external_id`. `refused`: for good.
+    `busy`: for now. `unreachable`: no connection. `address_refused`: the workspace may not call the address of the API.
+    `unknown`: the call broke off, so it may have been sent. ``detail`` has the provider's words, or ours."""
+
+    __test__ = False
+
+    outcome: Outcome
+    external_id: str | None = None
+    detail: str | None = None
+
+
+class NewConnection(StrictRecord):
+    """A channel to set up with one command. ``url`` is the public address of the functions; ``chat_id`` gets a test
+    message.
 
     WhatsApp also needs ``external_id`` (the phone number's id), ``app_secret``, and ``account_id`` (of the business
     account) unless its app is subscribed already.
@@ -49,7 +100,7 @@ class Connection(StrictRecord):
     kind: MessengerKind
     persona_id: UUID
     token: SecretStr
-    url: str = Field(pattern=r"^https?://[^\s?#]+$", max_length=500)
+    url: PublicUrl
     external_id: channels.ExternalId | None = None
     app_secret: SecretStr | None = None
     account_id: str | None = Field(default=None, pattern=r"^[0-9]{1,40}$")
@@ -57,63 +108,187 @@ class Connection(StrictRecord):
     chat_id: str | None = None
 
 
-class Connected(Record):
-    """A connected channel. ``verify_token`` is for Meta's dashboard, which is to be given it with the URL."""
+class NewConnected(Connected):
+    """A channel that was set up. ``test_message_id`` is the provider's."""
 
-    channel_id: UUID
-    name: str
-    external_id: str
-    webhook_url: str
-    verify_token: str | None = Field(default=None, repr=False)
     test_message_id: str | None = None
 
 
-class _Bot(Record):
-    """Whom the provider knows by the token."""
+class _Opened(Record):
+    kind: str
+    persona_id: UUID | None
+    external_id: str | None
+    config: Mapping[str, object]
+    enabled: bool
+    token: SecretStr | None
+    verify_secret: SecretStr | None
+    allowed_networks: tuple[str, ...]
 
-    external_id: str
-    name: str
-    username: str | None = None
-    public_key: str | None = None
 
+async def connect(database: Database, queries: Queries, channel_id: UUID, asked: ConnectRequest) -> Connected:
+    """Verify a channel's token, tell its provider where to deliver, and enable it.
 
-async def connect(database: Database, queries: Queries, workspace_id: UUID, asked: Connection) -> Connected:
-    """Connect a channel, or connect it anew.
-
-    Raises Refused (provider_refused, with the provider's words; external_id_taken: by another workspace), InvalidBody,
-    and as `channels.create`.
+    Raises Refused: channel_not_found, forbidden, rate_limited; channel_not_connectable, channel_incomplete (a token or
+    a secret is missing), external_id_differs (the token is another bot's), external_id_taken; provider_refused,
+    provider_unreachable, address_refused.
     """
+    from lib.channels.messenger_api import SetUp  # noqa: PLC0415
+
+    opened = await _open(database, channel_id, "connect")
+    connection = _connection(opened)
+    if opened.kind == "whatsapp":
+        _require(opened.external_id, "external_id, the phone number's id")
+        _require(opened.verify_secret, "verify secret, the app's secret")
+    set_up = SetUp(connection)
+    bot = await set_up.identify()
+    if opened.external_id not in (None, bot.external_id):
+        raise errors.Refused(409, "external_id_differs")
+    config = {**opened.config} | ({} if bot.username is None else {"username": bot.username})
+    changes = channels.ChannelChanges(external_id=bot.external_id, config=config, enabled=True)
+    channel = await channels.change(queries, database, channel_id, changes)
+    secret = None if opened.verify_secret is None else opened.verify_secret.get_secret_value()
+    if secret is None and opened.kind == "telegram":
+        made = await database.call("generate_verify_secret", {"channel_id": channel_id}, NewSecret, repeatable=True)
+        secret = made.secret
+    return await _tell(database, queries, channel, bot, set_up, asked, secret)
+
+
+async def send_test(database: Database, channel_id: UUID, message: TestMessage) -> TestOutcome:
+    """Send a test message, as answers are sent; it is stored nowhere.
+
+    Raises Refused: channel_not_found, forbidden, rate_limited, channel_not_connectable, channel_incomplete; InvalidBody
+    if `to` is no chat of the channel's kind.
+    """
+    opened = await _open(database, channel_id, "test")
+    connection = _connection(opened)
+    if not opened.enabled:
+        raise _incomplete("It is not enabled.")
+    if opened.kind == "whatsapp":
+        _require(opened.external_id, "external_id, the phone number's id")
+    return await _test(connection, message.to)
+
+
+async def set_up(database: Database, queries: Queries, workspace_id: UUID, asked: NewConnection) -> NewConnected:
+    """Create a channel, or find it by the provider's own id, with its secrets; and connect it, as `connect` does.
+
+    Raises as `connect` and `channels.create`; Refused (provider_refused) if the test message is not sent.
+    """
+    from lib.channels.messenger_api import Connection, SetUp, refused  # noqa: PLC0415
+
+    if asked.kind == "whatsapp":
+        for field, meaning in (("external_id", "the phone number's id"), ("app_secret", "the app's secret")):
+            if getattr(asked, field) is None:
+                raise errors.InvalidBody([errors.FieldError(field, f"is needed: {meaning}")])
     workspace = await workspaces.read(queries, workspace_id)
-    messenger = providers.find(asked.kind)
-    if not isinstance(messenger, Messenger):
-        raise TypeError(f"{asked.kind} is no messenger")
-    api = _Api(asked, messenger, addresses.networks(workspace.allowed_networks or ()))
-    bot = await api.identify()
+    connection = Connection(
+        kind=asked.kind,
+        external_id=asked.external_id,
+        config={"api_base": asked.api_base},
+        token=asked.token,
+        allowed_networks=workspace.allowed_networks or (),
+    )
+    calls = SetUp(connection)
+    bot = await calls.identify()
     channel = await _channel(database, queries, workspace_id, asked, bot)
-    await channels.set_token(database, channel.id, _given(asked.token))
-    url = f"{asked.url.rstrip('/')}/webhooks/{asked.kind}/{channel.id}"
+    await channels.set_token(database, channel.id, GivenSecret(secret=asked.token.get_secret_value()))
+    secret = None if asked.app_secret is None else asked.app_secret.get_secret_value()
+    if secret is not None and asked.kind == "whatsapp":
+        await channels.set_verify_secret(queries, database, channel.id, GivenSecret(secret=secret))
+    request = ConnectRequest(url=asked.url, account_id=asked.account_id)
+    connected = await _tell(database, queries, channel, bot, calls, request, secret)
+    if asked.chat_id is None:
+        return NewConnected(**dict(connected))
+    outcome = await _test(connection, asked.chat_id)
+    if outcome.outcome != "sent":
+        raise refused(outcome.detail or outcome.outcome)
+    return NewConnected(**dict(connected), test_message_id=outcome.external_id)
+
+
+async def _open(database: Database, channel_id: UUID, purpose: Literal["connect", "test"]) -> _Opened:
+    opened = await database.call("open_channel", {"channel_id": channel_id, "purpose": purpose}, _Opened)
+    if opened.kind not in get_args(MessengerKind):
+        raise errors.Refused(422, "channel_not_connectable")
+    _require(opened.token, "token")
+    return opened
+
+
+def _connection(opened: _Opened) -> "Connection":
+    from lib.channels.messenger_api import Connection  # noqa: PLC0415
+
+    return Connection(**dict(opened))
+
+
+async def _tell(
+    database: Database,
+    queries: Queries,
+    channel: Channel,
+    bot: "Bot",
+    calls: "SetUp",
+    asked: ConnectRequest,
+    secret: str | None,
+) -> Connected:
+    """Tell the provider where to deliver. ``secret`` is what verifies deliveries, if that is known."""
+    url = f"{asked.url.rstrip('/')}/webhooks/{channel.kind}/{channel.id}"
+    done: list[Done] = ["token_verified"]
+    left: list[Left] = ["choose_persona"] if channel.persona_id is None else []
     verify_token = None
-    if asked.kind == "telegram":
-        rotation = Rotation(overlap_seconds=OVERLAP_SECONDS)
-        made = await channels.rotate_verify_secret(queries, database, channel.id, rotation)
-        await api.set_webhook(url, made.secret)
-    else:
-        secret = asked.app_secret if bot.public_key is None else SecretStr(bot.public_key)
+    if channel.kind == "telegram":
         if secret is None:
-            raise errors.InvalidBody([errors.FieldError("app_secret", "is needed")])
-        verify_token = (await channels.set_verify_secret(queries, database, channel.id, _given(secret))).verify_token
-        await api.subscribe(bot.external_id, url)
+            rotation = Rotation(overlap_seconds=OVERLAP_SECONDS)
+            secret = (await channels.rotate_verify_secret(queries, database, channel.id, rotation)).secret
+        await calls.set_webhook(url, secret)
+        done.append("webhook_set")
+    elif channel.kind == "discord":
+        if bot.public_key is not None and bot.public_key != secret:
+            given = GivenSecret(secret=bot.public_key)
+            await channels.set_verify_secret(queries, database, channel.id, given)
+        await calls.register_command(bot.external_id)
+        await calls.set_endpoint(url)
+        done += ["command_registered", "webhook_set"]
+        left.append("install_app")
+    else:
+        from lib.providers import whatsapp  # noqa: PLC0415
+
+        verify_token = whatsapp.provider.verify_token(secret or "", str(channel.id))
+        left.append("enter_webhook")
+        if asked.account_id is None:
+            left.append("subscribe_app")
+        else:
+            await calls.subscribe_app(asked.account_id)
+            done.append("app_subscribed")
     return Connected(
         channel_id=channel.id,
-        name=channel.name,
+        name=bot.name,
         external_id=bot.external_id,
         webhook_url=url,
         verify_token=verify_token,
-        test_message_id=None if asked.chat_id is None else await api.say_hello(asked.chat_id, bot.external_id),
+        done=tuple(done),
+        left=tuple(left),
     )
 
 
-async def _channel(database: Database, queries: Queries, workspace_id: UUID, asked: Connection, bot: _Bot) -> Channel:
+async def _test(connection: "Connection", to: str) -> TestOutcome:
+    from lib.channels import messenger_api  # noqa: PLC0415
+    from lib.providers import Part, Sent  # noqa: PLC0415
+
+    if not _CHATS[connection.kind].fullmatch(to):
+        raise errors.InvalidBody([errors.FieldError("to", f"is no chat of {connection.kind}")])
+    # Discord sends one message for each reference.
+    part = Part(text=TEST_TEXT, chat_id=to, reference=f"test:{uuid4()}")
+    answer = await messenger_api.send(connection, part, messenger_api.MEMBER_SECONDS)
+    if answer is None:
+        return TestOutcome(outcome="unknown", detail="The call broke off, so it may have been sent.")
+    if isinstance(answer, Sent):
+        return TestOutcome(outcome="sent", external_id=answer.external_id)
+    outcomes: Mapping[str, Outcome] = {"address": "address_refused", "network": "unreachable"}
+    return TestOutcome(
+        outcome=outcomes.get(answer.cause, "busy" if answer.retryable else "refused"), detail=answer.error
+    )
+
+
+async def _channel(
+    database: Database, queries: Queries, workspace_id: UUID, asked: NewConnection, bot: "Bot"
+) -> Channel:
     """The workspace's channel with the bot's id, with its persona and config as asked; created if there is none."""
     config = {"username": bot.username, "api_base": asked.api_base}
     given = {name: value for name, value in config.items() if value is not None}
@@ -135,92 +310,10 @@ async def _channel(database: Database, queries: Queries, workspace_id: UUID, ask
     return await channels.create(database, workspace_id, new)
 
 
-def _given(secret: SecretStr) -> GivenSecret:
-    return GivenSecret(secret=secret.get_secret_value())
+def _require(value: object, noun: str) -> None:
+    if value is None:
+        raise _incomplete(f"It has no {noun}.")
 
 
-class _Api:
-    """The provider's API, called with the token."""
-
-    def __init__(self, asked: Connection, messenger: Messenger, allowed: Networks) -> None:
-        self._asked, self._messenger, self._allowed = asked, messenger, allowed
-        self._base = (asked.api_base or messenger.api_base).rstrip("/")
-        self._token = asked.token.get_secret_value()
-
-    async def identify(self) -> _Bot:
-        """Whom the token belongs to."""
-        if self._asked.kind == "telegram":
-            me = (await self._call("POST", f"/bot{self._token}/getMe", {})).get("result", {})
-            return _Bot(external_id=str(me.get("id")), name=me.get("first_name") or "Bot", username=me.get("username"))
-        if self._asked.kind == "discord":
-            me = await self._call("GET", "/applications/@me")
-            return _Bot(external_id=str(me.get("id")), name=me.get("name") or "Bot", public_key=me.get("verify_key"))
-        if self._asked.external_id is None:
-            raise errors.InvalidBody([errors.FieldError("external_id", "is needed: the phone number's id")])
-        me = await self._call("GET", f"/{self._asked.external_id}?fields=display_phone_number,verified_name")
-        number = "".join(filter(str.isdecimal, str(me.get("display_phone_number", ""))))
-        name = str(me.get("verified_name") or me.get("display_phone_number") or "WhatsApp")
-        return _Bot(external_id=self._asked.external_id, name=name, username=number or None)
-
-    async def set_webhook(self, url: str, secret: str) -> None:
-        """Tell Telegram where to deliver, and the secret to send along."""
-        document = {"url": url, "secret_token": secret, "allowed_updates": list(ALLOWED_UPDATES)}
-        await self._call("POST", f"/bot{self._token}/setWebhook", document)
-
-    async def subscribe(self, external_id: str, url: str) -> None:
-        """Have WhatsApp deliver to its app; give Discord the command, and the URL, which it verifies at once."""
-        if self._asked.kind == "discord":
-            await self._call("POST", f"/applications/{external_id}/commands", _COMMAND)
-            await self._call("PATCH", "/applications/@me", {"interactions_endpoint_url": url})
-        elif self._asked.account_id is not None:
-            await self._call("POST", f"/{self._asked.account_id}/subscribed_apps", {})
-
-    async def say_hello(self, chat_id: str, external_id: str) -> str | None:
-        """Send a test message; its id."""
-        part = Part(text="Connected to Switchboard.", chat_id=chat_id, reference="test")
-        call = self._messenger.call(part, base=self._base, token=self._token, external_id=external_id)
-        status, content = await self._send(call.method, call.url, call.document, call.headers)
-        outcome = self._messenger.outcome(status, None, content)
-        if not isinstance(outcome, Sent):
-            raise _refused(outcome.error)
-        return outcome.external_id
-
-    async def _call(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        prefix = {"telegram": "", "whatsapp": "Bearer ", "discord": "Bot "}[self._asked.kind]
-        headers = {"Authorization": f"{prefix}{self._token}"} if prefix else {}
-        status, content = await self._send(method, f"{self._base}{path}", document, headers)
-        try:
-            answer = providers.read_json(content)
-        except errors.InvalidJson:
-            answer = {}
-        if status >= 300 or not isinstance(answer, dict):
-            raise _refused(f"{status} {_words(answer)}")
-        return answer
-
-    async def _send(
-        self, method: str, url: str, document: Mapping[str, Any] | None, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
-        options: dict[str, Any] = {"headers": headers, "limits": _LIMITS, "allowed": self._allowed}
-        if method == "GET":
-            request = client.get(url, **options)
-        else:
-            request = (client.patch if method == "PATCH" else client.post)(url, json=document, **options)
-        try:
-            async with request as answer:
-                return answer.status, b"".join([chunk async for chunk in answer.chunks()])
-        except client.OutboundError as fault:
-            raise _refused(fault.detail) from None
-
-
-def _words(answer: Any) -> str:
-    """What the three providers say of an error."""
-    if not isinstance(answer, dict):
-        return ""
-    fault = answer.get("error")
-    return str(answer.get("description") or answer.get("message") or (fault or {}).get("message", ""))[:300]
-
-
-def _refused(words: str) -> errors.Refused:
-    return errors.Refused(
-        422, "provider_refused", title="The provider refused the call.", detail=f"The provider says: {words.strip()}"
-    )
+def _incomplete(why: str) -> errors.Refused:
+    return errors.Refused(422, "channel_incomplete", detail=why)

@@ -7,43 +7,32 @@ the repeat (`Messenger.repeatable`); otherwise it is marked `unknown` for member
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from lib import errors, log, providers
+from lib import errors, log
 from lib.auth import callers
+from lib.channels import messenger_api
+from lib.channels.messenger_api import Connection
 from lib.database import commands
 from lib.database.commands import Rpc
 from lib.fields import identities
 from lib.fields.models import Empty, Record
 from lib.jobs import queue
 from lib.jobs.queue import Job
-from lib.outbound import addresses, client
-from lib.outbound.addresses import Networks
 from lib.providers import ChannelMessage, Delivery, DeliveryStatus, Messenger, Part, Rejected, Sent
 from lib.webhooks import deliveries
 
 PATIENCE_SECONDS = 10.0
 """A wait that a provider asks for is taken at once if it is no longer; a longer one is left to the queue."""
 
-_LIMITS = client.Limits(first_byte_seconds=20, idle_seconds=10, total_seconds=25, max_bytes=256 * 1024)
-
 _BROKE_OFF = "The call broke off, so it may have been sent."
 
 Status = Literal["sending", "unknown", "sent", "failed", "delivered", "read"]
-
-
-class _Connection(Record):
-    kind: str
-    external_id: str | None
-    config: Mapping[str, Any]
-    enabled: bool
-    token: SecretStr | None
-    allowed_networks: tuple[str, ...]
 
 
 class _KnownPart(Record):
@@ -56,7 +45,7 @@ class _Sending(Record):
     thread_key: str
     is_group: bool
     text: str
-    channel: _Connection | None
+    channel: Connection | None
     asked: str | None = Field(repr=False)
     parts: Mapping[int, _KnownPart]
 
@@ -68,12 +57,8 @@ class _Route:
     rpc: Rpc
     message_id: UUID
     channel_id: UUID
-    kind: str
+    connection: Connection
     messenger: Messenger
-    base: str
-    token: str = field(repr=False)
-    external_id: str | None
-    allowed: Networks
 
 
 class _Migrated(Record):
@@ -97,18 +82,8 @@ async def send(job: Job) -> None:
     if connection is None or not connection.enabled or connection.token is None:
         await _record(rpc, message_id, 0, "failed", error="The channel is not connected.")
         raise errors.Refused(422, "channel_not_connected")
-    messenger = _messenger(connection.kind)
-    route = _Route(
-        rpc=rpc,
-        message_id=message_id,
-        channel_id=sending.channel_id,
-        kind=connection.kind,
-        messenger=messenger,
-        base=str(connection.config.get("api_base") or messenger.api_base),
-        token=connection.token.get_secret_value(),
-        external_id=connection.external_id,
-        allowed=addresses.networks(connection.allowed_networks),
-    )
+    messenger = connection.messenger
+    route = _Route(rpc, message_id, sending.channel_id, connection, messenger)
     asked = _asked(messenger, sending.asked)
     chat_id, _, thread_id = sending.thread_key.partition(":")
     for number, text in enumerate(split(sending.text, messenger.max_length)):
@@ -194,37 +169,20 @@ async def _send_part(route: _Route, part: Part, known: _KnownPart | None) -> Non
 
 async def _deliver(route: _Route, part: Part) -> Sent | Rejected | None:
     """Call the provider, again after a short wait that it asks for; None if it is unknown whether the part arrived."""
-    outcome = await _call(route, part)
+    outcome = await messenger_api.send(route.connection, part)
     if not isinstance(outcome, Rejected):
         return outcome
     if outcome.moved_to is not None:
         await _migrate(route, part.chat_id, outcome.moved_to)
-        return await _call(route, replace(part, chat_id=outcome.moved_to))
+        return await messenger_api.send(route.connection, replace(part, chat_id=outcome.moved_to))
     if outcome.retryable and 0 < outcome.retry_after <= PATIENCE_SECONDS:
         await asyncio.sleep(outcome.retry_after)
-        return await _call(route, part)
+        return await messenger_api.send(route.connection, part)
     return outcome
 
 
-async def _call(route: _Route, part: Part) -> Sent | Rejected | None:
-    call = route.messenger.call(part, base=route.base, token=route.token, external_id=route.external_id)
-    request = client.patch if call.method == "PATCH" else client.post
-    try:
-        async with request(
-            call.url, json=call.document, headers=call.headers, limits=_LIMITS, allowed=route.allowed
-        ) as answer:
-            body = b"".join([chunk async for chunk in answer.chunks()])
-            return route.messenger.outcome(answer.status, answer.headers.get("Retry-After"), body)
-    except (client.UrlError, client.AddressError) as fault:
-        return Rejected(error=fault.detail)
-    except client.UnreachableError as fault:
-        return None if isinstance(fault, client.ClosedError) else Rejected(error=fault.detail, retryable=True)
-    except client.OutboundError:
-        return None
-
-
 async def _migrate(route: _Route, old: str, new: str) -> None:
-    both = [identities.of(route.kind, chat).document() for chat in (old, new)]
+    both = [identities.of(route.connection.kind, chat).document() for chat in (old, new)]
     arguments = {"channel_id": route.channel_id, "old_key": old, "new_key": new, "identities": both}
     await route.rpc.call("migrate_chat", arguments, _Migrated, repeatable=True)
 
@@ -232,13 +190,6 @@ async def _migrate(route: _Route, old: str, new: str) -> None:
 async def _record(rpc: Rpc, message_id: UUID, part: int, status: Status, **more: str | None) -> None:
     arguments = {"message_id": message_id, "part": part, "status": status, **more}
     await rpc.call("record_sending", arguments, Empty, repeatable=True)
-
-
-def _messenger(kind: str) -> Messenger:
-    provider = providers.find(kind)
-    if not isinstance(provider, Messenger):
-        raise TypeError(f"{kind} is no messenger")
-    return provider
 
 
 def _asked(messenger: Messenger, raw_body: str | None) -> ChannelMessage | None:

@@ -1,5 +1,6 @@
 """The history of a conversation: its messages, the newest first."""
 
+import contextlib
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -97,13 +98,14 @@ async def read(caller: callers.Contact | callers.User, conversation_id: UUID, pa
 
     Raises as list_newest.
     """
-    as_member = not isinstance(caller, callers.Contact)
-    try:
-        return await list_newest(queries.reading_as(caller), conversation_id, page, as_member=as_member)
-    except errors.NotFound:
-        if isinstance(caller, callers.Contact):
-            raise
-        return await list_newest(queries.reading_as(caller, as_member=False), conversation_id, page)
+    if isinstance(caller, callers.Contact):
+        return await list_newest(queries.reading_as(caller), conversation_id, page)
+    with contextlib.suppress(errors.NotFound):
+        found = await list_newest(queries.reading_as(caller), conversation_id, page, as_member=True)
+        # A member of another workspace sees there that the conversation is theirs, and no messages.
+        if found.items:
+            return found
+    return await list_newest(queries.reading_as(caller, as_member=False), conversation_id, page)
 
 
 async def list_newest(

@@ -273,9 +273,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """The provider has not taken a part. ``error`` has no secret. ``moved_to``: the chat has this id from now on."""
+    """The provider has not taken a part. ``error`` has no secret. ``moved_to``: the chat has this id from now on.
+    ``cause``: the provider refused it, the address may not be called, or no connection was made."""
 
     error: str
+    cause: Literal["provider", "address", "network"] = "provider"
     retryable: bool = False
     retry_after: float = 0
     moved_to: str | None = None

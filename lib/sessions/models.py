@@ -288,6 +288,11 @@ class SessionPageRequest(Body):
     """Instead of a cursor. With ``created_before`` set to the time of the first page, new sessions do not shift
     these pages either."""
 
+    @property
+    def moment(self) -> str:
+        """The column by which the list is sorted, the latest first."""
+        return "created_at"
+
     @field_validator("cursor")
     @classmethod
     def _one_of_ours(cls, cursor: str | None) -> str | None:
@@ -325,6 +330,9 @@ class SessionFilter(SessionPageRequest):
     data that the caller may see, so only members get results.
     """
 
+    order: Literal["created", "activity"] = "created"
+    """``activity``: the session with the latest inbound message first. One that comes in while pages are read moves its
+    session to the first page. A cursor belongs to the order of its list."""
     workspace_id: UUID | None = None
     """Required for members of several workspaces (422 ``workspace_required``)."""
     status: Statuses = None
@@ -368,6 +376,11 @@ class SessionFilter(SessionPageRequest):
     """The last inbound message, from this time on."""
     active_before: Moment | None = None
     """The last inbound message, up to this time."""
+
+    @property
+    def moment(self) -> str:
+        """The column by which the list is sorted, the latest first."""
+        return "last_activity_at" if self.order == "activity" else "created_at"
 
     @property
     def is_for_members(self) -> bool:

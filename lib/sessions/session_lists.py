@@ -42,7 +42,6 @@ UNREAD_WINDOW = timedelta(days=30)
 """How long a message is unread at most, as private.unread_window() says."""
 
 _LIVE = ("active", "paused")
-_POSITION = "created_at,id"
 _CONDITIONS = (
     "workspace_id,status,persona_id,contact_id,user_id,assigned_user_id,space_id,channel,workflow,workflow_step,"
     "last_activity_at,primary_quote_id,taken_over_at"
@@ -85,7 +84,7 @@ class _Match:
 
 
 async def find(caller: Caller, search: SessionFilter) -> Page[Session]:
-    """Sessions, newest first: those of a member's workspace (agents: own and assigned), else the caller's own.
+    """Sessions, the latest first: those of a member's workspace (agents: own and assigned), else the caller's own.
 
     Raises Refused (workspace_required) if a member of several workspaces names none.
     """
@@ -264,7 +263,7 @@ class _Source:
         """A page, newest first."""
         if page.offset:
             # Sessions before the offset are read by their positions alone, without their names and objects.
-            return await self._described(await self.select(_POSITION), page)
+            return await self._described(await self.select(_position(page)), page)
         rows = await self.reader.database.rows(_of_page(await self.select("*"), page), Session)
         return _page(rows, len(rows), page)
 
@@ -280,7 +279,7 @@ class _Source:
         """A page, by way of the matches if they are few; for owners and admins of the workspace."""
         found = self.reader.database.function("search_sessions", self.match.arguments(workspace_id))
         try:
-            return await self._described(self.narrow(found.select(_POSITION, _CONDITIONS)), page)
+            return await self._described(self.narrow(found.select(_position(page), _CONDITIONS)), page)
         except errors.Refused as refused:
             if refused.code != "too_many_matches":
                 raise
@@ -289,7 +288,7 @@ class _Source:
     async def unread(self, workspace_id: UUID, page: SessionPageRequest) -> Page[Session]:
         """A page of what the member has not read, found by the last month's activity."""
         found = self.reader.database.function("unread_sessions", {"workspace_id": workspace_id})
-        return await self._described(self.narrow(found.select(_POSITION, _CONDITIONS)), page)
+        return await self._described(self.narrow(found.select(_position(page), _CONDITIONS)), page)
 
     async def _described(self, query: Query, page: SessionPageRequest) -> Page[Session]:
         database = self.reader.database
@@ -298,7 +297,8 @@ class _Source:
         if not ids:
             return Page(items=())
         described = database.table(self.reader.view).select("*").in_("id", ids)
-        return _page(await database.rows(_newest_first(described, page.limit), Session), len(positions), page)
+        query = _newest_first(described, page.limit, moment=page.moment)
+        return _page(await database.rows(query, Session), len(positions), page)
 
 
 async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Session]:
@@ -317,7 +317,8 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
     if search.email is not None and (owner_id := await _owner_of(reader.database, workspace_id, search.email)) is None:
         return Page(items=())
     given = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
-    from_unread = role is not None and given.unread is True and not match
+    # In the order of activity, a page of unread ones is read from the index of that order.
+    from_unread = role is not None and given.unread is True and not match and given.order == "created"
 
     def narrow(query: Query) -> Query:
         if role is None:
@@ -412,20 +413,25 @@ def _with(query: Query, column: str, wanted: bool) -> Query:
 
 def _of_page(query: Query, page: SessionPageRequest) -> Query:
     if page.cursor is not None:
-        query = _after(query, paging.read_cursor(page.cursor))
+        query = _after(query, paging.read_cursor(page.cursor), page.moment)
     # One row more than the page holds tells whether there is a next page.
-    query = _newest_first(query, page.limit + 1)
+    query = _newest_first(query, page.limit + 1, moment=page.moment)
     return query.offset(page.offset) if page.offset else query
 
 
-def _after(query: Query, last: Position) -> Query:
-    """The rows after a position in a list that starts with the newest."""
+def _position(page: SessionPageRequest) -> str:
+    """The columns of a Position in the order of a page."""
+    return f"created_at:{page.moment},id" if page.moment != "created_at" else "created_at,id"
+
+
+def _after(query: Query, last: Position, moment: str = "created_at") -> Query:
+    """The rows after a position in a list that starts with the latest."""
     at = last.created_at.isoformat()
-    return query.lte("created_at", at).or_(f"created_at.lt.{at},id.lt.{last.id}")
+    return query.lte(moment, at).or_(f"{moment}.lt.{at},id.lt.{last.id}")
 
 
-def _newest_first(query: Query, limit: int, table: str | None = None) -> Query:
-    query = query.order("created_at", desc=True, foreign_table=table).order("id", desc=True, foreign_table=table)
+def _newest_first(query: Query, limit: int, table: str | None = None, *, moment: str = "created_at") -> Query:
+    query = query.order(moment, desc=True, foreign_table=table).order("id", desc=True, foreign_table=table)
     return query.limit(limit, foreign_table=table)
 
 
@@ -433,7 +439,8 @@ def _page(rows: Sequence[Session], found: int, page: SessionPageRequest) -> Page
     items = tuple(rows[: page.limit])
     if found <= page.limit:
         return Page(items=items)
-    return Page(items=items, next_cursor=Position(created_at=items[-1].created_at, id=items[-1].id).cursor())
+    last = Position(created_at=getattr(items[-1], page.moment), id=items[-1].id)
+    return Page(items=items, next_cursor=last.cursor())
 
 
 def _with_details(reader: _Reader, page: MessagePageRequest) -> Query:

@@ -300,6 +300,21 @@ end;
 $$;
 comment on function public.replace_secret is 'Replaces a secret of a space (slot hmac), a persona (slot secret or callback), a channel (slot verify or token) or an event subscription (slot signing). action: set the given one, rotate to a generated one, which is returned once, or remove it; former secrets stay valid for overlap_seconds. For owners and admins.';
 
+create function public.generate_verify_secret(channel_id uuid)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+begin
+    perform private.enter_to_manage('channel', channel_id, 'admin');
+    -- Members who connect a channel at the same time tell its provider the same secret.
+    perform from public.channels c where c.id = generate_verify_secret.channel_id for no key update;
+    if private.channel_secret(channel_id, 'verify') is null then
+        return public.replace_secret('verify', channel_id, 'rotate');
+    end if;
+    return jsonb_build_object('secret', private.channel_secret(channel_id, 'verify'));
+end;
+$$;
+comment on function public.generate_verify_secret is 'What verifies the deliveries of a channel, generated if there is none: {secret}. For owners and admins.';
+
 create trigger retired_secrets_drop after delete on private.retired_secrets for each row execute function private.drop_secrets();
 
 create trigger personas_drop_secrets after delete on public.personas for each row execute function private.drop_secrets();
@@ -310,7 +325,7 @@ create trigger channels_drop_secrets after delete on public.channels for each ro
 
 grant execute on function
     private.persona_secret, private.is_signed, private.callback_secret, private.verify_secrets,
-    public.webhook_secret
+    public.webhook_secret, public.generate_verify_secret
     to switchboard;
 
 grant execute on function

@@ -89,7 +89,7 @@ create index sessions_assigned_user_id_idx
  on public.sessions (assigned_user_id, workspace_id, created_at, id) include (conversation_id) where assigned_user_id is not null;
 create index sessions_opened_by_key_id_idx
  on public.sessions (opened_by_key_id, workspace_id, created_at, id) include (conversation_id) where opened_by_key_id is not null;
-create index sessions_last_activity_at_idx on public.sessions (workspace_id, last_activity_at);
+create index sessions_last_activity_at_idx on public.sessions (workspace_id, last_activity_at, id);
 create index sessions_archivable_idx on public.sessions (workspace_id, ended_at)
     where status in ('completed', 'failed', 'timeout', 'cancelled');
 create index sessions_created_at_idx on public.sessions (workspace_id, created_at, id);
@@ -103,7 +103,7 @@ create index sessions_archived_idx on public.sessions (workspace_id, created_at,
 create index sessions_persona_created_at_idx on public.sessions (persona_id, created_at, id);
 create index sessions_space_id_idx on public.sessions (space_id, created_at, id) where space_id is not null;
 create index sessions_channel_idx on public.sessions (workspace_id, channel, created_at, id) where channel <> 'web';
-create index sessions_idle_idx on public.sessions (workspace_id, last_activity_at) where status in ('active', 'paused');
+create index sessions_idle_idx on public.sessions (workspace_id, last_activity_at, id) where status in ('active', 'paused');
 create index sessions_request_id_idx on public.sessions (request_id) where request_id is not null;
 create index sessions_primary_quote_id_idx on public.sessions (primary_quote_id) where primary_quote_id is not null;
 create index sessions_proposal_id_idx on public.sessions (proposal_id) where proposal_id is not null;

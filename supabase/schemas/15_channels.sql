@@ -56,18 +56,18 @@ end;
 $$;
 comment on function public.delete_channel is 'Deletes a channel and its secrets; what arrived there stays. For owners and admins.';
 
-create function private.channel_token(channel_id uuid)
+create function private.channel_secret(channel_id uuid, slot text)
     returns text language plpgsql stable security definer set search_path = ''
 as $$
 begin
     return (select v.decrypted_secret
               from public.channels c
-              join vault.decrypted_secrets v on v.id = c.token_secret_id
-             where c.id = channel_token.channel_id
+              join vault.decrypted_secrets v on v.id = case slot when 'token' then c.token_secret_id when 'verify' then c.verify_secret_id end
+             where c.id = channel_secret.channel_id
                and c.workspace_id = private.entered_workspace());
 end;
 $$;
-comment on function private.channel_token is 'What is sent with calls to the API of the provider of a channel of the entered workspace.';
+comment on function private.channel_secret is 'A secret of a channel of the entered workspace: the token that is sent with calls to its provider''s API, or what verifies its deliveries (verify).';
 
 create function public.channel_connection(channel_id uuid)
     returns jsonb language plpgsql set search_path = ''
@@ -77,7 +77,7 @@ declare
     connection jsonb;
 begin
     select jsonb_build_object('id', c.id, 'kind', c.kind, 'persona_id', c.persona_id, 'external_id', c.external_id,
-                              'config', c.config, 'enabled', c.enabled, 'token', private.channel_token(c.id),
+                              'config', c.config, 'enabled', c.enabled, 'token', private.channel_secret(c.id, 'token'),
                               'allowed_networks', w.allowed_networks)
       into connection
       from public.channels c
@@ -92,8 +92,35 @@ end;
 $$;
 comment on function public.channel_connection is 'What calls to a channel''s provider need: {id, kind, persona_id, external_id, config, enabled, token, allowed_networks}.';
 
+create function public.open_channel(channel_id uuid, purpose text)
+    returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+    workspace constant uuid := private.enter_to_manage('channel', channel_id, 'admin');
+    refusal   jsonb;
+begin
+    begin
+        perform private.record_change(workspace, 'channel.token_used', channel_id, purpose);
+        -- More in a minute are a program's, for which providers would block the token.
+        perform private.take_limits(jsonb_build_object(
+            'channel_calls', jsonb_build_object('place', 1, 'subject', channel_id, 'quota', 30, 'object_id', channel_id)));
+    exception when sqlstate 'SB001' then
+        get stacked diagnostics refusal = pg_exception_detail;
+        return private.count_and_refuse(refusal::jsonb);
+    end;
+    return (select jsonb_build_object('kind', c.kind, 'persona_id', c.persona_id, 'external_id', c.external_id, 'config', c.config,
+                                      'name', c.name, 'enabled', c.enabled, 'token', private.channel_secret(c.id, 'token'),
+                                      'verify_secret', private.channel_secret(c.id, 'verify'),
+                                      'allowed_networks', w.allowed_networks)
+              from public.channels c
+              join public.workspaces w on w.id = c.workspace_id
+             where c.id = open_channel.channel_id);
+end;
+$$;
+comment on function public.open_channel is 'What a function needs to call a channel''s provider for a member: {kind, name, persona_id, external_id, config, enabled, token, verify_secret, allowed_networks}. purpose (connect, test) is audited; 30 in a minute. For owners and admins.';
+
 grant execute on function
-    private.channel_token, public.channel_connection
+    private.channel_secret, public.channel_connection, public.open_channel
     to switchboard;
 
 grant execute on function

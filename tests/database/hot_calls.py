@@ -59,10 +59,17 @@ def contact_query(view: str, condition: str = "true", columns: str = "*") -> Cal
     return Call(OF_OWNER, f"with page as ({page}) select json_agg(page) from page")
 
 
-def session_query(claims: Mapping[str, Any], where: str, *values: object, joined: str = "", view: str = "") -> Call:
+def session_query(
+    claims: Mapping[str, Any],
+    where: str,
+    *values: object,
+    joined: str = "",
+    view: str = "",
+    moment: str = "created_at",
+) -> Call:
     """The statement that PostgREST sends for a page of sessions, with its values as parameters."""
     first = len(values) + 1
-    page = f"order by s.created_at desc, s.id desc limit ${first} offset ${first + 1}"
+    page = f"order by s.{moment} desc, s.id desc limit ${first} offset ${first + 1}"
     source = f"select s.* from public.{view}session_details s {joined} where {where} {page}"
     body = "select coalesce(json_agg(t), '[]')::text from (select * from pgrst_source) t"
     return Call(claims, f"with pgrst_source as ({source}) {body}", values=(*values, PAGE, 0))
@@ -95,6 +102,10 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
 
     unread = f"select id, created_at from public.unread_sessions('{WORKSPACE}')"
     unread += f" order by created_at desc, id desc limit {PAGE}"
+
+    def by_activity(where: str, *values: object) -> Call:
+        shown = f"s.workspace_id = $1 and {where}"
+        return session_query(OF_OWNER, shown, WORKSPACE, *values, moment="last_activity_at")
 
     def session(claims: Mapping[str, Any], view: str = "") -> Call:
         rows = [embedded("turns", "true", 200), embedded("messages", "true", 201)]
@@ -132,6 +143,11 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
         "events of a session": Call(OF_OWNER, f"session_events('{target['session']}')"),
         "sessions, newest": sessions("true"),
         "sessions, unread": Call(OF_OWNER, f"with page as ({unread}) select json_agg(page) from page"),
+        "inbox": by_activity("s.status = any ($2)", ["active", "paused"]),
+        "inbox, unassigned": by_activity("s.status = any ($2) and s.assigned_user_id is null", ["active", "paused"]),
+        "inbox, mine": by_activity("s.assigned_user_id = $2", AGENT),
+        "inbox, unread": by_activity("s.unread is true and s.last_activity_at > $2", now - timedelta(days=30)),
+        "inbox, with ended ones": by_activity("true"),
         "sessions by status": sessions("s.status = any ($2)", ["failed"]),
         "sessions by persona": sessions("s.persona_id = $2", target["persona"]),
         "sessions by contact": sessions("s.contact_id = $2", target["contact"]),

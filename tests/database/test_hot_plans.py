@@ -67,6 +67,8 @@ MOST_ASKED = 24
 """Once for each statement of a call, about; a page alone has fifty rows."""
 
 MOST_TOUCHED = {
+    "inbox": 1000,
+    "inbox, unread": 1300,
     "sessions, newest": 950,
     "sessions by status": 950,
     "sessions by persona": 950,

@@ -144,10 +144,12 @@ async def test_pictures(browser: Browser, dashboard: Dashboard, shop: Shop) -> N
                 session_id = (await response.json())["session_id"]
         for picture in PICTURES:
             await _take(dashboard, browser, session_id, *picture)
+        await _take_widget(shop, browser)
 
 
 PICTURES = (
     ("inbox", "light", 1280, 800),
+    ("dark", "dark", 1280, 800),
     ("analytics", "dark", 1280, 800),
     ("phone", "light", 390, 844),
 )
@@ -164,3 +166,22 @@ async def _take(
     await member.page.wait_for_timeout(1_500)
     await member.page.screenshot(path=IMAGES / f"{name}.png")
     await context.close()
+
+
+async def _take_widget(shop: Shop, browser: Browser) -> None:
+    site = await shop.site(policy="default-src * 'unsafe-inline' data:")
+    rename = "update public.spaces set name = 'Petrel Air' where id = $1"
+    await shop.workspace.database.execute(rename, site.attributes["data-space"])
+    shop.context = await browser.new_context(viewport={"width": 860, "height": 560}, locale="en-GB")
+    chat = await shop.chat(site)
+    await chat.page.add_style_tag(content="body { font: 18px sans-serif; margin: 2rem 3rem } h1 { font-size: 3rem }")
+    texts = (
+        "([h1, p]) => { document.querySelector('h1').textContent = h1; document.querySelector('p').textContent = p }"
+    )
+    await chat.page.evaluate(texts, ["Petrel Air", "Private flights in Europe."])
+    await chat.page.evaluate("document.querySelector('a').remove()")
+    await chat.say("Hello! Four of us would like to fly from Geneva to Nice next Friday.")
+    await chat.answered()
+    await chat.page.wait_for_timeout(500)
+    await chat.page.screenshot(path=IMAGES / "widget.png")
+    await shop.context.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.cost import Round, rows
+from bench.dashboard import VIEWS
 from bench.growth import READS, WRITES
 from bench.live import MODES
 from bench.partitions import OPERATIONS
@@ -107,6 +108,19 @@ async def test_growth_measures_every_operation_at_every_size() -> None:
     # Ten times the days are in no look-up: at most one more level of an index.
     for name in ("contact resolved", "contact by id", "session by id"):
         assert buffers[name][1] < 2 * buffers[name][0], (name, buffers[name])
+
+
+async def test_dashboard_opens_views_and_scrolls_a_list() -> None:
+    # The names of several views, and of one that is scrolled, contain this.
+    asked = ["--sessions", "2000", "--samples", "1", "--scrolled", "400", "--only", "contacts"]
+    found = {row[0]: row[1:] for row in table_of(await bench("dashboard", *asked))}
+    *views, scrolled = found
+    assert views == [name for name in VIEWS if "contacts" in name]
+    assert scrolled == "contacts, scrolled to row 400"
+    for cold, warm, requests, slowest in (found[name] for name in views):
+        assert min(float(cell.split()[0]) for cell in (cold, warm)) > 0
+        # The member's workspaces and their members, two pages of spaces to choose from, and the contacts.
+        assert (requests, slowest[0]) == ("5", "/")
 
 
 async def test_partitions_measures_the_same_calls_in_both_databases() -> None:

@@ -613,7 +613,11 @@ async def test_a_channel_is_connected_by_one_command_that_can_be_repeated(
         assert [re.split(r"[/?]", call.path)[-1] for call in api.received] == set_up * 2
         (channel,) = await cli.told(f"channel list {workspace}")
         assert (channel["has_token"], channel["has_verify_secret"], channel["persona_id"]) == (True, True, persona)
-        api.faults.append(Fault(401, {"description": "Unauthorized"}))
+        key = (await cli.told(f"api-key create {workspace} Test --role admin"))["secret"]
+        test = f"channel test {first['channel_id']} --url {cli.environment['SUPABASE_URL']} --token-file - --to 42000"
+        assert (await cli.told(test, stdin=key))["outcome"] == "sent"
+        api.faults += [Fault(400), Fault(401, {"description": "Unauthorized"})]
+        assert (await cli.run(test, stdin=key)).exit_code == 1
         await cli.fails(connect, 2, "The provider says: 401", stdin="wrong")
     if kind == "telegram":
         asked = api.received[1].document

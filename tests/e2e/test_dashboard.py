@@ -70,6 +70,19 @@ async def test_a_user_without_a_workspace_joins_one_by_invitation(dashboard: Das
         " values ($1, 'Test', $2, $2, 'admin')"
     )
     await dashboard.workspace.database.execute(invite, dashboard.workspace.id, member.email)
+    # Among so many members that theirs is on another page of the list.
+    await dashboard.workspace.database.execute(
+        """
+        with added as (
+            insert into auth.users (id, email)
+            select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'other' || n || '@members.test'
+              from generate_series(1, 250) n
+            returning id
+        )
+        insert into public.workspace_members (workspace_id, user_id, role) select $1, id, 'agent' from added
+        """,
+        dashboard.workspace.id,
+    )
     await member.page.reload()
     await member.page.get_by_role("button", name="Join").click()
     await expect(member.page.get_by_role("navigation", name="Views").get_by_role("link")).to_have_count(6)

@@ -8,6 +8,10 @@ from playwright.async_api import Locator, Page, Route, expect
 from tests.e2e.conftest import Faults
 from tests.e2e.dashboards import Dashboard
 from tests.e2e.histories import add_contact
+from tests.standins import telegram, whatsapp
+from tests.standins.messenger import MessengerApi
+from tests.standins.telegram import Telegram
+from tests.standins.whatsapp import WhatsApp
 
 SECTIONS = {
     "spaces": "Spaces",
@@ -31,7 +35,7 @@ async def test_axe_finds_nothing_in_any_section(dashboard: Dashboard) -> None:
     member = await dashboard.sign_in()
     page = member.page
     workspace = dashboard.workspace
-    channel = await workspace.add_channel("telegram", None)
+    channel = await workspace.add_channel("whatsapp", None, "token")
     places = {f"#/settings/{section}": title for section, title in SECTIONS.items()}
     places |= {
         f"#/settings/spaces/{workspace.space_id}": "Spaces",
@@ -69,6 +73,9 @@ async def test_an_agent_reads_but_changes_nothing(dashboard: Dashboard) -> None:
     await agent.open(f"#/settings/spaces/{workspace.space_id}")
     await expect(page.get_by_label("Allowed origins")).to_be_disabled()
     await expect(page.get_by_role("button", name=re.compile("Save|Generate|Delete"))).to_have_count(0)
+    await agent.open(f"#/settings/channels/{await workspace.add_channel('telegram', None, 'token')}")
+    await expect(page.get_by_text("Messages can be sent")).to_be_visible()
+    await expect(page.get_by_role("button", name=re.compile("Connect|Send|Store"))).to_have_count(0)
 
 
 @pytest.mark.parametrize("kind", list(PERSONAS))
@@ -113,6 +120,48 @@ async def _store_secret(page: Page) -> None:
     await page.reload()
     await expect(part.get_by_text("A secret is set.")).to_be_visible()
     assert "very-secret-1" not in await page.content()
+
+
+@pytest.mark.parametrize(
+    ("api", "token", "more", "left"),
+    [
+        (Telegram(), telegram.TOKEN, {}, ["Choose a persona that answers"]),
+        (WhatsApp(), whatsapp.TOKEN, {"external_id": whatsapp.NUMBER},
+         ["Choose a persona that answers", "Enter the webhook address", "Subscribe the app"]),
+    ],
+    ids=["telegram", "whatsapp"],
+)  # fmt: skip
+async def test_a_channel_is_connected_and_sends_a_test_message(
+    dashboard: Dashboard, faults: Faults, api: MessengerApi, token: str, more: dict[str, str], left: list[str]
+) -> None:
+    faults.forgive = ("422 (Unprocessable",)
+    kind = type(api).__name__.lower()
+    workspace = dashboard.workspace
+    await workspace.allow_loopback()
+    async with api:
+        channel = await workspace.add_channel(kind, "the-secret", token, columns=more, api_base=api.url)
+        page = (await dashboard.sign_in("admin", f"#/settings/channels/{channel}")).page
+        part = page.get_by_role("region", name="Connect", exact=True)
+        await part.get_by_role("button", name="Connect").click()
+        await expect(part.get_by_text("The token is valid")).to_be_visible()
+        for step in left:
+            await expect(part.get_by_role("listitem").filter(has_text=step)).to_be_visible()
+        await expect(page.get_by_role("group", name="Verify token")).to_have_count(int(kind == "whatsapp"))
+        if kind == "telegram":
+            assert api.received[-1].document["url"] == f"{dashboard.stack.api_url}/webhooks/telegram/{channel}"
+        testing = page.get_by_role("region", name="Send a test message")
+        send = testing.get_by_role("button", name="Send a test message")
+        await send.click()
+        await expect(testing.get_by_label("To")).to_have_attribute("aria-invalid", "true")
+        for chat, outcome in (
+            ("42000", "taken"),
+            ("42000403", "taken" if kind == "whatsapp" else "blocked by the user"),
+        ):
+            await testing.get_by_label("To").fill(chat)
+            await send.click()
+            await expect(testing.get_by_role("status")).to_contain_text(outcome)
+        assert (api.texts[0][0], api.texts[0][1][:14]) == ("42000", "A test message")
+    await workspace.database.execute("delete from public.channels where id = $1", channel)
 
 
 async def test_a_space_shows_its_tag_and_look_as_they_are_typed(dashboard: Dashboard) -> None:

@@ -1,18 +1,24 @@
 """Archiving over HTTP: the function and its schedule, the transcript, and the restore; who may do what."""
 
+import itertools
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import aiohttp
+import pytest
+import pytest_asyncio
 
 from local.stack import Stack
 from tests.functions.conftest import Visitor, Workspace, problem, until
 from tests.functions.people import Staff
-from tests.functions.test_channels import Channel, bot
-from tests.standins import telegram
+from tests.functions.test_channels import Channel, bot, number
+from tests.functions.test_imports import ANN, TALK, statuses
+from tests.functions.test_transcripts import Omi, omi, segment
+from tests.standins import telegram, whatsapp
 
-__all__ = ["bot"]
+__all__ = ["bot", "number", "omi"]
 
 ROWS = {
     "messages": "select to_jsonb(m)::text from public.messages m where m.session_id = $1 order by m.id",
@@ -162,6 +168,86 @@ async def test_after_a_drop_the_page_names_the_archive_and_a_repeat_stores_nothi
     assert await database.fetchval(linked, memory_id) == message_id
     await deliver()
     assert {session["id"]: await rows_of(workspace, session["id"]) for session in sessions} == before
+
+
+Comes = Callable[[], Awaitable[None]]
+
+
+@pytest_asyncio.fixture
+async def said_by_the_business(number: Channel) -> Comes:
+    """A message that the business writes in its own app, in a person's chat."""
+    await number.deliver(whatsapp.message("Hello"))
+    await number.api.until(1)
+    await number.settled()
+    echo = whatsapp.echo("I am on it.", "4915112345678")
+
+    async def again() -> None:
+        await number.deliver(echo)
+        await number.settled()
+
+    return again
+
+
+@pytest.fixture
+def heard_late(omi: Omi) -> Comes:
+    """A wearable's segment, which comes again with a longer text."""
+    texts = itertools.count(1)
+
+    async def again() -> None:
+        await omi.heard("u1", segment("5d2c4b5e-0b1e-4b0e-9d5e-0d3a52f6b001", "Fly " * next(texts)))
+        await omi.workspace.settled()
+
+    return again
+
+
+@pytest.fixture
+def imported(staff: Staff, workspace: Workspace) -> Comes:
+    """A conversation of another system."""
+    batch = {"source": "helpdesk", "contacts": [ANN], "conversations": [TALK]}
+
+    async def again() -> None:
+        result = await staff.admin.done("POST", f"/workspaces/{workspace.id}/imports", batch)
+        assert statuses(result, "conversations") in (["created"], ["unchanged"])
+
+    return again
+
+
+@pytest.fixture
+def again(request: pytest.FixtureRequest) -> Comes:
+    """The source that a test names."""
+    source: Comes = request.getfixturevalue(request.param)
+    return source
+
+
+@pytest.mark.parametrize("again", ["said_by_the_business", "heard_late", "imported"], indirect=True)
+async def test_what_was_dropped_and_comes_again_is_not_stored_again(
+    client: aiohttp.ClientSession, stack: Stack, workspace: Workspace, staff: Staff, again: Comes
+) -> None:
+    database = workspace.database
+    await again()
+    ids = "select id from public.sessions where workspace_id = $1 and message_count > 0 order by id"
+    sessions = [row["id"] for row in await database.fetch(ids, workspace.id)]
+    before = {session_id: await rows_of(workspace, session_id) for session_id in sessions}
+    assert any(rows["messages"] for rows in before.values())
+    for session_id in sessions:
+        await grow_old(workspace, session_id)
+    await database.execute("update public.workspaces set archive_retention = 'drop' where id = $1", workspace.id)
+    async with client.post("/archive", headers={"Authorization": f"Bearer {stack.cron_secret}"}) as response:
+        assert response.status == 200
+    dropped = await workspace.counts()
+    assert dropped["messages"] == 0
+
+    # The delivery of that time is no longer stored, so that the key of its message is all that tells.
+    await database.execute("delete from public.jobs where workspace_id = $1", workspace.id)
+    await database.execute("delete from public.inbound_events where workspace_id = $1", workspace.id)
+    await again()
+    names = ("messages", "sessions", "conversations", "contacts", "turns")
+    assert [(await workspace.counts())[name] for name in names] == [dropped[name] for name in names]
+    dead = "select count(*) from public.jobs where workspace_id = $1 and status = 'dead'"
+    assert await database.fetchval(dead, workspace.id) == 0
+    for session_id in sessions:
+        await staff.owner.done("POST", f"/archive/{session_id}/restore")
+    assert {session_id: await rows_of(workspace, session_id) for session_id in sessions} == before
 
 
 async def test_admins_archive_their_workspace_and_the_schedule_all(

@@ -279,6 +279,12 @@ async def test_archives_are_written_anew_without_the_contact(
         " select m.workspace_id, s.contact_id, s.id, m.id, 'turn', $2, m.created_at from public.messages m"
         " join public.sessions s on s.id = m.session_id where s.id = any ($1) and m.role = 'persona'", sessions, mark,
     )  # fmt: skip
+    # And facts, whose content is who said them.
+    await database.execute(
+        "insert into public.memories (workspace_id, contact_id, session_id, message_id, content)"
+        " select m.workspace_id, s.contact_id, s.id, m.id, m.contact_id::text from public.messages m"
+        " join public.sessions s on s.id = m.session_id where s.id = any ($1) and m.role = 'contact'", sessions,
+    )  # fmt: skip
     for session in sessions:
         await grow_old(workspace, session)
     await database.execute("update public.workspaces set archive_retention = 'drop' where id = $1", workspace.id)
@@ -287,8 +293,10 @@ async def test_archives_are_written_anew_without_the_contact(
     kept = {session: await transcript(client, staff, session) for session in sessions}
 
     # Two who were in the same group are erased at once; each takes the other's words from what is written anew.
-    contacts = [(await staff.admin.done("GET", f"/contacts?identity=telegram:{one}"))["items"][0]["id"]
-                for one in (number, number + 2)]  # fmt: skip
+    *contacts, bystander = [
+        (await staff.admin.done("GET", f"/contacts?identity=telegram:{one}"))["items"][0]["id"]
+        for one in (number, number + 2, number + 1)
+    ]
     receipts = [await staff.admin.done("DELETE", f"/contacts/{contact}") for contact in contacts]
     assert [receipt["status"] for receipt in receipts] == ["running"] * 2
     # An object that is not what was recorded is not written anew: others would lose what they have in it.
@@ -314,6 +322,8 @@ async def test_archives_are_written_anew_without_the_contact(
     assert (await holders(database, mark)).keys() <= {"public.memories"}
     memories = "select count(*) from public.memories where session_id = any ($1) and content = $2"
     assert await database.fetchval(memories, sessions, mark) == 3
+    facts = "select distinct content from public.memories where workspace_id = $1 and kind <> 'turn'"
+    assert [row[0] for row in await database.fetch(facts, workspace.id)] == [bystander]
     left = {session: await transcript(client, staff, session) for session in sessions}
     gone, group = [one for one in sessions if not left[one]], max(sessions, key=lambda one: len(kept[one]))
     assert (len(gone), left[group]) == (2, [*kept[group][:2], *["[erased]"] * 4])

@@ -31,6 +31,7 @@ async def test_a_member_reads_each_message_once_and_for_nobody_else(visitor: Vis
         assert (state["conversation_id"], state["read_at"] >= first["created_at"]) == (conversation, True)
         for query, is_listed in (
             ("unread=true", unread),
+            ("unread=true&order=activity", unread),
             ("unread=false", not unread),
             ("unread=true&text=first", unread),
         ):
@@ -47,6 +48,7 @@ async def test_a_member_reads_each_message_once_and_for_nobody_else(visitor: Vis
     second = (await staff.owner.done("GET", history))["items"][1]
     for query in (
         "unread=true",
+        "unread=true&order=activity&limit=1",
         "unread=true&status=active&text=second",
         f"unread=true&contact_id={opened['contact_id']}",
     ):

@@ -83,6 +83,8 @@ BODIES: Mapping[str, Any] = {
     "workspaces.set_verify_secret": {"secret": f"whsec_{'A' * 32}"},
     "workspaces.rotate_verify_secret": {},
     "workspaces.set_channel_token": {"secret": "x"},
+    "workspaces.connect_channel": {"url": "https://api.example.com"},
+    "workspaces.test_channel": {"to": "42"},
     "workspaces.issue_device_session": {},
     "workspaces.transfer_device_session": {"user_id": None},
     "workspaces.add_device_link": {"uid": "x"},

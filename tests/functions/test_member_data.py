@@ -17,6 +17,9 @@ from lib import routes
 from local.stack import Stack
 from tests.functions.conftest import Visitor, Workspace
 from tests.functions.people import Person, Staff, resolve
+from tests.functions.test_access import QUERIES
+from tests.functions.test_api_keys import JSON, body_for
+from tests.functions.test_isolation import Belongings
 
 MARKER = "said-among-members"
 NOTE = {"note": MARKER}
@@ -113,8 +116,11 @@ async def results_of(
     return found
 
 
-async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]:
-    """The answer of each route that contacts may call, those that end the session last."""
+async def answers_of(reader: Person, ours: Belongings, given: Mapping[str, str], *, is_contact: bool) -> dict[str, str]:
+    """The answer of each route that identifies its caller, those that end the session last.
+
+    The routes are lib/routes.py's: a new one whose path or body is unknown to test_isolation or test_api_keys fails.
+    """
     last = {"chat.cancel_turn", "sessions.change_sessions", "sessions.cancel_session", "memory.forget_memory"}
     bodies: Mapping[str, Any] = {
         "sessions.change_sessions": {"session_ids": [given["session_id"]], "status": "cancelled"},
@@ -125,34 +131,57 @@ async def answers_of(reader: Person, given: Mapping[str, str]) -> dict[str, str]
         "memory.remember": {"session_id": given["session_id"], "memories": [{"content": "Likes tea"}]},
         "memory.recall": {"session_id": given["session_id"], "query": f"tea {MARKER}"},
     }
-    given = dict(given)
-    names = {f"{route.function}.{route.name}": route for route in routes.ROUTES if "contact" in route.callers}
+    ids = {**ours.ids, **given}
+    names = {
+        f"{route.function}.{route.name}": route for route in routes.ROUTES if {"contact", "user"} & {*route.callers}
+    }
     found = {}
     for name in sorted(names, key=lambda name: (name in last, name)):
         route = names[name]
-        headers = {"Authorization": f"Bearer {reader.token}"}
-        path = route.path.format(**given)
-        async with reader.client.request(route.method, path, json=bodies.get(name), headers=headers) as response:
-            if name == "conversations.stream_conversation":
-                # It does not end: what is stored comes at once.
+        headers = {"Authorization": f"Bearer {reader.token}", **({} if "contact" in route.callers else JSON)}
+        body = bodies.get(name) if "contact" in route.callers else body_for(route, ids)
+        path = Belongings(ids).path(route) + QUERIES.get(route.name, "")
+        async with reader.client.request(route.method, path, json=body, headers=headers) as response:
+            if response.status == 200 and route.streaming and route.function == "conversations":
+                # It does not end: what is stored comes at once. The user's current conversation is another one.
+                wanted = (REPLY.encode(), b"By mail") if name == "conversations.stream_conversation" else (b"event:",)
                 async with asyncio.timeout(10):
                     heard = b""
-                    while REPLY.encode() not in heard or b"By mail" not in heard:
+                    while not all(words in heard for words in wanted):
                         heard += await response.content.readany()
                 found[name] = heard.decode()
             else:
                 found[name] = await response.text()
             # An answer that is complete is not given anew, and the session is in no archive.
             refusals = {"chat.retry_turn", "archive.read_archive"}
-            assert response.status < 300 or name in refusals, (name, found[name])
+            if "contact" in route.callers:
+                assert response.status < 300 or name in refusals, (name, found[name])
+            else:
+                assert response.status < 500, (name, found[name])
+                assert response.status == 403 or not is_contact, (name, found[name])
         if name == "memory.remember":
-            given["memory_id"] = json.loads(found[name])["memories"][0]["id"]
+            ids["memory_id"] = json.loads(found[name])["memories"][0]["id"]
     return found
+
+
+async def _archive_earlier_session(workspace: Workspace, conversation_id: UUID) -> None:
+    """A session of the conversation whose messages are in the archive only."""
+    await workspace.database.execute(
+        "with s as (insert into public.sessions"
+        " (workspace_id, conversation_id, contact_id, persona_id, status, ended_at)"
+        " select workspace_id, id, contact_id, persona_id, 'completed', now() from public.conversations where id = $1"
+        " returning *)"
+        " insert into public.session_archives (object_id, session_id, workspace_id, conversation_id, month, row_group,"
+        " byte_offset, byte_length, sha256, row_count, message_count, messages_dropped)"
+        " select gen_random_uuid(), id, workspace_id, conversation_id, '2026-01-01', 0, 0, 0, $2, 3, 2, true from s",
+        conversation_id,
+        MARKER,
+    )
 
 
 @pytest.mark.parametrize("who", READERS)
 async def test_a_contact_reads_nothing_that_members_wrote_for_themselves_or_that_names_one(
-    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff, stack: Stack, who: str
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff, stack: Stack, ours: Belongings, who: str
 ) -> None:
     space_id = await workspace.add_space(hmac_secret_id=await workspace.add_secret("shop-secret"))
     email = f"{uuid4()}@example.com"
@@ -163,6 +192,7 @@ async def test_a_contact_reads_nothing_that_members_wrote_for_themselves_or_that
         registered = await response.json()
     assert registered["session"]["id"] == session_id
     opened = (await Visitor(client, space_id, registered["token"]).say("hello"))[0].data
+    await _archive_earlier_session(workspace, UUID(opened["conversation_id"]))
 
     reader = Person(client, uuid4(), "", registered["token"]) if who == "contact" else getattr(staff, who)
     if who != "contact":
@@ -180,14 +210,18 @@ async def test_a_contact_reads_nothing_that_members_wrote_for_themselves_or_that
     given |= {"request_id": str(request["request_id"]), "query": "hello"}
     roles = READERS[who]
     read = await tables_of(stack, workspace, reader, roles)
-    read |= await results_of(stack, workspace, reader, roles, given) | await answers_of(reader, given)
+    read |= await results_of(stack, workspace, reader, roles, given)
+    read |= await answers_of(reader, ours, given, is_contact=who == "contact")
 
     members = [str(person.id) for person in (staff.owner, staff.admin, staff.agent)]
     hidden = (MARKER, *members, *(person.email for person in (staff.owner, staff.admin, staff.agent)))
     assert [(name, text) for name, text in read.items() if any(word in text for word in hidden)] == []
     # What is meant for the contact is there, and what is hidden was written.
     assert TITLE in read["proposals"]
-    assert all(REPLY in read[name] for name in ("messages", "follow_conversation", "sessions.read_session"))
+    shown = ("messages", "follow_conversation", "sessions.read_session", "conversations.list_messages")
+    assert all(REPLY in read[name] for name in shown)
+    (archived,) = json.loads(read["conversations.list_messages"])["archived"]
+    assert (archived.keys(), archived["message_count"]) == ({"session_id", "message_count", "stored_at"}, 2)
     events = {event["event"] for event in json.loads(read["session_events"])}
     assert "session.taken_over" in events
     assert not events & {"session.tagged", "session.assigned"}

@@ -1,6 +1,7 @@
-"""Revoking contact tokens, on the whole stack: each way to revoke, for routes, for /rest/v1 and for open streams.
+"""Revoking contact tokens, on the whole stack: each way to revoke, for routes, for /rest/v1 and for open streams; and
+what a member who was removed, or a revoked key, may still do.
 
-What merges, secrets and deletions do to tokens is tests/database/test_revocation.py's.
+The routes are lib/routes.py's. What merges, secrets and deletions do to tokens is tests/database/test_revocation.py's.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from local.stack import Stack
 from tests import events
 from tests.functions.conftest import Visitor, Workspace, ask_openai
 from tests.functions.people import Person, Staff
-from tests.functions.test_isolation import body_of, fill
+from tests.functions.test_api_keys import FOR_MEMBERS, key_of, outcome
+from tests.functions.test_isolation import Belongings, body_of, fill
 from tests.standins.openai import OpenAI
 
 WITHOUT_TOKEN = {"widget", "look", "read_description", "read_reference", "read_reference_file"}
@@ -129,3 +131,33 @@ async def test_a_revoked_token_ends_everywhere_and_other_tokens_do_not(
     again = await arrive(client, space_id, "ann@example.com")
     assert await again.rest(stack) == {(200, "")}
     assert await ann.rest(stack) == {REVOKED}
+
+
+REMOVED = ("admin", "agent", "key")
+STREAMS = ("/workspaces/{workspace_id}/stream", "/conversations/{conversation_id}/stream")
+
+
+@pytest.mark.parametrize("who", REMOVED)
+async def test_a_member_who_was_removed_is_a_stranger_in_every_route_and_stream(
+    client: aiohttp.ClientSession, workspace: Workspace, staff: Staff, ours: Belongings, who: str
+) -> None:
+    person = await key_of(staff.owner, workspace, "admin") if who == "key" else getattr(staff, who)
+    assigned = {"user_id": None if who == "key" else str(person.id)}
+    await staff.owner.done("PATCH", f"/chat-sessions/{ours.ids['session_id']}/assign", assigned)
+    headers = {"Authorization": f"Bearer {person.token}"}
+    async with AsyncExitStack() as open_streams:
+        streams = [
+            await open_streams.enter_async_context(client.get(fill(path, ours.ids), headers=headers))
+            for path in STREAMS
+        ]
+        assert [stream.status for stream in streams] == [200, 200]
+        at = "api-keys" if who == "key" else "members"
+        await staff.owner.done("DELETE", f"/workspaces/{workspace.id}/{at}/{person.id}")
+        before = await workspace.counts()
+        # A space is open to any visitor.
+        for route in (route for route in FOR_MEMBERS if "anyone" not in route.callers):
+            expected = (401, "api_key_invalid") if who == "key" else await outcome(staff.stranger, route, ours)
+            assert await outcome(person, route, ours) == expected, route
+        assert await workspace.counts() == before
+        codes = {await first_error(stream) for stream in streams}
+    assert codes <= {"api_key_invalid", "workspace_not_found", "conversation_not_found"}, codes

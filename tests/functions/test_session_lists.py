@@ -134,8 +134,8 @@ class World:
         names = chance.sample([name for name, value in given.items() if value is not None], chance.randrange(4))
         return {name: given[name] for name in names}
 
-    def expected(self, name: str, filters: Row) -> list[str]:
-        """The ids of the sessions that one of the staff finds, newest first."""
+    def expected(self, name: str, filters: Row, moment: str = "created_at") -> list[str]:
+        """The ids of the sessions that one of the staff finds, the latest first."""
         ours, own = self.workspace.id, {getattr(self.staff, name).id}
         found = []
         for row in self.rows:
@@ -148,7 +148,7 @@ class World:
             known = row | {"email": self.emails.get(row["contact_id"]), "unassigned": row["assigned_user_id"] is None}
             if is_visible and _matches(known, filters, is_member=name in ("owner", "agent")):
                 found.append(row)
-        return [str(row["id"]) for row in sorted(found, key=lambda row: (row["created_at"], row["id"]), reverse=True)]
+        return [str(row["id"]) for row in sorted(found, key=lambda row: (row[moment], row["id"]), reverse=True)]
 
     emails: dict[UUID, str] = field(default_factory=dict)
     contact: Row = field(default_factory=dict)
@@ -218,8 +218,10 @@ async def test_a_list_has_exactly_the_sessions_that_match_in_order(world: World)
             query["status"] = query["status"].split(",", 1)
         for name in counts:
             person, limit, offset = getattr(staff, name), chance.choice([3, 10, 200]), chance.randrange(1, 20)
-            expected = world.expected(name, filters)
-            assert await _pages(person, query, limit) == expected, (name, filters)
+            order = chance.choice(["created", "activity"])
+            query["order"] = order
+            expected = world.expected(name, filters, {"created": "created_at", "activity": "last_activity_at"}[order])
+            assert await _pages(person, query, limit) == expected, (name, filters, order)
             asked = urlencode(query | {"limit": limit, "offset": offset}, doseq=True)
             page = await person.done("GET", f"/chat-sessions?{asked}")
             assert [item["id"] for item in page["items"]] == expected[offset : offset + limit], (name, filters, offset)

@@ -92,13 +92,13 @@ BESIDES = {
     "webhooks": f"{TURNS} {DELIVERIES} devices devices.transcripts",
     "worker": f"{TURNS} {DELIVERIES} {QUERIES} devices devices.transcripts jobs.jobs workspaces workspaces.settings",
     "workspaces": f"""
-        {CONTACTS} {QUERIES} {SESSIONS} auth.proofs contacts.registration devices devices.device_links
-        devices.device_sessions devices.session_links fields.identities jobs jobs.queue outbound outbound.addresses
-        personas personas.text sessions.answer_templates sessions.session_templates webhooks webhooks.event_deliveries
-        webhooks.event_sender webhooks.event_subscriptions webhooks.received workflow.workflow_transitions workspaces
-        workspaces.api_keys workspaces.channels workspaces.invitations workspaces.looks workspaces.members
-        workspaces.personas workspaces.secrets workspaces.health workspaces.retention workspaces.settings
-        workspaces.spaces workspaces.turn_errors workspaces.workspaces
+        {CONTACTS} {QUERIES} {SESSIONS} auth.proofs channels channels.connecting contacts.registration devices
+        devices.device_links devices.device_sessions devices.session_links fields.identities jobs jobs.queue outbound
+        outbound.addresses personas personas.text sessions.answer_templates sessions.session_templates webhooks
+        webhooks.event_deliveries webhooks.event_sender webhooks.event_subscriptions webhooks.received
+        workflow.workflow_transitions workspaces workspaces.api_keys workspaces.channels workspaces.invitations
+        workspaces.looks workspaces.members workspaces.personas workspaces.secrets workspaces.health
+        workspaces.retention workspaces.settings workspaces.spaces workspaces.turn_errors workspaces.workspaces
         fields.tags imports imports.batches imports.imports imports.items
     """,
 }

@@ -29,14 +29,16 @@ export async function call(method, path, { query, body, signal } = {}) {
 
 export const get = (path, query, signal) => call("GET", path, { query, signal });
 
-// All items of a list route.
-export async function getAll(path) {
-  const all = [];
+const MOST = 200;
+
+// All items of a list route, for lists of what a workspace is made of.
+export async function getAll(path, query, signal) {
+  const items = [];
   for (let cursor; ; ) {
-    const { items, next_cursor } = await get(path, { limit: 200, cursor });
-    all.push(...items);
-    if (!next_cursor) return all;
-    cursor = next_cursor;
+    const page = await get(path, { ...query, limit: MOST, cursor }, signal);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+    if (!cursor) return items;
   }
 }
 

@@ -62,6 +62,12 @@ export const dateTime = (value) => new Intl.DateTimeFormat(tag, { dateStyle: "me
 export const day = (value) => new Intl.DateTimeFormat(tag, { dateStyle: "medium" }).format(new Date(value));
 export const time = (value) => new Intl.DateTimeFormat(tag, { timeStyle: "short" }).format(new Date(value));
 
+// The order of objects by a name of theirs, in which "Space 9" comes before "Space 10".
+export function byName(nameOf) {
+  const { compare } = new Intl.Collator(tag, { numeric: true });
+  return (one, other) => compare(nameOf(one) ?? "", nameOf(other) ?? "");
+}
+
 const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
 
 // How long ago: "5 min. ago".

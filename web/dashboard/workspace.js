@@ -3,8 +3,8 @@
 import { computed, signal } from "@preact/signals";
 
 import { user } from "./account.js";
-import { get, getAll } from "./api.js";
-import { t } from "./language.js";
+import { getAll } from "./api.js";
+import { byName, t } from "./language.js";
 
 const LAST = "switchboard:workspace";
 
@@ -41,7 +41,7 @@ export const authorOf = (id) => nameOf(id) ?? (others.value.get(id) === null ? t
 // A member may have joined since the page was opened, so members are read again too.
 async function readNames(id) {
   try {
-    const [found, keys] = await Promise.all(["members", "api-keys"].map((name) => getAll(`/workspaces/${id}/${name}`)));
+    const [found, keys] = await Promise.all([readMembers(id), getAll(`/workspaces/${id}/api-keys`)]);
     if (workspace.value?.id !== id) return;
     const names = new Map(keys.map((each) => [each.id, each.name]));
     members.value = found;
@@ -53,9 +53,11 @@ async function readNames(id) {
   }
 }
 
+const readMembers = async (id) => (await getAll(`/workspaces/${id}/members`)).sort(byName(({ email }) => email));
+
 // Load the member's workspaces and open the last one.
 export async function loadWorkspaces() {
-  const { items } = await get("/workspaces");
+  const items = await getAll("/workspaces");
   workspaces.value = items;
   const last = localStorage.getItem(LAST);
   const chosen = items.find(({ id }) => id === last) ?? items[0];
@@ -64,7 +66,7 @@ export async function loadWorkspaces() {
 
 export async function open(id) {
   asked.clear();
-  members.value = await getAll(`/workspaces/${id}/members`);
+  members.value = await readMembers(id);
   workspace.value = workspaces.value.find((each) => each.id === id);
   localStorage.setItem(LAST, id);
 }

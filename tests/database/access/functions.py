@@ -135,6 +135,10 @@ webhook_secret('telegram', 'two') | secrets | system=verify-two former-channel_t
 webhook_secret('discord', 'channels.one') | system=not_found
 channel_connection(channels.one) | token | at_work=token-one
 channel_connection(channels.two) | token | at_work=token-two
+generate_verify_secret(channels.one) | secret | manage=verify-one
+generate_verify_secret(channels.two) | secret | manage=verify-two
+open_channel(channels.one, 'test') | token | manage=token-one
+open_channel(channels.two, 'test') | verify_secret | manage=verify-two
 renew_job(jobs.{running,running_2}, 1, 60) | status | at_work=running
 # A chat of the group, whose message a bot has sent.
 accept_channel_message(channels.one, '-1', null, '{"identities": [{"kind": "telegram", "key": "-1", "value": "-1"}], \
@@ -556,8 +560,10 @@ private.email_is_confirmed(users.guest, 'guest@access.test') | value | *: True
 private.email_is_confirmed(users.stranger, 'stranger@access.test') | value | *: False
 private.callback_secret(turns.a) | workspace_id | system=one
 private.verify_secrets('telegram', channels.one, null) | workspace_id | system=one
-private.channel_token(channels.one) | value | *: None; in_one: token-one
-private.channel_token(channels.two) | value | *: None; for_C: token-two
+private.channel_secret(channels.one, 'token') | value | *: None; in_one: token-one
+private.channel_secret(channels.one, 'verify') | value | *: None; in_one: verify-one
+private.channel_secret(channels.two, 'token') | value | *: None; for_C: token-two
+private.channel_secret(channels.two, 'verify') | value | *: None; for_C: verify-two
 private.claim_due_jobs(1, 60, jobs.queued, 'worker') | system
 private.find_archivable(workspaces.one) | system
 private.expired_exports(10) | system

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
 from cli.__main__ import main
+from lib.channels import connecting
 from lib.contacts import contacts, merges
 from lib.database.paging import NewestPageRequest
 from lib.devices import device_links, device_sessions
@@ -64,6 +65,8 @@ BODIES: dict[str, type[BaseModel]] = {
     "channel set-verify-secret": GivenSecret,
     "channel rotate-verify-secret": Rotation,
     "channel set-token": GivenSecret,
+    "channel connect": connecting.ConnectRequest,
+    "channel test": connecting.TestMessage,
     "template create": session_templates.NewTemplate,
     "template update": session_templates.TemplateChanges,
     "answer-template create": answer_templates.NewAnswerTemplate,

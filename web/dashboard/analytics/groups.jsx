@@ -3,6 +3,7 @@
 import { has, number, percent, span, t } from "../language.js";
 import { Card } from "./card.jsx";
 
+const MOST_BARS = 10;
 const STAGES = ["registered", "chatted", "answered", "proposal"];
 
 // Bars from the left, each [name, value, what else is said of it].
@@ -103,7 +104,7 @@ export function Groups({ kind, now, then }) {
   ]);
   const title = t(`analytics.by_${kind}`);
   const bars = groups
-    .slice(0, 10)
+    .slice(0, MOST_BARS)
     .map((each) => [nameOf(each), each.sessions, each.response_ms === undefined ? "" : span(each.response_ms)]);
   return (
     <Card
@@ -115,6 +116,7 @@ export function Groups({ kind, now, then }) {
       summary={summaryOf(title, bars)}
     >
       <Bars bars={bars} />
+      {groups.length > MOST_BARS && <p class="note">{t("analytics.rest", { count: groups.length - MOST_BARS })}</p>}
     </Card>
   );
 }

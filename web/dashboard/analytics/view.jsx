@@ -6,9 +6,10 @@ import { get } from "../api.js";
 import { useData } from "../data.js";
 import { day, t } from "../language.js";
 import { listen } from "../live.js";
+import { useChoices } from "../parts/choices.js";
 import { Empty, Failed, Loading } from "../parts/states.jsx";
 import { useFilters } from "../place.js";
-import { manages, workspace } from "../workspace.js";
+import { workspace } from "../workspace.js";
 import { Days } from "./days.jsx";
 import { Figures } from "./figures.jsx";
 import { Failures, Funnel, Groups } from "./groups.jsx";
@@ -85,8 +86,8 @@ function useRefresh(reload) {
 }
 
 function Filters({ filters, change, period }) {
-  const spaces = useNames("spaces");
-  const personas = useNames("personas");
+  const spaces = useChoices("spaces");
+  const personas = useChoices("personas");
   const isCustom = period.range === "custom";
   const choose = (range) =>
     change(range === "custom" ? { from: period.from, to: period.to, days: "" } : { days: range, from: "", to: "" });
@@ -130,19 +131,12 @@ function Choice({ name, items, value, set }) {
       {t(`analytics.${name}`)}
       <select value={value ?? ""} onChange={({ target }) => set(target.value)}>
         <option value="">{t("analytics.all")}</option>
-        {items.map((each) => (
-          <option key={each.id} value={each.id} selected={each.id === value}>
-            {each.name}
+        {items.map(([id, words]) => (
+          <option key={id} value={id} selected={id === value}>
+            {words}
           </option>
         ))}
       </select>
     </label>
   );
-}
-
-// All spaces or personas; a filter without its names still works.
-function useNames(kind) {
-  const path = `/workspaces/${workspace.value.id}/${kind}`;
-  const { data } = useData((signal) => get(path, { limit: 200 }, signal), [path, manages.value]);
-  return data?.items ?? [];
 }

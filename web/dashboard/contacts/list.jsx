@@ -6,6 +6,7 @@ import { Link } from "wouter-preact";
 import { download } from "../api.js";
 import { usePages } from "../data.js";
 import { day, t } from "../language.js";
+import { useChoices } from "../parts/choices.js";
 import { useCursor } from "../parts/cursor.js";
 import { nameOfContact, nameOfPlatform } from "../parts/names.js";
 import { Rows } from "../parts/rows.jsx";
@@ -13,7 +14,6 @@ import { SearchField } from "../parts/search_field.jsx";
 import { Empty, Failed, Loading } from "../parts/states.jsx";
 import { complain } from "../parts/toasts.jsx";
 import { go, to, useFilters } from "../place.js";
-import { useChoices } from "../sessions/choices.js";
 import { Choice, Field } from "../sessions/filters.jsx";
 import { manages, workspace } from "../workspace.js";
 import { Create } from "./create.jsx";
@@ -66,14 +66,14 @@ export function List() {
 function Filters({ filters, change }) {
   const given = RARE.filter((name) => filters[name]).length;
   const [isOpen, setOpen] = useState(given > 0);
-  const { spaces } = useChoices();
+  const spaces = useChoices("spaces");
   const field = (name) => ({ name, value: filters[name] ?? "", change, label: t(`contacts.${name}`) });
   const yesOrNo = [["true", t("list.yes")], ["false", t("list.no")]];
   return (
     <search class="filters">
       <SearchField label={t("contacts.search")} value={filters.text} onSearch={(text) => change({ text })} />
       <Field {...field("tag")} />
-      <Choice {...field("space_id")} options={spaces.map(({ id, name }) => [id, name])} />
+      <Choice {...field("space_id")} options={spaces} />
       <Choice {...field("kind")} options={["person", "group"].map((kind) => [kind, t(`contacts.${kind}`)])} />
       <button type="button" class="plain" aria-expanded={isOpen} aria-controls="more-filters" onClick={() => setOpen(!isOpen)}>
         {given ? t("sessions.more_given", { count: given }) : t("sessions.more")}

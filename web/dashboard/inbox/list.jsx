@@ -3,12 +3,13 @@
 import { Link } from "wouter-preact";
 
 import { t } from "../language.js";
+import { Words } from "../parts/markdown.jsx";
 import { Rows } from "../parts/rows.jsx";
 import { Empty, Failed, Loading } from "../parts/states.jsx";
 import { Time } from "../parts/time.jsx";
 import { to } from "../place.js";
 import { nameOf } from "../workspace.js";
-import { momentOf, TABS } from "./list_data.js";
+import { TABS } from "./list_data.js";
 import { channelName, personName } from "./names.js";
 
 export function List({ inbox, tab, withEnded, open, place, change, filters }) {
@@ -40,16 +41,16 @@ export function List({ inbox, tab, withEnded, open, place, change, filters }) {
 }
 
 function Item({ session, isOpen, filters }) {
-  const { id, status, last_message, taken_over, assigned_user_id, unread } = session;
+  const { id, status, last_activity_at, last_message, taken_over, assigned_user_id, unread } = session;
   return (
     <span role="gridcell">
       <Link href={to(`/inbox/${id}`, filters)} class={`item ${unread ? "unread" : ""}`} aria-current={isOpen ? "true" : undefined}>
         <span class="line">
           <strong dir="auto">{personName(session)}</strong>
-          <Time value={momentOf(session)} />
+          <Time value={last_activity_at} />
         </span>
         <span class="excerpt">
-          {last_message ? <>{t(`inbox.says.${last_message.role}`)} <bdi>{last_message.text}</bdi></> : t("inbox.no_message")}
+          {last_message ? <>{t(`inbox.says.${last_message.role}`)} <Words text={last_message.text} /></> : t("inbox.no_message")}
         </span>
         <span class="line badges">
           <span>

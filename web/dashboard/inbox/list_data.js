@@ -17,6 +17,7 @@ function queryOf(tab, withEnded) {
   return {
     workspace_id: workspace.value.id,
     limit: 50,
+    order: "activity",
     unread: tab === "unread" ? true : undefined,
     assigned_user_id: tab === "mine" ? user.value.id : undefined,
     unassigned: tab === "unassigned" ? true : undefined,
@@ -31,12 +32,11 @@ function fits(session, tab, withEnded) {
   return tab !== "unassigned" || !session.assigned_user_id;
 }
 
-// When its last message came, or when it began.
-export const momentOf = ({ last_message, last_activity_at }) => last_message?.created_at ?? last_activity_at;
+// As the route sorts them: by the last message of the contact, so that an answer does not move its conversation away.
+const latestFirst = (one, other) => (keyOf(one) < keyOf(other) ? 1 : -1);
+const keyOf = ({ last_activity_at, id }) => last_activity_at + id;
 
-const newestFirst = (one, other) => (momentOf(one) < momentOf(other) ? 1 : -1);
-
-// The pages of a tab (usePages), the sessions in the order of their last messages. A session that is `open` stays, so that it
+// The pages of a tab (usePages), the sessions in the order of their last activity. A session that is `open` stays, so that it
 // does not vanish under its reader's eyes.
 export function useInbox(tab, withEnded, open) {
   const pages = usePages("/chat-sessions", queryOf(tab, withEnded));
@@ -82,7 +82,7 @@ export function useInbox(tab, withEnded, open) {
     setItems((all) => all.map(seen).filter((each) => tab !== "unread" || each.unread || each.id === open));
   }, [setItems, read, tab, open]);
 
-  const items = useMemo(() => pages.items && [...pages.items].sort(newestFirst), [pages.items]);
+  const items = useMemo(() => pages.items && [...pages.items].sort(latestFirst), [pages.items]);
   return { ...pages, items };
 }
 

@@ -2,14 +2,16 @@
 
 import { useState } from "preact/hooks";
 
-import { usePages } from "../data.js";
+import { getAll } from "../api.js";
+import { useData } from "../data.js";
 import { t } from "../language.js";
 import { Dialog } from "../parts/dialog.jsx";
 import { Empty, Failed, Loading } from "../parts/states.jsx";
 import { workspace } from "../workspace.js";
 
 export function Templates({ onChoose, onClose }) {
-  const { items, failure, reload } = usePages(`/workspaces/${workspace.value.id}/answer-templates`, { limit: 200 });
+  const path = `/workspaces/${workspace.value.id}/answer-templates`;
+  const { data: items, failure, reload } = useData((signal) => getAll(path, {}, signal), [path]);
   const [wanted, setWanted] = useState("");
   const words = wanted.toLowerCase();
   const rank = ({ shortcut, name, text }) => [shortcut, name, text].findIndex((each) => each?.toLowerCase().includes(words));

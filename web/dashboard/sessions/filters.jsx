@@ -4,17 +4,18 @@ import { useState } from "preact/hooks";
 
 import { user } from "../account.js";
 import { t } from "../language.js";
+import { useChoices } from "../parts/choices.js";
 import { nameOfPlatform } from "../parts/names.js";
 import { SearchField } from "../parts/search_field.jsx";
 import { members } from "../workspace.js";
-import { CHANNELS, COMMON, RARE, STATUSES, useChoices } from "./choices.js";
+import { CHANNELS, COMMON, RARE, STATUSES } from "./choices.js";
 
 export function Filters({ filters, change }) {
   const given = RARE.filter((name) => filters[name]).length;
   const [isOpen, setOpen] = useState(given > 0);
-  const { personas, spaces } = useChoices();
+  const personas = useChoices("personas");
+  const spaces = useChoices("spaces");
   const field = (name) => ({ name, value: filters[name] ?? "", change });
-  const named = (items) => items.map(({ id, name }) => [id, name]);
   const others = members.value.filter(({ user_id }) => user_id !== user.value.id).map(({ user_id, email }) => [user_id, email]);
   const isFiltered = [...COMMON, ...RARE].some((name) => filters[name]);
   const clear = () => change(Object.fromEntries([...COMMON, ...RARE].map((name) => [name, ""])));
@@ -22,8 +23,8 @@ export function Filters({ filters, change }) {
     <search class="filters">
       <SearchField label={t("sessions.search")} value={filters.text} onSearch={(text) => change({ text })} />
       <Choice {...field("status")} options={[["active,paused", t("sessions.live")], ...STATUSES.map((each) => [each, t(`status.${each}`)])]} />
-      <Choice {...field("persona_id")} options={named(personas)} />
-      <Choice {...field("space_id")} options={named(spaces)} />
+      <Choice {...field("persona_id")} options={personas} />
+      <Choice {...field("space_id")} options={spaces} />
       <Choice {...field("assigned")} options={[
         [user.value.id, t("sessions.assigned_me")], ["none", t("sessions.assigned_none")], ["any", t("sessions.assigned_any")], ...others,
       ]} />

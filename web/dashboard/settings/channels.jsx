@@ -4,8 +4,9 @@ import { useState } from "preact/hooks";
 
 import { config } from "../config.js";
 import { t } from "../language.js";
+import { useChoices } from "../parts/choices.js";
 import { manages } from "../workspace.js";
-import { useChoices } from "./choices.js";
+import { Connecting, TestMessage } from "./connecting.jsx";
 import { Section } from "./section.jsx";
 import { Copy, Generated, Given } from "./secret.jsx";
 import { Yes } from "./yes.jsx";
@@ -96,6 +97,18 @@ function Connection({ channel, changed }) {
         ))}
       {manages.value && (
         <Given path={`/channels/${id}/token`} label={t("settings.token")} isSet={channel.has_token} changed={changed} />
+      )}
+      {manages.value && channel.has_token && BOTS.includes(kind) && (
+        <>
+          <Connecting
+            channel={channel}
+            connected={(answer) => {
+              setToken(answer.verify_token);
+              changed();
+            }}
+          />
+          <TestMessage channel={channel} />
+        </>
       )}
     </>
   );

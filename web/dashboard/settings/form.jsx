@@ -9,10 +9,11 @@ import { explain } from "../parts/states.jsx";
 import { workspace } from "../workspace.js";
 import { bodyOf, shown } from "./values.js";
 
-// `fields`: [{name, type, label?, options?, required?, initial?, empty?, when?, rows?}]; types: text (the default), password, number,
-// date, checkbox, select ([[value, words]]), lines, many (checkboxes), picture, text area ("area") and json. `when(values)`: whether it is
-// asked. A bare form has no button. `submit(body)` may throw Failure. `onInput(values)` is told of what is typed. A form that makes
-// one object after the other `isRepeated`: it is empty again when it was sent. What is typed is kept as a draft, but no password.
+// `fields`: [{name, type, label?, hint?, options?, required?, initial?, empty?, when?, rows?}]; types: text (the default), password,
+// number, date, checkbox, select ([[value, words]]), lines, many (checkboxes), picture, text area ("area") and json. `when(values)`:
+// whether it is asked. A bare form has no button. `submit(body)` may throw Failure. `onInput(values)` is told of what is typed. A form
+// that makes one object after the other `isRepeated`: it is empty again when it was sent. What is typed is kept as a draft, but no
+// password.
 export function Form({ fields, object, submit, action = t("action.save"), isReadOnly = false, isBare = false, isRepeated, onInput, label }) {
   const original = Object.fromEntries(fields.map((field) => [field.name, shown(field, object)]));
   const draft = useDraft(fields, original, isReadOnly || isBare);
@@ -89,7 +90,7 @@ export function Form({ fields, object, submit, action = t("action.save"), isRead
 // The draft of the form at this address that begins with this field: {restored, keep(values)}; of its values, those that differ
 // from the original ones.
 function useDraft(fields, original, isOff) {
-  const name = useRef(`${workspace.value.id}:${location.hash}:${fields[0].name}`).current;
+  const name = useRef(`${workspace.value.id}:${location.hash}:${fields[0]?.name}`).current;
   const differing = (values) => {
     const kept = fields.filter(({ type, name: each }) => type !== "password" && each in values && !isSame(values[each], original[each]));
     return Object.fromEntries(kept.map(({ name: each }) => [each, values[each]]));
@@ -120,7 +121,7 @@ function Field({ field, value, set, message }) {
   const id = useId();
   const { name, type = "text", required } = field;
   const label = field.label ?? t(`settings.field.${name}`);
-  const hint = has(`settings.hint.${name}`) && t(`settings.hint.${name}`);
+  const hint = field.hint ?? (has(`settings.hint.${name}`) && t(`settings.hint.${name}`));
   const common = {
     id,
     name,

@@ -1,9 +1,9 @@
 // Personas: a form for each kind, secrets, the breaker, and a message to try one out.
 
 import { t } from "../language.js";
+import { useChoices } from "../parts/choices.js";
 import { Time } from "../parts/time.jsx";
 import { manages, owns } from "../workspace.js";
-import { useChoices } from "./choices.js";
 import { Section } from "./section.jsx";
 import { Generated, Given } from "./secret.jsx";
 import { Trial } from "./trial.jsx";

@@ -4,9 +4,9 @@ import { useState } from "preact/hooks";
 
 import { config } from "../config.js";
 import { t } from "../language.js";
+import { useChoices } from "../parts/choices.js";
 import { manages, owns } from "../workspace.js";
 import { Form } from "./form.jsx";
-import { useChoices } from "./choices.js";
 import { Section } from "./section.jsx";
 import { Copy, Generated } from "./secret.jsx";
 import { Preview } from "./preview.jsx";

@@ -1,7 +1,7 @@
 // Session templates: what a new session begins with.
 
+import { useChoices } from "../parts/choices.js";
 import { Section } from "./section.jsx";
-import { useChoices } from "./choices.js";
 
 export function Templates({ id }) {
   const personas = useChoices("personas");

@@ -11,6 +11,7 @@ export default {
   "analytics.own": "تُحتسب الجلسات التي يحق لك قراءتها فقط.",
   "analytics.empty": "لم تبدأ أي جلسة في هذه الأيام.",
   "analytics.none": "لا شيء يُعرض لهذه الأيام.",
+  "analytics.rest": "و{count} أخرى، في الجدول.",
   "analytics.live": "مباشر",
   "analytics.new": "جديد",
   "analytics.points": "{value} نقطة",

@@ -11,6 +11,7 @@ export default {
   "analytics.own": "Gezählt werden nur Sitzungen, die Sie lesen dürfen.",
   "analytics.empty": "In diesen Tagen begann keine Sitzung.",
   "analytics.none": "Für diese Tage gibt es nichts zu zeigen.",
+  "analytics.rest": "Und {count} weitere, in der Tabelle.",
   "analytics.live": "in Echtzeit",
   "analytics.new": "neu",
   "analytics.points": "{value} Punkte",

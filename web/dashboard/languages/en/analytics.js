@@ -11,6 +11,7 @@ export default {
   "analytics.own": "Only sessions that you may read are counted.",
   "analytics.empty": "No session began in these days.",
   "analytics.none": "Nothing to show for these days.",
+  "analytics.rest": "And {count} more, in the table.",
   "analytics.live": "live",
   "analytics.new": "new",
   "analytics.points": "{value} points",

@@ -11,6 +11,7 @@ export default {
   "analytics.own": "Solo se cuentan las sesiones que usted puede leer.",
   "analytics.empty": "Ninguna sesión comenzó en estos días.",
   "analytics.none": "No hay nada que mostrar para estos días.",
+  "analytics.rest": "Y {count} más, en la tabla.",
   "analytics.live": "en vivo",
   "analytics.new": "nuevo",
   "analytics.points": "{value} puntos",

@@ -11,6 +11,7 @@ export default {
   "analytics.own": "Seules les sessions que vous pouvez lire sont comptées.",
   "analytics.empty": "Aucune session n’a commencé ces jours-là.",
   "analytics.none": "Rien à afficher pour ces jours.",
+  "analytics.rest": "Et {count} de plus, dans le tableau.",
   "analytics.live": "en direct",
   "analytics.new": "nouveau",
   "analytics.points": "{value} points de %",

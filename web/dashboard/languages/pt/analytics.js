@@ -11,6 +11,7 @@ export default {
   "analytics.own": "Só contam as sessões que você pode ler.",
   "analytics.empty": "Nenhuma sessão começou nestes dias.",
   "analytics.none": "Nada a mostrar para estes dias.",
+  "analytics.rest": "E mais {count}, na tabela.",
   "analytics.live": "ao vivo",
   "analytics.new": "novo",
   "analytics.points": "{value} pontos",

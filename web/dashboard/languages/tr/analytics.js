@@ -11,6 +11,7 @@ export default {
   "analytics.own": "Yalnızca okuyabildiğiniz oturumlar sayılır.",
   "analytics.empty": "Bu günlerde hiçbir oturum başlamadı.",
   "analytics.none": "Bu günler için gösterilecek bir şey yok.",
+  "analytics.rest": "Ve {count} tane daha, tabloda.",
   "analytics.live": "canlı",
   "analytics.new": "yeni",
   "analytics.points": "{value} puan",
