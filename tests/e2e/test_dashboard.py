@@ -62,6 +62,18 @@ async def test_an_expired_session_asks_to_sign_in_and_an_outage_of_auth_does_not
     await expect(name).to_have_value("Ana")
 
 
+async def test_a_view_whose_code_did_not_come_is_loaded_on_request(dashboard: Dashboard, faults: Faults) -> None:
+    faults.forgive = ("net::ERR",)
+    page = (await dashboard.sign_in(view="#/sessions")).page
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sessions")
+    await page.route("**/view-*.js", lambda route: route.abort())
+    await page.get_by_role("link", name="Analytics").click()
+    await expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached.")
+    await page.unroute("**/view-*.js")
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Analytics")
+
+
 async def test_a_user_without_a_workspace_joins_one_by_invitation(dashboard: Dashboard) -> None:
     member = await dashboard.sign_in(None)
     await expect(member.page.get_by_text("Ask an owner")).to_be_visible()

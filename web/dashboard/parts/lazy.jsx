@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 
+import { Failure } from "../api.js";
 import { Failed, Loading } from "./states.jsx";
 
 export function lazy(load) {
@@ -11,7 +12,7 @@ export function lazy(load) {
     const attempt = () =>
       load().then(
         (module) => setState({ view: (View = module.default) }),
-        (failure) => setState({ failure }),
+        () => setState({ failure: new Failure(0) }),
       );
     useEffect(() => {
       if (!View) attempt();

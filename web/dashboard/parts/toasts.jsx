@@ -18,9 +18,10 @@ export function say(text, { undo, isFailure } = {}) {
   setTimeout(() => remove(toast), SECONDS * 1_000);
 }
 
-// Say what failed, until it is closed.
+// Say what failed, until it is closed; the same again is said once.
 export function complain(failure) {
-  toasts.value = [...toasts.value, { text: explain(failure), isFailure: true }];
+  const text = explain(failure);
+  toasts.value = [...toasts.value.filter((each) => each.text !== text), { text, isFailure: true }];
 }
 
 export function Toasts() {
