@@ -22,6 +22,7 @@ import click
 
 from bench import rounds, stacks
 from bench.filling import WORKSPACE, Size, fill
+from lib.archive import parquet
 from lib.database import copying
 from local.paths import REPOSITORY
 from local.stack import Stack
@@ -113,7 +114,9 @@ async def _copy(stack: Stack) -> list[dict[str, float]]:
     async def view() -> None:
         await connection.execute("set role switchboard")
         await copying.enter(connection, UUID(WORKSPACE))
-        await connection.copy_from_query("select * from public.session_rows", output=output, format="csv")
+        columns = ", ".join(f'"{name}"' for name in ("id", *parquet.NAMES[1:]))
+        query = f"select {columns} from public.session_rows"  # noqa: S608 (names of columns)
+        await connection.copy_from_query(query, output=output, format="csv")
 
     async def measure(copy: Callable[[], Awaitable[None]]) -> dict[str, float]:
         postgres = stack.pids()["postgres"]

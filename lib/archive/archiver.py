@@ -4,18 +4,19 @@
 
 A batch is some sessions of one workspace and month, under a lease, and becomes one object with a name of its own. Only
 record_archive, one transaction, makes it count: it compares the versions of all rows with those that were read, and
-drops messages only then. Whatever ends a run before it leaves the sessions in the queue and an object that no session
-names, which a later run deletes (object_cleanup.py).
+drops messages only then. Whatever ends a run before it leaves an object that no session names: when its lease is over,
+a later run queues the sessions again, and deletes it (object_cleanup.py).
 """
 
 import asyncio
 import contextlib
+import itertools
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from lib import errors, log
@@ -34,14 +35,13 @@ LEASE_SECONDS = 300
 """Longer than any call of the function takes."""
 
 ROW_GROUP_ROWS = 20_000
-"""Rows of a row group, which is what one COPY reads; a session is never divided. Each COPY has to be planned, and each
-column of a row group compressed, encoded and decoded on its own: a few large ones cost half of many small ones."""
+"""About as many rows does a row group have at most, which is what one COPY reads; a session is never divided. Each COPY
+has to be planned, and each column of a row group compressed, encoded and decoded on its own: a few large ones cost half
+of many small ones."""
 
-FIRST_ROWS = 5_000
-"""Rows of an object's first row group. Their size tells how many rows the next ones may have."""
-
-PART_BYTES = 4_000_000
-"""What one COPY should return at most."""
+PART_BYTES = 8_000_000
+"""What one COPY of several sessions may return. If they have more, it is stopped, and from then on half as many of the
+workspace are read at once."""
 
 AT_ONCE = 3
 """Batches that a run works on: while one is read, another is written or verified, and a third recorded."""
@@ -55,15 +55,8 @@ OBJECT_BYTES = 24_000_000
 PAUSE_SECONDS = 60
 """After a failure of the store."""
 
-_QUERY = "select {columns} from public.session_rows where id = any (array[{ids}]::uuid[])"
-
-
-class ArchivedSession(Record):
-    """A session of a batch, how many rows it has, and the fingerprint of their versions."""
-
-    id: str
-    rows: int
-    fingerprint: int
+Sessions = Sequence[tuple[str, int]]
+"""Ids of sessions, and about how many rows each has."""
 
 
 class _Object(Record):
@@ -74,7 +67,7 @@ class _Object(Record):
 
 class _Batch(Record):
     object: _Object | None
-    sessions: tuple[ArchivedSession, ...]
+    sessions: dict[str, int]
 
 
 class _Recorded(Record):
@@ -99,8 +92,10 @@ async def run(
 
     Raises BackendUnavailable if the database or the store cannot be reached; the batch under way is then due again.
     """
-    taking = asyncio.Lock()
-    reports = await asyncio.gather(*(_work(store, end, only_workspace, batch_sessions, taking) for _ in range(AT_ONCE)))
+    taking, part_rows = asyncio.Lock(), dict[UUID, int]()
+    reports = await asyncio.gather(
+        *(_work(store, end, only_workspace, batch_sessions, taking, part_rows) for _ in range(AT_ONCE))
+    )
     return ArchiverReport(
         stored=sum(report.stored for report in reports),
         rows=sum(report.rows for report in reports),
@@ -110,9 +105,14 @@ async def run(
 
 
 async def _work(
-    store: Store, end: float, only_workspace: UUID | None, batch_sessions: int, taking: asyncio.Lock
+    store: Store,
+    end: float,
+    only_workspace: UUID | None,
+    batch_sessions: int,
+    taking: asyncio.Lock,
+    part_rows: dict[UUID, int],
 ) -> ArchiverReport:
-    """Batch after batch."""
+    """Batch after batch. ``part_rows``: how many rows of a workspace one COPY may return, where they are long."""
     stored = rows = objects = 0
     while time.monotonic() < end:
         # Two at once would want the same sessions: the second would find all of them locked, and take that for the end.
@@ -120,26 +120,33 @@ async def _work(
             batch = await _take(batch_sessions, only_workspace)
         if batch.object is None:
             return ArchiverReport(stored=stored, rows=rows, objects=objects)
-        recorded = await _archive(store, batch.object, batch.sessions)
+        recorded = await _archive(store, batch.object, list(batch.sessions.items()), part_rows)
         stored, rows, objects = stored + recorded.stored, rows + recorded.rows, objects + recorded.objects
     return ArchiverReport(stored=stored, rows=rows, objects=objects, remaining=True)
 
 
-async def _archive(store: Store, target: _Object, sessions: Sequence[ArchivedSession]) -> ArchiverReport:
+async def _archive(store: Store, target: _Object, sessions: Sessions, part_rows: dict[UUID, int]) -> ArchiverReport:
     from lib.archive import parquet  # noqa: PLC0415 (pyarrow takes longer to import than a function)
 
     writer = parquet.Writer()
-    written: list[dict[str, object]] = []
+    written: list[dict[str, list[Any]]] = []
+    versions = 0
     try:
-        async for part, content in _read(target.workspace_id, sessions):
+        while sessions and writer.source_bytes < OBJECT_BYTES:
+            part = _part(sessions, part_rows.get(target.workspace_id, ROW_GROUP_ROWS))
+            content = await _read(target.workspace_id, part)
+            if content is None:
+                part_rows[target.workspace_id] = sum(rows for _, rows in part) // 2
+                continue
             described = await _in_thread(_write, writer, part, content)
+            del content  # before the next ones, and before the object is stored
             if described is None:
                 log.info("archive_sessions_changed", object_id=target.id)
                 await _abandon(target)
                 return ArchiverReport()
-            written += described
-            if writer.source_bytes >= OBJECT_BYTES:
-                break
+            written.append(described[0])
+            versions += described[1]
+            sessions = sessions[len(part) :]
         made = await _in_thread(writer.finish)
         key = object_key(target.workspace_id, target.month, target.id)
         await store.put_if_absent(key, made.content)
@@ -150,78 +157,37 @@ async def _archive(store: Store, target: _Object, sessions: Sequence[ArchivedSes
     except errors.BackendUnavailable:
         await _abandon(target, PAUSE_SECONDS)
         raise
-    recorded = await _record(target, made, written)
+    recorded = await _record(target, made, written, versions)
     if recorded.changed:
         log.info("archive_sessions_changed", object_id=target.id, sessions=recorded.changed)
         return ArchiverReport()
     return ArchiverReport(stored=recorded.recorded, rows=made.row_count, objects=1)
 
 
-def _write(
-    writer: "parquet.Writer", sessions: Sequence[ArchivedSession], content: bytes
-) -> list[dict[str, object]] | None:
-    """Write sessions into a row group, and describe where each is; None if they have other rows than when taken."""
+def _write(writer: "parquet.Writer", sessions: Sessions, content: bytearray) -> tuple[dict[str, list[Any]], int] | None:
+    """Write sessions as a row group; its description, and the sum of the rows' versions. None if one has no rows."""
     from lib.archive import parquet  # noqa: PLC0415 (as above)
 
     if not content:
         return None
-    table = parquet.of_csv(content)
-    found, messages = parquet.counts(table), parquet.counts(table, "messages")
-    if found != {session.id: session.rows for session in sessions}:
-        return None
-    number = writer.add(table)
-    return [
-        {
-            "id": session.id,
-            "row_group": number,
-            "row_count": session.rows,
-            "message_count": messages.get(session.id, 0),
-            "fingerprint": session.fingerprint,
-        }
-        for session in sessions
-    ]
+    table, versions = parquet.of_csv(content)
+    writer.add(table)
+    described = parquet.describe(table)
+    return (described, versions) if len(described["session_ids"]) == len(sessions) else None
 
 
-async def _read(
-    workspace_id: UUID, sessions: Sequence[ArchivedSession]
-) -> AsyncIterator[tuple[Sequence[ArchivedSession], bytes]]:
-    """The rows of some sessions, as CSV. The next ones are read while these are written."""
+async def _read(workspace_id: UUID, sessions: Sessions) -> bytearray | None:
+    """The rows of some sessions, as CSV. None if several have too many bytes for one part."""
     from lib.archive import parquet  # noqa: PLC0415 (as above)
 
-    columns = ", ".join(["id as session_id", *(f'"{name}"' for name in parquet.NAMES[1:])])
-
-    def read(part: Sequence[ArchivedSession]) -> asyncio.Task[bytes]:
-        ids = ",".join(f"'{session.id}'" for session in part)
-        return asyncio.create_task(copying.copy_csv(workspace_id, _QUERY.format(columns=columns, ids=ids)))
-
-    part, rest = _part(sessions, FIRST_ROWS)
-    reading = read(part)
-    try:
-        while part:
-            content = await reading
-            rows = sum(session.rows for session in part)
-            # At most twice as many as before: the next rows may be longer.
-            fitting = int(PART_BYTES * rows / max(len(content), 1))
-            following, rest = _part(rest, min(ROW_GROUP_ROWS, 2 * rows, fitting))
-            if following:
-                reading = read(following)
-            yield part, content
-            part = following
-    finally:
-        reading.cancel()
+    query = parquet.copy_query([session for session, _ in sessions])
+    return await copying.copy_csv(workspace_id, query, PART_BYTES if len(sessions) > 1 else None)
 
 
-def _part(
-    sessions: Sequence[ArchivedSession], most_rows: int
-) -> tuple[Sequence[ArchivedSession], Sequence[ArchivedSession]]:
-    """As many of the sessions as have few enough rows, at least one; and the others."""
-    rows = count = 0
-    for session in sessions:
-        rows += session.rows
-        if count and rows > most_rows:
-            break
-        count += 1
-    return sessions[:count], sessions[count:]
+def _part(sessions: Sessions, most_rows: int) -> Sessions:
+    """As many of the sessions as have few enough rows, at least one."""
+    totals = itertools.accumulate(rows for _, rows in sessions)
+    return sessions[: max(1, sum(total <= most_rows for total in totals))]
 
 
 async def _in_thread(call: Callable[..., Result], *given: object) -> Result:
@@ -235,7 +201,9 @@ async def _take(sessions: int, only_workspace: UUID | None) -> _Batch:
     )
 
 
-async def _record(target: _Object, made: "parquet.ArchiveObject", written: Sequence[dict[str, object]]) -> _Recorded:
+async def _record(
+    target: _Object, made: "parquet.ArchiveObject", written: Sequence[dict[str, list[Any]]], versions: int
+) -> _Recorded:
     arguments = {
         "object_id": target.id,
         "content": {
@@ -244,8 +212,8 @@ async def _record(target: _Object, made: "parquet.ArchiveObject", written: Seque
             "row_count": made.row_count,
             "footer": b64encode(made.footer).decode(),
         },
-        "row_groups": [vars(group) for group in made.row_groups],
-        "sessions": written,
+        "row_groups": [vars(group) | sessions for group, sessions in zip(made.row_groups, written, strict=True)],
+        "versions": versions,
     }
     rpc = commands.acting_as(callers.System(), callers.Scope(workspace_id=target.workspace_id))
     return await rpc.call("record_archive", arguments, _Recorded, repeatable=True)

@@ -103,8 +103,7 @@ async def _rewrite(
             "row_count": new.made.row_count,
             "footer": b64encode(new.made.footer).decode(),
         },
-        "row_groups": [vars(group) for group in new.made.row_groups],
-        "sessions": new.sessions,
+        "row_groups": [vars(group) | held for group, held in zip(new.made.row_groups, new.sessions, strict=True)],
         "erased": {"messages": new.erased_messages, "turns": new.erased_turns},
     }
     recorded = await rpc.call("record_archive_erasure", arguments, _Recorded)

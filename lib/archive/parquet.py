@@ -1,7 +1,8 @@
-"""Archive objects: Parquet files (zstd) of the rows of sessions, sorted by session.
+"""Archive objects: Parquet files (zstd) of the rows of sessions.
 
-A row group holds all rows of a few sessions. With the file's footer, which the database keeps, one ranged read of its
-bytes serves each of them.
+A row group holds all rows of some sessions, in the order in which they were read; the row groups are in the order of
+sessions. With the file's footer, which the database keeps, one ranged read of a row group's bytes serves each of its
+sessions.
 """
 
 import hashlib
@@ -64,6 +65,15 @@ _REPEATED = [
 ]  # fmt: skip
 _WITH_STATISTICS = ["session_id", "created_at"]
 
+_ENCODED = pa.schema(
+    (name, pa.dictionary(pa.int32(), pa.string()) if name in _REPEATED else type_) for name, type_ in COLUMNS
+)
+"""What repeats is in memory once. In a file that is an encoding: its columns are text."""
+
+_COPIED = _ENCODED.append(pa.field("version", pa.int64()))
+
+_QUERY = "select {columns} from public.session_rows where id = any (array[{ids}]::uuid[])"
+
 Row = dict[str, Any]
 
 
@@ -88,14 +98,22 @@ class ArchiveObject:
     row_groups: tuple[RowGroup, ...]
 
 
-def of_csv(content: bytes) -> pa.Table:
-    """The rows that COPY wrote as CSV, sorted by session. Null is nothing, an empty text has quotes."""
+def copy_query(session_ids: Sequence[str]) -> str:
+    """The query whose rows `of_csv` takes."""
+    names = ", ".join(["id as session_id", *(f'"{name}"' for name in _COPIED.names[1:])])
+    return _QUERY.format(columns=names, ids=",".join(f"'{session}'" for session in session_ids))
+
+
+def of_csv(content: bytes | bytearray) -> tuple[pa.Table, int]:
+    """The rows that COPY wrote as CSV, and the sum of their versions. Null is nothing, an empty text has quotes."""
     table = pyarrow.csv.read_csv(
         cast(IO[bytes], pa.BufferReader(content)),
-        read_options=pyarrow.csv.ReadOptions(column_names=NAMES, block_size=len(content) + 1, use_threads=False),
+        read_options=pyarrow.csv.ReadOptions(
+            column_names=_COPIED.names, block_size=len(content) + 1, use_threads=False
+        ),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=SCHEMA,
+            column_types=_COPIED,
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
@@ -104,17 +122,7 @@ def of_csv(content: bytes) -> pa.Table:
             check_utf8=False,  # Postgres has checked it
         ),
     )
-    return sort(table)
-
-
-def of_rows(rows: Sequence[Row]) -> pa.Table:
-    """Rows as `rows_of` gives them, sorted by session."""
-    return sort(pa.Table.from_pylist(list(rows), schema=SCHEMA))
-
-
-def sort(table: pa.Table) -> pa.Table:
-    """The rows in the order of an object: by session, and of each as they were read (the sort is stable)."""
-    return table.take(pc.sort_indices(table["session_id"])).combine_chunks()
+    return table.drop_columns("version"), pc.sum(table["version"]).as_py()
 
 
 class Writer:
@@ -125,7 +133,8 @@ class Writer:
         self._metadata: list[pq.FileMetaData] = []
         self._writer = pq.ParquetWriter(
             self._sink,
-            SCHEMA,
+            _ENCODED,
+            store_schema=False,
             compression="zstd",
             compression_level=1,
             use_dictionary=cast(bool, _REPEATED),  # its stubs know no list
@@ -143,6 +152,7 @@ class Writer:
 
     def add(self, table: pa.Table) -> int:
         """Write these rows as a row group of their own; its number."""
+        table = table.cast(_ENCODED)
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         self.tables.append(table)
         return len(self.tables) - 1
@@ -173,7 +183,7 @@ def _row_group(metadata: pq.FileMetaData, number: int, content: pa.Buffer) -> Ro
 
 def equal(content: bytes, tables: Sequence[pa.Table]) -> bool:
     """Whether an object holds exactly these row groups."""
-    file = pq.ParquetFile(pa.BufferReader(content))
+    file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_REPEATED)
     return file.num_row_groups == len(tables) and all(
         file.read_row_group(number, use_threads=False).equals(table) for number, table in enumerate(tables)
     )
@@ -200,12 +210,20 @@ def of_session(table: pa.Table, session_id: str) -> pa.Table:
     return table.filter(pc.field("session_id") == session_id)
 
 
-def counts(table: pa.Table, relation: str | None = None) -> dict[str, int]:
-    """How many rows each session has, in all or of one relation; a session without any is absent."""
+def describe(table: pa.Table) -> dict[str, list[Any]]:
+    """The sessions of a row group, for record_archive: how many rows and messages each has."""
     sessions = table["session_id"]
-    if relation is not None:
-        sessions = sessions.filter(pc.equal(table["relation"], pa.scalar(relation)))
-    found = sessions.value_counts()
+    rows = _counts(sessions)
+    messages = _counts(sessions.filter(pc.equal(table["relation"], pa.scalar("messages"))))
+    return {
+        "session_ids": list(rows),
+        "row_counts": list(rows.values()),
+        "message_counts": [messages.get(session, 0) for session in rows],
+    }
+
+
+def _counts(sessions: "pa.ChunkedArray[Any]") -> dict[str, int]:
+    found = sessions.cast(pa.string()).value_counts()
     return cast(dict[str, int], dict(zip(*map(pa.Array.to_pylist, found.flatten()), strict=True)))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,12 +21,12 @@ _IDENTIFYING = ("session_id", "created_at")
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A new object, its row groups, and where each session is in it; the messages of groups that lost their words, with
+    """A new object, its row groups, and the sessions of each; the messages of groups that lost their words, with
     session and time, and the turns that those began."""
 
     made: ArchiveObject
     tables: Sequence[pa.Table]
-    sessions: Sequence[Mapping[str, object]]
+    sessions: Sequence[dict[str, list[Any]]]
     erased_messages: Sequence[Mapping[str, object]]
     erased_turns: Sequence[str]
 
@@ -33,7 +34,7 @@ class Rewritten:
 def rewrite(content: bytes, stand_ins: Mapping[str, str | None], erased: frozenset[str]) -> Rewritten:
     """The object with these sessions only. ``stand_ins``: who stands for an erased sender in each of them."""
     writer = parquet.Writer()
-    described: list[dict[str, object]] = []
+    described: list[dict[str, list[Any]]] = []
     waiting: list[pa.Table] = []
     messages: list[Row] = []
     turns: list[str] = []
@@ -52,16 +53,12 @@ def rewrite(content: bytes, stand_ins: Mapping[str, str | None], erased: frozens
     return Rewritten(writer.finish(), writer.tables, described, messages, turns)
 
 
-def _write(writer: parquet.Writer, tables: Sequence[pa.Table]) -> list[dict[str, object]]:
+def _write(writer: parquet.Writer, tables: Sequence[pa.Table]) -> list[dict[str, list[Any]]]:
     if not tables:
         return []
     table = pa.concat_tables(tables).combine_chunks()
-    number = writer.add(table)
-    messages = parquet.counts(table, "messages")
-    return [
-        {"id": session, "row_group": number, "row_count": rows, "message_count": messages.get(session, 0)}
-        for session, rows in parquet.counts(table).items()
-    ]
+    writer.add(table)
+    return [parquet.describe(table)]
 
 
 def _without(table: pa.Table, stand_in: str | None, erased: frozenset[str]) -> tuple[pa.Table, list[Row], set[str]]:

@@ -26,14 +26,23 @@ async def enter(connection: asyncpg.Connection | PoolConnectionProxy, workspace_
     await connection.execute(_ENTER, claims)
 
 
-async def copy_csv(workspace_id: UUID, query: str) -> bytes:
-    """The rows of a query without parameters, as CSV without a header. Raises BackendUnavailable."""
+class _TooLong(Exception):  # noqa: N818 (a fact, which the caller expects)
+    """There are more bytes than were asked for."""
 
-    async def once() -> bytes:
-        parts: list[bytes] = []
+
+async def copy_csv(workspace_id: UUID, query: str, most_bytes: int | None = None) -> bytearray | None:
+    """The rows of a query without parameters, as CSV without a header; None if they have more bytes than these.
+
+    Raises BackendUnavailable.
+    """
+
+    async def once() -> bytearray | None:
+        content = bytearray()
 
         async def keep(part: bytes) -> None:
-            parts.append(part)
+            content.extend(part)
+            if most_bytes is not None and len(content) > most_bytes:
+                raise _TooLong
 
         try:
             async with (
@@ -43,9 +52,11 @@ async def copy_csv(workspace_id: UUID, query: str) -> bytes:
             ):
                 await enter(connection, workspace_id)
                 await connection.copy_from_query(query, output=keep, format="csv")
+        except _TooLong:
+            return None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
             log.warning("backend_unreachable", call="copy", reason=type(failure).__name__)
             raise Unreachable(harmless=True) from None
-        return b"".join(parts)
+        return content
 
     return await retries.run(once, PATIENT, repeatable=True)

@@ -17,6 +17,8 @@ create table public.archive_objects (
     size_bytes    bigint,
     row_count     integer,
     session_ids   uuid[]                       not null,
+    queued_at     timestamptz,
+    attempts      integer,
     footer        bytea,
     dropped       boolean                      not null default false,
     created_at    timestamptz                  not null default now(),
@@ -27,12 +29,15 @@ create table public.archive_objects (
     constraint archive_objects_workspace_key unique (workspace_id, id),
     constraint archive_objects_month         check (month = date_trunc('month', month::timestamp)::date),
     constraint archive_objects_writing       check ((status = 'writing') = (lease_until is not null)),
+    constraint archive_objects_queued        check ((queued_at is null) = (attempts is null)),
     constraint archive_objects_stored        check (status in ('writing', 'abandoned')
         or (sha256 is not null and size_bytes is not null and row_count is not null and footer is not null))
 );
 comment on table public.archive_objects is 'Objects in the store. The row is written before the object, so that no object exists without one; it outlives its workspace, until the object is deleted.';
 comment on column public.archive_objects.month is 'The month, in UTC, in which its sessions began.';
 comment on column public.archive_objects.session_ids is 'The sessions that it holds; while it is written and if it was abandoned, those that it may hold.';
+comment on column public.archive_objects.queued_at is 'Since when its sessions waited in the queue; null: it was written for an erasure, so they were not in it.';
+comment on column public.archive_objects.attempts is 'How often its sessions were taken from the queue, this time included.';
 comment on column public.archive_objects.footer is 'The metadata of the Parquet file, with which a row group can be read from its bytes alone.';
 comment on column public.archive_objects.dropped is 'The messages of its sessions were dropped when it was recorded.';
 comment on column public.archive_objects.changed_at is 'When the status changed last.';
@@ -82,18 +87,14 @@ create table public.archive_queue (
     queued_at       timestamptz not null default now(),
     next_attempt_at timestamptz not null default now(),
     attempts        integer     not null default 0,
-    object_id       uuid,
     constraint archive_queue_pkey            primary key (session_id),
     constraint archive_queue_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade
 );
-comment on table public.archive_queue is 'Archived sessions that are to be written to the store.';
-comment on column public.archive_queue.next_attempt_at is 'Of a session that is being written, the end of that run''s lease.';
-comment on column public.archive_queue.attempts is 'Claims so far. A session that has been claimed often is written alone, so that it holds back no other.';
-comment on column public.archive_queue.object_id is 'The object that is being written; only its run may record the session. It may name an object that is gone, which no run can record: a foreign key would be checked for each session.';
+comment on table public.archive_queue is 'Archived sessions that are to be written to the store. One that is being written is in session_ids of its object instead.';
+comment on column public.archive_queue.attempts is 'How often it was taken without success. A session that was taken often is written alone, so that it holds back no other.';
 alter table public.archive_queue enable row level security;
 create index archive_queue_next_attempt_at_idx on public.archive_queue ((attempts >= 3), next_attempt_at);
 create index archive_queue_month_idx on public.archive_queue (workspace_id, month, session_id);
-create index archive_queue_object_id_idx on public.archive_queue (object_id) where object_id is not null;
 
 create table private.archived_message_ids (
     message_id        uuid        not null,
@@ -190,79 +191,98 @@ select s.id, s.conversation_id, 'sessions' as relation, s.id as row_id, null::uu
        null::timestamptz as deadline, null::timestamptz as lease_until, null::integer as first_token_ms, null::jsonb as usage,
        null::text as error_code, null::timestamptz as finished_at, null::timestamptz as cancel_requested_at,
        null::boolean as taken_over, null::uuid as retry_of, null::uuid as fallback_persona_id, null::boolean as collecting,
-       row_to_json(s) as row
+       row_to_json(s) as row, hashtextextended(s.xmin::text, 0) >> 24 as version
   from public.sessions s
  union all
 select t.session_id, t.conversation_id, 'turns', t.id, t.id, null, null, null, null, null, null, null, t.created_at, t.client_message_id,
        null, null, t.attempt_id, t.status::text, t.deadline, t.lease_until, t.first_token_ms, t.usage, t.error_code,
-       t.finished_at, t.cancel_requested_at, t.taken_over, t.retry_of, t.fallback_persona_id, t.collecting, null
+       t.finished_at, t.cancel_requested_at, t.taken_over, t.retry_of, t.fallback_persona_id, t.collecting, null,
+       hashtextextended(t.xmin::text, 0) >> 24
   from public.turns t
  union all
 select t.session_id, e.conversation_id, 'turn_errors', e.turn_id, e.turn_id, null, null, null, e.persona_id, null, null, null, e.created_at,
-       null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(e)
+       null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(e),
+       hashtextextended(e.xmin::text, 0) >> 24
   from public.turns t
   join public.turn_errors e on e.turn_id = t.id
  union all
 select m.session_id, m.conversation_id, 'messages', m.id, m.turn_id, m.role::text, m.contact_id, m.user_id, m.persona_id, m.text,
        m.partial, m.metadata, m.created_at, m.client_message_id, m.speaker, m.changed_at, null, null, null, null, null, null,
-       null, null, null, null, null, null, null, null
+       null, null, null, null, null, null, null, null, hashtextextended(m.xmin::text, 0) >> 24
   from public.messages m
  union all
 select m.session_id, a.conversation_id, 'attachments', a.message_id, m.turn_id, null, null, null, null, null, null, null, null, null,
-       null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(a)
+       null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(a),
+       hashtextextended(a.xmin::text, 0) >> 24
   from public.messages m
   join public.attachments a on a.message_id = m.id
  union all
 select m.session_id, d.conversation_id, 'message_deliveries', d.message_id, m.turn_id, null, null, null, null, null, null, null, null,
-       null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(d)
+       null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(d),
+       hashtextextended(d.xmin::text, 0) >> 24
   from public.messages m
   join public.message_deliveries d on d.message_id = m.id;
-comment on view public.session_rows is 'All rows of sessions that an archive holds, for the functions. id is the session''s; row_id that of the row, or of the turn or message that it belongs to; row: all columns, except of messages and turns, which have their own.';
+comment on view public.session_rows is 'All rows of sessions that an archive holds, for the functions. id is the session''s; row_id that of the row, or of the turn or message that it belongs to; row: all columns, except of messages and turns, which have their own; version: a hash of the transaction that wrote it, of 40 bits, so that the sum of millions is a bigint.';
 
-create function private.fingerprints(session_ids uuid[])
-    returns table (session_id uuid, fingerprint bigint, row_count integer)
-    language sql stable set search_path = ''
+create function private.return_to_archive_queue(object public.archive_objects, session_ids uuid[], attempts integer, seconds double precision)
+    returns void language sql set search_path = ''
 as $$
-    -- A row's version is its place and the transaction that wrote it; each change makes another. That costs no text.
-    select v.session_id, bit_xor(v.hash), count(*)::integer
-      from (select m.session_id, hashtidextended(m.ctid, m.xmin::text::bigint + (1::bigint << 32)) as hash
-              from public.messages m
-             where m.session_id = any (session_ids)
-             union all
-            select t.session_id, hashtidextended(t.ctid, t.xmin::text::bigint + (2::bigint << 32))
-              from public.turns t
-             where t.session_id = any (session_ids)
-             union all
-            select m.session_id, hashtidextended(a.ctid, a.xmin::text::bigint + (3::bigint << 32))
-              from public.messages m
-              join public.attachments a on a.message_id = m.id
-             where m.session_id = any (session_ids)
-             union all
-            select m.session_id, hashtidextended(d.ctid, d.xmin::text::bigint + (4::bigint << 32))
-              from public.messages m
-              join public.message_deliveries d on d.message_id = m.id
-             where m.session_id = any (session_ids)
-             union all
-            select t.session_id, hashtidextended(e.ctid, e.xmin::text::bigint + (5::bigint << 32))
-              from public.turns t
-              join public.turn_errors e on e.turn_id = t.id
-             where t.session_id = any (session_ids)
-             union all
-            -- The session itself may change; it stays in the database.
-            select i.id, 0
-              from unnest(session_ids) i (id)) v
-     group by v.session_id;
+    insert into public.archive_queue (session_id, workspace_id, month, queued_at, next_attempt_at, attempts)
+    select s.id, s.workspace_id, object.month, object.queued_at, now() + make_interval(secs => seconds), return_to_archive_queue.attempts
+      from public.sessions s
+     where s.id = any (return_to_archive_queue.session_ids)
+       and s.workspace_id = object.workspace_id
+       and s.status = 'archived'
+       and not exists (select
+                         from public.session_archives a
+                        where a.session_id = s.id
+                          and a.is_current
+                          and a.messages_dropped)
+    on conflict (session_id) do nothing;
 $$;
-comment on function private.fingerprints is 'What tells whether rows of sessions were added, changed or removed since: {session_id, fingerprint, row_count}; the count includes the session itself. Moving rows without a change (vacuum full) changes it too.';
+comment on function private.return_to_archive_queue is 'Queues sessions that were taken for an object again, unless they are restored, or another object alone has their messages by now.';
+
+create function private.release_archive_batch(object_id uuid, seconds double precision)
+    returns void language plpgsql set search_path = ''
+as $$
+declare
+    object public.archive_objects;
+begin
+    update public.archive_objects o
+       set status = 'abandoned', lease_until = null, changed_at = now()
+     where o.id = release_archive_batch.object_id
+       and o.status = 'writing'
+    returning o.* into object;
+    if object.queued_at is not null then
+        perform private.return_to_archive_queue(object, object.session_ids, object.attempts, seconds);
+    end if;
+end;
+$$;
+comment on function private.release_archive_batch is 'Abandons an object that is not recorded; the sessions that were taken from the queue are due again after so many seconds.';
+
+create function private.release_expired_batches()
+    returns void language plpgsql security definer set search_path = ''
+as $$
+begin
+    perform private.require_system();
+    perform private.release_archive_batch(e.id, 0)
+       from (select o.id
+               from public.archive_objects o
+              where o.status = 'writing'
+                and o.lease_until < now()
+                for update skip locked) e;
+end;
+$$;
+comment on function private.release_expired_batches is 'Abandons the objects of runs whose lease is over, in all workspaces.';
 
 create function private.find_archivable(only_workspace uuid)
-    returns table (workspace_id uuid, month date, alone boolean)
+    returns table (workspace_id uuid, month date, attempts integer)
     language plpgsql stable security definer set search_path = ''
 as $$
 begin
     perform private.require_system();
     return query
-    select q.workspace_id, q.month, q.attempts >= 3
+    select q.workspace_id, q.month, q.attempts
       from public.archive_queue q
      where q.next_attempt_at <= now()
        and (only_workspace is null or q.workspace_id = only_workspace)
@@ -270,7 +290,7 @@ begin
      limit 1;
 end;
 $$;
-comment on function private.find_archivable is 'The workspace and month of the session that has waited longest for the archive; alone: it has failed often.';
+comment on function private.find_archivable is 'The workspace, the month and the attempts of the session that has waited longest for the archive; last those that have failed often.';
 
 create function public.take_archive_batch(max_sessions integer, lease_seconds integer, only_workspace uuid default null)
     returns jsonb language plpgsql set search_path = ''
@@ -279,57 +299,46 @@ declare
     place  record;
     taken  uuid[];
     held   uuid[];
+    since  timestamptz;
     object public.archive_objects;
 begin
+    perform private.release_expired_batches();
     select f.* into place from private.find_archivable(only_workspace) f;
     if not found then
-        return '{"object": null, "sessions": []}'::jsonb;
+        return '{"object": null, "sessions": {}}'::jsonb;
     end if;
     perform private.enter_workspace(place.workspace_id);
-    select array_agg(d.session_id) into taken
-      from (select q.session_id
+    select array_agg(d.session_id), min(d.queued_at) into taken, since
+      from (select q.session_id, q.queued_at
               from public.archive_queue q
              where q.workspace_id = place.workspace_id
                and q.month = place.month
                and q.next_attempt_at <= now()
-               and (q.attempts >= 3) = place.alone
+               and q.attempts = place.attempts
              order by q.session_id
-             limit case when place.alone then 1 else max_sessions end
+             limit case when place.attempts >= 3 then 1 else max_sessions end
                for update skip locked) d;
     -- A turn under way still writes; its session waits for its end.
     held := array(select t.session_id from public.turns t where t.session_id = any (taken) and t.status = 'active');
-    update public.archive_queue q set next_attempt_at = now() + interval '1 minute' where q.session_id = any (held);
-    taken := array(select i from unnest(taken) i where i <> all (held));
-    if cardinality(taken) = 0 then
-        return '{"object": null, "sessions": []}'::jsonb;
+    if held <> '{}' then
+        update public.archive_queue q set next_attempt_at = now() + interval '1 minute' where q.session_id = any (held);
+        taken := array(select i from unnest(taken) i where i <> all (held));
     end if;
-    insert into public.archive_objects as o (workspace_id, month, lease_until, session_ids)
-    values (place.workspace_id, place.month, now() + make_interval(secs => lease_seconds), taken)
+    if coalesce(taken, '{}') = '{}' then
+        return '{"object": null, "sessions": {}}'::jsonb;
+    end if;
+    delete from public.archive_queue q where q.session_id = any (taken);
+    insert into public.archive_objects as o (workspace_id, month, lease_until, session_ids, queued_at, attempts)
+    values (place.workspace_id, place.month, now() + make_interval(secs => lease_seconds), taken, since, place.attempts + 1)
     returning o.* into object;
-    update public.archive_queue q
-       set next_attempt_at = object.lease_until, attempts = q.attempts + 1, object_id = object.id
-     where q.session_id = any (taken);
     return jsonb_build_object(
         'object', jsonb_build_object('id', object.id, 'workspace_id', object.workspace_id, 'month', object.month),
-        'sessions', (select jsonb_agg(jsonb_build_object('id', f.session_id, 'rows', f.row_count, 'fingerprint', f.fingerprint)
-                                      order by f.session_id)
-                       from private.fingerprints(taken) f));
+        'sessions', (select jsonb_object_agg(s.id, 1 + s.turn_count + s.message_count)
+                       from public.sessions s
+                      where s.id = any (taken)));
 end;
 $$;
-comment on function public.take_archive_batch is 'Takes queued sessions of one workspace and month under a lease, and begins the object for them: {object: {id, workspace_id, month} or null, sessions: [{id, rows, fingerprint}]}. Another run takes others.';
-
-create function private.release_archive_batch(object_id uuid, seconds double precision)
-    returns void language sql set search_path = ''
-as $$
-    update public.archive_objects o
-       set status = 'abandoned', lease_until = null, changed_at = now()
-     where o.id = release_archive_batch.object_id
-       and o.status = 'writing';
-    update public.archive_queue q
-       set object_id = null, next_attempt_at = now() + make_interval(secs => release_archive_batch.seconds)
-     where q.object_id = release_archive_batch.object_id;
-$$;
-comment on function private.release_archive_batch is 'Abandons an object that is not recorded; its sessions are due again after so many seconds.';
+comment on function public.take_archive_batch is 'Takes queued sessions of one workspace and month under a lease, and begins the object for them: {object: {id, workspace_id, month} or null, sessions: {id: rows}}, in the order of ids; about so many rows. Another run takes others.';
 
 create function public.abandon_archive_batch(object_id uuid, seconds double precision default 0)
     returns jsonb language plpgsql set search_path = ''
@@ -343,11 +352,14 @@ $$;
 comment on function public.abandon_archive_batch is 'Gives up writing an object: a later run deletes it, and its sessions are due again after so many seconds.';
 
 create function private.lock_archived_rows(session_ids uuid[], to_drop boolean)
-    returns void language plpgsql set search_path = ''
+    returns integer language plpgsql set search_path = ''
 as $$
+declare
+    archived integer;
 begin
     -- Messages are added and changed under the lock of their session. What is dropped is locked too: deliveries change without.
-    perform from public.sessions s where s.id = any (session_ids) order by s.id for no key update;
+    select count(*) filter (where l.status = 'archived') into archived
+      from (select s.status from public.sessions s where s.id = any (session_ids) order by s.id for no key update) l;
     if to_drop then
         perform from public.messages m where m.session_id = any (session_ids) order by m.id for update;
         perform
@@ -356,9 +368,19 @@ begin
           order by d.message_id, d.part
             for update;
     end if;
+    return archived;
 end;
 $$;
-comment on function private.lock_archived_rows is 'Locks sessions, and what is dropped of them, in the order of ids.';
+comment on function private.lock_archived_rows is 'Locks sessions, and what is dropped of them, in the order of ids. How many of the sessions are archived.';
+
+create function private.are_as_read(session_ids uuid[], row_count integer, versions bigint)
+    returns boolean language sql stable set search_path = ''
+as $$
+    select (count(*), sum(r.version)) = (are_as_read.row_count, are_as_read.versions)
+      from public.session_rows r
+     where r.id = any (session_ids);
+$$;
+comment on function private.are_as_read is 'Whether sessions have exactly the rows that were read: so many, with this sum of versions.';
 
 create function private.drop_archived_messages(object_id uuid)
     returns integer language plpgsql security definer set search_path = ''
@@ -408,19 +430,33 @@ as $$
 $$;
 comment on function private.retire_archives is 'Marks the current copies of sessions as replaced, and objects without a current copy as superseded.';
 
-create function public.record_archive(object_id uuid, content jsonb, row_groups jsonb, sessions jsonb)
+create function private.add_session_archives(object public.archive_objects, row_groups jsonb)
+    returns void language sql set search_path = ''
+as $$
+    insert into public.session_archives (object_id, session_id, workspace_id, conversation_id, month, row_group, byte_offset,
+                                         byte_length, sha256, row_count, message_count)
+    select object.id, s.id, object.workspace_id, s.conversation_id, object.month, g.number, g.byte_offset, g.byte_length, g.sha256,
+           r.row_count, r.message_count
+      from jsonb_to_recordset(row_groups) g (number integer, byte_offset bigint, byte_length bigint, sha256 text,
+                                             session_ids uuid[], row_counts integer[], message_counts integer[])
+     cross join unnest(g.session_ids, g.row_counts, g.message_counts) r (session_id, row_count, message_count)
+      join public.sessions s on s.id = r.session_id;
+$$;
+comment on function private.add_session_archives is 'Notes what the row groups of an object hold of which session.';
+
+create function public.record_archive(object_id uuid, content jsonb, row_groups jsonb, versions bigint)
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
     workspace constant uuid := private.enter();
-    written   constant uuid[] := array(select (s ->> 'id')::uuid from jsonb_array_elements(sessions) s order by 1);
+    written   constant uuid[] := array(select unnest(g.session_ids) from jsonb_to_recordset(row_groups) g (session_ids uuid[]));
     to_drop   constant boolean := (select w.archive_retention = 'drop' from public.workspaces w where w.id = workspace);
-    object_month date;
+    object    public.archive_objects;
     recorded  integer;
     changed   integer;
     dropped   integer := 0;
 begin
-    select o.month into object_month
+    select o.* into object
       from public.archive_objects o
      where o.id = record_archive.object_id
        and o.status = 'writing'
@@ -432,18 +468,13 @@ begin
          where a.object_id = record_archive.object_id;
         return jsonb_build_object('recorded', recorded, 'changed', changed, 'dropped', 0);
     end if;
-    perform private.lock_archived_rows(written, to_drop);
-    select count(*) into changed
-      from jsonb_to_recordset(sessions) r (id uuid, row_count integer, fingerprint bigint)
-      left join private.fingerprints(written) f on f.session_id = r.id
-      left join public.archive_queue q on q.session_id = r.id and q.object_id = record_archive.object_id
-      left join public.sessions s on s.id = r.id and s.status = 'archived'
-     where q.session_id is null
-        or s.id is null
-        or (f.fingerprint, f.row_count) is distinct from (r.fingerprint, r.row_count);
-    if changed > 0 then
+    if private.lock_archived_rows(written, to_drop) < cardinality(written)
+       or exists (select unnest(written) except select unnest(object.session_ids))
+       or not private.are_as_read(written, (content ->> 'row_count')::integer, versions)
+       -- It was queued twice, and this object lacks what the other one alone has.
+       or exists (select from public.session_archives a where a.session_id = any (written) and a.is_current and a.messages_dropped) then
         perform private.release_archive_batch(object_id, 0);
-        return jsonb_build_object('recorded', 0, 'changed', changed, 'dropped', 0);
+        return jsonb_build_object('recorded', 0, 'changed', cardinality(written), 'dropped', 0);
     end if;
     update public.archive_objects o
        set status = 'stored', lease_until = null, changed_at = now(), sha256 = content ->> 'sha256',
@@ -451,26 +482,17 @@ begin
            session_ids = written, dropped = to_drop, footer = decode(content ->> 'footer', 'base64')
      where o.id = record_archive.object_id;
     perform private.retire_archives(written);
-    insert into public.session_archives (object_id, session_id, workspace_id, conversation_id, month, row_group, byte_offset,
-                                         byte_length, sha256, row_count, message_count)
-    select record_archive.object_id, s.id, workspace, s.conversation_id, object_month, r.row_group, g.byte_offset, g.byte_length,
-           g.sha256, r.row_count, r.message_count
-      from jsonb_to_recordset(sessions) r (id uuid, row_group integer, row_count integer, message_count integer)
-      join jsonb_to_recordset(row_groups) g (number integer, byte_offset bigint, byte_length bigint, sha256 text)
-        on g.number = r.row_group
-      join public.sessions s on s.id = r.id;
-    delete from public.archive_queue q where q.session_id = any (written);
+    perform private.add_session_archives(object, row_groups);
     -- The rest did not fit into the object.
-    update public.archive_queue q
-       set object_id = null, next_attempt_at = now(), attempts = q.attempts - 1
-     where q.object_id = record_archive.object_id;
+    perform private.return_to_archive_queue(
+        object, array(select unnest(object.session_ids) except select unnest(written)), object.attempts - 1, 0);
     if to_drop then
         dropped := private.drop_archived_messages(object_id);
     end if;
     return jsonb_build_object('recorded', cardinality(written), 'changed', 0, 'dropped', dropped);
 end;
 $$;
-comment on function public.record_archive is 'Records an object that was verified: content is {sha256, size_bytes, row_count, footer}, row_groups [{number, byte_offset, byte_length, sha256}], sessions [{id, row_group, row_count, message_count, fingerprint}]. If rows of a session changed since they were read, nothing is recorded. Applies the retention. {recorded, changed, dropped}';
+comment on function public.record_archive is 'Records an object that was verified: content is {sha256, size_bytes, row_count, footer}, row_groups [{number, byte_offset, byte_length, sha256, session_ids, row_counts, message_counts}], versions the sum of those of all rows. If rows of a session changed since they were read, nothing is recorded. Applies the retention. {recorded, changed, dropped}';
 
 create function public.take_dead_objects(max_objects integer default 100)
     returns jsonb language plpgsql security definer set search_path = ''
@@ -478,11 +500,7 @@ as $$
 declare
     found jsonb;
 begin
-    perform private.require_system();
-    update public.archive_objects o
-       set status = 'abandoned', lease_until = null, changed_at = now()
-     where o.status = 'writing'
-       and o.lease_until < now();
+    perform private.release_expired_batches();
     -- A reader may have been sent to a superseded one; a slow run may still write an abandoned one.
     select jsonb_agg(jsonb_build_object('id', d.id, 'workspace_id', d.workspace_id, 'month', d.month)) into found
       from (select o.id, o.workspace_id, o.month
@@ -519,8 +537,8 @@ $$;
 comment on function public.record_object_deleted is 'Notes that an object was deleted from the store.';
 
 grant execute on function
-    private.release_archive_batch, private.fingerprints, private.find_archivable, public.take_archive_batch, public.abandon_archive_batch, private.lock_archived_rows,
-    private.drop_archived_messages, private.retire_archives, public.record_archive, public.take_dead_objects,
+    private.return_to_archive_queue, private.release_archive_batch, private.release_expired_batches, private.find_archivable, public.take_archive_batch, public.abandon_archive_batch, private.lock_archived_rows,
+    private.drop_archived_messages, private.retire_archives, private.are_as_read, private.add_session_archives, public.record_archive, public.take_dead_objects,
     private.archived_message, private.archived_ids, private.return_message_ids,
     public.record_object_deleted
     to switchboard;

@@ -139,7 +139,7 @@ $$;
 comment on function private.anonymise_dropped is 'As anonymise_messages(), for messages that are in an archive only: {messages: [{id, session_id, created_at}], turns: [id]} of the entered workspace.';
 
 create function public.record_archive_erasure(
-    object_id uuid, target_id uuid, erasure_id uuid, content jsonb, row_groups jsonb, sessions jsonb, erased jsonb default '{"messages": [], "turns": []}')
+    object_id uuid, target_id uuid, erasure_id uuid, content jsonb, row_groups jsonb, erased jsonb default '{"messages": [], "turns": []}')
     returns jsonb language plpgsql set search_path = ''
 as $$
 declare
@@ -179,12 +179,12 @@ begin
      where o.id = record_archive_erasure.object_id;
     insert into public.session_archives (object_id, session_id, workspace_id, conversation_id, month, row_group, byte_offset, byte_length,
                                          sha256, row_count, message_count, stored_at, messages_dropped, restored_at)
-    select target_id, f.session_id, workspace, f.conversation_id, f.month, r.row_group, g.byte_offset, g.byte_length, g.sha256,
+    select target_id, f.session_id, workspace, f.conversation_id, f.month, g.number, g.byte_offset, g.byte_length, g.sha256,
            r.row_count, r.message_count, f.stored_at, f.messages_dropped, f.restored_at
-      from jsonb_to_recordset(sessions) r (id uuid, row_group integer, row_count integer, message_count integer)
-      join jsonb_to_recordset(row_groups) g (number integer, byte_offset bigint, byte_length bigint, sha256 text)
-        on g.number = r.row_group
-      join unnest(former) f on f.session_id = r.id;
+      from jsonb_to_recordset(row_groups) g (number integer, byte_offset bigint, byte_length bigint, sha256 text,
+                                             session_ids uuid[], row_counts integer[], message_counts integer[])
+     cross join unnest(g.session_ids, g.row_counts, g.message_counts) r (session_id, row_count, message_count)
+      join unnest(former) f on f.session_id = r.session_id;
     update public.archive_objects o
        set status = 'stored', lease_until = null, changed_at = now(), sha256 = content ->> 'sha256',
            size_bytes = (content ->> 'size_bytes')::bigint, row_count = (content ->> 'row_count')::integer,

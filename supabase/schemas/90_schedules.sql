@@ -78,6 +78,7 @@ create function private.archive_is_needed()
 as $$
     select exists (select from public.jobs j where j.runs_in = 'archive' and j.status in ('queued', 'running'))
         or exists (select from public.archive_queue q where q.next_attempt_at <= now())
+        or exists (select from public.archive_objects o where o.status = 'writing' and o.lease_until <= now())
         or exists (select from public.exports e where e.expires_at <= now());
 $$;
 comment on function private.archive_is_needed is 'Whether the archive function has jobs, sessions to write, or exports to delete.';

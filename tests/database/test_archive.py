@@ -102,25 +102,26 @@ async def _take(desk: Desk, most: int = 1000) -> dict[str, Any]:
     return (await desk.call("take_archive_batch", SYSTEM, max_sessions=most, lease_seconds=60)).body
 
 
-async def _record(desk: Desk, batch: dict[str, Any]) -> tuple[int, int, int]:
-    """Record a batch as if it were stored: the numbers of recorded and changed sessions and of dropped messages."""
-    sessions = [
-        {
-            "id": one["id"],
-            "row_group": 0,
-            "row_count": one["rows"],
-            "message_count": 1,
-            "fingerprint": one["fingerprint"],
-        }
-        for one in batch["sessions"]
-    ]
+async def _read(desk: Desk, batch: dict[str, Any]) -> tuple[int, int]:
+    """How many rows the sessions of a batch have, and the sum of their versions, as a run reads them."""
+    query = "select count(*), sum(version)::bigint from public.session_rows where id = any ($1::uuid[])"
+    return await desk.one(query, list(batch["sessions"]))
+
+
+async def _record(desk: Desk, batch: dict[str, Any], read: tuple[int, int] | None = None) -> tuple[int, int, int]:
+    """Record a batch as if it were stored, as it is or was read: the numbers of recorded and changed sessions and of
+    dropped messages."""
+    rows, versions = read or await _read(desk, batch)
+    sessions = list(batch["sessions"])
+    group = {"number": 0, "byte_offset": 4, "byte_length": 1, "sha256": "x", "session_ids": sessions}
+    ones = [1] * len(sessions)
     answer = await desk.call(
         "record_archive",
         on_a_turn(),
         object_id=batch["object"]["id"],
-        content={"sha256": "x", "size_bytes": 1, "row_count": 1, "footer": ""},
-        row_groups=[{"number": 0, "byte_offset": 4, "byte_length": 1, "sha256": "x"}],
-        sessions=sessions,
+        content={"sha256": "x", "size_bytes": 1, "row_count": rows, "footer": ""},
+        row_groups=[group | {"row_counts": ones, "message_counts": ones}],
+        versions=versions,
     )
     return answer["recorded"], answer["changed"], answer["dropped"]
 
@@ -140,13 +141,12 @@ async def _queued(desk: Desk, sessions: int = 1, retention: str = "drop") -> lis
 async def test_two_runs_take_different_sessions_until_a_lease_ends(desk: Desk) -> None:
     sessions = await _queued(desk, 3)
     first, second = await _take(desk, 2), await _take(desk, 2)
-    assert [[one["id"] for one in batch["sessions"]] for batch in (first, second)] == [sessions[:2], sessions[2:]]
+    assert [list(batch["sessions"]) for batch in (first, second)] == [sessions[:2], sessions[2:]]
     assert (await _take(desk))["object"] is None
 
-    await desk.admin.execute("update public.archive_queue set next_attempt_at = now() - interval '1 second'")
     await desk.admin.execute("update public.archive_objects set lease_until = now() - interval '1 second'")
     again = await _take(desk)
-    assert [one["id"] for one in again["sessions"]] == sessions
+    assert list(again["sessions"]) == sessions
     # The slow run comes too late, and its object is known as dead.
     assert await _record(desk, first) == (0, 2, 0)
     dead = (await desk.call("take_dead_objects", SYSTEM))["objects"]
@@ -154,6 +154,24 @@ async def test_two_runs_take_different_sessions_until_a_lease_ends(desk: Desk) -
     assert await _record(desk, again) == (3, 0, 3)
     assert await _record(desk, again) == (3, 0, 0)  # a repeat
     assert await desk.count("messages") == 0
+
+
+async def test_a_session_that_was_taken_three_times_in_vain_is_written_alone(desk: Desk) -> None:
+    sessions = await _queued(desk, 2)
+    for _ in range(3):
+        batch = await _take(desk)
+        assert list(batch["sessions"]) == sessions
+        await desk.call("abandon_archive_batch", on_a_turn(), object_id=batch["object"]["id"])
+    assert [list((await _take(desk))["sessions"]) for _ in sessions] == [[one] for one in sessions]
+
+
+async def test_an_object_that_alone_has_the_messages_is_not_replaced(desk: Desk) -> None:
+    await _queued(desk)
+    assert await _record(desk, await _take(desk)) == (1, 0, 1)
+    again = "insert into public.archive_queue (session_id, workspace_id, month)"
+    await desk.admin.execute(f"{again} select id, workspace_id, '2026-01-01' from public.sessions")
+    assert await _record(desk, await _take(desk)) == (0, 1, 0)
+    assert (await desk.count("archive_queue"), await desk.count("session_archives", "messages_dropped")) == (0, 1)
 
 
 CHANGES = {
@@ -174,9 +192,10 @@ CHANGES = {
 async def test_a_session_that_changed_since_it_was_read_is_not_recorded(desk: Desk, change: str) -> None:
     await _queued(desk)
     batch = await _take(desk)
+    read = await _read(desk, batch)
     await desk.admin.execute(change)
     messages = await desk.count("messages")
-    assert await _record(desk, batch) == (0, 1, 0)
+    assert await _record(desk, batch, read) == (0, 1, 0)
     assert (await desk.count("messages"), await desk.count("session_archives")) == (messages, 0)
     if "status" not in change:
         assert await _record(desk, await _take(desk)) == (1, 0, messages)
@@ -190,7 +209,7 @@ async def test_a_session_whose_turn_is_under_way_waits(desk: Desk) -> None:
         "update public.turns set status = 'completed', finished_at = now();"
         " update public.archive_queue set next_attempt_at = now()"
     )
-    assert [one["id"] for one in (await _take(desk))["sessions"]] == [session_id]
+    assert list((await _take(desk))["sessions"]) == [session_id]
 
 
 async def test_messages_that_were_kept_are_dropped_once_the_workspace_decides_so(desk: Desk) -> None:
@@ -263,4 +282,4 @@ async def test_an_archive_has_every_column_of_messages_and_turns(desk: Desk) -> 
     assert columns["messages"] | columns["turns"] <= columns["session_rows"] | renamed
     from lib.archive import parquet  # noqa: PLC0415 (brings pyarrow along)
 
-    assert set(parquet.NAMES) == columns["session_rows"] - {"id"} | {"session_id"}
+    assert set(parquet.NAMES) == columns["session_rows"] - {"id", "version"} | {"session_id"}

@@ -117,8 +117,8 @@ async def test_dashboard_opens_views_and_scrolls_a_list() -> None:
     *views, scrolled = found
     assert views == [name for name in VIEWS if "contacts" in name]
     assert scrolled == "contacts, scrolled to row 400"
-    for cold, warm, requests, slowest in (found[name] for name in views):
-        assert min(float(cell.split()[0]) for cell in (cold, warm)) > 0
+    for cold, warm, cpu, requests, slowest in (found[name] for name in views):
+        assert min(float(cell.split()[0]) for cell in (cold, warm, cpu)) > 0
         # The member's workspaces and their members, two pages of spaces to choose from, and the contacts.
         assert (requests, slowest[0]) == ("5", "/")
 

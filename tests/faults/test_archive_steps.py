@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from lib import config
-from lib.archive import archiver, object_cleanup, store
+from lib.archive import archiver, object_cleanup, parquet, store
 from lib.database import commands
 from local.stack import Stack
 from tests.faults.archive_child import STEPS
@@ -100,3 +100,17 @@ async def test_a_run_works_on_several_batches_of_one_month_at_once(
     monkeypatch.setattr(store.Folder, "put_if_absent", put_with_others)
     report = await archiver.run(archive.store, end=math.inf, only_workspace=archive.workspace_id, batch_sessions=1)
     assert report.stored == archiver.AT_ONCE
+
+
+@pytest.mark.usefixtures("settings")
+async def test_sessions_that_are_too_long_for_one_part_are_read_in_several(
+    stack: Stack, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = await Archive.new(stack, database, SESSIONS)
+    expected = await archive.rows()
+    await archive.queue()
+    monkeypatch.setattr(archiver, "PART_BYTES", 1)
+    await archiver.run(archive.store, end=math.inf, only_workspace=archive.workspace_id)
+    (key,) = [key async for key in archive.store.keys(f"workspace={archive.workspace_id}/")]
+    assert len(list(parquet.read(await archive.store.get(key)))) == SESSIONS
+    assert await archive.faults(expected) == []

@@ -27,6 +27,9 @@ const VIEWS = [
   { name: "settings", key: "g ,", view: lazy(() => import("./settings/view.jsx")) },
 ];
 
+// The code of the first view comes while it is asked who the member is; a failure is told when the view is shown.
+(VIEWS.find(({ name }) => location.hash.startsWith(`#/${name}`)) ?? VIEWS[0]).view.preload().catch(() => {});
+
 export function App() {
   const id = user.value?.id;
   useEffect(() => {

@@ -1,6 +1,6 @@
 // What the views load.
 
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { get } from "./api.js";
 
@@ -20,7 +20,8 @@ export function useData(load, inputs) {
       if (!signal.aborted) setState((before) => ({ ...before, failure, isLoading: false }));
     }
   }, inputs);
-  useEffect(() => {
+  // Not after the next frame, as other effects: the request need not wait for it.
+  useLayoutEffect(() => {
     reload();
     return () => round.current?.abort();
   }, [reload]);

@@ -113,9 +113,9 @@ open_archive_erasure(archive_objects.one, erasures.one) | state \
     | *: space_not_found; at_a_space: forbidden; working: rewrite
 open_archive_erasure(archive_objects.two, erasures.two) | state \
     | *: space_not_found; at_a_space: forbidden; working: rewrite; working_for_A: gone
-record_archive_erasure(archive_objects.one, archive_objects.one, erasures.one, '{}', '[]', '[]') | recorded \
+record_archive_erasure(archive_objects.one, archive_objects.one, erasures.one, '{}', '[]') | recorded \
     | *: space_not_found; at_a_space: forbidden; working: False
-record_archive_erasure(archive_objects.two, archive_objects.two, erasures.two, '{}', '[]', '[]') | recorded \
+record_archive_erasure(archive_objects.two, archive_objects.two, erasures.two, '{}', '[]') | recorded \
     | *: space_not_found; at_a_space: forbidden; working working_for_A: False
 # A delivery whose jobs have not ended stays; one of another workspace is taken for gone.
 erase_delivery(inbound_events.two) | erased | *: space_not_found; at_a_space: forbidden; working working_for_A: True
@@ -159,9 +159,9 @@ record_sending_status(channels.one, 'x', 'sent', null, messages.chat_one, 0) | c
 record_sending_status(channels.two, 'x', 'sent', null, messages.chat_one, 0) | changed | at_work=False
 claim_jobs() | id | system=queued queued_2
 claim_jobs(1, 60, jobs.queued_2) | id | system=queued_2
-take_archive_batch(10, 60, workspaces.one) | sessions.id | system=b_old
+take_archive_batch(10, 60, workspaces.one) | object.workspace_id | system=one
 abandon_archive_batch(archive_objects.{one,two}) | *: space_not_found; at_a_space: forbidden; working working_for_A: ok
-record_archive(archive_objects.{one,two}, '{}', '[]', '[]') \
+record_archive(archive_objects.{one,two}, '{}', '[]', 0) \
     | *: space_not_found; at_a_space: forbidden; working working_for_A: ok
 take_dead_objects() | objects | system=none
 record_object_deleted(archive_objects.{one,two}) | system
@@ -566,6 +566,7 @@ private.channel_secret(channels.two, 'token') | value | *: None; for_C: token-tw
 private.channel_secret(channels.two, 'verify') | value | *: None; for_C: verify-two
 private.claim_due_jobs(1, 60, jobs.queued, 'worker') | system
 private.find_archivable(workspaces.one) | system
+private.release_expired_batches() | system
 private.expired_exports(10) | system
 private.drop_archived_messages(archive_objects.{one,two}) | *: ok
 private.wake('worker') | system

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import boto3
 import duckdb
 import duckdb_extension_httpfs
+import pyarrow as pa
 import pytest
 import pytest_asyncio
 from botocore.exceptions import ClientError
@@ -126,7 +127,7 @@ def _row(session_id: str, relation: str, **columns: Any) -> parquet.Row:
 
 def _object(*rows: parquet.Row) -> bytes:
     writer = parquet.Writer()
-    writer.add(parquet.of_rows(rows))
+    writer.add(pa.Table.from_pylist(list(rows), schema=parquet.SCHEMA))
     return writer.finish().content
 
 
