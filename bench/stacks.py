@@ -21,6 +21,8 @@ from local import processes
 from local.paths import REPOSITORY
 from local.stack import Stack, StackError, start_stack
 
+_TICKS = os.sysconf("SC_CLK_TCK")
+
 REPLAY_SPACE = "00000000-0000-7000-8000-000000000006"
 """The space of the demo workspace whose persona answers without delay (supabase/seed.sql)."""
 
@@ -110,12 +112,18 @@ def add_model(stack: Stack, url: str) -> str:
 
 def cpu_seconds(pid: int) -> float:
     """The CPU time of a process and its descendants so far; of those that ended, in hundredths of a second."""
-    spent = 0.0
-    with contextlib.suppress(OSError):
-        ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
-        spent = sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        with contextlib.suppress(OSError):
-            spent += int((task / "schedstat").read_text().split()[0]) / 1e9
-            spent += sum(cpu_seconds(int(child)) for child in (task / "children").read_text().split())
-    return spent
+    while True:
+        spent = ended = _ended_seconds(pid)
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            with contextlib.suppress(OSError):
+                spent += int((task / "schedstat").read_text().split()[0]) / 1e9
+                spent += sum(cpu_seconds(int(child)) for child in (task / "children").read_text().split())
+        if _ended_seconds(pid) == ended:  # else one ended meanwhile
+            return spent
+
+
+def _ended_seconds(pid: int) -> float:
+    try:
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15])) / _TICKS
+    except OSError:
+        return 0.0

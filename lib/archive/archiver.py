@@ -46,8 +46,8 @@ workspace are read at once."""
 AT_ONCE = 3
 """Batches that a run works on: while one is read, another is written or verified, and a third recorded."""
 
-_threads = ThreadPoolExecutor(AT_ONCE, "archiver")
-"""Few threads, because each keeps memory of its own that was freed in it."""
+_threads = ThreadPoolExecutor(2, "archiver")
+"""Few threads, because each needs memory for a part, and keeps some that was freed in it."""
 
 OBJECT_BYTES = 24_000_000
 """Memory of an object's rows, from which it takes no more: as a file it has about a sixth."""

@@ -111,7 +111,8 @@ async def read_transcript(caller: callers.Contact | callers.User, session_id: UU
     located, rows = await _read(caller, kept, located, place)
     place = located.archive or place
     messages = [_message(row, rows, by_member=located.by_member) for row in rows if row["relation"] == "messages"]
-    messages += await _late_messages(caller, session_id, {message.id for message in messages})
+    known = {message.id for message in messages}
+    messages += await _late_messages(caller, session_id, known, by_member=located.by_member)
     location = ArchiveLocation(
         object=place.key, row_group=place.row_group, row_count=place.row_count, sha256=place.sha256
     )
@@ -216,11 +217,12 @@ def _message(row: Row, rows: Sequence[Row], *, by_member: bool) -> ArchivedMessa
 
 
 async def _late_messages(
-    caller: callers.Contact | callers.User, session_id: UUID, known: set[UUID]
+    caller: callers.Contact | callers.User, session_id: UUID, known: set[UUID], *, by_member: bool
 ) -> list[ArchivedMessage]:
     """Messages in the database that the archive lacks, as the caller's own token shows them."""
     database = queries.reading_as(caller)
     columns = "id,turn_id,role,contact_id,persona_id,text,partial,speaker,created_at,changed_at"
+    columns += ",user_id" if by_member else ""
     query = database.table("messages").select(columns).eq("session_id", session_id)
     found = await database.rows(
         query.order("created_at", desc=True).order("id", desc=True).limit(1_000), ArchivedMessage

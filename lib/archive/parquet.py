@@ -105,13 +105,15 @@ def copy_query(session_ids: Sequence[str]) -> str:
 
 
 def of_csv(content: bytes | bytearray) -> tuple[pa.Table, int]:
-    """The rows that COPY wrote as CSV, and the sum of their versions. Null is nothing, an empty text has quotes."""
+    """The rows that COPY wrote as CSV, and the sum of their versions. Null is nothing, an empty text has quotes.
+
+    In one block, so that no line break within quotes is taken for its end.
+    """
     table = pyarrow.csv.read_csv(
         cast(IO[bytes], pa.BufferReader(content)),
         read_options=pyarrow.csv.ReadOptions(
             column_names=_COPIED.names, block_size=len(content) + 1, use_threads=False
         ),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=_COPIED,
             null_values=[""],

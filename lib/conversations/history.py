@@ -25,7 +25,8 @@ class ConversationMessage(Record):
 
     ``proof``, of a contact's message: whether the contact has proven who they are. ``speaker``, of what a contact's
     device heard: who spoke, if it was not the contact; in a group, who wrote it. ``changed_at``: when its text last
-    changed. ``deliveries`` and ``attachments`` are for members.
+    changed. ``user_id`` (of a member's message: the member or API key who wrote it), ``deliveries`` and ``attachments``
+    are for members.
     """
 
     id: UUID
@@ -38,6 +39,7 @@ class ConversationMessage(Record):
     created_at: datetime
     changed_at: datetime | None = None
     proof: Proof | None
+    user_id: UUID | None = None
     deliveries: tuple[SentPart, ...] | None = None
     attachments: tuple[KeptAttachment, ...] | None = None
 

@@ -64,7 +64,8 @@ class StreamedMessage(Record):
     """A message. ``turn_id`` is the turn of a message to or from the persona; other messages have none.
 
     ``proof``, for members: whether the contact who sent it has proven who they are. ``speaker``, of what a contact's
-    device heard: who spoke, if it was not the contact. ``changed_at``: when its text last changed.
+    device heard: who spoke, if it was not the contact. ``changed_at``: when its text last changed. ``user_id``, for
+    members, of a member's message: the member or API key who wrote it.
     """
 
     id: UUID
@@ -77,6 +78,7 @@ class StreamedMessage(Record):
     created_at: datetime
     changed_at: datetime | None = None
     proof: Proof | None = None
+    user_id: UUID | None = None
 
     @property
     def place(self) -> Place:

@@ -333,7 +333,7 @@ class _View:
         if part.session is not None:
             yield from self._standing(part.session)
         for message in part.messages:
-            yield self._added(message)
+            yield self._added(message, part.level)
         if part.last is not None and part.last_at is not None:
             self.place = part.last_at, part.last
 
@@ -346,7 +346,7 @@ class _View:
             yield from self._standing(topic.session)
         for message in messages:
             if (self.place is None or message.place > self.place) and self._may_see(topic, level, message.session_id):
-                yield self._added(message)
+                yield self._added(message, level)
         if level != "own" and topic.present != self._present:
             self._present = topic.present
             yield PresenceChange(topic.present)
@@ -377,14 +377,16 @@ class _View:
     def _move(self, after: UUID, changed_at: datetime | None) -> None:
         self.position = replace(self.position, after=after, changed_at=changed_at)
 
-    def _added(self, message: StreamedMessage) -> Event:
+    def _added(self, message: StreamedMessage, level: Level) -> Event:
         answered = message.role == "persona" and message.turn_id == self.position.turn_id
         self.place = message.place
         if answered:
             self.position = Position()
         self._move(message.id, message.changed_at)
-        shown = message if self._member_id is not None else message.model_copy(update={"proof": None})
-        return MessageAdded(shown, self.position)
+        hidden = {"proof": None} if self._member_id is None else {}
+        # Of members, the person whose conversation it is sees only that they are members.
+        hidden |= {"user_id": None} if level == "own" else {}
+        return MessageAdded(message.model_copy(update=hidden), self.position)
 
 
 class DeltaData(TypedDict):
@@ -407,6 +409,10 @@ class PresenceData(Record):
     members: tuple[PresentMember, ...]
 
 
+_OPTIONAL = ("proof", "user_id", "speaker", "changed_at")
+"""What a message has only where it is known and shown."""
+
+
 class Encoder:
     """The events of a conversation (docs/streams.md)."""
 
@@ -420,7 +426,7 @@ class Encoder:
         """The event as a server-sent event."""
         match event:
             case MessageAdded(message, position):
-                hidden = {name for name in ("proof", "speaker", "changed_at") if getattr(message, name) is None}
+                hidden = {name for name in _OPTIONAL if getattr(message, name) is None}
                 data: dict[str, Any] = message.model_dump(mode="json", exclude=hidden)
                 return sse.encode(sse.Event("message", data, id=str(position)))
             case SessionChange(standing, position):

@@ -59,8 +59,10 @@ async def make(job: queue.Job) -> None:
 async def _write(rpc: commands.Rpc, target: stores.Store, export: Export) -> None:
     """Write, store and record the file. Raises Refused (export_not_found) once it is not wanted any more."""
 
+    reader = transcripts.Reader(target)
+
     async def read_archived(place: Row) -> Sequence[Row]:
-        return await transcripts.read(target, transcripts.Place.model_validate(place["place"]), place["session_id"])
+        return await reader.read(transcripts.Place.model_validate(place["place"]), place["session_id"])
 
     async def progress(counts: dict[str, int]) -> None:
         await rpc.call("record_export", {"export_id": export.id, "counts": counts}, Export, repeatable=True)

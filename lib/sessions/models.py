@@ -67,8 +67,8 @@ FOR_MEMBERS = (
 class MessageView(Record):
     """A message of the conversation; ``partial``: the answer was cut off.
 
-    ``proof``, for members: whether the contact who sent it has proven who they are. ``deliveries`` and ``attachments``
-    are for members too.
+    ``proof``, for members: whether the contact who sent it has proven who they are. ``user_id`` (the member, API key or
+    user who wrote it), ``deliveries`` and ``attachments`` are for members too.
     """
 
     id: UUID
@@ -78,6 +78,7 @@ class MessageView(Record):
     partial: bool
     created_at: datetime
     proof: Proof | None = None
+    user_id: UUID | None = None
     deliveries: tuple[SentPart, ...] | None = None
     attachments: tuple[KeptAttachment, ...] | None = None
 

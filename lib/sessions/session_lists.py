@@ -463,7 +463,7 @@ def _with_details(reader: _Reader, page: MessagePageRequest) -> Query:
 
 
 def _columns_of_messages(reader: _Reader) -> str:
-    return ",".join([_MESSAGE, *(FOR_MEMBERS if reader.as_member else ())])
+    return ",".join([_MESSAGE, *(("user_id", *FOR_MEMBERS) if reader.as_member else ())])
 
 
 def _place(entry: TimelineEntry) -> tuple[datetime, int]:

@@ -478,13 +478,30 @@ end;
 $$;
 comment on function public.read_active_turn is 'The turn under way in the caller''s conversation, as read_turn tells it: {turn}, null where none is. Under the caller''s own policies.';
 
+create function private.message_author(message_id uuid)
+    returns uuid language sql stable security definer set search_path = ''
+as $$
+    select m.user_id
+      from public.messages m
+     where m.id = message_id
+       and (m.workspace_id in (select private.member_workspaces())
+            or (select private.claims() ->> 'role') in ('service_role', 'switchboard'));
+$$;
+comment on function private.message_author is 'The member or API key who wrote a message, or its user; null for callers who are no members of its workspace.';
+
 create view public.conversation_messages with (security_invoker = true) as
 select m.id, m.workspace_id, m.conversation_id, m.session_id, m.turn_id, m.role, m.contact_id, m.persona_id, m.speaker,
        m.text, m.partial, m.created_at, m.changed_at,
-       case when m.role = 'contact' then (select c.proof from public.conversations c where c.id = m.conversation_id) end as proof
+       case when m.role = 'contact' then (select c.proof from public.conversations c where c.id = m.conversation_id) end as proof,
+       case when m.role = 'member' then private.message_author(m.id) end as user_id
   from public.messages m;
 comment on view public.conversation_messages is 'Messages with the columns that every reader of a conversation may read, a contact too.';
 comment on column public.conversation_messages.proof is 'Of a contact''s message: whether the contact has proven who they are, or only typed it.';
+comment on column public.conversation_messages.user_id is 'Of a member''s message: the member or API key who wrote it, for members.';
+
+grant execute on function
+    private.message_author
+    to contact, authenticated, service_role;
 
 grant execute on function
     private.own_active_turns

@@ -74,7 +74,8 @@ as $$
     select jsonb_agg(jsonb_build_object(
                'id', m.id, 'session_id', m.session_id, 'turn_id', m.turn_id, 'role', m.role, 'speaker', m.speaker, 'text', m.text,
                'partial', m.partial, 'created_at', m.created_at, 'changed_at', m.changed_at,
-               'proof', case when m.role = 'contact' then shown end)
+               'proof', case when m.role = 'contact' then shown end,
+               'user_id', case when m.role = 'member' then private.message_author(m.id) end)
                order by m.place, m.id)
       from ((select n.id, n.session_id, n.turn_id, n.role, n.speaker, n.text, n.partial, n.created_at, n.changed_at, n.created_at as place
                from public.messages n

@@ -1,6 +1,7 @@
 """The members' page in a browser, as a member of a workspace of its own."""
 
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -28,15 +29,18 @@ class Member:
         await self.page.goto(self.page.url.partition("/dashboard/")[0] + f"/dashboard/{view}")
 
     async def check_axe(self, state: str) -> None:
-        """Assert that axe finds nothing in what is shown."""
+        """Assert that axe finds nothing in what is shown, in light and dark colours."""
         if not AXE.exists():
             missing("There is no axe-core here; it comes from npm (`make install-dev`).")
         # An addition of the test, which the page's policy would refuse as a script element.
         await self.page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = await self.page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
-        told = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
-        assert told == [], state
-        assert found["passes"], "axe did not look at the page"
+        schemes: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+        for scheme in schemes:
+            await self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            found = await self.page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+            told = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
+            assert told == [], f"{state}, {scheme}"
+            assert found["passes"], "axe did not look at the page"
 
 
 @dataclass

@@ -51,13 +51,28 @@ async def _check_days(member: Member) -> None:
     await expect(rows).to_have_count(31)
     await member.check_axe("table")
     cells = [await row.get_by_role("cell").first.text_content() for row in (await rows.all())[1:]]
-    async with member.page.expect_download() as told:
-        await card.get_by_role("button", name="CSV").click()
-    path = await (await told.value).path()
-    written = await asyncio.to_thread(path.read_text, encoding="utf-8-sig")
-    exported = list(csv.reader(io.StringIO(written)))
+    exported = await _exported(card)
     assert [row[1] for row in exported[1:]] == cells
     assert {row[0]: row[1] for row in exported[1:]}[_day(2)] == "2"
+
+    # Each other card says in its CSV what its table says.
+    for other in await member.page.locator("[data-card]").all():
+        button = other.get_by_role("button", name="Table")
+        if await button.count() and await button.get_attribute("aria-pressed") == "false":
+            await button.click()
+        shown = [
+            await row.get_by_role("rowheader").text_content() for row in (await other.get_by_role("row").all())[1:]
+        ]
+        if shown:
+            assert len(await _exported(other)) == 1 + len(shown)
+
+
+async def _exported(card: Locator) -> list[list[str]]:
+    """The rows of a card's CSV."""
+    async with card.page.expect_download() as told:
+        await card.get_by_role("button", name="CSV").click()
+    path = await (await told.value).path()
+    return list(csv.reader(io.StringIO(await asyncio.to_thread(path.read_text, encoding="utf-8-sig"))))
 
 
 async def test_active_sessions_are_counted_live(dashboard: Dashboard) -> None:

@@ -1,9 +1,14 @@
 """The contacts of the members' page: creating, merging, erasing and importing."""
 
+import asyncio
+import csv
+import io
+import json
+import zipfile
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, Route, expect
 
 from tests.e2e.conftest import Faults
 from tests.e2e.dashboards import Dashboard
@@ -51,20 +56,33 @@ async def test_a_contact_is_created_found_by_any_script_and_edited(dashboard: Da
     await expect(page.get_by_role("heading", level=1)).to_have_text("Ann Lee")
     await expect(page.locator(".facts dt")).to_contain_text(["seats"])
     await expect(page.locator(".facts")).not_to_contain_text("plan")
+    edit = page.get_by_role("button", name="Edit", exact=True)
+    for key in ("Escape", "Enter"):
+        await edit.press("Enter")
+        if key == "Enter":
+            await page.get_by_role("button", name="Cancel").focus()
+        await page.keyboard.press(key)
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await expect(edit).to_be_focused()
     await member.check_axe("contact")
 
 
 async def test_a_merge_is_reviewed_made_and_undone(dashboard: Dashboard) -> None:
     told = await chat(dashboard, "ann@people.test", "Hello")
-    await add_contact(dashboard, "Ann", "Lee", "lee@people.test")
+    other = await add_contact(dashboard, "Ann", "Lee", "lee@people.test")
+    database = dashboard.workspace.database
+    named = "update public.contacts set first_name = 'Anna', attributes = '{\"plan\": \"pro\"}' where id = $1"
+    await database.execute(named, told["contact_id"])
+    await database.execute('update public.contacts set attributes = \'{"plan": "free"}\' where id = $1', other)
     member = await dashboard.sign_in(view=f"#/contacts/{told['contact_id']}")
     page = member.page
     await page.get_by_role("button", name="Merge …").click()
     dialog = page.get_by_role("dialog", name="Merge contacts")
-    await dialog.get_by_role("searchbox").fill("Ann")
+    await dialog.get_by_role("searchbox").fill("Lee")
     await dialog.get_by_role("button", name="lee@people.test").click()
     await expect(dialog.get_by_text("Sessions: 1")).to_be_visible()
-    await expect(dialog.get_by_text("Nothing collides.")).to_be_visible()
+    for collision in ("Two names: Ann Lee stays, Anna does not.", "Attributes with two values: plan"):
+        await expect(dialog.get_by_text(collision)).to_be_visible()
     await member.check_axe("merge")
     await dialog.get_by_role("button", name="Merge", exact=True).click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Ann Lee")
@@ -72,18 +90,73 @@ async def test_a_merge_is_reviewed_made_and_undone(dashboard: Dashboard) -> None
     await page.get_by_role("button", name="Undo the merge").click()
     await expect(page.get_by_role("link", name="All sessions (1)")).to_have_count(0)
     await member.open(f"#/contacts/{told['contact_id']}")
-    await expect(page.get_by_role("heading", level=1)).to_have_text("ann@people.test")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Anna")
+    await expect(page.locator(".facts")).to_contain_text("pro")
 
 
-async def test_a_conflict_is_dismissed(dashboard: Dashboard) -> None:
+async def test_a_conflict_is_merged_undone_and_dismissed(dashboard: Dashboard) -> None:
     one = await add_contact(dashboard, "Ann", "Lee", "ann@people.test")
     other = await add_contact(dashboard, "Anna", "Lee", "anna@people.test")
     await dashboard.workspace.database.execute("select private.open_conflict($1, $2, 'resolve')", one, other)
     member = await dashboard.sign_in(view="#/contacts/conflicts")
     await expect(member.page.get_by_role("link", name="Anna Lee")).to_be_visible()
     await member.check_axe("conflicts")
-    await member.page.get_by_role("button", name="Dismiss").click()
-    await expect(member.page.get_by_text("No conflict.")).to_be_visible()
+    page = member.page
+    await page.get_by_role("button", name="Review the merge").click()
+    dialog = page.get_by_role("dialog", name="Merge contacts")
+    await dialog.get_by_role("button", name="Swap").click()
+    await dialog.get_by_role("button", name="Merge", exact=True).click()
+    await expect(page.get_by_text("No conflict.")).to_be_visible()
+    await page.get_by_role("button", name="Undo", exact=True).click()
+    await expect(page.get_by_text("The merge is undone.")).to_be_visible()
+    await page.get_by_role("button", name="Dismiss").click()
+    await expect(page.get_by_text("No conflict.")).to_be_visible()
+    await page.get_by_label("Status").select_option("dismissed")
+    await expect(page.get_by_role("link", name="Anna Lee")).to_be_visible()
+
+
+async def test_a_contact_is_exported_signed_out_and_a_memory_of_it_forgotten(dashboard: Dashboard) -> None:
+    told = await chat(dashboard, "ann@people.test", "Hello")
+    contact, database = told["contact_id"], dashboard.workspace.database
+    await database.execute(
+        "insert into public.memories (workspace_id, contact_id, kind, content, duplicate_key)"
+        " select $1, $2, 'fact', text, gen_random_uuid() from unnest(array['Likes tea.', 'Likes jam.']) text",
+        dashboard.workspace.id,
+        contact,
+    )
+    await add_contact(dashboard, "=SUM(1)", "Lee", "lee@people.test")
+    member = await dashboard.sign_in(view=f"#/contacts/{contact}")
+    page = member.page
+    memory = page.get_by_role("listitem").filter(has_text="Likes tea.")
+    await memory.get_by_role("button", name="Forget").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    await expect(memory).to_have_count(0)
+    await page.get_by_role("button", name="Sign out everywhere").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Sign out everywhere").click()
+    await expect(page.get_by_text("The contact was signed out.")).to_be_visible()
+    cut_off = "select tokens_revoked_at is not null from public.contacts where id = $1"
+    assert await database.fetchval(cut_off, contact)
+    package = zipfile.ZipFile(io.BytesIO(await downloaded(page, "Export")))
+    files = {file["name"] for file in json.loads(package.read("manifest.json"))["files"]}
+    assert files | {"manifest.json"} == set(package.namelist())
+    said = package.read("memories.jsonl").decode()
+    assert ("Likes jam." in said, "Likes tea." in said) == (True, False)
+    for view, column, values in (
+        ("contacts", "email", ["lee@people.test", "ann@people.test"]),
+        ("sessions", "status", ["active"]),
+    ):
+        await member.open(f"#/{view}")
+        text = (await downloaded(page, "Export as CSV")).decode("utf-8-sig")
+        assert [row[column] for row in csv.DictReader(io.StringIO(text))] == values
+        assert ",=SUM" not in text
+
+
+async def downloaded(page: Page, button: str) -> bytes:
+    """What a button has the browser store."""
+    async with page.expect_download(timeout=60_000) as told:
+        await page.get_by_role("button", name=button, exact=True).click()
+    path = await (await told.value).path()
+    return await asyncio.to_thread(path.read_bytes)
 
 
 async def test_erasing_asks_for_the_name_and_shows_the_receipt(dashboard: Dashboard) -> None:
@@ -96,6 +169,7 @@ async def test_erasing_asks_for_the_name_and_shows_the_receipt(dashboard: Dashbo
     await dialog.get_by_role("textbox").fill("ann@people.tes")
     await expect(run).to_be_disabled()
     await dialog.get_by_role("textbox").fill("ann@people.test")
+    await member.check_axe("erase")
     await run.click()
     await expect(dialog.get_by_text("All of it is erased.")).to_be_visible()
     await expect(dialog.get_by_role("row", name="messages")).to_contain_text("2")
@@ -137,6 +211,13 @@ async def test_an_import_is_tried_refuses_a_row_and_runs(
     assert await dashboard.workspace.database.fetchval(
         "select count(*) = 0 from public.contacts where workspace_id = $1", dashboard.workspace.id
     )
+
+    async def hold(route: Route) -> None:
+        await expect(dialog.get_by_role("progressbar")).to_be_visible()
+        await member.check_axe("importing")
+        await route.continue_()
+
+    await page.route("**/imports", hold)
     await dialog.get_by_role("button", name="Import now").click()
     await expect(dialog.get_by_text("Imported: new: 2 · refused: 1")).to_be_visible()
     await dialog.locator("footer").get_by_role("button", name="Close").click()

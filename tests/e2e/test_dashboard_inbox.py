@@ -1,11 +1,12 @@
 """The inbox of the members' page: what a visitor and a member write to each other, what stays, and who sees what."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID, uuid4
 
 import aiohttp
 import asyncpg
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
@@ -15,6 +16,8 @@ from tests.e2e.dashboards import Dashboard
 from tests.e2e.shops import Shop
 from tests.functions.conftest import Visitor, add_model
 from tests.functions.people import Person, sign_up
+from tests.functions.test_archive import grow_old
+from tests.functions.test_devices import heard
 from tests.standins.openai import OpenAI
 
 
@@ -57,7 +60,8 @@ async def answer(page: Page, text: str) -> None:
 
 
 async def test_a_visitor_and_a_member_talk_until_the_persona_answers_again(shop: Shop, desk: Dashboard) -> None:
-    page = (await desk.sign_in(view="?tab=unassigned#/inbox")).page
+    member = await desk.sign_in(view="?tab=unassigned#/inbox")
+    page = member.page
     await expect(page.get_by_text("Every conversation is assigned.")).to_be_visible()
     chat: Chat = await shop.chat(await shop.site())
     await chat.say("Hello")
@@ -70,7 +74,7 @@ async def test_a_visitor_and_a_member_talk_until_the_persona_answers_again(shop:
     await page.get_by_role("button", name="Take over", exact=True).click()
     await expect(page.get_by_role("button", name="Hand back")).to_be_visible()
     await answer(page, "**Ana** here")
-    await expect(messages(page, "member").locator("strong", has_text="Ana")).to_be_visible()
+    await expect(messages(page, "member").locator("strong")).to_have_text([member.email, "Ana"])
     await expect(chat.page.get_by_role("log").locator(".member")).to_contain_text("Ana here")
     await chat.say("Thanks, and the price?")
     await expect(messages(page, "contact")).to_have_count(2)
@@ -81,7 +85,8 @@ async def test_a_visitor_and_a_member_talk_until_the_persona_answers_again(shop:
     await chat.say("And you, machine?")
     await chat.answered(2)
     await expect(messages(page, "persona")).to_have_count(2)
-    assert await messages(page, "member").count() == 1
+    await page.reload()
+    await expect(messages(page, "member").locator("header strong")).to_have_text([member.email])
 
 
 async def test_an_answer_is_shown_as_it_is_written_and_a_member_stops_it(
@@ -187,6 +192,12 @@ async def test_older_messages_are_loaded_on_scrolling_up_and_deliveries_followed
         "update public.message_deliveries set status = 'read' where conversation_id = $1", ids["conversation_id"]
     )
     await expect(log.locator(".delivery")).to_have_text("read", timeout=30_000)
+    author = log.locator(".member header strong")
+    await expect(author).to_have_text(owner.email)
+    # The page knows who has left: at the latest when it is loaded again.
+    await database.execute("delete from public.workspace_members where user_id = $1", owner.id)
+    await page.reload()
+    await expect(author).to_have_text("Former member")
 
 
 async def test_an_agent_sees_what_is_assigned_to_them(dashboard: Dashboard, owner: Person, faults: Faults) -> None:
@@ -214,8 +225,6 @@ async def test_two_members_see_each_other(dashboard: Dashboard, owner: Person, b
     first = await dashboard.sign_in(view=view)
     context = await browser.new_context()
     second = await dashboard.sign_in("admin", view=view, context=context)
-    # The page that was opened first does not know the new member's address.
-    await first.page.reload()
     for here, other in ((first, second), (second, first)):
         await expect(here.page.get_by_text(f"{other.email} is here too.")).to_be_visible()
     await second.page.get_by_label("Your answer").press_sequentially("I think")
@@ -277,8 +286,75 @@ async def test_beside_the_conversation_is_what_is_known_of_the_contact(dashboard
     await expect(page.get_by_text("This session has ended.")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing_in_an_open_conversation(dashboard: Dashboard, owner: Person, scheme: Any) -> None:
+async def test_a_session_is_assigned_tagged_and_its_device_linked(
+    dashboard: Dashboard, owner: Person, faults: Faults
+) -> None:
+    faults.forgive = ("404 (Not Found)",)
+    device = await heard(dashboard.workspace, str(uuid4()), uuid4().hex)
+    member = await dashboard.sign_in(view="#/inbox")
+    page = member.page
+    await items(page).click()
+    await page.get_by_label("Assigned to").select_option(member.email)
+    session = page.get_by_role("group", name="Tags of the session")
+    contact = page.get_by_role("group", name="Tags of the contact")
+    for tags in (session, contact):
+        for tag in ("Urgent", "vip/1"):
+            await tags.get_by_label("Add a tag").fill(tag)
+            await tags.get_by_label("Add a tag").press("Enter")
+            await expect(tags.get_by_role("button", name=f"Remove the tag {tag.lower()}")).to_be_visible()
+        async with page.expect_response(lambda response: response.request.method == "DELETE"):
+            await tags.get_by_role("button", name="Remove the tag urgent").click()
+        await expect(tags.locator(".tag")).to_have_text(["vip/1"])
+    await page.get_by_role("button", name="Link a device").click()
+    dialog = page.get_by_role("dialog", name="Link a device")
+    user = dialog.get_by_label("What this device hears belongs to")
+    await user.select_option(owner.email)
+    await dialog.get_by_role("button", name="New claim code").click()
+    code = await dialog.locator("code").text_content()
+    assert code
+    claim = dialog.get_by_label("Claim code of a device")
+    for typed, told in (("AAAA-BBBB", dialog.get_by_role("alert")), (code, page.get_by_text("is linked to you"))):
+        await claim.fill(typed)
+        await claim.press("Enter")
+        await expect(told).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_label("Assigned to")).to_have_value(str(member.user_id))
+    await expect(session.locator(".tag")).to_have_text(["vip/1"])
+    await expect(contact.locator(".tag")).to_have_text(["vip/1"])
+    linked = await dashboard.workspace.row("select * from public.device_sessions where id = $1", device["id"])
+    assert (linked["user_id"], linked["linked_with"]) == (member.user_id, "claim_code")
+
+
+async def test_the_transcript_of_an_archived_conversation_is_read_and_restored(
+    dashboard: Dashboard, owner: Person
+) -> None:
+    ids = await opened(owner, dashboard, "Once **upon** a time")
+    session = UUID(ids["session_id"])
+    await owner.done("POST", f"/chat-sessions/{session}/takeover")
+    await owner.done("POST", f"/chat-sessions/{session}/messages", {"text": "The end."})
+    drop = "update public.workspaces set archive_retention = 'drop' where id = $1"
+    await dashboard.workspace.database.execute(drop, dashboard.workspace.id)
+    await grow_old(dashboard.workspace, session)
+    headers = {"Authorization": f"Bearer {dashboard.stack.cron_secret}"}
+    async with owner.client.post("/archive", json={}, headers=headers) as response:
+        assert response.status == 200
+    member = await dashboard.sign_in(view=f"#/inbox/{session}")
+    page = member.page
+    await expect(messages(page, "contact").locator("strong")).to_have_text([re.compile("."), "upon"])
+    await expect(messages(page, "member").locator("header strong")).to_have_text(owner.email)
+    await expect(page.get_by_text("This session has ended.")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    await member.open(f"#/sessions/{session}")
+    transcript = page.get_by_role("region", name="Transcript")
+    await expect(transcript.get_by_text("From the archive.")).to_be_visible()
+    await expect(transcript.locator("li")).to_have_count(3)
+    await expect(transcript.locator("li.member")).to_contain_text(owner.email)
+    await page.get_by_role("button", name="Restore from the archive").click()
+    await expect(transcript.get_by_text("From the archive.")).to_have_count(0)
+    await expect(transcript.locator("li")).to_have_count(3)
+
+
+async def test_axe_finds_nothing_in_an_open_conversation(dashboard: Dashboard, owner: Person) -> None:
     session = (await opened(owner, dashboard, "# Hello\n\n- `one`", email="ann@example.com"))["session_id"]
     workspace = dashboard.workspace.id
     template = {"name": "Greeting", "shortcut": "hi", "text": "Good day."}
@@ -286,7 +362,6 @@ async def test_axe_finds_nothing_in_an_open_conversation(dashboard: Dashboard, o
     await owner.done("PUT", f"/chat-sessions/{session}/tags/urgent")
     member = await dashboard.sign_in(view=f"#/inbox/{session}")
     page, field = member.page, member.page.get_by_label("Your answer")
-    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     await field.press("/")
     await page.get_by_label("Shortcut, name or text").fill("hi")
     await expect(page.get_by_role("button", name="Greeting")).to_be_visible()

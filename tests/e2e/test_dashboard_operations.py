@@ -55,6 +55,9 @@ async def test_what_a_provider_sent_is_shown_and_the_doctor_links_the_dead_job(d
     await expect(page.get_by_role("region", name="Body").first).to_contain_text('"update_id": 7')
     await member.open("#/operations/health")
     await expect(page.get_by_role("row").filter(has_text="switchboard-worker")).to_contain_text("* * * * *")
+    await member.open("#/operations/incoming")
+    await page.get_by_role("button", name="Replay").click()
+    await expect(page.get_by_text("The job is tried again.")).to_be_visible()
 
 
 async def test_a_test_delivery_is_shown_with_its_answer_and_replayed(dashboard: Dashboard) -> None:

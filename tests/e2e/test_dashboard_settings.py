@@ -1,13 +1,13 @@
 """The members' page, settings: what each section makes, what is shown once, and what an agent does not see."""
 
 import re
-from typing import Any
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.e2e.conftest import Faults
 from tests.e2e.dashboards import Dashboard
+from tests.e2e.histories import add_contact
 from tests.standins import telegram, whatsapp
 from tests.standins.messenger import MessengerApi
 from tests.standins.telegram import Telegram
@@ -31,11 +31,9 @@ PERSONAS: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing_in_any_section(dashboard: Dashboard, scheme: Any) -> None:
+async def test_axe_finds_nothing_in_any_section(dashboard: Dashboard) -> None:
     member = await dashboard.sign_in()
     page = member.page
-    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     workspace = dashboard.workspace
     channel = await workspace.add_channel("whatsapp", None, "token")
     places = {f"#/settings/{section}": title for section, title in SECTIONS.items()}
@@ -184,6 +182,69 @@ async def test_a_space_shows_its_tag_and_look_as_they_are_typed(dashboard: Dashb
     await page.reload()
     await expect(page.get_by_label("Quick replies")).to_have_value("Prices?\nHours?")
     await expect(page.get_by_label("Name", exact=True)).to_have_value("x")
+
+
+async def test_what_is_typed_into_a_form_survives_a_reload_until_it_is_saved_or_discarded(
+    dashboard: Dashboard, faults: Faults
+) -> None:
+    faults.forgive = ("net::ERR", "500 (Internal")
+    workspace = dashboard.workspace
+    contact = await add_contact(dashboard, "Ann", "Lee", "ann@people.test")
+    member = await dashboard.sign_in()
+    page = member.page
+
+    async def lose(route: Route) -> None:
+        await (route.continue_() if route.request.method == "GET" else route.abort())
+
+    for place, label, button, opener in (
+        (f"settings/spaces/{workspace.space_id}", "Allowed origins", "Save", None),
+        (f"settings/spaces/{workspace.space_id}", "Greeting", "Save the look", None),
+        (f"settings/personas/{workspace.persona_id}", "Seconds that it stays open", "Save", None),
+        ("settings/personas/new", "Name", "Create", None),
+        ("settings/channels/new", "Settings (JSON)", "Create", None),
+        ("settings/session-templates/new", "First messages", "Create", None),
+        ("settings/api-keys/new", "Name", "Create", None),
+        ("settings/members", "Email", "Invite", None),
+        ("settings/workspace", "Name", "Save", None),
+        ("settings/workflows", "To step", "Create", None),
+        ("contacts", "First name", "Save", "New contact"),
+        (f"contacts/{contact}", "Last name", "Save", "Edit"),
+        (f"contacts/{contact}", "Address or number", "Add", None),
+    ):
+        typed = "12" if label.startswith("Seconds") else "typed@example.com" if label == "Email" else "Typed ليلى"
+        await member.open(f"#/{place}")
+        await page.reload()
+        for fails in (True, False):
+            if opener:
+                await page.get_by_role("button", name=opener, exact=True).click()
+            field = page.get_by_label(label, exact=True).first
+            restored = page.get_by_text("Your unsaved changes are back.")
+            if fails:
+                before = await field.input_value()
+                await field.fill(typed)
+                # The server cannot be reached.
+                await page.route("**/*", lose)
+                await page.get_by_role("button", name=button, exact=True).first.click()
+                failure = page.get_by_text("The server cannot be reached.")
+                await expect(failure.or_(page.get_by_text("This is not valid JSON."))).to_be_visible()
+                await page.unroute("**/*")
+                await page.reload()
+                continue
+            await expect(restored).to_be_visible()
+            await expect(field).to_have_value(typed)
+        await page.get_by_role("button", name="Discard them").click()
+        await expect(restored).to_have_count(0)
+        await expect(field).to_have_value(before)
+    # Saved: nothing is left to restore. A secret is never kept.
+    await member.open("#/settings/members")
+    await page.get_by_label("Email").first.fill("new@example.com")
+    await page.get_by_role("button", name="Invite").click()
+    await expect(page.get_by_role("row").filter(has_text="new@example.com")).to_be_visible()
+    await expect(page.get_by_label("Email").first).to_have_value("")
+    await member.open(f"#/settings/channels/{await workspace.add_channel('telegram', None)}")
+    await page.locator("input[type=password]").first.fill("very-secret-1")
+    drafts = "Object.entries(localStorage).filter(([name]) => name.startsWith('switchboard:draft:'))"
+    assert await page.evaluate(drafts) == []
 
 
 async def test_an_api_key_is_shown_once_and_revoked(dashboard: Dashboard) -> None:

@@ -57,6 +57,7 @@ async def test_the_history_is_read_page_by_page_and_by_the_stock_client(
         assert [message["text"] for message in read[1::2]] == ["three", "two", "one", "hello"]
         assert {message.get("proof") for message in read[1::2]} == {"asserted"}
         assert read[0]["session_id"] == session_id
+        assert all("user_id" not in message for message in read)
         rows = await stock_client(stack, person, "conversation_messages", ("eq", "conversation_id", conversation_id))
         assert [row["id"] for row in rows] == [message["id"] for message in read]
         assert {row["contact_id"] for row in rows[1::2]} == {contact_id}

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from lib.imports.readers import own_exports
 from local.paths import REPOSITORY
 from local.stack import Stack
@@ -239,20 +241,9 @@ async def test_an_export_imported_elsewhere_is_equal_to_its_original(
 
     # Archived and dropped from the database, the messages are the same.
     await workspace.database.execute(
-        "update public.workspaces set archive_retention = 'drop' where id = $1", workspace.id
-    )
-    await workspace.database.execute(
         "update public.sessions set ended_at = now() - interval '91 days' where workspace_id = $1", workspace.id
     )
-    count = "select count(*) from public.messages where workspace_id = $1"
-
-    async def is_archived() -> bool:
-        headers = {"Authorization": f"Bearer {stack.cron_secret}"}
-        async with staff.admin.client.post("/archive", headers=headers) as response:
-            assert response.status == 200
-        return bool(await workspace.database.fetchval(count, workspace.id) == 0)
-
-    await until(is_archived)
+    await drop(workspace, staff, stack)
     archived = rows_of(await export_of(staff.owner, stack, workspace))
     for kind in ("messages", "attachments", "turns"):
         assert archived[kind] == rows_of(original)[kind]
@@ -264,6 +255,21 @@ async def test_an_export_imported_elsewhere_is_equal_to_its_original(
         assert part["messages"] == ours != []
 
 
+async def drop(workspace: Workspace, staff: Staff, stack: Stack) -> None:
+    """Have all messages of the workspace archived and dropped."""
+    dropping = "update public.workspaces set archive_retention = 'drop' where id = $1"
+    await workspace.database.execute(dropping, workspace.id)
+    count = "select count(*) from public.messages where workspace_id = $1"
+
+    async def is_archived() -> bool:
+        headers = {"Authorization": f"Bearer {stack.cron_secret}"}
+        async with staff.admin.client.post("/archive", headers=headers) as response:
+            assert response.status == 200
+        return bool(await workspace.database.fetchval(count, workspace.id) == 0)
+
+    await until(is_archived)
+
+
 LARGE = """
 with c as (
     insert into public.contacts (workspace_id) values ($1) returning *
@@ -272,7 +278,8 @@ with c as (
     select workspace_id, id, $2, 'x', 'verified' from c returning *
 ), s as (
     insert into public.sessions (workspace_id, conversation_id, contact_id, persona_id, status, ended_at, message_count)
-    select workspace_id, id, contact_id, persona_id, 'completed', now(), $3 from t returning *
+    select workspace_id, id, contact_id, persona_id, 'completed', now() - interval '91 days', $3
+      from t, generate_series(1, $4) n returning *
 )
 insert into public.messages (workspace_id, conversation_id, session_id, role, contact_id, text)
 select s.workspace_id, s.conversation_id, s.id, 'contact', s.contact_id,
@@ -281,20 +288,27 @@ select s.workspace_id, s.conversation_id, s.id, 'contact', s.contact_id,
 """
 
 
+@pytest.mark.parametrize("sessions", [1, 60])
 async def test_an_export_takes_less_memory_than_its_messages(
-    workspace: Workspace, elsewhere: Workspace, staff: Staff, stack: Stack
+    workspace: Workspace, elsewhere: Workspace, staff: Staff, stack: Stack, sessions: int
 ) -> None:
+    """Of a workspace with one long session; of a contact with many, whose messages are in the archive only."""
     database, jobs, messages = workspace.database, [], 6000
     schedule = "update cron.job set active = {} where jobname = 'switchboard-archive-jobs'; notify pg_cron"
     await database.execute(schedule.format("false"))
     for place, count in ((elsewhere, 10), (workspace, messages)):
-        await database.execute(LARGE, place.id, place.persona_id, count)
+        await database.execute(LARGE, place.id, place.persona_id, count // sessions or 1, sessions)
+        if sessions > 1:
+            await drop(place, staff, stack)
         queued = (
-            "with e as (insert into public.exports (workspace_id) values ($1) returning id)"
+            "with e as (insert into public.exports (workspace_id, contact_id)"
+            " select $1, case when $2 then (select contact_id from public.sessions where workspace_id = $1"
+            " order by message_count desc limit 1) end"
+            " returning id)"
             " insert into public.jobs (workspace_id, kind, runs_in, payload)"
             " select $1, 'make_export', 'archive', jsonb_build_object('export_id', id) from e returning id"
         )
-        jobs.append(str(await database.fetchval(queued, place.id)))
+        jobs.append(str(await database.fetchval(queued, place.id, sessions > 1)))
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.functions.export_child", *jobs,
         env=stack.gateway_env(0), cwd=REPOSITORY, stdout=subprocess.PIPE,

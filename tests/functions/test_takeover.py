@@ -10,7 +10,8 @@ from uuid import uuid4
 from local.stack import Stack
 from tests.events import text_of
 from tests.functions.conftest import Visitor
-from tests.functions.people import Staff
+from tests.functions.people import Person, Staff
+from tests.functions.test_conversations import following, take
 from tests.functions.test_ui_messages import body, post, read_all
 from tests.functions.test_use_chat import use_chat
 
@@ -46,6 +47,13 @@ async def test_a_member_answers_in_the_personas_place_until_the_handback(visitor
     whole = await staff.owner.done("GET", path)
     roles = [line["role"] for line in whole["messages"]]
     assert roles == ["contact", "persona", "contact", "member", "contact", "persona"]
+    history = f"/conversations/{sent['conversation_id']}/messages"
+    ann = Person(staff.owner.client, uuid4(), "", visitor.token)
+    for person, author in ((staff.admin, str(staff.owner.id)), (ann, None)):
+        read = [*(await person.done("GET", path))["messages"], *(await person.done("GET", history))["items"]]
+        async with following(person, sent["conversation_id"]) as reading:
+            read += [event.data for event in await take(reading, 7) if event.name == "message"]
+        assert [line.get("user_id") for line in read if line["role"] == "member"] == [author] * 3
     timeline = [line["event"] for line in whole["timeline"]]
     assert timeline.index("session.taken_over") < timeline.index("session.handed_back")
 

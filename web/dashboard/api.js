@@ -130,9 +130,9 @@ async function send(method, path, { query, body, headers, signal }) {
   for (const [name, value] of Object.entries(query ?? {})) {
     for (const one of [value].flat()) if (one !== undefined && one !== null && one !== "") url.searchParams.append(name, one);
   }
-  const bearer = await token();
   let response;
   try {
+    const bearer = await token();
     response = await fetch(url, {
       method,
       signal,

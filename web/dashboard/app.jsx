@@ -3,7 +3,7 @@
 import { useEffect } from "preact/hooks";
 import { Link, Redirect, Route, Router, Switch, useLocation } from "wouter-preact";
 
-import { signOut, user } from "./account.js";
+import { user } from "./account.js";
 import { KeyList } from "./key_list.jsx";
 import { useKeys } from "./keys.js";
 import { t } from "./language.js";
@@ -11,9 +11,9 @@ import { connection } from "./live.js";
 import { Icon } from "./parts/icon.jsx";
 import { lazy } from "./parts/lazy.jsx";
 import { Loading } from "./parts/states.jsx";
-import { Toasts } from "./parts/toasts.jsx";
+import { complain, Toasts } from "./parts/toasts.jsx";
 import { go, to, usePlace } from "./place.js";
-import { SignIn } from "./sign_in.jsx";
+import { SignIn, SignOut } from "./sign_in.jsx";
 import { leave, loadWorkspaces, manages, open, workspace, workspaces } from "./workspace.js";
 import { Welcome } from "./welcome.jsx";
 
@@ -94,20 +94,28 @@ function Tab({ name }) {
 }
 
 function Account() {
-  const { email } = user.value;
+  async function change({ target }) {
+    try {
+      await open(target.value);
+    } catch (failure) {
+      target.value = workspace.value.id;
+      complain(failure);
+    }
+  }
+
   return (
     <div class="account">
       {workspaces.value.length > 1 ? (
         <label>
           <span class="hidden">{t("nav.workspace")}</span>
-          <select value={workspace.value.id} onChange={({ target }) => open(target.value)}>
+          <select value={workspace.value.id} onChange={change}>
             {workspaces.value.map(({ id, name }) => <option key={id} value={id}>{name}</option>)}
           </select>
         </label>
       ) : (
         <span class="name">{workspace.value.name}</span>
       )}
-      <button type="button" class="plain" onClick={signOut} title={email}>{t("nav.sign_out")}</button>
+      <SignOut />
     </div>
   );
 }

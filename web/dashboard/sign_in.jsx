@@ -1,9 +1,10 @@
-// Signing in with email and password.
+// Signing in with email and password, and signing out.
 
 import { useState } from "preact/hooks";
 
-import { signIn } from "./account.js";
+import { signIn, signOut, user } from "./account.js";
 import { t } from "./language.js";
+import { say } from "./parts/toasts.jsx";
 
 const REASONS = { refused: "sign_in.refused", offline: "state.unreachable" };
 
@@ -36,4 +37,9 @@ export function SignIn() {
       </form>
     </main>
   );
+}
+
+export function SignOut() {
+  const leave = async () => (await signOut()) || say(t("nav.still_signed_in"), { isFailure: true });
+  return <button type="button" class="plain" onClick={leave} title={user.value.email}>{t("nav.sign_out")}</button>;
 }

@@ -2,11 +2,12 @@
 
 import { useState } from "preact/hooks";
 
-import { signOut, user } from "./account.js";
+import { user } from "./account.js";
 import { call, get } from "./api.js";
 import { useData } from "./data.js";
 import { t } from "./language.js";
 import { Failed, Loading } from "./parts/states.jsx";
+import { SignOut } from "./sign_in.jsx";
 import { loadWorkspaces } from "./workspace.js";
 
 export function Welcome({ isUnreachable = false }) {
@@ -39,7 +40,7 @@ export function Welcome({ isUnreachable = false }) {
           </p>
         ))}
         {problem && <Failed failure={problem} />}
-        <button type="button" class="plain" onClick={signOut}>{t("nav.sign_out")}</button>
+        <SignOut />
       </div>
     </main>
   );

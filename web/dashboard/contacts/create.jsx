@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { call } from "../api.js";
+import { readDraft, useFormDraft } from "../drafts.jsx";
 import { t } from "../language.js";
 import { Dialog } from "../parts/dialog.jsx";
 import { Failed } from "../parts/states.jsx";
@@ -54,7 +55,9 @@ export function Edit({ contact, onClose, onDone }) {
 
 function Form({ title, contact, run, onClose }) {
   const isNew = !contact.id;
-  const [kind, setKind] = useState(contact.kind ?? "person");
+  const name = `${workspace.value.id}:contact:${contact.id ?? "new"}`;
+  const [kind, setKind] = useState(() => contact.kind ?? readDraft(name).kind ?? "person");
+  const { clear, notice, ...draft } = useFormDraft(name);
   const [failure, setFailure] = useState(null);
   const [isBusy, setBusy] = useState(false);
   const names = kind === "group" ? ["title"] : ["first_name", "last_name"];
@@ -63,10 +66,11 @@ function Form({ title, contact, run, onClose }) {
   async function submit(event) {
     event.preventDefault();
     const form = Object.fromEntries(new FormData(event.target));
-    const given = Object.fromEntries([...names, "source"].map((name) => [name, form[name].trim() || undefined]));
+    const given = Object.fromEntries([...names, "source"].map((each) => [each, form[each].trim() || undefined]));
     setBusy(true);
     try {
       await run({ kind, ...given, attributes: attributesOf(form.attributes), identities: form.identities ?? "" });
+      clear();
       onClose();
     } catch (problem) {
       setFailure(problem);
@@ -76,7 +80,8 @@ function Form({ title, contact, run, onClose }) {
 
   return (
     <Dialog title={title} onClose={onClose}>
-      <form onSubmit={submit}>
+      {notice}
+      <form onSubmit={submit} {...draft}>
         {isNew && (
           <label>
             {t("contacts.kind")}
@@ -85,8 +90,8 @@ function Form({ title, contact, run, onClose }) {
             </select>
           </label>
         )}
-        {[...names, "source"].map((name) => (
-          <label key={name}>{t(`contacts.${name}`)}<input name={name} defaultValue={contact[name]} maxLength={200} dir="auto" /></label>
+        {[...names, "source"].map((each) => (
+          <label key={each}>{t(`contacts.${each}`)}<input name={each} defaultValue={contact[each]} maxLength={200} dir="auto" /></label>
         ))}
         {isNew && (
           <label>
@@ -100,7 +105,7 @@ function Form({ title, contact, run, onClose }) {
         </label>
         {failure && <Failed failure={failure} />}
         <footer>
-          <button type="button" onClick={onClose}>{t("action.cancel")}</button>
+          <button type="button" onClick={() => (clear(), onClose())}>{t("action.cancel")}</button>
           <button class="primary" disabled={isBusy}>{t("action.save")}</button>
         </footer>
       </form>

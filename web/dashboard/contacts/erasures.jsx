@@ -4,7 +4,7 @@ import { usePages } from "../data.js";
 import { t } from "../language.js";
 import { Empty, Failed, Loading } from "../parts/states.jsx";
 import { Time } from "../parts/time.jsx";
-import { nameOf, workspace } from "../workspace.js";
+import { authorOf, workspace } from "../workspace.js";
 import { Back } from "./contact.jsx";
 import { Receipt } from "./erase.jsx";
 
@@ -20,7 +20,7 @@ export function Erasures() {
         {items?.map((receipt) => (
           <li key={receipt.id}>
             <details>
-              <summary><Time value={receipt.created_at} /> · {nameOf(receipt.requested_by) ?? receipt.requester_kind}</summary>
+              <summary><Time value={receipt.created_at} /> · {authorOf(receipt.requested_by) ?? t("erasures.operator")}</summary>
               <Receipt receipt={receipt} />
             </details>
           </li>

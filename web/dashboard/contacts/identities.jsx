@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { call } from "../api.js";
+import { useFormDraft } from "../drafts.jsx";
 import { has, t } from "../language.js";
 import { Confirm } from "../parts/dialog.jsx";
 import { Icon } from "../parts/icon.jsx";
@@ -14,6 +15,7 @@ const proofInWords = (by) => (has(`proof.by_${by}`) ? t(`proof.by_${by}`) : by);
 
 export function Identities({ contact, reload }) {
   const [removed, setRemoved] = useState(null);
+  const { clear, notice, ...draft } = useFormDraft(`${contact.id}:identity`);
 
   async function change(body) {
     try {
@@ -30,7 +32,9 @@ export function Identities({ contact, reload }) {
     event.preventDefault();
     const form = event.target;
     const { kind, value } = Object.fromEntries(new FormData(form));
-    if (value.trim() && (await change({ add_identities: [`${kind}:${value.trim()}`] }))) form.reset();
+    if (!value.trim() || !(await change({ add_identities: [`${kind}:${value.trim()}`] }))) return;
+    form.reset();
+    clear();
   }
 
   const nameOf = ({ kind, value, key }) => `${nameOfPlatform(kind)} ${value ?? key}`;
@@ -54,7 +58,8 @@ export function Identities({ contact, reload }) {
           </li>
         ))}
       </ul>
-      <form class="inline" onSubmit={add}>
+      {notice}
+      <form class="inline" onSubmit={add} {...draft}>
         <select name="kind" aria-label={t("identities.platform")}>
           {PLATFORMS.map((kind) => <option key={kind} value={kind}>{nameOfPlatform(kind)}</option>)}
         </select>

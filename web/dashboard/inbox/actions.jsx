@@ -6,10 +6,10 @@ import { user } from "../account.js";
 import { call } from "../api.js";
 import { t } from "../language.js";
 import { Confirm } from "../parts/dialog.jsx";
+import { Tags } from "../parts/tags.jsx";
 import { complain } from "../parts/toasts.jsx";
 import { manages, members } from "../workspace.js";
 import { Device } from "./device.jsx";
-import { Tags } from "./tags.jsx";
 
 const LIVE = ["active", "paused"];
 
@@ -37,10 +37,6 @@ export function Actions({ session, change, act }) {
     return change({ assigned_user_id: user_id ?? undefined }, request);
   };
 
-  const tagPath = (tag) => `/chat-sessions/${id}/tags/${encodeURIComponent(tag)}`;
-  const add = (tag) => change({ tags: [...new Set([...tags, tag])].sort() }, () => call("PUT", tagPath(tag)));
-  const remove = (tag) => change({ tags: tags.filter((each) => each !== tag) }, () => call("DELETE", tagPath(tag)));
-
   return (
     <div class="actions">
       {isLive && !taken_over && <button type="button" disabled={isBusy} onClick={() => run("takeover")}>{t("inbox.take_over")}</button>}
@@ -56,7 +52,7 @@ export function Actions({ session, change, act }) {
       )}
       {isLive && <button type="button" disabled={isBusy} onClick={() => setDialog("complete")}>{t("inbox.complete")}</button>}
       <button type="button" class="plain" onClick={() => setDialog("device")}>{t("inbox.device")}</button>
-      <Tags label={t("inbox.session_tags")} tags={tags} add={add} remove={remove} />
+      <Tags label={t("inbox.session_tags")} path={`/chat-sessions/${id}`} tags={tags} />
       {dialog === "complete" && (
         <Confirm title={t("inbox.complete_title")} action={t("inbox.complete")} isDangerous={false} onClose={() => setDialog(null)}
                  run={() => run("complete", "PATCH", {})}>

@@ -23,9 +23,9 @@ export function Composer({ session, act, send, tellTyping }) {
   const field = useRef();
   const isMine = taken_over && taken_over_by === user.value.id;
 
-  if (!LIVE.includes(status)) return <p class="composer closed">{t("inbox.has_ended")}</p>;
+  if (!LIVE.includes(status)) return <Closed text={text}>{t("inbox.has_ended")}</Closed>;
   if (taken_over && taken_over_by && !isMine) {
-    return <p class="composer closed">{t("inbox.other_answers", { member: nameOf(taken_over_by) ?? t("inbox.team") })}</p>;
+    return <Closed text={text}>{t("inbox.other_answers", { member: nameOf(taken_over_by) ?? t("inbox.team") })}</Closed>;
   }
 
   function type(typed) {
@@ -106,5 +106,15 @@ export function Composer({ session, act, send, tellTyping }) {
       </form>
       {isChoosing && <Templates onChoose={insert} onClose={() => setChoosing(false)} />}
     </>
+  );
+}
+
+// Why no answer can be written; one that was being written is still there to be copied.
+function Closed({ text, children }) {
+  return (
+    <div class="composer closed">
+      <p>{children}</p>
+      {text.trim() && <p class="unsent" dir="auto"><strong>{t("inbox.unsent")}</strong> {text}</p>}
+    </div>
   );
 }

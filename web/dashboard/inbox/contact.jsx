@@ -1,17 +1,16 @@
 // The contact of the open session: who they are, and what is known of them.
 
-import { call, get } from "../api.js";
+import { get } from "../api.js";
 import { useData } from "../data.js";
 import { t } from "../language.js";
 import { Icon } from "../parts/icon.jsx";
 import { Empty } from "../parts/states.jsx";
+import { Tags } from "../parts/tags.jsx";
 import { Time } from "../parts/time.jsx";
-import { complain } from "../parts/toasts.jsx";
 import { Earlier, Journey, Memories } from "./history.jsx";
 import { Identify } from "./identify.jsx";
 import { identityKind, personName } from "./names.js";
 import { Part, waiting } from "./part.jsx";
-import { Tags } from "./tags.jsx";
 import { Trip } from "./trip.jsx";
 
 export function Contact({ session, filters, isOpen, onClose }) {
@@ -35,19 +34,6 @@ function Person({ id }) {
   const found = useData((signal) => get(`/contacts/${id}`, {}, signal), [id]);
   const { data: contact, setData } = found;
 
-  // Change the tags at once, and undo it with an explanation if the server refuses.
-  async function retag(method, tag, tags) {
-    const before = contact.tags;
-    const show = (shown) => setData((each) => ({ ...each, tags: shown }));
-    show(tags);
-    try {
-      show((await call(method, `/contacts/${id}/tags/${encodeURIComponent(tag)}`)).tags);
-    } catch (problem) {
-      show(before);
-      complain(problem);
-    }
-  }
-
   if (!contact) return waiting(found);
   const { name, email, kind, created_at, identities, tags, participants = [], groups = [], merged = [] } = contact;
   const people = participants.filter(({ left_at }) => !left_at).map((each) => [each.first_name, each.last_name].filter(Boolean).join(" "));
@@ -59,8 +45,7 @@ function Person({ id }) {
         <p class="meta">{t("inbox.since")} <Time value={created_at} /></p>
         {[...people, ...within].filter(Boolean).length > 0 && <p class="meta">{[...people, ...within].filter(Boolean).join(", ")}</p>}
         {merged.length > 0 && <p class="meta">{t("inbox.merged", { count: merged.length })}</p>}
-        <Tags label={t("inbox.contact_tags")} tags={tags} add={(tag) => retag("PUT", tag, [...new Set([...tags, tag])].sort())}
-              remove={(tag) => retag("DELETE", tag, tags.filter((each) => each !== tag))} />
+        <Tags label={t("inbox.contact_tags")} path={`/contacts/${id}`} tags={tags} />
       </div>
       <Part title={t("inbox.identities")}>
         {identities.length === 0 && <Empty>{t("inbox.none")}</Empty>}

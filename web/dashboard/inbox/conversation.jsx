@@ -28,7 +28,10 @@ export function Conversation({ id, filters }) {
   // What was opened has the focus, so that a screen reader reads on from there.
   useEffect(() => heading.current?.focus(), [isThere]);
   const tellTyping = usePresence(session?.conversation_id);
-  useReading(session?.conversation_id, conversation.messages.at(-1)?.id);
+  const last = conversation.messages.at(-1);
+  // What is in the archive only cannot be marked as read.
+  const isKept = !session?.archive?.messages_dropped || last?.session_id !== id;
+  useReading(session?.conversation_id, isKept && last?.id);
 
   // Change the session at once, and undo it with an explanation if the server refuses.
   async function change(changes, request) {

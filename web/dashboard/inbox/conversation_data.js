@@ -2,6 +2,7 @@
 
 import { useCallback, useEffect, useReducer, useRef } from "preact/hooks";
 
+import { user } from "../account.js";
 import { call, follow, get } from "../api.js";
 import { listen } from "../live.js";
 import { apply, EMPTY } from "./conversation_state.js";
@@ -54,7 +55,9 @@ export function useConversation(id) {
   useEffect(() => {
     if (!conversation) return undefined;
     const ending = new AbortController();
-    const after = latest.current.messages.at(-1)?.id;
+    // No stream knows a message that is in the archive only.
+    const { messages, session } = latest.current;
+    const after = session.archive?.messages_dropped ? "latest" : messages.at(-1)?.id;
     followConversation(conversation, after, ending.signal, change);
     // The session's state, its members and tags are those of the route, read again when something has changed.
     let timer;
@@ -106,12 +109,13 @@ export function useConversation(id) {
   const send = useCallback(
     async (text) => {
       const thread = latest.current.session.conversation_id;
+      const user_id = user.value.id;
       const client_message_id = beginSending(thread, text, latest.current.messages.at(-1)?.id);
-      change({ kind: "sending", message: { id: client_message_id, role: "member", text, created_at: new Date().toISOString() } });
+      change({ kind: "sending", message: { id: client_message_id, role: "member", user_id, text, created_at: new Date().toISOString() } });
       try {
         const sent = await call("POST", `/chat-sessions/${id}/messages`, { body: { text, client_message_id } });
         endSending(thread, client_message_id);
-        change({ kind: "sent", id: client_message_id, message: { ...sent, id: sent.message_id, partial: false } });
+        change({ kind: "sent", id: client_message_id, message: { ...sent, id: sent.message_id, user_id, partial: false } });
       } catch (failure) {
         // The response was lost, but the message has come back in the stream.
         if (!latest.current.sending.some(({ id: each }) => each === client_message_id)) return endSending(thread, client_message_id);

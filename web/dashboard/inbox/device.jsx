@@ -13,6 +13,7 @@ import { manages, members, workspace } from "../workspace.js";
 export function Device({ session, onClose }) {
   const [problem, setProblem] = useState(null);
   const [code, setCode] = useState(null);
+  const [isBusy, setBusy] = useState(false);
   const isHeard = session.channel === "omi" && manages.value;
   const { data, failure, setData } = useData(async (signal) => {
     if (!isHeard) return null;
@@ -22,11 +23,13 @@ export function Device({ session, onClose }) {
 
   async function attempt(run) {
     setProblem(null);
+    setBusy(true);
     try {
       await run();
     } catch (refusal) {
       setProblem(refusal);
     }
+    setBusy(false);
   }
 
   const claim = (event) => {
@@ -42,6 +45,8 @@ export function Device({ session, onClose }) {
     attempt(async () => {
       const changed = await call("PATCH", `/device-sessions/${data.id}`, { body: { user_id: user_id || null } });
       setData(() => changed);
+      // A user ends the device's claim code.
+      setCode(null);
     });
   const renew = () => attempt(async () => setCode((await call("POST", `/device-sessions/${data.id}/claim-code`)).claim_code));
 
@@ -51,19 +56,19 @@ export function Device({ session, onClose }) {
         <>
           <label>
             {t("inbox.device_user")}
-            <select value={data.user_id ?? ""} onChange={({ target }) => attach(target.value)}>
+            <select value={data.user_id ?? ""} disabled={isBusy} onChange={({ target }) => attach(target.value)}>
               <option value="">{t("inbox.no_member")}</option>
               {members.value.map(({ user_id, email }) => <option key={user_id} value={user_id}>{email}</option>)}
             </select>
           </label>
           <p>
-            {code ? <>{t("inbox.device_code")} <code>{code}</code></> : <button type="button" onClick={renew}>{t("inbox.device_new_code")}</button>}
+            {code ? <>{t("inbox.device_code")} <code>{code}</code></> : <button type="button" disabled={isBusy} onClick={renew}>{t("inbox.device_new_code")}</button>}
           </p>
         </>
       )}
       <form class="line" onSubmit={claim}>
         <label>{t("inbox.device_claim")}<input name="claim_code" required maxLength={100} autocomplete="off" /></label>
-        <button class="primary">{t("inbox.device_link")}</button>
+        <button class="primary" disabled={isBusy}>{t("inbox.device_link")}</button>
       </form>
       {(problem ?? failure) && <Failed failure={problem ?? failure} />}
     </Dialog>

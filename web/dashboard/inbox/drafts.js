@@ -3,26 +3,9 @@
 // Kept is {text, sent?: {id, text, after}}: the field's text, and a message whose receipt is not confirmed, with the last message
 // before it. Such a message is sent again with its id, so that the server stores it once.
 
-import { user } from "../account.js";
+import { readDraft as read, writeDraft } from "../drafts.jsx";
 
-const name = (conversation) => `switchboard:draft:${user.value?.id}:${conversation}`;
-
-function read(conversation) {
-  try {
-    return JSON.parse(localStorage.getItem(name(conversation))) ?? {};
-  } catch {
-    return {};
-  }
-}
-
-function write(conversation, draft) {
-  try {
-    if (draft.text || draft.sent) localStorage.setItem(name(conversation), JSON.stringify(draft));
-    else localStorage.removeItem(name(conversation));
-  } catch {
-    // No storage, or it is full: the text is in the field.
-  }
-}
+const write = (conversation, { text, sent }) => writeDraft(conversation, { text: text || undefined, sent });
 
 // The text to begin with: also that of a message whose receipt was never confirmed.
 export function draftOf(conversation) {

@@ -9,7 +9,8 @@ import { has, t } from "../language.js";
 import { Failed } from "../parts/states.jsx";
 import { Time } from "../parts/time.jsx";
 import { to } from "../place.js";
-import { nameOf, workspace } from "../workspace.js";
+import { actorOf } from "../sessions/timeline.jsx";
+import { workspace } from "../workspace.js";
 import { Part, waiting } from "./part.jsx";
 import { channelName } from "./names.js";
 import { money } from "./trip.jsx";
@@ -68,8 +69,8 @@ export function Journey({ id, state }) {
 }
 
 function detailOf(event) {
-  const { identity, to_step, operator, title, actor_id } = event;
-  return [identity, to_step, operator, title, money(event), actor_id && nameOf(actor_id)].filter(Boolean).join(" · ");
+  const { identity, to_step, operator, title } = event;
+  return [identity, to_step, operator, title, money(event), actorOf(event)].filter(Boolean).join(" · ");
 }
 
 export function Earlier({ id, session, filters }) {

@@ -7,6 +7,7 @@ import { day, t, time } from "../language.js";
 import { Markdown } from "../parts/markdown.jsx";
 import { Empty, explain } from "../parts/states.jsx";
 import { complain } from "../parts/toasts.jsx";
+import { authorOf } from "../workspace.js";
 import { failureName, personName } from "./names.js";
 
 const NEAR = 120;
@@ -60,10 +61,10 @@ export function Messages({ conversation }) {
   );
 }
 
-function authorOf({ role, speaker }, session) {
+function sender({ role, speaker, user_id }, session) {
   if (speaker) return speaker;
   if (role === "persona") return session.persona?.name ?? t("inbox.persona");
-  return role === "member" ? t("inbox.team") : personName(session);
+  return role === "member" ? (authorOf(user_id) ?? t("inbox.team")) : personName(session);
 }
 
 function Message({ message, session }) {
@@ -71,7 +72,7 @@ function Message({ message, session }) {
   return (
     <article class={`message ${role}${isSending ? " sending" : ""}`}>
       <header>
-        <strong>{authorOf(message, session)}</strong> <time dateTime={created_at}>{time(created_at)}</time>
+        <strong>{sender(message, session)}</strong> <time dateTime={created_at}>{time(created_at)}</time>
       </header>
       <Markdown text={text} />
       {attachments.map(({ name, kind, media_type }, place) => <p key={place} class="meta">{name ?? kind} {media_type}</p>)}
@@ -113,7 +114,7 @@ function Draft({ turn, text, session }) {
   return (
     <article class="message persona draft" aria-live="off" aria-busy="true">
       <header>
-        <strong>{authorOf({ role: "persona" }, session)}</strong> <span>{t("inbox.answering")}</span>
+        <strong>{sender({ role: "persona" }, session)}</strong> <span>{t("inbox.answering")}</span>
         <button type="button" disabled={isStopping} onClick={stop}>{t("inbox.stop")}</button>
       </header>
       {text && <Markdown text={text} isGrowing />}

@@ -9,11 +9,20 @@ export function Dialog({ title, onClose, children, class: kind = "" }) {
   const element = useRef();
   const id = useId();
   useEffect(() => {
-    element.current.showModal();
+    const dialog = element.current;
+    dialog.showModal();
+    // However it goes, the focus returns to what opened it.
+    return () => {
+      dialog.onclose = null;
+      dialog.close();
+    };
   }, []);
+  useEffect(() => {
+    element.current.onclose = onClose;
+  });
   const onClick = ({ target }) => target === element.current && onClose();
   return (
-    <dialog ref={element} class={kind} aria-labelledby={id} onClose={onClose} onClick={onClick}>
+    <dialog ref={element} class={kind} aria-labelledby={id} onClick={onClick}>
       <div class="content">
         <header>
           <h2 id={id}>{title}</h2>

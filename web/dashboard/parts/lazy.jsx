@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 
+import { Failure } from "../api.js";
 import { Failed, Loading } from "./states.jsx";
 
 // `preload` loads it earlier.
@@ -15,7 +16,7 @@ export function lazy(load) {
     const attempt = () =>
       preload().then(
         (view) => setState({ view }),
-        (failure) => setState({ failure }),
+        () => setState({ failure: new Failure(0) }),
       );
     // It may have come between this and the effect.
     const isThere = Boolean(View);

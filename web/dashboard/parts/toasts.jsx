@@ -12,15 +12,16 @@ const toasts = signal([]);
 const remove = (toast) => (toasts.value = toasts.value.filter((each) => each !== toast));
 
 // Say what was done. `undo`: a button for that.
-export function say(text, { undo } = {}) {
-  const toast = { text, undo };
+export function say(text, { undo, isFailure } = {}) {
+  const toast = { text, undo, isFailure };
   toasts.value = [...toasts.value, toast];
   setTimeout(() => remove(toast), SECONDS * 1_000);
 }
 
-// Say what failed, until it is closed.
+// Say what failed, until it is closed; the same again is said once.
 export function complain(failure) {
-  toasts.value = [...toasts.value, { text: explain(failure), isFailure: true }];
+  const text = explain(failure);
+  toasts.value = [...toasts.value.filter((each) => each.text !== text), { text, isFailure: true }];
 }
 
 export function Toasts() {

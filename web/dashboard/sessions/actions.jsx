@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 
 import { call } from "../api.js";
+import { useFormDraft } from "../drafts.jsx";
 import { t } from "../language.js";
 import { Dialog } from "../parts/dialog.jsx";
 import { Failed } from "../parts/states.jsx";
@@ -55,12 +56,13 @@ export function Actions({ session, reload }) {
       {manages.value && <Assign session={session} reload={reload} />}
       <ZipButton path={`/chat-sessions/${id}/export`} name={`session-${id}.zip`} />
       <Link class="button" href={to(`/inbox/${session.id}`)}>{t("session.inbox")}</Link>
-      {asked && <Ask name={asked} run={(reason) => run(asked, reason)} onClose={() => setAsked(null)} />}
+      {asked && <Ask name={asked} id={id} run={(reason) => run(asked, reason)} onClose={() => setAsked(null)} />}
     </div>
   );
 }
 
-function Ask({ name, run, onClose }) {
+function Ask({ name, id, run, onClose }) {
+  const { clear, notice, ...draft } = useFormDraft(`${id}:${name}`);
   const [failure, setFailure] = useState(null);
   const [isBusy, setBusy] = useState(false);
 
@@ -69,6 +71,7 @@ function Ask({ name, run, onClose }) {
     setBusy(true);
     try {
       await run(new FormData(event.target).get("reason").trim());
+      clear();
       onClose();
     } catch (problem) {
       setFailure(problem);
@@ -78,12 +81,13 @@ function Ask({ name, run, onClose }) {
 
   return (
     <Dialog title={t(`session.${name}`)} onClose={onClose}>
-      <form onSubmit={submit}>
+      <form onSubmit={submit} {...draft}>
+        {notice}
         <p>{t(`session.${name}_means`)}</p>
         <label>{t("session.reason")}<input name="reason" maxLength={500} dir="auto" /></label>
         {failure && <Failed failure={failure} />}
         <footer>
-          <button type="button" onClick={onClose}>{t("action.cancel")}</button>
+          <button type="button" onClick={() => (clear(), onClose())}>{t("action.cancel")}</button>
           <button class={name === "complete" ? "primary" : "danger"} disabled={isBusy}>{t(`session.${name}`)}</button>
         </footer>
       </form>

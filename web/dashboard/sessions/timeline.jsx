@@ -2,7 +2,7 @@
 
 import { has, t } from "../language.js";
 import { Time } from "../parts/time.jsx";
-import { nameOf } from "../workspace.js";
+import { authorOf, nameOf } from "../workspace.js";
 import { failureInWords } from "./facts.jsx";
 
 export function Timeline({ entries }) {
@@ -18,10 +18,16 @@ export function Timeline({ entries }) {
   );
 }
 
+// What contacts and users do not do.
+const BY_MEMBERS = ["session.taken_over", "session.assigned", "session.tagged"];
+
+// Who did it, if it was a member or an API key.
+export const actorOf = ({ event, actor_id }) => (BY_MEMBERS.includes(event) ? authorOf : nameOf)(actor_id);
+
 // An entry with what it names beside the event.
 export function Entry({ entry, more, children }) {
   const { at, event, actor_id, code, error_code = code } = entry;
-  const said = [...more, nameOf(actor_id), error_code === "late" ? t("event.late") : error_code && failureInWords(error_code)];
+  const said = [...more, actorOf({ event, actor_id }), error_code === "late" ? t("event.late") : error_code && failureInWords(error_code)];
   return (
     <li>
       <div class="line"><span>{eventInWords(event)}</span><Time value={at} /></div>

@@ -10,6 +10,7 @@ import { nameOfContact } from "../parts/names.js";
 import { Empty, Failed, Loading } from "../parts/states.jsx";
 import { Time } from "../parts/time.jsx";
 import { complain } from "../parts/toasts.jsx";
+import { authorOf } from "../workspace.js";
 
 export function Transcript({ session, setData }) {
   return (
@@ -57,12 +58,14 @@ function Archived({ session }) {
 
 function Messages({ messages, session }) {
   if (messages.length === 0) return <Empty>{t("session.silent")}</Empty>;
-  const names = { contact: nameOfContact(session.contact), persona: session.persona?.name, member: t("session.answered_by") };
+  const names = { contact: nameOfContact(session.contact), persona: session.persona?.name };
+  const sender = ({ role, speaker, user_id }) =>
+    speaker ?? (role === "member" ? (authorOf(user_id) ?? t("session.answered_by")) : (names[role] ?? role));
   return (
     <ol class="messages">
-      {messages.map(({ id, role, text, speaker, partial, created_at, proof, deliveries, attachments = [] }) => (
+      {messages.map(({ id, role, text, user_id, speaker, partial, created_at, proof, deliveries, attachments = [] }) => (
         <li key={id} class={role}>
-          <p class="note"><span dir="auto">{speaker ?? names[role] ?? role}</span> <Time value={created_at} /></p>
+          <p class="note"><span dir="auto">{sender({ role, speaker, user_id })}</span> <Time value={created_at} /></p>
           <div class="bubble"><Markdown text={text} /></div>
           {attachments.map(({ name, kind }, place) => <p key={place} class="note" dir="auto">{name ?? kind}</p>)}
           <p class="note">

@@ -1,17 +1,27 @@
 // A form of fields that are described: what is asked, and what the server says of each.
 
-import { useId, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 
 import { Failure } from "../api.js";
+import { readDraft, Restored, writeDraft } from "../drafts.jsx";
 import { has, t } from "../language.js";
 import { explain } from "../parts/states.jsx";
+import { workspace } from "../workspace.js";
 import { bodyOf, shown } from "./values.js";
 
 // `fields`: [{name, type, label?, hint?, options?, required?, initial?, empty?, when?, rows?}]; types: text (the default), password,
-// number, date, checkbox, select ([[value, words]]), lines, many (checkboxes), picture, text area ("area") and json. `when(values)`: whether it is
-// asked. A bare form has no button. `submit(body)` may throw Failure. `onInput(values)` is told of what is typed.
-export function Form({ fields, object, submit, action = t("action.save"), isReadOnly = false, isBare = false, onInput, label }) {
-  const [values, setValues] = useState(() => Object.fromEntries(fields.map((field) => [field.name, shown(field, object)])));
+// number, date, checkbox, select ([[value, words]]), lines, many (checkboxes), picture, text area ("area") and json. `when(values)`:
+// whether it is asked. A bare form has no button. `submit(body)` may throw Failure. `onInput(values)` is told of what is typed. A form
+// that makes one object after the other `isRepeated`: it is empty again when it was sent. What is typed is kept as a draft, but no
+// password.
+export function Form({ fields, object, submit, action = t("action.save"), isReadOnly = false, isBare = false, isRepeated, onInput, label }) {
+  const original = Object.fromEntries(fields.map((field) => [field.name, shown(field, object)]));
+  const draft = useDraft(fields, original, isReadOnly || isBare);
+  const [values, setValues] = useState(() => ({ ...original, ...draft.restored }));
+  const [isRestored, setRestored] = useState(() => Object.keys(draft.restored).length > 0);
+  useEffect(() => {
+    if (isRestored) onInput?.(values);
+  }, []);
   const [failure, setFailure] = useState(null);
   const [isBusy, setBusy] = useState(false);
   const asked = fields.filter(({ when }) => !when || when(values));
@@ -20,7 +30,19 @@ export function Form({ fields, object, submit, action = t("action.save"), isRead
   function set(name, value) {
     const next = { ...values, [name]: value };
     setValues(next);
+    draft.keep(next);
     onInput?.(next);
+  }
+
+  function clear() {
+    draft.keep(original);
+    setRestored(false);
+  }
+
+  function discard() {
+    clear();
+    setValues(original);
+    onInput?.(original);
   }
 
   async function send(event) {
@@ -29,6 +51,8 @@ export function Form({ fields, object, submit, action = t("action.save"), isRead
     setFailure(null);
     try {
       await submit(bodyOf(asked, values, object));
+      clear();
+      if (isRepeated) setValues(original);
     } catch (problem) {
       setFailure(problem);
     }
@@ -37,6 +61,7 @@ export function Form({ fields, object, submit, action = t("action.save"), isRead
 
   return (
     <form class="form" onSubmit={send} aria-label={label} noValidate>
+      {isRestored && <Restored discard={discard} />}
       <fieldset disabled={isReadOnly || isBusy}>
         {asked.map((field) => (
           <Field
@@ -61,6 +86,20 @@ export function Form({ fields, object, submit, action = t("action.save"), isRead
     </form>
   );
 }
+
+// The draft of the form at this address that begins with this field: {restored, keep(values)}; of its values, those that differ
+// from the original ones.
+function useDraft(fields, original, isOff) {
+  const name = useRef(`${workspace.value.id}:${location.hash}:${fields[0]?.name}`).current;
+  const differing = (values) => {
+    const kept = fields.filter(({ type, name: each }) => type !== "password" && each in values && !isSame(values[each], original[each]));
+    return Object.fromEntries(kept.map(({ name: each }) => [each, values[each]]));
+  };
+  const [restored] = useState(() => (isOff ? {} : differing(readDraft(name))));
+  return { restored, keep: (values) => isOff || writeDraft(name, differing(values)) };
+}
+
+const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 // What the server says of each field, and `rest`, what it says of none that is shown.
 function messagesOf(failure, fields) {

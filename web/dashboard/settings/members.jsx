@@ -92,12 +92,10 @@ export function Members() {
 function Invitations() {
   const path = `/workspaces/${workspace.value.id}/invitations`;
   const pages = usePages(path, { limit: 100 });
-  const [round, setRound] = useState(0);
 
   async function invite(body) {
     await call("POST", path, { body });
     say(t("settings.invited"));
-    setRound(round + 1);
     pages.reload();
   }
 
@@ -119,7 +117,7 @@ function Invitations() {
     <section class="part" aria-label={t("settings.invitations")}>
       <h3>{t("settings.invitations")}</h3>
       <p class="note">{t("settings.about.invitations")}</p>
-      <Form key={round} fields={fields} submit={invite} action={t("settings.invite")} label={t("settings.invite")} />
+      <Form isRepeated fields={fields} submit={invite} action={t("settings.invite")} label={t("settings.invite")} />
       <Listed
         pages={pages}
         label={t("settings.invitations")}

@@ -77,13 +77,9 @@ export function Generated({ path, label, isSet, changed, mayRemove = true }) {
 
 // A secret that a member has from elsewhere. `told(answer)`: what the server says to it.
 export function Given({ path, label, isSet, changed, mayRemove = false, told }) {
-  const [round, setRound] = useState(0);
-
   async function submit({ secret }) {
     const answer = await call("PUT", path, { body: { secret: secret ?? "" } });
     say(t("settings.saved"));
-    // Nothing of it stays in the page.
-    setRound(round + 1);
     told?.(answer);
     changed?.();
   }
@@ -102,7 +98,7 @@ export function Given({ path, label, isSet, changed, mayRemove = false, told }) 
       <h3>{label}</h3>
       <p class="note">{t(isSet ? "settings.secret.set" : "settings.secret.unset")}</p>
       <Form
-        key={round}
+        isRepeated
         fields={[{ name: "secret", type: "password", label, required: true }]}
         submit={submit}
         action={t("settings.secret.store")}

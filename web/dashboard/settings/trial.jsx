@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { ask, Failure } from "../api.js";
+import { useFormDraft } from "../drafts.jsx";
 import { has, span, t } from "../language.js";
 import { Markdown } from "../parts/markdown.jsx";
 import { explain } from "../parts/states.jsx";
@@ -10,6 +11,7 @@ import { explain } from "../parts/states.jsx";
 export function Trial({ persona, changed }) {
   const [said, setSaid] = useState(null);
   const round = useRef();
+  const { clear, notice, ...draft } = useFormDraft(`trial:${persona.id}`);
   useEffect(() => () => round.current?.abort(), []);
 
   async function send(event) {
@@ -31,6 +33,7 @@ export function Trial({ persona, changed }) {
         } else if (kind === "error") throw new Failure(500, { ...data, code: data.code, title: data.message ?? data.code });
       }
       setSaid({ text, first, took: performance.now() - began });
+      clear();
     } catch (failure) {
       if (signal.aborted) return;
       setSaid({ text, first, failure });
@@ -42,7 +45,8 @@ export function Trial({ persona, changed }) {
     <section class="part" aria-label={t("settings.trial")}>
       <h3>{t("settings.trial")}</h3>
       <p class="note">{t("settings.trial.about")}</p>
-      <form class="line" onSubmit={send}>
+      {notice}
+      <form class="line" onSubmit={send} {...draft}>
         <input name="message" aria-label={t("settings.trial.message")} placeholder={t("settings.trial.message")} dir="auto" />
         <button disabled={said?.isGrowing}>{t("settings.trial.send")}</button>
       </form>

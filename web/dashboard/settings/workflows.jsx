@@ -1,7 +1,5 @@
 // Workflows, each drawn as a graph of its steps, and the transitions of the workspace's own.
 
-import { useState } from "preact/hooks";
-
 import { call } from "../api.js";
 import { usePages } from "../data.js";
 import { t } from "../language.js";
@@ -15,13 +13,11 @@ import { Title } from "./section.jsx";
 export function Workflows() {
   const path = `/workspaces/${workspace.value.id}/workflow-transitions`;
   const pages = usePages(path, { limit: 200 });
-  const [round, setRound] = useState(0);
   const names = [...new Set((pages.items ?? []).map(({ workflow }) => workflow))];
 
   async function add(body) {
     await call("POST", path, { body });
     say(t("settings.saved"));
-    setRound(round + 1);
     pages.reload();
   }
 
@@ -53,7 +49,7 @@ export function Workflows() {
         <section class="part" aria-label={t("settings.transition.add")}>
           <h3>{t("settings.transition.add")}</h3>
           <Form
-            key={round}
+            isRepeated
             fields={[
               { name: "workflow", required: true, empty: "" },
               { name: "from_step" },
@@ -77,14 +73,14 @@ function Workflow({ name, transitions, remove }) {
       <h3>
         <code>{name}</code>
       </h3>
-      <div class="graph" tabIndex={0} role="group" aria-label={t("settings.graph", { name })}>
+      <div class="graph" dir="ltr" tabIndex={0} role="group" aria-label={t("settings.graph", { name })}>
         <Graph transitions={transitions} label={words} />
       </div>
       {manages.value && own.length > 0 && (
         <ul class="transitions">
           {own.map((each) => (
             <li key={each.id}>
-              <code>
+              <code dir="ltr">
                 {each.from_step ?? t("settings.start")} → {each.to_step}
               </code>
               <button

@@ -9,6 +9,7 @@ export default {
   "nav.workspace": "مساحة العمل",
   "nav.sign_out": "تسجيل الخروج",
   "nav.skip": "الانتقال إلى المحتوى",
+  "nav.still_signed_in": "ما زلت مسجّل الدخول: تعذّر الوصول إلى الخادم. حاول مرة أخرى.",
 
   "sign_in.email": "البريد الإلكتروني",
   "sign_in.password": "كلمة المرور",
@@ -37,6 +38,9 @@ export default {
   "keys.title": "المفاتيح",
   "keys.list": "هذه القائمة",
 
+  "draft.restored": "استُعيدت تغييراتك غير المحفوظة.",
+  "draft.discard": "تجاهلها",
+
   "state.loading": "جارٍ التحميل …",
   "state.offline": "أنت غير متصل. قد يكون ما تراه قديمًا؛ سيُحدَّث عند عودة الاتصال.",
   "state.unreachable": "تعذر الوصول إلى الخادم. هل أنت متصل؟",
@@ -54,6 +58,7 @@ export default {
   "status.archived": "مؤرشفة",
 
   "contact.unnamed": "جهة اتصال بلا اسم",
+  "member.former": "عضو سابق",
   "proof.verified": "مثبت",
   "proof.asserted": "غير مثبت",
 

@@ -119,6 +119,7 @@ export default {
   "erase.left": "بقي شيء:",
   "erase.incomplete": "لم يمكن فحص كل عمليات التسليم بعد.",
   "erasures.title": "عمليات المحو",
+  "erasures.operator": "مشغّل",
   "erasures.none": "لم تُمحَ أي جهة اتصال.",
 
   "import.title": "استيراد جهات الاتصال",

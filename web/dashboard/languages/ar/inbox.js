@@ -52,8 +52,6 @@ export default {
   "inbox.complete_text": "يتوقف الرد الجاري. تبدأ رسالة جهة الاتصال التالية جلسة جديدة.",
   "inbox.session_tags": "وسوم الجلسة",
   "inbox.contact_tags": "وسوم جهة الاتصال",
-  "inbox.add_tag": "إضافة وسم",
-  "inbox.remove_tag": "إزالة الوسم {tag}",
   "inbox.device": "ربط جهاز",
   "inbox.device_user": "ما يسمعه هذا الجهاز يخص",
   "inbox.device_claim": "رمز الجهاز لربطه بك",
@@ -75,6 +73,7 @@ export default {
   "inbox.other_answers": "يرد {member} في هذه المحادثة.",
   "inbox.typing": "يكتب {members} …",
   "inbox.here": "{members} هنا أيضًا.",
+  "inbox.unsent": "لم يُرسل:",
   "inbox.has_ended": "انتهت هذه الجلسة. تبدأ رسالة جهة الاتصال التالية جلسة جديدة.",
   "inbox.not_sent": "لم يُرسل ردك. نصه محفوظ هنا.",
 

@@ -9,6 +9,7 @@ export default {
   "nav.workspace": "Arbeitsbereich",
   "nav.sign_out": "Abmelden",
   "nav.skip": "Zum Inhalt springen",
+  "nav.still_signed_in": "Sie sind noch angemeldet: Der Server war nicht erreichbar. Versuchen Sie es noch einmal.",
 
   "sign_in.email": "E-Mail",
   "sign_in.password": "Passwort",
@@ -37,6 +38,9 @@ export default {
   "keys.title": "Tasten",
   "keys.list": "Diese Liste",
 
+  "draft.restored": "Ihre nicht gespeicherten Änderungen sind wieder da.",
+  "draft.discard": "Verwerfen",
+
   "state.loading": "Wird geladen …",
   "state.offline": "Sie sind offline. Was Sie sehen, kann veraltet sein; es wird aktualisiert, sobald die Verbindung wieder da ist.",
   "state.unreachable": "Der Server ist nicht erreichbar. Sind Sie online?",
@@ -54,6 +58,7 @@ export default {
   "status.archived": "archiviert",
 
   "contact.unnamed": "Unbenannter Kontakt",
+  "member.former": "Ehemaliges Mitglied",
   "proof.verified": "nachgewiesen",
   "proof.asserted": "nicht nachgewiesen",
 

@@ -119,6 +119,7 @@ export default {
   "erase.left": "Etwas ist übrig:",
   "erase.incomplete": "Noch konnten nicht alle Zustellungen durchsucht werden.",
   "erasures.title": "Löschungen",
+  "erasures.operator": "ein Betreiber",
   "erasures.none": "Es wurde kein Kontakt gelöscht.",
 
   "import.title": "Kontakte importieren",

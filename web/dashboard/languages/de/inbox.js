@@ -52,8 +52,6 @@ export default {
   "inbox.complete_text": "Eine laufende Antwort wird gestoppt. Die nächste Nachricht des Kontakts beginnt eine neue Sitzung.",
   "inbox.session_tags": "Schlagwörter der Sitzung",
   "inbox.contact_tags": "Schlagwörter des Kontakts",
-  "inbox.add_tag": "Schlagwort",
-  "inbox.remove_tag": "Schlagwort {tag} entfernen",
   "inbox.device": "Gerät verknüpfen",
   "inbox.device_user": "Was dieses Gerät hört, gehört",
   "inbox.device_claim": "Code eines Geräts, um es mit sich zu verknüpfen",
@@ -75,6 +73,7 @@ export default {
   "inbox.other_answers": "{member} antwortet in dieser Unterhaltung.",
   "inbox.typing": "{members} schreibt …",
   "inbox.here": "{members} ist auch hier.",
+  "inbox.unsent": "Nicht gesendet:",
   "inbox.has_ended": "Diese Sitzung ist beendet. Die nächste Nachricht des Kontakts beginnt eine neue.",
   "inbox.not_sent": "Ihre Antwort wurde nicht gesendet. Der Text ist hier aufbewahrt.",
 

@@ -9,6 +9,7 @@ export default {
   "nav.workspace": "Workspace",
   "nav.sign_out": "Sign out",
   "nav.skip": "Skip to the content",
+  "nav.still_signed_in": "You are still signed in: the server could not be reached. Try again.",
 
   "sign_in.email": "Email",
   "sign_in.password": "Password",
@@ -37,6 +38,9 @@ export default {
   "keys.title": "Keys",
   "keys.list": "This list",
 
+  "draft.restored": "Your unsaved changes are back.",
+  "draft.discard": "Discard them",
+
   "state.loading": "Loading …",
   "state.offline": "You are offline. What you see may be old; it is updated when the connection is back.",
   "state.unreachable": "The server cannot be reached. Are you online?",
@@ -54,6 +58,7 @@ export default {
   "status.archived": "archived",
 
   "contact.unnamed": "Unnamed contact",
+  "member.former": "Former member",
   "proof.verified": "proven",
   "proof.asserted": "not proven",
 

@@ -119,6 +119,7 @@ export default {
   "erase.left": "Something is left:",
   "erase.incomplete": "Not all deliveries could be searched yet.",
   "erasures.title": "Erasures",
+  "erasures.operator": "an operator",
   "erasures.none": "No contact was erased.",
 
   "import.title": "Import contacts",

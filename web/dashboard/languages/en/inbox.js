@@ -52,8 +52,6 @@ export default {
   "inbox.complete_text": "An answer under way stops. The next message of the contact begins a new session.",
   "inbox.session_tags": "Tags of the session",
   "inbox.contact_tags": "Tags of the contact",
-  "inbox.add_tag": "Add a tag",
-  "inbox.remove_tag": "Remove the tag {tag}",
   "inbox.device": "Link a device",
   "inbox.device_user": "What this device hears belongs to",
   "inbox.device_claim": "Claim code of a device, to link it to yourself",
@@ -75,6 +73,7 @@ export default {
   "inbox.other_answers": "{member} answers in this conversation.",
   "inbox.typing": "{members} is typing …",
   "inbox.here": "{members} is here too.",
+  "inbox.unsent": "Not sent:",
   "inbox.has_ended": "This session has ended. The next message of the contact begins a new one.",
   "inbox.not_sent": "Your answer was not sent. Its text is kept here.",
 

@@ -9,6 +9,7 @@ export default {
   "nav.workspace": "Espacio de trabajo",
   "nav.sign_out": "Cerrar sesión",
   "nav.skip": "Ir al contenido",
+  "nav.still_signed_in": "La sesión sigue abierta: no se pudo contactar con el servidor. Inténtelo de nuevo.",
 
   "sign_in.email": "Correo electrónico",
   "sign_in.password": "Contraseña",
@@ -37,6 +38,9 @@ export default {
   "keys.title": "Teclas",
   "keys.list": "Esta lista",
 
+  "draft.restored": "Se han recuperado sus cambios sin guardar.",
+  "draft.discard": "Descartarlos",
+
   "state.loading": "Cargando …",
   "state.offline": "No hay conexión. Lo que ves puede ser antiguo; se actualizará cuando vuelva la conexión.",
   "state.unreachable": "No se puede contactar con el servidor. ¿Tienes conexión?",
@@ -54,6 +58,7 @@ export default {
   "status.archived": "archivada",
 
   "contact.unnamed": "Contacto sin nombre",
+  "member.former": "Antiguo miembro",
   "proof.verified": "demostrado",
   "proof.asserted": "no demostrado",
 

@@ -119,6 +119,7 @@ export default {
   "erase.left": "Queda algo:",
   "erase.incomplete": "Aún no se pudieron revisar todas las entregas.",
   "erasures.title": "Borrados",
+  "erasures.operator": "un operador",
   "erasures.none": "No se ha borrado ningún contacto.",
 
   "import.title": "Importar contactos",

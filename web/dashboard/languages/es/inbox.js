@@ -52,8 +52,6 @@ export default {
   "inbox.complete_text": "La respuesta en curso se detiene. El próximo mensaje del contacto inicia una sesión nueva.",
   "inbox.session_tags": "Etiquetas de la sesión",
   "inbox.contact_tags": "Etiquetas del contacto",
-  "inbox.add_tag": "Añadir etiqueta",
-  "inbox.remove_tag": "Quitar la etiqueta {tag}",
   "inbox.device": "Vincular un dispositivo",
   "inbox.device_user": "Lo que oye este dispositivo pertenece a",
   "inbox.device_claim": "Código de un dispositivo, para vincularlo a usted",
@@ -75,6 +73,7 @@ export default {
   "inbox.other_answers": "{member} responde en esta conversación.",
   "inbox.typing": "{members} está escribiendo …",
   "inbox.here": "{members} también está aquí.",
+  "inbox.unsent": "Sin enviar:",
   "inbox.has_ended": "Esta sesión ha terminado. El próximo mensaje del contacto inicia otra.",
   "inbox.not_sent": "Su respuesta no se envió. El texto se conserva aquí.",
 

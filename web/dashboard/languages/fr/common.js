@@ -9,6 +9,7 @@ export default {
   "nav.workspace": "Espace de travail",
   "nav.sign_out": "Se déconnecter",
   "nav.skip": "Aller au contenu",
+  "nav.still_signed_in": "Vous êtes toujours connecté : le serveur est injoignable. Réessayez.",
 
   "sign_in.email": "E-mail",
   "sign_in.password": "Mot de passe",
@@ -37,6 +38,9 @@ export default {
   "keys.title": "Touches",
   "keys.list": "Cette liste",
 
+  "draft.restored": "Vos modifications non enregistrées sont de retour.",
+  "draft.discard": "Les abandonner",
+
   "state.loading": "Chargement …",
   "state.offline": "Vous êtes hors ligne. Ce que vous voyez est peut-être ancien ; ce sera mis à jour au retour de la connexion.",
   "state.unreachable": "Le serveur est injoignable. Êtes-vous en ligne ?",
@@ -54,6 +58,7 @@ export default {
   "status.archived": "archivée",
 
   "contact.unnamed": "Contact sans nom",
+  "member.former": "Ancien membre",
   "proof.verified": "prouvé",
   "proof.asserted": "non prouvé",
 

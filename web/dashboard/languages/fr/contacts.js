@@ -119,6 +119,7 @@ export default {
   "erase.left": "Il reste :",
   "erase.incomplete": "Tous les envois n’ont pas encore pu être examinés.",
   "erasures.title": "Effacements",
+  "erasures.operator": "un opérateur",
   "erasures.none": "Aucun contact n’a été effacé.",
 
   "import.title": "Importer des contacts",

@@ -52,8 +52,6 @@ export default {
   "inbox.complete_text": "Une réponse en cours s’arrête. Le prochain message du contact ouvre une nouvelle session.",
   "inbox.session_tags": "Étiquettes de la session",
   "inbox.contact_tags": "Étiquettes du contact",
-  "inbox.add_tag": "Ajouter une étiquette",
-  "inbox.remove_tag": "Retirer l’étiquette {tag}",
   "inbox.device": "Associer un appareil",
   "inbox.device_user": "Ce que cet appareil entend appartient à",
   "inbox.device_claim": "Code d’un appareil, pour l’associer à vous",
@@ -75,6 +73,7 @@ export default {
   "inbox.other_answers": "{member} répond dans cette discussion.",
   "inbox.typing": "{members} écrit …",
   "inbox.here": "{members} est aussi ici.",
+  "inbox.unsent": "Non envoyé :",
   "inbox.has_ended": "Cette session est terminée. Le prochain message du contact en ouvre une nouvelle.",
   "inbox.not_sent": "Votre réponse n’a pas été envoyée. Son texte est conservé ici.",
 

@@ -9,6 +9,7 @@ export default {
   "nav.workspace": "Espaço de trabalho",
   "nav.sign_out": "Terminar sessão",
   "nav.skip": "Saltar para o conteúdo",
+  "nav.still_signed_in": "Você ainda está conectado: não foi possível contatar o servidor. Tente de novo.",
 
   "sign_in.email": "E-mail",
   "sign_in.password": "Palavra-passe",
@@ -37,6 +38,9 @@ export default {
   "keys.title": "Teclas",
   "keys.list": "Esta lista",
 
+  "draft.restored": "Suas alterações não salvas foram recuperadas.",
+  "draft.discard": "Descartar",
+
   "state.loading": "A carregar …",
   "state.offline": "Está offline. O que vê pode ser antigo; será atualizado quando a ligação voltar.",
   "state.unreachable": "Não é possível contactar o servidor. Tem ligação?",
@@ -54,6 +58,7 @@ export default {
   "status.archived": "arquivada",
 
   "contact.unnamed": "Contacto sem nome",
+  "member.former": "Antigo membro",
   "proof.verified": "comprovado",
   "proof.asserted": "não comprovado",
 

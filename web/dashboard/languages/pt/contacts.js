@@ -119,6 +119,7 @@ export default {
   "erase.left": "Restou algo:",
   "erase.incomplete": "Ainda não foi possível verificar todas as entregas.",
   "erasures.title": "Apagamentos",
+  "erasures.operator": "um operador",
   "erasures.none": "Nenhum contato foi apagado.",
 
   "import.title": "Importar contatos",

@@ -52,8 +52,6 @@ export default {
   "inbox.complete_text": "Uma resposta em andamento para. A próxima mensagem do contato inicia uma nova sessão.",
   "inbox.session_tags": "Etiquetas da sessão",
   "inbox.contact_tags": "Etiquetas do contato",
-  "inbox.add_tag": "Adicionar etiqueta",
-  "inbox.remove_tag": "Remover a etiqueta {tag}",
   "inbox.device": "Vincular um dispositivo",
   "inbox.device_user": "O que este dispositivo ouve pertence a",
   "inbox.device_claim": "Código de um dispositivo, para vinculá-lo a você",
@@ -75,6 +73,7 @@ export default {
   "inbox.other_answers": "{member} responde nesta conversa.",
   "inbox.typing": "{members} está digitando …",
   "inbox.here": "{members} também está aqui.",
+  "inbox.unsent": "Não enviado:",
   "inbox.has_ended": "Esta sessão terminou. A próxima mensagem do contato inicia outra.",
   "inbox.not_sent": "Sua resposta não foi enviada. O texto está guardado aqui.",
 

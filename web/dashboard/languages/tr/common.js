@@ -9,6 +9,7 @@ export default {
   "nav.workspace": "Çalışma alanı",
   "nav.sign_out": "Çıkış yap",
   "nav.skip": "İçeriğe geç",
+  "nav.still_signed_in": "Oturumunuz hâlâ açık: sunucuya ulaşılamadı. Yeniden deneyin.",
 
   "sign_in.email": "E-posta",
   "sign_in.password": "Parola",
@@ -37,6 +38,9 @@ export default {
   "keys.title": "Tuşlar",
   "keys.list": "Bu liste",
 
+  "draft.restored": "Kaydedilmemiş değişiklikleriniz geri geldi.",
+  "draft.discard": "Vazgeç",
+
   "state.loading": "Yükleniyor …",
   "state.offline": "Çevrimdışısınız. Gördükleriniz eski olabilir; bağlantı gelince güncellenir.",
   "state.unreachable": "Sunucuya ulaşılamıyor. Çevrimiçi misiniz?",
@@ -54,6 +58,7 @@ export default {
   "status.archived": "arşivlendi",
 
   "contact.unnamed": "Adsız kişi",
+  "member.former": "Eski üye",
   "proof.verified": "kanıtlandı",
   "proof.asserted": "kanıtlanmadı",
 

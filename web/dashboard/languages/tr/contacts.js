@@ -119,6 +119,7 @@ export default {
   "erase.left": "Kalanlar var:",
   "erase.incomplete": "Tüm teslimler henüz taranamadı.",
   "erasures.title": "Silmeler",
+  "erasures.operator": "bir işletmen",
   "erasures.none": "Silinmiş kişi yok.",
 
   "import.title": "Kişileri içe aktar",

@@ -52,8 +52,6 @@ export default {
   "inbox.complete_text": "Süren yanıt durur. Kişinin sonraki mesajı yeni bir oturum başlatır.",
   "inbox.session_tags": "Oturumun etiketleri",
   "inbox.contact_tags": "Kişinin etiketleri",
-  "inbox.add_tag": "Etiket ekle",
-  "inbox.remove_tag": "{tag} etiketini kaldır",
   "inbox.device": "Cihaz bağla",
   "inbox.device_user": "Bu cihazın duydukları şuna ait",
   "inbox.device_claim": "Kendinize bağlamak için cihazın kodu",
@@ -75,6 +73,7 @@ export default {
   "inbox.other_answers": "Bu görüşmede {member} yanıt veriyor.",
   "inbox.typing": "{members} yazıyor …",
   "inbox.here": "{members} da burada.",
+  "inbox.unsent": "Gönderilmedi:",
   "inbox.has_ended": "Bu oturum bitti. Kişinin sonraki mesajı yenisini başlatır.",
   "inbox.not_sent": "Yanıtınız gönderilmedi. Metni burada duruyor.",
 
