@@ -25,8 +25,8 @@ async def main(*jobs: str) -> None:
     """Run the jobs, one after the other."""
     peaks = []
     for job_id in jobs:
-        for job in await queue._claim(1, UUID(job_id), runs_in="archive"):
-            assert await queue._run(handlers.HANDLERS, job)
+        (job,) = await queue._claim(1, UUID(job_id), runs_in="archive")
+        assert await queue._run(handlers.HANDLERS, job)
         peaks.append(peak())
     print(f"{peaks[-1] - peaks[-2]:.1f}")
 

@@ -300,6 +300,8 @@ async def test_an_export_takes_less_memory_than_its_messages(
         await database.execute(LARGE, place.id, place.persona_id, count // sessions or 1, sessions)
         if sessions > 1:
             await drop(place, staff, stack)
+    # Not before the archive has been called, which would make the first export.
+    for place in (elsewhere, workspace):
         queued = (
             "with e as (insert into public.exports (workspace_id, contact_id)"
             " select $1, case when $2 then (select contact_id from public.sessions where workspace_id = $1"
@@ -319,4 +321,4 @@ async def test_an_export_takes_less_memory_than_its_messages(
     assert await database.fetchval(rows, workspace.id) == messages
     print(f"{grown} MB")
     # A message has 16,000 characters.
-    assert grown < 64 < messages * 16_000 / 1024**2
+    assert grown < 80 < messages * 16_000 / 1024**2
