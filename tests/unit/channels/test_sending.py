@@ -49,7 +49,8 @@ def test_a_text_is_divided_between_paragraphs_lines_and_words(text: str, parts: 
 
 ASKED = providers.ChannelMessage(
     delivery_key="1", ordering_key="1", external_id="1", chat_id="42", sender=providers.Sender(id="1"),
-    sent_at=datetime.now(UTC), reply_token="tok",
+    # A fresh one, however long the tests before take.
+    sent_at=datetime.now(UTC) + timedelta(days=1), reply_token="tok",
 )  # fmt: skip
 STALE = replace(ASKED, sent_at=datetime.now(UTC) - timedelta(minutes=15))
 NONCE = {"nonce": providers.digest(b"m:0")[:25], "enforce_nonce": True}
