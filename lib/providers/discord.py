@@ -263,7 +263,7 @@ def _message(command: _Interaction, delivery: Delivery) -> Parsed:
         is_group=command.guild_id is not None,
         text=text,
         sent_at=_time(command.id),
-        reply_token=command.token,
+        reply_token=clean(command.token) or None,
         mentions=("/",),
     )
 

@@ -171,7 +171,7 @@ class Telegram(Messenger):
         message = update.message or update.edited_message
         if message is None:
             return (unknown(delivery, _kind(document), str(update.update_id)),)
-        key = str(update.update_id)
+        key = key_of(update.update_id)
         moved = _migrated(message, key)
         return (moved or _message(message, key, edited=update.message is None),)
 
@@ -223,7 +223,7 @@ def _migrated(message: _Message, key: str) -> ChatMigrated | None:
         return None
     return ChatMigrated(
         delivery_key=key,
-        ordering_key=str(here),
+        ordering_key=key_of(here),
         old_chat_id=str(old),
         new_chat_id=str(new),
         sent_at=message.date,
@@ -241,7 +241,7 @@ def _message(message: _Message, key: str, *, edited: bool) -> Parsed:
     replied = message.reply_to_message.message_id if message.reply_to_message else None
     return ChannelMessage(
         delivery_key=key,
-        ordering_key=str(message.chat.id) if thread is None else key_of(message.chat.id, thread),
+        ordering_key=key_of(message.chat.id) if thread is None else key_of(message.chat.id, thread),
         external_id=str(message.message_id),
         chat_id=str(message.chat.id),
         thread_id=None if thread is None else str(thread),
