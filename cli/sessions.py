@@ -8,7 +8,7 @@ import click
 from cli import options, output, running
 from lib.contacts import contacts
 from lib.database.paging import Page
-from lib.sessions import models, session_lists, sessions, statistics
+from lib.sessions import models, session_details, session_lists, sessions, statistics
 from lib.workspaces import settings
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def show_session(session_id: UUID, as_json: bool, **values: Any) -> None:
     switchboard session show SESSION --json
     """
     page = running.model(models.MessagePageRequest, values)
-    shown = running.run(lambda database: session_lists.read_as_operator(database.queries, session_id, page))
+    shown = running.run(lambda database: session_details.read_as_operator(database.queries, session_id, page))
     output.one(shown, as_json=as_json)
 
 

@@ -17,7 +17,7 @@ from lib.http import app, csv_pages, request_body
 from lib.http.app import Created
 from lib.http.binding import OPTIONAL, ReadBy
 from lib.routes import Route
-from lib.sessions import bulk, models, session_lists, statistics, takeovers
+from lib.sessions import bulk, models, session_details, session_lists, statistics, takeovers
 from lib.sessions import sessions as domain
 from lib.workflow import quoting, workflow
 
@@ -77,7 +77,7 @@ async def read_statistics(user: User, query: statistics.StatisticsQuery) -> stat
 
 async def read_session(caller: Reader, session_id: UUID, page: models.MessagePageRequest) -> models.SessionDetail:
     """One session with turns, messages and timeline."""
-    return await session_lists.read(caller, session_id, page)
+    return await session_details.read(caller, session_id, page)
 
 
 async def start_session(

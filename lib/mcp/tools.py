@@ -25,7 +25,7 @@ from lib.http import request_body
 from lib.memory import memories
 from lib.memory import recall as recalling
 from lib.memory.memories import Content, Importance, Kind
-from lib.sessions import models, session_lists, sessions
+from lib.sessions import models, session_details, sessions
 
 Given = TypeVar("Given", bound=BaseModel)
 
@@ -183,7 +183,7 @@ async def read_session(call: Call, given: ReadSession) -> models.SessionDetail:
     """Read a session: its status, turns, messages and timeline."""
     _require_sessions()
     page = models.MessagePageRequest(limit=given.limit, before=given.before)
-    return await session_lists.read(call.caller, given.session_id, page)
+    return await session_details.read(call.caller, given.session_id, page)
 
 
 async def remember(call: Call, given: Remember) -> memories.RememberResult:

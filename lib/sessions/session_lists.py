@@ -1,4 +1,4 @@
-"""Lists and details of sessions: queries of the views session_details and contact_session_details.
+"""Lists of sessions: queries of the views session_details and contact_session_details.
 
 Row-level security decides which sessions a caller may read; conditions only narrow a list down. A list takes at most
 three requests: the member's role, a search in other tables, the page. (One more for an offset into a search for a
@@ -7,11 +7,10 @@ a member is read once more, as the person whose session it is.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from uuid import UUID
 
 from lib import errors
@@ -22,21 +21,12 @@ from lib.database.queries import Queries, Query
 from lib.fields import emails, external_refs
 from lib.fields.models import Record
 from lib.sessions.models import (
-    FOR_MEMBERS,
     ConversationSessionFilter,
-    MessagePageRequest,
-    MessageView,
     Session,
-    SessionDetail,
     SessionFilter,
     SessionPageRequest,
-    TimelineEntry,
-    TurnView,
 )
-from lib.workflow.quoting import ExternalRef, Quote
-
-MAX_TURNS, MAX_QUOTES, MAX_EVENTS = 200, 200, 1_000
-"""Turns, quotes and events that the details of a session show."""
+from lib.sessions.session_readers import Caller, Reader, after, first_found, newest_first, reader_of
 
 UNREAD_WINDOW = timedelta(days=30)
 """How long a message is unread at most, as private.unread_window() says."""
@@ -47,11 +37,6 @@ _CONDITIONS = (
     "last_activity_at,primary_quote_id,taken_over_at"
 )
 """Columns with conditions: PostgREST checks only selected columns of a function's result."""
-_MESSAGE = "id,turn_id,role,text,partial,created_at"
-
-Caller = callers.Contact | callers.User
-Found = TypeVar("Found")
-
 _NO_SESSIONS = Page[Session](items=())
 
 
@@ -113,10 +98,10 @@ async def find_in_conversation(
         query = query.eq("conversation_id", conversation_id)
         return query if search.status is None else query.in_("status", search.status)
 
-    async def read_as(reader: _Reader) -> Page[Session]:
+    async def read_as(reader: Reader) -> Page[Session]:
         return await _Source(reader, narrow).page(search)
 
-    found = await _first(caller, read_as, _NO_SESSIONS)
+    found = await first_found(caller, read_as, _NO_SESSIONS)
     if not found.items:
         await _require_conversation(caller, conversation_id)
     return found
@@ -128,20 +113,20 @@ async def find_live(caller: Caller, page: SessionPageRequest) -> Page[Session]:
     A member's are those of the workspaces that they are a member of, if there are any.
     """
 
-    async def read_as(reader: _Reader) -> Page[Session]:
+    async def read_as(reader: Reader) -> Page[Session]:
         return await _Source(reader, lambda query: _own(query.in_("status", _LIVE), reader)).page(page)
 
-    return await _first(caller, read_as, _NO_SESSIONS)
+    return await first_found(caller, read_as, _NO_SESSIONS)
 
 
 async def read_live(caller: Caller, conversation_id: UUID) -> Session:
     """A conversation's live session. Raises Refused (conversation_not_found, session_not_found)."""
 
-    async def read_as(reader: _Reader) -> Page[Session]:
+    async def read_as(reader: Reader) -> Page[Session]:
         live = _Source(reader, lambda query: query.eq("conversation_id", conversation_id).in_("status", _LIVE))
         return await live.page(SessionPageRequest(limit=1))
 
-    found = await _first(caller, read_as, _NO_SESSIONS)
+    found = await first_found(caller, read_as, _NO_SESSIONS)
     if not found.items:
         await _require_conversation(caller, conversation_id)
         raise errors.Refused(404, "session_not_found", detail=errors.detail("session_not_found", "no_live_session"))
@@ -154,30 +139,20 @@ async def read_by_request(caller: Caller, request_id: UUID) -> Session:
     Raises Refused (request_not_found, session_not_found).
     """
 
-    async def read_as(reader: _Reader) -> Sequence[_RequestSessions]:
+    async def read_as(reader: Reader) -> Sequence[_RequestSessions]:
         query = reader.database.table("requests").select(
             f"working:{reader.view}!sessions_request_id_fkey(*)", f"first:{reader.view}!requests_session_id_fkey(*)"
         )
         query = query.eq("id", request_id).order("live", desc=True, foreign_table="working")
-        return await reader.database.rows(_newest_first(query, 1, "working"), _RequestSessions)
+        return await reader.database.rows(newest_first(query, 1, "working"), _RequestSessions)
 
-    found = await _first(caller, read_as, ())
+    found = await first_found(caller, read_as, ())
     if not found:
         raise errors.Refused(404, "request_not_found")
     session = next(iter(found[0].working), found[0].first)
     if session is None:
         raise errors.Refused(404, "session_not_found")
     return session
-
-
-async def read(caller: Caller, session_id: UUID, page: MessagePageRequest) -> SessionDetail:
-    """One session with turns, messages and timeline. Raises Refused (session_not_found, message_not_found)."""
-
-    async def read_as(reader: _Reader) -> Sequence[_SessionRow]:
-        return await _details(reader, session_id, page)
-
-    happened = _events(queries.reading_as(caller), session_id)
-    return _detail(*await asyncio.gather(_first(caller, read_as, ()), happened), page)
 
 
 async def find_as_operator(database: Queries, workspace_id: UUID, search: SessionFilter) -> Page[Session]:
@@ -188,52 +163,15 @@ async def find_as_operator(database: Queries, workspace_id: UUID, search: Sessio
         if contact_id is None or search.contact_id not in (None, contact_id):
             return Page(items=())
     search = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
-    source = _Source(_Reader(database, as_member=True), lambda query: _filtered(query, search), _matching(search))
+    source = _Source(Reader(database, as_member=True), lambda query: _filtered(query, search), _matching(search))
     return await source.page(search)
-
-
-async def read_as_operator(database: Queries, session_id: UUID, page: MessagePageRequest) -> SessionDetail:
-    """Any session, as its workspace's owners see it. Raises Refused (session_not_found, message_not_found)."""
-    rows = _details(_Reader(database, as_member=True), session_id, page)
-    return _detail(*await asyncio.gather(rows, _events(database, session_id)), page)
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """The view that shows a caller sessions, with the queries that read it; ``user_id``: the caller is this user."""
-
-    database: Queries
-    as_member: bool
-    user_id: UUID | None = None
-    worker: str = "assigned_user_id"
-    """The column that names an agent who works on a session."""
-
-    @property
-    def view(self) -> str:
-        return "session_details" if self.as_member else "contact_session_details"
-
-
-def _reader(caller: Caller, *, as_member: bool) -> _Reader:
-    user_id = caller.user_id if isinstance(caller, callers.User) else None
-    worker = "opened_by_key_id" if isinstance(caller, callers.ApiKey) else "assigned_user_id"
-    return _Reader(queries.reading_as(caller, as_member=as_member), as_member, user_id, worker)
-
-
-async def _first(caller: Caller, read_as: Callable[[_Reader], Awaitable[Found]], nothing: object) -> Found:
-    """What a caller reads: a user as a member if that finds anything, otherwise the session's own person."""
-    if isinstance(caller, callers.User):
-        # Forbidden: the user is a member of no workspace.
-        with contextlib.suppress(errors.Forbidden):
-            if (found := await read_as(_reader(caller, as_member=True))) != nothing:
-                return found
-    return await read_as(_reader(caller, as_member=False))
 
 
 @dataclass(frozen=True)
 class _Source:
     """The sessions that a caller may read, narrowed down by conditions."""
 
-    reader: _Reader
+    reader: Reader
     narrow: Callable[[Query], Query]
     match: _Match = _Match()
 
@@ -297,7 +235,7 @@ class _Source:
         if not ids:
             return Page(items=())
         described = database.table(self.reader.view).select("*").in_("id", ids)
-        query = _newest_first(described, page.limit, moment=page.moment)
+        query = newest_first(described, page.limit, moment=page.moment)
         return _page(await database.rows(query, Session), len(positions), page)
 
 
@@ -313,7 +251,7 @@ async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Se
     if role is None and (search.is_for_members or match.for_members):
         return Page(items=())
     owner_id = None
-    reader = _reader(caller, as_member=role is not None)
+    reader = reader_of(caller, as_member=role is not None)
     if search.email is not None and (owner_id := await _owner_of(reader.database, workspace_id, search.email)) is None:
         return Page(items=())
     given = search.model_copy(update={"workspace_id": workspace_id, "contact_id": contact_id})
@@ -356,7 +294,7 @@ async def _find_as_contact(contact: callers.Contact, search: SessionFilter, matc
     if search.contact_id == contact.contact_id:
         # The sessions of a merged contact have another contact_id, which it may not know.
         search = search.model_copy(update={"contact_id": None})
-    reader = _reader(contact, as_member=False)
+    reader = reader_of(contact, as_member=False)
     return await _Source(reader, lambda query: _filtered_as_contact(query, search), match).page(search)
 
 
@@ -396,7 +334,7 @@ def _filtered(query: Query, search: SessionFilter) -> Query:
     return query
 
 
-def _own(query: Query, reader: _Reader) -> Query:
+def _own(query: Query, reader: Reader) -> Query:
     """The sessions that a user holds or is assigned; a contact reads no others."""
     user_id = reader.user_id
     if user_id is None:
@@ -413,9 +351,9 @@ def _with(query: Query, column: str, wanted: bool) -> Query:
 
 def _of_page(query: Query, page: SessionPageRequest) -> Query:
     if page.cursor is not None:
-        query = _after(query, paging.read_cursor(page.cursor), page.moment)
+        query = after(query, paging.read_cursor(page.cursor), page.moment)
     # One row more than the page holds tells whether there is a next page.
-    query = _newest_first(query, page.limit + 1, moment=page.moment)
+    query = newest_first(query, page.limit + 1, moment=page.moment)
     return query.offset(page.offset) if page.offset else query
 
 
@@ -424,51 +362,12 @@ def _position(page: SessionPageRequest) -> str:
     return f"created_at:{page.moment},id" if page.moment != "created_at" else "created_at,id"
 
 
-def _after(query: Query, last: Position, moment: str = "created_at") -> Query:
-    """The rows after a position in a list that starts with the latest."""
-    at = last.created_at.isoformat()
-    return query.lte(moment, at).or_(f"{moment}.lt.{at},id.lt.{last.id}")
-
-
-def _newest_first(query: Query, limit: int, table: str | None = None, *, moment: str = "created_at") -> Query:
-    query = query.order(moment, desc=True, foreign_table=table).order("id", desc=True, foreign_table=table)
-    return query.limit(limit, foreign_table=table)
-
-
 def _page(rows: Sequence[Session], found: int, page: SessionPageRequest) -> Page[Session]:
     items = tuple(rows[: page.limit])
     if found <= page.limit:
         return Page(items=items)
     last = Position(created_at=getattr(items[-1], page.moment), id=items[-1].id)
     return Page(items=items, next_cursor=last.cursor())
-
-
-def _with_details(reader: _Reader, page: MessagePageRequest) -> Query:
-    """Sessions with the rows of other tables that their details show."""
-    messages = f"messages({_columns_of_messages(reader)})" if page.before is None else "before:messages(created_at)"
-    columns = ["*", "turns(*)", messages]
-    if reader.as_member:
-        columns += ["refs:session_refs(*)", "request_quotes:requests!sessions_request_id_fkey(quotes(*))"]
-    query: Query = reader.database.table(reader.view).select(*columns)
-    query = _newest_first(query, MAX_TURNS, "turns")
-    if page.before is None:
-        query = _newest_first(query, page.limit + 1, "messages")
-    else:
-        query = query.eq("before.id", page.before)
-    if reader.as_member:
-        for table in ("refs", "request_quotes.quotes"):
-            query = query.order("created_at", foreign_table=table).order("id", foreign_table=table)
-        query = query.limit(MAX_QUOTES, foreign_table="request_quotes.quotes")
-    return query
-
-
-def _columns_of_messages(reader: _Reader) -> str:
-    return ",".join([_MESSAGE, *(("user_id", *FOR_MEMBERS) if reader.as_member else ())])
-
-
-def _place(entry: TimelineEntry) -> tuple[datetime, int]:
-    """The order of a timeline; of entries at one moment, those of the session come first and those of turns last."""
-    return entry.at, {"session": 0, "turn": 2}.get(entry.event.partition(".")[0], 1)
 
 
 async def _require_conversation(caller: Caller, conversation_id: UUID) -> None:
@@ -517,77 +416,3 @@ class _Membership(Record):
 class _RequestSessions(Record):
     working: tuple[Session, ...]
     first: Session | None
-
-
-class _CreatedAt(Record):
-    created_at: datetime
-
-
-class _Quotes(Record):
-    quotes: tuple[Quote, ...]
-
-
-class _SessionRow(Session):
-    """A row of a session with its embedded rows, the newest first."""
-
-    turns: tuple[TurnView, ...]
-    messages: tuple[MessageView, ...] = ()
-    before: tuple[_CreatedAt, ...] = ()
-    metadata: Mapping[str, Any] | None = None
-    workflow_state: Mapping[str, Any] | None = None
-    refs: tuple[ExternalRef, ...] | None = None
-    request_quotes: _Quotes | None = None
-
-    def detail(self, happened: Sequence[TimelineEntry], limit: int) -> SessionDetail:
-        """The session's details with up to ``limit`` of its messages, of which one more tells that there are more."""
-        messages = self.messages
-        turns = self.turns[::-1]
-        started = [TimelineEntry(at=turn.created_at, event="turn.started", turn_id=turn.id) for turn in turns]
-        finished = [
-            TimelineEntry(at=turn.finished_at, event=f"turn.{turn.status}", turn_id=turn.id, code=turn.error_code)
-            for turn in turns
-            if turn.finished_at is not None
-        ]
-        created = TimelineEntry(at=self.created_at, event="session.created")
-        is_member = self.refs is not None
-        return SessionDetail(
-            **{name: getattr(self, name) for name in Session.model_fields},
-            turns=turns,
-            messages=tuple(map(self._with_proof, messages[:limit][::-1])),
-            messages_before=messages[limit - 1].id if len(messages) > limit else None,
-            timeline=tuple(sorted([created, *happened, *started, *finished], key=_place)),
-            metadata=self.metadata,
-            workflow_state=self.workflow_state,
-            quotes=(self.request_quotes.quotes if self.request_quotes else ()) if is_member else None,
-            refs=self.refs,
-        )
-
-    def _with_proof(self, message: MessageView) -> MessageView:
-        """The message; a contact's with the proof of the session."""
-        return message.model_copy(update={"proof": self.proof}) if message.role == "contact" else message
-
-
-async def _details(reader: _Reader, session_id: UUID, page: MessagePageRequest) -> Sequence[_SessionRow]:
-    """A session with a page of its messages; empty if the reader sees no such session."""
-    rows = await reader.database.rows(_with_details(reader, page).eq("id", session_id), _SessionRow)
-    if not rows or page.before is None:
-        return rows
-    if not rows[0].before:
-        raise errors.Refused(404, "message_not_found")
-    last = Position(created_at=rows[0].before[0].created_at, id=page.before)
-    query = _after(reader.database.table("messages").select(_columns_of_messages(reader)), last)
-    query = query.eq("session_id", session_id)
-    messages = await reader.database.rows(_newest_first(query, page.limit + 1), MessageView)
-    return [rows[0].model_copy(update={"messages": messages})]
-
-
-async def _events(database: Queries, session_id: UUID) -> Sequence[TimelineEntry]:
-    """The newest events of a session."""
-    events = database.function("session_events", {"session_id": session_id})
-    return await database.rows(events.order("at", desc=True).order("object_id").limit(MAX_EVENTS), TimelineEntry)
-
-
-def _detail(rows: Sequence[_SessionRow], happened: Sequence[TimelineEntry], page: MessagePageRequest) -> SessionDetail:
-    if not rows:
-        raise errors.Refused(404, "session_not_found")
-    return rows[0].detail(happened, page.limit)

@@ -86,7 +86,8 @@ BESIDES = {
     "registration": f"{CONTACTS} auth.proofs contacts.registration",
     "sessions": f"""
         {TURNS} {QUERIES} {SESSIONS} conversations conversations.follow_ups fields.tags sessions.bulk
-        sessions.models sessions.session_lists sessions.sessions sessions.statistics sessions.takeovers
+        sessions.models sessions.session_details sessions.session_lists sessions.session_readers sessions.sessions
+        sessions.statistics sessions.takeovers
         workflow.workflow http.csv_pages
     """,
     "webhooks": f"{TURNS} {DELIVERIES} devices devices.transcripts",
