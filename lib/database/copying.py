@@ -26,10 +26,6 @@ async def enter(connection: asyncpg.Connection | PoolConnectionProxy, workspace_
     await connection.execute(_ENTER, claims)
 
 
-class _TooLong(Exception):  # noqa: N818 (a fact, which the caller expects)
-    """There are more bytes than were asked for."""
-
-
 async def copy_csv(workspace_id: UUID, query: str, most_bytes: int | None = None) -> bytearray | None:
     """The rows of a query without parameters, as CSV without a header; None if they have more bytes than these.
 
@@ -39,10 +35,14 @@ async def copy_csv(workspace_id: UUID, query: str, most_bytes: int | None = None
     async def once() -> bytearray | None:
         content = bytearray()
 
+        def is_too_long() -> bool:
+            return most_bytes is not None and len(content) > most_bytes
+
         async def keep(part: bytes) -> None:
             content.extend(part)
-            if most_bytes is not None and len(content) > most_bytes:
-                raise _TooLong
+            if is_too_long():
+                # After an error here asyncpg cancels the copy and waits for that: for ever, if the copy was done.
+                connection.terminate()
 
         try:
             async with (
@@ -52,9 +52,9 @@ async def copy_csv(workspace_id: UUID, query: str, most_bytes: int | None = None
             ):
                 await enter(connection, workspace_id)
                 await connection.copy_from_query(query, output=keep, format="csv")
-        except _TooLong:
-            return None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
+            if is_too_long():
+                return None
             log.warning("backend_unreachable", call="copy", reason=type(failure).__name__)
             raise Unreachable(harmless=True) from None
         return content
