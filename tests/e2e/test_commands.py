@@ -23,6 +23,7 @@ from cli.__main__ import main
 from lib import personas
 from local.paths import REPOSITORY
 from local.stack import Stack
+from tests.functions.conftest import free_accounts
 from tests.standins import discord, telegram, whatsapp
 from tests.standins.discord import Discord
 from tests.standins.messenger import Fault, MessengerApi
@@ -594,8 +595,10 @@ async def test_templates_are_made_changed_listed_and_removed(
     ids=["telegram", "whatsapp", "discord"],
 )  # fmt: skip
 async def test_a_channel_is_connected_by_one_command_that_can_be_repeated(
-    cli: Switchboard, workspace: str, tmp_path: Path, api: MessengerApi, token: str, options: str, set_up: list[str]
-) -> None:
+    cli: Switchboard, workspace: str, database: asyncpg.Connection, tmp_path: Path, api: MessengerApi, token: str,
+    options: str, set_up: list[str],
+) -> None:  # fmt: skip
+    await free_accounts(database)
     kind = type(api).__name__.lower()
     secret = tmp_path / "secret"
     secret.write_text("the-app-secret\n")

@@ -161,7 +161,6 @@ async def test_a_channel_is_connected_and_sends_a_test_message(
             await send.click()
             await expect(testing.get_by_role("status")).to_contain_text(outcome)
         assert (api.texts[0][0], api.texts[0][1][:14]) == ("42000", "A test message")
-    await workspace.database.execute("delete from public.channels where id = $1", channel)
 
 
 async def test_a_space_shows_its_tag_and_look_as_they_are_typed(dashboard: Dashboard) -> None:

@@ -21,6 +21,7 @@ from local.processes import tied_options
 from local.stack import Stack
 from tests import events
 from tests.events import Received
+from tests.standins import discord, telegram, whatsapp
 from tests.standins import openai as openai_standin
 from tests.standins.n8n import N8n
 from tests.standins.openai import OpenAI
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 TABLES = ("contacts", "contact_identities", "conversations", "sessions", "turns", "messages", "inbound_events", "jobs")
 CALLBACK_SECRET = "the-secret-of-asynchronous-answers"
+
+
+async def free_accounts(database: asyncpg.Connection, *others: str | None) -> None:
+    """Delete the channels that other tests connected to the stand-ins' accounts, or to these: each has one channel."""
+    accounts = [str(telegram.BOT["id"]), whatsapp.NUMBER, discord.APPLICATION, *others]
+    await database.execute("delete from public.channels where external_id = any ($1)", accounts)
 
 
 @dataclass
@@ -62,9 +69,7 @@ class Workspace:
         for column, text in (("verify_secret_id", secret), ("token_secret_id", token)):
             row[column] = None if text is None else await self.add_secret(text)
         row |= columns or {}
-        # The payloads name the same accounts in each test.
-        taken = "delete from public.channels where kind::text = $1 and external_id = $2"
-        await self.database.execute(taken, kind, row.get("external_id"))
+        await free_accounts(self.database, row.get("external_id"))
         return await self._insert("channels", row)
 
     async def add_secret(self, secret: str) -> UUID:

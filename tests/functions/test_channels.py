@@ -232,7 +232,6 @@ async def number(client: aiohttp.ClientSession, workspace: Workspace) -> AsyncIt
     async with WhatsApp() as api:
         made = Channel(client, workspace, "whatsapp", api)
         yield await made.connect(whatsapp.TOKEN, external_id=whatsapp.NUMBER)
-    await workspace.database.execute("delete from public.channels where id = $1", UUID(made.id))
 
 
 async def test_whatsapps_statuses_are_those_of_the_message_in_whatever_order_they_come(number: Channel) -> None:
@@ -298,7 +297,6 @@ async def app(client: aiohttp.ClientSession, workspace: Workspace) -> AsyncItera
     async with Discord() as api:
         made = Channel(client, workspace, "discord", api)
         yield await made.connect(discord.TOKEN, external_id=discord.APPLICATION)
-    await workspace.database.execute("delete from public.channels where id = $1", UUID(made.id))
 
 
 async def test_a_command_is_completed_by_its_token_and_other_messages_are_the_bots(app: Channel, staff: Staff) -> None:

@@ -435,7 +435,6 @@ async def test_what_a_provider_repeats_after_an_erasure_brings_nothing_of_the_pe
     assert (await workspace.counts())["messages"] == count
     checked = await staff.admin.done("POST", f"/erasures/{receipt['id']}/check")
     assert (checked["clean"], checked["complete"]) == (True, True)
-    await database.execute("delete from public.channels where id = $1", UUID(channel.id))
 
 
 async def test_a_running_answer_stops_before_its_contact_is_erased(
