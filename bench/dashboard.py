@@ -220,7 +220,7 @@ def chromium() -> str:
     """The path of a browser. Raises ClickException where one cannot be driven."""
     if playwright is None:
         raise click.ClickException("Playwright is missing; `make install-dev` installs it.")
-    if (path := shutil.which("chromium") or os.environ.get("CHROMIUM")) is None:
+    if (path := shutil.which("chromium-headless-shell") or os.environ.get("CHROMIUM")) is None:
         raise click.ClickException(
             "There is no Chromium on the PATH; `local/debian.sh` installs it, or CHROMIUM names one."
         )

@@ -4,7 +4,7 @@
 # Without root or sudo, or on another system, it only prints the missing packages: those tests are skipped.
 set -eu
 
-packages="chromium postgresql-15 postgresql-15-cron postgresql-15-plpgsql-check pgbouncer"
+packages="chromium-headless-shell postgresql-15 postgresql-15-cron postgresql-15-plpgsql-check pgbouncer"
 
 command -v dpkg-query >/dev/null 2>&1 || { echo "Not a Debian system: tests that need one of $packages are skipped."; exit 0; }
 

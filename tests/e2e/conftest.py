@@ -31,8 +31,8 @@ ARGUMENTS = [
 
 @pytest_asyncio.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium, without a window."""
-    chromium = shutil.which("chromium") or os.environ.get("CHROMIUM")
+    """Debian's Chromium, in the build that has no window and takes a third less CPU."""
+    chromium = shutil.which("chromium-headless-shell") or os.environ.get("CHROMIUM")
     if chromium is None:
         missing("There is no Chromium here; it comes with Debian (`local/debian.sh`, which `make test` runs).")
     async with async_playwright() as playwright:
