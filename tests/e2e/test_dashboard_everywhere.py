@@ -92,6 +92,12 @@ WRITES: tuple[tuple[str, tuple[Step, ...], tuple[Step, ...]], ...] = (
     ),
     ("settings/personas/{persona}", (("enter", "Test message", "Hi"),), (("value", "Test message", "Hi"),)),
     ("settings/event-subscriptions/{subscription}", (("press", "Send a test"),), (("-", "The test arrived"),)),
+    ("settings/channels/{channel}", (("press", "Connect"),), (("name", "Connect"), ("-", "The token is valid"))),
+    (
+        "settings/channels/{channel}",
+        (("fill", "To", "42"), ("press", "Send a test message")),
+        (("value", "To", "42"), ("name", "Send a test message")),
+    ),
 )
 
 
@@ -174,13 +180,14 @@ async def _world(dashboard: Dashboard) -> Mapping[str, str]:
         " values ($1, 'https://events.example.com', array['message.created']) returning id",
         workspace.id,
     )
+    channel = await workspace.add_channel("telegram", "the-secret", "42:token")
     heard_session = await database.fetchval(
         "select id from public.sessions where conversation_id = $1", device["conversation_id"]
     )
     return {
         "email": email, "session": str(told["session_id"]), "contact": str(told["contact_id"]),
         "heard": str(heard_session), "space": str(workspace.space_id), "persona": str(workspace.persona_id),
-        "subscription": str(subscription),
+        "subscription": str(subscription), "channel": str(channel),
     }  # fmt: skip
 
 
