@@ -71,24 +71,25 @@ create function private.duplicate_key(content text)
 as $$
 declare
     -- Articles and words that only add weight, in languages that use them.
-    light constant text[] := array[
-        'a', 'an', 'the', 'also', 'very', 'really', 'please', 'der', 'die', 'das', 'dem', 'den', 'ein', 'eine', 'einen',
-        'le', 'la', 'les', 'un', 'une', 'el', 'los', 'las', 'una', 'il', 'gli', 'de', 'het', 'een'];
-    words text := translate(content, '’‘', '''''');
+    light constant text :=
+        'a|an|the|also|very|really|please|der|die|das|dem|den|ein|eine|einen|le|la|les|un|une|el|los|las|una|il|gli|de|het|een';
+    -- What folding drops, but words and numbers differ by: accents, currencies, degrees, powers, indices, feet and inches.
+    signs constant text := '\u00a2-\u00a5\u00b0-\u00b3\u00b9\u0300-\u036f\u2032-\u2037\u2070-\u209c';
+    words text := normalize(translate(btrim(content), '’‘', ''''''), nfd);
 begin
-    words := private.fold_text(words)
-             -- Signs that folding drops, but that numbers differ by.
-             || ' ' || regexp_replace(words, '[^\u00a2-\u00a5\u00b0\u00b1]+', '', 'g');
-    words := regexp_replace(words, '["()\[\]]+|[.,;:!]+(?=\s|$)', ' ', 'g');
-    words := (select string_agg(case when w.word ~ '^[a-z'']{3,}$'
-                                     then coalesce((ts_lexize('pg_catalog.english_stem'::regdictionary, w.word))[1], w.word)
-                                     else w.word end, ' ' order by w.place)
-                from regexp_split_to_table(btrim(words, E' \t\r\n'), '\s+') with ordinality w (word, place)
-               where w.word <> all (light));
-    return md5(coalesce(words, content))::uuid;
+    -- In lower case and before another word only: the A of hepatitis A and the LA of a town are names.
+    words := lower(left(words, 1)) || substr(words, 2);
+    words := regexp_replace(words, '(^|\s)(' || light || ')(?=\s+\S)', '\1', 'g');
+    -- Where the signs are, and then which.
+    words := private.fold_text(regexp_replace(words, '[' || signs || ']', U&'\E000', 'g'))
+             || ' ' || regexp_replace(words, '[^' || signs || ']+', '', 'g');
+    words := regexp_replace(words, '(?<!\d)"|[()\[\]]+|[.,;:!]+(?=\s|$)', ' ', 'g');
+    words := regexp_replace(words, '(^|\s)([a-z]{2,}[a-rt-z])s(?=\s|$)', '\1\2', 'g');
+    words := btrim(regexp_replace(words, '\s+', ' ', 'g'));
+    return md5(coalesce(nullif(words, ''), content))::uuid;
 end;
 $$;
-comment on function private.duplicate_key is 'Equal for texts with the same words in the same order, apart from case, accents, punctuation, articles and English endings. Nothing that changes the meaning is left out: no negation, number, order or name.';
+comment on function private.duplicate_key is 'Equal for texts with the same words in the same order, apart from case, punctuation, articles and the s of English plurals and verbs. Nothing that changes the meaning is left out: no negation, tense, number, order, name or accent.';
 
 create function private.describe_memory(memory public.memories)
     returns jsonb language plpgsql stable set search_path = ''

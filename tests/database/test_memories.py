@@ -24,7 +24,7 @@ EMAIL = "ann@example.test"
 SAME = (
     ("Prefers window seats.", "prefers  window seats"),
     ("Prefers a window seat", "Prefers the window seats!"),
-    ("Likes pêches", "likes peches"),
+    ("Likes pêches", "LIKES PE\u0302CHES"),
     ("Lives in (old) Basel.", "Lives in old Basel"),
     ("Don't call before nine", "Don\u2019t call before nine."),
     ("Er mag den Zug", "er mag Zug"),
@@ -44,6 +44,11 @@ DIFFERENT = (
      "The party of 9 leaves Paris at ten on Friday with two dogs and a cat and much luggage in the car"),
     ("Ann is allergic", "Anna is allergic"),
     ("她不喜欢茶", "她喜欢茶"),
+    ("Trabajo en Madrid", "Trabajó en Madrid"),
+    ("Sống với ba", "Sống với bà"),
+    ("Lives in Basel", "Lived in Basel"),
+    ("Has hepatitis A", "Has hepatitis"),
+    ("10² guests", "102 guests"),
 )  # fmt: skip
 """Pairs of texts; among the different ones, some have nearly or exactly the same set of words."""
 
