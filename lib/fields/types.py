@@ -56,6 +56,9 @@ Reason = Annotated[str, Field(max_length=500), AfterValidator(storable), AfterVa
 Message = Annotated[str, Field(max_length=16_000), AfterValidator(storable), AfterValidator(_not_blank)]
 """A message: up to 16,000 characters, not blank."""
 
+Content = Annotated[str, Field(max_length=8_000), AfterValidator(storable), AfterValidator(_not_blank)]
+"""The content of a memory: up to 8,000 characters, not blank."""
+
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 """A short text, such as a key."""
 

@@ -86,14 +86,26 @@ def _lists(model: type[BaseModel]) -> tuple[str, ...]:
     return tuple(name for name, parts in kinds.items() if any(get_origin(part) is tuple for part in parts))
 
 
+_IN_JSON = {
+    "dict_type": "Input should be an object",
+    "model_type": "Input should be an object",
+    "tuple_type": "Input should be a list",
+}
+"""Messages of pydantic that would name types of Python."""
+
+
 def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
     """The invalid fields and their errors, without the values that were sent."""
+    faults = invalid.errors(include_input=False, include_url=False, include_context=False)
+    within = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
     return [
         errors.FieldError(
             field=".".join(str(part) for part in fault["loc"]),
-            message=fault["msg"].removeprefix("Value error, "),
+            message=_IN_JSON.get(fault["type"]) or fault["msg"].removeprefix("Value error, "),
         )
-        for fault in invalid.errors(include_input=False, include_url=False, include_context=False)
+        for fault in faults
+        # A list with an invalid item is counted without it.
+        if fault["type"] != "too_short" or fault["loc"] not in within
     ]
 
 

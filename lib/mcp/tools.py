@@ -20,11 +20,11 @@ from lib.database.management import managing_as
 from lib.database.paging import MAX_PAGE_SIZE
 from lib.fields.identities import ContactKind
 from lib.fields.models import Body
-from lib.fields.types import Attributes, DisplayName, Label, Message, Moment
+from lib.fields.types import Attributes, Content, DisplayName, Label, Message, Moment
 from lib.http import request_body
 from lib.memory import memories
 from lib.memory import recall as recalling
-from lib.memory.memories import Content, Importance, Kind
+from lib.memory.memories import Importance, Kind
 from lib.sessions import models, session_details, sessions
 
 Given = TypeVar("Given", bound=BaseModel)

@@ -12,7 +12,7 @@ from lib.database import commands, queries
 from lib.database.paging import NewestPageRequest, Page
 from lib.database.queries import Queries
 from lib.fields.models import Body, Record
-from lib.fields.types import Label, Message, Moment, Reason
+from lib.fields.types import Content, Label, Moment, Reason
 from lib.workspaces import settings
 
 Caller = callers.Contact | callers.User
@@ -20,7 +20,6 @@ Caller = callers.Contact | callers.User
 MAX_MEMORIES = 100
 """Memories that one call may write."""
 
-Content = Annotated[Message, Field(max_length=8_000)]
 Kind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 

@@ -4,16 +4,18 @@ from datetime import datetime
 from typing import Annotated, ClassVar
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from lib.database.management import Database
 from lib.database.paging import Page, PageRequest
 from lib.database.queries import Queries
 from lib.fields.models import Empty, PartialUpdate, Record
-from lib.fields.types import DisplayName, Label, Message, in_any_case
+from lib.fields.types import DisplayName, Message, in_any_case, storable
 from lib.workspaces import settings
 
-Shortcut = Annotated[Label, Field(max_length=32, pattern=r"^\S+$"), BeforeValidator(in_any_case)]
+Shortcut = Annotated[
+    str, Field(max_length=32, pattern=r"^\S+$"), AfterValidator(storable), BeforeValidator(in_any_case)
+]
 """A word without spaces, in any case."""
 
 

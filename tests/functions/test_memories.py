@@ -34,6 +34,8 @@ async def test_a_member_remembers_lists_corrects_and_forgets(workspace: Workspac
     unfit = [("/memories/recall", {"query": "x", "min_score": 1e99}), ("/memories", {"memories": [{"content": " \n"}]})]
     for path, given in unfit:
         assert await staff.admin.refused("POST", path, given) == (422, "invalid_body")
+    _, refused = await staff.admin.ask("POST", "/memories", {"memories": [{"content": "x" * 16_001}]})
+    assert refused["detail"] == "memories.0.content: String should have at most 8000 characters"
 
     known = ("Margin: 40_%", {"content": "Margin: 40x%", "kind": "knowledge"})
     await remember(staff.admin, *known, persona_id=str(workspace.persona_id))

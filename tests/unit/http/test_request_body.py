@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Literal
 from uuid import UUID
@@ -26,6 +27,7 @@ class Sample(Body):
     first_name: Label | None = None
     some_id: UUID | None = None
     attributes: Attributes = Field(default_factory=dict)
+    lines: tuple[Label, ...] = Field(default=("x",), min_length=1)
 
 
 def request(chunks: list[bytes], headers: dict[str, str], *, breaks_off: bool = False) -> Request:
@@ -195,6 +197,9 @@ def test_a_refusal_names_the_part_of_the_request_and_its_faults(part: Literal["b
         (b'{"attributes": {"a": "\\udfff"}}', "attributes"),
         (b'{"attributes": {"a": ' + b"[" * 33 + b"]" * 33 + b"}}", "attributes"),
         (b'{"message": 1, "firstName": 2, "x": 3}', "first_name message x"),
+        (b'{"lines": ["x", ""]}', "lines.1"),
+        (b'{"lines": []}', "lines"),
+        (b'{"lines": {}}', "lines"),
         (b'{"message": "my password is hunter2\\u0000", "some_id": "hunter2"}', "message some_id"),
     ],
 )
@@ -203,7 +208,7 @@ async def test_every_invalid_field_is_named_without_its_value(content: bytes, fi
         await read(content)
     assert sorted(error.field for error in refused.value.errors) == field.split(" ")
     assert all(error["message"] for error in refused.value.document()["errors"])
-    assert "hunter2" not in json.dumps(refused.value.document())
+    assert not re.search("hunter2|dictionary|valid tuple", json.dumps(refused.value.document()))
 
 
 @pytest.mark.parametrize("message", ["😀" * 16_000, " a\tb\r\nc "])
