@@ -7,16 +7,22 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lib import errors
 from lib.auth import client_info
 from lib.auth.callers import Caller, User
 from lib.http import app, read_limits, request_body
 from lib.http.binding import ReadBy
 from lib.http.forwarded import ForwardedResponse
+from lib.mcp import messages
 from lib.mcp.messages import RpcMessage
 
 
 async def _read(request: Request, _: Caller) -> RpcMessage:
-    return request_body.validate(RpcMessage, await request_body.read_json(request, limit=request_body.JSON_LIMIT))
+    try:
+        return request_body.validate(RpcMessage, await request_body.read_json(request, limit=request_body.JSON_LIMIT))
+    except errors.Problem as problem:
+        problem.extra |= messages.refusal(problem)
+        raise
 
 
 async def call_tools(

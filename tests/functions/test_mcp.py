@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import CallToolResult, TextContent
+from mcp.types import INVALID_REQUEST, CallToolResult, JSONRPCError, TextContent, jsonrpc_message_adapter
 
 from local.stack import Stack
 from tests.functions.conftest import Workspace, add_model, until
@@ -150,7 +150,11 @@ async def test_every_message_has_a_caller_and_needs_no_session(
         assert "mcp-session-id" not in response.headers
         assert (await response.json())["result"]["structuredContent"]["status"] == "completed"
     # A notification has no id, and null is none of a request.
-    assert await key.refused("POST", "/mcp", message | {"id": None}) == (422, "invalid_body")
+    for unfit in (None, True, 1.5):
+        status, answer = await key.ask("POST", "/mcp", message | {"id": unfit})
+        error = jsonrpc_message_adapter.validate_python(answer)
+        assert isinstance(error, JSONRPCError)
+        assert (status, answer["code"], error.id, error.error.code) == (422, "invalid_body", None, INVALID_REQUEST)
     # Half of a pair of surrogates is no text.
     broken = message | {"params": call | {"arguments": {"message": "\ud83d"}}}
     async with client.post("/mcp", json=broken, headers=headers) as response:
