@@ -87,9 +87,9 @@ class Api:
         except Refusal as refused:
             if refused.code != "contact_not_found":
                 raise
-            raise running.Failure(
-                f"There is no contact {sender}; --create creates it. (contact_not_found)", 3
-            ) from None
+            # Of the commands with a sender, those that write have the option.
+            hint = "`chat` and `memory remember` create it with --create. (contact_not_found)"
+            raise running.Failure(f"There is no contact {sender}; {hint}", 3) from None
         return UUID(resolved["contact"]["id"])
 
 

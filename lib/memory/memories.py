@@ -193,7 +193,8 @@ async def _find(database: Queries, search: MemoryFilter, *, as_member: bool = Fa
         if (value := getattr(search, name)) is not None:
             query = query.eq(name, value)
     if search.without_contact:
-        query = query.is_("contact_id", None)
+        # The turns of a member's own conversation have no contact either.
+        query = query.is_("contact_id", None).is_("conversation_id", None)
     if as_member and not search.superseded:
         query = query.is_("superseded_by", None)
     if search.text is not None:

@@ -219,6 +219,9 @@ create function public.embedding_progress(workspace_id uuid)
     returns jsonb language plpgsql stable set search_path = ''
 as $$
 begin
+    if not exists (select from public.workspaces w where w.id = embedding_progress.workspace_id) then
+        raise sqlstate 'PT404' using message = 'workspace_not_found';
+    end if;
     return jsonb_build_object(
         'memories', (select count(*) from public.memories m where m.workspace_id = embedding_progress.workspace_id),
         'waiting', (select count(*) from public.memories_to_embed q where q.workspace_id = embedding_progress.workspace_id));

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -233,6 +233,8 @@ async def test_a_new_model_queues_page_by_page_what_it_has_not_embedded(recaller
         "memories": 3,
         "waiting": 2,
     }
+    with pytest.raises(asyncpg.PostgresError, match="workspace_not_found"):
+        await db.fetchval("select public.embedding_progress($1)", uuid4())
 
 
 def _day(text: str) -> datetime:

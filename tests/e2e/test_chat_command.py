@@ -123,7 +123,8 @@ async def test_without_settings_the_demo_owner_chats_with_the_local_backend(stac
 
 async def test_sender_resolves_through_the_admin_endpoint(terminal: Terminal, database: asyncpg.Connection) -> None:
     sender = "--sender telegram:123"
-    await terminal.fails(sender, 3, "There is no contact telegram:123; --create creates it.", "Hello?")
+    unknown = "There is no contact telegram:123; `chat` and `memory remember` create it with --create."
+    await terminal.fails(sender, 3, unknown, "Hello?")
     assert (await terminal.workspace.counts())["contacts"] == 0
     created, *_ = await terminal.events(f"{sender} --create")
     found, *_ = await terminal.events(sender)

@@ -65,6 +65,16 @@ async def test_a_member_remembers_lists_corrects_and_forgets(workspace: Workspac
     assert await staff.admin.ask("DELETE", f"/memories/{coffee['id']}") == (204, {})
     assert await contents(staff.admin, f"contact_id={contact}&superseded=true") == []
 
+    # A turn of a member's own conversation is nothing that the workspace knows.
+    await workspace.database.execute(
+        "with own as (insert into public.conversations (workspace_id, persona_id, user_id, thread_key)"
+        "             values ($1, $2, $3, 'main') returning id)"
+        " insert into public.memories (workspace_id, conversation_id, kind, content)"
+        " select $1, id, 'turn', 'Hi' from own",
+        workspace.id, workspace.persona_id, staff.agent.id,
+    )  # fmt: skip
+    assert await contents(staff.admin, "without_contact=true") == ["Margin: 40x%", "Margin: 40_%"]
+
 
 async def test_a_contact_and_a_user_write_and_read_only_their_own(workspace: Workspace, staff: Staff) -> None:
     visitor, other = Visitor(staff.admin.client, workspace.space_id), Visitor(staff.admin.client, workspace.space_id)
