@@ -82,7 +82,9 @@ begin
         return null;
     end if;
     -- The same scopes as in private.own_memory_scopes.
-    return array(select member_memory_scopes.workspace_id
+    return array(select m.workspace_id
+                   from private.memberships(member_memory_scopes.user_id) m
+                  where m.workspace_id = member_memory_scopes.workspace_id
                  union
                 select c.id
                   from public.conversations c
@@ -98,7 +100,7 @@ begin
                    and c.contact_id is not null);
 end;
 $$;
-comment on function private.member_memory_scopes is 'The scopes of the memories that a member sees: null for owners and admins, who see all; of an agent the owner''s side, their own conversations and the contacts of their sessions.';
+comment on function private.member_memory_scopes is 'The scopes of the memories that a member sees: null for owners and admins, who see all; of an agent the owner''s side, their own conversations and the contacts of their sessions; of an API key for ingest and of a former member no owner''s side.';
 
 create function private.enter_own_conversation()
     returns uuid language plpgsql security definer set search_path = ''

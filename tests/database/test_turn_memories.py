@@ -1,5 +1,7 @@
 """What a turn knows: the memories that its session may know, the best of them, and what is remembered of it."""
 
+from uuid import uuid4
+
 import pytest_asyncio
 
 from tests.database.desk import PERSONA, SPACE, WORKSPACE, Desk, on_a_turn, on_behalf, with_token
@@ -12,6 +14,7 @@ RECALLED = {
     "ben": ({"ben"}, {"ben"} | KNOWN),
     "group": ({"group"}, {"group"} | KNOWN),
     "agent": (KNOWN | {"agent"}, KNOWN | {"agent"}),
+    "no member": (set(), set()),
     "admin": (MINE | KNOWN | {"ann typed", "ben", "group", "agent"},) * 2,
 }
 """By conversation: the memories that it recalls with the memory model per_contact, and with shared."""
@@ -32,6 +35,8 @@ class Town:
             title = name if kind == "group" else None
             people[name] = (await self.desk.one(insert, WORKSPACE, kind, title))[0]
         users = {role: (await self.desk.member(role))["user_id"] for role in ("agent", "admin")}
+        # As an API key for ingest, which reads nothing, or a former member.
+        users["no member"] = str(uuid4())
         for name in RECALLED:
             contact, proof = people.get(name.partition(" ")[0]), "asserted" if "typed" in name else "verified"
             self.conversations[name] = (
