@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints
 
 from lib.auth import callers
-from lib.database import commands, queries
+from lib.database import commands, merge_targets, queries
 from lib.database.paging import NewestPageRequest, Page
 from lib.database.queries import Queries
 from lib.fields.models import Body, Record
@@ -182,8 +182,11 @@ async def find(caller: Caller, search: MemoryFilter) -> Page[Memory]:
         workspaces = workspaces.eq("id", search.workspace_id)
     if not await database.rows(workspaces, _Workspace):
         return await _find(queries.reading_as(caller, as_member=False), search)
-    workspace_id = await settings.named_or_only_workspace(database, search.workspace_id)
-    return await _find(database, search.model_copy(update={"workspace_id": workspace_id}), as_member=True)
+    changed = {
+        "workspace_id": await settings.named_or_only_workspace(database, search.workspace_id),
+        "contact_id": await merge_targets.find(database, search.contact_id),
+    }
+    return await _find(database, search.model_copy(update=changed), as_member=True)
 
 
 async def _find(database: Queries, search: MemoryFilter, *, as_member: bool = False) -> Page[Memory]:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from lib import errors
 from lib.auth import callers
-from lib.database import paging, queries
+from lib.database import merge_targets, paging, queries
 from lib.database.paging import Page, Position
 from lib.database.queries import Queries, Query
 from lib.fields import emails, external_refs
@@ -242,7 +242,9 @@ class _Source:
 async def _find(caller: Caller, search: SessionFilter, match: _Match) -> Page[Session]:
     if isinstance(caller, callers.Contact):
         return await _find_as_contact(caller, search, match)
-    roles, contact_id = await asyncio.gather(_roles(caller), _merge_target(caller, search.contact_id))
+    roles, contact_id = await asyncio.gather(
+        _roles(caller), merge_targets.find(queries.reading_as(caller), search.contact_id)
+    )
     if search.workspace_id is None and len(roles) > 1:
         detail = errors.detail("workspace_required", "several_workspaces")
         raise errors.Refused(422, "workspace_required", detail=detail)
@@ -382,15 +384,6 @@ async def _roles(user: callers.User) -> Mapping[UUID, str]:
     table, column = ("api_keys", "id") if isinstance(user, callers.ApiKey) else ("workspace_members", "user_id")
     query = database.table(table).select("workspace_id,role").eq(column, user.user_id)
     return {member.workspace_id: member.role for member in await database.rows(query, _Membership)}
-
-
-async def _merge_target(user: callers.User, contact_id: UUID | None) -> UUID | None:
-    """The contact that has the sessions of a contact: itself unless it was merged."""
-    if contact_id is None:
-        return None
-    database = queries.reading_as(user)
-    query = database.table("contact_details").select("id:standing_id").eq("id", contact_id)
-    return next((target.id for target in await database.rows(query, _Id)), contact_id)
 
 
 async def _owner_of(database: Queries, workspace_id: UUID | None, email: str) -> UUID | None:

@@ -64,6 +64,10 @@ async def test_a_member_remembers_lists_corrects_and_forgets(workspace: Workspac
     assert await staff.admin.refused("POST", "/memories", cocoa) == (409, "memory_superseded")
     assert await staff.admin.ask("DELETE", f"/memories/{coffee['id']}") == (204, {})
     assert await contents(staff.admin, f"contact_id={contact}&superseded=true") == []
+    await remember(staff.admin, "Likes ale", contact_id=contact)
+    into = (await staff.admin.done("POST", "/contacts", {"firstName": "Anna"}))["id"]
+    await staff.admin.done("POST", f"/contacts/{contact}/merge", {"into": into})
+    assert await contents(staff.admin, f"contact_id={contact}") == ["Likes ale"]
 
     # A turn of a member's own conversation is nothing that the workspace knows.
     await workspace.database.execute(

@@ -80,12 +80,14 @@ BESIDES = {
     """,
     "mcp": "auth.client_info http.forwarded mcp mcp.messages",
     "memory": f"""
-        {QUERIES} fields.types memory memory.embedders memory.memories memory.recall memory.turn_memories
+        {QUERIES} database.merge_targets fields.types memory memory.embedders memory.memories memory.recall
+        memory.turn_memories
         workspaces workspaces.settings
     """,
     "registration": f"{CONTACTS} auth.proofs contacts.registration",
     "sessions": f"""
-        {TURNS} {QUERIES} {SESSIONS} conversations conversations.follow_ups fields.tags sessions.bulk
+        {TURNS} {QUERIES} {SESSIONS} conversations conversations.follow_ups database.merge_targets fields.tags
+        sessions.bulk
         sessions.models sessions.session_details sessions.session_lists sessions.session_readers sessions.sessions
         sessions.statistics sessions.takeovers
         workflow.workflow http.csv_pages
