@@ -144,6 +144,8 @@ def failures() -> Iterator[None]:
         # Of the output, whose reader has gone: click ends the command without a word.
         raise
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise running.Failure(f"{error.filename}: {error.strerror}", 2) from None
         raise running.Failure(f"The functions cannot be reached now: {error or type(error).__name__}", 5) from None
     except ValueError:
         raise running.Failure("the address does not answer as the functions do", 1) from None

@@ -19,6 +19,7 @@ from cli.api import Api, Refusal
 from cli.target import ApiTarget
 from lib.fields.models import Record
 from lib.imports import readers
+from lib.imports.items import ImportRequest
 from lib.imports.readers import csv_contacts, own_exports
 from lib.imports.readers.found import Found, UnreadableFileError
 
@@ -37,12 +38,16 @@ UNFIT = {(400, "invalid_json"), (413, "body_too_large"), (422, "invalid_body")}
 
 
 class Totals(Record):
-    """The result of an import: items by what became of them, and where the refused ones are listed."""
+    """The result of an import: items by what became of them, and where the refused ones are listed.
+
+    ``incomplete``: how many of the others have fields that do not fit, and were left out; they are listed, too.
+    """
 
     created: int
     updated: int
     unchanged: int
     refused: int
+    incomplete: int
     dry_run: bool
     report: str | None
 
@@ -87,7 +92,7 @@ def import_file(
     """Import contacts and conversations: CSV (contacts), JSON Lines, a zip of `switchboard export`, Chatwoot, Intercom.
 
     A repeat stores nothing twice. Identities are stored as asserted. Refused items are listed in FILE.refused.jsonl,
-    with their line and the reason; the exit status is then 4.
+    with their line and the reason; the exit status is then 4. So are fields of others that were left out.
 
     \b
     switchboard import contacts.csv --workspace WORKSPACE --map "E-Mail privat=email" --dry-run
@@ -113,7 +118,8 @@ def import_file(
             ", ".join(f"{getattr(totals, name)} {name}" for name in ("created", "updated", "unchanged", "refused"))
         )
         if totals.report:
-            click.echo(f"Refused items: {totals.report}", err=True)
+            fields = f", and fields that were left out of {totals.incomplete} items" if totals.incomplete else ""
+            click.echo(f"Refused items{fields}: {totals.report}", err=True)
     if totals.refused:
         raise SystemExit(4)
 
@@ -133,7 +139,7 @@ class Import:
     ) -> None:  # fmt: skip
         self._file, self._kind, self._mapping, self._report_path = file, kind, mapping, report
         self._path = f"/workspaces/{workspace_id}/imports"
-        source = source or _source_of(file, kind)
+        source = running.model(ImportRequest, {"source": source or _source_of(file, kind)}).source
         self._head = {"source": source, "persona_id": persona_id and str(persona_id), "dry_run": dry_run}
         self._state_path = file.with_name(f"{file.name}.import-state.json")
         self._identity = {"workspace": str(workspace_id), "source": self._head["source"]}
@@ -172,10 +178,10 @@ class Import:
             finally:
                 for task, _ in flying:
                     task.cancel()
-        if not self._totals["refused"] and not skipped:
+        if not self._totals["refused"] and not self._totals["incomplete"] and not skipped:
             self._report_path.unlink()
         self._state_path.unlink(missing_ok=True)
-        names = ("created", "updated", "unchanged", "refused")
+        names = ("created", "updated", "unchanged", "refused", "incomplete")
         listed = str(self._report_path) if self._report_path.exists() else None
         return Totals(**{name: self._totals[name] for name in names}, dry_run=self._dry_run, report=listed)
 
@@ -243,11 +249,12 @@ class Import:
             more = {"sessions": [{"created_at": _LONG_AGO}]} if item.kind == "conversation" else {}
             self._named[item.kind, str(item.document["external_id"])] = {**head, **more}
         self._totals[outcome["status"]] += 1
-        if outcome["status"] == "refused":
+        if left_out := outcome.get("dropped"):
+            self._totals["incomplete"] += 1
+            outcome = {"code": "left_out", "reason": f"stored without what does not fit: {', '.join(left_out)}"}
+        if "code" in outcome:
             entry = {"line": item.line, "kind": item.kind, "external_id": item.document.get("external_id")}
-            self._report.write(
-                json.dumps({**entry, "code": outcome.get("code"), "reason": outcome.get("reason")}) + "\n"
-            )
+            self._report.write(json.dumps({**entry, "code": outcome["code"], "reason": outcome.get("reason")}) + "\n")
 
     def _begun(self) -> int:
         """How many items the last run has sent."""

@@ -67,7 +67,9 @@ def _or_refusal(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         faults = invalid.errors(include_input=False, include_url=False, include_context=False)
     named = given.get("external_id", given.get("externalId")) if isinstance(given, Mapping) else None
     reasons = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:5])
-    return Refusal(external_id=str(named)[:200] if named is not None else None, reason="; ".join(reasons))
+    # An id that is half a pair of surrogates is why it is refused, and cannot be sent back.
+    shown = str(named)[:200].encode(errors="replace").decode() if named is not None else None
+    return Refusal(external_id=shown, reason="; ".join(reasons))
 
 
 class Participant(Body):

@@ -66,9 +66,9 @@ async def commands(stack: Stack, database: asyncpg.Connection) -> Commands:
 async def test_contacts_of_a_csv_file_whatever_its_columns(commands: Commands, tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     file.write_text(
-        '\ufeffNr;Full name;E-Mail privat;Mobile;Labels;Town\n'
-        '1;Ann Lee;ann@example.com;+41 44 668 18 00;"vip, new";"Bern;West"\n'
-        "2;Bo;not an email;;;\n"
+        '\ufeffNr;Full name;E-Mail privat;Mobile;Labels;Town;Created\n'
+        '1;Ann Lee;ann@example.com;+41 44 668 18 00;"vip, new";"Bern;""West"""\n'
+        "2;Bo;not an email;;;;01/02/2024\n"
         ";Cy;;;;Basel\n"
         "4;Di;ann@example.com;;;Chur\n",
         encoding="utf-8",
@@ -81,8 +81,11 @@ async def test_contacts_of_a_csv_file_whatever_its_columns(commands: Commands, t
     assert await commands.database.fetchval(count, commands.workspace_id) == 0
 
     assert await commands.imports(file, *mapped, status=4) == (2, 1, 0, 1)
-    (refused,) = map(json.loads, file.with_name("people.csv.refused.jsonl").read_text().splitlines())
-    assert (refused["line"], refused["code"]) == (4, "unreadable")
+    listed = map(json.loads, file.with_name("people.csv.refused.jsonl").read_text().splitlines())
+    reasons = {one["line"]: (one["code"], one["reason"]) for one in listed}
+    assert reasons[4] == ("unreadable", "external_id: the row has neither an id nor an identity")
+    assert reasons[3] == ("left_out", "stored without what does not fit: created_at, email")
+    assert set(reasons) == {3, 4}
     assert await commands.imports(file, *mapped, status=4) == (0, 0, 3, 1)
     (ann,) = await commands.database.fetch(
         "select first_name, last_name, attributes, (select array_agg(t.name order by t.name) from public.tags t"
@@ -90,9 +93,10 @@ async def test_contacts_of_a_csv_file_whatever_its_columns(commands: Commands, t
         commands.workspace_id,
     )
     assert (ann["first_name"], ann["last_name"], ann["tags"]) == ("Ann", "Lee", ["new", "vip"])
-    assert json.loads(ann["attributes"]) == {"Town": "Bern;West"}
+    assert json.loads(ann["attributes"]) == {"Town": 'Bern;"West"'}
 
-    for arguments in ('--map "Nowhere=email"', '--map "Nr=nothing"'):
+    nowhere = f"--report {tmp_path}/nowhere/x"
+    for arguments in ('--map "Nowhere=email"', '--map "Nr=external:"', '--source "A b"', nowhere):
         assert (await commands.run(f"import {file} --workspace {{workspace}} {arguments}")).exit_code == 2
 
 

@@ -105,8 +105,8 @@ async def test_identities_find_the_contacts_that_have_them(
     group = {"external_id": "6", "kind": "group", "identities": ["external:x:1"], "title": "Crew",
              "participants": [{"contact": "4", "role": "admin"}]}  # fmt: skip
     mixed = {"external_id": "7", "kind": "group", "identities": ["email:x@example.com"]}
-    result = await imported(both, group, mixed, {"first_name": "x"})
-    assert statuses(result) == ["identity_conflict", "created", "invalid_item", "invalid_item"]
+    result = await imported(both, group, mixed, {"first_name": "x"}, {"external_id": "\ud800"})
+    assert statuses(result) == ["identity_conflict", "created", "invalid_item", "invalid_item", "invalid_item"]
     assert (await staff.owner.done("GET", f"/contacts/{result['contacts'][1]['id']}"))["participants"][0]["role"]
 
     # Erased here, and still in the source.

@@ -37,20 +37,24 @@ _USUAL = {
 }
 _FIELDS_BY_NAME = {name: field for field, spelled in _USUAL.items() for name in spelled.split()}
 
-csv.field_size_limit(1024 * 1024)
+csv.field_size_limit(32 * 1024 * 1024)
+"""Above what a request may have, so that a row with a cell that is too large is refused alone."""
 
 
 def read(path: Path, mapping: Mapping) -> Iterator[Found]:
     """The contacts of a file in UTF-8. Raises UnreadableFileError."""
+    read_to = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows, before = _rows(file)
             columns = columns_of(next(rows, []), mapping)
+            read_to = rows.line_num + before
             for row in rows:
+                read_to = rows.line_num + before
                 if any(cell.strip() for cell in row):
-                    yield _contact(columns, row, rows.line_num + before)
+                    yield _contact(columns, row, read_to)
     except (UnicodeDecodeError, csv.Error) as broken:
-        raise UnreadableFileError(f"{path.name} is no CSV file in UTF-8: {broken}") from None
+        raise UnreadableFileError(f"{path.name} is no CSV file in UTF-8 after line {read_to}: {broken}") from None
 
 
 def header(path: Path, mapping: Mapping) -> list[tuple[str, str]]:
@@ -75,7 +79,7 @@ def columns_of(header: list[str], mapping: Mapping) -> list[str]:
     for column, field in mapping.items():
         if field != "-" and header.count(column) > 1:
             raise UnreadableFileError(f"The file has {header.count(column)} columns {column}: rename all but one.")
-        if field not in (*FIELDS, "-") and not field.startswith(("attributes.", "external:")):
+        if field not in (*FIELDS, "-") and not re.match(r"attributes\..|external:[^:]", field):
             raise UnreadableFileError(
                 f"{field} is no field: {', '.join(FIELDS)}, attributes.<name>, external:<system> or -."
             )
@@ -105,17 +109,18 @@ def _rows(file: IO[str]) -> tuple[Any, int]:
     if named := _SEPARATOR.fullmatch(first):
         return csv.reader(file, delimiter=named[1], strict=True), 1
     file.seek(0)
-    return csv.reader(file, _dialect(first), strict=True), 0
+    return csv.reader(file, delimiter=_delimiter(first), skipinitialspace=True, strict=True), 0
 
 
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
 
 
-def _dialect(header_line: str) -> Any:
+def _delimiter(header_line: str) -> str:
+    # Of what the sniffer guesses only the delimiter: a header tells nothing of quotes in cells.
     try:
-        return csv.Sniffer().sniff(header_line, delimiters=",;\t|")
+        return csv.Sniffer().sniff(header_line, delimiters=",;\t|").delimiter
     except csv.Error:
-        return csv.excel
+        return ","
 
 
 def _plain(cell: str) -> str:
@@ -136,7 +141,8 @@ def _contact(columns: list[str], row: list[str], line: int) -> Found:
         **{name: cells[name] for name in ("first_name", "last_name", "title", "source") if name in cells},
         "identities": identities,
         "tags": tags,
-        "created_at": moment(cells.get("created_at")),
+        # As it is if it cannot be read: the import says that it is left out.
+        "created_at": moment(cells.get("created_at")) or cells.get("created_at"),
         "attributes": {
             field.removeprefix("attributes."): cell for field, cell in cells.items() if field.startswith("attributes.")
         },

@@ -80,7 +80,7 @@ def _conversation(one: dict[str, Any], line: int) -> Found:
         "messages": said,
     }
     document = {
-        "external_id": str(one.get("id")),
+        "external_id": str(one["id"]),
         "contact": str(contacts[0].get("id") or (source.get("author") or {}).get("id")),
         "persona": PERSONA,
         "created_at": moment(one.get("created_at")),
@@ -99,7 +99,7 @@ def _message(part: dict[str, Any]) -> dict[str, Any] | None:
     named = without_nothing({"id": str(author.get("id")), "name": author.get("name")}) if role == "member" else None
     return without_nothing(
         {
-            "external_id": str(part.get("id")),
+            "external_id": str(part["id"]),
             "role": role,
             "text": text,
             "created_at": moment(part.get("created_at")),

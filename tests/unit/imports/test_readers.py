@@ -25,6 +25,8 @@ MALFORMED: dict[readers.Format, tuple[dict[str, Any], ...]] = {
         {"type": "contact", "id": 1, "tags": {"data": [5]}},
         {"type": "conversation", "id": 1, "contacts": {"contacts": 5}},
         {"type": "conversation", "id": 1, "source": {"body": 5}},
+        {"type": "conversation", "source": {"id": 1, "body": "x"}},
+        {"type": "conversation", "id": 1, "source": {"body": "x"}},
         {"type": "conversation", "id": 1, "conversation_parts": {"conversation_parts": [{"author": 5}]}},
     ),
 }
@@ -53,6 +55,18 @@ def test_a_csv_file_of_excel_keeps_columns_of_the_same_name_apart(tmp_path: Path
     }  # fmt: skip
     with pytest.raises(UnreadableFileError, match="3 columns Town"):
         csv_contacts.header(file, {"Town": "attributes.city"})
+
+
+def test_cells_of_a_csv_file_are_read_as_rfc_4180_has_them(tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    said, large = 'said "hi", \n"bye"', "x" * 2_000_000
+    quoted = said.replace('"', '""')
+    file.write_text(f"id,Kunde's Mail,Bob's\n1,'a, \"{quoted}\"\n2,b,{large}\n3,c,\"open\n4,d,e\n")
+    contacts = csv_contacts.read(file, {})
+    assert next(contacts).document["attributes"] == {"Kunde's Mail": "'a", "Bob's": said}
+    assert next(contacts).document["attributes"]["Bob's"] == large
+    with pytest.raises(UnreadableFileError, match="after line 4: unexpected end"):
+        next(contacts)
 
 
 @pytest.mark.parametrize("manifest", [b"no JSON", b"{}", None])
