@@ -142,7 +142,11 @@ class Import:
         source = running.model(ImportRequest, {"source": source or _source_of(file, kind)}).source
         self._head = {"source": source, "persona_id": persona_id and str(persona_id), "dry_run": dry_run}
         self._state_path = file.with_name(f"{file.name}.import-state.json")
-        self._identity = {"workspace": str(workspace_id), "source": self._head["source"]}
+        # Of another file, or one that was changed, other items would be skipped than were sent.
+        version = [file.stat().st_size, file.stat().st_mtime_ns]
+        self._identity = {
+            "workspace": str(workspace_id), "source": source, "format": kind, "mapping": mapping, "version": version
+        }  # fmt: skip
         self._workspace_id, self._dry_run, self._resume = workspace_id, dry_run, resume
         self._totals: Counter[str] = Counter()
         self._done = 0
@@ -267,7 +271,7 @@ class Import:
                 f"{self._state_path} cannot be read; without --resume all is sent again.", 2
             ) from None
         if {name: state.get(name) for name in self._identity} != self._identity:
-            raise running.Failure(f"{self._state_path} is of another workspace or source.", 2)
+            raise running.Failure(f"{self._state_path} is of another import, or the file has changed.", 2)
         self._totals.update(state["totals"])
         return int(state["done"])
 
