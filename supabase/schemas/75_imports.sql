@@ -58,11 +58,12 @@ as $$
           from jsonb_to_recordset(contacts) i (
                n integer, leader integer, external_id text, kind public.contact_kind, identities jsonb, created_at timestamptz)
     ), erased as materialized (
-        -- The source still has whom this workspace has erased.
+        -- The source still has whom this workspace has erased; many are known by nothing but their id there.
         select i.n
           from item i
          where exists (select from public.erasures e where e.workspace_id = match_contacts.workspace_id)
-           and private.refuse_erased(i.identities, coalesce(i.created_at, '-infinity'::timestamptz), null)
+           and private.refuse_erased(i.identities || jsonb_build_object('kind', 'import', 'key', source || ':' || i.external_id),
+                                     coalesce(i.created_at, '-infinity'::timestamptz), null)
     ), by_ref as materialized (
         select i.n, i.leader, k.contact_id
           from item i

@@ -122,6 +122,10 @@ as $$
                and array(select private.words_of(i.value)) = array[lower(i.value)]
                and (i.kind <> 'external' or length(i.value) > 5)
              union
+            select 'import:' || r.source || ':' || r.external_id
+              from public.import_refs r
+             where r.contact_id = any (erasure.contact_ids)
+             union
             select k.word
               from public.sessions s
               join public.session_refs r on r.session_id = s.id
@@ -129,7 +133,7 @@ as $$
              where s.contact_id = any (erasure.contact_ids)
                and length(k.word) > 5) as w (word);
 $$;
-comment on function private.write_tombstones is 'Hashes the identities of an erased contact, and the ids by which other systems know its sessions.';
+comment on function private.write_tombstones is 'Hashes the identities of an erased contact, the ids that imports know it by, and those by which other systems know its sessions.';
 
 create function private.close_contacts(erasure public.erasures)
     returns void language plpgsql set search_path = ''

@@ -111,8 +111,8 @@ async def test_identities_find_the_contacts_that_have_them(
 
     # Erased here, and still in the source.
     await staff.owner.done("DELETE", f"/contacts/{created['id']}")
-    gone = await imported({"external_id": "8", "identities": ["email:ANN@example.com"]})
-    assert statuses(gone) == ["contact_erased"]
+    gone = await imported({"external_id": "8", "identities": ["email:ANN@example.com"]}, {"external_id": "2"})
+    assert statuses(gone) == ["contact_erased", "contact_erased"]
     unknown = {**TALK, "contact": "unknown"}
     result = await staff.owner.done("POST", path, {"source": "crm", "conversations": [unknown]})
     assert statuses(result, "conversations") == ["contact_not_found"]
