@@ -163,8 +163,9 @@ async def test_a_long_conversation_is_sent_in_parts_and_a_broken_import_resumed(
         commands.workspace_id,
     )
     # As if it had broken off after two items: what was sent is not sent again.
+    version = [file.stat().st_size, file.stat().st_mtime_ns]
     state = {"workspace": str(commands.workspace_id), "source": "jsonl:talk.jsonl", "format": "jsonl", "mapping": {},
-             "version": [file.stat().st_size, file.stat().st_mtime_ns], "done": 2, "totals": {"created": 2}}  # fmt: skip
+             "version": version, "done": 2, "totals": {"created": 2}}  # fmt: skip
     changed = {**state, "version": [1, 1]}
     file.with_name("talk.jsonl.import-state.json").write_text(json.dumps(changed))
     assert (await commands.run(f"import {file} --workspace {{workspace}} --resume")).exit_code == 2
