@@ -412,26 +412,30 @@ begin
     select coalesce(array_agg(n.session_id), '{}'::uuid[]) into turned from new n;
 
     with item as materialized (
-        select m.*
+        select m.*, k.contact_id as sender_id,
+               -- In a group that stays, what an erased person said there.
+               k.contact_id is null and m.contact is not null and private.refuse_erased(
+                   jsonb_build_array(jsonb_build_object('kind', 'import', 'key', source || ':' || m.contact)), m.created_at, null) as erased
           from jsonb_to_recordset(messages) m (
                id uuid, session_id uuid, turn_id uuid, role public.message_role, contact text, user_id uuid, persona text,
                member_id uuid, text text, partial boolean, metadata jsonb, created_at timestamptz, client_message_id text, speaker text,
                changed_at timestamptz)
+          left join private.imported_contacts(import_messages.workspace_id, import_messages.source, array(
+                        select distinct e.value ->> 'contact' from jsonb_array_elements(messages) e where e.value ->> 'contact' is not null)) k
+            on k.external_id = m.contact
     ), new as (
         insert into public.messages (
                id, workspace_id, conversation_id, session_id, turn_id, role, contact_id, user_id, persona_id, text, partial, metadata,
                created_at, client_message_id, speaker, changed_at)
         select i.id, s.workspace_id, s.conversation_id, s.id, i.turn_id, i.role,
-               case when i.role = 'contact' then coalesce(k.contact_id, s.contact_id) end,
+               case when i.role = 'contact' then coalesce(i.sender_id, s.contact_id) end,
                case when i.role in ('member', 'user') then private.imported_user(s.workspace_id, i.member_id, i.user_id) end,
                case when i.role = 'persona'
                     then coalesce(case when i.persona is not null then private.persona_named(s.workspace_id, i.persona) end, s.persona_id) end,
-               i.text, i.partial, i.metadata, i.created_at, i.client_message_id, i.speaker, i.changed_at
+               case when i.erased then '[erased]' else i.text end, i.partial, case when i.erased then '{}' else i.metadata end, i.created_at,
+               case when not i.erased then i.client_message_id end, case when not i.erased then i.speaker end, i.changed_at
           from item i
           join public.sessions s on s.id = i.session_id and s.workspace_id = import_messages.workspace_id
-          left join private.imported_contacts(import_messages.workspace_id, import_messages.source,
-                                              array(select distinct e.contact from item e where e.contact is not null)) k
-            on k.external_id = i.contact
          -- What was imported, archived and dropped since is not imported again.
          where i.id <> all ((select private.archived_ids(array(select distinct d.session_id from item d)))::uuid[])
         on conflict do nothing
@@ -453,7 +457,7 @@ begin
     return changed || turned;
 end;
 $$;
-comment on function private.import_messages is 'Stores imported turns and messages with their times and authors; no event, job or limit follows from them. The sessions of the new turns and messages, once for each.';
+comment on function private.import_messages is 'Stores imported turns and messages with their times and authors, those of erased people in groups without their words; no event, job or limit follows from them. The sessions of the new turns and messages, once for each.';
 
 create function private.import_attachments(workspace_id uuid, attachments jsonb)
     returns void language sql set search_path = ''
@@ -462,7 +466,7 @@ as $$
     select m.id, a.place, m.workspace_id, m.conversation_id, a.kind, a.external_id, a.url, a.media_type, a.size, a.name
       from jsonb_to_recordset(attachments) a (
            message_id uuid, place integer, kind text, external_id text, url text, media_type text, size bigint, name text)
-      join public.messages m on m.id = a.message_id and m.workspace_id = import_attachments.workspace_id
+      join public.messages m on m.id = a.message_id and m.workspace_id = import_attachments.workspace_id and m.text <> '[erased]'
     on conflict do nothing;
 $$;
 comment on function private.import_attachments is 'Stores the attachments of imported messages: references to files that their provider keeps.';

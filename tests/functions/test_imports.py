@@ -113,9 +113,18 @@ async def test_identities_find_the_contacts_that_have_them(
     await staff.owner.done("DELETE", f"/contacts/{created['id']}")
     gone = await imported({"external_id": "8", "identities": ["email:ANN@example.com"]}, {"external_id": "2"})
     assert statuses(gone) == ["contact_erased", "contact_erased"]
+    said = {"role": "contact", "text": "Ann's", "created_at": "2024-03-01T10:00:00Z", "attachments": [{"kind": "file"}]}
+    crew = {"external_id": "9", "contact": "6", "persona": "Bot",
+            "messages": [{**said, "contact": "2", "speaker": "Ann"}, {**said, "contact": "4", "text": "Bo's"}]}  # fmt: skip
     unknown = {**TALK, "contact": "unknown"}
-    result = await staff.owner.done("POST", path, {"source": "crm", "conversations": [unknown]})
-    assert statuses(result, "conversations") == ["contact_not_found"]
+    result = await staff.owner.done("POST", path, {"source": "crm", "conversations": [unknown, crew]})
+    assert statuses(result, "conversations") == ["contact_not_found", "created"]
+    kept = await workspace.database.fetch(
+        "select m.text, m.speaker, (select count(*) from public.attachments a where a.message_id = m.id)"
+        "  from public.messages m where m.workspace_id = $1 and m.created_at < '2025-01-01' order by m.text",
+        workspace.id,
+    )
+    assert [tuple(row) for row in kept] == [("Bo's", None, 1), ("[erased]", None, 0)]
 
 
 async def test_who_may_import_and_how_much(
