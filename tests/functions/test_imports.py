@@ -113,7 +113,7 @@ async def test_identities_find_the_contacts_that_have_them(
     await staff.owner.done("DELETE", f"/contacts/{created['id']}")
     gone = await imported({"external_id": "8", "identities": ["email:ANN@example.com"]}, {"external_id": "2"})
     assert statuses(gone) == ["contact_erased", "contact_erased"]
-    said = {"role": "contact", "text": "Ann's", "created_at": "2024-03-01T10:00:00Z", "attachments": [{"kind": "file"}]}
+    said = {**TALK["messages"][0], "external_id": None, "text": "Ann's", "attachments": [{"kind": "file"}]}
     crew = {"external_id": "9", "contact": "6", "persona": "Bot",
             "messages": [{**said, "contact": "2", "speaker": "Ann"}, {**said, "contact": "4", "text": "Bo's"}]}  # fmt: skip
     unknown = {**TALK, "contact": "unknown"}
