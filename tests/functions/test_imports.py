@@ -115,7 +115,8 @@ async def test_identities_find_the_contacts_that_have_them(
     assert statuses(gone) == ["contact_erased", "contact_erased"]
     said = {**TALK["messages"][0], "external_id": None, "text": "Ann's", "attachments": [{"kind": "file"}]}
     crew = {"external_id": "9", "contact": "6", "persona": "Bot",
-            "messages": [{**said, "contact": "2", "speaker": "Ann"}, {**said, "contact": "4", "text": "Bo's"}]}  # fmt: skip
+            "messages": [{**said, "contact": "2", "speaker": "Ann"}, {**said, "contact": "4", "text": "Bo's"}],
+            }  # fmt: skip
     unknown = {**TALK, "contact": "unknown"}
     result = await staff.owner.done("POST", path, {"source": "crm", "conversations": [unknown, crew]})
     assert statuses(result, "conversations") == ["contact_not_found", "created"]
