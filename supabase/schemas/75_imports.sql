@@ -391,6 +391,15 @@ create function private.import_messages(workspace_id uuid, source text, turns js
     returns uuid[] language plpgsql set search_path = ''
 as $$
 declare
+    -- Sessions whose messages the retention deleted: a repeat would store and count them again.
+    emptied constant uuid[] := array(
+        select s.id
+          from public.sessions s
+         where s.id in (select (m.value ->> 'session_id')::uuid from jsonb_array_elements(messages) m)
+           and s.id <> all (new_sessions)
+           and s.message_count > 0
+           and not exists (select from public.messages m where m.session_id = s.id)
+           and not exists (select from public.session_archives a where a.session_id = s.id and a.messages_dropped));
     turned  uuid[];
     changed uuid[];
 begin
@@ -438,6 +447,7 @@ begin
           join public.sessions s on s.id = i.session_id and s.workspace_id = import_messages.workspace_id
          -- What was imported, archived and dropped since is not imported again.
          where i.id <> all ((select private.archived_ids(array(select distinct d.session_id from item d)))::uuid[])
+           and (s.id <> all (emptied) or i.created_at > s.ended_at)
         on conflict do nothing
         returning session_id
     )

@@ -74,6 +74,14 @@ async def test_a_batch_is_stored_once_with_its_times_and_authors(staff: Staff, w
         "asserted": True, "events": 0, "deliveries": 0,
     }  # fmt: skip
 
+    # What the retention deleted does not come back, and is not counted again.
+    await workspace.database.execute(
+        "select private.delete_expired('messages', array(select id from public.sessions where workspace_id = $1))",
+        workspace.id,
+    )
+    result = await staff.admin.done("POST", path, {**batch, "conversations": [longer]})
+    assert statuses(result, "conversations") == ["unchanged"]
+
 
 async def test_identities_find_the_contacts_that_have_them(
     client: aiohttp.ClientSession, stack: Stack, staff: Staff, workspace: Workspace, visitor: Visitor
