@@ -21,6 +21,7 @@ SECTIONS = {
     "event-subscriptions": "Event subscriptions",
     "members": "Members",
     "workspace": "Workspace",
+    "answer-templates": "Answer templates",
     "session-templates": "Session templates",
     "workflows": "Workflows",
 }
@@ -260,6 +261,22 @@ async def test_an_api_key_is_shown_once_and_revoked(dashboard: Dashboard) -> Non
     await row.get_by_role("button", name="Revoke").click()
     await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     await expect(row.get_by_role("button", name="Revoke")).to_have_count(0)
+
+
+async def test_an_answer_template_is_written_and_deleted(dashboard: Dashboard) -> None:
+    page = (await dashboard.sign_in("admin", "#/settings/answer-templates/new")).page
+    for label, value in (("Name", "Greeting"), ("Shortcut", "hi"), ("Text (markdown)", "**Good** day.")):
+        await page.get_by_label(label, exact=True).fill(value)
+    await page.get_by_role("button", name="Create").click()
+    await page.get_by_label("Shortcut").fill("")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("Saved.")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_label("Text (markdown)")).to_have_value("**Good** day.")
+    await expect(page.get_by_label("Shortcut")).to_have_value("")
+    await page.get_by_role("button", name="Delete").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(page.get_by_text("There is none yet.")).to_be_visible()
 
 
 async def test_an_invitation_is_made_and_withdrawn(dashboard: Dashboard) -> None:

@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 
-import { call, get } from "../api.js";
+import { call, Failure, get, getAll } from "../api.js";
 import { usePages, useData } from "../data.js";
 import { t } from "../language.js";
 import { Confirm } from "../parts/dialog.jsx";
@@ -14,10 +14,11 @@ import { manages, workspace } from "../workspace.js";
 import { Form } from "./form.jsx";
 
 // `name` is the section's in the address and of its list route; `path` that of one object. `row` shows an object in the list,
-// `fields(object)` describes its form, without an object that of a new one, and `children(object, changed)` follow the form.
-export function Section({ name, path, id, row, fields, children, mayDelete = manages.value, made, columns }) {
+// `fields(object)` describes its form, without an object that of a new one, and `children(object, changed)` follow the form. An object
+// without a route to read it `isListed`: it is read from the list.
+export function Section({ name, path, id, isListed, row, fields, children, mayDelete = manages.value, made, columns }) {
   if (id === "new") return manages.value ? <New {...{ name, fields, made }} /> : null;
-  if (id) return <One {...{ name, path, id, fields, children, mayDelete }} />;
+  if (id) return <One {...{ name, path, id, isListed, fields, children, mayDelete }} />;
   return <List {...{ name, row, columns }} />;
 }
 
@@ -117,10 +118,16 @@ function New({ name, fields, made }) {
   );
 }
 
+async function find(name, id, signal) {
+  const found = (await getAll(listPath(name), {}, signal)).find((each) => each.id === id);
+  if (!found) throw new Failure(404, { title: t("settings.none") });
+  return found;
+}
+
 const Back = ({ name }) => <Link href={to(`/settings/${name}`)}>{t("action.back")}</Link>;
 
-function One({ name, path, id, fields, children, mayDelete }) {
-  const one = useData((signal) => get(`${path}/${id}`, {}, signal), [id]);
+function One({ name, path, id, isListed, fields, children, mayDelete }) {
+  const one = useData((signal) => (isListed ? find(name, id, signal) : get(`${path}/${id}`, {}, signal)), [id]);
   const [isAsking, setAsking] = useState(false);
   const { data } = one;
 

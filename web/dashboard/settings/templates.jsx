@@ -1,9 +1,9 @@
-// Session templates: what a new session begins with.
+// Templates: what a new session begins with, and what members insert in an answer.
 
 import { useChoices } from "../parts/choices.js";
 import { Section } from "./section.jsx";
 
-export function Templates({ id }) {
+export function SessionTemplates({ id }) {
   const personas = useChoices("personas");
   const fields = (template) => [
     { name: "name", required: true, empty: "" },
@@ -21,6 +21,25 @@ export function Templates({ id }) {
       fields={fields}
       columns={["name", "persona_id", "workflow"]}
       row={(template, link) => [link, new Map(personas).get(template.persona_id), template.workflow]}
+    />
+  );
+}
+
+export function AnswerTemplates({ id }) {
+  const fields = (template) => [
+    { name: "name", required: true, empty: "" },
+    { name: "shortcut", empty: template ? null : undefined },
+    { name: "text", type: "area", rows: 6, required: true, empty: "" },
+  ];
+  return (
+    <Section
+      name="answer-templates"
+      path="/answer-templates"
+      id={id}
+      isListed
+      fields={fields}
+      columns={["name", "shortcut"]}
+      row={({ shortcut }, link) => [link, shortcut && `/${shortcut}`]}
     />
   );
 }

@@ -8,7 +8,7 @@ import { Members } from "./members.jsx";
 import { Personas } from "./personas.jsx";
 import { Spaces } from "./spaces.jsx";
 import { Subscriptions } from "./subscriptions.jsx";
-import { Templates } from "./templates.jsx";
+import { AnswerTemplates, SessionTemplates } from "./templates.jsx";
 import { Workflows } from "./workflows.jsx";
 import { Workspace } from "./workspace.jsx";
 
@@ -21,7 +21,8 @@ const SECTIONS = [
   { name: "event-subscriptions", view: Subscriptions, isManaged: true },
   { name: "members", view: Members },
   { name: "workspace", view: Workspace },
-  { name: "session-templates", view: Templates },
+  { name: "answer-templates", view: AnswerTemplates },
+  { name: "session-templates", view: SessionTemplates },
   { name: "workflows", view: Workflows },
 ];
 

@@ -8,6 +8,7 @@ export default {
   "settings.members": "الأعضاء",
   "settings.workspace": "مساحة العمل",
   "settings.session-templates": "قوالب الجلسات",
+  "settings.answer-templates": "قوالب الردود",
   "settings.workflows": "مسارات العمل",
 
   "settings.about.spaces": "حيث تصل جهات الاتصال: دردشة مضمّنة أو صفحة هبوط.",
@@ -18,6 +19,7 @@ export default {
   "settings.about.members": "الوكلاء يعملون في جلساتهم، والمديرون يديرون، والمالكون يفعلون كل شيء.",
   "settings.about.invitations": "ينضم المدعوون عند تسجيل الدخول. لا يُرسل بريد: أخبرهم.",
   "settings.about.session-templates": "ما تبدأ به الجلسة الجديدة: الشخصية والرسائل الأولى وخطوة المسار.",
+  "settings.about.answer-templates": "نصوص يدرجها الأعضاء في الرد: بكتابة / في الحقل الفارغ.",
   "settings.about.workflows": "الخطوات التي قد تسلكها الجلسة. الأسهم المتقطعة تعود للخلف.",
 
   "settings.new": "جديد",
@@ -32,7 +34,7 @@ export default {
   "settings.no": "لا",
   "settings.not_json": "هذا ليس JSON صالحًا.",
   "settings.delete.title": "حذف {name}؟",
-  "settings.delete.lead": "لا يمكن التراجع عن ذلك. تُحذف أسراره أيضًا.",
+  "settings.delete.lead": "لا يمكن التراجع عن ذلك.",
 
   "settings.field.name": "الاسم",
   "settings.field.kind": "النوع",
@@ -249,6 +251,9 @@ export default {
   "settings.field.addresses_days": "عناوين الجلسات المنتهية",
   "settings.field.memory_history_days": "النسخ السابقة من الذكريات",
 
+  "settings.field.shortcut": "الاختصار",
+  "settings.hint.shortcut": "كلمة بلا مسافات.",
+  "settings.field.text": "النص (markdown)",
   "settings.field.workflow": "مسار العمل",
   "settings.field.workflow_step": "الخطوة الأولى",
   "settings.field.first_messages": "الرسائل الأولى",

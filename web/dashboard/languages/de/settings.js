@@ -8,6 +8,7 @@ export default {
   "settings.members": "Mitglieder",
   "settings.workspace": "Arbeitsbereich",
   "settings.session-templates": "Sitzungsvorlagen",
+  "settings.answer-templates": "Textbausteine",
   "settings.workflows": "Abläufe",
 
   "settings.about.spaces": "Wo Kontakte ankommen: in einem eingebetteten Chat oder auf einer Landingpage.",
@@ -18,6 +19,7 @@ export default {
   "settings.about.members": "Agenten arbeiten in ihren Sitzungen; Admins verwalten; Inhaber dürfen alles.",
   "settings.about.invitations": "Eingeladene treten bei, wenn sie sich anmelden. Es geht keine Mail hinaus: sagen Sie es ihnen.",
   "settings.about.session-templates": "Womit eine neue Sitzung beginnt: Persona, erste Nachrichten und Schritt des Ablaufs.",
+  "settings.about.answer-templates": "Texte, die Mitglieder in eine Antwort einfügen: mit / im leeren Feld.",
   "settings.about.workflows": "Die Schritte, die eine Sitzung gehen darf. Gestrichelte Pfeile führen zurück.",
 
   "settings.new": "Neu",
@@ -32,7 +34,7 @@ export default {
   "settings.no": "nein",
   "settings.not_json": "Das ist kein gültiges JSON.",
   "settings.delete.title": "{name} löschen?",
-  "settings.delete.lead": "Das lässt sich nicht rückgängig machen. Auch die Geheimnisse werden gelöscht.",
+  "settings.delete.lead": "Das lässt sich nicht rückgängig machen.",
 
   "settings.field.name": "Name",
   "settings.field.kind": "Art",
@@ -249,6 +251,9 @@ export default {
   "settings.field.addresses_days": "Adressen beendeter Sitzungen",
   "settings.field.memory_history_days": "Frühere Fassungen von Erinnerungen",
 
+  "settings.field.shortcut": "Kürzel",
+  "settings.hint.shortcut": "Ein Wort ohne Leerzeichen.",
+  "settings.field.text": "Text (in Markdown)",
   "settings.field.workflow": "Ablauf",
   "settings.field.workflow_step": "Erster Schritt",
   "settings.field.first_messages": "Erste Nachrichten",

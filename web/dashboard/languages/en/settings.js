@@ -8,6 +8,7 @@ export default {
   "settings.members": "Members",
   "settings.workspace": "Workspace",
   "settings.session-templates": "Session templates",
+  "settings.answer-templates": "Answer templates",
   "settings.workflows": "Workflows",
 
   "settings.about.spaces": "Where contacts arrive: an embedded chat or a landing page.",
@@ -18,6 +19,7 @@ export default {
   "settings.about.members": "Agents work in their sessions; admins manage; owners may do everything.",
   "settings.about.invitations": "Invited people join when they sign in. No mail is sent: tell them.",
   "settings.about.session-templates": "What a new session begins with: its persona, first messages and workflow step.",
+  "settings.about.answer-templates": "Texts that members insert in an answer: with / in the empty field.",
   "settings.about.workflows": "The steps that a session may take. Dashed arrows go back.",
 
   "settings.new": "New",
@@ -32,7 +34,7 @@ export default {
   "settings.no": "no",
   "settings.not_json": "This is not valid JSON.",
   "settings.delete.title": "Delete {name}?",
-  "settings.delete.lead": "This cannot be undone. Its secrets are deleted too.",
+  "settings.delete.lead": "This cannot be undone.",
 
   "settings.field.name": "Name",
   "settings.field.kind": "Kind",
@@ -249,6 +251,9 @@ export default {
   "settings.field.addresses_days": "Addresses of ended sessions",
   "settings.field.memory_history_days": "Former versions of memories",
 
+  "settings.field.shortcut": "Shortcut",
+  "settings.hint.shortcut": "A word without spaces.",
+  "settings.field.text": "Text (markdown)",
   "settings.field.workflow": "Workflow",
   "settings.field.workflow_step": "First step",
   "settings.field.first_messages": "First messages",

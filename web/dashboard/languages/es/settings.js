@@ -8,6 +8,7 @@ export default {
   "settings.members": "Miembros",
   "settings.workspace": "Espacio de trabajo",
   "settings.session-templates": "Plantillas de sesión",
+  "settings.answer-templates": "Plantillas de respuesta",
   "settings.workflows": "Flujos de trabajo",
 
   "settings.about.spaces": "Donde llegan los contactos: un chat integrado o una página de destino.",
@@ -18,6 +19,7 @@ export default {
   "settings.about.members": "Los agentes trabajan en sus sesiones; los administradores gestionan; los propietarios pueden todo.",
   "settings.about.invitations": "Los invitados se unen al iniciar sesión. No se envía correo: avíseles.",
   "settings.about.session-templates": "Con qué empieza una sesión nueva: personaje, primeros mensajes y paso del flujo.",
+  "settings.about.answer-templates": "Textos que los miembros insertan en una respuesta: con / en el campo vacío.",
   "settings.about.workflows": "Los pasos que puede dar una sesión. Las flechas discontinuas vuelven atrás.",
 
   "settings.new": "Nuevo",
@@ -32,7 +34,7 @@ export default {
   "settings.no": "aún no",
   "settings.not_json": "Esto no es JSON válido.",
   "settings.delete.title": "¿Eliminar {name}?",
-  "settings.delete.lead": "No se puede deshacer. Sus secretos también se eliminan.",
+  "settings.delete.lead": "No se puede deshacer.",
 
   "settings.field.name": "Nombre",
   "settings.field.kind": "Tipo",
@@ -249,6 +251,9 @@ export default {
   "settings.field.addresses_days": "Direcciones de sesiones terminadas",
   "settings.field.memory_history_days": "Versiones anteriores de recuerdos",
 
+  "settings.field.shortcut": "Atajo",
+  "settings.hint.shortcut": "Una palabra sin espacios.",
+  "settings.field.text": "Texto (markdown)",
   "settings.field.workflow": "Flujo de trabajo",
   "settings.field.workflow_step": "Primer paso",
   "settings.field.first_messages": "Primeros mensajes",

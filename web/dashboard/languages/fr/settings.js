@@ -8,6 +8,7 @@ export default {
   "settings.members": "Membres",
   "settings.workspace": "Espace de travail",
   "settings.session-templates": "Modèles de session",
+  "settings.answer-templates": "Modèles de réponse",
   "settings.workflows": "Flux de travail",
 
   "settings.about.spaces": "Où arrivent les contacts : un chat intégré ou une page d’accueil.",
@@ -18,6 +19,7 @@ export default {
   "settings.about.members": "Les agents travaillent dans leurs sessions ; les admins gèrent ; les propriétaires peuvent tout.",
   "settings.about.invitations": "Les invités rejoignent l’espace à leur connexion. Aucun courriel n’est envoyé : prévenez-les.",
   "settings.about.session-templates": "Ce par quoi une session commence : persona, premiers messages et étape du flux.",
+  "settings.about.answer-templates": "Textes que les membres insèrent dans une réponse : avec / dans le champ vide.",
   "settings.about.workflows": "Les étapes qu’une session peut suivre. Les flèches en pointillé reviennent en arrière.",
 
   "settings.new": "Nouveau",
@@ -32,7 +34,7 @@ export default {
   "settings.no": "non",
   "settings.not_json": "Ce n’est pas du JSON valide.",
   "settings.delete.title": "Supprimer {name} ?",
-  "settings.delete.lead": "C’est irréversible. Ses secrets sont aussi supprimés.",
+  "settings.delete.lead": "C’est irréversible.",
 
   "settings.field.name": "Nom",
   "settings.field.kind": "Type",
@@ -249,6 +251,9 @@ export default {
   "settings.field.addresses_days": "Adresses des sessions terminées",
   "settings.field.memory_history_days": "Anciennes versions des souvenirs",
 
+  "settings.field.shortcut": "Raccourci",
+  "settings.hint.shortcut": "Un mot sans espaces.",
+  "settings.field.text": "Texte (markdown)",
   "settings.field.workflow": "Flux de travail",
   "settings.field.workflow_step": "Première étape",
   "settings.field.first_messages": "Premiers messages",

@@ -8,6 +8,7 @@ export default {
   "settings.members": "Membros",
   "settings.workspace": "Área de trabalho",
   "settings.session-templates": "Modelos de sessão",
+  "settings.answer-templates": "Modelos de resposta",
   "settings.workflows": "Fluxos de trabalho",
 
   "settings.about.spaces": "Onde os contatos chegam: um chat incorporado ou uma página de destino.",
@@ -18,6 +19,7 @@ export default {
   "settings.about.members": "Agentes trabalham em suas sessões; administradores gerenciam; proprietários podem tudo.",
   "settings.about.invitations": "Os convidados entram ao iniciar sessão. Nenhum e-mail é enviado: avise-os.",
   "settings.about.session-templates": "Com o que uma nova sessão começa: persona, primeiras mensagens e etapa do fluxo.",
+  "settings.about.answer-templates": "Textos que os membros inserem numa resposta: com / no campo vazio.",
   "settings.about.workflows": "As etapas que uma sessão pode seguir. Setas tracejadas voltam atrás.",
 
   "settings.new": "Novo",
@@ -32,7 +34,7 @@ export default {
   "settings.no": "não",
   "settings.not_json": "Isto não é JSON válido.",
   "settings.delete.title": "Excluir {name}?",
-  "settings.delete.lead": "Não pode ser desfeito. Os segredos também são excluídos.",
+  "settings.delete.lead": "Não pode ser desfeito.",
 
   "settings.field.name": "Nome",
   "settings.field.kind": "Tipo",
@@ -249,6 +251,9 @@ export default {
   "settings.field.addresses_days": "Endereços de sessões terminadas",
   "settings.field.memory_history_days": "Versões anteriores de memórias",
 
+  "settings.field.shortcut": "Atalho",
+  "settings.hint.shortcut": "Uma palavra sem espaços.",
+  "settings.field.text": "Texto (markdown)",
   "settings.field.workflow": "Fluxo de trabalho",
   "settings.field.workflow_step": "Primeira etapa",
   "settings.field.first_messages": "Primeiras mensagens",

@@ -8,6 +8,7 @@ export default {
   "settings.members": "Üyeler",
   "settings.workspace": "Çalışma alanı",
   "settings.session-templates": "Oturum şablonları",
+  "settings.answer-templates": "Yanıt şablonları",
   "settings.workflows": "İş akışları",
 
   "settings.about.spaces": "Kişilerin geldiği yer: gömülü sohbet veya karşılama sayfası.",
@@ -18,6 +19,7 @@ export default {
   "settings.about.members": "Temsilciler oturumlarında çalışır; yöneticiler yönetir; sahipler her şeyi yapabilir.",
   "settings.about.invitations": "Davet edilenler oturum açınca katılır. E-posta gönderilmez: haber verin.",
   "settings.about.session-templates": "Yeni bir oturumun başlangıcı: persona, ilk mesajlar ve iş akışı adımı.",
+  "settings.about.answer-templates": "Üyelerin yanıta eklediği metinler: boş alanda / ile.",
   "settings.about.workflows": "Bir oturumun izleyebileceği adımlar. Kesikli oklar geri gider.",
 
   "settings.new": "Yeni",
@@ -32,7 +34,7 @@ export default {
   "settings.no": "hayır",
   "settings.not_json": "Bu geçerli bir JSON değil.",
   "settings.delete.title": "{name} silinsin mi?",
-  "settings.delete.lead": "Bu geri alınamaz. Gizli anahtarları da silinir.",
+  "settings.delete.lead": "Bu geri alınamaz.",
 
   "settings.field.name": "Ad",
   "settings.field.kind": "Tür",
@@ -249,6 +251,9 @@ export default {
   "settings.field.addresses_days": "Biten oturumların adresleri",
   "settings.field.memory_history_days": "Anıların önceki sürümleri",
 
+  "settings.field.shortcut": "Kısayol",
+  "settings.hint.shortcut": "Boşluksuz bir sözcük.",
+  "settings.field.text": "Metin (markdown)",
   "settings.field.workflow": "İş akışı",
   "settings.field.workflow_step": "İlk adım",
   "settings.field.first_messages": "İlk mesajlar",
