@@ -50,7 +50,7 @@ function Item({ session, isOpen, filters }) {
           <Time value={last_activity_at} />
         </span>
         <span class="excerpt">
-          {last_message ? <>{t(`inbox.says.${last_message.role}`)} <Words text={last_message.text} /></> : t("inbox.no_message")}
+          {last_message ? <><span>{t(`inbox.says.${last_message.role}`)}</span> <Words text={last_message.text} /></> : t("inbox.no_message")}
         </span>
         <span class="line badges">
           <span>
