@@ -143,6 +143,15 @@ async def test_a_refused_answer_is_undone_and_its_text_survives_a_reload(
     await page.reload()
     await expect(messages(page, "member")).to_have_count(2)
     await expect(field).to_have_value("")
+    # What was under way comes back before what was typed since, and what is then removed stays away.
+    await page.route(path, lambda _: None)
+    for text in ("One", "Two"):
+        await answer(page, text)
+    await field.fill("Three")
+    for value in ("One\n\nTwo\n\nThree", ""):
+        await page.reload()
+        await expect(field).to_have_value(value)
+        await field.fill("")
 
 
 async def test_a_failed_answer_is_explained(shop: Shop, held: OpenAI, desk: Dashboard) -> None:
@@ -352,6 +361,20 @@ async def test_the_transcript_of_an_archived_conversation_is_read_and_restored(
     await page.get_by_role("button", name="Restore from the archive").click()
     await expect(transcript.get_by_text("From the archive.")).to_have_count(0)
     await expect(transcript.locator("li")).to_have_count(3)
+
+
+async def test_a_message_of_the_other_direction_is_cut_at_its_end(dashboard: Dashboard, owner: Person) -> None:
+    session = (await opened(owner, dashboard))["session_id"]
+    await owner.done("POST", f"/chat-sessions/{session}/takeover")
+    await owner.done("POST", f"/chat-sessions/{session}/messages", {"text": "مرحبا بكم " * 20})
+    page = (await dashboard.sign_in(view="#/inbox")).page
+    await expect(items(page)).to_contain_text("مرحبا")
+    first, end = await page.locator(".excerpt").evaluate(
+        "(box) => { const range = new Range(); range.setStart(box.querySelector('bdi').firstChild, 0);"
+        " range.setEnd(range.startContainer, 1);"
+        " return [range.getBoundingClientRect().right, box.getBoundingClientRect().right]; }"
+    )
+    assert first <= end
 
 
 async def test_axe_finds_nothing_in_an_open_conversation(dashboard: Dashboard, owner: Person) -> None:

@@ -8,7 +8,7 @@ import { Icon } from "../parts/icon.jsx";
 import { Markdown } from "../parts/markdown.jsx";
 import { explain } from "../parts/states.jsx";
 import { nameOf } from "../workspace.js";
-import { draftOf, keepText } from "./drafts.js";
+import { draftOf, keepText, putBack } from "./drafts.js";
 import { Templates } from "./templates.jsx";
 
 const LIVE = ["active", "paused"];
@@ -57,11 +57,7 @@ export function Composer({ session, act, send, tellTyping }) {
       await send(said);
     } catch (refusal) {
       setProblem(refusal);
-      setText((typed) => {
-        const both = typed ? `${said}\n\n${typed}` : said;
-        keepText(thread, both);
-        return both;
-      });
+      setText((typed) => putBack(thread, said, typed));
       field.current?.focus();
     }
     return undefined;

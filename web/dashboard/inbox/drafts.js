@@ -1,36 +1,55 @@
 // What a member has typed, by conversation, on this device: no reload and no outage loses it.
 //
-// Kept is {text, sent?: {id, text, after}}: the field's text, and a message whose receipt is not confirmed, with the last message
-// before it. Such a message is sent again with its id, so that the server stores it once.
+// Kept is {text, sent: [{id, text, after, isBack}]}: the field's text, and the messages whose receipt is not confirmed, each with the
+// last message before it, and whether its text is back in the field. Such a message is sent again with its id, so that the server
+// stores it once.
 
-import { readDraft as read, writeDraft } from "../drafts.jsx";
+import { readDraft, writeDraft } from "../drafts.jsx";
 
-const write = (conversation, { text, sent }) => writeDraft(conversation, { text: text || undefined, sent });
+function read(conversation) {
+  const { text = "", sent = [] } = readDraft(conversation);
+  return { text, sent: [sent].flat() };
+}
 
-// The text to begin with: also that of a message whose receipt was never confirmed.
+const write = (conversation, { text, sent }) => writeDraft(conversation, { text: text || undefined, sent: sent.length ? sent : undefined });
+
+// The text to begin with: also that of messages whose receipt was never confirmed.
 export function draftOf(conversation) {
-  const { text = "", sent } = read(conversation);
-  return text || sent?.text || "";
+  const { text, sent } = read(conversation);
+  const lost = sent.filter(({ isBack }) => !isBack);
+  return lost.reduceRight((typed, each) => putBack(conversation, each.text, typed), text);
 }
 
 export const keepText = (conversation, text) => write(conversation, { ...read(conversation), text });
 
+// Put the text of a message that was not sent before what was typed since, unless it is back already. Returns the field's text.
+export function putBack(conversation, said, typed) {
+  const { sent } = read(conversation);
+  if (sent.some(({ text, isBack }) => isBack && text === said)) return typed;
+  const text = typed ? `${said}\n\n${typed}` : said;
+  write(conversation, { text, sent: sent.map((each) => (each.text === said ? { ...each, isBack: true } : each)) });
+  return text;
+}
+
 // The id for a message that is about to be sent.
 export function beginSending(conversation, text, after = "") {
-  const { sent: before } = read(conversation);
-  const sent = before?.text === text ? before : { id: crypto.randomUUID(), text, after };
-  write(conversation, { text: "", sent });
-  return sent.id;
+  const { sent } = read(conversation);
+  const before = sent.find((each) => each.isBack && each.text === text);
+  const one = before ? { ...before, isBack: false } : { id: crypto.randomUUID(), text, after };
+  write(conversation, { text: "", sent: [...sent.filter(({ isBack }) => !isBack), one] });
+  return one.id;
 }
 
-// Forget a message that the server has, though its response was lost. Ids of messages are in their order.
-export function settle(conversation, messages) {
-  const { sent, text } = read(conversation);
-  const isHere = ({ role, id, text: said }) => role === "member" && said === sent.text && id > sent.after;
-  if (sent && messages.some(isHere)) write(conversation, { text: text === sent.text ? "" : text });
-}
+// Forget messages that the server has, though their responses were lost. Ids of messages are in their order.
+export const settle = (conversation, messages) =>
+  forget(conversation, (each) => messages.some(({ role, id, text }) => role === "member" && text === each.text && id > each.after));
 
-export function endSending(conversation, id) {
+export const endSending = (conversation, id) => forget(conversation, (each) => each.id === id);
+
+function forget(conversation, isStored) {
   const { text, sent } = read(conversation);
-  write(conversation, { text, sent: sent?.id === id ? undefined : sent });
+  const stored = sent.filter(isStored);
+  if (!stored.length) return;
+  const isBack = stored.some((each) => each.isBack && each.text === text);
+  write(conversation, { text: isBack ? "" : text, sent: sent.filter((each) => !stored.includes(each)) });
 }
