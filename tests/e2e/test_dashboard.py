@@ -74,6 +74,17 @@ async def test_a_view_whose_code_did_not_come_is_loaded_on_request(dashboard: Da
     await expect(page.get_by_role("heading", level=1)).to_have_text("Analytics")
 
 
+async def test_what_an_outage_kept_away_comes_by_itself(dashboard: Dashboard, faults: Faults) -> None:
+    faults.forgive = ("net::ERR",)
+    page = (await dashboard.sign_in()).page
+    for path in ("**/chat-sessions?*", "**/workspaces?*", "**/members?*"):
+        await page.route(path, lambda route: route.abort())
+        await page.reload()
+        await expect(page.get_by_text("The server cannot be reached.")).to_be_visible()
+        await page.unroute(path)
+        await expect(page.get_by_text("No conversation is open.")).to_be_visible()
+
+
 async def test_a_user_without_a_workspace_joins_one_by_invitation(dashboard: Dashboard) -> None:
     member = await dashboard.sign_in(None)
     await expect(member.page.get_by_text("Ask an owner")).to_be_visible()

@@ -154,6 +154,23 @@ async def test_a_refused_answer_is_undone_and_its_text_survives_a_reload(
         await field.fill("")
 
 
+async def test_a_long_answer_does_not_push_the_last_message_out_of_sight(
+    dashboard: Dashboard, owner: Person, faults: Faults
+) -> None:
+    faults.forgive = ("net::ERR",)
+    session = (await opened(owner, dashboard, "Hello\n\n" * 60))["session_id"]
+    page = (await dashboard.sign_in()).page
+    # What is typed is told to the others, and comes back.
+    await page.route("**/presence", lambda route: route.abort())
+    await page.goto(f"{dashboard.url}#/inbox/{session}")
+    for text in ("", "Line\n" * 30):
+        await page.get_by_label("Your answer").fill(text)
+        await page.wait_for_function(
+            "() => { const log = document.querySelector('[role=log]');"
+            " return log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 2; }"
+        )
+
+
 async def test_a_failed_answer_is_explained(shop: Shop, held: OpenAI, desk: Dashboard) -> None:
     shop.workspace.persona_id = await add_model(shop.workspace, held.url("no-such-model"))
     page = (await desk.sign_in(view="#/inbox")).page
@@ -221,12 +238,13 @@ async def test_an_agent_sees_what_is_assigned_to_them(dashboard: Dashboard, owne
     await items(agent.page).click()
     await expect(messages(agent.page, "contact")).to_have_count(1)
     await expect(agent.page.get_by_label("Assigned to")).to_have_count(0)
+    await owner.done("PATCH", f"/chat-sessions/{mine}/assign", {"user_id": None})
+    await expect(agent.page.get_by_role("alert").filter(has_text="you may not see it")).to_be_visible()
+    await expect(items(agent.page)).to_have_count(0)
     await agent.open(f"#/inbox/{hidden}")
     await expect(agent.page.get_by_role("alert")).to_have_text(
         "This session does not exist, or you may not see it. Try again"
     )
-    await owner.done("PATCH", f"/chat-sessions/{mine}/assign", {"user_id": None})
-    await expect(items(agent.page)).to_have_count(0)
 
 
 async def test_two_members_see_each_other(dashboard: Dashboard, owner: Person, browser: Browser) -> None:

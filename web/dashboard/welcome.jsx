@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { user } from "./account.js";
-import { call, get } from "./api.js";
+import { call, Failure, get } from "./api.js";
 import { useData } from "./data.js";
 import { t } from "./language.js";
 import { Failed, Loading } from "./parts/states.jsx";
@@ -25,7 +25,8 @@ export function Welcome({ isUnreachable = false }) {
 
   if (isLoading && !data) return <Loading />;
   if (failure || isUnreachable) {
-    return <main class="center"><Failed failure={failure} retry={() => (isUnreachable ? location.reload() : reload())} /></main>;
+    const retry = () => (isUnreachable ? loadWorkspaces().catch(reload) : reload());
+    return <main class="center"><Failed failure={failure ?? new Failure(0)} retry={retry} /></main>;
   }
   return (
     <main class="center">

@@ -58,16 +58,17 @@ const readMembers = async (id) => (await getAll(`/workspaces/${id}/members`)).so
 // Load the member's workspaces and open the last one.
 export async function loadWorkspaces() {
   const items = await getAll("/workspaces");
-  workspaces.value = items;
   const last = localStorage.getItem(LAST);
   const chosen = items.find(({ id }) => id === last) ?? items[0];
-  if (chosen) await open(chosen.id);
+  if (chosen) await open(chosen.id, items);
+  else workspaces.value = items;
 }
 
-export async function open(id) {
+export async function open(id, all = workspaces.value) {
   asked.clear();
   members.value = await readMembers(id);
-  workspace.value = workspaces.value.find((each) => each.id === id);
+  workspaces.value = all;
+  workspace.value = all.find((each) => each.id === id);
   localStorage.setItem(LAST, id);
 }
 

@@ -61,10 +61,12 @@ export function useConversation(id) {
     followConversation(conversation, after, ending.signal, change);
     // The session's state, its members and tags are those of the route, read again when something has changed.
     let timer;
+    // An agent to whom it is not assigned any more may not see it.
+    const tell = (failure) => failure.status === 404 && change({ kind: "lost", failure });
     const stop = listen(({ event, data }) => {
       if (event !== "reset" && data?.session_id !== id) return;
       clearTimeout(timer);
-      timer = setTimeout(() => readSession(ending.signal).catch(() => {}), 100);
+      timer = setTimeout(() => readSession(ending.signal).catch(tell), 100);
     });
     return () => (ending.abort(), stop(), clearTimeout(timer));
   }, [conversation, id, readSession]);

@@ -28,7 +28,17 @@ export function explain(failure) {
   return [has(name) ? t(name) : failure.message, !has(name) && failure.detail, ...fields].filter(Boolean).join(" ");
 }
 
+const AGAIN_MS = 5_000;
+
+// What an outage has kept from loading is asked for again until it comes.
 export function Failed({ failure, retry }) {
+  useEffect(() => {
+    if (!retry || failure?.status !== 0) return undefined;
+    const again = () => retry();
+    const timer = setTimeout(again, AGAIN_MS);
+    addEventListener("online", again);
+    return () => (clearTimeout(timer), removeEventListener("online", again));
+  }, [failure]);
   return (
     <p class="failure" role="alert">
       {explain(failure)} {retry && <button type="button" onClick={() => retry()}>{t("action.retry")}</button>}
