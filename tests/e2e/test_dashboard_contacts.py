@@ -182,6 +182,17 @@ async def test_erasing_asks_for_the_name_and_shows_the_receipt(dashboard: Dashbo
     await expect(page.locator("summary")).to_contain_text(member.email)
 
 
+async def test_an_import_says_what_it_leaves_out(dashboard: Dashboard) -> None:
+    page = (await dashboard.sign_in(view="#/contacts")).page
+    await page.get_by_role("button", name="Import").click()
+    dialog = page.get_by_role("dialog", name="Import contacts")
+    file: Any = {"name": "x.csv", "mimeType": "text/plain", "buffer": b"First name,Email\nAnn,not-an-email\n"}
+    await dialog.get_by_label("File").set_input_files(file)
+    await dialog.get_by_role("button", name="Dry run").click()
+    await expect(dialog.locator(".outcome tbody tr")).to_contain_text("Left out, as it does not fit: Email")
+    await expect(dialog.get_by_text("new: 1")).to_be_visible()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "refused", "names"),
     [

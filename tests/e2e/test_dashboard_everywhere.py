@@ -126,6 +126,8 @@ async def test_a_write_that_fails_is_explained_and_undone_in_every_view(dashboar
         for step in steps:
             await _do(page, *(part.format_map(names) for part in step))
         await expect(page.get_by_text(told).first, f"{view} {steps}").to_be_visible()
+        # Also above a dialog that stays open.
+        assert await page.locator(".toasts").evaluate("toasts => toasts.matches(':popover-open')")
         for what, *values in stays:
             await _check(page, what, [value.format_map(names) for value in values])
         await page.evaluate(

@@ -45,11 +45,12 @@ export function Import({ onClose, onDone }) {
     const items = file.lines ?? file.rows.map((row) => itemOf(row, fields));
     const now = { isDry, total: items.length, done: 0, counts: {}, refused: [], isRunning: true };
     const show = () => setRun({ ...now });
-    const onOutcome = ({ item, status, code, reason }) => {
+    const onOutcome = ({ item, status, code, reason, dropped }) => {
       now.done += 1;
       now.counts[status] = (now.counts[status] ?? 0) + 1;
-      if (status === "refused") {
-        now.refused.push({ line: item.line, kind: item.kind, external_id: item.document.external_id, code, reason });
+      if (status === "refused" || dropped?.length) {
+        const left = dropped?.length && { code: "left_out", reason: t("import.left_out", { fields: dropped.map(nameOfField).join(", ") }) };
+        now.refused.push({ line: item.line, kind: item.kind, external_id: item.document.external_id, code, reason, ...left });
       }
       if (now.done % 100 === 0) show();
     };

@@ -2,11 +2,10 @@
 
 import { get } from "../api.js";
 import { useData } from "../data.js";
-import { t } from "../language.js";
+import { day, t } from "../language.js";
 import { Icon } from "../parts/icon.jsx";
 import { Empty } from "../parts/states.jsx";
 import { Tags } from "../parts/tags.jsx";
-import { Time } from "../parts/time.jsx";
 import { Earlier, Journey, Memories } from "./history.jsx";
 import { Identify } from "./identify.jsx";
 import { identityKind, personName } from "./names.js";
@@ -42,7 +41,7 @@ function Person({ id }) {
     <>
       <div class="person">
         <p><strong>{name ?? email ?? t("contact.unnamed")}</strong> {kind === "group" && t("inbox.group")}</p>
-        <p class="meta">{t("inbox.since")} <Time value={created_at} /></p>
+        <p class="meta">{t("inbox.since")} {day(created_at)}</p>
         {[...people, ...within].filter(Boolean).length > 0 && <p class="meta">{[...people, ...within].filter(Boolean).join(", ")}</p>}
         {merged.length > 0 && <p class="meta">{t("inbox.merged", { count: merged.length })}</p>}
         <Tags label={t("inbox.contact_tags")} path={`/contacts/${id}`} tags={tags} />

@@ -24,8 +24,11 @@ export function explain(failure) {
   if (!(failure instanceof Failure)) return t("state.broken");
   if (failure.status === 0) return t("state.unreachable");
   const name = `error.${failure.code}`;
-  const fields = failure.errors.map(({ field, message }) => `${field}: ${message}`);
-  return [has(name) ? t(name) : failure.message, !has(name) && failure.detail, ...fields].filter(Boolean).join(" ");
+  const { errors, message, detail } = failure;
+  // The name of a field is the route's, which says less than the only field that was filled.
+  const faults = errors.map((each) => (errors.length > 1 ? `${each.field}: ${each.message}` : each.message));
+  const said = has(name) ? [t(name)] : faults.length ? [t("state.invalid")] : [message, detail];
+  return [...said, ...faults].filter(Boolean).join(" ");
 }
 
 const AGAIN_MS = 5_000;

@@ -1,6 +1,7 @@
 // Short messages above the page: what was done, and what failed.
 
 import { signal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { t } from "../language.js";
 import { Icon } from "./icon.jsx";
@@ -25,8 +26,14 @@ export function complain(failure) {
 }
 
 export function Toasts() {
+  const element = useRef();
+  // Above an open dialog is only what came to the top layer after it.
+  useLayoutEffect(() => {
+    if (document.querySelector("dialog[open]")) element.current.hidePopover();
+    if (!element.current.matches(":popover-open")) element.current.showPopover();
+  }, [toasts.value]);
   return (
-    <div class="toasts" role="status" aria-live="polite">
+    <div class="toasts" popover="manual" ref={element} role="status" aria-live="polite">
       {toasts.value.map((toast) => (
         <p key={toast} class={toast.isFailure ? "failure" : ""}>
           {toast.text}

@@ -84,8 +84,7 @@ function Session({ session, filters, isSelected, toggle }) {
       </span>
       <span role="gridcell" class="of-contact">
         <Link href={to(`/sessions/${session.id}`, filters)} dir="auto">{name}</Link>
-        {" "}
-        {subject && <span class="note" dir="auto">{subject}</span>}
+        {subject && <>{" "}<span class="note" dir="auto">{subject}</span></>}
         {tags.slice(0, 2).map((tag) => <span key={tag} class="tag">{tag}</span>)}
       </span>
       <span role="gridcell" class="of-status"><span class={`status ${session.status}`}>{t(`status.${session.status}`)}</span></span>

@@ -141,6 +141,7 @@ export default {
   "import.updated": "مستكملة",
   "import.unchanged": "دون تغيير",
   "import.refused": "مرفوضة",
+  "import.left_out": "أُهمل لأنه غير صالح: {fields}",
   "import.line": "السطر",
   "import.id": "المعرّف",
   "import.reason": "السبب",

@@ -44,6 +44,7 @@ export default {
   "state.loading": "Wird geladen …",
   "state.offline": "Sie sind offline. Was Sie sehen, kann veraltet sein; es wird aktualisiert, sobald die Verbindung wieder da ist.",
   "state.unreachable": "Der Server ist nicht erreichbar. Sind Sie online?",
+  "state.invalid": "Das wird nicht angenommen:",
   "state.broken": "Auf dieser Seite ist etwas schiefgegangen. Laden Sie sie neu.",
 
   "error.forbidden": "Ihre Rolle erlaubt das nicht.",

@@ -141,6 +141,7 @@ export default {
   "import.updated": "ergänzt",
   "import.unchanged": "unverändert",
   "import.refused": "abgelehnt",
+  "import.left_out": "Ausgelassen, da es nicht passt: {fields}",
   "import.line": "Zeile",
   "import.id": "Kennung",
   "import.reason": "Grund",

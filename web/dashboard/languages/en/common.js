@@ -44,6 +44,7 @@ export default {
   "state.loading": "Loading …",
   "state.offline": "You are offline. What you see may be old; it is updated when the connection is back.",
   "state.unreachable": "The server cannot be reached. Are you online?",
+  "state.invalid": "This is not accepted:",
   "state.broken": "Something went wrong in this page. Reload it.",
 
   "error.forbidden": "Your role does not allow this.",

@@ -44,6 +44,7 @@ export default {
   "state.loading": "Cargando …",
   "state.offline": "No hay conexión. Lo que ves puede ser antiguo; se actualizará cuando vuelva la conexión.",
   "state.unreachable": "No se puede contactar con el servidor. ¿Tienes conexión?",
+  "state.invalid": "Esto no se acepta:",
   "state.broken": "Algo ha fallado en esta página. Vuelve a cargarla.",
 
   "error.forbidden": "Tu rol no lo permite.",

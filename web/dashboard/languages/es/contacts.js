@@ -141,6 +141,7 @@ export default {
   "import.updated": "completados",
   "import.unchanged": "sin cambios",
   "import.refused": "rechazados",
+  "import.left_out": "Omitido porque no es válido: {fields}",
   "import.line": "Línea",
   "import.id": "Id.",
   "import.reason": "Motivo",

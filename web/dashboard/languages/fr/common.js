@@ -44,6 +44,7 @@ export default {
   "state.loading": "Chargement …",
   "state.offline": "Vous êtes hors ligne. Ce que vous voyez est peut-être ancien ; ce sera mis à jour au retour de la connexion.",
   "state.unreachable": "Le serveur est injoignable. Êtes-vous en ligne ?",
+  "state.invalid": "Ceci n’est pas accepté :",
   "state.broken": "Une erreur s’est produite dans cette page. Rechargez-la.",
 
   "error.forbidden": "Votre rôle ne le permet pas.",

@@ -141,6 +141,7 @@ export default {
   "import.updated": "complétés",
   "import.unchanged": "inchangés",
   "import.refused": "refusés",
+  "import.left_out": "Omis, car non valide : {fields}",
   "import.line": "Ligne",
   "import.id": "Identifiant",
   "import.reason": "Raison",

@@ -44,6 +44,7 @@ export default {
   "state.loading": "A carregar …",
   "state.offline": "Está offline. O que vê pode ser antigo; será atualizado quando a ligação voltar.",
   "state.unreachable": "Não é possível contactar o servidor. Tem ligação?",
+  "state.invalid": "Isto não é aceito:",
   "state.broken": "Algo correu mal nesta página. Recarregue-a.",
 
   "error.forbidden": "A sua função não o permite.",

@@ -141,6 +141,7 @@ export default {
   "import.updated": "completados",
   "import.unchanged": "sem mudanças",
   "import.refused": "recusados",
+  "import.left_out": "Omitido por não ser válido: {fields}",
   "import.line": "Linha",
   "import.id": "Id.",
   "import.reason": "Motivo",

@@ -44,6 +44,7 @@ export default {
   "state.loading": "Yükleniyor …",
   "state.offline": "Çevrimdışısınız. Gördükleriniz eski olabilir; bağlantı gelince güncellenir.",
   "state.unreachable": "Sunucuya ulaşılamıyor. Çevrimiçi misiniz?",
+  "state.invalid": "Bu kabul edilmedi:",
   "state.broken": "Bu sayfada bir sorun oluştu. Sayfayı yeniden yükleyin.",
 
   "error.forbidden": "Rolünüz buna izin vermiyor.",

@@ -141,6 +141,7 @@ export default {
   "import.updated": "tamamlanan",
   "import.unchanged": "değişmeyen",
   "import.refused": "reddedilen",
+  "import.left_out": "Geçersiz olduğu için atlandı: {fields}",
   "import.line": "Satır",
   "import.id": "Kimlik",
   "import.reason": "Neden",
