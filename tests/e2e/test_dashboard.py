@@ -26,6 +26,7 @@ async def test_a_member_signs_in_sees_the_views_of_the_role_and_signs_out(dashbo
     agent = await dashboard.sign_in("agent")
     tabs = agent.page.get_by_role("navigation", name="Views").get_by_role("link")
     await expect(tabs).to_have_text(["Inbox", "Sessions", "Contacts", "Analytics", "Settings"])
+    await expect(agent.page).to_have_title("Inbox · Switchboard")
     await agent.page.reload()
     await expect(tabs).to_have_count(5)
     await agent.page.get_by_role("button", name="Sign out").click()

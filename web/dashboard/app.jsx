@@ -85,6 +85,9 @@ function skip(event) {
 function Tab({ name }) {
   const [path] = useLocation();
   const isCurrent = path === `/${name}` || path.startsWith(`/${name}/`);
+  useEffect(() => {
+    if (isCurrent) document.title = `${t(`nav.${name}`)} · Switchboard`;
+  }, [isCurrent]);
   return (
     <Link href={to(`/${name}`)} class="tab" aria-current={isCurrent ? "page" : undefined}>
       <Icon name={name} />

@@ -74,7 +74,7 @@ const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["
 export function ago(value, now = Date.now()) {
   const seconds = (new Date(value).getTime() - now) / 1000;
   const [unit, size] = UNITS.find(([, each]) => Math.abs(seconds) >= each) ?? ["minute", 60];
-  return new Intl.RelativeTimeFormat(tag, { numeric: "auto", style: "narrow" }).format(Math.trunc(seconds / size), unit);
+  return new Intl.RelativeTimeFormat(tag, { numeric: "auto", style: "short" }).format(Math.trunc(seconds / size), unit);
 }
 
 // A span of milliseconds: "350 ms", "1.4 s", "2 min".

@@ -72,8 +72,8 @@ function More({ subscription, changed }) {
 
   async function test() {
     try {
-      const { status, response_status } = await call("POST", `${path}/test`);
-      say(t(`settings.test.${status}`, { status: response_status ?? "–" }));
+      const { status, response_status, error } = await call("POST", `${path}/test`);
+      say(t(`settings.test.${status}`, { status: response_status ?? error ?? "–" }));
       deliveries.reload();
     } catch (failure) {
       complain(failure);
