@@ -13,6 +13,8 @@ function read(conversation) {
 
 const write = (conversation, { text, sent }) => writeDraft(conversation, { text: text || undefined, sent: sent.length ? sent : undefined });
 
+const joined = (...texts) => texts.filter(Boolean).join("\n\n");
+
 // The text to begin with: also that of messages whose receipt was never confirmed.
 export function draftOf(conversation) {
   const { text, sent } = read(conversation);
@@ -22,12 +24,15 @@ export function draftOf(conversation) {
 
 export const keepText = (conversation, text) => write(conversation, { ...read(conversation), text });
 
-// Put the text of a message that was not sent before what was typed since, unless it is back already. Returns the field's text.
+// Put the text of a message that was not sent before what was typed since, but after those that were sent before it; unless it is
+// back already. Returns the field's text.
 export function putBack(conversation, said, typed) {
   const { sent } = read(conversation);
-  if (sent.some(({ text, isBack }) => isBack && text === said)) return typed;
-  const text = typed ? `${said}\n\n${typed}` : said;
-  write(conversation, { text, sent: sent.map((each) => (each.text === said ? { ...each, isBack: true } : each)) });
+  const place = sent.findIndex(({ text, isBack }) => text === said && !isBack);
+  if (place < 0 && sent.some(({ text }) => text === said)) return typed;
+  const earlier = joined(...sent.slice(0, Math.max(place, 0)).map(({ text, isBack }) => isBack && text));
+  const text = typed.startsWith(earlier) ? joined(earlier, said, typed.slice(earlier.length).trimStart()) : joined(said, typed);
+  write(conversation, { text, sent: sent.map((each, at) => (at === place ? { ...each, isBack: true } : each)) });
   return text;
 }
 
