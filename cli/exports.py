@@ -92,9 +92,9 @@ async def _fetch(http: Api, place: str, path: Path) -> Written:
                     digest.update(chunk)
                     written += len(chunk)
                     bar.update(len(chunk))
+            # A file of that name is replaced by a whole one only.
+            counts = dict(own_exports.verify(part).counts)
             part.replace(path)
-            manifest = own_exports.verify(path)
-            counts = dict(manifest.counts)
             return Written(file=str(path), size_bytes=written, sha256=digest.hexdigest(), counts=counts)
 
 
