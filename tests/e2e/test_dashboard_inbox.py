@@ -154,23 +154,6 @@ async def test_a_refused_answer_is_undone_and_its_text_survives_a_reload(
         await field.fill("")
 
 
-async def test_a_long_answer_does_not_push_the_last_message_out_of_sight(
-    dashboard: Dashboard, owner: Person, faults: Faults
-) -> None:
-    faults.forgive = ("net::ERR",)
-    session = (await opened(owner, dashboard, "Hello\n\n" * 60))["session_id"]
-    page = (await dashboard.sign_in()).page
-    # What is typed is told to the others, and comes back.
-    await page.route("**/presence", lambda route: route.abort())
-    await page.goto(f"{dashboard.url}#/inbox/{session}")
-    for text in ("", "Line\n" * 30):
-        await page.get_by_label("Your answer").fill(text)
-        await page.wait_for_function(
-            "() => { const log = document.querySelector('[role=log]');"
-            " return log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 2; }"
-        )
-
-
 async def test_a_failed_answer_is_explained(shop: Shop, held: OpenAI, desk: Dashboard) -> None:
     shop.workspace.persona_id = await add_model(shop.workspace, held.url("no-such-model"))
     page = (await desk.sign_in(view="#/inbox")).page

@@ -1,6 +1,6 @@
 // The messages of a conversation and the answer under way. Older ones are loaded on scrolling up.
 
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { call } from "../api.js";
 import { day, t, time } from "../language.js";
@@ -20,7 +20,7 @@ export function Messages({ conversation }) {
 
   // New messages come into view if the end was; older ones do not move what is being read. What was scrolled since the last
   // layout counts already: its event comes only with the next frame.
-  function follow() {
+  useLayoutEffect(() => {
     const { scrollTop, scrollHeight, clientHeight } = log.current;
     const { first: earlier, height, room } = seen.current;
     // What shrank meanwhile, or got more room, has moved without being scrolled.
@@ -28,14 +28,7 @@ export function Messages({ conversation }) {
     if (height === undefined || isAtEnd) log.current.scrollTop = scrollHeight;
     else if (earlier !== first) log.current.scrollTop += scrollHeight - height;
     seen.current = { first, height: scrollHeight, room: clientHeight };
-  }
-  useLayoutEffect(follow);
-  // A field that grows takes its room from the messages.
-  useEffect(() => {
-    const watch = new ResizeObserver(follow);
-    watch.observe(log.current);
-    return () => watch.disconnect();
-  }, [first]);
+  });
 
   function onScroll({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) {
     Object.assign(seen.current, { height: scrollHeight, room: clientHeight });
