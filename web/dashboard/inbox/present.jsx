@@ -6,8 +6,11 @@ import { nameOf } from "../workspace.js";
 
 export function Present({ members }) {
   const others = members.filter(({ user_id }) => user_id !== user.value?.id);
-  const say = (words, found) =>
-    found.length > 0 && <span>{t(words, { members: found.map(({ user_id }) => nameOf(user_id) ?? t("inbox.team")).join(", ") })}</span>;
+  function say(words, found) {
+    if (!found.length) return null;
+    const members = found.map(({ user_id }) => nameOf(user_id) ?? t("inbox.team")).join(", ");
+    return <span>{t(words, { members, count: found.length })}</span>;
+  }
   return (
     <p class="present" role="status">
       {say("inbox.typing", others.filter(({ typing }) => typing))} {say("inbox.here", others.filter(({ typing }) => !typing))}
