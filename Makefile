@@ -80,11 +80,11 @@ lint: install-dev ## Check style, types and migrations
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --excludes requirements/excludes.txt
 
 lock: install-dev ## Lock the dependencies anew
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
 	$(COMPILE) --extra local --extra dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --extra local -c requirements/dev.txt pyproject.toml -o requirements/local.txt
 	$(COMPILE) -c requirements/dev.txt pyproject.toml -o requirements/functions.txt
 	$(COMPILE) --extra archive -c requirements/dev.txt pyproject.toml -o requirements/archive.txt
 	$(COMPILE) --extra embeddings -c requirements/dev.txt pyproject.toml -o requirements/embeddings.txt
 	$(COMPILE) -c requirements/dev.txt requirements/cost.in -o requirements/cost.txt
+	echo uv | $(COMPILE) - -o requirements/uv.txt
 	npm install --package-lock-only

@@ -6,8 +6,8 @@ functions.zip is for all functions but `archive`, which alone has the libraries 
 archive.zip. embeddings.zip has the model of SWITCHBOARD_EMBEDDINGS=local, for the functions that embed texts
 (EMBEDDING_ARTIFACT in serverless.yml); it is built only by name.
 
-The build is reproducible: files are sorted, their times and modes fixed, and pip's files about the machine left out, so
-equal sources give an equal artifact.
+The build is reproducible: files are sorted, their times and modes fixed, and the installer's files about the machine
+left out, so equal sources give an equal artifact.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ BUNDLES = ("build", "build:reference")
 FILES = ("web/dist/widget.js", "web/dist/reference.js", "web/dist/reference.css", "docs/openapi.json")
 """For browsers (lib/http/static_files.py)."""
 
-# The platforms of AWS Lambda's Python 3.13 (Amazon Linux 2023, glibc 2.34).
-_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")
+# AWS Lambda's Python 3.13 runs on Amazon Linux 2023, with glibc 2.34.
+_PLATFORM = "x86_64-manylinux_2_28"
 # Console scripts name the building Python; RECORD lists their hashes; the others describe the installation.
 _LEFT_OUT_FOLDERS = {"bin", "__pycache__"}
-_LEFT_OUT_FILES = {"RECORD", "REQUESTED", "INSTALLER", "direct_url.json"}
+_LEFT_OUT_FILES = {".lock", "RECORD", "REQUESTED", "INSTALLER", "direct_url.json"}
 LEFT_OUT = re.compile(
     r"pyarrow/(tests|include|src)/|pyarrow/(lib)?_?(arrow_)?(flight|s3|s3fs)\b"
     r"|botocore/data/(?!s3/)[^/]+/|boto3/(data/(?!s3/)|examples)"
@@ -86,10 +86,9 @@ def contents(vendor: Path, python: str = PYTHON, variant: str = "functions") -> 
 
 
 def _install(vendor: Path, python: str, requirements: str) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
     command += ["--require-hashes", "--requirement", str(ROOT / requirements)]
-    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python, "--no-compile"]
-    command += [f"--platform={platform}" for platform in _PLATFORMS]
+    command += ["--python-version", python, "--python-platform", _PLATFORM]
     subprocess.run([*command, "--target", str(vendor)], check=True)
 
 

