@@ -132,6 +132,9 @@ begin
         workspaces := workspaces + (marked > 0)::integer;
         exit when total >= max_sessions;
     end loop;
+    if total < max_sessions then
+        perform private.end_sweep('archive');
+    end if;
     return jsonb_build_object('archived', total, 'workspaces', workspaces, 'remaining', total >= max_sessions);
 end;
 $$;

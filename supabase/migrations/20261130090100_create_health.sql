@@ -21,6 +21,21 @@ as $$
 $$;
 comment on function private.schedule_interval is 'How long it is from one run of a schedule to the next.';
 
+create function private.up_since()
+    returns timestamptz language sql stable set search_path = ''
+as $$
+    select pg_postmaster_start_time();
+$$;
+comment on function private.up_since is 'Since when schedules can run: what became due while the database was down is late an interval after that.';
+
+create function private.is_swept(name text, since timestamptz, allowed interval)
+    returns boolean language sql stable set search_path = ''
+as $$
+    select greatest(private.up_since(), coalesce((select s.swept_at from private.sweeps s where s.name = is_swept.name), since))
+           > now() - allowed;
+$$;
+comment on function private.is_swept is 'Whether a sweep came to its end lately: what is due all the same came after it. One that never ran is late from the given time.';
+
 create function private.schedule_findings()
     returns table (name text, example text) language sql stable set search_path = ''
 as $$
@@ -40,7 +55,7 @@ as $$
     ), known as (
         -- A schedule that has never run is late an interval after the first run of any.
         select coalesce((select min(d.start_time) from cron.job_run_details d join ours o on o.jobid = d.jobid),
-                        pg_postmaster_start_time()) as since
+                        private.up_since()) as since
     )
     select 'schedules_missing', d.name
       from declared d
@@ -49,7 +64,7 @@ as $$
     select 'schedules_late', o.jobname
       from ours o
      cross join known k
-     where coalesce(o.succeeded_at, k.since) < now() - 2 * private.schedule_interval(o.schedule) - interval '5 minutes'
+     where greatest(coalesce(o.succeeded_at, k.since), private.up_since()) < now() - 2 * private.schedule_interval(o.schedule) - interval '5 minutes'
     union all
     select 'schedules_failing', o.jobname from ours o where o.last_status = 'failed'
     union all
@@ -69,6 +84,7 @@ as $$
     select 'turns_stuck', t.id::text
       from public.turns t
      where t.status = 'active' and t.lease_until < now() - interval '5 minutes'
+       and private.up_since() < now() - interval '5 minutes'
        and (only_workspace is null or t.workspace_id = only_workspace)
     union all
     select 'sessions_stuck', s.id::text
@@ -78,6 +94,7 @@ as $$
        and (only_workspace is null or w.id = only_workspace)
        and s.status in ('active', 'paused')
        and s.last_activity_at < now() - make_interval(hours => coalesce(w.session_timeout_hours, idle_hours) + 12)
+       and not private.is_swept('idle_sessions', w.created_at, interval '12 hours')
        and not exists (select from public.turns t where t.session_id = s.id and t.status = 'active')
     union all
     select 'jobs_dead', j.id::text
@@ -89,16 +106,27 @@ as $$
       from public.workspaces w
       join public.jobs j on j.workspace_id = w.id and j.status = 'queued'
      where j.next_attempt_at < now() - interval '15 minutes'
+       and private.up_since() < now() - interval '15 minutes'
+       -- One behind another of its key waits for that.
+       and not exists (select
+                         from public.jobs other
+                        where other.workspace_id = j.workspace_id
+                          and other.ordering_key = j.ordering_key
+                          and other.status in ('queued', 'running')
+                          and (other.seq < j.seq or other.status = 'running')
+                          and other.id <> j.id)
        and (only_workspace is null or w.id = only_workspace)
     union all
     select 'jobs_waiting', j.id::text
       from public.jobs j
      where j.status = 'running' and j.lease_until < now() - interval '15 minutes'
+       and private.up_since() < now() - interval '15 minutes'
        and (only_workspace is null or j.workspace_id = only_workspace)
     union all
     select 'workspaces_unarchived', w.id::text
       from public.workspaces w
      where (only_workspace is null or w.id = only_workspace)
+       and not private.is_swept('archive', w.created_at, interval '2 days')
        and exists (select
                      from public.sessions s
                     where s.workspace_id = w.id

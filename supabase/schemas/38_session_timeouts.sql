@@ -157,9 +157,9 @@ $$;
 comment on function public.clean_up_sessions is 'Times out a workspace''s (default: the caller''s only one) sessions that have been idle for so many hours (default: its idle timeout), now: {timed_out, remaining}. For its owners and admins, the service role, and the database''s owner.';
 
 grant execute on function
-    private.start_sweep, private.end_sweep, private.workspaces_with_idle_sessions, public.expire_idle_sessions
+    private.start_sweep, private.workspaces_with_idle_sessions, public.expire_idle_sessions
     to switchboard;
 
 grant execute on function
-    private.expire_idle_sessions, public.clean_up_sessions
+    private.end_sweep, private.expire_idle_sessions, public.clean_up_sessions
     to service_role, switchboard;

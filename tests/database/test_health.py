@@ -41,7 +41,10 @@ BROKEN = {
     "jobs_dead": (JOB.format("'dead', now(), null, now()"), 1),
     "jobs_waiting": (
         JOB.format("'queued', now() - interval '1 hour', null, null") + ";"
-        + JOB.format("'running', now(), now() - interval '1 hour', null"), 2,
+        + JOB.format("'running', now(), now() - interval '1 hour', null") + ";"
+        # The second waits for the first.
+        + "insert into public.jobs (workspace_id, kind, ordering_key, next_attempt_at) select id, 'x', 'k', now() + at"
+        "  from public.workspaces, unnest(array['1 hour', '-1 hour']::interval[]) at", 2,
     ),
     "workspaces_unarchived": (SESSIONS + "status = 'completed', ended_at = now() - interval '93 days'", 1),
     "transcripts_waiting": (
@@ -76,6 +79,20 @@ BROKEN = {
 """A statement, and what is found then: names, or how many."""
 
 
+UP = """
+create or replace function private.up_since() returns timestamptz language sql as $$select now() - interval '3 days'$$;
+insert into supabase_migrations.schema_migrations (version, statements)
+values ('9', array['create function private.up_since() $$select now() - interval ''3 days''$$']);
+update public.workspaces set created_at = now() - interval '3 days';
+"""
+SWEPT = "select public.archive_old_chat_sessions(), public.expire_idle_sessions();"
+NO_CHANCE = {
+    **dict.fromkeys(("schedules_late", "turns_stuck", "jobs_waiting"), ""),
+    **dict.fromkeys(("sessions_stuck", "workspaces_unarchived"), UP + SWEPT),
+}
+"""What is no fault yet: the database has just started, or a run has been since which all of it became due."""
+
+
 async def findings(connection: asyncpg.Connection) -> dict[str, tuple[int, set[str]]]:
     """What is found by each check."""
     health = json.loads(await connection.fetchval("select public.check_health()::text"))
@@ -87,12 +104,19 @@ async def test_each_broken_thing_is_found_and_named_and_nothing_where_all_is_wel
     await desk.admin.execute(WELL)
     assert await findings(desk.admin) == dict.fromkeys(BROKEN, (0, set()))
     await desk.start()
-    for name, (statement, expected) in BROKEN.items():
+
+    async def found_after(statement: str, name: str) -> tuple[int, set[str]]:
         transaction = desk.admin.transaction()
         await transaction.start()
         await desk.admin.execute(statement)
-        found, examples = (await findings(desk.admin))[name]
+        found = (await findings(desk.admin))[name]
         await transaction.rollback()
+        return found
+
+    for name, before in NO_CHANCE.items():
+        assert await found_after(before + BROKEN[name][0], name) == (0, set()), name
+    for name, (statement, expected) in BROKEN.items():
+        found, examples = await found_after(UP + statement, name)
         assert (found if isinstance(expected, int) else examples) == expected, name
         assert found == len(examples), name
     assert {name for name, (found, _) in (await findings(desk.admin)).items() if found} == set()
