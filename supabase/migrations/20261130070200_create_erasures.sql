@@ -128,6 +128,7 @@ insert into private.erase_rules (relation, rule, detail) values
     ('public.archive_objects',           'deleted',    'Objects are written anew without the contact, verified, and the old ones deleted with all versions.'),
     ('public.session_archives',          'deleted',    'With the object that is deleted.'),
     ('private.archived_message_ids',     'deleted',    'With the session. Of messages in groups only the id stays, by which a repeated import knows them.'),
+    ('private.emptied_sessions',         'cascade',    'With the session.'),
     ('public.session_stats_daily',       'nothing',    'Counts; the days are counted again without the contact.'),
     ('public.retention_settings',        'nothing',    'Settings.'),
     ('private.retention_runs',           'nothing',    'Counts and times.'),

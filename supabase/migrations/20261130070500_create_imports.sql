@@ -396,15 +396,6 @@ create function private.import_messages(workspace_id uuid, source text, turns js
     returns uuid[] language plpgsql set search_path = ''
 as $$
 declare
-    -- Sessions whose messages the retention deleted: a repeat would store and count them again.
-    emptied constant uuid[] := array(
-        select s.id
-          from public.sessions s
-         where s.id in (select (m.value ->> 'session_id')::uuid from jsonb_array_elements(messages) m)
-           and s.id <> all (new_sessions)
-           and s.message_count > 0
-           and not exists (select from public.messages m where m.session_id = s.id)
-           and not exists (select from public.session_archives a where a.session_id = s.id and a.messages_dropped));
     turned  uuid[];
     changed uuid[];
 begin
@@ -450,9 +441,10 @@ begin
                case when not i.erased then i.client_message_id end, case when not i.erased then i.speaker end, i.changed_at
           from item i
           join public.sessions s on s.id = i.session_id and s.workspace_id = import_messages.workspace_id
-         -- What was imported, archived and dropped since is not imported again.
+          left join private.emptied_until(array(select distinct d.session_id from item d)) e on e.session_id = i.session_id
+         -- What was imported, and dropped by the archive or deleted by the retention since, is not imported again.
          where i.id <> all ((select private.archived_ids(array(select distinct d.session_id from item d)))::uuid[])
-           and (s.id <> all (emptied) or i.created_at > s.ended_at)
+           and (e.until is null or i.created_at > e.until)
         on conflict do nothing
         returning session_id
     )

@@ -30,6 +30,17 @@ create table private.retention_runs (
 comment on table private.retention_runs is 'The last run of a workspace''s retention: how far it is, and how many rows it has deleted by place.';
 alter table private.retention_runs enable row level security;
 
+create table private.emptied_sessions (
+    session_id   uuid        not null,
+    workspace_id uuid        not null,
+    until        timestamptz not null,
+    constraint emptied_sessions_pkey            primary key (session_id),
+    constraint emptied_sessions_session_id_fkey foreign key (workspace_id, session_id) references public.sessions (workspace_id, id) on delete cascade
+);
+comment on table private.emptied_sessions is 'Imported sessions whose messages the retention has deleted: a repeat of their import would store and count them again.';
+comment on column private.emptied_sessions.until is 'The time of the last message that was deleted; later ones may still be imported.';
+alter table private.emptied_sessions enable row level security;
+
 create function private.retention_places()
     returns text[] language sql immutable set search_path = ''
 as $$
@@ -117,6 +128,31 @@ as $$
 $$;
 comment on function private.dropped_messages is 'How many messages of sessions are in the archive only.';
 
+create function private.note_emptied(session_ids uuid[])
+    returns void language sql set search_path = ''
+as $$
+    insert into private.emptied_sessions as e (session_id, workspace_id, until)
+    select s.id, s.workspace_id, l.latest
+      from public.sessions s
+     cross join lateral (select greatest((select max(m.created_at) from public.messages m where m.session_id = s.id),
+                                         (select max(i.created_at) from private.archived_message_ids i where i.session_id = s.id)) as latest) l
+     where s.id = any (session_ids)
+       and l.latest is not null
+       and exists (select from public.import_refs f where f.conversation_id = s.conversation_id)
+    on conflict on constraint emptied_sessions_pkey do update set until = greatest(e.until, excluded.until);
+$$;
+comment on function private.note_emptied is 'Notes of imported sessions up to when their messages, also those in the archive only, are about to be deleted.';
+
+create function private.emptied_until(session_ids uuid[])
+    returns table (session_id uuid, until timestamptz) language sql stable security definer set search_path = ''
+as $$
+    select e.session_id, e.until
+      from private.emptied_sessions e
+     where e.session_id = any (session_ids)
+       and e.workspace_id = private.entered_workspace();
+$$;
+comment on function private.emptied_until is 'Up to when the messages of imported sessions of the entered workspace were deleted; none of a session that the retention has left alone.';
+
 create function private.delete_expired(place text, ids uuid[])
     returns bigint language plpgsql set search_path = ''
 as $$
@@ -132,6 +168,7 @@ begin
             -- Of messages that the archive dropped, memories name the session only.
             delete from public.memories r where r.session_id = any (ids) and r.kind = 'turn';
             dropped := private.dropped_messages(ids);
+            perform private.note_emptied(ids);
             perform private.retire_archives(ids);
             delete from private.archived_message_ids i where i.session_id = any (ids);
             delete from public.messages m where m.session_id = any (ids);
@@ -307,3 +344,7 @@ grant execute on function
     private.retention_of, private.describe_retention, private.count_expired, private.retain_next, public.apply_retention, public.read_retention,
     public.set_retention, public.preview_retention
     to service_role, switchboard;
+
+grant execute on function
+    private.emptied_until
+    to switchboard;

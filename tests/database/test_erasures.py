@@ -27,10 +27,11 @@ select n.nspname || '.' || c.relname
  where n.nspname in ('public', 'private') and c.relkind in ('r', 'p') and not c.relispartition
 """
 CASCADING = """
-select distinct 'public.' || c.relname
+select distinct n.nspname || '.' || c.relname
   from pg_constraint k
   join pg_class c on c.oid = k.conrelid
- where k.contype = 'f' and k.confdeltype = 'c' and k.connamespace = 'public'::regnamespace
+  join pg_namespace n on n.oid = c.relnamespace
+ where k.contype = 'f' and k.confdeltype = 'c' and n.nspname in ('public', 'private')
    and k.confrelid not in ('public.workspaces'::regclass, 'auth.users'::regclass, 'public.workspace_members'::regclass)
 """
 

@@ -74,13 +74,20 @@ async def test_a_batch_is_stored_once_with_its_times_and_authors(staff: Staff, w
         "asserted": True, "events": 0, "deliveries": 0,
     }  # fmt: skip
 
-    # What the retention deleted does not come back, and is not counted again.
+    # What the retention deleted does not come back and is not counted again, also when newer messages have come.
     await workspace.database.execute(
         "select private.delete_expired('messages', array(select id from public.sessions where workspace_id = $1))",
         workspace.id,
     )
-    result = await staff.admin.done("POST", path, {**batch, "conversations": [longer]})
-    assert statuses(result, "conversations") == ["unchanged"]
+    newer = {**TALK, "messages": [{**later, "external_id": "75", "created_at": "2024-03-04T09:00:00Z"}]}
+    both = {**TALK, "messages": [*longer["messages"], *newer["messages"]]}
+    for talk, expected in ((longer, "unchanged"), (newer, "updated"), (both, "unchanged")):
+        result = await staff.admin.done("POST", path, {**batch, "conversations": [talk]})
+        assert statuses(result, "conversations") == [expected]
+    count = "select s.message_count, (select count(*) from public.messages m where m.session_id = s.id) as messages"
+    imported = " from public.sessions s where s.workspace_id = $1 and s.created_at < '2025-01-01'"
+    row = await workspace.row(count + imported, workspace.id)
+    assert row == {"message_count": 5, "messages": 1}
 
 
 async def test_identities_find_the_contacts_that_have_them(

@@ -132,6 +132,7 @@ channel_settings of channels | entered; members
 private.retired_secrets        | --- | space_one space_two | accepted_until=NOW | none
 private.archived_message_ids | --- | b_old c_old message_id=messages.x session_id=sessions.a/c | \
     client_message_id=x | none
+private.emptied_sessions       | --- | b_old c_old session_id=sessions.a/c | until=NOW | none
 private.retention_runs         | --- | one two workspace_id=workspaces.~ | place=x | none
 private.erasure_salts          | --- | one two workspace_id=workspaces.~ | salt=\\x01 | none
 private.tombstones             | --- | one two hash=\\x02 | erased_at=NOW | none

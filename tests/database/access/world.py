@@ -229,6 +229,8 @@ private.retired_secrets: secret_id=secret:former-* accepted_until=SOON
     space_one space_two: space_id=spaces.~
     persona_one persona_two: persona_id=personas.~
     channel_one channel_two: channel_id=channels.~
+private.emptied_sessions: session_id=sessions.* until=LONG_AGO
+    b_old c_old:
 private.retention_runs: place=jobs
     one two:
 private.erasure_salts:
