@@ -104,7 +104,7 @@ as $$
                             when c.kind <> p.kind then 'contact_of_other_kind' end,
                'contact_ids', case when p.contact_id is null then to_jsonb(p.contact_ids) end) order by p.n)
       from place p
-      left join public.contacts c on c.id = p.contact_id;
+      left join lateral (select k.kind from public.contacts k where k.id = p.contact_id offset 0) c on true;
 $$;
 comment on function private.match_contacts is 'The contact of each imported item: that of its external id, else the one that has its identities, else a new one for all items of its leader: [{n, external_id, contact_id, is_new, code, contact_ids}]. code: it is refused.';
 
@@ -393,6 +393,7 @@ as $$
 declare
     turned  uuid[];
     changed uuid[];
+    known   uuid[];
 begin
     with new as (
         insert into public.turns (
@@ -435,7 +436,12 @@ begin
                case when i.erased then '[erased]' else i.text end, i.partial, case when i.erased then '{}' else i.metadata end, i.created_at,
                case when not i.erased then i.client_message_id end, case when not i.erased then i.speaker end, i.changed_at
           from item i
-          join public.sessions s on s.id = i.session_id and s.workspace_id = import_messages.workspace_id
+         -- Looked up, however many sessions there are: a batch is taken for more rows than it has.
+         cross join lateral (select o.id, o.workspace_id, o.conversation_id, o.contact_id, o.persona_id
+                               from public.sessions o
+                              where o.id = i.session_id
+                                and o.workspace_id = import_messages.workspace_id
+                             offset 0) s
           left join private.emptied_until(array(select distinct d.session_id from item d)) e on e.session_id = i.session_id
          -- What was imported, and dropped by the archive or deleted by the retention since, is not imported again.
          where i.id <> all ((select private.archived_ids(array(select distinct d.session_id from item d)))::uuid[])
@@ -445,6 +451,7 @@ begin
     )
     select coalesce(array_agg(n.session_id), '{}'::uuid[]) into changed from new n;
     -- Sessions that were imported before have more messages now.
+    known := array(select c.id from (select distinct unnest(changed || turned) as id) c where c.id <> all (new_sessions));
     update public.sessions s
        set message_count = s.message_count + n.messages, turn_count = s.turn_count + n.turns,
            last_activity_at = greatest(s.last_activity_at, n.latest), ended_at = greatest(s.ended_at, n.latest)
@@ -453,9 +460,10 @@ begin
               from (select m.id, 1 as messages, 0 as turns from unnest(changed) m (id)
                      union all
                     select t.id, 0, 1 from unnest(turned) t (id)) c
+             where c.id = any (known)
              group by c.id) n
      where s.id = n.id
-       and s.id <> all (new_sessions);
+       and s.id = any (known);
     return changed || turned;
 end;
 $$;
@@ -488,7 +496,11 @@ begin
     select q.id, import_workflows.workspace_id, q.request_id, q.session_id, q.operator_key, q.operator, q.external_id, q.status, q.amount,
            q.currency, q.aircraft_type, q.late, q.details, q.created_at, q.updated_at, q.received_at
       from jsonb_populate_recordset(null::public.quotes, document -> 'quotes') q
-      join public.requests r on r.id = q.request_id and r.workspace_id = import_workflows.workspace_id
+     cross join lateral (select
+                           from public.requests r
+                          where r.id = q.request_id
+                            and r.workspace_id = import_workflows.workspace_id
+                         offset 0) r
      where q.session_id = any (new_sessions)
     on conflict do nothing;
     insert into public.proposals (
@@ -497,7 +509,11 @@ begin
            (select q.id from public.quotes q where q.id = p.quote_id and q.workspace_id = import_workflows.workspace_id),
            p.status, p.title, p.details, p.created_at, p.updated_at, p.amount, p.currency, p.text
       from jsonb_populate_recordset(null::public.proposals, document -> 'proposals') p
-      join public.requests r on r.id = p.request_id and r.workspace_id = import_workflows.workspace_id
+     cross join lateral (select
+                           from public.requests r
+                          where r.id = p.request_id
+                            and r.workspace_id = import_workflows.workspace_id
+                         offset 0) r
      where p.session_id = any (new_sessions)
     on conflict do nothing;
     insert into public.session_refs (id, workspace_id, session_id, system, kind, external_id, created_at)

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from bench.filling import WORKSPACE
 from lib.contacts.contacts import Contact
+from lib.imports.batches import Batch
+from lib.imports.items import ImportedContact, ImportedConversation
 
 OWNER = "00000000-0000-4000-8000-00000000e0e0"
 AGENT = "00000000-0000-4000-8000-00000000a0a0"
@@ -82,6 +85,20 @@ def embedded(table: str, condition: str, limit: int, join: str = "left") -> str:
     return f"{join} join lateral (select json_agg(x) as {table}_rows from ({rows}) x) {table} on {required}"
 
 
+def imported(key: int) -> Call:
+    """An import of messages, new by the key, into conversations that only its first call finds new."""
+    said = {"role": "contact", "text": "Hello", "created_at": "2024-03-01T10:00:00Z", "attachments": [{"kind": "file"}]}
+    messages = [{**said, "external_id": f"{key}{n}"} for n in range(10)]
+    batch = Batch(UUID(WORKSPACE), "crm")
+    for n in range(20):
+        name = {"external_id": str(n)}
+        batch.add_contacts([(n, ImportedContact.model_validate({**name, "identities": [f"email:{n}@crm.test"]}))])
+        talk = {**name, "contact": str(n), "persona": "Persona 0", "messages": messages}
+        batch.add_conversation(n, ImportedConversation.model_validate(talk))
+    rows = json.loads(json.dumps(batch.rows, default=str))
+    return Call(MANAGING, f"import_batch('{WORKSPACE}', 'crm', {quoted(rows)})")
+
+
 def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
     """By name, for a contact with its conversation, session, space and persona."""
     contact = {"kind": "contact", "contact_id": target["contact"], "conversation_id": target["conversation"]}
@@ -125,6 +142,7 @@ def of(target: Mapping[str, Any], days: int) -> dict[str, Call]:
         "finish_turn": Call(
             AT_WORK, "finish_turn('{turn_id}', 'completed', 'An answer.', first_token_ms => 12)", first=start
         ),
+        "import": imported(key),
         "start_turn, new contact": Call(newcomer, f"start_turn(space_id => '{target['space']}', message => 'Hello')"),
         "resolve, known": resolve("email", target["email"], create=False),
         "resolve, known, as an operator": resolve("email", target["email"], create=True, claims=OPERATOR),
