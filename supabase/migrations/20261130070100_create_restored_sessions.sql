@@ -1,4 +1,4 @@
--- Generated from supabase/schemas/76_restored_sessions.sql.
+-- Generated from supabase/schemas/71_restored_sessions.sql.
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 set check_function_bodies = off;
