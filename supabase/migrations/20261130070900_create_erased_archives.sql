@@ -1,4 +1,4 @@
--- Generated from supabase/schemas/78_erased_archives.sql.
+-- Generated from supabase/schemas/79_erased_archives.sql.
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 set check_function_bodies = off;
