@@ -14,7 +14,7 @@ import asyncpg
 from lib import config
 from local.stack import Stack
 from tests import events
-from tests.e2e.test_commands import Switchboard
+from tests.e2e.commands import Switchboard
 from tests.standins.n8n import N8n
 
 SOME, NONE = object(), object()

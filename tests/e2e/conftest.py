@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -11,6 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from local.stack import Stack
+from tests.e2e.commands import Switchboard
 from tests.e2e.dashboards import Dashboard
 from tests.e2e.shops import Shop
 from tests.functions.conftest import add_model, add_workspace
@@ -103,3 +105,16 @@ async def held(shop: Shop) -> AsyncIterator[OpenAI]:
 async def dashboard(stack: Stack, database: asyncpg.Connection, context: BrowserContext) -> Dashboard:
     """The members' page of a workspace of its own."""
     return Dashboard(stack, await add_workspace(database), context)
+
+
+@pytest.fixture
+def cli(stack: Stack) -> Switchboard:
+    """The commands."""
+    return Switchboard(stack)
+
+
+@pytest.fixture
+async def workspace(cli: Switchboard) -> str:
+    """The id of a workspace that a command made."""
+    create = f"workspace create 'By command' --owner-email {uuid4()}@people.test --create-user"
+    return str((await cli.told(create))["id"])

@@ -18,7 +18,7 @@ from click.testing import Result
 
 from local.paths import REPOSITORY
 from local.stack import Stack
-from tests.e2e.test_commands import Environment, Switchboard, alone
+from tests.e2e.commands import Environment, Switchboard, alone
 from tests.functions.conftest import Workspace, add_model, add_workspace
 from tests.standins.openai import OpenAI
 

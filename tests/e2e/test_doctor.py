@@ -5,22 +5,14 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import pytest
 
 from cli.health import RULES
 from local.ports import free_port
-from local.stack import Stack
-from tests.e2e.test_commands import Switchboard
+from tests.e2e.commands import Switchboard
 from tests.functions.conftest import add_workspace
 from tests.standins.n8n import N8n
 
 STATES = {"ok": 0, "warning": 1, "failure": 2}
-
-
-@pytest.fixture
-def cli(stack: Stack) -> Switchboard:
-    """The commands."""
-    return Switchboard(stack)
 
 
 async def examined(cli: Switchboard, **changed: str | None) -> dict[str, Any]:
