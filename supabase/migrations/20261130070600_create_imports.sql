@@ -8,15 +8,24 @@ set check_function_bodies = off;
 -- (lib/imports/batches.py), so a repeat stores nothing twice.
 
 create function private.import_personas(workspace_id uuid, names text[])
-    returns void language sql set search_path = ''
+    returns void language plpgsql set search_path = ''
 as $$
+declare
+    named constant text[] := array(select distinct w.name from unnest(names) w (name) where w.name is not null);
+begin
+    if named <@ array(select p.name from public.personas p where p.workspace_id = import_personas.workspace_id) then
+        return;
+    end if;
+    -- Of two batches at once one creates them.
+    perform pg_advisory_xact_lock(hashtextextended('switchboard.import.personas' || workspace_id::text, 0));
     insert into public.personas (workspace_id, kind, name, enabled)
     select import_personas.workspace_id, 'demo', n.name, false
-      from (select distinct w.name from unnest(names) w (name) where w.name is not null) n
+      from unnest(named) n (name)
      where not exists (select
                          from public.personas p
                         where p.workspace_id = import_personas.workspace_id
                           and p.name = n.name);
+end;
 $$;
 comment on function private.import_personas is 'Creates the personas of imported conversations that the workspace has not, by name; disabled.';
 

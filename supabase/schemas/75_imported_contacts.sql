@@ -163,6 +163,19 @@ begin
     select import_contacts.workspace_id, import_contacts.source, 'contact', i.external_id, i.contact_id
       from jsonb_to_recordset(stored) i (external_id text, contact_id uuid)
     on conflict do nothing;
+    if exists (select
+                 from jsonb_to_recordset(stored) i (external_id text, contact_id uuid, is_new boolean)
+                cross join lateral (select r.contact_id
+                                      from public.import_refs r
+                                     where r.workspace_id = import_contacts.workspace_id
+                                       and r.source = import_contacts.source
+                                       and r.external_id = i.external_id
+                                       and r.kind = 'contact'
+                                    offset 0) r
+                where i.is_new
+                  and r.contact_id <> i.contact_id) then
+        raise sqlstate '40001' using message = 'an imported contact was stored meanwhile';
+    end if;
     added := added || private.import_participants(workspace_id, source, stored);
     return (select coalesce(jsonb_agg(jsonb_build_object(
                        'n', p.n, 'id', p.contact_id, 'code', p.code, 'contact_ids', p.contact_ids,
@@ -194,7 +207,7 @@ begin
         returning contact_id
     )
     select coalesce(array_agg(n.contact_id), '{}'::uuid[]) into added from new n;
-    -- Another transaction has stored one of them since they were looked up: the whole batch is tried again.
+    -- Another transaction has stored one of them since they were looked up: the whole batch is tried again, as for an id.
     if exists (select
                  from jsonb_to_recordset(stored) i (contact_id uuid, is_new boolean, identities jsonb)
                 cross join jsonb_to_recordset(i.identities) as asked (kind public.identity_kind, key text)

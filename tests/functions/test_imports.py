@@ -1,5 +1,6 @@
 """Imports over HTTP: what is stored, that a repeat stores nothing twice, and what is refused."""
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -141,6 +142,28 @@ async def test_identities_find_the_contacts_that_have_them(
         workspace.id,
     )
     assert [tuple(row) for row in kept] == [("Bo's", None, 1), ("[erased]", None, 0)]
+
+
+async def test_imports_of_one_file_at_the_same_time_store_it_once(staff: Staff, workspace: Workspace) -> None:
+    path, names = f"/workspaces/{workspace.id}/imports", [str(n) for n in range(40)]
+    contacts = [{"external_id": name, "first_name": "Ann"} for name in names]
+    talks = [{**TALK, "external_id": name, "contact": name, "persona": "New"} for name in names]
+    batch = {"source": "helpdesk", "contacts": contacts, "conversations": talks}
+    results = await asyncio.gather(*(staff.admin.done("POST", path, batch) for _ in range(4)))
+    assert sum(statuses(result).count("created") for result in results) == len(names)
+    # Other conversations of the same persona.
+    others = [[{**talks[0], "external_id": f"{n}-{m}", "persona": "Newer"} for m in range(40)] for n in range(4)]
+    await asyncio.gather(
+        *(staff.admin.done("POST", path, {"source": "helpdesk", "conversations": talks}) for talks in others)
+    )
+    stored = await workspace.row(
+        "select (select count(*) from public.contacts where workspace_id = $1 and first_name = 'Ann') as contacts,"
+        " (select count(*) from public.personas where workspace_id = $1 and name like 'New%') as personas,"
+        " count(*) as sessions, sum(message_count) as messages from public.sessions where workspace_id = $1"
+        " and created_at < '2025-01-01'",
+        workspace.id,
+    )
+    assert stored == {"contacts": 40, "personas": 2, "sessions": 200, "messages": 600}
 
 
 async def test_who_may_import_and_how_much(
