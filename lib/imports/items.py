@@ -24,7 +24,7 @@ from lib.fields import identities
 from lib.fields.identities import ContactKind, Identity
 from lib.fields.models import Arrival, Body, Record
 from lib.fields.tags import Tag
-from lib.fields.types import Attributes, DisplayName, JsonObject, Label, Moment, storable
+from lib.fields.types import Attributes, DisplayName, JsonObject, Label, Moment, storable, storable_json
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -52,6 +52,9 @@ Past = Annotated[Moment, AfterValidator(_not_ahead)]
 Text = Annotated[str, Field(min_length=1, max_length=200_000), AfterValidator(storable)]
 """An imported message may be longer than one that is sent here."""
 
+Storable = Annotated[str, AfterValidator(storable)]
+"""A text whose length the database bounds."""
+
 
 class Refusal(Record):
     """An item that does not fit, and why. ``external_id``: None if it has none."""
@@ -67,16 +70,19 @@ def _or_refusal(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         faults = invalid.errors(include_input=False, include_url=False, include_context=False)
     named = given.get("external_id", given.get("externalId")) if isinstance(given, Mapping) else None
     reasons = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:5])
-    # An id that is half a pair of surrogates is why it is refused, and cannot be sent back.
-    shown = str(named)[:200].encode(errors="replace").decode() if named is not None else None
-    return Refusal(external_id=shown, reason="; ".join(reasons))
+    return Refusal(external_id=None if named is None else _shown(str(named)[:200]), reason="; ".join(reasons))
+
+
+def _shown(text: str) -> str:
+    """The text, to send back: half a pair of surrogates, which is why it does not fit, cannot be."""
+    return text.encode(errors="replace").decode()
 
 
 class Participant(Body):
     """A person of an imported group, by the id in the source."""
 
     contact: Label
-    role: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    role: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(storable)] | None = None
     joined_at: Past | None = None
     left_at: Past | None = None
 
@@ -115,7 +121,7 @@ class ImportedContact(Arrival):
     def dropped(self) -> tuple[str, ...]:
         """The fields, and the platforms of the identities, that were dropped."""
         given = zip(self.identities, self._read, strict=True)
-        unread = (text.partition(":")[0] for text, one in given if one is None)
+        unread = (_shown(text.partition(":")[0]) for text, one in given if one is None)
         return (*(warning.field for warning in self.warnings), *unread)
 
     @model_validator(mode="after")
@@ -149,12 +155,12 @@ class Author(Body):
 class ImportedAttachment(Body):
     """A file, place or card of a message: a reference."""
 
-    kind: Annotated[str, Field(min_length=1, max_length=32)]
-    external_id: str | None = None
-    url: str | None = None
-    media_type: str | None = None
+    kind: Annotated[str, Field(min_length=1, max_length=32), AfterValidator(storable)]
+    external_id: Storable | None = None
+    url: Storable | None = None
+    media_type: Storable | None = None
     size: int | None = None
-    name: str | None = None
+    name: Storable | None = None
 
 
 class ImportedMessage(Body):
@@ -201,6 +207,11 @@ class WorkflowRow(Record):
 
     id: Label
     created_at: Past
+
+    @model_validator(mode="after")
+    def _storable(self) -> Self:
+        storable_json(self.model_extra)
+        return self
 
 
 class ImportedSession(Body):

@@ -121,8 +121,9 @@ async def test_identities_find_the_contacts_that_have_them(
     group = {"external_id": "6", "kind": "group", "identities": ["external:x:1"], "title": "Crew",
              "participants": [{"contact": "4", "role": "admin"}]}  # fmt: skip
     mixed = {"external_id": "7", "kind": "group", "identities": ["email:x@example.com"]}
-    result = await imported(both, group, mixed, {"first_name": "x"}, {"external_id": "\ud800"})
-    assert statuses(result) == ["identity_conflict", "created", "invalid_item", "invalid_item", "invalid_item"]
+    unread = {"external_id": "\ud800"}, {"external_id": "10", "identities": ["\ud800"]}
+    result = await imported(both, group, mixed, {"first_name": "x"}, *unread)
+    assert statuses(result) == ["identity_conflict", "created", *["invalid_item"] * 3, "created"]
     assert (await staff.owner.done("GET", f"/contacts/{result['contacts'][1]['id']}"))["participants"][0]["role"]
 
     # Erased here, and still in the source.
@@ -134,8 +135,14 @@ async def test_identities_find_the_contacts_that_have_them(
             "messages": [{**said, "contact": "2", "speaker": "Ann"}, {**said, "contact": "4", "text": "Bo's"}],
             }  # fmt: skip
     unknown = {**TALK, "contact": "unknown"}
-    result = await staff.owner.done("POST", path, {"source": "crm", "conversations": [unknown, crew]})
-    assert statuses(result, "conversations") == ["contact_not_found", "created"]
+    # What Postgres does not store is refused alone.
+    half = {"id": "1", "created_at": said["created_at"], "details": {"from": "\ud800"}}
+    unfit = [
+        {**crew, "external_id": "10", "messages": [{**said, "attachments": [{"kind": "file", "name": "\x00"}]}]},
+        {**crew, "external_id": "11", "messages": [], "sessions": [{"messages": [said], "requests": [half]}]},
+    ]
+    result = await staff.owner.done("POST", path, {"source": "crm", "conversations": [unknown, crew, *unfit]})
+    assert statuses(result, "conversations") == ["contact_not_found", "created", "invalid_item", "invalid_item"]
     kept = await workspace.database.fetch(
         "select m.text, m.speaker, (select count(*) from public.attachments a where a.message_id = m.id)"
         "  from public.messages m where m.workspace_id = $1 and m.created_at < '2025-01-01' order by m.text",
