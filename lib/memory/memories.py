@@ -83,9 +83,11 @@ class RememberRequest(Body):
     def arguments(self) -> dict[str, Any]:
         """Arguments of the SQL function."""
         document = self.model_dump(mode="json")
+        # What a memory does not name changes nothing of the one that it is folded into.
+        named = [memory.model_dump(mode="json", exclude_none=True, exclude_unset=True) for memory in self.memories]
         return {
             **document,
-            "memories": [memory.model_dump(mode="json", exclude_none=True) for memory in self.memories],
+            "memories": named,
             "every_persona": self.persona_id is None and "persona_id" in self.model_fields_set,
         }
 
