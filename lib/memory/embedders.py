@@ -10,7 +10,7 @@ import asyncio
 import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from math import hypot
 from typing import TYPE_CHECKING, Protocol
@@ -113,6 +113,16 @@ async def embed_query(text: str, names: Sequence[str] = ()) -> Embedding | None:
         log.warning("embedding_failed", reason=str(failure))
         return None
     return Embedding(model=embedder.model, vector=vectors[0])
+
+
+async def within(seconds: float, embedding: Awaitable[Embedding | None], **about: object) -> Embedding | None:
+    """An embedding, if there is one in time; else None, with a log line."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await embedding
+    except TimeoutError:
+        log.warning("embedding_failed", reason="too_slow", **about)
+        return None
 
 
 async def embed_passages(embedder: Embedder, passages: Sequence[Passage]) -> list[Vector]:
