@@ -10,7 +10,7 @@ import asyncio
 import functools
 import os
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from typing import TYPE_CHECKING, Protocol
@@ -80,6 +80,15 @@ class Local:
 def is_local() -> bool:
     """Whether the deployment's embedder runs in this process."""
     return config.settings().switchboard_embeddings == "local"
+
+
+def model_of(environment: Mapping[str, str]) -> str | None:
+    """The model of the embedder that an environment sets for the functions; "" without an embedder, None if unset."""
+    embedder = environment.get("SWITCHBOARD_EMBEDDINGS", "").strip()
+    if embedder in ("", "none", "local"):
+        return {"": None, "none": "", "local": Local.model}[embedder]
+    default: str = config.Settings.model_fields["switchboard_embeddings_model"].default
+    return environment.get("SWITCHBOARD_EMBEDDINGS_MODEL", "").strip() or default
 
 
 def chosen() -> Embedder | None:

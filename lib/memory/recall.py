@@ -13,8 +13,7 @@ from lib.memory import embedders
 from lib.memory.memories import Caller, Kind, Memory, Score
 
 EMBEDDING_SECONDS = 2.0
-"""Longest time for the vector of the query; after that its words decide alone. A server that answers takes less, and the
-local model a third of a second to load."""
+"""Longest time for the vector of the query; after that its words decide alone."""
 
 
 class RecallRequest(Body):
