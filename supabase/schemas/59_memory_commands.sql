@@ -10,6 +10,21 @@ create type private.memory_target as (
 );
 comment on type private.memory_target is 'Whose memories a call writes, as the columns of memories.';
 
+create function private.lock_memory_scope(workspace_id uuid, contact_id uuid, conversation_id uuid)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    if conversation_id is not null then
+        perform private.lock_conversation(conversation_id);
+    elsif contact_id is not null then
+        perform private.lock_merge_target(contact_id);
+    else
+        perform pg_advisory_xact_lock(hashtextextended('memories' || workspace_id, 0));
+    end if;
+end;
+$$;
+comment on function private.lock_memory_scope is 'Locks where a memory belongs: its conversation and contact, the contact, or the owner''s side. Its writers come one after the other, and proof, merge and undo move all memories or wait.';
+
 create function private.enter_memory_target(workspace_id uuid, contact_id uuid, persona_id uuid, session_id uuid)
     returns private.memory_target language plpgsql set search_path = ''
 as $$
@@ -27,16 +42,20 @@ begin
     elsif kind = 'contact' or (kind = 'user' and not exists (select from private.memberships(private.calling_user()))) then
         own := private.enter_own_conversation();
     elsif contact_id is not null then
-        -- Locked until the memories are stored: a merge moves them all or waits.
         target.contact_id := private.lock_merge_target(private.enter_contact_of_memories(contact_id));
     else
-        -- Writers of the owner's side come one after the other, as those of a contact do by its lock.
-        perform pg_advisory_xact_lock(hashtextextended('memories' || private.enter_owner_side(workspace_id, persona_id), 0));
+        perform private.lock_memory_scope(private.enter_owner_side(workspace_id, persona_id), null, null);
     end if;
 
     if own is not null then
         -- With proof, of its contact; without proof, of the conversation. Locked, because the proof may come at this moment.
         conversation           := private.lock_conversation(own);
+        if conversation.id is null then
+            -- Deleted at this moment. What was said in it is nothing that the workspace knows.
+            raise sqlstate 'PT404' using message = case when session_id is null then 'conversation_not_found' else 'session_not_found' end;
+        elsif conversation.contact_id is null then
+            perform private.lock_memory_scope(conversation.workspace_id, null, null);
+        end if;
         target.contact_id      := conversation.contact_id;
         target.conversation_id := case when conversation.proof = 'asserted' then conversation.id end;
         target.session_id      := coalesce(session.id, (select s.id
@@ -227,6 +246,9 @@ declare
     folded  boolean;
 begin
     if item ->> 'supersedes' is not null then
+        perform private.enter_memory((item ->> 'supersedes')::uuid);
+        select m.* into former from public.memories m where m.id = (item ->> 'supersedes')::uuid;
+        perform private.lock_memory_scope(target.workspace_id, former.contact_id, former.conversation_id);
         former := private.lock_memory((item ->> 'supersedes')::uuid, target.workspace_id);
         -- A correction belongs where the memory belongs that it corrects.
         target.contact_id      := former.contact_id;
@@ -393,6 +415,6 @@ create trigger messages_change_remembered_turn
     execute function private.change_remembered_turn();
 
 grant execute on function
-    private.enter_memory_target, private.duplicate_key, private.describe_memory, private.memory_to_write, private.fold_memory,
+    private.lock_memory_scope, private.enter_memory_target, private.duplicate_key, private.describe_memory, private.memory_to_write, private.fold_memory,
     private.lock_memory, private.remember, public.remember_memories, public.forget_memory, private.remember_turn
     to switchboard;
