@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.database.desk import JSON, PERSONA, WORKSPACE, Desk, on_behalf, refusal, with_token
+from tests.database.desk import JSON, PERSONA, WORKSPACE, Answer, Desk, on_a_turn, on_behalf, refusal, with_token
 from tests.database.merging import made, merge
 from tests.database.test_memories import EMAIL, remember, seat
 
@@ -69,3 +69,25 @@ async def test_what_a_visitor_says_as_its_conversation_is_deleted_is_not_the_wor
     (refused,) = await meanwhile(desk, gone, lambda: refusal(remember(desk, visitor, "Is ill")))
     assert refused == (404, "conversation_not_found")
     assert await desk.count("memories") == 0
+
+
+async def test_a_memory_that_is_forgotten_at_this_moment_is_left_out(desk: Desk) -> None:
+    await desk.admin.execute("update public.personas set recall_limit = 5")
+    turn = await desk.start()
+    admin = on_behalf(await desk.member())
+    await remember(desk, admin, "Likes tea", "Likes tea with milk", session_id=turn["session_id"])
+    waiting = (await desk.call("memories_to_embed", on_a_turn(), max_memories=10))["memories"]
+    vectors = [{**memory, "vector": str([1.0] + [0.0] * 383)} for memory in waiting]
+
+    async def recall() -> Answer:
+        return await desk.call("recall_for_turn", on_a_turn(), turn_id=turn["turn_id"], message="Tea?")
+
+    async def embed() -> Answer:
+        return await desk.call("store_embeddings", on_a_turn(), model="m", embeddings=vectors)
+
+    async with desk.as_owner() as other, other.transaction():
+        await other.execute("delete from public.memories where content = 'Likes tea'")
+        recalled, stored = await asyncio.wait_for(recall(), 5), await asyncio.wait_for(embed(), 5)
+    assert [memory["content"] for memory in recalled["memories"]] == ["Likes tea with milk"]
+    assert (len(vectors), stored["stored"]) == (2, 1)
+    assert await desk.count("memories_to_embed") == 0
