@@ -14,7 +14,6 @@ from cli.target import ApiTarget
 from lib.fields.models import Body
 from lib.memory import memories, reembedding
 from lib.memory import recall as recalling
-from lib.memory.embedders import Local
 
 if TYPE_CHECKING:
     from cli.backend import Backend
@@ -157,21 +156,30 @@ async def _named(opened: Api, sender: str | None, values: Mapping[str, Any], *, 
 
 @memory.command("embed")
 @click.argument("workspace_id", metavar="WORKSPACE", type=click.UUID)
-@click.option("--model", default=Local.model, show_default=True, help="The model of the functions' embedder.")
+@click.option("--model", help="The model that the functions' embedder has to have.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until the worker has made the vectors.")
 @options.as_json
-def embed(workspace_id: UUID, model: str, wait: bool, as_json: bool) -> None:
-    """Have vectors made of the memories that have none of this model, with the service key. Running it again resumes.
+def embed(workspace_id: UUID, model: str | None, wait: bool, as_json: bool) -> None:
+    """Have vectors made of the memories that have none of the functions' model, with the service key.
+
+    SWITCHBOARD_EMBEDDINGS and SWITCHBOARD_EMBEDDINGS_MODEL name it, as for the functions. Running it again resumes.
 
     \b
     switchboard memory embed WORKSPACE
     """
+    theirs = running.project().embedding_model
+    if theirs is None:
+        raise running.Failure("SWITCHBOARD_EMBEDDINGS is not set: set it, and its model, as for the functions", 2)
+    if not theirs:
+        raise running.Failure("the functions have no embedder, so no vectors would be made", 2)
+    if model not in (None, theirs):
+        raise running.Failure(f"the functions' embedder is {theirs}: vectors of {model} would never be made", 2)
 
     async def work(database: "Backend") -> dict[str, int]:
         before = await reembedding.progress(database, workspace_id)
         queued = 0
         with click.progressbar(length=before.memories, label="Queue", file=sys.stderr) as bar:
-            async for page in reembedding.queue(database, workspace_id, model):
+            async for page in reembedding.queue(database, workspace_id, theirs):
                 queued += page.queued
                 bar.update(page.seen)
         left = await reembedding.progress(database, workspace_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import HttpUrl, TypeAdapter, ValidationError
 
 from lib.errors import ConfigError
+from lib.memory.embedders import model_of
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _URL = TypeAdapter(HttpUrl)
@@ -24,6 +25,8 @@ class Target:
     """The password of the demo users of a local backend."""
     archive_store: str | None = field(default=None, repr=False)
     """The URL of the archive's store."""
+    embedding_model: str | None = None
+    """The model of the functions' embedder; empty: they have none. None: it is not set here."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,13 @@ def find(environment: Mapping[str, str]) -> Target:
     url, rest_url = _checked("SUPABASE_URL", url), _checked("SUPABASE_REST_URL", rest_url)
     rest_url = rest_url or f"{url}/rest/v1"
     archive_store = environment.get("SWITCHBOARD_ARCHIVE_STORE", "").strip() or None
-    return Target(url or rest_url.removesuffix("/rest/v1"), rest_url, key, archive_store=archive_store)
+    return Target(
+        url or rest_url.removesuffix("/rest/v1"),
+        rest_url,
+        key,
+        archive_store=archive_store,
+        embedding_model=model_of(environment),
+    )
 
 
 def _checked(name: str, address: str) -> str:
@@ -91,6 +100,7 @@ def _local(environment: Mapping[str, str]) -> Target:
         found["SERVICE_ROLE_KEY"],
         found.get("DEMO_PASSWORD"),
         found.get("ARCHIVE_STORE"),
+        found.get("EMBEDDING_MODEL"),
     )
 
 

@@ -1,6 +1,6 @@
 """Build the deployed zips: functions, lib, files for browsers and the locked dependencies, for Python on x86-64 Linux.
 
-    python deploy/build.py [--only functions] [--python 3.13]
+    .venv/bin/python deploy/build.py [--only functions] [--python 3.13]
 
 functions.zip is for all functions but `archive`, which alone has the libraries for Parquet and object stores, in
 archive.zip. embeddings.zip has the model of SWITCHBOARD_EMBEDDINGS=local, for the functions that embed texts

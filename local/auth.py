@@ -5,10 +5,10 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from lib.database.failures import CALL_FAILED
 from lib.fields.types import storable_json
 from local import apikeys
 from local.apikeys import ApiKeys
@@ -71,7 +71,7 @@ class Auth:
             return await handler(request)
         except AuthError as error:
             return _error(request, error)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except CALL_FAILED:
             return unavailable()
 
     async def _jwks(self, _: Request) -> Response:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
+from lib.database.failures import CALL_FAILED
 from local.scheduler import Scheduler
 from local.sender import Sender
 
@@ -24,7 +25,7 @@ async def serve(url: str, ready: Path | None = None) -> None:
         try:
             await _session(url, ready)
             pause = 0.1
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except CALL_FAILED as error:
             log.warning("connection lost, trying again: %s: %s", type(error).__name__, error)
         await asyncio.sleep(pause)
         pause = min(pause * 2, 1.0)

@@ -64,6 +64,8 @@ class Layout:
     """A random name of this run of the stack."""
     pids: dict[str, int] = field(default_factory=dict)
     ready: bool = False
+    embedding_model: str = ""
+    """The model of the functions' embedder."""
 
     @property
     def api_url(self) -> str:
@@ -98,6 +100,7 @@ class Layout:
             "SWITCHBOARD_URL": self.api_url,
             "CRON_SECRET": keys.cron_secret,
             "ARCHIVE_STORE": self.functions_env(keys)["SWITCHBOARD_ARCHIVE_STORE"],
+            "EMBEDDING_MODEL": self.embedding_model,
             "DEMO_PASSWORD": keys.demo_password,
             "DEMO_WORKSPACE_ID": self.demo.workspace_id,
             "DEMO_SPACE_ID": self.demo.space_id,

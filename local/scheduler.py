@@ -11,6 +11,8 @@ from types import TracebackType
 import asyncpg
 from cronsim import CronSim, CronSimError
 
+from lib.database.failures import CALL_FAILED
+
 log = logging.getLogger("cron")
 
 _SECONDS = re.compile(r"^\s*(\d+)\s+seconds?\s*$", re.IGNORECASE)
@@ -115,7 +117,7 @@ class Scheduler:
         async with self._one_at_a_time.setdefault(job.jobid, asyncio.Lock()), self._slots:
             try:
                 await _record_run(job, pool, self._url)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except CALL_FAILED as error:
                 log.warning("job %s: its run was not recorded: %s", job.jobid, error)
 
 
@@ -131,7 +133,7 @@ async def _record_run(job: Job, pool: asyncpg.Pool, url: str) -> None:
     try:
         message = await _execute(job, pool, run, url)
         status = "succeeded"
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except CALL_FAILED as error:
         status, message = "failed", f"ERROR: {error}"
     await pool.execute(
         "update cron.job_run_details set status = $2, return_message = $3, end_time = clock_timestamp() "

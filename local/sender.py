@@ -8,6 +8,8 @@ from types import TracebackType
 import aiohttp
 import asyncpg
 
+from lib.database.failures import CALL_FAILED
+
 log = logging.getLogger("net")
 
 _BATCH = 200  # pg_net.batch_size
@@ -93,5 +95,5 @@ async def _send(request: asyncpg.Record, pool: asyncpg.Pool, http: aiohttp.Clien
             request["id"],
             *answer,
         )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except CALL_FAILED as error:
         log.warning("the answer to request %s was not kept: %s", request["id"], error)

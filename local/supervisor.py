@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
+from lib.memory.embedders import model_of
 from local import demo, files, keys, layout, migrations, paths, ports, supabase_shim
 from local.keys import Keys
 from local.layout import Layout, Ports
@@ -116,7 +117,14 @@ class _Stack:
         self._processes: list[SupervisedProcess] = []
         self.keys = keys.load(state_dir)
         self._reserved = ports.Reservations()
-        self.layout = Layout(str(state_dir), self._pick_ports(), layout.Demo(), os.getpid(), secrets.token_hex(8))
+        self.layout = Layout(
+            str(state_dir),
+            self._pick_ports(),
+            layout.Demo(),
+            os.getpid(),
+            secrets.token_hex(8),
+            embedding_model=model_of({**os.environ, **wanted.functions_env}) or "",
+        )
         self._cluster = Cluster(
             bin_dir=paths.server_binaries(),
             data_dir=state_dir / "postgres" / "data",

@@ -22,7 +22,7 @@ from lib.database.rate_limits import RateLimit
 from lib.database.retries import BRIEF, Patience
 from lib.fields import types
 from lib.fields.models import Record
-from lib.fields.types import Attributes, Label, Message
+from lib.fields.types import Attributes, Flag, Label, Message
 from lib.http.sse import StreamBroken
 from lib.outbound import addresses
 from lib.personas import ContactFacts, HistoryMessage, PersonaTurn, Role
@@ -60,7 +60,7 @@ class ChatMessage(ProvableArrival):
     The caller's word is the proof; it is audited."""
     metadata: Attributes = Field(default_factory=dict)
     """At most 16 KiB; stored with the message."""
-    regenerate: bool = False
+    regenerate: Flag = False
     """The message with this ``client_message_id`` is answered anew (docs/api.md, Chatting)."""
 
     @classmethod

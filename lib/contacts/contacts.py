@@ -16,7 +16,7 @@ from lib.fields.emails import EmailText
 from lib.fields.identities import ContactKind, Identity
 from lib.fields.models import Arrival, Body, FieldWarning, PartialUpdate, Record
 from lib.fields.tags import Tag
-from lib.fields.types import Attributes, DisplayName, Label, Moment, in_any_case, storable
+from lib.fields.types import Attributes, DisplayName, Flag, Label, Moment, in_any_case, storable
 from lib.workspaces import settings
 
 Detail = TypeVar("Detail", bound=BaseModel)
@@ -56,7 +56,7 @@ class ResolveRequest(Arrival):
     identities: tuple[IdentityText, ...] = Field(default=(), max_length=20)
     platform: Label | None = None
     platform_id: PlatformId | None = None
-    create: bool = False
+    create: Flag = False
     kind: ContactKind | None = None
     first_name: DisplayName | None = None
     last_name: DisplayName | None = None

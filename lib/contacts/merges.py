@@ -12,7 +12,7 @@ from lib.database.paging import NewestPageRequest, Page
 from lib.database.queries import Queries
 from lib.fields.identities import ContactKind
 from lib.fields.models import Body, Record
-from lib.fields.types import in_any_case
+from lib.fields.types import Flag, in_any_case
 from lib.workspaces import settings
 
 ConflictStatus = Literal["open", "merged", "dismissed"]
@@ -22,7 +22,7 @@ class MergeRequest(Body):
     """The contact to merge into; ``preview`` only reports what the merge would do."""
 
     into: UUID
-    preview: bool = False
+    preview: Flag = False
 
 
 class Merge(Record):

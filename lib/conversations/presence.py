@@ -6,14 +6,15 @@ from lib.auth import callers
 from lib.conversations.hub import PresentMember
 from lib.database import commands
 from lib.fields.models import Body, Record
+from lib.fields.types import Flag
 
 
 class PresenceRequest(Body):
     """That the member has the conversation open, for 30 seconds. A page repeats it while that is so."""
 
-    typing: bool
+    typing: Flag
     """Whether the member is typing an answer."""
-    present: bool = True
+    present: Flag = True
     """``false``: the member has left the conversation."""
 
 

@@ -14,6 +14,7 @@ from lib.chat import turns
 from lib.conversations import stream, workspace_stream
 from lib.database import commands
 from lib.fields.models import Body, Record
+from lib.fields.types import Flag
 
 
 class TicketRequest(Body):
@@ -22,7 +23,7 @@ class TicketRequest(Body):
     conversation_id: UUID | Literal["current"] | None = None
     turn_id: UUID | None = None
     workspace_id: UUID | None = None
-    cookie: bool | None = None
+    cookie: Flag | None = None
 
     @model_validator(mode="after")
     def _names_one_stream(self) -> Self:

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ValidationError
 from lib import config, errors, log
 from lib.auth import callers
 from lib.database import refusals, retries
+from lib.database.failures import CALL_FAILED
 from lib.database.refusals import SqlError
 from lib.database.retries import BRIEF, Patience, Unreachable
 
@@ -177,8 +178,7 @@ async def _run(call: _Call, seconds: float) -> tuple[int | None, str]:
                 error = SqlError(raised.sqlstate or "", raised.message, raised.detail, raised.hint)
             finally:
                 await database.pool.release(connection, timeout=RELEASE_SECONDS)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
-        # InternalClientError: the server's farewell was read before the call, the end of the connection was not yet.
+    except CALL_FAILED as failure:
         harmless = not sent or isinstance(failure, asyncpg.InternalClientError)
         event = "backend_unreachable" if harmless else "backend_lost"
         log.warning(event, call=call.name, reason=type(failure).__name__)

@@ -12,6 +12,7 @@ from asyncpg.pool import PoolConnectionProxy
 from lib import log
 from lib.auth import callers
 from lib.database import commands, retries
+from lib.database.failures import CALL_FAILED
 from lib.database.retries import Patience, Unreachable
 
 PATIENT = Patience(tries=3, longest_pause=0.4, try_seconds=15)
@@ -52,7 +53,7 @@ async def copy_csv(workspace_id: UUID, query: str, most_bytes: int | None = None
             ):
                 await enter(connection, workspace_id)
                 await connection.copy_from_query(query, output=keep, format="csv")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
+        except CALL_FAILED as failure:
             if is_too_long():
                 return None
             log.warning("backend_unreachable", call="copy", reason=type(failure).__name__)

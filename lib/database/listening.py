@@ -13,6 +13,7 @@ import asyncpg
 from lib import config, log
 from lib.auth import callers
 from lib.database.commands import CONNECT_SECONDS
+from lib.database.failures import CALL_FAILED
 
 CHANNEL = "switchboard_changes"
 RETRY_SECONDS = 3.0
@@ -31,7 +32,7 @@ async def listener(on_change: Callable[[str], None]) -> AsyncIterator[Callable[[
         retry_at = time.monotonic() + RETRY_SECONDS
         try:
             connection = await _connected(on_change)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
+        except CALL_FAILED as failure:
             log.warning("not_listening", reason=type(failure).__name__)
 
     try:

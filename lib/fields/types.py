@@ -59,6 +59,9 @@ Message = Annotated[str, Field(max_length=16_000), AfterValidator(storable), Aft
 Content = Annotated[str, Field(max_length=8_000), AfterValidator(storable), AfterValidator(_not_blank)]
 """The content of a memory: up to 8,000 characters, not blank."""
 
+Flag = Annotated[bool, Field(strict=True)]
+"""`true` or `false` of a body: neither 0 and 1 nor a text that says yes. A query has texts only, and takes them."""
+
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 """A short text, such as a key."""
 

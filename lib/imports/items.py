@@ -24,7 +24,7 @@ from lib.fields import identities
 from lib.fields.identities import ContactKind, Identity
 from lib.fields.models import Arrival, Body, Record
 from lib.fields.tags import Tag
-from lib.fields.types import Attributes, DisplayName, JsonObject, Label, Moment, storable, storable_json
+from lib.fields.types import Attributes, DisplayName, Flag, JsonObject, Label, Moment, storable, storable_json
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -177,7 +177,7 @@ class ImportedMessage(Body):
     persona: DisplayName | None = None
     speaker: DisplayName | None = None
     turn: Label | None = None
-    partial: bool = False
+    partial: Flag = False
     metadata: JsonObject = Field(default_factory=dict)
     client_message_id: Label | None = None
     changed_at: Past | None = None
@@ -195,7 +195,7 @@ class ImportedTurn(Body):
     first_token_ms: int | None = None
     usage: JsonObject | None = None
     error_code: Label | None = None
-    taken_over: bool = False
+    taken_over: Flag = False
     retry_of: Label | None = None
     fallback_persona: DisplayName | None = None
 
@@ -312,7 +312,7 @@ class ImportedMemory(Body):
     kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "fact"
     content: Annotated[str, Field(min_length=1, max_length=8000), AfterValidator(storable)]
     importance: float = Field(default=0.5, ge=0, le=1)
-    internal: bool = True
+    internal: Flag = True
     """Never readable with a contact token."""
     speaker: DisplayName | None = None
     previous: Label | None = None
@@ -337,7 +337,7 @@ class ImportRequest(Body):
     conversations: tuple[Annotated[ImportedConversation, WrapValidator(_or_refusal)], ...] = ()
     memories: tuple[Annotated[ImportedMemory, WrapValidator(_or_refusal)], ...] = ()
     persona_id: UUID | None = None
-    dry_run: bool = False
+    dry_run: Flag = False
     """Say what would become of each item, and store nothing."""
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ from lib.database.management import managing_as
 from lib.database.paging import MAX_PAGE_SIZE
 from lib.fields.identities import ContactKind
 from lib.fields.models import Body
-from lib.fields.types import Attributes, Content, DisplayName, Label, Message, Moment
+from lib.fields.types import Attributes, Content, DisplayName, Flag, Label, Message, Moment
 from lib.http import request_body
 from lib.memory import memories
 from lib.memory import recall as recalling
@@ -68,7 +68,7 @@ class ResolveContact(Arguments):
 
     identities: tuple[IdentityText, ...] = Field(min_length=1, max_length=20)
     """Identities of one contact, each as `platform:id`: email, phone, telegram, whatsapp, discord, omi or external."""
-    create: bool = False
+    create: Flag = False
     """Create a contact that is not known yet, and add missing identities."""
     kind: ContactKind | None = None
     """`person` or `group`; the identities say it for most platforms."""

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from typing import TYPE_CHECKING, Protocol
@@ -82,6 +82,15 @@ def is_local() -> bool:
     return config.settings().switchboard_embeddings == "local"
 
 
+def model_of(environment: Mapping[str, str]) -> str | None:
+    """The model of the embedder that an environment sets for the functions; "" without an embedder, None if unset."""
+    embedder = environment.get("SWITCHBOARD_EMBEDDINGS", "").strip()
+    if embedder in ("", "none", "local"):
+        return {"": None, "none": "", "local": Local.model}[embedder]
+    default: str = config.Settings.model_fields["switchboard_embeddings_model"].default
+    return environment.get("SWITCHBOARD_EMBEDDINGS_MODEL", "").strip() or default
+
+
 def chosen() -> Embedder | None:
     """The deployment's embedder; None: recall is by words."""
     settings = config.settings()
@@ -113,6 +122,16 @@ async def embed_query(text: str, names: Sequence[str] = ()) -> Embedding | None:
         log.warning("embedding_failed", reason=str(failure))
         return None
     return Embedding(model=embedder.model, vector=vectors[0])
+
+
+async def within(seconds: float, embedding: Awaitable[Embedding | None], **about: object) -> Embedding | None:
+    """An embedding, if there is one in time; else None, with a log line."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await embedding
+    except TimeoutError:
+        log.warning("embedding_failed", reason="too_slow", **about)
+        return None
 
 
 async def embed_passages(embedder: Embedder, passages: Sequence[Passage]) -> list[Vector]:

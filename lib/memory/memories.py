@@ -1,11 +1,11 @@
 """Memories: remembered, listed and forgotten."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from lib.auth import callers
 from lib.database import commands, merge_targets, queries
@@ -42,7 +42,7 @@ class NewMemory(Body):
     valid_from: Moment | None = None
     """Since when it holds; now unless it is named."""
     expires_at: Moment | None = None
-    """From when it is not recalled any more."""
+    """From when it is not recalled any more: a time that is still to come, after ``valid_from``."""
     speaker: Label | None = None
     """The name of who said it."""
     message_id: UUID | None = None
@@ -51,6 +51,17 @@ class NewMemory(Body):
     """The memory that this one corrects. The correction belongs to whom that memory belongs."""
     previous_id: UUID | None = None
     """Of a turn: the one before it, unless that is the one before it in this call."""
+
+    @field_validator("expires_at")
+    @classmethod
+    def _ahead(cls, expires_at: datetime | None, given: ValidationInfo) -> datetime | None:
+        # An import keeps what has expired meanwhile (lib/imports/items.py); here it would never be seen.
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            raise ValueError("must be in the future")
+        valid_from = given.data.get("valid_from")
+        if expires_at is not None and valid_from is not None and expires_at <= valid_from:
+            raise ValueError("must be after valid_from")
+        return expires_at
 
 
 class RememberRequest(Body):
@@ -72,9 +83,11 @@ class RememberRequest(Body):
     def arguments(self) -> dict[str, Any]:
         """Arguments of the SQL function."""
         document = self.model_dump(mode="json")
+        # What a memory does not name changes nothing of the one that it is folded into.
+        named = [memory.model_dump(mode="json", exclude_none=True, exclude_unset=True) for memory in self.memories]
         return {
             **document,
-            "memories": [memory.model_dump(mode="json", exclude_none=True) for memory in self.memories],
+            "memories": named,
             "every_persona": self.persona_id is None and "persona_id" in self.model_fields_set,
         }
 

@@ -12,6 +12,9 @@ from lib.fields.types import Label, Message, Moment
 from lib.memory import embedders
 from lib.memory.memories import Caller, Kind, Memory, Score
 
+EMBEDDING_SECONDS = 2.0
+"""Longest time for the vector of the query; after that its words decide alone."""
+
 
 class RecallRequest(Body):
     """What to recall, and of whose memories.
@@ -67,7 +70,8 @@ class RecalledMemory(Memory):
 
 
 class RecallResult(Record):
-    """The memories that fit best, the best first. ``degraded``: the embedder failed, so only words were compared."""
+    """The memories that fit best, the best first. ``degraded``: the embedder failed or was too slow, so only words
+    were compared."""
 
     memories: tuple[RecalledMemory, ...]
     degraded: bool = False
@@ -79,7 +83,7 @@ async def recall(caller: Caller, wanted: RecallRequest) -> RecallResult:
     Raises Refused: session_not_found, contact_not_found, conversation_not_found (a user without one),
     persona_not_found, workspace_not_found, workspace_required, forbidden (a contact of other agents).
     """
-    embedding = await embedders.embed_query(wanted.query, wanted.names)
+    embedding = await embedders.within(EMBEDDING_SECONDS, embedders.embed_query(wanted.query, wanted.names))
     arguments = {**wanted.arguments(), "embedding": embedding and embedding.argument()}
     rpc = commands.acting_as(caller, callers.Scope.of_caller(caller))
     recalled = await rpc.call("recall_memories", arguments, RecallResult, repeatable=True)

@@ -82,11 +82,6 @@ async def recall(
 async def _embed(turn: PersonaTurn, vector: Awaitable[embedders.Embedding | None] | None) -> embedders.Embedding | None:
     """The vector of the message, if there is one in time."""
     names = (turn.contact.name,) if turn.contact and turn.contact.name else ()
-    try:
-        async with asyncio.timeout(EMBEDDING_SECONDS):
-            if vector is not None and embedders.without_names(turn.message, names) == turn.message:
-                return await vector
-            return await embedders.embed_query(turn.message, names)
-    except TimeoutError:
-        log.warning("embedding_failed", turn_id=turn.turn_id, reason="too_slow")
-        return None
+    if vector is None or embedders.without_names(turn.message, names) != turn.message:
+        vector = embedders.embed_query(turn.message, names)
+    return await embedders.within(EMBEDDING_SECONDS, vector, turn_id=turn.turn_id)

@@ -17,7 +17,7 @@ from pydantic import (
 
 from lib.fields import external_refs
 from lib.fields.models import Body, Record
-from lib.fields.types import Attributes, Label, Message, Moment, in_any_case
+from lib.fields.types import Attributes, Flag, Label, Message, Moment, in_any_case
 
 QuoteStatus = Literal["requested", "received", "declined", "expired", "withdrawn"]
 ProposalStatus = Literal["draft", "sent", "accepted", "declined", "withdrawn"]
@@ -188,7 +188,7 @@ class QuoteUpdate(Body):
     currency: Currency | None = None
     aircraft_type: Label | None = None
     details: Attributes | None = None
-    primary: bool = False
+    primary: Flag = False
 
     @model_validator(mode="after")
     def _whole_price(self) -> "QuoteUpdate":
@@ -213,7 +213,7 @@ class ProposalUpdate(Body):
     text: Message | None = None
     quote_id: UUID | None = None
     details: Attributes | None = None
-    complete: bool = False
+    complete: Flag = False
 
     @model_validator(mode="after")
     def _whole_price(self) -> "ProposalUpdate":

@@ -168,19 +168,24 @@ declare
     stored integer;
 begin
     perform private.enter();
-    -- A memory may be forgotten meanwhile. One that was queued again has changed, or a turn beside it is gone.
-    insert into public.memory_embeddings as e (memory_id, workspace_id, model, embedding)
-    select m.id, m.workspace_id, store_embeddings.model, (g.item ->> 'vector')::extensions.halfvec
-      from jsonb_array_elements(embeddings) g (item)
-      join public.memories_to_embed q on q.memory_id = (g.item ->> 'id')::uuid and q.queued_at = (g.item ->> 'queued_at')::timestamptz
-      join public.memories m on m.id = q.memory_id
-    on conflict (memory_id) do update set model = excluded.model, embedding = excluded.embedding, created_at = clock_timestamp();
-    get diagnostics stored = row_count;
-    -- One whose text has changed meanwhile stays queued.
-    delete from public.memories_to_embed q
-     using jsonb_array_elements(embeddings) g (item)
-     where q.memory_id = (g.item ->> 'id')::uuid
-       and q.queued_at = (g.item ->> 'queued_at')::timestamptz;
+    -- One that was queued again has changed, or a turn beside it is gone.
+    with known as (
+        select m.id, m.workspace_id, q.queued_at, (g.item ->> 'vector')::extensions.halfvec as embedding
+          from jsonb_array_elements(embeddings) g (item)
+          join public.memories_to_embed q on q.memory_id = (g.item ->> 'id')::uuid and q.queued_at = (g.item ->> 'queued_at')::timestamptz
+          join public.memories m on m.id = q.memory_id
+           -- One that is forgotten at this moment is left out, and holds up no other.
+           for key share of m skip locked
+    ), made as (
+        insert into public.memory_embeddings as e (memory_id, workspace_id, model, embedding)
+        select k.id, k.workspace_id, store_embeddings.model, k.embedding from known k
+        on conflict (memory_id) do update set model = excluded.model, embedding = excluded.embedding, created_at = clock_timestamp()
+        returning e.memory_id
+    ), done as (
+        -- One whose text has changed meanwhile stays queued.
+        delete from public.memories_to_embed q using known k where q.memory_id = k.id and q.queued_at = k.queued_at
+    )
+    select count(*) into stored from made;
     return jsonb_build_object('stored', stored);
 end;
 $$;

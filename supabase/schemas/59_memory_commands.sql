@@ -10,6 +10,21 @@ create type private.memory_target as (
 );
 comment on type private.memory_target is 'Whose memories a call writes, as the columns of memories.';
 
+create function private.lock_memory_scope(workspace_id uuid, contact_id uuid, conversation_id uuid)
+    returns void language plpgsql set search_path = ''
+as $$
+begin
+    if conversation_id is not null then
+        perform private.lock_conversation(conversation_id);
+    elsif contact_id is not null then
+        perform private.lock_merge_target(contact_id);
+    else
+        perform pg_advisory_xact_lock(hashtextextended('memories' || workspace_id, 0));
+    end if;
+end;
+$$;
+comment on function private.lock_memory_scope is 'Locks where a memory belongs: its conversation and contact, the contact, or the owner''s side. Its writers come one after the other, and proof, merge and undo move all memories or wait.';
+
 create function private.enter_memory_target(workspace_id uuid, contact_id uuid, persona_id uuid, session_id uuid)
     returns private.memory_target language plpgsql set search_path = ''
 as $$
@@ -27,16 +42,20 @@ begin
     elsif kind = 'contact' or (kind = 'user' and not exists (select from private.memberships(private.calling_user()))) then
         own := private.enter_own_conversation();
     elsif contact_id is not null then
-        -- Locked until the memories are stored: a merge moves them all or waits.
         target.contact_id := private.lock_merge_target(private.enter_contact_of_memories(contact_id));
     else
-        -- Writers of the owner's side come one after the other, as those of a contact do by its lock.
-        perform pg_advisory_xact_lock(hashtextextended('memories' || private.enter_owner_side(workspace_id, persona_id), 0));
+        perform private.lock_memory_scope(private.enter_owner_side(workspace_id, persona_id), null, null);
     end if;
 
     if own is not null then
         -- With proof, of its contact; without proof, of the conversation. Locked, because the proof may come at this moment.
         conversation           := private.lock_conversation(own);
+        if conversation.id is null then
+            -- Deleted at this moment. What was said in it is nothing that the workspace knows.
+            raise sqlstate 'PT404' using message = case when session_id is null then 'conversation_not_found' else 'session_not_found' end;
+        elsif conversation.contact_id is null then
+            perform private.lock_memory_scope(conversation.workspace_id, null, null);
+        end if;
         target.contact_id      := conversation.contact_id;
         target.conversation_id := case when conversation.proof = 'asserted' then conversation.id end;
         target.session_id      := coalesce(session.id, (select s.id
@@ -115,7 +134,7 @@ begin
     memory.persona_id      := target.persona_id;
     memory.session_id      := target.session_id;
     memory.internal        := target.internal;
-    memory.kind            := coalesce(item ->> 'kind', 'fact');
+    memory.kind            := item ->> 'kind';
     memory.content         := item ->> 'content';
     memory.speaker         := item ->> 'speaker';
     memory.importance      := coalesce((item ->> 'importance')::real, 0.5);
@@ -148,11 +167,12 @@ end;
 $$;
 comment on function private.memory_to_write is 'The memory that an item {content, kind, importance, valid_from, expires_at, speaker, message_id} describes, not stored yet.';
 
-create function private.fold_memory(memory public.memories)
+create function private.fold_memory(memory public.memories, item jsonb)
     returns public.memories language plpgsql set search_path = ''
 as $$
 declare
-    known public.memories;
+    known  public.memories;
+    folded public.memories;
 begin
     select m.* into known
       from public.memories m
@@ -161,30 +181,39 @@ begin
        and m.persona_id is not distinct from memory.persona_id
        -- Otherwise a contact would learn what members have written.
        and m.internal = memory.internal
+       -- What two participants of a group say is erased with each of them.
+       and coalesce(private.merge_target(m.sender_id), m.contact_id)
+           is not distinct from coalesce(private.merge_target(memory.sender_id), memory.contact_id)
        and m.superseded_by is null
        and (m.expires_at is null or m.expires_at > now())
      order by m.created_at, m.id
      limit 1
        for no key update;
-    if found then
-        update public.memories m
-           set importance = greatest(m.importance, memory.importance),
-               valid_from = least(m.valid_from, memory.valid_from),
-               -- Null is the latest end: never.
-               expires_at = case when m.expires_at is not null and memory.expires_at is not null
-                                 then greatest(m.expires_at, memory.expires_at) end,
-               message_id = coalesce(m.message_id, memory.message_id),
-               updated_at = clock_timestamp()
-         where m.id = known.id
-           and (m.importance < memory.importance or m.valid_from > memory.valid_from or m.expires_at < coalesce(memory.expires_at, 'infinity')
-                or (m.message_id is null and memory.message_id is not null))
-        returning m.* into memory;
-        return case when found then memory else known end;
+    if not found then
+        return null;
     end if;
-    return null;
+    folded            := known;
+    folded.kind       := coalesce(item ->> 'kind', known.kind);
+    folded.importance := greatest(known.importance, (item ->> 'importance')::real);
+    folded.valid_from := least(known.valid_from, memory.valid_from);
+    -- Null is the latest end: never.
+    folded.expires_at := case when known.expires_at is not null and memory.expires_at is not null
+                              then greatest(known.expires_at, memory.expires_at) end;
+    folded.speaker    := coalesce(known.speaker, memory.speaker);
+    -- A memory stays in its session: where that goes after a merge is undone, it goes too.
+    folded.message_id := coalesce(known.message_id,
+                                  case when coalesce(known.session_id = memory.session_id, true) then memory.message_id end);
+    if folded is distinct from known then
+        update public.memories m
+           set kind = folded.kind, importance = folded.importance, valid_from = folded.valid_from, expires_at = folded.expires_at,
+               speaker = folded.speaker, message_id = folded.message_id, updated_at = clock_timestamp()
+         where m.id = known.id
+        returning m.* into folded;
+    end if;
+    return folded;
 end;
 $$;
-comment on function private.fold_memory is 'Folds a memory into the one that says the same in its scope, which takes the higher importance, the earlier beginning and the later end; null if there is none.';
+comment on function private.fold_memory is 'Folds a memory, and what its item names, into the one that says the same in its scope, by the same speaker; null if there is none. docs/memory.md (Duplicates) says what each keeps.';
 
 create function private.lock_memory(memory_id uuid, workspace_id uuid)
     returns public.memories language plpgsql set search_path = ''
@@ -217,19 +246,21 @@ declare
     folded  boolean;
 begin
     if item ->> 'supersedes' is not null then
+        perform private.enter_memory((item ->> 'supersedes')::uuid);
+        select m.* into former from public.memories m where m.id = (item ->> 'supersedes')::uuid;
+        perform private.lock_memory_scope(target.workspace_id, former.contact_id, former.conversation_id);
         former := private.lock_memory((item ->> 'supersedes')::uuid, target.workspace_id);
         -- A correction belongs where the memory belongs that it corrects.
         target.contact_id      := former.contact_id;
         target.conversation_id := former.conversation_id;
         target.persona_id      := former.persona_id;
         target.session_id      := case when target.contact_id is not distinct from former.contact_id then target.session_id end;
-        item                   := jsonb_build_object('kind', former.kind) || item;
     end if;
-    memory := private.memory_to_write(target, item);
+    memory := private.memory_to_write(target, jsonb_build_object('kind', coalesce(former.kind, 'fact')) || item);
     if memory.kind = 'turn' and item ->> 'previous_id' is not null then
         perform private.lock_memory((item ->> 'previous_id')::uuid, target.workspace_id);
     end if;
-    stored := case when memory.duplicate_key is not null then private.fold_memory(memory) end;
+    stored := case when memory.duplicate_key is not null then private.fold_memory(memory, item) end;
     folded := stored.id is not null;
     if not folded then
         insert into public.memories (workspace_id, persona_id, contact_id, conversation_id, session_id, message_id, sender_id, speaker, kind,
@@ -384,6 +415,6 @@ create trigger messages_change_remembered_turn
     execute function private.change_remembered_turn();
 
 grant execute on function
-    private.enter_memory_target, private.duplicate_key, private.describe_memory, private.memory_to_write, private.fold_memory,
+    private.lock_memory_scope, private.enter_memory_target, private.duplicate_key, private.describe_memory, private.memory_to_write, private.fold_memory,
     private.lock_memory, private.remember, public.remember_memories, public.forget_memory, private.remember_turn
     to switchboard;

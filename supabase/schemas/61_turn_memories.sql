@@ -54,13 +54,19 @@ begin
                     where m.conversation_id = conversation.id
                     order by m.created_at desc, m.id desc
                     limit persona.history_limit + 1);
-    with hits as (
+    with found as (
         select h.*, row_number() over (order by h.score desc, h.id) as rank
           from private.recall(private.conversation_memory_scope(conversation), message, embedding, persona.recall_limit + cardinality(shown)) h
           left join public.memories m on m.id = h.id and m.kind = 'turn' and m.message_id = any (shown)
          where m.id is null
          order by h.score desc, h.id
          limit persona.recall_limit
+    ), hits as (
+        select f.*
+          from found f
+          join public.memories m on m.id = f.id
+           -- One that is forgotten at this moment is left out; the turn does not wait for it.
+           for key share of m skip locked
     ), recorded as (
         insert into public.turn_memories (turn_id, memory_id, workspace_id, conversation_id, session_id, rank, score, reasons)
         select turn.id, h.id, turn.workspace_id, turn.conversation_id, turn.session_id, h.rank, h.score, h.reasons

@@ -52,6 +52,25 @@ DIFFERENT = (
 )  # fmt: skip
 """Pairs of texts; among the different ones, some have nearly or exactly the same set of words."""
 
+EARLY, LATE, LATER = [f"{year}-01-01T00:00:00+00:00" for year in (2020, 2100, 2101)]
+REPEATS: tuple[tuple[JSON, JSON, JSON], ...] = (
+    ({}, {"kind": "preference"}, {"kind": "preference"}),
+    ({"kind": "preference"}, {}, {"kind": "preference"}),
+    ({"kind": "preference"}, {"kind": "fact"}, {"kind": "fact"}),
+    ({"importance": 0.3}, {}, {"importance": 0.3}),
+    ({"importance": 0.3}, {"importance": 0.2}, {"importance": 0.3}),
+    ({"importance": 0.3}, {"importance": 0.4}, {"importance": 0.4}),
+    ({"valid_from": EARLY}, {}, {"valid_from": EARLY}),
+    ({}, {"valid_from": EARLY}, {"valid_from": EARLY}),
+    ({"expires_at": LATE}, {"expires_at": LATER}, {"expires_at": LATER}),
+    ({"expires_at": LATER}, {"expires_at": LATE}, {"expires_at": LATER}),
+    ({"expires_at": LATE}, {}, {"expires_at": None}),
+    ({}, {"expires_at": LATE}, {"expires_at": None}),
+    ({}, {"speaker": "Ann"}, {"speaker": "Ann"}),
+    ({"speaker": "Ann"}, {"speaker": "Bo"}, {"speaker": "Ann"}),
+)
+"""What a memory names, what its repeat names, and what is stored, also after another such repeat."""
+
 
 def seat(token: JSON) -> JSON:
     """The claims with which a contact token's holder writes memories."""
@@ -158,6 +177,32 @@ async def test_a_duplicate_is_folded_and_a_correction_supersedes(desk: Desk) -> 
     agent = own_token(await desk.member("agent"))
     assert await desk.select(agent, "memory_history") == []
     assert len(await desk.select(own_token(admin["caller"]), "memory_history")) == await desk.count("memory_history")
+
+
+async def test_a_repeat_loses_nothing_that_either_statement_names(desk: Desk) -> None:
+    admin = on_behalf(await desk.member())
+    turn = await desk.start(client_message_id="m")
+    await desk.finish(turn)
+    again = await desk.start(with_token(turn), "Again")
+    await desk.finish(again)
+    messages = await desk.all("select id from public.messages where role = 'contact' order by created_at")
+    said, more = [{"message_id": str(each)} for (each,) in messages]
+    for n, (first, second, kept) in enumerate([*REPEATS, ({}, said, said), (said, more, said), (said, {}, said)]):
+        for text, item in ((f"Likes tea {n}", first), (f"likes tea {n}!", second), (f"Likes tea {n}", second)):
+            (stored,) = await remember(desk, admin, {"content": text, **item}, session_id=turn["session_id"])
+        assert {name: stored[name] for name in ("content", *kept)} == {"content": f"Likes tea {n}", **kept}, n
+
+    # A message of another session is no source of it; what another participant of a group says is folded on its own.
+    await desk.change(admin["caller"], turn["session_id"], "complete")
+    later = await desk.start(with_token(turn), "Tea, please")
+    (other,) = await desk.one("select id from public.messages where session_id = $1", later["session_id"])
+    item = {"content": "Likes tea 0", "message_id": str(other)}
+    for sender, folded in ((turn["contact_id"], True), (await made(desk, "telegram:1"), False)):
+        await desk.admin.execute("update public.messages set contact_id = $1 where id = $2", sender, other)
+        (stored,) = await remember(desk, admin, item, session_id=later["session_id"])
+        assert (stored["folded"], stored["session_id"]) == (folded, (turn if folded else later)["session_id"])
+    await desk.admin.execute("delete from public.contacts where id = $1", sender)
+    assert await desk.count("memories", "content = 'Likes tea 0'") == 1
 
 
 async def test_a_call_names_nothing_of_another_workspace_of_its_caller(desk: Desk) -> None:

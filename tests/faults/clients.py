@@ -112,8 +112,9 @@ class Chats:
 
     async def _chat(self, number: int) -> None:
         rng = random.Random(f"{self._settings.seed}:{number}")  # noqa: S311 - to be repeatable
-        user_token = await self._sign_up() if number % 4 == 0 else None
-        while not self.stopping.is_set():
+        is_user = number % 4 == 0
+        user_token = await self._sign_up() if is_user else None
+        while not self.stopping.is_set() and (user_token or not is_user):
             (space,) = rng.choices(list(self._settings.weights), list(self._settings.weights.values()))
             person = await self._person(number, space, user_token)
             if person is None:
@@ -135,13 +136,14 @@ class Chats:
         registered = await self._until(lambda: self._once(path, body, 201))
         return Person("contact", space, registered["token"]) if registered else None
 
-    async def _sign_up(self) -> str:
-        path, body = "/auth/v1/signup", {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex}
-        signed_up = await self._until(lambda: self._once(path, body, 200))
-        if signed_up is None:
-            raise RuntimeError("nobody can sign up")
-        token: str = signed_up["access_token"]
-        return token
+    async def _sign_up(self) -> str | None:
+        async def attempt() -> dict[str, Any] | None:
+            # Each time somebody new: what a lost answer does not tell may have happened.
+            body = {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex}
+            return await self._once("/auth/v1/signup", body, 200)
+
+        signed_up = await self._until(attempt)
+        return signed_up["access_token"] if signed_up else None
 
     async def _once(self, path: str, body: dict[str, Any], wanted: int) -> dict[str, Any] | None:
         headers = {"apikey": self._settings.anon_key}

@@ -25,7 +25,10 @@ from tests.faults.clients import Settings
 from tests.faults.killer import Killer, deck
 from tests.standins.n8n import N8n
 
-WARM_UP_SECONDS = 2.0
+CLIENTS_OUTPUT = "clients.log"
+ACKNOWLEDGED, UNFINISHED = 5, 3
+"""How many messages since the last kill are acknowledged, and how many of these not answered, before the next one."""
+CHATTING_SECONDS = 120
 WEIGHTS = {"demo at once": 0.2, "demo slowly": 0.25, "n8n at once": 0.2, "n8n slowly": 0.35}
 
 
@@ -42,6 +45,39 @@ class Plan:
 
 class RunError(Exception):
     """The run itself did not work, so nothing was shown."""
+
+
+class Progress:
+    """What the clients have written since the last kill: a slow machine is given the time to chat."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._read = 0
+
+    async def until_chatting(self) -> None:
+        """Wait until there is something to disturb: enough messages acknowledged, some of them unfinished.
+
+        Raises TimeoutError.
+        """
+        acknowledged, ended = set[str](), set[str]()
+        async with asyncio.timeout(CHATTING_SECONDS):
+            while len(acknowledged) < ACKNOWLEDGED or len(acknowledged - ended) < UNFINISHED:
+                await asyncio.sleep(0.05)
+                for record in self._new_records():
+                    if record["kind"] == "acknowledged":
+                        acknowledged.add(record["turn"])
+                    elif record.get("name") in ("done", "error"):
+                        ended.add(record["turn"])
+
+    def _new_records(self) -> list[records.Record]:
+        if not self._log.exists():
+            return []
+        with self._log.open("rb") as file:
+            file.seek(self._read)
+            # The last line may be under way.
+            whole = file.read().rpartition(b"\n")
+        self._read += len(whole[0]) + len(whole[1])
+        return [json.loads(line) for line in whole[0].splitlines()]
 
 
 @contextlib.contextmanager
@@ -78,10 +114,9 @@ async def run(stack: Stack, folder: Path, plan: Plan, say: Callable[[str], None]
             weights=WEIGHTS,
             max_away_seconds=plan.sweep_seconds,
         )
-        clients = _start_clients(settings, folder / "clients.log")
+        clients = _start_clients(settings, folder / CLIENTS_OUTPUT)
         log = records.Log(folder / records.KILLS)
         try:
-            await asyncio.sleep(WARM_UP_SECONDS)
             killed = 0
 
             def progress(victim: str) -> None:
@@ -89,22 +124,28 @@ async def run(stack: Stack, folder: Path, plan: Plan, say: Callable[[str], None]
                 killed += 1
                 say(f"{time.strftime('%H:%M:%S')}  {killed:>4}/{plan.kills}  {victim}")
                 if clients.poll() is not None:
-                    raise RunError(f"the clients have ended; {folder / 'clients.log'} says why")
+                    raise _broken(folder)
 
-            await Killer(stack, log, rng, plan.pause).run(deck(plan.kills, rng), progress)
+            until_chatting = Progress(folder / records.CLIENTS).until_chatting
+            await Killer(stack, log, rng, plan.pause, until_chatting).run(deck(plan.kills, rng), progress)
             say("All is back; waiting until every turn has ended.")
             clients.send_signal(signal.SIGTERM)
             async with asyncio.timeout(300 + 2 * plan.sweep_seconds):
                 if await asyncio.to_thread(clients.wait):
-                    raise RunError(f"the clients broke; {folder / 'clients.log'} says why")
+                    raise _broken(folder)
             await _wait_until_quiet(stack, 90 + 2 * plan.sweep_seconds)
         except TimeoutError as late:
-            raise RunError("the clients did not end") from late
+            raise RunError("the clients did not chat, or did not end") from late
         finally:
             log.close()
             if clients.poll() is None:
                 clients.kill()
                 clients.wait()
+
+
+def _broken(folder: Path) -> RunError:
+    """The clients ended too early: what they last said, because the folder may be removed."""
+    return RunError(f"the clients broke:\n{(folder / CLIENTS_OUTPUT).read_text()[-4000:]}")
 
 
 async def check(stack: Stack, folder: Path) -> checker.Report:

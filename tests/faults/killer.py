@@ -8,7 +8,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
@@ -39,19 +39,26 @@ def deck(kills: int, rng: random.Random) -> list[str]:
 
 
 class Killer:
-    """Kills along a deck. `pause` is the mean of the seconds between two kills."""
+    """Kills along a deck.
 
-    def __init__(self, stack: Stack, log: Log, rng: random.Random, pause: float) -> None:
+    `pause` is the mean of the seconds between two kills; `until_chatting` ends when there is something to disturb.
+    """
+
+    def __init__(
+        self, stack: Stack, log: Log, rng: random.Random, pause: float, until_chatting: Callable[[], Awaitable[None]]
+    ) -> None:
         self._stack = stack
         self._log = log
         self._rng = rng
         self._pause = pause
+        self._until_chatting = until_chatting
         self._recoveries: set[asyncio.Task[None]] = set()
 
     async def run(self, victims: list[str], progress: Callable[[str], None]) -> None:
         """Kill every victim, and wait until all is back. Raises NeverBackError."""
         for number, victim in enumerate(victims, 1):
             await asyncio.sleep(min(0.2 + self._rng.expovariate(1 / self._pause), 4 * self._pause))
+            await self._until_chatting()
             await self._kill(number, victim)
             progress(victim)
         await asyncio.gather(*self._recoveries)

@@ -100,6 +100,7 @@ async def test_what_is_remembered_of_a_contact_is_that_contacts(stack: Stack, st
         assert (again["id"], stored["folded"], again["folded"]) == (stored["id"], False, True)
         (other,) = (await done(client, "remember", content="Likes window seats.", contact_id=bob))["memories"]
         assert await refused(client, "remember", content="x", contact_id=str(uuid4())) == "contact_not_found"
+        assert await refused(client, "remember", content="x", expires_at="2020-01-01") == "invalid_body"
         for contact, memory in ((ana, stored), (bob, other)):
             found = (await done(client, "recall", query="Which seats?", contact_id=contact))["memories"]
             assert [(hit["id"], hit["reasons"]["words"]) for hit in found] == [(memory["id"], ["seat"])]

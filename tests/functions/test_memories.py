@@ -34,8 +34,13 @@ async def test_a_member_remembers_lists_corrects_and_forgets(workspace: Workspac
     unfit = [("/memories/recall", {"query": "x", "min_score": 1e99}), ("/memories", {"memories": [{"content": " \n"}]})]
     for path, given in unfit:
         assert await staff.admin.refused("POST", path, given) == (422, "invalid_body")
-    _, refused = await staff.admin.ask("POST", "/memories", {"memories": [{"content": "x" * 16_001}]})
-    assert refused["detail"] == "memories.0.content: String should have at most 8000 characters"
+    for item, fault in (
+        ({"content": "x" * 16_001}, "content: String should have at most 8000 characters"),
+        ({"expires_at": "2020-01-01"}, "expires_at: must be in the future"),
+        ({"expires_at": "2100-01-01", "valid_from": "2100-01-01"}, "expires_at: must be after valid_from"),
+    ):
+        _, refused = await staff.admin.ask("POST", "/memories", {"memories": [{"content": "x", **item}]})
+        assert (refused["code"], refused["detail"]) == ("invalid_body", f"memories.0.{fault}")
 
     known = ("Margin: 40_%", {"content": "Margin: 40x%", "kind": "knowledge"})
     await remember(staff.admin, *known, persona_id=str(workspace.persona_id))

@@ -60,3 +60,13 @@ def test_every_code_and_reason_that_sql_raises_has_its_sentence() -> None:
 
     assert codes - own <= set(errors.TITLES)
     assert reasons == set(errors.REASONS)
+
+
+def test_every_lost_connection_is_caught_as_one_of_the_same_errors() -> None:
+    named = {
+        file.relative_to(REPOSITORY).as_posix()
+        for folder in ("lib", "local", "cli", "functions")
+        for file in (REPOSITORY / folder).rglob("*.py")
+        if re.search(r"except.*asyncpg\.Inter|^\w+ = .*asyncpg\.Inter", file.read_text(), re.MULTILINE)
+    }
+    assert named == {"lib/database/failures.py"}

@@ -33,9 +33,10 @@ ALLOWED = {
 """By top-level package, beyond functions-framework; each with what it is for, or who brings it."""
 
 EVERYWHERE = """
-    auth auth.api_keys auth.callers auth.signing config database database.commands database.rate_limits
-    database.refusals database.retries errors fields fields.emails fields.invisible fields.models http http.app
-    http.binding http.cors http.header_timeout http.read_limits http.request_body log routes
+    auth auth.api_keys auth.callers auth.signing config database database.commands database.failures
+    database.rate_limits database.refusals database.retries errors fields fields.emails fields.invisible
+    fields.models http http.app http.binding http.cors http.header_timeout http.read_limits http.request_body log
+    routes
 """
 """The modules of lib that every function imports."""
 

@@ -6,12 +6,15 @@ from uuid import UUID
 import aiohttp
 import functions_framework.aio
 import pytest
+from pydantic import ValidationError, create_model
 from starlette.applications import Starlette
 from starlette.requests import Request
 from yarl import URL
 
 from lib import errors, routes
+from lib.fields.models import Body
 from lib.http import binding
+from lib.mcp import tools
 from tests.unit.conftest import serving
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -52,6 +55,23 @@ def test_an_id_that_is_none_has_the_code_of_an_unknown_one(function: str) -> Non
                 with pytest.raises(errors.NotFound) as refused:
                     binding.path_id(request, taken.name)
                 assert refused.value.code in errors.TITLES
+
+
+def test_a_boolean_of_a_body_is_true_or_false_and_nothing_else() -> None:
+    mains = [importlib.import_module(f"functions.{name}.main") for name in routes.FUNCTIONS]
+    taken = [parameter for main in mains for bound in main._serve.bindings for parameter in bound.parameters]
+    queries = tuple(parameter.type for parameter in taken if parameter.source == "query")
+    assert issubclass(tools.ResolveContact, Body), "those of tools, too"
+    kinds: list[type[Body]] = [Body]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    for kind in {kind for kind in kinds if not any(issubclass(query, kind) for query in queries)}:
+        for name, field in kind.model_fields.items():
+            if "bool" in str(field.annotation):
+                alone = create_model("Alone", given=(field.annotation or bool, field))
+                for value in (0, 1, "true", "on"):
+                    with pytest.raises(ValidationError):
+                        assert not alone.model_validate({field.alias or "given": value}), (kind, name)
 
 
 @pytest.mark.parametrize("function", routes.FUNCTIONS)

@@ -170,6 +170,26 @@ def test_every_body_that_managing_takes_has_a_command() -> None:
 
 
 @pytest.mark.parametrize(
+    ("functions", "model", "status", "said"),
+    [
+        ("", (), 2, "SWITCHBOARD_EMBEDDINGS is not set"),
+        ("none", (), 2, "no embedder"),
+        ("local", ("--model", "all-minilm"), 2, "the functions' embedder is all-MiniLM-L6-v2"),
+        ("https://models.test/v1", ("--model", "all-MiniLM-L6-v2"), 2, "the functions' embedder is small"),
+        ("https://models.test/v1", ("--model", "small"), 5, "cannot be reached"),
+        ("local", (), 5, "cannot be reached"),
+    ],
+)
+def test_no_vectors_are_asked_of_a_model_that_the_functions_do_not_have(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, functions: str, model: tuple[str, ...], status: int, said: str
+) -> None:
+    monkeypatch.setenv("SWITCHBOARD_EMBEDDINGS", functions)
+    monkeypatch.setenv("SWITCHBOARD_EMBEDDINGS_MODEL", "small")
+    ran = typed("memory", "embed", ID, *model)
+    assert (ran.exit_code, said in ran.stderr) == (status, True), ran.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (f"space rotate-hmac-secret {ID} --remove --overlap-seconds 5", "Either --overlap-seconds or --remove."),
