@@ -7,6 +7,7 @@ in memory; only the conversations are, which are small. Each session is a conver
 import hashlib
 import itertools
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -19,9 +20,11 @@ from lib.imports.readers.found import Found, Mapping, UnreadableFileError, witho
 Row = dict[str, Any]
 
 _BROKEN = (
-    zipfile.BadZipFile, zlib.error, EOFError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, AttributeError, LookupError, RuntimeError,
+    TypeError, ValueError,
 )  # fmt: skip
-"""What reading a zip raises that is damaged, encrypted or of another kind; RuntimeError also for deep JSON."""
+"""What reading a zip raises that is damaged, encrypted or of another kind; RuntimeError also for deep JSON,
+OSError for a place before the file's beginning."""
 
 _LINE_BYTES = 32 * 1024 * 1024
 """Longest row that is read: a small zip may hold a line of gigabytes."""

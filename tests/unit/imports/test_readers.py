@@ -88,3 +88,7 @@ def test_a_zip_that_is_no_export_is_unreadable(
     if manifest is not None:
         with pytest.raises(UnreadableFileError):
             own_exports.verify(file)
+    # The places of its files are before its beginning.
+    file.write_bytes(file.read_bytes()[30:])
+    with pytest.raises(UnreadableFileError):
+        own_exports.verify(file)
