@@ -328,7 +328,11 @@ begin
             on k.external_id = i.contact
           left join public.conversations c on c.id = i.conversation_id and c.workspace_id = import_memories.workspace_id
     ), accepted as materialized (
-        select p.* from place p where p.code is null
+        -- What was forgotten here since is not remembered again.
+        select p.*
+          from place p
+         where p.code is null
+           and not exists (select from public.memory_history h where h.memory_id = p.id offset 0)
     ), new as (
         insert into public.memories (
                id, workspace_id, persona_id, contact_id, conversation_id, kind, content, duplicate_key, importance, internal, speaker,

@@ -75,6 +75,13 @@ async def test_a_batch_is_stored_once_with_its_times_and_authors(staff: Staff, w
         "asserted": True, "events": 0, "deliveries": 0,
     }  # fmt: skip
 
+    # What was forgotten stays forgotten.
+    tea = {"external_id": "1", "contact": "1", "content": "Likes tea.", "created_at": "2024-03-01T10:00:00Z"}
+    for expected in ("created", "unchanged"):
+        result = await staff.admin.done("POST", path, {"source": "helpdesk", "memories": [tea]})
+        assert statuses(result, "memories") == [expected]
+        await staff.admin.ask("DELETE", f"/memories/{result['memories'][0]['id']}")
+
     # What the retention deleted does not come back and is not counted again, also when newer messages have come.
     await workspace.database.execute(
         "select private.delete_expired('messages', array(select id from public.sessions where workspace_id = $1))",
