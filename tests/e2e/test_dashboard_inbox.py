@@ -246,6 +246,27 @@ async def test_two_members_see_each_other(dashboard: Dashboard, owner: Person, b
     await context.close()
 
 
+async def test_lists_learn_what_others_change_and_other_tabs_read(
+    dashboard: Dashboard, owner: Person, browser: Browser
+) -> None:
+    told = await opened(owner, dashboard, email="ann@example.com")
+    inbox = await dashboard.sign_in(view="?tab=unread#/inbox")
+    context = await browser.new_context()
+    sessions = (await dashboard.sign_in("admin", "#/sessions", context)).page
+    tab = await inbox.page.context.new_page()
+    await expect(items(inbox.page).first).to_contain_text("ann@example.com")
+    await tab.goto(f"{dashboard.url}#/inbox/{told['session_id']}")
+    beside = tab.get_by_role("complementary", name="Contact")
+    await expect(beside.get_by_text("ann@example.com").first).to_be_visible()
+    await expect(items(inbox.page)).to_have_count(0)
+    await owner.done("PATCH", f"/contacts/{told['contact_id']}", {"first_name": "Ann", "last_name": "Lee"})
+    await owner.done("PUT", f"/chat-sessions/{told['session_id']}/tags", {"tags": ["vip"]})
+    for place in (items(tab), tab.get_by_role("heading", level=2), beside, sessions.get_by_role("rowgroup")):
+        await expect(place.get_by_text("Ann Lee").first).to_be_visible()
+    await expect(sessions.locator(".tag")).to_have_text(["vip"])
+    await context.close()
+
+
 async def test_what_is_read_leaves_the_unread_ones(dashboard: Dashboard, owner: Person) -> None:
     for name in ("a", "b"):
         await opened(owner, dashboard, email=f"{name}@example.com")
