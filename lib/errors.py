@@ -372,6 +372,7 @@ TITLES: Mapping[str, str] = {
     "forbidden": "You may not do this.",
     "last_owner": "A workspace keeps at least one owner.",
     "member_exists": "This user is a member with another role.",
+    "already_member": "This user is a member already.",
     "too_many_event_subscriptions": "A workspace has at most 20 event subscriptions.",
     "id_taken": "The id belongs to another object.",
     "name_taken": "The name belongs to another object.",

@@ -50,6 +50,7 @@ export default {
   "error.forbidden": "دورك لا يسمح بذلك.",
   "error.rate_limited": "طلبات كثيرة جدًا. حاول مجددًا بعد قليل.",
   "error.taken": "هذا مستخدَم بالفعل.",
+  "error.already_member": "هذا المستخدم عضو بالفعل.",
   "fault.required": "هذا الحقل مطلوب.",
   "fault.too_short": "{limit} أحرف على الأقل.",
   "fault.too_long": "{limit} حرفًا على الأكثر.",

@@ -50,6 +50,7 @@ export default {
   "error.forbidden": "Ihre Rolle erlaubt das nicht.",
   "error.rate_limited": "Zu viele Anfragen. Versuchen Sie es gleich noch einmal.",
   "error.taken": "Das ist schon vergeben.",
+  "error.already_member": "Dieser Benutzer ist schon Mitglied.",
   "fault.required": "Das wird gebraucht.",
   "fault.too_short": "Mindestens {limit} Zeichen.",
   "fault.too_long": "Höchstens {limit} Zeichen.",

@@ -50,6 +50,7 @@ export default {
   "error.forbidden": "Your role does not allow this.",
   "error.rate_limited": "Too many requests. Try again in a moment.",
   "error.taken": "This is taken already.",
+  "error.already_member": "This user is a member already.",
   "fault.required": "This is needed.",
   "fault.too_short": "At least {limit} characters.",
   "fault.too_long": "At most {limit} characters.",

@@ -50,6 +50,7 @@ export default {
   "error.forbidden": "Tu rol no lo permite.",
   "error.rate_limited": "Demasiadas solicitudes. Inténtalo de nuevo en un momento.",
   "error.taken": "Ya está en uso.",
+  "error.already_member": "Este usuario ya es miembro.",
   "fault.required": "Este dato es necesario.",
   "fault.too_short": "Al menos {limit} caracteres.",
   "fault.too_long": "Como máximo {limit} caracteres.",

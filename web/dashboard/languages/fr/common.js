@@ -50,6 +50,7 @@ export default {
   "error.forbidden": "Votre rôle ne le permet pas.",
   "error.rate_limited": "Trop de requêtes. Réessayez dans un instant.",
   "error.taken": "C’est déjà pris.",
+  "error.already_member": "Cet utilisateur est déjà membre.",
   "fault.required": "Ce champ est nécessaire.",
   "fault.too_short": "Au moins {limit} caractères.",
   "fault.too_long": "Au plus {limit} caractères.",

@@ -50,6 +50,7 @@ export default {
   "error.forbidden": "A sua função não o permite.",
   "error.rate_limited": "Demasiados pedidos. Tente de novo dentro de momentos.",
   "error.taken": "Já está em uso.",
+  "error.already_member": "Este usuário já é membro.",
   "fault.required": "Este campo é necessário.",
   "fault.too_short": "Pelo menos {limit} caracteres.",
   "fault.too_long": "No máximo {limit} caracteres.",

@@ -50,6 +50,7 @@ export default {
   "error.forbidden": "Rolünüz buna izin vermiyor.",
   "error.rate_limited": "Çok fazla istek. Birazdan yeniden deneyin.",
   "error.taken": "Bu zaten kullanılıyor.",
+  "error.already_member": "Bu kullanıcı zaten üye.",
   "fault.required": "Bu gerekli.",
   "fault.too_short": "En az {limit} karakter.",
   "fault.too_long": "En çok {limit} karakter.",
