@@ -7,7 +7,7 @@ export default {
   "sessions.contact": "Interlocuteur",
   "sessions.persona": "Personnage",
   "sessions.channel": "Canal",
-  "sessions.messages": "Messages",
+  "sessions.messages": "Nombre de messages",
   "sessions.activity": "Dernière activité",
   "sessions.none": "Aucune session pour l’instant. Le premier message à une persona en ouvre une.",
   "sessions.none_agent": "Aucune session ne vous est attribuée.",
