@@ -68,6 +68,7 @@ async def test_a_visitor_and_a_member_talk_until_the_persona_answers_again(shop:
     await chat.answered()
     await expect(items(page)).to_have_count(1)
     await page.keyboard.press("j")
+    await expect(page.get_by_role("row", selected=True)).to_be_visible()
     await page.keyboard.press("Enter")
     await expect(messages(page, "persona")).to_have_count(1)
 

@@ -51,6 +51,7 @@ async def test_filters_live_in_the_address_and_a_search_finds_every_script(dashb
     assert re.search(r"\?status=active&email=ANN%40people\.test#/sessions$", page.url)
     await page.get_by_role("heading", level=1).click()
     await page.keyboard.press("j")
+    await expect(page.get_by_role("row", selected=True)).to_be_visible()
     await page.keyboard.press("Enter")
     await expect(page.get_by_text("Where is my parcel?").first).to_be_visible()
     await page.go_back()
