@@ -35,7 +35,7 @@ A turn that streams can no longer change its HTTP status. A later failure is an 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from typing_extensions import TypedDict
 
@@ -47,12 +47,48 @@ class ConfigError(Exception):
     """A setting is missing or invalid; the message names the setting, never its value."""
 
 
+_FAULTS: Mapping[str, tuple[str, str | None]] = {
+    "missing": ("required", None),
+    "must not be empty": ("required", None),
+    "string_too_short": ("too_short", "min_length"),
+    "string_too_long": ("too_long", "max_length"),
+    "greater_than_equal": ("too_small", "ge"),
+    "less_than_equal": ("too_large", "le"),
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_from_float", "float_type", "float_parsing"), ("not_a_number", None)
+    ),
+    "must be an email address": ("not_an_email", None),
+    "must be a phone number": ("not_a_phone", None),
+    "must be an international phone number, with + and the country": ("not_a_phone", None),
+}
+"""The code of a fault by pydantic's type or our message, and what pydantic calls the limit."""
+
+
 @dataclass(frozen=True)
 class FieldError:
-    """An invalid field of a body: its dotted path and the reason, without the value."""
+    """An invalid field of a body: its dotted path and the reason, without the value.
+
+    ``code`` and ``limit``, for pages that say common reasons in the user's language; null for the others.
+    """
 
     field: str
     message: str
+    code: str | None = None
+    limit: float | None = None
+
+    @classmethod
+    def of(cls, fault: Mapping[str, Any], *within: str, message: str | None = None) -> Self:
+        """The error of a fault that pydantic found, in a part of the body; ``message`` replaces its own."""
+        said = str(fault["msg"]).removeprefix("Value error, ")
+        code, bound = _FAULTS.get(fault["type"]) or _FAULTS.get(said) or (None, None)
+        limit = fault.get("ctx", {}).get(bound)
+        if (code, limit) == ("too_short", 1):
+            code, limit = "required", None
+        return cls(".".join(map(str, (*within, *fault["loc"]))), message or said, code, limit)
+
+    def document(self) -> dict[str, Any]:
+        """Its members, without those that are null."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class Problem(Exception):  # noqa: N818 (RFC 9457's name)
@@ -239,7 +275,7 @@ class InvalidBody(Problem):
         faults = [f"{e.field}: {e.message}" if e.field else e.message for e in errors]
         super().__init__(
             "; ".join(faults[:_MOST_FAULTS]) or None,
-            extra={"errors": [{"field": e.field, "message": e.message} for e in errors]},
+            extra={"errors": [e.document() for e in errors]},
         )
         self.errors = tuple(errors)
         self.title = f"The {part} is not valid for this route."
@@ -336,6 +372,7 @@ TITLES: Mapping[str, str] = {
     "forbidden": "You may not do this.",
     "last_owner": "A workspace keeps at least one owner.",
     "member_exists": "This user is a member with another role.",
+    "already_member": "This user is a member already.",
     "too_many_event_subscriptions": "A workspace has at most 20 event subscriptions.",
     "id_taken": "The id belongs to another object.",
     "name_taken": "The name belongs to another object.",

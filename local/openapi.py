@@ -302,7 +302,12 @@ _PROBLEM: JsonSchemaValue = {
             "items": {
                 "type": "object",
                 "required": ["field", "message"],
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+                "properties": {
+                    "field": {"type": "string"},
+                    "message": {"type": "string"},
+                    "code": {"type": "string", "description": "Stable, for common reasons (docs/api.md, Errors)."},
+                    "limit": {"type": "number", "description": "Of too_short, too_long, too_small and too_large."},
+                },
             },
         },
     },

@@ -96,13 +96,10 @@ _IN_JSON = {
 
 def field_errors(invalid: ValidationError) -> list[errors.FieldError]:
     """The invalid fields and their errors, without the values that were sent."""
-    faults = invalid.errors(include_input=False, include_url=False, include_context=False)
+    faults = invalid.errors(include_input=False, include_url=False)
     within = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
     return [
-        errors.FieldError(
-            field=".".join(str(part) for part in fault["loc"]),
-            message=_IN_JSON.get(fault["type"]) or fault["msg"].removeprefix("Value error, "),
-        )
+        errors.FieldError.of(fault, message=_IN_JSON.get(fault["type"]))
         for fault in faults
         # A list with an invalid item is counted without it.
         if fault["type"] != "too_short" or fault["loc"] not in within

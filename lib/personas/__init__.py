@@ -183,7 +183,7 @@ def check(kind: str, config: Mapping[str, Any]) -> None:
         faults = _faults(invalid)
     else:
         return
-    raise InvalidBody([FieldError(f"config.{name}" if name else "config", said) for name, said in faults.items()])
+    raise InvalidBody(list(faults.values()))
 
 
 def configured(model: type[Model], turn: PersonaTurn) -> Model:
@@ -191,16 +191,16 @@ def configured(model: type[Model], turn: PersonaTurn) -> Model:
     try:
         return model.model_validate(turn.config)
     except ValidationError as invalid:
-        named = ", ".join(name or said for name, said in sorted(_faults(invalid).items()))
+        named = ", ".join(name or fault.message for name, fault in sorted(_faults(invalid).items()))
     raise PersonaError("persona_misconfigured", f"settings of the persona to correct: {excerpt(named, 300)}")
 
 
-def _faults(invalid: ValidationError) -> dict[str, str]:
+def _faults(invalid: ValidationError) -> dict[str, FieldError]:
     """The first error of each invalid setting, by its name, without the value that was sent."""
-    faults: dict[str, str] = {}
-    for fault in invalid.errors(include_input=False, include_url=False, include_context=False):
+    faults: dict[str, FieldError] = {}
+    for fault in invalid.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0])[:64] if fault["loc"] else ""
-        faults.setdefault(name, fault["msg"].removeprefix("Value error, "))
+        faults.setdefault(name, FieldError.of({**fault, "loc": (name,) if name else ()}, "config"))
     return faults
 
 

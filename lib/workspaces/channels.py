@@ -157,8 +157,7 @@ def check(kind: str, config: Mapping[str, Any]) -> None:
         model.model_validate(config)
     except ValidationError as invalid:
         faults = [
-            errors.FieldError(".".join(["config", *map(str, fault["loc"])]), fault["msg"])
-            for fault in invalid.errors(include_input=False, include_url=False, include_context=False)
+            errors.FieldError.of(fault, "config") for fault in invalid.errors(include_input=False, include_url=False)
         ]
     else:
         return

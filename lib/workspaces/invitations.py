@@ -50,8 +50,8 @@ class Membership(Record):
 async def invite(database: Database, workspace_id: UUID, new: NewInvitation) -> Invitation:
     """Offer a role for seven days; a repeat for the same email renews the invitation.
 
-    The response does not depend on whether a user has the email. Raises Refused (workspace_not_found, forbidden) and
-    BackendUnavailable.
+    The response does not depend on whether a user has the email, unless a member has it. Raises Refused
+    (workspace_not_found, forbidden, already_member) and BackendUnavailable.
     """
     email = emails.parse(new.email)
     arguments = {"workspace_id": workspace_id, "email": email.typed, "email_key": email.key, "role": new.role}

@@ -183,27 +183,40 @@ declare
     first_id constant uuid := private.first_id_of(since - private.longest_write());
 begin
     return (
-        with touched as (
-            select m.session_id
+        with audited as (
+            select a.object_id, max(a.created_at) as at
+              from public.audit_events a
+             where a.id >= first_id
+               and a.workspace_id = session_changes.workspace_id
+             group by a.object_id
+        ), touched as (
+            select m.session_id, null::timestamptz as at
               from public.messages m
              where m.id >= first_id
                and m.workspace_id = session_changes.workspace_id
             union
-            select s.id
+            select s.id, null
               from public.sessions s
              where s.id >= first_id
                and s.workspace_id = session_changes.workspace_id
             union
-            select w.session_id
+            select w.session_id, null
               from public.workflow_steps w
              where w.id >= first_id
                and w.workspace_id = session_changes.workspace_id
             union
-            select coalesce(t.session_id, a.object_id)
-              from public.audit_events a
+            select coalesce(t.session_id, a.object_id), a.at
+              from audited a
               left join public.turns t on t.id = a.object_id
-             where a.id >= first_id
-               and a.workspace_id = session_changes.workspace_id
+            union
+            -- Lists show the contact's name. Of a contact with more sessions the older ones keep the former name.
+            select o.id, a.at
+              from audited a
+             cross join lateral (select s.id
+                                   from public.sessions s
+                                  where s.contact_id = a.object_id
+                                  order by s.last_activity_at desc
+                                  limit 20) o
         )
         select coalesce(jsonb_agg(jsonb_build_object(
                    'at', version.at, 'session_id', s.id, 'conversation_id', s.conversation_id, 'contact_id', s.contact_id,
@@ -211,10 +224,11 @@ begin
                    'taken_over', s.taken_over_at is not null, 'assigned_user_id', s.assigned_user_id,
                    'opened_by_key_id', s.opened_by_key_id,
                    'message_count', s.message_count, 'created_at', s.created_at, 'last_activity_at', s.last_activity_at,
-                   'last_message', last.message) order by s.updated_at, s.id), '[]')
-          from touched t
+                   'last_message', last.message) order by version.at, s.id), '[]')
+          from (select u.session_id, max(u.at) as at from touched u group by u.session_id) t
           join public.sessions s on s.id = t.session_id
-         cross join lateral (select (extract(epoch from s.updated_at) * 1000000)::bigint as at) version
+         -- Tags and the contact's name are no columns of the session.
+         cross join lateral (select (extract(epoch from greatest(s.updated_at, t.at)) * 1000000)::bigint as at) version
           left join lateral (
                    select jsonb_build_object('id', m.id, 'role', m.role, 'text', left(m.text, 200), 'created_at', m.created_at) as message
                      from public.messages m
@@ -222,12 +236,12 @@ begin
                     order by m.created_at desc, m.id desc
                     limit 1) last on true
          where s.workspace_id = session_changes.workspace_id
-           and s.updated_at >= since - private.longest_write()
+           and greatest(s.updated_at, t.at) >= since - private.longest_write()
            and version.at > coalesce((known ->> private.short_id(s.id))::bigint, 0)
            and (reader is null or reader in (s.assigned_user_id, s.opened_by_key_id, s.user_id)));
 end;
 $$;
-comment on function private.session_changes is 'The sessions of a workspace that changed after a time or shortly before it, unless this change is known ({short id: microseconds}); of a reader: only their own and assigned ones.';
+comment on function private.session_changes is 'The sessions of a workspace that changed, or whose tags or contact did, after a time or shortly before it, unless this change is known ({short id: microseconds}); of a reader: only their own and assigned ones.';
 
 create function public.follow_workspace(workspace_id uuid, since timestamptz default null, known jsonb default '{}')
     returns jsonb language plpgsql stable security definer set search_path = ''

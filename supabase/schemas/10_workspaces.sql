@@ -589,7 +589,7 @@ grant execute on function
     to authenticated, service_role;
 
 grant execute on function
-    private.email_is_confirmed, private.is_member, private.record_audit
+    private.is_member, private.record_audit
     to switchboard;
 
 grant execute on function
@@ -602,7 +602,7 @@ grant execute on function
 
 grant execute on function
     private.workspace_of, private.caller_role, private.enter_to_manage, private.is_operator, private.find_user_by_email,
-    private.record_change, private.calling_actor, public.create_workspace, public.set_allowed_networks,
+    private.email_is_confirmed, private.record_change, private.calling_actor, public.create_workspace, public.set_allowed_networks,
     public.delete_workspace, private.require_another_owner, private.put_member, public.set_member, public.remove_member
     to service_role, switchboard;
 

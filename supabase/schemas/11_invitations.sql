@@ -69,6 +69,13 @@ declare
     invitation public.invitations;
 begin
     perform private.require_user();
+    if exists (select
+                 from public.workspace_members m
+                where m.workspace_id = workspace
+                  and (private.email_is_confirmed(m.user_id, invite_member.email)
+                       or private.email_is_confirmed(m.user_id, invite_member.email_key))) then
+        raise sqlstate 'PT409' using message = 'already_member';
+    end if;
     insert into public.invitations as i (workspace_id, workspace_name, email, email_key, role, invited_by)
     select w.id, w.name, invite_member.email, invite_member.email_key, invite_member.role, private.calling_user()
       from public.workspaces w
@@ -86,7 +93,7 @@ begin
     return to_jsonb(invitation) - '{email_key,invited_by,accepted_at}'::text[];
 end;
 $$;
-comment on function public.invite_member is 'Offers a role to the user who has confirmed an email, for seven days; a repeat renews the invitation. Admins invite agents, owners all members.';
+comment on function public.invite_member is 'Offers a role to the user who has confirmed an email, for seven days; a repeat renews the invitation; 409 for a member''s email. Admins invite agents, owners all members.';
 
 create function public.withdraw_invitation(workspace_id uuid, invitation_id uuid)
     returns jsonb language plpgsql set search_path = ''

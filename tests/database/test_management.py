@@ -144,7 +144,7 @@ async def test_an_invitation_adds_one_member_and_does_not_outlive_the_membership
     assert await desk.count("audit_events", "verb = 'member.added'") == 1
     member_of = {"workspace_id": WORKSPACE, "user_id": guest["user_id"]}
     await desk.call("set_member", managing(boss), **member_of, role="admin")
-    await desk.call("invite_member", managing(boss), **invitation(email))
+    assert await desk.refused("invite_member", managing(boss), **invitation(email)) == (409, "already_member")
     assert (await desk.call("accept_invitation", managing(guest), **accepting))["role"] == "admin", "a member stays it"
     await desk.call("remove_member", managing(boss), **member_of)
     again = await desk.refused("accept_invitation", managing(guest), **accepting)

@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 from playwright.async_api import Browser, expect
@@ -138,16 +138,35 @@ async def test_pictures(browser: Browser, dashboard: Dashboard, shop: Shop) -> N
             said = b"".join(event(chunk(part)) for part in re.findall(r"\S+\s*", answer))
             url = openai.say(f"answer-{place}", said + event(chunk(finish="stop")) + DONE)
             await workspace.database.execute(answered, workspace.persona_id, url)
-            body = {"email": f"guest{len(answers) - 1 - place}@example.com", "message": message}
+            body = {"email": f"guest{GUESTS[place]}@example.com", "message": message}
             headers = {"Accept": "application/json"}
             async with client.post(f"/space/{space_id}/chat/stream", json=body, headers=headers) as response:
-                session_id = (await response.json())["session_id"]
-        for picture in PICTURES:
-            await _take(dashboard, browser, session_id, *picture)
+                turn = await response.json()
+            for query in AGO:
+                await workspace.database.execute(query, turn["session_id"], 19 * (len(answers) - 1 - place))
+        await owner.done("PUT", f"/chat-sessions/{turn['session_id']}/tags", {"tags": ["charter"]})
+        await owner.done("PUT", f"/contacts/{turn['contact_id']}/tags", {"tags": ["frequent flyer"]})
+        known = [{"content": "Travels with a small dog."}, {"content": "Prefers to leave after 16:00."}]
+        await owner.done("POST", "/memories", {"contact_id": turn["contact_id"], "memories": known})
+        await _take(dashboard, browser, turn["session_id"])
         await _take_widget(shop, browser)
 
 
-PICTURES = (
+GUESTS = (5, 6, 12, 2, 1, 0)
+"""Who begins each dialogue, by the place in NAMES."""
+
+AGO = (
+    "update public.sessions set created_at = created_at - $2 * interval '1 minute',"
+    " last_activity_at = last_activity_at - $2 * interval '1 minute' where id = $1",
+    "update public.messages set created_at = created_at - $2 * interval '1 minute' where session_id = $1",
+    # The stand-in answers at once.
+    "update public.turns set first_token_ms = 600, created_at = created_at - $2 * interval '1 minute' - interval '3 s',"
+    " finished_at = finished_at - $2 * interval '1 minute' where session_id = $1",
+)
+"""Lets a session be so many minutes old."""
+
+
+PICTURES: tuple[tuple[str, Literal["light", "dark"], int, int], ...] = (
     ("inbox", "light", 1280, 800),
     ("dark", "dark", 1280, 800),
     ("analytics", "dark", 1280, 800),
@@ -156,15 +175,18 @@ PICTURES = (
 """A picture's name, the colours, and the size of the screen."""
 
 
-async def _take(
-    dashboard: Dashboard, browser: Browser, session_id: str, name: str, scheme: Any, width: int, height: int
-) -> None:
-    context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
+async def _take(dashboard: Dashboard, browser: Browser, session_id: str) -> None:
+    """All pictures as one member: others who had it open would still be present."""
+    context = await browser.new_context()
     member = await dashboard.sign_in(context=context)
-    await member.open("#/analytics" if name == "analytics" else f"#/inbox/{session_id}")
-    await expect(member.page.get_by_role("heading").first).to_be_visible()
-    await member.page.wait_for_timeout(1_500)
-    await member.page.screenshot(path=IMAGES / f"{name}.png")
+    for name, scheme, width, height in PICTURES:
+        await member.page.set_viewport_size({"width": width, "height": height})
+        await member.page.emulate_media(color_scheme=scheme)
+        await member.open("#/analytics" if name == "analytics" else f"#/inbox/{session_id}")
+        await member.page.reload()
+        await expect(member.page.get_by_role("heading").first).to_be_visible()
+        await member.page.wait_for_timeout(1_500)
+        await member.page.screenshot(path=IMAGES / f"{name}.png")
     await context.close()
 
 

@@ -122,6 +122,7 @@ async def test_axe_finds_nothing_in_any_view(dashboard: Dashboard) -> None:
     await expect(member.page.get_by_role("dialog", name="Keys")).to_be_visible()
     await member.check_axe("keys")
     await member.page.keyboard.press("Escape")
+    await expect(member.page.get_by_role("dialog")).to_have_count(0)
     await member.page.keyboard.press("g")
     await member.page.keyboard.press("s")
     await expect(member.page.get_by_role("link", name="Sessions")).to_have_attribute("aria-current", "page")

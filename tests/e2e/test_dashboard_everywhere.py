@@ -135,21 +135,37 @@ async def test_a_write_that_fails_is_explained_and_undone_in_every_view(dashboar
         )
 
 
-@pytest.mark.parametrize("language", ["pt", "ar"])
-async def test_no_view_is_wider_than_a_phone(dashboard: Dashboard, browser: Browser, language: str) -> None:
+ALL = (*dict.fromkeys(view for view, *_ in WRITES), "contacts", "analytics", "operations/health")
+TABLES = ("inbox/{session}", "sessions", "contacts", "operations/jobs", "settings/members")
+
+
+@pytest.mark.parametrize(
+    ("languages", "width", "views"),
+    [
+        *(("pt", 390, ALL), ("ar", 390, ALL), ("de en es fr tr", 390, TABLES)),
+        *(("de en fr", 1024, TABLES), ("ar es pt tr", 1024, TABLES)),
+    ],
+)
+async def test_no_view_is_wider_than_its_screen_and_no_head_is_cut(
+    dashboard: Dashboard, browser: Browser, languages: str, width: int, views: tuple[str, ...]
+) -> None:
     names = await _world(dashboard)
-    context = await browser.new_context(viewport={"width": 390, "height": 800})
+    context = await browser.new_context(viewport={"width": width, "height": 800})
     page = (await dashboard.sign_in(context=context)).page
-    # Signed in by its English words.
-    await page.add_init_script(f"Object.defineProperty(navigator, 'languages', {{value: ['{language}']}})")
-    wide = """() => [document.documentElement, ...document.querySelectorAll('main, .view, .section, form, dialog')]
-        .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.className || each.tagName)"""
-    for view in (*dict.fromkeys(view for view, *_ in WRITES), "contacts", "analytics", "operations/health"):
-        await page.goto(f"{dashboard.url}#/{view.format_map(names)}")
-        await page.reload()
-        await expect(page.locator("main :is(h1, h2)").first).to_be_attached()
-        await expect(page.locator("main .state[role=status]")).to_have_count(0)
-        assert await page.evaluate(wide) == [], view
+    wide = """() => [...document.querySelectorAll(
+            'html, main, .view, .section, form, dialog, .list nav, button, .head > *')]
+        .filter((each) => each.checkVisibility() && each.scrollWidth > each.clientWidth + 1)
+        .map((each) => each.className || each.textContent || each.tagName)"""
+    for language in languages.split():
+        # Signed in by its English words.
+        chosen = f"Object.defineProperty(navigator, 'languages', {{value: ['{language}'], configurable: true}})"
+        await page.add_init_script(chosen)
+        for view in views:
+            await page.goto(f"{dashboard.url}#/{view.format_map(names)}")
+            await page.reload()
+            await expect(page.locator("main :is(h1, h2)").first).to_be_attached()
+            await expect(page.locator("main .state[role=status]")).to_have_count(0)
+            assert await page.evaluate(wide) == [], (language, view)
     await context.close()
 
 

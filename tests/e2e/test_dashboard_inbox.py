@@ -68,6 +68,7 @@ async def test_a_visitor_and_a_member_talk_until_the_persona_answers_again(shop:
     await chat.answered()
     await expect(items(page)).to_have_count(1)
     await page.keyboard.press("j")
+    await expect(page.get_by_role("row", selected=True)).to_be_visible()
     await page.keyboard.press("Enter")
     await expect(messages(page, "persona")).to_have_count(1)
 
@@ -243,6 +244,27 @@ async def test_two_members_see_each_other(dashboard: Dashboard, owner: Person, b
     await expect(first.page.get_by_text(f"{second.email} answers in this conversation.")).to_be_visible()
     await second.page.get_by_role("link", name="Sessions").click()
     await expect(first.page.get_by_text(f"{second.email} is here too.")).to_have_count(0)
+    await context.close()
+
+
+async def test_lists_learn_what_others_change_and_other_tabs_read(
+    dashboard: Dashboard, owner: Person, browser: Browser
+) -> None:
+    told = await opened(owner, dashboard, email="ann@example.com")
+    inbox = await dashboard.sign_in(view="?tab=unread#/inbox")
+    context = await browser.new_context()
+    sessions = (await dashboard.sign_in("admin", "#/sessions", context)).page
+    tab = await inbox.page.context.new_page()
+    await expect(items(inbox.page).first).to_contain_text("ann@example.com")
+    await tab.goto(f"{dashboard.url}#/inbox/{told['session_id']}")
+    beside = tab.get_by_role("complementary", name="Contact")
+    await expect(beside.get_by_text("ann@example.com").first).to_be_visible()
+    await expect(items(inbox.page)).to_have_count(0)
+    await owner.done("PATCH", f"/contacts/{told['contact_id']}", {"first_name": "Ann", "last_name": "Lee"})
+    await owner.done("PUT", f"/chat-sessions/{told['session_id']}/tags", {"tags": ["vip"]})
+    for place in (items(tab), tab.get_by_role("heading", level=2), beside, sessions.get_by_role("rowgroup")):
+        await expect(place.get_by_text("Ann Lee").first).to_be_visible()
+    await expect(sessions.locator(".tag")).to_have_text(["vip"])
     await context.close()
 
 

@@ -88,7 +88,7 @@ async def test_a_persona_is_made_and_its_secret_never_shown(dashboard: Dashboard
     await page.get_by_role("button", name="Create").click()
     name = page.get_by_label("Name", exact=True)
     await expect(name).to_have_attribute("aria-invalid", "true")
-    await expect(name).to_have_accessible_description(re.compile("at least 1 character"))
+    await expect(name).to_have_accessible_description(re.compile("This is needed."))
     await name.fill("Ana")
     for label, value in PERSONAS[kind].items():
         await page.get_by_label(label, exact=True).fill(value)
@@ -279,11 +279,18 @@ async def test_an_answer_template_is_written_and_deleted(dashboard: Dashboard) -
     await expect(page.get_by_text("There is none yet.")).to_be_visible()
 
 
-async def test_an_invitation_is_made_and_withdrawn(dashboard: Dashboard) -> None:
+async def test_an_invitation_is_made_and_withdrawn(dashboard: Dashboard, faults: Faults) -> None:
+    faults.forgive = ("422 (", "409 (")
     member = await dashboard.sign_in(view="#/settings/members")
     part = member.page.get_by_role("region", name="Invitations").first
-    await part.get_by_label("Email").fill("new@example.com")
-    await part.get_by_role("button", name="Invite").click()
+    for email, said in (
+        ("new@", "This is no email address."),
+        (member.email, "This user is a member already."),
+        ("new@example.com", ""),
+    ):
+        await part.get_by_label("Email").fill(email)
+        await part.get_by_role("button", name="Invite").click()
+        await expect(part.locator(".failure")).to_have_text([said] if said else [])
     row = part.get_by_role("row").filter(has_text="new@example.com")
     await row.get_by_role("button", name="Withdraw").click()
     await expect(row).to_have_count(0)

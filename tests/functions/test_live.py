@@ -131,7 +131,15 @@ async def test_members_see_the_changes_in_their_own_lists(visitor: Visitor, staf
         await staff.owner.done("PATCH", f"/chat-sessions/{session}/complete")
         (event,) = await take(again, 1)
         assert event.data["status"] == "completed", (last, event)
-    await staff.owner.done("PUT", f"/chat-sessions/{session}/tags", {"tags": ["vip"]})
+    async with reading(staff.owner, path, event.id) as again:
+        await take(again, 1)
+        for method, where, body in (
+            ("PUT", f"/chat-sessions/{session}/tags", {"tags": ["vip"]}),
+            ("PATCH", f"/contacts/{contact}", {"first_name": "Ann"}),
+        ):
+            await staff.owner.done(method, where, body)
+            (event,) = await take(again, 1)
+            assert (event.name, event.data["session_id"], event.data["status"]) == ("session", session, "completed")
     async with reading(staff.owner, path, event.id) as again:
         await visitor.say("hello again")
         begin, event = await take(again, 2)

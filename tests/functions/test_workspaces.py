@@ -175,6 +175,7 @@ async def test_a_user_becomes_a_member_by_accepting_an_invitation(
     member = await user.done("POST", accept)
     assert (member["workspace_id"], member["user_id"], member["role"]) == (str(workspace.id), str(user.id), "agent")
     assert await user.done("POST", accept) == member
+    assert await staff.admin.refused("POST", f"{path}/invitations", offer) == (409, "already_member")
     listed = (await user.done("GET", f"{path}/members"))["items"]
     assert (str(user.id), "agent") in [(item["user_id"], item["role"]) for item in listed]
     assert await user.done("GET", "/invitations") == {"items": []}

@@ -556,8 +556,6 @@ private.subscription_secrets(event_subscriptions.one) | value | *: none; in_one:
 private.subscription_secrets(event_subscriptions.two) | value | *: none; for_C: signing-two
 private.is_signed(spaces.one, array['x', 'a@access.test'], hmac.one) | value | *: False; in_one: True
 private.is_signed(spaces.two, array['a@access.test'], hmac.two) | value | *: False; for_C: True
-private.email_is_confirmed(users.guest, 'guest@access.test') | value | *: True
-private.email_is_confirmed(users.stranger, 'stranger@access.test') | value | *: False
 private.callback_secret(turns.a) | workspace_id | system=one
 private.verify_secrets('telegram', channels.one, null) | workspace_id | system=one
 private.channel_secret(channels.one, 'token') | value | *: None; in_one: token-one
@@ -571,6 +569,8 @@ private.expired_exports(10) | system
 private.drop_archived_messages(archive_objects.{one,two}) | *: ok
 private.wake('worker') | system
 [switchboard service_role]
+private.email_is_confirmed(users.guest, 'guest@access.test') | value | *: True
+private.email_is_confirmed(users.stranger, 'stranger@access.test') | value | *: False
 private.caller_role(workspaces.one) | value | *: None; managing_agent: agent; managing_admin: admin; \
     managing_owner service: owner
 private.caller_role(workspaces.two) | value | *: None; managing_admin_2: admin; service: owner

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import pytest
@@ -17,8 +17,9 @@ from starlette.types import Message as AsgiMessage
 from starlette.types import Receive
 
 from lib import errors
+from lib.fields.emails import EmailText
 from lib.fields.models import Body
-from lib.fields.types import Attributes, Label, Message, Moment
+from lib.fields.types import Attributes, DisplayName, Label, Message, Moment
 from lib.http import request_body
 
 
@@ -182,6 +183,39 @@ def test_a_refusal_names_the_part_of_the_request_and_its_faults(part: Literal["b
         request_body.validate(Sample, {"message": " ", "x": 1}, part)
     assert refused.value.title == f"The {part} is not valid for this route."
     assert refused.value.detail == "message: must not be empty; x: Extra inputs are not permitted"
+
+
+class Coded(Body):
+    """A field for each code."""
+
+    name: DisplayName
+    email: EmailText
+    age: int = Field(ge=18, le=120)
+    key: Annotated[str, Field(min_length=8)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("name", ..., ("required", None)),
+        ("name", "", ("required", None)),
+        ("name", "  ", ("required", None)),
+        ("name", "n" * 201, ("too_long", 200)),
+        ("key", "k", ("too_short", 8)),
+        ("email", "a@", ("not_an_email", None)),
+        ("age", 17, ("too_small", 18)),
+        ("age", 121, ("too_large", 120)),
+        ("age", "old", ("not_a_number", None)),
+        ("age", 18.5, ("not_a_number", None)),
+        ("name", "\u0007", (None, None)),
+    ],
+)
+def test_a_common_fault_has_a_code(name: str, value: object, code: tuple[str | None, int | None]) -> None:
+    sent: dict[str, object] = {"name": "Ann", "email": "a@example.com", "age": 18, "key": "k" * 8, name: value}
+    with pytest.raises(errors.InvalidBody) as refused:
+        request_body.validate(Coded, {key: each for key, each in sent.items() if each is not ...})
+    (fault,) = refused.value.document()["errors"]
+    assert (fault["field"], fault.get("code"), fault.get("limit")) == (name, *code)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ export function List() {
 
 function Filters({ filters, change }) {
   const given = RARE.filter((name) => filters[name]).length;
-  const [isOpen, setOpen] = useState(given > 0);
+  const [opened, setOpen] = useState();
+  const isOpen = opened ?? given > 0;
   const spaces = useChoices("spaces");
   const field = (name) => ({ name, value: filters[name] ?? "", change, label: t(`contacts.${name}`) });
   const yesOrNo = [["true", t("list.yes")], ["false", t("list.no")]];

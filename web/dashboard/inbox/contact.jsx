@@ -20,7 +20,7 @@ export function Contact({ session, filters, isOpen, onClose }) {
         <h2>{t("inbox.contact")}</h2>
         <button type="button" class="plain" aria-label={t("action.close")} onClick={onClose}><Icon name="close" /></button>
       </header>
-      {id ? <Person key={id} id={id} /> : <p class="person"><strong>{personName(session)}</strong></p>}
+      {id ? <Person key={id} id={id} name={personName(session)} /> : <p class="person"><strong>{personName(session)}</strong></p>}
       <Trip key={session.id} session={session} />
       {id && <Memories id={id} />}
       {id && <Journey id={id} state={`${session.status} ${session.workflow_step}`} />}
@@ -29,8 +29,9 @@ export function Contact({ session, filters, isOpen, onClose }) {
   );
 }
 
-function Person({ id }) {
-  const found = useData((signal) => get(`/contacts/${id}`, {}, signal), [id]);
+// It is read again when the session's name for the contact changes.
+function Person({ id, name: known }) {
+  const found = useData((signal) => get(`/contacts/${id}`, {}, signal), [id, known]);
   const { data: contact, setData } = found;
 
   if (!contact) return waiting(found);

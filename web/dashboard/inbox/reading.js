@@ -7,8 +7,10 @@ import { call } from "../api.js";
 
 const MOMENT_MS = 400;
 
-// The conversation that was marked last, {conversation}: no stream tells the list.
+// The conversation that was marked last, {conversation}, in any tab of the browser: no stream tells the list.
 export const lastRead = signal(null);
+const tabs = new BroadcastChannel("switchboard:read");
+tabs.onmessage = ({ data }) => (lastRead.value = data);
 
 export function useReading(conversation, message_id) {
   const [isVisible, setVisible] = useState(!document.hidden);
@@ -23,6 +25,7 @@ export function useReading(conversation, message_id) {
       try {
         await call("PUT", `/conversations/${conversation}/read`, { body: { message_id } });
         lastRead.value = { conversation };
+        tabs.postMessage(lastRead.value);
       } catch {
         // It stays unread, and the next message marks it.
       }

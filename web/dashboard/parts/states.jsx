@@ -19,14 +19,17 @@ export function Empty({ children }) {
   return <p class="state">{children}</p>;
 }
 
+// The fault of a field in words: ours for its code, else the server's.
+export const faultOf = ({ code, limit, message }) => (has(`fault.${code}`) ? t(`fault.${code}`, { limit }) : message);
+
 // A failure in words: ours for its code, else the server's.
 export function explain(failure) {
   if (!(failure instanceof Failure)) return t("state.broken");
   if (failure.status === 0) return t("state.unreachable");
-  const name = `error.${failure.code}`;
+  const name = failure.code.endsWith("_taken") ? "error.taken" : `error.${failure.code}`;
   const { errors, message, detail } = failure;
   // The name of a field is the route's, which says less than the only field that was filled.
-  const faults = errors.map((each) => (errors.length > 1 ? `${each.field}: ${each.message}` : each.message));
+  const faults = errors.map((each) => (errors.length > 1 ? `${each.field}: ${faultOf(each)}` : faultOf(each)));
   const said = has(name) ? [t(name)] : faults.length ? [t("state.invalid")] : [message, detail];
   return [...said, ...faults].filter(Boolean).join(" ");
 }

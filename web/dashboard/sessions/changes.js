@@ -29,16 +29,21 @@ export function useChanges(pages, query) {
         // The next change tries again, and so does the button beside the list's own failure.
       }
     }
+    const put = (id, now) =>
+      latest.current.pages.setItems((before) => before.map((each) => (each.id === id ? { ...each, ...now } : each)));
+    // The next change tries again.
+    const readRow = (id) => get(`/chat-sessions/${id}`, { limit: 1 }).then((now) => put(id, now), () => {});
     const stop = listen(({ event, data }) => {
       const { items = [], setItems, reload } = latest.current.pages;
       if (event === "reset") return void reload();
       const id = data?.session_id;
       if (event === "removed") return void setItems((before) => before.filter((each) => each.id !== id));
       if (event !== "session") return;
-      if (items.some((each) => each.id === id)) {
-        const now = Object.fromEntries(KEPT.map((name) => [name, data[name]]));
-        setItems((before) => before.map((each) => (each.id === id ? { ...each, ...now } : each)));
-      } else timer ??= setTimeout(readFirst, PAUSE_MS);
+      const listed = items.find((each) => each.id === id);
+      if (!listed) timer ??= setTimeout(readFirst, PAUSE_MS);
+      // Of what the event does not have, the row shows tags and the contact's name.
+      else if (KEPT.every((name) => listed[name] === data[name])) readRow(id);
+      else put(id, Object.fromEntries(KEPT.map((name) => [name, data[name]])));
     });
     return () => (stop(), clearTimeout(timer));
   }, []);

@@ -12,7 +12,8 @@ import { CHANNELS, COMMON, RARE, STATUSES } from "./choices.js";
 
 export function Filters({ filters, change }) {
   const given = RARE.filter((name) => filters[name]).length;
-  const [isOpen, setOpen] = useState(given > 0);
+  const [opened, setOpen] = useState();
+  const isOpen = opened ?? given > 0;
   const personas = useChoices("personas");
   const spaces = useChoices("spaces");
   const field = (name) => ({ name, value: filters[name] ?? "", change });
@@ -63,11 +64,15 @@ export function Choice({ name, value, change, options, label = t(`sessions.${nam
 }
 
 export function Field({ name, value, change, type = "text", label = t(`sessions.${name}`) }) {
-  const given = type === "date" ? value.slice(0, 10) : value;
+  const put = (given) => change({ [name]: given });
   return (
     <label>
       {label}
-      <input type={type} value={given} dir="auto" onChange={({ target }) => change({ [name]: target.value.trim() })} />
+      {type === "date" ? (
+        <input type={type} value={value.slice(0, 10)} onChange={({ target }) => put(target.value)} />
+      ) : (
+        <SearchField isLazy type={type} name={name} label={label} value={value} onSearch={put} />
+      )}
     </label>
   );
 }

@@ -5,7 +5,7 @@ import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Failure } from "../api.js";
 import { readDraft, Restored, writeDraft } from "../drafts.jsx";
 import { has, t } from "../language.js";
-import { explain } from "../parts/states.jsx";
+import { explain, faultOf } from "../parts/states.jsx";
 import { workspace } from "../workspace.js";
 import { bodyOf, shown } from "./values.js";
 
@@ -108,9 +108,9 @@ function messagesOf(failure, fields) {
   if (failure.field) return messages.set(failure.field, t("settings.not_json"));
   const told = failure instanceof Failure ? failure.errors : [];
   let isPlaced = told.length > 0;
-  for (const { field, message } of told) {
-    const found = fields.find(({ name }) => field === name || field.startsWith(`${name}.`));
-    if (found) messages.set(found.name, message);
+  for (const fault of told) {
+    const found = fields.find(({ name }) => fault.field === name || fault.field.startsWith(`${name}.`));
+    if (found) messages.set(found.name, faultOf(fault));
     else isPlaced = false;
   }
   if (!isPlaced) messages.rest = explain(failure);

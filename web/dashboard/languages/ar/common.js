@@ -49,6 +49,16 @@ export default {
 
   "error.forbidden": "دورك لا يسمح بذلك.",
   "error.rate_limited": "طلبات كثيرة جدًا. حاول مجددًا بعد قليل.",
+  "error.taken": "هذا مستخدَم بالفعل.",
+  "error.already_member": "هذا المستخدم عضو بالفعل.",
+  "fault.required": "هذا الحقل مطلوب.",
+  "fault.too_short": "{limit} أحرف على الأقل.",
+  "fault.too_long": "{limit} حرفًا على الأكثر.",
+  "fault.too_small": "{limit} على الأقل.",
+  "fault.too_large": "{limit} على الأكثر.",
+  "fault.not_a_number": "هذا ليس رقمًا.",
+  "fault.not_an_email": "هذا ليس عنوان بريد إلكتروني.",
+  "fault.not_a_phone": "هذا ليس رقم هاتف؛ ابدأ بعلامة + ورمز البلد.",
 
   "status.active": "نشطة",
   "status.paused": "متوقفة مؤقتًا",

@@ -49,6 +49,16 @@ export default {
 
   "error.forbidden": "Ihre Rolle erlaubt das nicht.",
   "error.rate_limited": "Zu viele Anfragen. Versuchen Sie es gleich noch einmal.",
+  "error.taken": "Das ist schon vergeben.",
+  "error.already_member": "Dieser Benutzer ist schon Mitglied.",
+  "fault.required": "Das wird gebraucht.",
+  "fault.too_short": "Mindestens {limit} Zeichen.",
+  "fault.too_long": "Höchstens {limit} Zeichen.",
+  "fault.too_small": "Mindestens {limit}.",
+  "fault.too_large": "Höchstens {limit}.",
+  "fault.not_a_number": "Das ist keine Zahl.",
+  "fault.not_an_email": "Das ist keine E-Mail-Adresse.",
+  "fault.not_a_phone": "Das ist keine Telefonnummer; beginnen Sie mit + und der Landesvorwahl.",
 
   "status.active": "aktiv",
   "status.paused": "pausiert",

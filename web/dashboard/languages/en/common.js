@@ -49,6 +49,16 @@ export default {
 
   "error.forbidden": "Your role does not allow this.",
   "error.rate_limited": "Too many requests. Try again in a moment.",
+  "error.taken": "This is taken already.",
+  "error.already_member": "This user is a member already.",
+  "fault.required": "This is needed.",
+  "fault.too_short": "At least {limit} characters.",
+  "fault.too_long": "At most {limit} characters.",
+  "fault.too_small": "At least {limit}.",
+  "fault.too_large": "At most {limit}.",
+  "fault.not_a_number": "This is no number.",
+  "fault.not_an_email": "This is no email address.",
+  "fault.not_a_phone": "This is no phone number; begin with + and the country.",
 
   "status.active": "active",
   "status.paused": "paused",

@@ -49,6 +49,16 @@ export default {
 
   "error.forbidden": "Tu rol no lo permite.",
   "error.rate_limited": "Demasiadas solicitudes. Inténtalo de nuevo en un momento.",
+  "error.taken": "Ya está en uso.",
+  "error.already_member": "Este usuario ya es miembro.",
+  "fault.required": "Este dato es necesario.",
+  "fault.too_short": "Al menos {limit} caracteres.",
+  "fault.too_long": "Como máximo {limit} caracteres.",
+  "fault.too_small": "Al menos {limit}.",
+  "fault.too_large": "Como máximo {limit}.",
+  "fault.not_a_number": "No es un número.",
+  "fault.not_an_email": "No es una dirección de correo.",
+  "fault.not_a_phone": "No es un número de teléfono; empiece con + y el país.",
 
   "status.active": "activa",
   "status.paused": "en pausa",

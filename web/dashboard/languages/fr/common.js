@@ -49,6 +49,16 @@ export default {
 
   "error.forbidden": "Votre rôle ne le permet pas.",
   "error.rate_limited": "Trop de requêtes. Réessayez dans un instant.",
+  "error.taken": "C’est déjà pris.",
+  "error.already_member": "Cet utilisateur est déjà membre.",
+  "fault.required": "Ce champ est nécessaire.",
+  "fault.too_short": "Au moins {limit} caractères.",
+  "fault.too_long": "Au plus {limit} caractères.",
+  "fault.too_small": "Au moins {limit}.",
+  "fault.too_large": "Au plus {limit}.",
+  "fault.not_a_number": "Ce n’est pas un nombre.",
+  "fault.not_an_email": "Ce n’est pas une adresse e-mail.",
+  "fault.not_a_phone": "Ce n’est pas un numéro de téléphone ; commencez par + et le pays.",
 
   "status.active": "en cours",
   "status.paused": "en pause",

@@ -49,6 +49,16 @@ export default {
 
   "error.forbidden": "A sua função não o permite.",
   "error.rate_limited": "Demasiados pedidos. Tente de novo dentro de momentos.",
+  "error.taken": "Já está em uso.",
+  "error.already_member": "Este usuário já é membro.",
+  "fault.required": "Este campo é necessário.",
+  "fault.too_short": "Pelo menos {limit} caracteres.",
+  "fault.too_long": "No máximo {limit} caracteres.",
+  "fault.too_small": "Pelo menos {limit}.",
+  "fault.too_large": "No máximo {limit}.",
+  "fault.not_a_number": "Isto não é um número.",
+  "fault.not_an_email": "Isto não é um endereço de e-mail.",
+  "fault.not_a_phone": "Isto não é um número de telefone; comece com + e o país.",
 
   "status.active": "ativa",
   "status.paused": "em pausa",

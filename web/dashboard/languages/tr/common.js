@@ -49,6 +49,16 @@ export default {
 
   "error.forbidden": "Rolünüz buna izin vermiyor.",
   "error.rate_limited": "Çok fazla istek. Birazdan yeniden deneyin.",
+  "error.taken": "Bu zaten kullanılıyor.",
+  "error.already_member": "Bu kullanıcı zaten üye.",
+  "fault.required": "Bu gerekli.",
+  "fault.too_short": "En az {limit} karakter.",
+  "fault.too_long": "En çok {limit} karakter.",
+  "fault.too_small": "En az {limit}.",
+  "fault.too_large": "En çok {limit}.",
+  "fault.not_a_number": "Bu bir sayı değil.",
+  "fault.not_an_email": "Bu bir e-posta adresi değil.",
+  "fault.not_a_phone": "Bu bir telefon numarası değil; + ve ülke koduyla başlayın.",
 
   "status.active": "etkin",
   "status.paused": "duraklatıldı",

@@ -2,7 +2,7 @@ export default {
   "inbox.conversations": "Görüşmeler",
   "inbox.lists": "Listeler",
   "inbox.tab.unread": "Okunmamış",
-  "inbox.tab.mine": "Benimkiler",
+  "inbox.tab.mine": "Benim",
   "inbox.tab.unassigned": "Atanmamış",
   "inbox.tab.all": "Tümü",
   "inbox.with_ended": "Bitenler de",
