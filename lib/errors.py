@@ -34,6 +34,7 @@ A turn that streams can no longer change its HTTP status. A later failure is an 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Literal, Self
 
@@ -84,7 +85,9 @@ class FieldError:
         limit = fault.get("ctx", {}).get(bound)
         if (code, limit) == ("too_short", 1):
             code, limit = "required", None
-        return cls(".".join(map(str, (*within, *fault["loc"]))), message or said, code, limit)
+        # A limit may be a decimal number or a moment too, of which JSON knows neither.
+        number = float(limit) if isinstance(limit, Decimal) else limit if isinstance(limit, int | float) else None
+        return cls(".".join(map(str, (*within, *fault["loc"]))), message or said, code, number)
 
     def document(self) -> dict[str, Any]:
         """Its members, without those that are null."""
