@@ -18,6 +18,9 @@ from lib.database.retries import Patience, Unreachable
 PATIENT = Patience(tries=3, longest_pause=0.4, try_seconds=15)
 """One try may take longer than the database's own statement timeout (10 s)."""
 
+GATHERING_SECONDS = 0.002
+"""Pause after each part, so that the next has many of the server's packets: half the CPU of reading one at a time."""
+
 _ENTER = "select case when set_config('request.jwt.claims', $1, true) is not null then private.enter() end"
 
 
@@ -44,6 +47,7 @@ async def copy_csv(workspace_id: UUID, query: str, most_bytes: int | None = None
             if is_too_long():
                 # After an error here asyncpg cancels the copy and waits for that: for ever, if the copy was done.
                 connection.terminate()
+            await asyncio.sleep(GATHERING_SECONDS)
 
         try:
             async with (

@@ -186,35 +186,35 @@ select s.id, s.conversation_id, 'sessions' as relation, s.id as row_id, null::uu
        null::timestamptz as deadline, null::timestamptz as lease_until, null::integer as first_token_ms, null::jsonb as usage,
        null::text as error_code, null::timestamptz as finished_at, null::timestamptz as cancel_requested_at,
        null::boolean as taken_over, null::uuid as retry_of, null::uuid as fallback_persona_id, null::boolean as collecting,
-       row_to_json(s) as row, hashtextextended(s.xmin::text, 0) >> 24 as version
+       row_to_json(s) as row, hashint8extended(age('3'::xid)::bigint - age(s.xmin), 0) >> 24 as version
   from public.sessions s
  union all
 select t.session_id, t.conversation_id, 'turns', t.id, t.id, null, null, null, null, null, null, null, t.created_at, t.client_message_id,
        null, null, t.attempt_id, t.status::text, t.deadline, t.lease_until, t.first_token_ms, t.usage, t.error_code,
        t.finished_at, t.cancel_requested_at, t.taken_over, t.retry_of, t.fallback_persona_id, t.collecting, null,
-       hashtextextended(t.xmin::text, 0) >> 24
+       hashint8extended(age('3'::xid)::bigint - age(t.xmin), 0) >> 24
   from public.turns t
  union all
 select t.session_id, e.conversation_id, 'turn_errors', e.turn_id, e.turn_id, null, null, null, e.persona_id, null, null, null, e.created_at,
        null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(e),
-       hashtextextended(e.xmin::text, 0) >> 24
+       hashint8extended(age('3'::xid)::bigint - age(e.xmin), 0) >> 24
   from public.turns t
   join public.turn_errors e on e.turn_id = t.id
  union all
 select m.session_id, m.conversation_id, 'messages', m.id, m.turn_id, m.role::text, m.contact_id, m.user_id, m.persona_id, m.text,
        m.partial, m.metadata, m.created_at, m.client_message_id, m.speaker, m.changed_at, null, null, null, null, null, null,
-       null, null, null, null, null, null, null, null, hashtextextended(m.xmin::text, 0) >> 24
+       null, null, null, null, null, null, null, null, hashint8extended(age('3'::xid)::bigint - age(m.xmin), 0) >> 24
   from public.messages m
  union all
 select m.session_id, a.conversation_id, 'attachments', a.message_id, m.turn_id, null, null, null, null, null, null, null, null, null,
        null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(a),
-       hashtextextended(a.xmin::text, 0) >> 24
+       hashint8extended(age('3'::xid)::bigint - age(a.xmin), 0) >> 24
   from public.messages m
   join public.attachments a on a.message_id = m.id
  union all
 select m.session_id, d.conversation_id, 'message_deliveries', d.message_id, m.turn_id, null, null, null, null, null, null, null, null,
        null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, row_to_json(d),
-       hashtextextended(d.xmin::text, 0) >> 24
+       hashint8extended(age('3'::xid)::bigint - age(d.xmin), 0) >> 24
   from public.messages m
   join public.message_deliveries d on d.message_id = m.id;
 comment on view public.session_rows is 'All rows of sessions that an archive holds, for the functions. id is the session''s; row_id that of the row, or of the turn or message that it belongs to; row: all columns, except of messages and turns, which have their own; version: a hash of the transaction that wrote it, of 40 bits, so that the sum of millions is a bigint.';
