@@ -27,7 +27,6 @@ from bench import rounds, stacks
 from lib.auth import callers
 from lib.database import commands
 from lib.fields.models import Record
-from lib.jobs import queue
 from local import processes
 from local.ports import free_port
 from local.stack import Stack
@@ -45,7 +44,11 @@ create table bench.runs (
 create table bench.effects (
     job_id uuid primary key, position bigint generated always as identity,
     at timestamptz not null default clock_timestamp());
-delete from cron.job where jobname = 'switchboard-worker';
+delete from vault.secrets where name = 'worker_url';
+"""
+_UNANSWERED = """
+select case when is_called then last_value else 0 end > (select count(*) from net._http_response)
+  from net.http_request_queue_id_seq
 """
 _UNFINISHED = "select count(*) from public.jobs where status in ('queued', 'running')"
 _SIDE_BY_SIDE = """
@@ -209,6 +212,17 @@ class Run:
         return overtaken
 
 
+async def _until_answered(stack: Stack) -> None:
+    """Wait for the stack's own worker, which knows none of these jobs: its schedule may have just called it."""
+    database = await asyncpg.connect(stack.admin_url)
+    deadline = time.monotonic() + 60
+    while await database.fetchval(_UNANSWERED):
+        if time.monotonic() > deadline:
+            raise click.ClickException("The stack's own worker does not end.")
+        await asyncio.sleep(0.1)
+    await database.close()
+
+
 @click.command(help=__doc__)
 @click.option("--events", default=10_000, show_default=True, type=click.IntRange(10))
 @click.option("--duplicates", default=30, show_default=True, type=click.IntRange(0, 100), help="Per cent sent twice.")
@@ -224,8 +238,7 @@ def command(**options: float) -> None:
     plan = Plan(**options)  # type: ignore[arg-type]
     with stacks.own_stack() as stack:
         stacks.execute(stack, _TABLES)
-        # The stack's own worker knows none of these jobs. If its schedule has just called it, it looks for so long.
-        time.sleep(queue.LINGER_SECONDS + 0.5)
+        asyncio.run(_until_answered(stack))
         os.environ.update(stack.functions_env)
         cells = asyncio.run(Run(stack, plan).measure())
     rounds.show_table(HEADS, [cells])
