@@ -71,8 +71,8 @@ def _install_packages(*wanted: str) -> None:
     python = str(VENV / "bin" / "python")
     # -qq, because pip warns of package sources that do not exist on every machine; errors are shown.
     pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", "--no-deps"]
-    uv = [python, "-m", "uv", "pip", "install", "-q", "--python", python, "--compile-bytecode", "--no-deps"]
     # Environments of containers often forbid Python to write what it compiles: it is compiled here, once.
+    uv = [python, "-m", "uv", "pip", "install", "-q", "--python", python, "--compile-bytecode", "--no-deps"]
     run = functools.partial(subprocess.run, cwd=REPOSITORY, check=False)
     has_uv = not run([*pip, "--require-hashes", "--requirement", "requirements/uv.txt"]).returncode
     if has_uv and not run([*uv, *wanted]).returncode:
